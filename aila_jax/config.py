@@ -1,0 +1,369 @@
+"""One frozen, self-validating dataclass per stage, and `Config`, which holds them all.
+
+Every setting is stated once, here, with its unit and its limits. A value outside its limits raises ValueError when the
+dataclass is made, so nothing later needs to check again.
+"""
+
+import dataclasses
+import difflib
+import math
+import typing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def require(condition: bool, name: str, value: Any, limit: str, fix: str) -> None:
+    """Raises ValueError naming the setting, its value, its limit and the fix, unless `condition` holds."""
+    if not condition:
+        raise ValueError(f"{name} is {value!r}; it must be {limit}. Fix: {fix}.")
+
+
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raises ValueError unless `value` is one of `allowed`; suggests the nearest."""
+    if value not in allowed:
+        near = difflib.get_close_matches(str(value), allowed, n=1)
+        fix = f"did you mean {near[0]!r}?" if near else f"use {allowed[0]!r}"
+        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}. Fix: {fix}")
+
+
+def check_lam(lam: float, name: str = "lam") -> float:
+    """Returns λ as a float; raises ValueError unless it is in [0, 1]."""
+    require(isinstance(lam, (int, float)) and 0.0 <= lam <= 1.0, name, lam, "a number in [0, 1]", "choose λ between 0 (distributed) and 1 (localist)")
+    return float(lam)
+
+
+def check_tau(tau: float, name: str = "tau") -> float:
+    """Returns τ as a float; raises ValueError unless it is finite and above 0."""
+    require(isinstance(tau, (int, float)) and 0.0 < tau < math.inf, name, tau, "a finite number above 0", "choose τ = 1 for the trained temperature")
+    return float(tau)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which text, and how it becomes tokens.
+
+    Attributes:
+      corpus: `pydocs` (embedded: the docstrings and language reference of this Python), `wikitext2`, or `text` (your files).
+      data_dir: wikitext2 only: a folder that holds wiki.{train,valid,test}.tokens. Empty: download from `url`.
+      url: wikitext2 only: address of the zip archive that is downloaded when `data_dir` is empty.
+      files: text only: paths or globs of UTF-8 files (`.jsonl` files: one document a line, see docs/data.md).
+      valid_files: text only: paths or globs of the validation split. Empty: the last lines of `files` are held out.
+      test_files: text only: the same for the test split.
+      valid_fraction: share of the text held out for validation where no validation files are given, in (0, 0.5).
+      test_fraction: the same for test.
+      tokenizer: `bpe` (byte level, any text, never an unknown token) or `word` (whitespace words).
+      vocab_size: largest number of token types; word vocabularies may come out smaller.
+      cache_dir: where prepared data sets and token caches are kept. Empty: ~/.cache/aila_jax.
+    """
+
+    corpus: str = "pydocs"
+    data_dir: str = ""
+    url: str = "https://wikitext.smerity.com/wikitext-2-v1.zip"
+    files: tuple[str, ...] = ()
+    valid_files: tuple[str, ...] = ()
+    test_files: tuple[str, ...] = ()
+    valid_fraction: float = 0.05
+    test_fraction: float = 0.05
+    tokenizer: str = "bpe"
+    vocab_size: int = 4096
+    cache_dir: str = ""
+
+    def __post_init__(self):
+        one_of("data.corpus", self.corpus, ("pydocs", "wikitext2", "text"))
+        one_of("data.tokenizer", self.tokenizer, ("bpe", "word"))
+        least = 258 if self.tokenizer == "bpe" else 3
+        require(self.vocab_size >= least, "data.vocab_size", self.vocab_size, f"at least {least} for {self.tokenizer}", "raise --config.data.vocab_size")
+        for name in ("valid_fraction", "test_fraction"):
+            value = getattr(self, name)
+            require(0.0 < value < 0.5, f"data.{name}", value, "in (0, 0.5)", f"set --config.data.{name}=0.05")
+        if self.corpus == "text":
+            require(len(self.files) > 0, "data.files", self.files, "at least one path or glob", "pass --config.data.files=\"('my/*.txt',)\"")
+        else:
+            require(not self.files, "data.files", self.files, f"empty when data.corpus is {self.corpus!r}", "set --config.data.corpus=text")
+
+
+@dataclass(frozen=True)
+class PartitionConfig:
+    """Which tokens count as one block (docs/method.md, section 1).
+
+    Attributes:
+      kind: `windows` (position // size) or `given` (ids that come with the data: lines, fields, your own `block_ids`).
+      size: windows only: tokens a block, from 1 to the window length.
+      global_first: put the first token of each document into every block (an attention sink).
+    """
+
+    kind: str = "windows"
+    size: int = 5
+    global_first: bool = False
+
+    def __post_init__(self):
+        one_of("partition.kind", self.kind, ("windows", "given"))
+        require(self.size >= 1, "partition.size", self.size, "at least 1", "set --config.partition.size=5")
+
+
+@dataclass(frozen=True)
+class MarginConfig:
+    """How far λ = 1 pushes out-of-block scores down, in nats (docs/method.md, section 2).
+
+    Attributes:
+      form: `fixed` (the same m for every query) or `self_scaling` (m_t = c · r_t + m0 with r_t the range of the query's scores).
+      nats: fixed form: m, finite and at least 0.
+      c: self-scaling form: multiple of the score range, finite and at least 0; from 1 on the margin guarantees at λ = 1.
+      m0: self-scaling form: nats added to it, finite and at least 0.
+      range: self-scaling form: r_t as the `exact` range of the scores or as its bound by the `norms` of query and keys.
+    """
+
+    form: str = "fixed"
+    nats: float = 8.0
+    c: float = 1.0
+    m0: float = 8.0
+    range: str = "exact"
+
+    def __post_init__(self):
+        one_of("model.margin.form", self.form, ("fixed", "self_scaling"))
+        one_of("model.margin.range", self.range, ("exact", "norms"))
+        for name in ("nats", "c", "m0"):
+            value = getattr(self, name)
+            require(0.0 <= value < math.inf, f"model.margin.{name}", value, "finite and at least 0", f"set --config.model.margin.{name}=8")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of the decoder and of its attention.
+
+    Attributes:
+      length: L, tokens a window; the model has that many positions.
+      d_model, n_heads, d_ff, n_layers: D, H, F, N; D must be divisible by H.
+      dropout: on embeddings and residual branches, in [0, 1); never on attention weights.
+      dtype: compute type of the matrix products, `float32` or `bfloat16`; parameters, softmax and loss stay float32.
+      margin: see MarginConfig.
+      layer_beta: β of λ_ℓ = λ · ((ℓ + 1) / N)^β, finite and at least 0; 0 gives every layer the same λ.
+      hard: block attention with nothing outside the block; needs λ = 1.
+      qk_norm: unit-norm queries and keys with a learned scale per head in (0, g_max).
+      g_max: largest logit that QK-normalisation allows, above 0.
+      qkv_bias: biases on queries, keys and values.
+      film: show λ to the network: scale 1 + λa and shift λc on every LayerNorm.
+      document_mask: tokens attend to their own document only, and positions restart with it.
+      bidirectional: no causal mask. FOR REPLICATION ONLY: such a model sees the targets it is scored on.
+    """
+
+    length: int = 128
+    d_model: int = 128
+    n_heads: int = 4
+    d_ff: int = 512
+    n_layers: int = 2
+    dropout: float = 0.0
+    dtype: str = "float32"
+    margin: MarginConfig = field(default_factory=MarginConfig)
+    layer_beta: float = 0.0
+    hard: bool = False
+    qk_norm: bool = False
+    g_max: float = 6.0
+    qkv_bias: bool = False
+    film: bool = False
+    document_mask: bool = False
+    bidirectional: bool = False
+
+    def __post_init__(self):
+        for name in ("length", "d_model", "n_heads", "d_ff", "n_layers"):
+            require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1", f"raise --config.model.{name}")
+        require(
+            self.d_model % self.n_heads == 0,
+            "model.d_model",
+            self.d_model,
+            f"divisible by model.n_heads ({self.n_heads})",
+            f"set --config.model.d_model={-(-self.d_model // self.n_heads) * self.n_heads}",
+        )
+        require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "in [0, 1)", "set --config.model.dropout=0.1")
+        one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
+        require(0.0 <= self.layer_beta < math.inf, "model.layer_beta", self.layer_beta, "finite and at least 0", "0 is uniform; 1, 3, 5 are progressive")
+        require(0.0 < self.g_max < math.inf, "model.g_max", self.g_max, "finite and above 0", "set --config.model.g_max=6")
+
+
+@dataclass(frozen=True)
+class LocalityConfig:
+    """How λ and τ are set during training (docs/method.md, section 6).
+
+    Attributes:
+      mode: `fixed` (one λ), `curriculum` (λ rises from 0 to `lam`), or `conditional` (λ drawn for each sequence).
+      lam: the λ of `fixed`, the last λ of `curriculum`, in [0, 1].
+      start, end: curriculum: shares of the training steps at which the rise begins and ends, 0 ≤ start < end ≤ 1.
+      shape: curriculum: `linear` or `cosine`.
+      power: conditional: λ = u^power with u uniform on [0, 1]; 1 is uniform, 3 draws mostly small λ; above 0.
+      at_zero, at_one: conditional: share of the draws put exactly at 0 and at 1.
+      tau: the τ of training, or, with `draw_tau`, ignored.
+      draw_tau: draw τ for each sequence, log-uniform on [tau_low, tau_high].
+    """
+
+    mode: str = "conditional"
+    lam: float = 0.0
+    start: float = 0.0
+    end: float = 0.5
+    shape: str = "linear"
+    power: float = 1.0
+    at_zero: float = 0.0
+    at_one: float = 0.0
+    tau: float = 1.0
+    draw_tau: bool = False
+    tau_low: float = 0.5
+    tau_high: float = 2.0
+
+    def __post_init__(self):
+        one_of("locality.mode", self.mode, ("fixed", "curriculum", "conditional"))
+        one_of("locality.shape", self.shape, ("linear", "cosine"))
+        check_lam(self.lam, "locality.lam")
+        for name in ("tau", "tau_low", "tau_high"):
+            check_tau(getattr(self, name), f"locality.{name}")
+        require(self.tau_low <= self.tau_high, "locality.tau_low", self.tau_low, f"at most locality.tau_high ({self.tau_high})", "swap them")
+        require(0.0 <= self.start < self.end <= 1.0, "locality.start, end", (self.start, self.end), "0 <= start < end <= 1", "set start=0, end=0.5")
+        require(0.0 < self.power < math.inf, "locality.power", self.power, "finite and above 0", "1 is uniform")
+        shares = (self.at_zero, self.at_one)
+        require(min(shares) >= 0.0 and sum(shares) <= 1.0, "locality.at_zero, at_one", shares, "at least 0 and together at most 1", "set both to 0")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation and the training loop.
+
+    Attributes:
+      steps: optimizer steps. batch_size: sequences a step, over all devices.
+      learning_rate: AdamW's highest rate, reached after `warmup_steps`, then a cosine down to `final_rate` times it.
+      weight_decay: decoupled, on matrices only. clip_norm: largest global gradient norm.
+      beta2: AdamW's second-moment decay.
+      log_every, eval_every, checkpoint_every: steps between records; eval and checkpoints also at the end.
+      eval_batches: validation batches of each evaluation during training (all of them at the end and in a sweep); 0 is all.
+      keep: newest checkpoints kept.
+      max_skipped: non-finite updates that are discarded before the run stops, at least 0.
+    """
+
+    steps: int = 1200
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    warmup_steps: int = 100
+    final_rate: float = 0.1
+    weight_decay: float = 0.1
+    beta2: float = 0.98
+    clip_norm: float = 1.0
+    log_every: int = 20
+    eval_every: int = 400
+    eval_batches: int = 8
+    checkpoint_every: int = 400
+    keep: int = 2
+    max_skipped: int = 0
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "log_every", "eval_every", "checkpoint_every", "keep"):
+            require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1", f"raise --config.train.{name}")
+        for name in ("warmup_steps", "eval_batches", "max_skipped"):
+            require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0", f"set --config.train.{name}=0")
+        for name in ("learning_rate", "clip_norm"):
+            require(0.0 < getattr(self, name) < math.inf, f"train.{name}", getattr(self, name), "finite and above 0", f"set --config.train.{name}")
+        require(0.0 <= self.weight_decay < math.inf, "train.weight_decay", self.weight_decay, "finite and at least 0", "set --config.train.weight_decay=0.1")
+        require(0.0 <= self.final_rate <= 1.0, "train.final_rate", self.final_rate, "in [0, 1]", "set --config.train.final_rate=0.1")
+        require(0.0 < self.beta2 < 1.0, "train.beta2", self.beta2, "in (0, 1)", "set --config.train.beta2=0.98")
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """The dial's grid: every λ of `lams` with every τ of `taus`, on one split.
+
+    Attributes:
+      lams: values in [0, 1]. taus: values above 0.
+      split: `train`, `validation` or `test`.
+      batch_size: sequences a batch.
+      max_batches: 0 scores the whole split.
+    """
+
+    lams: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    taus: tuple[float, ...] = (0.5, 1.0, 2.0)
+    split: str = "validation"
+    batch_size: int = 32
+    max_batches: int = 0
+
+    def __post_init__(self):
+        require(len(self.lams) > 0 and len(self.taus) > 0, "sweep.lams, taus", (self.lams, self.taus), "non-empty", "give at least one λ and one τ")
+        for lam in self.lams:
+            check_lam(lam, "sweep.lams")
+        for tau in self.taus:
+            check_tau(tau, "sweep.taus")
+        one_of("sweep.split", self.split, ("train", "validation", "test"))
+        require(self.batch_size >= 1, "sweep.batch_size", self.batch_size, "at least 1", "raise --config.sweep.batch_size")
+        require(self.max_batches >= 0, "sweep.max_batches", self.max_batches, "at least 0", "0 scores the whole split")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that determines a run. `seed` drives initialisation, shuffling, dropout and the draws of λ."""
+
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    partition: PartitionConfig = field(default_factory=PartitionConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    locality: LocalityConfig = field(default_factory=LocalityConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+
+    def __post_init__(self):
+        require(0 <= self.seed < 2**32, "seed", self.seed, "in [0, 2**32)", "set --config.seed=0")
+        if self.partition.kind == "windows":
+            require(
+                self.partition.size <= self.model.length,
+                "partition.size",
+                self.partition.size,
+                f"at most model.length ({self.model.length})",
+                f"set --config.partition.size={min(5, self.model.length)}",
+            )
+        if self.model.hard:
+            require(
+                self.locality.mode == "fixed" and self.locality.lam == 1.0,
+                "locality.mode, lam",
+                (self.locality.mode, self.locality.lam),
+                "('fixed', 1.0) when model.hard is set",
+                "set --config.locality.mode=fixed --config.locality.lam=1, or --config.model.hard=false",
+            )
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The configuration as plain nested dicts, ready for JSON or a ConfigDict."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls: type[T], values: dict[str, Any], path: str = "") -> T:
+    """Builds the (nested) config dataclass `cls` from plain values; missing keys keep their defaults.
+
+    Raises:
+      ValueError: an unknown key (the nearest known one is named) or a value outside its limits or of another type.
+    """
+    hints = typing.get_type_hints(cls)
+    made = {}
+    for key, value in values.items():
+        if key not in hints:
+            raise ValueError(unknown_key(f"{path}{key}", [f"{path}{name}" for name in hints]))
+        made[key] = _coerce(hints[key], value, f"{path}{key}")
+    return cls(**made)
+
+
+def unknown_key(key: str, known: list[str]) -> str:
+    """The message for a key that is in no config, with the nearest known one."""
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"unknown config key {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}")
+
+
+def _coerce(kind: Any, value: Any, name: str) -> Any:
+    """`value` as `kind`, where nothing is lost by it (an int for a float, a list for a tuple)."""
+    if dataclasses.is_dataclass(kind):
+        return from_dict(kind, dict(value), f"{name}.")
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+            value = (value,)
+        return tuple(_coerce(item, one, name) for one in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ValueError(f"{name} is {value!r}, a {type(value).__name__}; it must be a {kind.__name__}. Fix: give a {kind.__name__}.")
+    return value
