@@ -1,0 +1,128 @@
+"""Mergeable metrics: sums and counts on the device, float64 and int64 on the host, divided once at the end."""
+
+from dataclasses import dataclass
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from aila_jax.loss.cross_entropy import token_losses
+from aila_jax.model.transformer import ModelOutput
+from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch
+
+
+@flax.struct.dataclass
+class MetricSums:
+    """Sums over the positions of any number of batches; adding two of them merges them.
+
+    Scalars over scored targets: loss (nats), correct, targets. [N, H] over real queries: entropy (bits), entropy fraction,
+    block mass, local mass (non-global queries), delta (queries with out-of-block keys). Scalars over queries: what uniform
+    attention would have (uniform, local_uniform), and the counts that the means divide by.
+    """
+
+    loss: Float[Array, ""]
+    correct: Int[Array, ""]
+    targets: Int[Array, ""]
+    entropy: Float[Array, "N H"]
+    fraction: Float[Array, "N H"]
+    block_mass: Float[Array, "N H"]
+    local_mass: Float[Array, "N H"]
+    uniform: Float[Array, ""]
+    local_uniform: Float[Array, ""]
+    queries: Int[Array, ""]
+    fraction_queries: Int[Array, ""]
+    local_queries: Int[Array, ""]
+    delta: Float[Array, "N H"] | None = None
+    delta_positive: Int[Array, "N H"] | None = None
+    delta_queries: Int[Array, ""] | None = None
+
+
+def metric_sums(output: ModelOutput, batch: Batch, block_ids: Int[Array, "B L"]) -> MetricSums:
+    """The sums of one batch. `output` must carry statistics; padding queries and unscored targets count nowhere."""
+    stats = output.stats
+    assert stats is not None, "metric_sums needs Request(stats=True)"
+    scored = batch.weights > 0
+    ranked_first = jnp.argmax(output.logits, axis=-1) == batch.targets
+    real = batch.doc_ids != PADDING_ID
+    n_keys, n_in, n_local = stats.n_keys[0], stats.n_in[0], stats.n_local[0]
+    several = real & (n_keys >= 2)
+    local = real & (block_ids != GLOBAL_ID)
+    crossing = real & (n_in < n_keys)
+
+    def over(values: Array, where: Array) -> Array:
+        return jnp.sum(values, axis=(1, 3), where=where[None, :, None, :])
+
+    log_keys = jnp.log2(jnp.maximum(n_keys, 2).astype(jnp.float32))[None, :, None, :]
+    with_delta = stats.delta is not None
+    return MetricSums(
+        loss=jnp.sum(token_losses(output.logits, batch.targets), where=scored),
+        correct=jnp.sum(ranked_first & scored),
+        targets=jnp.sum(scored),
+        entropy=over(stats.entropy_bits, real),
+        fraction=over(stats.entropy_bits / log_keys, several),
+        block_mass=over(stats.block_mass, real),
+        local_mass=over(stats.local_mass, local),
+        uniform=jnp.sum(n_in / n_keys, where=real),
+        local_uniform=jnp.sum(n_local / n_keys, where=local),
+        queries=jnp.sum(real),
+        fraction_queries=jnp.sum(several),
+        local_queries=jnp.sum(local),
+        delta=over(stats.delta, crossing) if with_delta else None,
+        delta_positive=over((stats.delta > 0).astype(jnp.int32), crossing) if with_delta else None,
+        delta_queries=jnp.sum(crossing) if with_delta else None,
+    )
+
+
+def to_host(sums: MetricSums) -> MetricSums:
+    """The same sums as float64 and int64 on the host, so that merging many batches loses nothing."""
+    return jax.tree.map(lambda x: np.asarray(x, np.float64 if np.issubdtype(np.asarray(x).dtype, np.floating) else np.int64), sums)
+
+
+def merge(parts: list[MetricSums]) -> MetricSums:
+    """Sums of host sums, over any split into batches, devices and hosts."""
+    if not parts:
+        raise ValueError("there are no metric sums to merge; at least one batch must be evaluated")
+    return jax.tree.map(lambda *x: np.sum(np.stack(x), axis=0), *parts)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Means of merged sums. Scalars over targets; [N, H] arrays over queries; None where nothing was measured or counted."""
+
+    loss: float
+    accuracy: float
+    targets: int
+    entropy_bits: np.ndarray
+    entropy_fraction: np.ndarray
+    block_mass: np.ndarray
+    block_mass_uniform: float
+    block_mass_lift: np.ndarray
+    block_mass_local: np.ndarray
+    local_uniform: float
+    delta_measured: np.ndarray | None
+    delta_share: np.ndarray | None
+
+
+def summarize(sums: MetricSums) -> Summary:
+    """Divides once. Counts of 0 give 0 where the sum is 0 too: nothing was there to measure."""
+
+    def mean(total, count):
+        return np.asarray(total) / max(int(count), 1)
+
+    crossing = sums.delta_queries is not None and int(sums.delta_queries) > 0
+    return Summary(
+        loss=float(mean(sums.loss, sums.targets)),
+        accuracy=float(mean(sums.correct, sums.targets)),
+        targets=int(sums.targets),
+        entropy_bits=mean(sums.entropy, sums.queries),
+        entropy_fraction=mean(sums.fraction, sums.fraction_queries),
+        block_mass=mean(sums.block_mass, sums.queries),
+        block_mass_uniform=float(mean(sums.uniform, sums.queries)),
+        block_mass_lift=np.asarray(sums.block_mass) / float(sums.uniform),
+        block_mass_local=mean(sums.local_mass, sums.local_queries),
+        local_uniform=float(mean(sums.local_uniform, sums.local_queries)),
+        delta_measured=mean(sums.delta, sums.delta_queries) if crossing else None,
+        delta_share=mean(sums.delta_positive, sums.delta_queries) if crossing else None,
+    )

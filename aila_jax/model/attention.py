@@ -1,0 +1,138 @@
+"""Locality attention: softmax attention whose out-of-block scores are lowered by λ times a margin."""
+
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
+
+from aila_jax.model.masks import attendable, same_block
+from aila_jax.model.stats import AttentionStats, attention_stats
+from aila_jax.types import Array
+
+
+@dataclass(frozen=True)
+class SelfScaling:
+    """Margin m_t = c · r_t + m0 in nats, with r_t the range of query t's scores, so that weights cannot outgrow it.
+
+    Attributes:
+      c: multiple of the range, finite and at least 0; from c = 1 on, λ = 1 guarantees block mass whatever the weights.
+      m0: nats added to it, finite and at least 0.
+      exact: True takes max − min of the scores over A_t; False their bound 2‖q_t‖ max‖k_j‖ · scale.
+    Source: ours (docs/method.md, section 2).
+    """
+
+    c: float = 1.0
+    m0: float = 8.0
+    exact: bool = True
+
+    def __post_init__(self):
+        for name in ("c", "m0"):
+            check_margin(getattr(self, name), f"SelfScaling.{name}")
+
+
+Margin = float | SelfScaling
+
+
+def check_margin(value: float, name: str = "margin") -> None:
+    """Raises ValueError unless a concrete margin is finite and at least 0."""
+    if isinstance(value, jax.core.Tracer):
+        return
+    if not (0.0 <= float(value) < math.inf):
+        raise ValueError(f"{name} is {value!r}; it must be finite and at least 0 nats. Fix: 8 is the default; `hard=True` is block attention.")
+
+
+def locality_attention(
+    q_BxLxHxK: Float[Array, "B L H K"],
+    k_BxLxHxK: Float[Array, "B L H K"],
+    v_BxLxHxK: Float[Array, "B L H K"],
+    block_ids: Int[Array, "B L"],
+    *,
+    lam: float | Float[Array, ""] | Float[Array, "B"],
+    tau: float | Float[Array, ""] | Float[Array, "B"],
+    margin: Margin | Float[Array, ""],
+    causal: bool = True,
+    doc_ids: Int[Array, "B L"] | None = None,
+    key_block_ids: Int[Array, "B L"] | None = None,
+    scale: float | Float[Array, "H"] | None = None,
+    hard: bool = False,
+    stats: bool = False,
+    delta: bool = False,
+) -> tuple[Float[Array, "B L H K"], AttentionStats | None]:
+    """Attention with a locality dial.
+
+        z_tj = (s_tj − λ · m_t · [t and j in different blocks]) / τ,   α_t = softmax over A_t of z_t,   s_tj = ⟨q_t, k_j⟩ · scale
+
+    Scores, λm, 1/τ, softmax and statistics are float32 whatever the type of q, k and v. λ = 0 is ordinary attention, bit for bit.
+
+    Args:
+      q_BxLxHxK, k_BxLxHxK, v_BxLxHxK: queries, keys and values.
+      block_ids: block of each position; PADDING_ID (−1) marks padding, GLOBAL_ID (−2) a token of every block.
+      lam: λ in [0, 1], traced; one number, or one per example.
+      tau: τ > 0, traced; one number, or one per example. It divides after the margin; the paper's τ is √K times this one.
+      margin: nats, finite and at least 0, or a `SelfScaling`.
+      causal: A_t holds no key after t.
+      doc_ids: where given, A_t holds keys of t's document only.
+      key_block_ids: blocks of the keys where they differ from those of the queries.
+      scale: of the scores, one number or one per head; 1/√K by default.
+      hard: attend inside the block only; λ must be 1.
+      stats: return the statistics; nothing of them is computed otherwise.
+      delta: with `stats`, also the measured gap between in-block and out-of-block scores.
+
+    Returns:
+      Outputs [B, L, H, K] in v's type, and `AttentionStats` per query, or None.
+
+    Raises:
+      ValueError: a negative or infinite margin, or `hard` with λ ≠ 1.
+    Source: ours, for the paper's inference-time dial (docs/method.md, section 2).
+    """
+    if hard and not isinstance(lam, jax.core.Tracer) and bool(jnp.any(jnp.asarray(lam) != 1)):
+        raise ValueError(f"lam is {lam!r} with hard=True; it must be 1, since 0 · ∞ has no value. Fix: lam=1, or hard=False.")
+    if not isinstance(margin, SelfScaling):
+        check_margin(margin)
+    scale = 1.0 / math.sqrt(q_BxLxHxK.shape[-1]) if scale is None else scale
+    scale_H = jnp.broadcast_to(jnp.asarray(scale, jnp.float32), (q_BxLxHxK.shape[2],))
+    key_ids = block_ids if key_block_ids is None else key_block_ids
+    same = same_block(block_ids, key_ids)
+    mask = attendable(block_ids, doc_ids, causal)
+    if hard:
+        mask &= same
+
+    scores = jnp.einsum("blhk,bmhk->bhlm", q_BxLxHxK, k_BxLxHxK, preferred_element_type=jnp.float32)
+    scores *= scale_H[None, :, None, None]
+    if isinstance(margin, SelfScaling):
+        margin = margin.c * _score_range(margin, scores, mask, q_BxLxHxK, k_BxLxHxK, scale_H) + margin.m0
+    pushed = per_example(lam) * jnp.asarray(margin, jnp.float32)
+    logits = jnp.where(mask, (scores - jnp.where(same, 0.0, pushed)) / per_example(tau), -jnp.inf)
+    weights = jax.nn.softmax(logits, axis=-1)
+    out = jnp.einsum("bhlm,bmhk->blhk", weights.astype(v_BxLxHxK.dtype), v_BxLxHxK)
+    if not stats:
+        return out, None
+    return out, attention_stats(logits, weights, mask, same, block_ids, key_ids, tau=per_example(tau), delta=delta)
+
+
+def per_example(value: float | Array) -> Float[Array, "..."]:
+    """A dial value as float32: a scalar stays one, [B] becomes [B, 1, 1, 1]."""
+    value = jnp.asarray(value, jnp.float32)
+    return value if value.ndim == 0 else value[:, None, None, None]
+
+
+def _score_range(
+    margin: SelfScaling,
+    scores: Float[Array, "B H L L"],
+    mask: Bool[Array, "B 1 L L"],
+    q_BxLxHxK: Float[Array, "B L H K"],
+    k_BxLxHxK: Float[Array, "B L H K"],
+    scale_H: Float[Array, "H"],
+) -> Float[Array, "B H L 1"]:
+    """r_t: the range of a query's scores over A_t, or its bound from norms; no gradient flows through it."""
+    if margin.exact:
+        high = jnp.max(scores, axis=-1, keepdims=True, where=mask, initial=-jnp.inf)
+        low = jnp.min(scores, axis=-1, keepdims=True, where=mask, initial=jnp.inf)
+        return jax.lax.stop_gradient(high - low)
+    q_norm = jnp.linalg.norm(jax.lax.stop_gradient(q_BxLxHxK).astype(jnp.float32), axis=-1).transpose(0, 2, 1)
+    k_norm = jnp.linalg.norm(jax.lax.stop_gradient(k_BxLxHxK).astype(jnp.float32), axis=-1).transpose(0, 2, 1)
+    k_most = jnp.max(jnp.broadcast_to(k_norm[:, :, None, :], scores.shape), axis=-1, where=mask, initial=0.0)
+    # 1e-5 covers the float32 rounding of norms and scores, so that the bound stays one.
+    return (2.0 * (1 + 1e-5) * jnp.abs(jax.lax.stop_gradient(scale_H))[None, :, None] * q_norm * k_most)[..., None]

@@ -1,0 +1,28 @@
+"""Which keys a query may attend to, and which of them lie in its block."""
+
+import jax.numpy as jnp
+from jaxtyping import Bool, Int
+
+from aila_jax.types import GLOBAL_ID, PADDING_ID, Array
+
+
+def attendable(block_ids: Int[Array, "B L"], doc_ids: Int[Array, "B L"] | None, causal: bool) -> Bool[Array, "B 1 L L"]:
+    """A_t as a mask [query, key]: no later key if causal, no other document if `doc_ids` are given, no padding.
+
+    A padding position may attend to itself only, so no row is empty.
+    """
+    length = block_ids.shape[1]
+    index = jnp.arange(length)
+    mask = jnp.broadcast_to((block_ids != PADDING_ID)[:, None, :], (block_ids.shape[0], length, length))
+    mask &= (block_ids != PADDING_ID)[:, :, None]
+    if causal:
+        mask &= (index[None, :] <= index[:, None])[None]
+    if doc_ids is not None:
+        mask &= doc_ids[:, :, None] == doc_ids[:, None, :]
+    return (mask | jnp.eye(length, dtype=bool)[None])[:, None]
+
+
+def same_block(query_ids: Int[Array, "B L"], key_ids: Int[Array, "B L"]) -> Bool[Array, "B 1 L L"]:
+    """True where query and key share a block; a global token shares every block."""
+    queries, keys = query_ids[:, :, None], key_ids[:, None, :]
+    return ((queries == keys) | (queries == GLOBAL_ID) | (keys == GLOBAL_ID))[:, None]

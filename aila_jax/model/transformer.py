@@ -1,0 +1,201 @@
+"""The decoder: a pre-LayerNorm transformer with locality attention, as pure Flax linen modules."""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from aila_jax.config import MarginConfig, ModelConfig
+from aila_jax.model.attention import Margin, SelfScaling, locality_attention
+from aila_jax.model.stats import AttentionStats
+from aila_jax.types import Array
+
+INIT_STD = 0.02
+
+
+@flax.struct.dataclass
+class Dial:
+    """The runtime arguments of the forward pass.
+
+    Attributes:
+      lam: λ in [0, 1], one number or one per example. tau: τ > 0, likewise.
+      layer_scale: factor of λ in each layer; None takes the configuration's ((ℓ + 1) / N)^β.
+    """
+
+    lam: Float[Array, "..."]
+    tau: Float[Array, "..."]
+    layer_scale: Float[Array, "N"] | None = None
+
+
+@flax.struct.dataclass
+class Request:
+    """What the forward pass returns beside the logits; static, and nothing is computed that is not asked for."""
+
+    stats: bool = flax.struct.field(pytree_node=False, default=False)
+    delta: bool = flax.struct.field(pytree_node=False, default=False)
+    hard: bool = flax.struct.field(pytree_node=False, default=False)
+
+
+@flax.struct.dataclass
+class ModelOutput:
+    """Attributes:
+    logits: next-token logits, float32.
+    stats: attention statistics with a leading layer axis, or None.
+    """
+
+    logits: Float[Array, "B L V"]
+    stats: AttentionStats | None = None
+
+
+def build_margin(config: MarginConfig) -> Margin:
+    """The margin that `config` names: nats, or a SelfScaling."""
+    if config.form == "fixed":
+        return config.nats
+    return SelfScaling(config.c, config.m0, exact=config.range == "exact")
+
+
+def default_layer_scale(config: ModelConfig) -> Float[Array, "N"]:
+    """((ℓ + 1) / N)^β for layers ℓ = 0 … N − 1 (arXiv 2511.18375: β 0 uniform; 1, 3, 5 progressive)."""
+    return (jnp.arange(1, config.n_layers + 1, dtype=jnp.float32) / config.n_layers) ** config.layer_beta
+
+
+class Norm(nn.Module):
+    """LayerNorm in float32; with `film`, its output x becomes x · (1 + λa) + λc (ours; a and c start at 0)."""
+
+    affine: bool
+    film: bool
+
+    @nn.compact
+    def __call__(self, x_BxLxD: Float[Array, "B L D"], lam: Float[Array, "..."]) -> Float[Array, "B L D"]:
+        # The fast variance E[x²] − E[x]² is wrong by factors at large means; certificates rest on the norm of this output.
+        norm = nn.LayerNorm(use_fast_variance=False, use_scale=self.affine, use_bias=self.affine, dtype=jnp.float32)
+        y_BxLxD = norm(x_BxLxD)
+        if self.film:
+            width = x_BxLxD.shape[-1]
+            a_D = self.param("film_scale", nn.initializers.zeros, (width,), jnp.float32)
+            c_D = self.param("film_shift", nn.initializers.zeros, (width,), jnp.float32)
+            lam = lam if lam.ndim == 0 else lam[:, None, None]
+            y_BxLxD = y_BxLxD * (1.0 + lam * a_D[None, None, :]) + lam * c_D[None, None, :]
+        return y_BxLxD
+
+
+class Attention(nn.Module):
+    """Multi-head locality attention with its four projections."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self, x_BxLxD, block_ids, doc_ids, lam, tau, request: Request
+    ) -> tuple[Float[Array, "B L D"], AttentionStats | None]:
+        cfg = self.config
+        dtype = jnp.dtype(cfg.dtype)
+        init = nn.initializers.normal(INIT_STD)
+        heads = (cfg.n_heads, cfg.d_model // cfg.n_heads)
+        q, k, v = (
+            nn.DenseGeneral(heads, use_bias=cfg.qkv_bias, kernel_init=init, dtype=dtype, name=name)(x_BxLxD)
+            for name in ("query", "key", "value")
+        )
+        scale = None
+        if cfg.qk_norm:
+            q, k = unit_norm(q), unit_norm(k)
+            scale = head_scale(self.param("qk_scale", nn.initializers.zeros, (cfg.n_heads,), jnp.float32), cfg.g_max)
+        out_BxLxHxK, stats = locality_attention(
+            q,
+            k,
+            v,
+            block_ids,
+            lam=lam,
+            tau=tau,
+            margin=build_margin(cfg.margin),
+            causal=not cfg.bidirectional,
+            doc_ids=doc_ids if cfg.document_mask else None,
+            scale=scale,
+            hard=request.hard,
+            stats=request.stats,
+            delta=request.delta,
+        )
+        out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)
+        return nn.DenseGeneral(cfg.d_model, axis=(-2, -1), kernel_init=out_init, dtype=dtype, name="out")(out_BxLxHxK), stats
+
+
+def unit_norm(x: Float[Array, "B L H K"], epsilon: float = 1e-6) -> Float[Array, "B L H K"]:
+    """x / √(‖x‖² + ε) over the last axis, computed in float32: never longer than 1."""
+    wide = x.astype(jnp.float32)
+    return (wide * jax.lax.rsqrt(jnp.sum(wide * wide, axis=-1, keepdims=True) + epsilon)).astype(x.dtype)
+
+
+def head_scale(raw_H: Float[Array, "H"], g_max: float) -> Float[Array, "H"]:
+    """g_h = g_max · sigmoid(raw): the largest logit of each head under QK-normalisation."""
+    return g_max * jax.nn.sigmoid(raw_H)
+
+
+class Block(nn.Module):
+    """One layer: attention, then a GELU feed-forward network, each on a residual branch."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, x_BxLxD, block_ids, doc_ids, dial_lam, layer_lam, tau, request: Request, train: bool):
+        cfg = self.config
+        dtype = jnp.dtype(cfg.dtype)
+        drop = nn.Dropout(cfg.dropout, deterministic=not train)
+        # Without scale and bias: they fold into W and b, and with them the group penalty has no minimiser.
+        y = Norm(affine=False, film=cfg.film, name="attention_norm")(x_BxLxD, dial_lam).astype(dtype)
+        y, stats = Attention(cfg, name="attention")(y, block_ids, doc_ids, layer_lam, tau, request)
+        x_BxLxD = x_BxLxD + drop(y)
+        y = Norm(affine=True, film=cfg.film, name="mlp_norm")(x_BxLxD, dial_lam).astype(dtype)
+        y = nn.Dense(cfg.d_ff, kernel_init=nn.initializers.normal(INIT_STD), dtype=dtype, name="mlp_in")(y)
+        out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)
+        y = nn.Dense(cfg.d_model, kernel_init=out_init, dtype=dtype, name="mlp_out")(nn.gelu(y))
+        return x_BxLxD + drop(y), stats
+
+
+class Transformer(nn.Module):
+    """The whole language model, with tied embeddings and learned positions.
+
+    Attributes:
+      config: its shape. vocab_size: V, the tokenizer's.
+    """
+
+    config: ModelConfig
+    vocab_size: int
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: Int[Array, "B L"],
+        positions: Int[Array, "B L"],
+        block_ids: Int[Array, "B L"],
+        doc_ids: Int[Array, "B L"],
+        dial: Dial,
+        request: Request,
+        train: bool = False,
+    ) -> ModelOutput:
+        """Next-token logits at every position, and attention statistics where `request` asks for them.
+
+        Args:
+          tokens, positions, block_ids, doc_ids: as in `Batch`; block_ids from a partition.
+          dial: λ, τ and layer_scale, all traced.
+          request: what to return beside the logits (static).
+          train: dropout is on; needs the rng stream "dropout".
+        """
+        cfg = self.config
+        dtype = jnp.dtype(cfg.dtype)
+        init = nn.initializers.normal(INIT_STD)
+        embedding_VxD = self.param("embedding", init, (self.vocab_size, cfg.d_model), jnp.float32)
+        position_LxD = self.param("position", init, (cfg.length, cfg.d_model), jnp.float32)
+        scale_N = default_layer_scale(cfg) if dial.layer_scale is None else dial.layer_scale
+        lam, tau = jnp.asarray(dial.lam, jnp.float32), jnp.asarray(dial.tau, jnp.float32)
+
+        x_BxLxD = (embedding_VxD[tokens] + position_LxD[positions]).astype(dtype)
+        x_BxLxD = nn.Dropout(cfg.dropout, deterministic=not train)(x_BxLxD)
+        stats = []
+        for layer in range(cfg.n_layers):
+            block = Block(cfg, name=f"layer_{layer}")
+            x_BxLxD, layer_stats = block(x_BxLxD, block_ids, doc_ids, lam, lam * scale_N[layer], tau, request, train)
+            stats.append(layer_stats)
+        x_BxLxD = Norm(affine=True, film=cfg.film, name="final_norm")(x_BxLxD, lam).astype(dtype)
+        logits_BxLxV = jnp.einsum("bld,vd->blv", x_BxLxD, embedding_VxD.astype(dtype), preferred_element_type=jnp.float32)
+        return ModelOutput(logits_BxLxV, jax.tree.map(lambda *x: jnp.stack(x), *stats) if request.stats else None)

@@ -1,0 +1,23 @@
+"""Given: block ids that come with the data."""
+
+import flax.struct
+import jax.numpy as jnp
+from jaxtyping import Int
+
+from aila_jax.partition.rules import finish
+from aila_jax.types import Array, Batch
+
+
+@flax.struct.dataclass
+class Given:
+    """Block id = the id that packing carried beside the token: its line, field, record part, or the caller's own number.
+
+    Attributes:
+      global_first: give the first token of each document `GLOBAL_ID`, so that it belongs to every block.
+    """
+
+    global_first: bool = flax.struct.field(pytree_node=False, default=False)
+
+    def __call__(self, batch: Batch) -> Int[Array, "B L"]:
+        """Block ids of every position; PADDING_ID at padding. A pure function, usable inside jit."""
+        return finish(jnp.asarray(batch.given_ids), batch, self.global_first)

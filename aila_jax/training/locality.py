@@ -1,0 +1,49 @@
+"""λ and τ of each training step: fixed, curriculum, or drawn for each sequence."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from aila_jax.config import LocalityConfig
+from aila_jax.types import Array
+
+
+def draw_locality(
+    config: LocalityConfig, steps: int, batch_size: int, key: Array, step: Int[Array, ""] | int
+) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
+    """λ and τ of the sequences of one step. Pure and jittable; `key` and `step` are traced.
+
+    Args:
+      config: mode and distribution. steps: length of training, for the curriculum. batch_size: B, over all devices.
+      key: the run's key; the draw depends on it and on `step` only.
+
+    Returns:
+      λ in [0, 1] and τ > 0, float32.
+    """
+    key_lam, key_tau = jax.random.split(jax.random.fold_in(key, step))
+    if config.mode == "conditional":
+        lam = draw_lam(config, key_lam, batch_size)
+    else:
+        level = curriculum(config, step / steps) if config.mode == "curriculum" else config.lam
+        lam = jnp.full((batch_size,), level, jnp.float32)
+    if not config.draw_tau:
+        return lam, jnp.full((batch_size,), config.tau, jnp.float32)
+    low, high = jnp.log(config.tau_low), jnp.log(config.tau_high)
+    return lam, jnp.exp(jax.random.uniform(key_tau, (batch_size,), minval=low, maxval=high))
+
+
+def draw_lam(config: LocalityConfig, key: Array, batch_size: int) -> Float[Array, "B"]:
+    """Conditional draws: exactly 0 and 1 with their shares, u^power otherwise (ours, after loss-conditional training)."""
+    key_kind, key_value = jax.random.split(key)
+    kind = jax.random.uniform(key_kind, (batch_size,))
+    value = jax.random.uniform(key_value, (batch_size,)) ** config.power
+    lam = jnp.where(kind < config.at_zero, 0.0, value)
+    return jnp.where(kind >= 1.0 - config.at_one, 1.0, lam).astype(jnp.float32)
+
+
+def curriculum(config: LocalityConfig, progress: Float[Array, ""] | float) -> Float[Array, ""]:
+    """λ at a share `progress` of training: 0 before `start`, `lam` after `end`, rising in between."""
+    rise = jnp.clip((progress - config.start) / (config.end - config.start), 0.0, 1.0)
+    if config.shape == "cosine":
+        rise = 0.5 * (1.0 - jnp.cos(jnp.pi * rise))
+    return config.lam * rise
