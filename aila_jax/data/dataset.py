@@ -1,0 +1,111 @@
+"""A corpus as token streams, with the tokenizer that made them: what training and evaluation read."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+
+from aila_jax.config import DataConfig
+from aila_jax.data.cache import Arrays, cache_directory, key_of, load_or_build
+from aila_jax.data.corpora import load_corpus
+from aila_jax.data.documents import Corpus, Document, fingerprint
+from aila_jax.data.packing import TokenStream, Windows, pack
+from aila_jax.data.tokenizer import Tokenizer, train_tokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Token streams of the splits `train`, `validation` and `test`.
+
+    Attributes:
+      name: the corpus. tokenizer: what made the tokens. splits: one stream a split.
+      fingerprint: sha256 of all splits' text and of the tokenizer.
+    """
+
+    name: str
+    tokenizer: Tokenizer
+    splits: dict[str, TokenStream]
+    fingerprint: str
+
+    def windows(self, split: str, length: int, document_mask: bool) -> Windows:
+        """The split cut into windows of `length` tokens (see `packing.pack`).
+
+        Raises:
+          ValueError: an unknown split, a train split that does not fill one window, or another split with no target.
+        """
+        if split not in self.splits:
+            raise ValueError(f"split is {split!r}; it must be one of {', '.join(self.splits)}. Fix: use 'validation'")
+        stream = self.splits[split]
+        found, least = len(stream.tokens), length + 1 if split == "train" else 2
+        if found < least:
+            raise ValueError(
+                f"split {split!r} of {self.name!r} has {found} tokens; it must have at least {least} "
+                f"(model.length {length}). Fix: give more text, or lower --config.model.length"
+            )
+        return pack(stream, length, document_mask, self.tokenizer.fingerprint)
+
+
+def load_dataset(config: DataConfig, tokenizer: Tokenizer | None = None) -> Dataset:
+    """Reads the corpus, trains its tokenizer unless one is given, and encodes all splits; both are cached on disk.
+
+    Args:
+      config: the data settings.
+      tokenizer: that of a checkpoint. None: one is trained, on the train split; only the word level of `wikitext2` is
+        over all three splits, because that is its published vocabulary.
+
+    Raises:
+      ValueError: whatever is wrong with the files or settings, see the corpus readers.
+    """
+    corpus = load_corpus(config)
+    directory = cache_directory(config.cache_dir) / "tokens"
+    if tokenizer is None:
+        tokenizer = _trained(config, corpus, directory)
+    splits = {}
+    digest = hashlib.sha256(tokenizer.fingerprint.encode())
+    for split, documents in corpus.splits.items():
+        text = fingerprint(documents)
+        digest.update(text.encode())
+        splits[split] = _encoded(tokenizer, documents, text, directory)
+    return Dataset(corpus.name, tokenizer, splits, digest.hexdigest())
+
+
+def encode_documents(tokenizer: Tokenizer, documents: Sequence[Document]) -> TokenStream:
+    """The documents one after another, each piece followed by `<eos>`."""
+    pieces = [piece for document in documents for piece in document.pieces]
+    encoded = tokenizer.encode_pieces(pieces)
+    tokens_a_piece = np.array([len(ids) for ids in encoded])
+    piece_docs = np.repeat(np.arange(len(documents), dtype=np.int32), [len(document.pieces) for document in documents])
+    return TokenStream(
+        tokens=np.fromiter((token for ids in encoded for token in ids), np.int32, count=int(tokens_a_piece.sum())),
+        doc_ids=np.repeat(piece_docs, tokens_a_piece),
+        given_ids=np.repeat(np.arange(len(pieces), dtype=np.int32), tokens_a_piece),
+        words=sum(len(piece.split()) + piece.count("\n") + 1 for piece in pieces),
+        bytes=sum(len(piece.encode()) + 1 for piece in pieces),
+    )
+
+
+def _trained(config: DataConfig, corpus: Corpus, directory: Path) -> Tokenizer:
+    all_splits = corpus.name == "wikitext2" and config.tokenizer == "word"
+    splits = corpus.splits.values() if all_splits else [corpus.splits["train"]]
+    documents = [document for split in splits for document in split]
+    # The library's version is part of the key: another one may learn other merges.
+    key = key_of("tokenizer", config.tokenizer, config.vocab_size, tokenizers.__version__, fingerprint(documents))
+
+    def build() -> Arrays:
+        return {"json": np.frombuffer(train_tokenizer(config, documents).to_json().encode(), np.uint8)}
+
+    return Tokenizer.from_json(load_or_build(directory, key, build)["json"].tobytes().decode())
+
+
+def _encoded(tokenizer: Tokenizer, documents: Sequence[Document], text: str, directory: Path) -> TokenStream:
+    def build() -> Arrays:
+        stream = encode_documents(tokenizer, documents)
+        counts = np.array([stream.words, stream.bytes], np.int64)
+        return {"tokens": stream.tokens, "doc_ids": stream.doc_ids, "given_ids": stream.given_ids, "counts": counts}
+
+    arrays = load_or_build(directory, key_of("stream", tokenizer.fingerprint, text), build)
+    words, size = (int(count) for count in arrays["counts"])
+    return TokenStream(arrays["tokens"], arrays["doc_ids"], arrays["given_ids"], words, size)

@@ -1,0 +1,62 @@
+"""What every corpus reader returns: named splits of documents, each a sequence of pieces."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text that stands on its own: an article, a file, a record, a docstring.
+
+    Attributes:
+      title: a name for people; it is not part of the text.
+      pieces: the text, cut into the units that the partition `Given` uses as blocks: lines, or the fields of a record.
+        Each piece ends with a line end that is not written in it. A piece may hold line ends of its own.
+    """
+
+    title: str
+    pieces: tuple[str, ...]
+
+    def __post_init__(self):
+        if not self.pieces:
+            raise ValueError(f"document {self.title!r} has 0 pieces; it must have at least 1. Fix: leave empty documents out")
+
+    @property
+    def text(self) -> str:
+        """The pieces, each with its line end."""
+        return "".join(f"{piece}\n" for piece in self.pieces)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Named splits of documents.
+
+    Attributes:
+      name: the corpus, as in `DataConfig.corpus`.
+      splits: `train`, `validation` and `test`, each in the order of the source.
+    """
+
+    name: str
+    splits: dict[str, tuple[Document, ...]]
+
+    def __post_init__(self):
+        if tuple(self.splits) != SPLITS:
+            raise ValueError(f"corpus {self.name!r} has splits {tuple(self.splits)}; they must be {SPLITS}. Fix: name and order them so")
+        for split, documents in self.splits.items():
+            if not documents:
+                raise ValueError(f"split {split!r} of corpus {self.name!r} has 0 documents; it must have at least 1. Fix: give it more text")
+
+
+def fingerprint(documents: Iterable[Document]) -> str:
+    """Sha256 of the documents' pieces and of where each piece and document ends; titles do not count."""
+    digest = hashlib.sha256()
+    for document in documents:
+        digest.update(f"document {len(document.pieces)}\n".encode())
+        for piece in document.pieces:
+            data = piece.encode()
+            # The length keeps ("ab", "c") and ("a", "bc") apart.
+            digest.update(f"{len(data)}:".encode() + data)
+    return digest.hexdigest()

@@ -1,0 +1,147 @@
+"""Text to token ids and back: whitespace words, or byte-level BPE, both trained on the corpus in hand."""
+
+import collections
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from aila_jax.config import DataConfig
+from aila_jax.data.documents import Document
+
+EOS = "<eos>"
+UNK = "<unk>"
+_CHUNK = 4096  # pieces encoded at a time: enough to keep the threads busy, without holding a whole corpus of encodings
+
+
+class Tokenizer:
+    """A vocabulary with the rule that turns text into its ids; `<eos>` stands for a line end.
+
+    Byte-level BPE reads any text and gives it back exactly. The word level reads whitespace-separated words, gives them
+    back separated by single spaces, maps words that it does not know to `<unk>`, and takes the words `<eos>` and `<unk>`
+    in a text for these two tokens, as the published WikiText files mean them.
+    """
+
+    def __init__(self, text: str):
+        """Reads a `tokenizer.json` of Hugging Face `tokenizers`.
+
+        Raises:
+          ValueError: the text is no such JSON, or its vocabulary has no `<eos>`.
+        """
+        try:
+            self._model = tokenizers.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises plain Exception
+            raise ValueError(f"the tokenizer is {text[:40]!r}…, which cannot be read ({error}). Fix: pass the text of a tokenizer.json") from error
+        if self._model.token_to_id(EOS) is None:
+            raise ValueError(f"the tokenizer has no {EOS} among its {self._model.get_vocab_size()} types; a line end needs it. Fix: train it with aila_jax")
+        # Kept as it came: another version of the library may write the same tokenizer differently, and the fingerprint
+        # of a checkpoint's tokenizer must not depend on that.
+        self._json = text
+
+    @classmethod
+    def from_json(cls, text: str) -> "Tokenizer":
+        """The tokenizer that `to_json` wrote. Raises ValueError like the constructor."""
+        return cls(text)
+
+    def to_json(self) -> str:
+        """The text of a `tokenizer.json`, readable by Hugging Face `tokenizers` too."""
+        return self._json
+
+    @functools.cached_property
+    def vocab_size(self) -> int:
+        """V, the number of token types, `<eos>` and (word level) `<unk>` included."""
+        return self._model.get_vocab_size()
+
+    @functools.cached_property
+    def eos_id(self) -> int:
+        """Id of the line end."""
+        return self._model.token_to_id(EOS)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Sha256 of `to_json()`."""
+        return hashlib.sha256(self._json.encode()).hexdigest()
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`; each line end inside it is one `<eos>`, and none is added after it."""
+        return next(self._encode_all([text]))
+
+    def encode_pieces(self, pieces: Sequence[str]) -> list[list[int]]:
+        """Token ids of every piece, each followed by one `<eos>`; many pieces at once are fast."""
+        return [[*ids, self.eos_id] for ids in self._encode_all(pieces)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids; `<eos>` becomes a line end.
+
+        Raises:
+          ValueError: an id outside the vocabulary.
+        """
+        runs: list[list[int]] = [[]]
+        for token in ids:
+            if not 0 <= token < self.vocab_size:
+                raise ValueError(f"token id is {token}; it must be from 0 to {self.vocab_size - 1}. Fix: decode with the tokenizer that encoded")
+            if token == self.eos_id:
+                runs.append([])
+            else:
+                runs[-1].append(int(token))
+        return "\n".join(self._model.decode_batch(runs, skip_special_tokens=False))
+
+    def _encode_all(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        for start in range(0, len(texts), _CHUNK):
+            counts, lines = [], []
+            for text in texts[start : start + _CHUNK]:
+                parts = text.split("\n")
+                counts.append(len(parts))
+                lines.extend(parts)
+            encoded = iter(self._model.encode_batch_fast(lines, add_special_tokens=False))
+            for count in counts:
+                ids = list(next(encoded).ids)
+                for _ in range(count - 1):
+                    ids.append(self.eos_id)
+                    ids.extend(next(encoded).ids)
+                yield ids
+
+
+def train_tokenizer(config: DataConfig, documents: Iterable[Document]) -> Tokenizer:
+    """A tokenizer of kind `config.tokenizer` with at most `config.vocab_size` types; the same text gives the same one.
+
+    Args:
+      config: the data settings.
+      documents: what the vocabulary may see. `load_dataset` passes the train split, except for the word level of
+        `wikitext2`, whose published vocabulary of 33,278 types is over all three splits.
+    """
+    lines = (line for document in documents for piece in document.pieces for line in piece.split("\n"))
+    model = _train_words(lines, config.vocab_size) if config.tokenizer == "word" else _train_bpe(lines, config.vocab_size)
+    return Tokenizer(model.to_str())
+
+
+def _train_words(lines: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
+    counts: collections.Counter[str] = collections.Counter()
+    for line in lines:
+        counts.update(line.split())
+    # Ties are broken by the word, so that the order in which words are met does not matter.
+    words = sorted((word for word in counts if word not in (EOS, UNK)), key=lambda word: (-counts[word], word))
+    vocabulary = {word: index for index, word in enumerate([EOS, UNK, *words[: vocab_size - 2]])}
+    model = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
+    # What str.split() calls whitespace; the library's WhitespaceSplit leaves out the separators U+001C to U+001F.
+    model.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\x{1c}-\x{1f}\x{85}]+"), behavior="removed")
+    return model
+
+
+def _train_bpe(lines: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
+    split = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    learner = tokenizers.Tokenizer(models.BPE())
+    learner.pre_tokenizer = split
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    learner.train_from_iterator(lines, trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=[EOS], initial_alphabet=alphabet, show_progress=False))
+    # Training registers <eos> as a special token, which would also match the five letters in a text. Rebuilt from its
+    # vocabulary and merges alone, the model keeps the id but reads "<eos>" as text: the round trip stays exact.
+    learned = json.loads(learner.to_str())["model"]
+    merges = [tuple(merge) for merge in learned["merges"]]
+    model = tokenizers.Tokenizer(models.BPE(vocab=learned["vocab"], merges=merges))
+    model.pre_tokenizer = split
+    model.decoder = decoders.ByteLevel()
+    return model
