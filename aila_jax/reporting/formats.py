@@ -1,0 +1,36 @@
+"""Numbers as people read them; one rule each, used by tables, figures and the HTML report."""
+
+import math
+
+UNITS = ("token", "word", "byte")
+LEAKY = "not causal: sees its targets"
+
+
+def perplexity(value: float | None) -> str:
+    """Four significant digits, without trailing exponent below a million: 4.768, 72.13, 115.2, 1,234."""
+    if value is None:
+        return "–"
+    if value >= 1e6:
+        return f"{value:.3e}"
+    decimals = max(0, 3 - math.floor(math.log10(value))) if value > 0 else 3
+    return f"{value:,.{decimals}f}"
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage with one decimal: 0.3525 is 35.2 %."""
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def change(before: float, after: float) -> str:
+    """The relative change with its sign: 72.1 to 115 is +59.5 %."""
+    return f"{100 * (after / before - 1):+.1f} %".replace("-", "−")
+
+
+def fixed(value: float | None, decimals: int = 3) -> str:
+    """A number with a fixed count of decimals."""
+    return "–" if value is None else f"{value:.{decimals}f}"
+
+
+def lift(value: float) -> str:
+    """A ratio: ×2.18."""
+    return f"×{value:.2f}"

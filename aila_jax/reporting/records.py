@@ -1,0 +1,166 @@
+"""Sweep results as tidy files: CSV for spreadsheets and data frames, JSON for an exact round trip."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import typing
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from aila_jax.config import check_lam, check_tau
+from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
+from aila_jax.reporting.files import write_atomically
+
+FORMAT = "aila_jax sweep, version 1"
+_KEYS = ("format", "config", "meta", "cells", "heads")
+
+Row = TypeVar("Row", CellRow, HeadRow)
+
+
+def write_sweep(result: SweepResult, directory: str | Path, stem: str = "sweep") -> list[Path]:
+    """Writes `<stem>.csv` (a row per cell), `<stem>_heads.csv` (a row per cell, layer and head) and `<stem>.json` (everything).
+
+    A value that is None is an empty CSV cell and a JSON null. Each file is replaced as a whole, the JSON file last; nothing is
+    written when anything is refused.
+
+    Args:
+      result: the rows, with `config` and `meta` made of dicts, lists, tuples, text, numbers, booleans and None.
+      directory: made if it does not exist.
+      stem: start of the file names.
+
+    Returns:
+      The three paths, in the order above.
+
+    Raises:
+      ValueError: a NaN or infinite number, or a value of a type that JSON does not hold; the message names the place.
+    """
+    cells = [_row_dict(row, f"cells[{index}]") for index, row in enumerate(result.cells)]
+    heads = [_row_dict(row, f"heads[{index}]") for index, row in enumerate(result.heads)]
+    for name in ("config", "meta"):
+        _check_plain(getattr(result, name), name)
+    document = {"format": FORMAT, "config": result.config, "meta": result.meta, "cells": cells, "heads": heads}
+    contents = {
+        f"{stem}.csv": _csv(CellRow, cells),
+        f"{stem}_heads.csv": _csv(HeadRow, heads),
+        f"{stem}.json": json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n",
+    }
+    paths = [Path(directory) / name for name in contents]
+    for path, content in zip(paths, contents.values(), strict=True):
+        write_atomically(path, content.encode("utf-8"))
+    return paths
+
+
+def read_sweep(path: str | Path) -> SweepResult:
+    """Reads what `write_sweep` wrote; numbers come back bit for bit, tuples inside `config` and `meta` as lists.
+
+    Args:
+      path: the JSON file, or the folder that holds `sweep.json`.
+
+    Raises:
+      ValueError: the file is missing, is not such a JSON file, or holds a row with a missing, unknown or malformed value.
+    """
+    path = Path(path)
+    path = path / "sweep.json" if path.is_dir() else path
+    document = _load(path)
+    try:
+        return SweepResult(
+            cells=tuple(_row(CellRow, values, f"cells[{index}]") for index, values in enumerate(document["cells"])),
+            heads=tuple(_row(HeadRow, values, f"heads[{index}]") for index, values in enumerate(document["heads"])),
+            config=document["config"],
+            meta=document["meta"],
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """The JSON document, with the keys that a sweep has, of the right kinds."""
+    if not path.is_file():
+        raise ValueError(f"no sweep at {str(path)!r}; it must be a sweep's JSON file or a folder with sweep.json. Fix: run a sweep first, or correct the path.")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except ValueError as error:  # also JSONDecodeError and UnicodeDecodeError
+        raise ValueError(f"{path} is not strict JSON ({error}); it must be a file written by write_sweep. Fix: give the .json file, or sweep again.") from None
+    keys = tuple(document) if isinstance(document, dict) else type(document).__name__
+    if not isinstance(document, dict) or set(keys) != set(_KEYS):
+        raise ValueError(f"{path} holds {keys!r}; it must hold exactly the keys {', '.join(_KEYS)}. Fix: give a file written by write_sweep.")
+    if document["format"] != FORMAT:
+        raise ValueError(f"{path} has format {document['format']!r}; it must be {FORMAT!r}. Fix: sweep again with this version.")
+    for key, kind in (("config", dict), ("meta", dict), ("cells", list), ("heads", list)):
+        if type(document[key]) is not kind:
+            raise ValueError(f"{path}: {key} is a {type(document[key]).__name__}; it must be a {kind.__name__}. Fix: sweep again.")
+    return document
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"it contains {name}")
+
+
+@cache
+def _field_types(cls: type) -> dict[str, tuple[type, bool]]:
+    """For each field of a row: its type, and whether it may be None."""
+    types = {}
+    for name, hint in typing.get_type_hints(cls).items():
+        options = typing.get_args(hint) or (hint,)
+        types[name] = (next(option for option in options if option is not type(None)), type(None) in options)
+    return types
+
+
+def _row_dict(row: CellRow | HeadRow, place: str) -> dict[str, Any]:
+    """The row's values as plain Python values, each checked. NumPy scalars become the numbers they are."""
+    values = {name: value.item() if hasattr(value, "item") else value for name, value in dataclasses.asdict(row).items()}
+    return dataclasses.asdict(_row(type(row), values, place))
+
+
+def _row(cls: type[Row], values: Any, place: str) -> Row:
+    """A row from a dict of values; raises ValueError unless every field is there, of its type, finite and inside its limits."""
+    types = _field_types(cls)
+    if not isinstance(values, dict) or set(values) != set(types):
+        wrong = sorted(set(types) ^ set(values)) if isinstance(values, dict) else values
+        raise ValueError(f"{place} differs in {wrong!r}; a {cls.__name__} must have exactly the fields {', '.join(types)}. Fix: sweep again.")
+    made = {name: _value(value, *types[name], f"{place}.{name}") for name, value in values.items()}
+    check_lam(made["lam"], f"{place}.lam")
+    check_tau(made["tau"], f"{place}.tau")
+    return cls(**made)
+
+
+def _value(value: Any, kind: type, optional: bool, place: str) -> Any:
+    """`value` as `kind`; an int is taken for a float, nothing else is converted."""
+    if value is None and optional:
+        return None
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise ValueError(f"{place} is {value!r}; it must be a {kind.__name__}{' or None' if optional else ''}. Fix: sweep again, or correct the value.")
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f"{place} is {value!r}; it must be finite. Fix: look for a diverged run or an empty split; such a cell is not recorded.")
+    return value
+
+
+def _check_plain(value: Any, place: str) -> None:
+    """Raises ValueError at the first thing that strict JSON would refuse or would bring back as something else."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if type(key) is not str:
+                raise ValueError(f"{place} has the key {key!r}; it must be text. Fix: use str({key!r}).")
+            _check_plain(item, f"{place}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            _check_plain(item, f"{place}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{place} is {value!r}; it must be finite. Fix: leave it out, or give None.")
+    elif value is not None and type(value) not in (str, bool, int, float):
+        kind = type(value).__name__
+        raise ValueError(f"{place} is {value!r}, a {kind}; it must be text, a number, a boolean, None, a list or a dict. Fix: convert it first.")
+
+
+def _csv(cls: type, rows: list[dict[str, Any]]) -> str:
+    """Rows under a header of the field names; floats in the shortest form that reads back exactly."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(_field_types(cls)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,108 @@
+"""A SYNTHETIC sweep: its numbers are made by formulas to look believable, and no model was run."""
+
+from typing import Any
+
+import pytest
+
+from aila_jax.config import Config, to_dict
+from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
+
+LAMS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+TAUS = (0.5, 1.0, 2.0)
+UNIFORM = 0.1104
+
+
+def make_cell(lam: float, tau: float, **changes: Any) -> CellRow:
+    """One synthetic cell: perplexity dips at λ = 0.4, entropy falls and block mass rises with λ."""
+    loss = 4.24 + 0.16 * (lam - 0.4) ** 2 + 0.35 * (tau - 1.0) ** 2
+    mass = min(0.999, 0.20 + 0.54 * lam**1.3 + 0.04 * (1.0 - tau))
+    values = {
+        "run": "synthetic",
+        "seed": 7,
+        "commit": "0123abc",
+        "split": "validation",
+        "targets": 215_488,
+        "lam": lam,
+        "tau": tau,
+        "hard": False,
+        "loss": loss,
+        "perplexity_token": 2.718281828459045**loss,
+        "perplexity_word": 2.718281828459045 ** (1.31 * loss),
+        "perplexity_byte": 2.718281828459045 ** (0.24 * loss),
+        "accuracy": 0.262 - 0.02 * (lam - 0.4) ** 2 - 0.02 * abs(tau - 1.0),
+        "entropy_bits": 2.60 - 1.35 * lam + 0.9 * (tau - 1.0),
+        "entropy_fraction": (2.60 - 1.35 * lam + 0.9 * (tau - 1.0)) / 5.6,
+        "block_mass": mass,
+        "block_mass_uniform": UNIFORM,
+        "block_mass_lift": mass / UNIFORM,
+        "block_mass_local": mass,
+        "delta_imposed": 8.0 * lam,
+        "delta_measured": None,
+        "delta_share": None,
+    }
+    return CellRow(**(values | changes))
+
+
+def make_head(cell: CellRow, layer: int, head: int) -> HeadRow:
+    """One synthetic head of a cell: heads differ by fixed factors."""
+    mass = min(0.999, cell.block_mass * (0.7 + 0.2 * head))
+    values = {name: getattr(cell, name) for name in ("run", "seed", "commit", "split", "lam", "tau", "entropy_fraction", "delta_imposed")}
+    return HeadRow(
+        **values,
+        layer=layer,
+        head=head,
+        entropy_bits=cell.entropy_bits * (0.8 + 0.1 * head + 0.15 * layer),
+        block_mass=mass,
+        block_mass_uniform=UNIFORM,
+        block_mass_lift=mass / UNIFORM,
+        block_mass_local=mass,
+        delta_measured=None,
+        delta_share=None,
+    )
+
+
+def make_sweep(
+    lams: tuple[float, ...] = LAMS, taus: tuple[float, ...] = TAUS, shape: tuple[int, int] = (2, 4), bidirectional: bool = False, **changes: Any
+) -> SweepResult:
+    """A synthetic sweep of `shape` = (layers, heads); `changes` replace values of every cell."""
+    cells = tuple(make_cell(lam, tau, **changes) for lam in lams for tau in taus)
+    heads = tuple(make_head(cell, layer, head) for cell in cells for layer in range(shape[0]) for head in range(shape[1]))
+    config = to_dict(Config(seed=7))
+    config["model"]["bidirectional"] = bidirectional
+    meta = {
+        "note": "synthetic",
+        "versions": {"python": "3.13.0", "jax": "0.12.0"},
+        "commit": "0123abc",
+        "device": "cpu (synthetic)",
+        "data_fingerprint": "9f86d081",
+        "checkpoint_step": 1200,
+        "baselines": {"unigram": {"perplexity_token": 812.4}, "bigram": {"perplexity_token": 171.9}},
+    }
+    return SweepResult(cells, heads, config, meta)
+
+
+def make_log() -> list[dict[str, Any]]:
+    """A synthetic training log."""
+    train = [
+        {"step": step, "kind": "train", "loss": 4.2 + 4.0 * 0.995**step, "tokens_per_second": 5e4, "learning_rate": 1e-3, "grad_norm": 0.8, "lam_mean": 0.5}
+        for step in range(20, 1201, 20)
+    ]
+    evaluations = [
+        {"step": step, "kind": "eval", "loss": 4.3 + 4.0 * 0.995**step + 0.1 * lam, "perplexity": 80.0, "accuracy": 0.25}
+        | {"entropy_bits": 2.5, "block_mass": 0.3, "lam": lam, "tau": 1.0}
+        for step in (400, 800, 1200)
+        for lam in (0.0, 0.5, 1.0)
+    ]
+    return sorted(train + evaluations, key=lambda record: record["step"])
+
+
+@pytest.fixture
+def sweep() -> SweepResult:
+    """The synthetic sweep."""
+    return make_sweep()
+
+
+@pytest.fixture
+def log() -> list[dict[str, Any]]:
+    """The synthetic training log."""
+    return make_log()
