@@ -1,10 +1,36 @@
-"""From a DataConfig to its Corpus."""
+"""From the data settings to the corpus that they name."""
 
 from aila_jax.config import DataConfig
+from aila_jax.data.cache import cache_directory
 from aila_jax.data.documents import Corpus
-from aila_jax.data.wikitext2 import read_wikitext2
 
 
 def load_corpus(config: DataConfig) -> Corpus:
-    """The corpus that `config.corpus` names."""
-    return Corpus(config.corpus, read_wikitext2(config.data_dir))
+    """Reads (and prepares, the first time) the corpus `config.corpus`.
+
+    Raises:
+      ValueError: whatever is wrong with its files or its network, with the fix.
+    """
+    return _READERS[config.corpus](config)
+
+
+def _pydocs(config: DataConfig) -> Corpus:
+    # Imported where it is needed: TensorFlow Datasets takes half a second, and text files do without.
+    from aila_jax.data.pydocs import read_pydocs
+
+    return Corpus("pydocs", read_pydocs(cache_directory(config.cache_dir) / "prepared"))
+
+
+def _wikitext2(config: DataConfig) -> Corpus:
+    from aila_jax.data.wikitext2 import read_wikitext2
+
+    return Corpus("wikitext2", read_wikitext2(config.data_dir, config.url, cache_directory(config.cache_dir) / "prepared"))
+
+
+def _text(config: DataConfig) -> Corpus:
+    from aila_jax.data.text_files import read_text_files
+
+    return read_text_files(config)
+
+
+_READERS = {"pydocs": _pydocs, "wikitext2": _wikitext2, "text": _text}

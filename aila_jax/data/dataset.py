@@ -15,6 +15,8 @@ from aila_jax.data.documents import Corpus, Document, fingerprint
 from aila_jax.data.packing import TokenStream, Windows, pack
 from aila_jax.data.tokenizer import Tokenizer, train_tokenizer
 
+_CHUNK = 8192  # pieces encoded at a time: enough to keep the threads busy, without holding a whole corpus as Python integers
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -75,11 +77,15 @@ def load_dataset(config: DataConfig, tokenizer: Tokenizer | None = None) -> Data
 def encode_documents(tokenizer: Tokenizer, documents: Sequence[Document]) -> TokenStream:
     """The documents one after another, each piece followed by `<eos>`."""
     pieces = [piece for document in documents for piece in document.pieces]
-    encoded = tokenizer.encode_pieces(pieces)
-    tokens_a_piece = np.array([len(ids) for ids in encoded])
+    tokens, lengths = [], []
+    for start in range(0, len(pieces), _CHUNK):
+        encoded = tokenizer.encode_pieces(pieces[start : start + _CHUNK])
+        lengths.append(np.array([len(ids) for ids in encoded]))
+        tokens.append(np.concatenate([np.asarray(ids, np.int32) for ids in encoded]))
+    tokens_a_piece = np.concatenate(lengths)
     piece_docs = np.repeat(np.arange(len(documents), dtype=np.int32), [len(document.pieces) for document in documents])
     return TokenStream(
-        tokens=np.fromiter((token for ids in encoded for token in ids), np.int32, count=int(tokens_a_piece.sum())),
+        tokens=np.concatenate(tokens),
         doc_ids=np.repeat(piece_docs, tokens_a_piece),
         given_ids=np.repeat(np.arange(len(pieces), dtype=np.int32), tokens_a_piece),
         words=sum(len(piece.split()) + piece.count("\n") + 1 for piece in pieces),

@@ -60,3 +60,8 @@ def fingerprint(documents: Iterable[Document]) -> str:
             # The length keeps ("ab", "c") and ("a", "bc") apart.
             digest.update(f"{len(data)}:".encode() + data)
     return digest.hexdigest()
+
+
+def unix_line_ends(text: str) -> str:
+    """The text with the line ends of every system written as one newline."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -109,5 +109,5 @@ def _fingerprint(windows: Windows, batch_size: int, seed: int) -> str:
     for field in dataclasses.fields(Batch):
         array = getattr(windows.batch, field.name)
         digest.update(f"{field.name} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -14,7 +14,6 @@ from aila_jax.data.documents import Document
 
 EOS = "<eos>"
 UNK = "<unk>"
-_CHUNK = 4096  # pieces encoded at a time: enough to keep the threads busy, without holding a whole corpus of encodings
 
 
 class Tokenizer:
@@ -23,6 +22,9 @@ class Tokenizer:
     Byte-level BPE reads any text and gives it back exactly. The word level reads whitespace-separated words, gives them
     back separated by single spaces, maps words that it does not know to `<unk>`, and takes the words `<eos>` and `<unk>`
     in a text for these two tokens, as the published WikiText files mean them.
+
+    Attributes:
+      eos_id: id of the line end.
     """
 
     def __init__(self, text: str):
@@ -35,11 +37,13 @@ class Tokenizer:
             self._model = tokenizers.Tokenizer.from_str(text)
         except Exception as error:  # the library raises plain Exception
             raise ValueError(f"the tokenizer is {text[:40]!r}…, which cannot be read ({error}). Fix: pass the text of a tokenizer.json") from error
-        if self._model.token_to_id(EOS) is None:
+        eos_id = self._model.token_to_id(EOS)
+        if eos_id is None:
             raise ValueError(f"the tokenizer has no {EOS} among its {self._model.get_vocab_size()} types; a line end needs it. Fix: train it with aila_jax")
         # Kept as it came: another version of the library may write the same tokenizer differently, and the fingerprint
         # of a checkpoint's tokenizer must not depend on that.
         self._json = text
+        self.eos_id: int = eos_id
 
     @classmethod
     def from_json(cls, text: str) -> "Tokenizer":
@@ -54,11 +58,6 @@ class Tokenizer:
     def vocab_size(self) -> int:
         """V, the number of token types, `<eos>` and (word level) `<unk>` included."""
         return self._model.get_vocab_size()
-
-    @functools.cached_property
-    def eos_id(self) -> int:
-        """Id of the line end."""
-        return self._model.token_to_id(EOS)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -90,19 +89,14 @@ class Tokenizer:
         return "\n".join(self._model.decode_batch(runs, skip_special_tokens=False))
 
     def _encode_all(self, texts: Sequence[str]) -> Iterator[list[int]]:
-        for start in range(0, len(texts), _CHUNK):
-            counts, lines = [], []
-            for text in texts[start : start + _CHUNK]:
-                parts = text.split("\n")
-                counts.append(len(parts))
-                lines.extend(parts)
-            encoded = iter(self._model.encode_batch_fast(lines, add_special_tokens=False))
-            for count in counts:
-                ids = list(next(encoded).ids)
-                for _ in range(count - 1):
-                    ids.append(self.eos_id)
-                    ids.extend(next(encoded).ids)
-                yield ids
+        lines = [text.split("\n") for text in texts]
+        encoded = iter(self._model.encode_batch_fast([line for parts in lines for line in parts], add_special_tokens=False))
+        for parts in lines:
+            ids = list(next(encoded).ids)
+            for _ in parts[1:]:
+                ids.append(self.eos_id)
+                ids.extend(next(encoded).ids)
+            yield ids
 
 
 def train_tokenizer(config: DataConfig, documents: Iterable[Document]) -> Tokenizer:

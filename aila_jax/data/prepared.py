@@ -1,0 +1,123 @@
+"""What the TensorFlow Datasets builders share: documents written once as ArrayRecord files, then read and verified.
+
+No TensorFlow is needed: the `array_record` format is written and read without it.
+"""
+
+import contextlib
+import io
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import tensorflow_datasets as tfds
+
+from aila_jax.data.documents import SPLITS, Document, fingerprint
+
+Splits = dict[str, tuple[Document, ...]]
+
+
+class DocumentBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A builder whose examples are documents, in the order of their source.
+
+    A subclass gives `VERSION`, `DESCRIPTION`, `HOMEPAGE` and `read`. Its examples are
+    {"title": bytes, "pieces": [bytes, …]}, UTF-8.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    DESCRIPTION = ""
+    HOMEPAGE = ""
+    # No registered checksums: the builders verify what they read. Left to itself, the library looks for a checksum file
+    # beside this module by means of `importlib_resources`, a package that it does not install.
+    url_infos: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleVariableOverride] - a class property there
+
+    def read(self, download: Callable[[str], Path]) -> Splits:
+        """The documents from their source; `download` fetches an address into the download folder."""
+        raise NotImplementedError
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {"title": tfds.features.Text(), "pieces": tfds.features.Sequence(tfds.features.Text())}
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.DESCRIPTION,
+            homepage=self.HOMEPAGE,
+            features=tfds.features.FeaturesDict(features),
+            disable_shuffling=True,  # neighbouring documents stay neighbours, as in the published token streams
+            metadata=tfds.core.MetadataDict(sha256={}),
+        )
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """Fingerprint of each split's documents, written beside the prepared files."""
+        assert self.info.metadata is not None, "_info always makes it"
+        return self.info.metadata["sha256"]
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterable[tuple[int, Any]]]:
+        splits = self.read(lambda address: Path(dl_manager.download(address)))
+        self.checksums.update({split: fingerprint(documents) for split, documents in splits.items()})
+        return {split: self._generate_examples(documents) for split, documents in splits.items()}
+
+    def _generate_examples(self, documents: Sequence[Document]) -> Iterator[tuple[int, Any]]:
+        for number, document in enumerate(documents):
+            yield number, {"title": document.title, "pieces": list(document.pieces)}
+
+
+def read_or_prepare(make: Callable[[Path], DocumentBuilder], directory: Path) -> Splits:
+    """The documents of a builder's data set, prepared under `directory` if they are not there yet.
+
+    A damaged preparation gives a warning and is made again. Several processes may prepare at once: each writes beside
+    the final place and moves its files there in one step.
+
+    Args:
+      make: makes the builder for a data directory.
+      directory: a folder of this data set alone, named after the content of its source.
+
+    Raises:
+      ValueError: from the builder's `read`, or a directory that cannot be written.
+    """
+    # A builder's files are in <directory>/<name>/<version>, and only when they are complete.
+    if any(directory.glob("*/[0-9]*")):
+        try:
+            return _read(make(directory))
+        except Exception as error:  # noqa: BLE001 - a damaged record, index or JSON file raises many types
+            warnings.warn(f"the prepared data set {directory} is damaged ({type(error).__name__}: {error}); it is prepared again", stacklevel=2)
+            shutil.rmtree(directory, ignore_errors=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"data.cache_dir cannot hold {directory} ({error}); it must be writable. Fix: set --config.data.cache_dir=/a/folder") from error
+    builder = make(directory)
+    settings = tfds.download.DownloadConfig(try_download_gcs=False)
+    try:
+        with _silence():
+            builder.download_and_prepare(download_dir=directory.parent / "downloads", download_config=settings)
+    except OSError:
+        # Another process that prepared the same content came first: its files are as good as ours.
+        if not any(directory.glob("*/[0-9]*")):
+            raise
+        builder = make(directory)
+    return _read(builder)
+
+
+def _read(builder: DocumentBuilder) -> Splits:
+    splits = {}
+    for split in SPLITS:
+        source = builder.as_data_source(split)
+        examples = source.__getitems__(range(len(source)))  # pyright: ignore[reportCallIssue] - all at once, twice as fast as one by one
+        documents = tuple(Document(example["title"].decode(), tuple(piece.decode() for piece in example["pieces"])) for example in examples)
+        if fingerprint(documents) != builder.checksums[split]:
+            raise ValueError(f"the checksum of split {split!r} does not match")
+        splits[split] = documents
+    return splits
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps the library's banners off standard output, and its progress bars away."""
+    tfds.display_progress_bar(enable=False)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.display_progress_bar(enable=True)

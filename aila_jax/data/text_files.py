@@ -1,0 +1,133 @@
+"""The user's own text: UTF-8 files and JSON lines, with held-out lines or files, checked before any work."""
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+from aila_jax.config import DataConfig
+from aila_jax.data.documents import Corpus, Document, fingerprint, unix_line_ends
+from aila_jax.data.json_lines import parse_json_lines
+
+_SETTINGS = {"train": "files", "validation": "valid_files", "test": "test_files"}
+
+
+def read_text_files(config: DataConfig) -> Corpus:
+    """The corpus of `data.files`, `data.valid_files` and `data.test_files`.
+
+    A plain file is one document and its lines are the pieces; a `.jsonl` file has one document a line
+    (`json_lines.parse_json_lines`). Where no validation or test files are given, the end of `data.files` is held out:
+    its last lines, or its last documents where one of the files is `.jsonl`, since a record is never cut. Training
+    comes first, then validation, then test.
+
+    Raises:
+      ValueError: a pattern matches no file, a file is empty or not UTF-8 or malformed, one file or two identical
+        documents are in two splits, or the text is too short to hold anything out.
+    """
+    paths = {split: find_files(getattr(config, setting), f"data.{setting}") for split, setting in _SETTINGS.items()}
+    _refuse_shared_files(paths)
+    splits = {split: [document for path in found for document in read_file(path)] for split, found in paths.items()}
+    by_line = all(path.suffix != ".jsonl" for path in paths["train"])
+    splits = _held_out(splits, {"test": config.test_fraction, "validation": config.valid_fraction}, by_line)
+    _refuse_shared_documents(splits)
+    return Corpus("text", {split: tuple(documents) for split, documents in splits.items()})
+
+
+def find_files(patterns: Sequence[str], setting: str) -> list[Path]:
+    """The files that paths or globs name: in the order of the patterns, sorted within a glob, each file once.
+
+    Raises:
+      ValueError: a pattern matches no file.
+    """
+    found: dict[Path, Path] = {}
+    for pattern in patterns:
+        expanded = str(Path(pattern).expanduser())
+        # A path that exists is itself, also where its name holds [ or *.
+        names = [expanded] if Path(expanded).exists() else sorted(glob.glob(expanded, recursive=True))
+        files = [Path(name) for name in names if Path(name).is_file()]
+        if not files:
+            fix = f"use {str(Path(pattern) / '*.txt')!r}" if Path(expanded).is_dir() else f"correct the path (relative paths start at {Path.cwd()})"
+            raise ValueError(f"{setting} has {pattern!r}, which matches 0 files; it must match at least 1. Fix: {fix}")
+        for file in files:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
+
+
+def read_file(path: Path) -> list[Document]:
+    """The documents of one file: lines of a plain file, records of a `.jsonl` file.
+
+    Raises:
+      ValueError: the file is empty, is not UTF-8, or (`.jsonl`) a line is malformed.
+    """
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start} ({error.reason}). "
+            f"Fix: convert it, for instance with: iconv -f latin1 -t utf-8 {path.name} > new_{path.name}"
+        ) from error
+    # A byte-order mark is no text.
+    text = unix_line_ends(text.removeprefix("\ufeff"))
+    if not text.strip():
+        raise ValueError(f"{path} has {len(data)} bytes and no text; it must have at least one word. Fix: remove it from the data files")
+    if path.suffix == ".jsonl":
+        return parse_json_lines(text, path)
+    return [Document(str(path), tuple(text.removesuffix("\n").split("\n")))]
+
+
+def hold_out(documents: Sequence[Document], count: int, by_line: bool) -> tuple[list[Document], list[Document]]:
+    """The documents without the last `count` lines (or, unless `by_line`, documents), and those."""
+    kept: list[Document] = []
+    held: list[Document] = []
+    left = _units(documents, by_line) - count
+    for document in documents:
+        size = _units([document], by_line)
+        if size <= left:
+            kept.append(document)
+        elif left == 0:
+            held.append(document)
+        else:
+            kept.append(Document(document.title, document.pieces[:left]))
+            held.append(Document(document.title, document.pieces[left:]))
+        left = max(0, left - size)
+    return kept, held
+
+
+def _held_out(splits: dict[str, list[Document]], fractions: dict[str, float], by_line: bool) -> dict[str, list[Document]]:
+    """The splits, those without documents filled from the end of the training documents."""
+    total = _units(splits["train"], by_line)
+    counts = {split: max(1, round(fraction * total)) for split, fraction in fractions.items() if not splits[split]}
+    if sum(counts.values()) >= total:
+        unit = "lines" if by_line else "documents"
+        settings = " and ".join(f"--config.data.{_SETTINGS[split]}" for split in counts)
+        raise ValueError(
+            f"data.files has {total} {unit}; holding out {' and '.join(counts)} needs more than {sum(counts.values())}. Fix: give more text, or set {settings}"
+        )
+    filled = dict(splits)
+    for split, count in counts.items():
+        filled["train"], filled[split] = hold_out(filled["train"], count, by_line)
+    return filled
+
+
+def _units(documents: Sequence[Document], by_line: bool) -> int:
+    return sum(len(document.pieces) for document in documents) if by_line else len(documents)
+
+
+def _refuse_shared_files(paths: dict[str, list[Path]]) -> None:
+    owner: dict[Path, str] = {}
+    for split, found in paths.items():
+        for path in found:
+            first = owner.setdefault(path.resolve(), split)
+            if first != split:
+                raise ValueError(f"{path} is in data.{_SETTINGS[first]} and in data.{_SETTINGS[split]}; splits must not overlap. Fix: name it in one of them")
+
+
+def _refuse_shared_documents(splits: dict[str, list[Document]]) -> None:
+    owner: dict[str, tuple[str, str]] = {}
+    for split, documents in splits.items():
+        for document in documents:
+            first, title = owner.setdefault(fingerprint([document]), (split, document.title))
+            if first != split:
+                raise ValueError(
+                    f"{document.title} ({split}) has the same content as {title} ({first}); splits must not overlap. Fix: remove one of the two from the data files"
+                )
