@@ -12,7 +12,9 @@ def write_atomically(path: Path, content: bytes) -> None:
       ValueError: `path` is a folder.
     """
     if path.is_dir():
-        raise ValueError(f"{str(path)!r} is a folder; it must be a file to write. Fix: add a file name, such as {str(path / 'report.html')!r}.")
+        raise ValueError(
+            f"{str(path)!r} is a folder; it must be a file to write. Fix: add a file name, such as {str(path / 'report.html')!r}."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile: its files are readable by the owner alone, and the rename would keep that.
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -34,3 +34,8 @@ def fixed(value: float | None, decimals: int = 3) -> str:
 def lift(value: float) -> str:
     """A ratio: ×2.18."""
     return f"×{value:.2f}"
+
+
+def times(value: float) -> str:
+    """A ratio inside a sentence: 2.18 times."""
+    return f"{value:.2f} times"

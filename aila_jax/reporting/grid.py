@@ -16,7 +16,9 @@ def by_tau(result: SweepResult) -> dict[float, tuple[CellRow, ...]]:
     grid: dict[float, dict[float, CellRow]] = {tau: {} for tau in sorted({cell.tau for cell in result.cells})}
     for cell in result.cells:
         if cell.lam in grid[cell.tau]:
-            raise ValueError(f"the sweep has two cells at λ = {cell.lam:g}, τ = {cell.tau:g}; it must have one. Fix: report each run on its own.")
+            raise ValueError(
+                f"the sweep has two cells at λ = {cell.lam:g}, τ = {cell.tau:g}; it must have one. Fix: report each run on its own."
+            )
         grid[cell.tau][cell.lam] = cell
     return {tau: tuple(cells[lam] for lam in sorted(cells)) for tau, cells in grid.items()}
 
@@ -33,7 +35,9 @@ def cells_at(result: SweepResult, tau: float) -> tuple[CellRow, ...]:
         if math.isclose(other, tau):
             return cells
     known = ", ".join(f"{other:g}" for other in grid)
-    raise ValueError(f"tau is {tau!r}; it must be one of the sweep's: {known}. Fix: pass tau={nearest_tau(result, tau):g}, or sweep with this τ.")
+    raise ValueError(
+        f"tau is {tau!r}; it must be one of the sweep's: {known}. Fix: pass tau={nearest_tau(result, tau):g}, or sweep with this τ."
+    )
 
 
 def heads_at(result: SweepResult, tau: float) -> dict[float, tuple[HeadRow, ...]]:

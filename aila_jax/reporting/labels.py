@@ -25,7 +25,9 @@ _PLACES = (
 _ROOM = 1.5  # pixels around a label
 
 
-def label_points(fig: Figure, axes: Axes, points: Sequence[tuple[float, float]], labels: Mapping[int, str], colour: Any) -> list[Annotation]:
+def label_points(
+    fig: Figure, axes: Axes, points: Sequence[tuple[float, float]], labels: Mapping[int, str], colour: Any
+) -> list[Annotation]:
     """Writes labels (by index of their point) beside their points, in the first free place; a label without one is left out.
 
     Free is: inside the axes, off every plotted point, line and every label written before. First and last points come first.

@@ -14,7 +14,17 @@ from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.reporting.formats import LEAKY, UNITS
 from aila_jax.reporting.grid import by_tau, nearest_tau, sees_targets, spread
 from aila_jax.reporting.labels import label_points
-from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, Theme, house_style, lam_axis, legend_above, ordered_colours, perplexity_axis
+from aila_jax.reporting.style import (
+    CATEGORIES,
+    LIGHT,
+    MARKERS,
+    Theme,
+    house_style,
+    lam_axis,
+    legend_above,
+    ordered_colours,
+    perplexity_axis,
+)
 
 MOST_LABELS = 6
 MOST_LARGE_MARKERS = 11
@@ -100,7 +110,9 @@ def _series(results: SweepResult | Mapping[str, SweepResult], theme: Theme) -> l
         grid = by_tau(results)
         marked = f" ({LEAKY})" if sees_targets(results) else ""
         colours = ordered_colours(len(grid), theme)
-        return [Series(f"τ = {tau:g}{marked}", cells, _style(colours[index], index, cells)) for index, (tau, cells) in enumerate(grid.items())]
+        return [
+            Series(f"τ = {tau:g}{marked}", cells, _style(colours[index], index, cells)) for index, (tau, cells) in enumerate(grid.items())
+        ]
     limit = len(CATEGORIES)
     if not 1 <= len(results) <= limit:
         raise ValueError(f"{len(results)} results were given; there must be 1 to {limit}. Fix: compare at most {limit} in one figure.")
@@ -125,11 +137,15 @@ def _perplexity_field(series: Sequence[Series], results: SweepResult | Mapping[s
     field = f"perplexity_{unit}"
     for line in series:
         if None in line.values(field):
-            raise ValueError(f"{line.label}: {field} is None; it must be recorded in every cell. Fix: pass perplexity='token', or score the whole split.")
+            raise ValueError(
+                f"{line.label}: {field} is None; it must be recorded in every cell. Fix: pass perplexity='token', or score the whole split."
+            )
     if unit == "token" and not isinstance(results, SweepResult):
         made = {label: _tokenizer(result) for label, result in results.items()}
         if len(set(made.values())) > 1:
-            raise ValueError(f"perplexity is per token, but the tokenizers are {made}; they must be the same. Fix: pass perplexity='byte' or 'word'.")
+            raise ValueError(
+                f"perplexity is per token, but the tokenizers are {made}; they must be the same. Fix: pass perplexity='byte' or 'word'."
+            )
     return field
 
 
@@ -154,7 +170,14 @@ def _uniform_lines(axes: Axes, series: Sequence[Series], theme: Theme) -> None:
         colour, label = (theme.muted, "uniform attention") if shared else (line.style["color"], f"uniform, {line.label}")
         marker = "_" if len(line.cells) == 1 else ""  # one point alone draws no line
         axes.plot(
-            line.values("lam"), line.values("block_mass_uniform"), color=colour, linestyle=(0, (4, 3)), linewidth=1.1, label=label, marker=marker, ms=14
+            line.values("lam"),
+            line.values("block_mass_uniform"),
+            color=colour,
+            linestyle=(0, (4, 3)),
+            linewidth=1.1,
+            label=label,
+            marker=marker,
+            ms=14,
         )
 
 

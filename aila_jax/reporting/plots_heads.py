@@ -29,7 +29,7 @@ def heads_figure(result: SweepResult, *, theme: Theme = LIGHT) -> Figure:
     shown = [row for lam in lams for row in rows[lam]]
     with house_style(theme):
         layers, heads = 1 + max(row.layer for row in shown), 1 + max(row.head for row in shown)
-        width = 1.05 * len(lams) + 1.2
+        width = max(3.4, 1.05 * len(lams) + 1.2)
         fig = Figure(figsize=(width, 2 * (0.55 + 0.9 * min(2.0, max(0.6, layers / heads))) + 0.35), layout="constrained")
         panels = fig.subplots(2, len(lams), squeeze=False, sharex=True, sharey=True)
         scales = (("entropy_bits", "entropy (bits)", max(row.entropy_bits for row in shown)), ("block_mass", "block mass", 1.0))
@@ -40,7 +40,7 @@ def heads_figure(result: SweepResult, *, theme: Theme = LIGHT) -> Figure:
             panels[line, 0].set_ylabel("layer")
             bar = fig.colorbar(image, ax=list(panels[line]), label=title, pad=0.015, aspect=12)
             bar.outline.set_visible(False)
-        fig.supxlabel(f"head (τ = {tau:g}; layers and heads count from 0)", fontsize=9)
+        fig.supxlabel(f"head, at τ = {tau:g}", fontsize=9)
     return fig
 
 

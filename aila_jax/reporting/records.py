@@ -79,14 +79,20 @@ def read_sweep(path: str | Path) -> SweepResult:
 def _load(path: Path) -> dict[str, Any]:
     """The JSON document, with the keys that a sweep has, of the right kinds."""
     if not path.is_file():
-        raise ValueError(f"no sweep at {str(path)!r}; it must be a sweep's JSON file or a folder with sweep.json. Fix: run a sweep first, or correct the path.")
+        raise ValueError(
+            f"no sweep at {str(path)!r}; it must be a sweep's JSON file or a folder with sweep.json. Fix: run a sweep first, or correct the path."
+        )
     try:
         document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except ValueError as error:  # also JSONDecodeError and UnicodeDecodeError
-        raise ValueError(f"{path} is not strict JSON ({error}); it must be a file written by write_sweep. Fix: give the .json file, or sweep again.") from None
+        raise ValueError(
+            f"{path} is not strict JSON ({error}); it must be a file written by write_sweep. Fix: give the .json file, or sweep again."
+        ) from None
     keys = tuple(document) if isinstance(document, dict) else type(document).__name__
     if not isinstance(document, dict) or set(keys) != set(_KEYS):
-        raise ValueError(f"{path} holds {keys!r}; it must hold exactly the keys {', '.join(_KEYS)}. Fix: give a file written by write_sweep.")
+        raise ValueError(
+            f"{path} holds {keys!r}; it must hold exactly the keys {', '.join(_KEYS)}. Fix: give a file written by write_sweep."
+        )
     if document["format"] != FORMAT:
         raise ValueError(f"{path} has format {document['format']!r}; it must be {FORMAT!r}. Fix: sweep again with this version.")
     for key, kind in (("config", dict), ("meta", dict), ("cells", list), ("heads", list)):
@@ -120,7 +126,9 @@ def _row(cls: type[Row], values: Any, place: str) -> Row:
     types = _field_types(cls)
     if not isinstance(values, dict) or set(values) != set(types):
         wrong = sorted(set(types) ^ set(values)) if isinstance(values, dict) else values
-        raise ValueError(f"{place} differs in {wrong!r}; a {cls.__name__} must have exactly the fields {', '.join(types)}. Fix: sweep again.")
+        raise ValueError(
+            f"{place} differs in {wrong!r}; a {cls.__name__} must have exactly the fields {', '.join(types)}. Fix: sweep again."
+        )
     made = {name: _value(value, *types[name], f"{place}.{name}") for name, value in values.items()}
     check_lam(made["lam"], f"{place}.lam")
     check_tau(made["tau"], f"{place}.tau")
@@ -134,9 +142,13 @@ def _value(value: Any, kind: type, optional: bool, place: str) -> Any:
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
-        raise ValueError(f"{place} is {value!r}; it must be a {kind.__name__}{' or None' if optional else ''}. Fix: sweep again, or correct the value.")
+        raise ValueError(
+            f"{place} is {value!r}; it must be a {kind.__name__}{' or None' if optional else ''}. Fix: sweep again, or correct the value."
+        )
     if kind is float and not math.isfinite(value):
-        raise ValueError(f"{place} is {value!r}; it must be finite. Fix: look for a diverged run or an empty split; such a cell is not recorded.")
+        raise ValueError(
+            f"{place} is {value!r}; it must be finite. Fix: look for a diverged run or an empty split; such a cell is not recorded."
+        )
     return value
 
 
@@ -154,7 +166,9 @@ def _check_plain(value: Any, place: str) -> None:
         raise ValueError(f"{place} is {value!r}; it must be finite. Fix: leave it out, or give None.")
     elif value is not None and type(value) not in (str, bool, int, float):
         kind = type(value).__name__
-        raise ValueError(f"{place} is {value!r}, a {kind}; it must be text, a number, a boolean, None, a list or a dict. Fix: convert it first.")
+        raise ValueError(
+            f"{place} is {value!r}, a {kind}; it must be text, a number, a boolean, None, a list or a dict. Fix: convert it first."
+        )
 
 
 def _csv(cls: type, rows: list[dict[str, Any]]) -> str:

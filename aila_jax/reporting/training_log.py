@@ -27,7 +27,9 @@ def read_training_log(path: str | Path) -> list[dict[str, Any]]:
     path = Path(path)
     path = path / "metrics.jsonl" if path.is_dir() else path
     if not path.is_file():
-        raise ValueError(f"no training log at {str(path)!r}; it must be a metrics.jsonl or a folder that holds one. Fix: correct the path, or train first.")
+        raise ValueError(
+            f"no training log at {str(path)!r}; it must be a metrics.jsonl or a folder that holds one. Fix: correct the path, or train first."
+        )
     records = []
     lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
@@ -37,7 +39,9 @@ def read_training_log(path: str | Path) -> list[dict[str, Any]]:
             if number == len(lines) and not line.endswith(b"\n"):
                 warnings.warn(f"{path}: the last line is cut short (a crash while writing); it is left out", stacklevel=2)
                 break
-            raise ValueError(f"{path}, line {number} is not JSON ({error}); it must be one record. Fix: remove or repair that line.") from None
+            raise ValueError(
+                f"{path}, line {number} is not JSON ({error}); it must be one record. Fix: remove or repair that line."
+            ) from None
         records.append(_checked(record, f"{path}, line {number}"))
     return records
 
@@ -45,7 +49,9 @@ def read_training_log(path: str | Path) -> list[dict[str, Any]]:
 def _checked(record: Any, place: str) -> dict[str, Any]:
     """The record; raises ValueError unless it has a step, a kind and the numbers of its kind."""
     if not isinstance(record, dict) or type(record.get("step")) is not int or record.get("kind") not in NUMBERS:
-        raise ValueError(f"{place} is {record!r:.200}; it must have an integer step and the kind {' or '.join(NUMBERS)}. Fix: remove or repair that line.")
+        raise ValueError(
+            f"{place} is {record!r:.200}; it must have an integer step and the kind {' or '.join(NUMBERS)}. Fix: remove or repair that line."
+        )
     for name in NUMBERS[record["kind"]]:
         value = record.get(name, "missing")
         if type(value) not in (int, float, type(None)):

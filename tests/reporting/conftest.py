@@ -62,7 +62,11 @@ def make_head(cell: CellRow, layer: int, head: int) -> HeadRow:
 
 
 def make_sweep(
-    lams: tuple[float, ...] = LAMS, taus: tuple[float, ...] = TAUS, shape: tuple[int, int] = (2, 4), bidirectional: bool = False, **changes: Any
+    lams: tuple[float, ...] = LAMS,
+    taus: tuple[float, ...] = TAUS,
+    shape: tuple[int, int] = (2, 4),
+    bidirectional: bool = False,
+    **changes: Any,
 ) -> SweepResult:
     """A synthetic sweep of `shape` = (layers, heads); `changes` replace values of every cell."""
     cells = tuple(make_cell(lam, tau, **changes) for lam in lams for tau in taus)
@@ -84,7 +88,15 @@ def make_sweep(
 def make_log() -> list[dict[str, Any]]:
     """A synthetic training log."""
     train = [
-        {"step": step, "kind": "train", "loss": 4.2 + 4.0 * 0.995**step, "tokens_per_second": 5e4, "learning_rate": 1e-3, "grad_norm": 0.8, "lam_mean": 0.5}
+        {
+            "step": step,
+            "kind": "train",
+            "loss": 4.2 + 4.0 * 0.995**step,
+            "tokens_per_second": 5e4,
+            "learning_rate": 1e-3,
+            "grad_norm": 0.8,
+            "lam_mean": 0.5,
+        }
         for step in range(20, 1201, 20)
     ]
     evaluations = [

@@ -1,0 +1,186 @@
+"""The report: one HTML file that holds everything and fetches nothing."""
+
+import base64
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from matplotlib.figure import Figure
+
+from aila_jax.evaluation.rows import CellRow, SweepResult
+from aila_jax.reporting import formats
+from aila_jax.reporting.facts import flatten, run_facts, sweep_facts
+from aila_jax.reporting.files import write_atomically
+from aila_jax.reporting.grid import by_tau, heads_at, nearest_tau, sees_targets
+from aila_jax.reporting.html_tables import cell_columns, head_columns
+from aila_jax.reporting.plots import dial_figure, tradeoff_figure
+from aila_jax.reporting.plots_heads import heads_figure
+from aila_jax.reporting.plots_training import training_figure
+from aila_jax.reporting.records import read_sweep
+from aila_jax.reporting.saving import figure_bytes
+from aila_jax.reporting.style import DARK, LIGHT
+from aila_jax.reporting.summary import baselines, sentences
+from aila_jax.reporting.training_log import read_training_log
+
+MOST_BYTES = 5 * 1024 * 1024
+PIXELS_PER_INCH = 118
+MOST_HEAD_ROWS = 1000
+MOST_SAMPLES = 50
+MOST_SAMPLE_CHARACTERS = 4000
+SAMPLE_KEYS = ("lam", "tau", "prompt", "text")
+
+
+def report(
+    result: SweepResult | str | Path,
+    path: str | Path = "report.html",
+    log: Sequence[Mapping[str, Any]] | str | Path | None = None,
+    samples: Sequence[Mapping[str, Any]] | None = None,
+) -> Path:
+    """Writes the report of one sweep as a self-contained HTML file of at most 5 MB.
+
+    Args:
+      result: the sweep, or the path that `read_sweep` takes.
+      path: the file to write; its folder is made, an older report is replaced as a whole.
+      log: records of `read_training_log`, or the path it takes, for the training curve.
+      samples: generated text, as dicts with lam, tau, prompt and text. The first 50 are shown, 4,000 characters of each.
+
+    Returns:
+      The path written.
+
+    Raises:
+      ValueError: the sweep or the log is missing, empty or malformed, a sample lacks a key, or the page exceeds 5 MB.
+    """
+    result = result if isinstance(result, SweepResult) else read_sweep(result)
+    log = read_training_log(log) if isinstance(log, (str, Path)) else log
+    page = _environment().get_template("report.html.jinja").render(**_context(result, log, samples or ())).encode("utf-8")
+    if len(page) > MOST_BYTES:
+        raise ValueError(
+            f"the report has {len(page):,} bytes; it must have at most {MOST_BYTES:,}. Fix: sweep fewer cells, or pass fewer samples."
+        )
+    path = Path(path)
+    write_atomically(path, page)
+    return path
+
+
+def _environment() -> jinja2.Environment:
+    """Templates of this package; every value is escaped, and a name that is not there is an error."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _context(result: SweepResult, log: Sequence[Mapping[str, Any]] | None, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Everything that the template shows."""
+    tau = nearest_tau(result)
+    cells = by_tau(result)[tau]
+    heads = [row for rows in heads_at(result, tau).values() for row in rows] if result.heads else []
+    return {
+        "run": result.cells[0].run,
+        "split": result.cells[0].split,
+        "targets": f"{result.cells[0].targets:,}",
+        "tau": f"{tau:g}",
+        "sees_targets": sees_targets(result),
+        "sentences": sentences(result),
+        "tiles": _tiles(cells),
+        "dial": _dial_data(result),
+        "cells": cell_columns(result.cells),
+        "heads": head_columns(heads[:MOST_HEAD_ROWS]),
+        "heads_shown": min(len(heads), MOST_HEAD_ROWS),
+        "heads_total": len(heads),
+        "figures": _figures(result, log),
+        "run_facts": run_facts(result),
+        "sweep_facts": sweep_facts(result),
+        "config": flatten(result.config),
+        "baselines": {name: formats.perplexity(value) for name, value in baselines(result).items()},
+        "best": formats.perplexity(min(cell.perplexity_token for cell in cells)),
+        "samples": [_sample(sample, index) for index, sample in enumerate(samples[:MOST_SAMPLES])],
+        "samples_total": len(samples),
+    }
+
+
+def _texts(cell: CellRow) -> dict[str, str]:
+    """A cell's dial quantities as they are shown."""
+    return {
+        "perplexity_token": formats.perplexity(cell.perplexity_token),
+        "accuracy": formats.percent(cell.accuracy),
+        "entropy_bits": formats.fixed(cell.entropy_bits, 2),
+        "block_mass": formats.percent(cell.block_mass),
+        "block_mass_lift": formats.lift(cell.block_mass_lift),
+    }
+
+
+def _tiles(cells: Sequence[CellRow]) -> list[dict[str, str]]:
+    """The dial's two ends side by side."""
+    first, last = cells[0], cells[-1]
+    names = {
+        "perplexity_token": "perplexity per token",
+        "accuracy": "accuracy",
+        "entropy_bits": "attention entropy (bits)",
+        "block_mass": "block mass",
+    }
+    return [
+        {
+            "name": name,
+            "first_lam": f"{first.lam:g}",
+            "first": _texts(first)[field],
+            "last_lam": f"{last.lam:g}",
+            "last": _texts(last)[field],
+        }
+        for field, name in names.items()
+    ]
+
+
+def _dial_data(result: SweepResult) -> dict[str, Any]:
+    """What the page's script reads: the grid, and for each cell its numbers and the texts shown for them."""
+    fields = ("perplexity_token", "accuracy", "entropy_bits", "block_mass", "block_mass_uniform")
+    return {
+        "lams": sorted({cell.lam for cell in result.cells}),
+        "taus": list(by_tau(result)),
+        "start_tau": nearest_tau(result),
+        "cells": [
+            {"lam": cell.lam, "tau": cell.tau, "numbers": {name: getattr(cell, name) for name in fields}, "texts": _texts(cell)}
+            for cell in result.cells
+        ],
+    }
+
+
+def _figures(result: SweepResult, log: Sequence[Mapping[str, Any]] | None) -> dict[str, dict[str, Any]]:
+    """The figures, each for light and for dark pages, as data addresses with a width in pixels."""
+    makers: dict[str, Callable[..., Figure]] = {
+        "dial": functools.partial(dial_figure, result),
+        "tradeoff": functools.partial(tradeoff_figure, result),
+    }
+    if result.heads:
+        makers["heads"] = functools.partial(heads_figure, result)
+    if log:
+        makers["training"] = functools.partial(training_figure, log)
+    figures = {}
+    for name, make in makers.items():
+        light, dark = make(theme=LIGHT), make(theme=DARK)
+        figures[name] = {"light": _address(light), "dark": _address(dark), "width": round(PIXELS_PER_INCH * light.get_figwidth())}
+    return figures
+
+
+def _address(fig: Figure) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(figure_bytes(fig, 'svg')).decode('ascii')}"
+
+
+def _sample(sample: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """A sample cut to the length shown; raises ValueError where a key is missing."""
+    missing = [key for key in SAMPLE_KEYS if key not in sample]
+    if missing:
+        raise ValueError(f"samples[{index}] lacks {', '.join(missing)}; it must have {', '.join(SAMPLE_KEYS)}. Fix: add what is missing.")
+    text = str(sample["text"])
+    return {
+        "lam": f"{sample['lam']:g}",
+        "tau": f"{sample['tau']:g}",
+        "prompt": str(sample["prompt"])[:MOST_SAMPLE_CHARACTERS],
+        "text": text[:MOST_SAMPLE_CHARACTERS],
+        "cut": max(0, len(text) - MOST_SAMPLE_CHARACTERS),
+    }

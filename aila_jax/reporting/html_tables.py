@@ -1,0 +1,75 @@
+"""The report's tables of cells and heads: what is shown, and the exact value that sorting uses."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aila_jax.evaluation.rows import CellRow, HeadRow
+from aila_jax.reporting import formats
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+      title: its heading. hint: what it means, for a tooltip.
+      texts: what is shown, row by row. values: the same, exact; empty where there is none.
+    """
+
+    title: str
+    hint: str
+    texts: tuple[str, ...]
+    values: tuple[str, ...]
+
+
+def _four(value: float | None) -> str:
+    return formats.fixed(value, 4)
+
+
+def _short(value: float) -> str:
+    return f"{value:g}"
+
+
+_Spec = tuple[str, str, str, Callable[[Any], str]]
+_DIAL: tuple[_Spec, ...] = (("lam", "λ", "locality", _short), ("tau", "τ", "temperature", _short))
+_ATTENTION: tuple[_Spec, ...] = (
+    ("entropy_bits", "entropy (bits)", "mean attention entropy", _four),
+    ("entropy_fraction", "entropy share", "entropy as a share of its largest possible value", _four),
+    ("block_mass", "block mass", "attention inside the query's block, global keys included", _four),
+    ("block_mass_uniform", "uniform mass", "block mass of uniform attention", _four),
+    ("block_mass_lift", "lift", "block mass over that of uniform attention", formats.lift),
+    ("block_mass_local", "local mass", "block mass without the mass on global keys", _four),
+    ("delta_imposed", "δ imposed", "margin λm that the dial imposes, in nats, mean over layers", _four),
+    ("delta_measured", "δ measured", "lowest score inside the block minus highest outside, in nats, mean over queries", _four),
+    ("delta_share", "δ > 0", "share of queries where the measured margin is positive", formats.percent),
+)
+_CELL: tuple[_Spec, ...] = (
+    ("perplexity_token", "perplexity / token", "exp of the summed loss per token", formats.perplexity),
+    ("perplexity_word", "perplexity / word", "exp of the summed loss per word, line ends counted", formats.perplexity),
+    ("perplexity_byte", "perplexity / byte", "exp of the summed loss per byte", formats.perplexity),
+    ("loss", "loss (nats)", "mean cross-entropy per token", _four),
+    ("accuracy", "accuracy", "share of targets ranked first", formats.percent),
+)
+_HEAD: tuple[_Spec, ...] = (("layer", "layer", "counted from 0", str), ("head", "head", "counted from 0", str))
+
+
+def cell_columns(cells: Sequence[CellRow]) -> list[Column]:
+    """The table of all cells."""
+    return _columns(cells, _DIAL + _CELL + _ATTENTION)
+
+
+def head_columns(heads: Sequence[HeadRow]) -> list[Column]:
+    """The table of heads."""
+    return _columns(heads, _DIAL + _HEAD + _ATTENTION)
+
+
+def _columns(rows: Sequence[CellRow] | Sequence[HeadRow], specs: Sequence[_Spec]) -> list[Column]:
+    """A column for each quantity that at least one row has."""
+    columns = []
+    for field, title, hint, show in specs:
+        values = [getattr(row, field) for row in rows]
+        if any(value is not None for value in values):
+            texts = tuple("–" if value is None else show(value) for value in values)
+            columns.append(Column(title, hint, texts, tuple("" if value is None else repr(value) for value in values)))
+    return columns

@@ -1,0 +1,78 @@
+"""What a sweep shows, in sentences whose every figure is computed from its rows."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from aila_jax.evaluation.rows import CellRow, SweepResult
+from aila_jax.reporting.formats import change, fixed, percent, perplexity, times
+from aila_jax.reporting.grid import by_tau, nearest_tau, sees_targets
+
+
+def sentences(result: SweepResult) -> list[str]:
+    """Plain sentences about the dial at τ = 1 (or the nearest), from the lowest λ measured to the highest."""
+    tau = nearest_tau(result)
+    cells = by_tau(result)[tau]
+    first, last = cells[0], cells[-1]
+    if len(cells) == 1:
+        return [_single(first)]
+    said = [
+        (
+            f"From λ = {first.lam:g} to λ = {last.lam:g} at τ = {tau:g}, perplexity per token goes from {perplexity(first.perplexity_token)} to "
+            f"{perplexity(last.perplexity_token)} ({change(first.perplexity_token, last.perplexity_token)}) and accuracy from "
+            f"{percent(first.accuracy)} to {percent(last.accuracy)}."
+        ),
+        f"Attention entropy goes from {fixed(first.entropy_bits, 2)} to {fixed(last.entropy_bits, 2)} bits.",
+        (
+            f"Block mass, the share of attention inside the query's own block, goes from {percent(first.block_mass)} to "
+            f"{percent(last.block_mass)}: {times(first.block_mass_lift)} and {times(last.block_mass_lift)} that of uniform attention."
+        ),
+        _best(cells),
+    ]
+    return said + _steepest(cells) + _baselines(result, cells)
+
+
+def _single(cell: CellRow) -> str:
+    """The one cell there is."""
+    return (
+        f"At λ = {cell.lam:g}, τ = {cell.tau:g}, perplexity per token is {perplexity(cell.perplexity_token)}, accuracy {percent(cell.accuracy)}, "
+        f"attention entropy {fixed(cell.entropy_bits, 2)} bits and block mass {percent(cell.block_mass)}, "
+        f"{times(cell.block_mass_lift)} that of uniform attention."
+    )
+
+
+def _best(cells: Sequence[CellRow]) -> str:
+    """The λ of the lowest perplexity."""
+    best = min(cells, key=lambda cell: cell.perplexity_token)
+    return f"The lowest perplexity of the λ measured is {perplexity(best.perplexity_token)} per token, at λ = {best.lam:g}."
+
+
+def _steepest(cells: Sequence[CellRow]) -> list[str]:
+    """How much of the whole fall in entropy the steepest step carries: a graded dial has no step that carries most of it."""
+    fall = cells[0].entropy_bits - cells[-1].entropy_bits
+    if len(cells) < 3 or fall <= 0.0:
+        return []
+    before, after = max(pairwise(cells), key=lambda pair: pair[0].entropy_bits - pair[1].entropy_bits)
+    share = (before.entropy_bits - after.entropy_bits) / fall
+    return [f"The steepest step, from λ = {before.lam:g} to {after.lam:g}, carries {percent(share)} of the fall in entropy."]
+
+
+def _baselines(result: SweepResult, cells: Sequence[CellRow]) -> list[str]:
+    """How the best cell compares with each baseline; nothing for a model that sees its targets, which no baseline does."""
+    best = min(cell.perplexity_token for cell in cells)
+    known = baselines(result)
+    if not known or sees_targets(result):
+        return []
+    named = ", ".join(f"{perplexity(value)} for the {name} model" for name, value in known.items())
+    return [f"For scale, perplexity per token on the same text is {named}, and {perplexity(best)} at this model's best λ."]
+
+
+def baselines(result: SweepResult) -> dict[str, float]:
+    """Token perplexity of each baseline that `meta` has; raises ValueError where one has none."""
+    known = {}
+    for name, numbers in result.meta.get("baselines", {}).items():
+        if "perplexity_token" not in numbers:
+            raise ValueError(
+                f"meta.baselines.{name} is {numbers!r}; it must have perplexity_token. Fix: add it, or leave the baseline out."
+            )
+        known[name] = numbers["perplexity_token"]
+    return known
