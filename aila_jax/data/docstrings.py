@@ -2,7 +2,6 @@
 
 import ast
 import hashlib
-import inspect
 import sys
 import sysconfig
 import warnings
@@ -38,8 +37,8 @@ def harvest(files: dict[str, bytes]) -> list[Document]:
     """One document for each different docstring or topic, sorted by name; its lines are the pieces."""
     found: dict[str, Document] = {}
     for title, text in sorted(text for name, source in files.items() for text in _texts(name, source)):
-        lines = tuple(inspect.cleandoc(text).split("\n"))
-        if any(lines):
+        if text.strip():
+            lines = tuple(text.strip("\n").split("\n"))
             # Of texts that differ in white space only, the first by name is kept: methods often repeat one another.
             found.setdefault(content_key(lines), Document(title, lines))
     return list(found.values())

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from aila_jax.types import PADDING_ID, Batch, restarting_positions
 
@@ -78,7 +78,7 @@ def pack(stream: TokenStream, length: int, document_mask: bool, tokenizer: str =
     if length < 1:
         raise ValueError(f"length is {length}; it must be at least 1. Fix: raise --config.model.length")
 
-    def rows(values: Int[np.ndarray, " S"], fill: int) -> Int[np.ndarray, "W L"]:
+    def rows(values: Shaped[np.ndarray, " S"], fill: int) -> Shaped[np.ndarray, "W L"]:
         padding = -len(values) % length
         return np.concatenate([values, np.full(padding, fill, values.dtype)]).reshape(-1, length)
 

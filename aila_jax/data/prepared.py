@@ -18,7 +18,7 @@ from aila_jax.data.documents import SPLITS, Document, fingerprint
 Splits = dict[str, tuple[Document, ...]]
 
 
-class DocumentBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class DocumentBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A builder whose examples are documents, in the order of their source.
 
     A subclass gives `VERSION`, `DESCRIPTION`, `HOMEPAGE` and `read`. Its examples are
@@ -103,8 +103,8 @@ def read_or_prepare(make: Callable[[Path], DocumentBuilder], directory: Path) ->
 def _read(builder: DocumentBuilder) -> Splits:
     splits = {}
     for split in SPLITS:
-        source = builder.as_data_source(split)
-        examples = source.__getitems__(range(len(source)))  # pyright: ignore[reportCallIssue] - all at once, twice as fast as one by one
+        source = builder.as_data_source(split)  # pyright: ignore[reportCallIssue] - the library's decorator hides the signature
+        examples = source.__getitems__(range(len(source)))  # all at once, twice as fast as one by one
         documents = tuple(Document(example["title"].decode(), tuple(piece.decode() for piece in example["pieces"])) for example in examples)
         if fingerprint(documents) != builder.checksums[split]:
             raise ValueError(f"the checksum of split {split!r} does not match")

@@ -14,7 +14,7 @@ from aila_jax.data.prepared import DocumentBuilder, Splits, read_or_prepare
 _HELD_OUT_PERCENT = 5  # of the documents, for validation and for test each
 
 
-class Pydocs(DocumentBuilder, skip_registration=True):
+class Pydocs(DocumentBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Docstrings and language-reference topics as documents, their lines as pieces."""
 
     DESCRIPTION = "Docstrings of CPython's standard library and its language reference, from the running installation (PSF license)."

@@ -26,6 +26,7 @@ def read_text_files(config: DataConfig) -> Corpus:
     paths = {split: find_files(getattr(config, setting), f"data.{setting}") for split, setting in _SETTINGS.items()}
     _refuse_shared_files(paths)
     splits = {split: [document for path in found for document in read_file(path)] for split, found in paths.items()}
+    _refuse_shared_documents(splits)  # whole files and records, and below what is left of them
     by_line = all(path.suffix != ".jsonl" for path in paths["train"])
     splits = _held_out(splits, {"test": config.test_fraction, "validation": config.valid_fraction}, by_line)
     _refuse_shared_documents(splits)

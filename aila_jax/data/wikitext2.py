@@ -39,7 +39,7 @@ _HEADING = re.compile(r" = (?!=)(.*)(?<!=) = ")
 _TIMEOUT = 20.0  # seconds
 
 
-class Wikitext2(DocumentBuilder, skip_registration=True):
+class Wikitext2(DocumentBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Articles as documents, their lines as pieces, heading and blank lines included."""
 
     DESCRIPTION = "WikiText-2, word level, with <unk>; text from Wikipedia under CC BY-SA 3.0."
@@ -58,7 +58,9 @@ class Wikitext2(DocumentBuilder, skip_registration=True):
         try:
             return _articles(unpack(archive, self._source))
         except ValueError:
-            archive.unlink(missing_ok=True)  # or the download manager would hand out the same bad file next time
+            # Or the download manager would hand out the same bad file next time, or refuse a good one beside its .INFO file.
+            for path in archive.parent.glob(f"{archive.name}*"):
+                path.unlink()
             raise
 
 
