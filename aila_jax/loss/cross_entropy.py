@@ -7,13 +7,17 @@ from jaxtyping import Float, Int
 from aila_jax.types import Array
 
 
+def target_logits(logits: Float[Array, "B L V"], targets: Int[Array, "B L"]) -> Float[Array, "B L"]:
+    """The logit of each position's target."""
+    # A masked sum, not a gather: its gradient fuses with the softmax's, where a gather's would be a scatter of its own.
+    is_target = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1) == targets[..., None]
+    return jnp.sum(logits, axis=-1, where=is_target)
+
+
 def token_losses(logits: Float[Array, "B L V"], targets: Int[Array, "B L"]) -> Float[Array, "B L"]:
     """−log softmax(logits)[target] of each position, in nats."""
     logits = logits.astype(jnp.float32)
-    # A masked sum, not a gather: its gradient fuses with the softmax's, where a gather's would be a scatter of its own.
-    is_target = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1) == targets[..., None]
-    picked = jnp.sum(logits, axis=-1, where=is_target)
-    return jax.nn.logsumexp(logits, axis=-1) - picked
+    return jax.nn.logsumexp(logits, axis=-1) - target_logits(logits, targets)
 
 
 def weighted_mean(losses: Float[Array, "B L"], weights: Float[Array, "B L"]) -> Float[Array, ""]:

@@ -42,4 +42,4 @@ def training_figure(log: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -
 def _points(losses: Mapping[int, float | None]) -> tuple[list[int], list[float]]:
     """Steps in order and their losses, NaN where there is none."""
     steps = sorted(losses)
-    return steps, [math.nan if losses[step] is None else float(losses[step]) for step in steps]
+    return steps, [math.nan if (loss := losses[step]) is None else float(loss) for step in steps]

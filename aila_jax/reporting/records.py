@@ -6,7 +6,6 @@ import io
 import json
 import math
 import typing
-from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -105,8 +104,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"it contains {name}")
 
 
-@cache
-def _field_types(cls: type) -> dict[str, tuple[type, bool]]:
+def _read_types(cls: type) -> dict[str, tuple[type, bool]]:
     """For each field of a row: its type, and whether it may be None."""
     types = {}
     for name, hint in typing.get_type_hints(cls).items():
@@ -115,7 +113,10 @@ def _field_types(cls: type) -> dict[str, tuple[type, bool]]:
     return types
 
 
-def _row_dict(row: CellRow | HeadRow, place: str) -> dict[str, Any]:
+_TYPES: dict[type, dict[str, tuple[type, bool]]] = {cls: _read_types(cls) for cls in (CellRow, HeadRow)}
+
+
+def _row_dict(row: Row, place: str) -> dict[str, Any]:
     """The row's values as plain Python values, each checked. NumPy scalars become the numbers they are."""
     values = {name: value.item() if hasattr(value, "item") else value for name, value in dataclasses.asdict(row).items()}
     return dataclasses.asdict(_row(type(row), values, place))
@@ -123,7 +124,7 @@ def _row_dict(row: CellRow | HeadRow, place: str) -> dict[str, Any]:
 
 def _row(cls: type[Row], values: Any, place: str) -> Row:
     """A row from a dict of values; raises ValueError unless every field is there, of its type, finite and inside its limits."""
-    types = _field_types(cls)
+    types = _TYPES[cls]
     if not isinstance(values, dict) or set(values) != set(types):
         wrong = sorted(set(types) ^ set(values)) if isinstance(values, dict) else values
         raise ValueError(
@@ -174,7 +175,7 @@ def _check_plain(value: Any, place: str) -> None:
 def _csv(cls: type, rows: list[dict[str, Any]]) -> str:
     """Rows under a header of the field names; floats in the shortest form that reads back exactly."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(_field_types(cls)), lineterminator="\n")
+    writer = csv.DictWriter(text, list(_TYPES[cls]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

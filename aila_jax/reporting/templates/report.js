@@ -6,6 +6,9 @@
   const select = document.getElementById("dial-tau");
   const LEFT = 46, RIGHT = 308, TOP = 10, BOTTOM = 146;
 
+  // λ and τ as text: 0.3 where the grid holds 0.30000000000000004.
+  const short = (number) => String(+number.toPrecision(6));
+  const indexOf = (numbers, wanted) => numbers.findIndex((number) => short(number) === wanted);
   const cellAt = (lam, tau) => data.cells.find((cell) => cell.lam === lam && cell.tau === tau);
   const lineOf = (tau) => data.lams.map((lam) => cellAt(lam, tau)).filter(Boolean);
 
@@ -69,7 +72,7 @@
     }
     const every = Math.ceil(data.lams.length / 6);
     data.lams.forEach((lam, index) => {
-      if (index % every === 0) add(svg, "text", {x: x(lam), y: BOTTOM + 16, "text-anchor": "middle"}, String(lam));
+      if (index % every === 0) add(svg, "text", {x: x(lam), y: BOTTOM + 16, "text-anchor": "middle"}, short(lam));
     });
     add(svg, "text", {x: (LEFT + RIGHT) / 2, y: BOTTOM + 31, "text-anchor": "middle"}, "λ");
   }
@@ -105,7 +108,7 @@
     for (const one of shown) add(top, "circle", {class: "dot", cx: x(one.lam), cy: scale.y(one.numbers[field]), r: shown.length > 12 ? 1.8 : 2.8});
     card.querySelector("b").textContent = cell ? cell.texts[field] : "not measured";
     const lift = card.querySelector(".lift");
-    if (lift) lift.textContent = cell ? `${cell.texts.block_mass_lift} uniform attention` : "";
+    if (lift) lift.textContent = cell ? `lift ${cell.texts.block_mass_lift} over uniform attention` : "";
     if (!cell) return;
     add(top, "line", {class: "guide", x1: x(cell.lam), x2: x(cell.lam), y1: TOP, y2: BOTTOM});
     add(top, "circle", {class: "chosen", cx: x(cell.lam), cy: scale.y(cell.numbers[field]), r: 6.5});
@@ -113,25 +116,25 @@
 
   function show() {
     const lam = data.lams[slider.value], tau = data.taus[select.value], cell = cellAt(lam, tau);
-    document.getElementById("dial-lam-value").textContent = String(lam);
-    slider.setAttribute("aria-valuetext", `λ = ${lam}`);
+    document.getElementById("dial-lam-value").textContent = short(lam);
+    slider.setAttribute("aria-valuetext", `λ = ${short(lam)}`);
     charts.forEach((chart) => highlight(chart, cell, Number(select.value)));
     const texts = cell && cell.texts;
-    document.getElementById("dial-said").textContent = `λ = ${lam}, τ = ${tau}: ` + (texts
+    document.getElementById("dial-said").textContent = `λ = ${short(lam)}, τ = ${short(tau)}: ` + (texts
       ? `perplexity per token ${texts.perplexity_token}, accuracy ${texts.accuracy}, attention entropy ${texts.entropy_bits} bits, ` +
-        `block mass ${texts.block_mass}, ${texts.block_mass_lift} uniform attention`
+        `block mass ${texts.block_mass}, lift ${texts.block_mass_lift} over uniform attention`
       : "not measured");
   }
 
   function choose() {
     show();
     // The address remembers the setting; a page inside a frame may not change its address.
-    try { history.replaceState(null, "", `#lam=${data.lams[slider.value]}&tau=${data.taus[select.value]}`); } catch { return; }
+    try { history.replaceState(null, "", `#lam=${short(data.lams[slider.value])}&tau=${short(data.taus[select.value])}`); } catch { return; }
   }
 
   function fromAddress() {
     const wanted = new URLSearchParams(location.hash.slice(1));
-    const lam = data.lams.indexOf(Number(wanted.get("lam") ?? NaN)), tau = data.taus.indexOf(Number(wanted.get("tau") ?? NaN));
+    const lam = indexOf(data.lams, wanted.get("lam")), tau = indexOf(data.taus, wanted.get("tau"));
     if (lam >= 0) slider.value = lam;
     if (tau >= 0) select.value = tau;
     show();

@@ -1,0 +1,37 @@
+"""AILA in JAX: transformer language models with a locality dial. One checkpoint serves every λ and τ.
+
+Names are loaded on first use, so that importing the package costs nothing.
+"""
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "Config": "aila_jax.config",
+    "LanguageModel": "aila_jax.evaluation.language_model",
+    "Run": "aila_jax.runs",
+    "SelfScaling": "aila_jax.model.attention",
+    "demo": "aila_jax.runs",
+    "evaluate": "aila_jax.runs",
+    "load": "aila_jax.evaluation.language_model",
+    "load_dataset": "aila_jax.data.dataset",
+    "locality_attention": "aila_jax.model.attention",
+    "presets": "",
+    "report": "aila_jax.runs",
+    "sweep": "aila_jax.evaluation.sweep",
+    "train": "aila_jax.runs",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not _HOME[name]:
+        return importlib.import_module(f"{__name__}.{name}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

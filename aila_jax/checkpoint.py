@@ -1,0 +1,176 @@
+"""Checkpoints: Orbax for the arrays, with our own record and checksums beside them."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from aila_jax.config import Config, from_dict, to_dict
+from aila_jax.data.tokenizer import Tokenizer
+from aila_jax.training.state import TrainState
+
+FORMAT = 1
+DIRECTORY = "checkpoints"  # inside a run directory
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a checkpoint holds beside its arrays; all of it is JSON.
+
+    Attributes:
+      config: the run's configuration. tokenizer: its tokenizer.json. partition: the partition's settings.
+      data: fingerprint of the corpus and the position in the training data.
+      meta: versions, git commit, device.
+      format: version of this layout.
+    """
+
+    config: dict[str, Any]
+    tokenizer: str
+    partition: dict[str, Any]
+    data: dict[str, Any]
+    meta: dict[str, Any]
+    format: int = FORMAT
+
+    @classmethod
+    def of(cls, config: Config, tokenizer: Tokenizer, data: dict[str, Any], meta: dict[str, Any]) -> "Record":
+        return cls(to_dict(config), tokenizer.to_json(), asdict(config.partition), data, meta)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint found on disk, its record read and its arrays not yet.
+
+    Attributes:
+      directory: the folder that holds the step folders. step: optimizer steps done. run: name of the run directory.
+      arrays: "params/…" and "state/…" names → {"shape", "dtype", "sha256"}.
+    """
+
+    directory: Path
+    step: int
+    run: str
+    record: Record
+    arrays: dict[str, Any]
+
+    @property
+    def config(self) -> Config:
+        return from_dict(Config, self.record.config)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return Tokenizer.from_json(self.record.tokenizer)
+
+    def params(self, template: Any) -> Any:
+        """The parameters as NumPy arrays shaped like `template`, verified against their checksums.
+
+        Raises:
+          ValueError: another shape than the template's, or bytes that changed since they were saved.
+        """
+        return self._restore("params", template)
+
+    def state(self, template: TrainState) -> TrainState:
+        """The whole training state, likewise."""
+        rest = self._restore("state", _without_params(template))
+        return template.replace(params=self.params(template.params), **rest)
+
+    def _restore(self, item: str, template: Any) -> Any:
+        where = f"{self.directory / str(self.step)}"
+        wanted = {f"{item}/{name}": (list(np.shape(leaf)), str(np.dtype(leaf.dtype))) for name, leaf in _leaves(template)}
+        stored = {name: (entry["shape"], entry["dtype"]) for name, entry in self.arrays.items() if name.startswith(f"{item}/")}
+        # Orbax restores an array into a template of another shape without complaint, so shapes are compared here.
+        for name in sorted(wanted.keys() | stored.keys()):
+            if wanted.get(name) != stored.get(name):
+                raise ValueError(
+                    f"checkpoint {where}: {name} is {stored.get(name, 'absent')}, the model needs {wanted.get(name, 'none')} (shape, type). "
+                    "Fix: use the configuration the checkpoint was trained with"
+                )
+        blank = jax.tree.map(lambda leaf: np.empty(np.shape(leaf), leaf.dtype), template)
+        with _manager(self.directory) as manager:
+            restored = manager.restore(self.step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(blank)}))[item]
+        for name, leaf in _leaves(restored):
+            if _sha256(leaf) != self.arrays[f"{item}/{name}"]["sha256"]:
+                raise ValueError(f"checkpoint {where}: {item}/{name} does not match its checksum: the file is damaged. Fix: restore a copy or an older step")
+        return restored
+
+
+class CheckpointStore:
+    """Saves the checkpoints of one run; keeps the newest ones. A context manager."""
+
+    def __init__(self, run_directory: Path, keep: int):
+        self.directory = (run_directory / DIRECTORY).resolve()
+        self._manager = _manager(self.directory, max_to_keep=keep, create=True)
+
+    def __enter__(self) -> "CheckpointStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()
+
+    def save(self, step: int, state: TrainState, record: Record) -> None:
+        """Saves and waits until everything is on disk, so that a failed save shows here and not at the next one."""
+        if step in self._manager.all_steps():
+            return
+        host = jax.device_get(state)
+        rest = _without_params(host)
+        arrays = {}
+        for item, tree in (("params", host.params), ("state", rest)):
+            for name, leaf in _leaves(tree):
+                arrays[f"{item}/{name}"] = {"shape": list(np.shape(leaf)), "dtype": str(leaf.dtype), "sha256": _sha256(leaf)}
+        args = ocp.args.Composite(
+            params=ocp.args.StandardSave(host.params),
+            state=ocp.args.StandardSave(rest),
+            record=ocp.args.JsonSave({**asdict(record), "arrays": arrays, "run": self.directory.parent.name}),
+        )
+        self._manager.save(step, args=args)
+        self._manager.wait_until_finished()
+
+    def latest(self) -> str:
+        """The last good checkpoint in words."""
+        step = self._manager.latest_step()
+        return "none" if step is None else f"step {step} in {self.directory}"
+
+
+def find_checkpoint(path: str | Path, step: int | None = None) -> Checkpoint:
+    """The newest checkpoint (or that of `step`) of a run directory, a checkpoints folder, or a step folder itself.
+
+    Raises:
+      ValueError: there is none, or it is of another format.
+    """
+    path = Path(path).expanduser().resolve()
+    if step is None and path.name.isdigit() and (path / "record").is_dir():
+        path, step = path.parent, int(path.name)
+    directory = path / DIRECTORY if (path / DIRECTORY).is_dir() else path
+    steps = sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdigit() and (entry / "record").is_dir()) if directory.is_dir() else []
+    if not steps:
+        raise ValueError(f"checkpoint path is {str(path)!r}; it must be a run directory that holds a checkpoint. Fix: train first, or correct the path")
+    if step is not None and step not in steps:
+        raise ValueError(f"step is {step}; {directory} holds steps {steps}. Fix: choose one of them")
+    step = steps[-1] if step is None else step
+    with _manager(directory) as manager:
+        stored = dict(manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"])
+    if stored.get("format") != FORMAT:
+        raise ValueError(f"checkpoint {directory / str(step)} has format {stored.get('format')!r}; this version reads {FORMAT}. Fix: use the version that wrote it")
+    arrays, run = stored.pop("arrays"), stored.pop("run")
+    return Checkpoint(directory, step, run, Record(**stored), arrays)
+
+
+def _manager(directory: Path, max_to_keep: int | None = None, create: bool = False) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=max_to_keep, create=create, read_only=not create, enable_async_checkpointing=False, cleanup_tmp_directories=create
+    )
+    return ocp.CheckpointManager(directory, options=options)
+
+
+def _without_params(state: TrainState) -> dict[str, Any]:
+    return {name: getattr(state, name) for name in ("step", "opt_state", "key", "skipped", "first_bad_step", "bad_parts")}
+
+
+def _leaves(tree: Any) -> list[tuple[str, Any]]:
+    return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def _sha256(leaf: Any) -> str:
+    return hashlib.sha256(np.ascontiguousarray(np.asarray(leaf)).tobytes()).hexdigest()

@@ -1,0 +1,30 @@
+"""The public boundary of λ and τ: checked once, then float32 arrays that never cause a recompile."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from aila_jax.types import Array
+
+
+def dial_values(value: Any, name: str, batch_size: int) -> Float[Array, "B"]:
+    """λ or τ for each example as float32 [B], whether it comes as float, int, NumPy or jnp, one number or one per example.
+
+    Raises:
+      ValueError: a λ outside [0, 1], a τ that is not finite and above 0, a NaN, or another shape than [] or [B].
+    """
+    if isinstance(value, jax.core.Tracer):  # inside a caller's jit the value is not known; shapes still are
+        return jnp.broadcast_to(jnp.asarray(value, jnp.float32), (batch_size,))
+    array = np.asarray(value, np.float32)
+    if array.shape not in ((), (batch_size,)):
+        raise ValueError(f"{name} has shape {array.shape}; it must be one number, or one per example, ({batch_size},). Fix: pass {name}=0.5, say")
+    valid, limit, fix = {
+        "lam": ((array >= 0) & (array <= 1), "in [0, 1]", "choose λ between 0 (distributed) and 1 (localist)"),
+        "tau": ((array > 0) & (array < np.inf), "finite and above 0", "τ = 1 is the usual temperature"),
+    }[name]
+    if not np.all(valid):
+        raise ValueError(f"{name} is {value!r}; it must be {limit}. Fix: {fix}.")
+    return np.broadcast_to(array, (batch_size,))

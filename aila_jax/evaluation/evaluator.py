@@ -1,0 +1,56 @@
+"""Evaluation of parameters on packed windows at one setting of the dial."""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from aila_jax.metrics.sums import MetricSums, merge, metric_sums, to_host
+from aila_jax.model.forward import forward
+from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.partition.build import Partition
+from aila_jax.training.placement import Placement
+from aila_jax.types import Array, Batch
+
+IN_FLIGHT = 8  # batches whose sums may still be on the device: bounds memory without waiting for each
+
+
+@partial(jax.jit, static_argnames=("module", "request"))
+def eval_step(
+    module: Transformer,
+    partition: Partition,
+    params: Any,
+    batch: Batch,
+    lam: Float[Array, "B"],
+    tau: Float[Array, "B"],
+    request: Request,
+) -> MetricSums:
+    """Metric sums of one batch at λ and τ, both traced: one compilation serves the whole dial."""
+    output = forward(module, partition, params, batch, Dial(lam, tau), request)
+    return metric_sums(output, batch, partition(batch))
+
+
+def evaluate(
+    module: Transformer,
+    partition: Partition,
+    params: Any,
+    batches: Iterable[Batch],
+    *,
+    lam: Float[Array, "B"],
+    tau: Float[Array, "B"],
+    placement: Placement,
+    delta: bool = False,
+    hard: bool = False,
+) -> MetricSums:
+    """Merged sums over all batches, in float64 on the host. `lam` and `tau` hold one value per example of a batch."""
+    request = Request(stats=True, delta=delta, hard=hard)
+    lam, tau = placement.shard((np.asarray(lam, np.float32), np.asarray(tau, np.float32)))
+    parts: list[MetricSums] = []
+    for index, batch in enumerate(batches):
+        parts.append(eval_step(module, partition, params, placement.shard(batch), lam, tau, request))
+        if index >= IN_FLIGHT:
+            parts[index - IN_FLIGHT] = to_host(parts[index - IN_FLIGHT])
+    return merge([to_host(part) for part in parts])

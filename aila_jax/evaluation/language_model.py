@@ -1,0 +1,156 @@
+"""A trained model with its tokenizer and partition, ready to be dialled: what `aila_jax.load` returns."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from aila_jax.checkpoint import find_checkpoint
+from aila_jax.config import Config
+from aila_jax.data.tokenizer import Tokenizer
+from aila_jax.evaluation.dial import dial_values
+from aila_jax.evaluation.generation import generate_ids
+from aila_jax.model.forward import forward, init_params
+from aila_jax.model.transformer import Dial, ModelOutput, Request, Transformer
+from aila_jax.partition.build import Partition, build_partition
+from aila_jax.types import PADDING_ID, Array, Batch
+
+
+@partial(jax.jit, static_argnames=("module", "request"))
+def _apply(module: Transformer, partition: Partition, params: Any, batch: Batch, dial: Dial, request: Request) -> ModelOutput:
+    return forward(module, partition, params, batch, dial, request)
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """One checkpoint that serves every λ and τ.
+
+    Attributes:
+      params: float32 parameters. config: the run's configuration. tokenizer: its tokenizer.
+      run: name of the run. step: optimizer steps it was trained for.
+      meta: versions, commit, device and data fingerprint of the training run.
+    """
+
+    params: Any
+    config: Config
+    tokenizer: Tokenizer
+    run: str
+    step: int
+    meta: dict[str, Any]
+
+    @cached_property
+    def module(self) -> Transformer:
+        return Transformer(self.config.model, self.tokenizer.vocab_size)
+
+    @cached_property
+    def partition(self) -> Partition:
+        return build_partition(self.config.partition)
+
+    def apply(
+        self,
+        tokens: Int[Array, "B L"],
+        *,
+        lam: Any = 0.0,
+        tau: Any = 1.0,
+        block_ids: Int[Array, "B L"] | None = None,
+        doc_ids: Int[Array, "B L"] | None = None,
+        layer_scale: Float[Array, "N"] | None = None,
+        hard: bool | None = None,
+        delta: bool = False,
+    ) -> ModelOutput:
+        """Logits [B, L, V] and attention statistics [N, B, H, L] of any token ids at any setting of the dial.
+
+        Args:
+          tokens: ids below the tokenizer's vocab_size; L at most the model's length.
+          lam, tau: one number or one per example; a new value never recompiles.
+          block_ids: block of each token, for a model trained with the partition `given`; −1 marks padding, −2 a token of every block.
+          doc_ids: document of each token, −1 at padding; one document a row by default.
+          layer_scale: factor of λ in each layer [N]; the configuration's by default.
+          hard: block attention only; needs λ = 1. The configuration's by default.
+          delta: also measure the gap between in-block and out-of-block scores.
+
+        Raises:
+          ValueError: a value outside its limits.
+        """
+        cfg = self.config
+        hard = cfg.model.hard if hard is None else hard
+        batch = self._batch(tokens, block_ids, doc_ids)
+        dial = Dial(*(dial_values(value, name, batch.tokens.shape[0]) for name, value in (("lam", lam), ("tau", tau))))
+        if layer_scale is not None:
+            dial = dial.replace(layer_scale=check_layer_scale(layer_scale, cfg.model.n_layers))
+        check_hard(hard, dial.lam)
+        return _apply(self.module, self.partition, self.params, batch, dial, Request(stats=True, delta=delta, hard=hard))
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        lam: float = 0.0,
+        tau: float = 1.0,
+        max_tokens: int = 64,
+        sample_temperature: float = 0.8,
+        top_k: int = 40,
+        seed: int = 0,
+    ) -> str:
+        """The prompt's continuation (without the prompt) at λ and τ; `sample_temperature` 0 is greedy. See `generate_ids`."""
+        ids = self.tokenizer.encode(prompt)
+        new = generate_ids(self, ids, lam=lam, tau=tau, max_tokens=max_tokens, sample_temperature=sample_temperature, top_k=top_k, seed=seed)
+        return self.tokenizer.decode(new)
+
+    def _batch(self, tokens: Any, block_ids: Any, doc_ids: Any) -> Batch:
+        cfg = self.config
+        batch = Batch.from_tokens(np.asarray(tokens), block_ids, doc_ids)
+        rows, length = batch.tokens.shape
+        if length > cfg.model.length:
+            raise ValueError(f"tokens has length {length}; the model reads at most {cfg.model.length}. Fix: split the text into windows")
+        if batch.tokens.size and not 0 <= batch.tokens.min() <= batch.tokens.max() < self.tokenizer.vocab_size:
+            worst = batch.tokens.max() if batch.tokens.min() >= 0 else batch.tokens.min()
+            raise ValueError(f"tokens holds the id {worst}; ids run from 0 to {self.tokenizer.vocab_size - 1}. Fix: encode with model.tokenizer")
+        if cfg.partition.kind == "given" and block_ids is None:
+            raise ValueError("block_ids is None; this model's partition is `given`. Fix: pass block_ids, one id per token")
+        if cfg.partition.kind != "given" and block_ids is not None:
+            raise ValueError(f"block_ids is given, but this model's partition is {cfg.partition.kind!r}. Fix: leave it out, or train with partition.kind=given")
+        if block_ids is not None and doc_ids is None:
+            padding = np.asarray(block_ids) == PADDING_ID
+            batch = batch.replace(doc_ids=np.where(padding, PADDING_ID, batch.doc_ids).astype(np.int32))
+        return batch if cfg.model.document_mask else batch.replace(positions=np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length)))
+
+
+def check_hard(hard: bool, lam: Any) -> None:
+    """Raises ValueError where hard block attention is asked for with a λ other than 1."""
+    if hard and not isinstance(lam, jax.core.Tracer) and np.any(np.asarray(lam) != 1.0):
+        raise ValueError(f"lam is {np.unique(np.asarray(lam)).tolist()} with hard block attention; it must be 1. Fix: lam=1, or hard=False")
+
+
+def check_layer_scale(scale: Any, n_layers: int) -> Float[Array, "N"]:
+    """layer_scale as float32 [N]; raises ValueError for another shape or, where the values are known, one outside [0, 1]."""
+    array = jnp.asarray(scale, jnp.float32)
+    known = not isinstance(array, jax.core.Tracer)
+    if array.shape != (n_layers,) or (known and not bool(jnp.all((array >= 0) & (array <= 1)))):
+        raise ValueError(f"layer_scale is {scale!r}; it must be {n_layers} numbers in [0, 1], one a layer. Fix: leave it out for the configuration's")
+    return array
+
+
+def load(path: str | Path, step: int | None = None) -> LanguageModel:
+    """Loads a model from a run directory, its checkpoints folder, or one step's folder; nothing else is needed.
+
+    Args:
+      path: where the checkpoint is. step: which of several; the newest by default.
+
+    Raises:
+      ValueError: no checkpoint there, another shape than its configuration's, or damaged bytes.
+    """
+    found = find_checkpoint(path, step)
+    model = LanguageModel(None, found.config, found.tokenizer, found.run, found.step, {**found.record.meta, "data": found.record.data})
+    shape = jax.eval_shape(lambda: init_params(model.module, model.partition, example_batch(found.config), jax.random.key(0)))
+    return replace(model, params=jax.tree.map(jnp.asarray, found.params(shape)))
+
+
+def example_batch(config: Config) -> Batch:
+    """A batch of zeros of one window, for shapes."""
+    return Batch.from_tokens(np.zeros((1, config.model.length), np.int32))

@@ -1,0 +1,158 @@
+"""The dial's grid: one checkpoint, every λ × τ, one compiled program."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from aila_jax.config import Config, check_lam, check_tau, require, to_dict
+from aila_jax.data.dataset import Dataset
+from aila_jax.data.pipeline import eval_batches
+from aila_jax.evaluation.dial import dial_values
+from aila_jax.evaluation.evaluator import evaluate
+from aila_jax.evaluation.language_model import LanguageModel, check_hard
+from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
+from aila_jax.metrics.sums import Summary, summarize
+from aila_jax.model.transformer import default_layer_scale
+from aila_jax.provenance import git_commit, versions
+from aila_jax.training.placement import describe_devices, place
+
+
+def sweep(
+    model: LanguageModel,
+    dataset: Dataset,
+    *,
+    lams: Sequence[float] | None = None,
+    taus: Sequence[float] | None = None,
+    split: str | None = None,
+    batch_size: int | None = None,
+    max_batches: int | None = None,
+    hard: bool | None = None,
+    delta: bool = False,
+    quiet: bool = False,
+) -> SweepResult:
+    """Evaluates one model over every λ × τ; arguments left out come from the run's `config.sweep`.
+
+    Args:
+      model: a loaded checkpoint. dataset: from `aila_jax.load_dataset`, encoded with the model's tokenizer.
+      lams, taus: the grid. split: `train`, `validation` or `test`.
+      batch_size: sequences a batch, divisible by the devices. max_batches: 0 scores the whole split.
+      hard: block attention only (then every λ must be 1). delta: also measure score gaps. quiet: no progress bar.
+
+    Returns:
+      One row per cell and one per cell, layer and head; λ varies slowest.
+
+    Raises:
+      ValueError: a value outside its limits, or another tokenizer than the model's.
+    """
+    config = model.config
+    lams = [check_lam(float(lam)) for lam in (config.sweep.lams if lams is None else lams)]
+    taus = [check_tau(float(tau)) for tau in (config.sweep.taus if taus is None else taus)]
+    require(len(lams) > 0 and len(taus) > 0, "lams, taus", (lams, taus), "non-empty", "give at least one λ and one τ")
+    split = config.sweep.split if split is None else split
+    require(split in dataset.splits, "split", split, f"one of {', '.join(dataset.splits)}", "use 'validation'")
+    hard = config.model.hard if hard is None else hard
+    check_hard(hard, lams)
+    if dataset.tokenizer.fingerprint != model.tokenizer.fingerprint:
+        raise ValueError("the data set was encoded with another tokenizer than the model's. Fix: load_dataset(config.data, tokenizer=model.tokenizer)")
+    batch_size = config.sweep.batch_size if batch_size is None else batch_size
+    placement = place(batch_size, "sweep.batch_size")
+    max_batches = config.sweep.max_batches if max_batches is None else max_batches
+    windows = dataset.windows(split, config.model.length, config.model.document_mask)
+    batches = list(eval_batches(windows, batch_size, max_batches))
+    tokens = sum(int(np.sum(batch.weights > 0)) for batch in batches)
+    params = placement.replicate(model.params)
+
+    cells: list[CellRow] = []
+    heads: list[HeadRow] = []
+    whole = None if max_batches and max_batches * batch_size < len(windows.batch.tokens) else dataset.splits[split]
+    grid = [(lam, tau) for lam in lams for tau in taus]
+    with tqdm(total=len(grid) * tokens, unit="token", unit_scale=True, desc="sweep", disable=quiet, dynamic_ncols=True) as bar:
+        for lam, tau in grid:
+            sums = evaluate(
+                model.module,
+                model.partition,
+                params,
+                batches,
+                lam=dial_values(lam, "lam", batch_size),
+                tau=dial_values(tau, "tau", batch_size),
+                placement=placement,
+                delta=delta,
+                hard=hard,
+            )
+            summary = summarize(sums)
+            label = {"run": model.run, "seed": config.seed, "commit": model.meta.get("commit", "unknown"), "split": split, "lam": lam, "tau": tau}
+            words, text_bytes = (None, None) if whole is None else (whole.words, whole.bytes)
+            cells.append(_cell_row(label, summary, config, hard, words, text_bytes))
+            heads.extend(_head_rows(label, summary, config))
+            bar.update(tokens)
+    return SweepResult(tuple(cells), tuple(heads), to_dict(config), sweep_meta(model, dataset))
+
+
+def sweep_meta(model: LanguageModel, dataset: Dataset) -> dict[str, Any]:
+    """What made a sweep: the training run's record, and this evaluation's versions, commit and device."""
+    return {
+        "training": model.meta,
+        "checkpoint_step": model.step,
+        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
+        "versions": versions(),
+        "commit": git_commit(),
+        "device": describe_devices(),
+    }
+
+
+def _imposed(config: Config, lam: float) -> list[float] | None:
+    """λ_ℓ m of each layer, or None for the self-scaling margin, which differs from query to query."""
+    if config.model.margin.form != "fixed":
+        return None
+    return [lam * config.model.margin.nats * float(scale) for scale in np.asarray(default_layer_scale(config.model))]
+
+
+def _cell_row(label: dict[str, Any], s: Summary, config: Config, hard: bool, words: int | None, text_bytes: int | None) -> CellRow:
+    total = s.loss * s.targets
+    imposed = _imposed(config, label["lam"])
+    return CellRow(
+        **label,
+        hard=hard,
+        targets=s.targets,
+        loss=s.loss,
+        perplexity_token=math.exp(s.loss),
+        perplexity_word=None if not words else math.exp(total / words),
+        perplexity_byte=None if not text_bytes else math.exp(total / text_bytes),
+        accuracy=s.accuracy,
+        entropy_bits=float(s.entropy_bits.mean()),
+        entropy_fraction=float(s.entropy_fraction.mean()),
+        block_mass=float(s.block_mass.mean()),
+        block_mass_uniform=s.block_mass_uniform,
+        block_mass_lift=float(s.block_mass.mean()) / s.block_mass_uniform,
+        block_mass_local=float(s.block_mass_local.mean()),
+        delta_imposed=None if imposed is None else float(np.mean(imposed)),
+        delta_measured=None if s.delta_measured is None else float(s.delta_measured.mean()),
+        delta_share=None if s.delta_share is None else float(s.delta_share.mean()),
+    )
+
+
+def _head_rows(label: dict[str, Any], s: Summary, config: Config) -> list[HeadRow]:
+    imposed = _imposed(config, label["lam"])
+    rows = []
+    for layer, head in np.ndindex(s.entropy_bits.shape):
+        at = (layer, head)
+        rows.append(
+            HeadRow(
+                **label,
+                layer=layer,
+                head=head,
+                entropy_bits=float(s.entropy_bits[at]),
+                entropy_fraction=float(s.entropy_fraction[at]),
+                block_mass=float(s.block_mass[at]),
+                block_mass_uniform=s.block_mass_uniform,
+                block_mass_lift=float(s.block_mass_lift[at]),
+                block_mass_local=float(s.block_mass_local[at]),
+                delta_imposed=None if imposed is None else imposed[layer],
+                delta_measured=None if s.delta_measured is None else float(s.delta_measured[at]),
+                delta_share=None if s.delta_share is None else float(s.delta_share[at]),
+            )
+        )
+    return rows

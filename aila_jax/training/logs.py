@@ -1,0 +1,77 @@
+"""Where training reports to: a JSONL file, TensorBoard, and a progress bar."""
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from aila_jax.training.step import LAM_BINS, StepMetrics
+
+
+class TrainingLog:
+    """Averages step metrics over `log_every` steps and writes them; a context manager.
+
+    `metrics.jsonl` gets one line a record: {"step", "kind": "train" or "eval", …}. A continued run appends to it.
+    """
+
+    def __init__(self, directory: Path, *, start: int, steps: int, tokens_per_step: int, log_every: int, learning_rate: Any, quiet: bool = False):
+        self._file = open(directory / "metrics.jsonl", "a", encoding="utf-8")
+        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=start or None)
+        self._bar = tqdm(total=steps, initial=start, unit="step", disable=quiet, dynamic_ncols=True, mininterval=0.5)
+        self._tokens_per_step, self._log_every, self._learning_rate = tokens_per_step, log_every, learning_rate
+        self._interval: list[StepMetrics] = []
+        self._steps = steps
+        self._began = time.monotonic()
+
+    def __enter__(self) -> "TrainingLog":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.close()
+        self._board.close()
+        self._file.close()
+
+    def on_metrics(self, step: int, metrics: StepMetrics) -> None:
+        """Takes one step's metrics; writes a record every `log_every` steps and at the last."""
+        self._interval.append(metrics)
+        self._bar.update(1)
+        if step % self._log_every and step != self._steps:
+            return
+        seconds = time.monotonic() - self._began
+        record = average(self._interval)
+        record["tokens_per_second"] = self._tokens_per_step * len(self._interval) / max(seconds, 1e-9)
+        record["learning_rate"] = float(self._learning_rate(step - 1))
+        self._bar.set_postfix_str(f"loss {record['loss']:.3f}, {record['tokens_per_second']:,.0f} tokens/s")
+        self.write(step, "train", record)
+        self._interval = []
+        self._began = time.monotonic()
+
+    def write(self, step: int, kind: str, record: dict[str, Any]) -> None:
+        """Writes one record to the file and its numbers to TensorBoard. None and non-finite numbers become null."""
+        clean = {name: (None if isinstance(value, float) and not np.isfinite(value) else value) for name, value in record.items()}
+        self._file.write(json.dumps({"step": step, "kind": kind, **clean}, allow_nan=False) + "\n")
+        self._file.flush()
+        for name, value in clean.items():
+            if isinstance(value, (int, float)):
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def restart_clock(self) -> None:
+        """Leaves what happened since the last step (an evaluation, a checkpoint) out of tokens/s."""
+        self._began = time.monotonic()
+
+
+def average(interval: list[StepMetrics]) -> dict[str, Any]:
+    """Means over some steps, and the loss of each λ bin that had targets."""
+    record: dict[str, Any] = {name: float(np.mean([getattr(m, name) for m in interval])) for name in ("loss", "grad_norm", "lam_mean")}
+    record["skipped"] = int(interval[-1].skipped)
+    loss = np.sum([np.asarray(m.bin_loss, np.float64) for m in interval], axis=0)
+    targets = np.sum([np.asarray(m.bin_targets, np.float64) for m in interval], axis=0)
+    for index in range(LAM_BINS):
+        if targets[index]:
+            record[f"loss_at_lam_{index / (LAM_BINS - 1):.1f}"] = float(loss[index] / targets[index])
+    return record

@@ -1,0 +1,99 @@
+"""The training loop: feed batches to the jitted step, read its metrics a few steps later, call hooks."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from aila_jax.training.placement import Placement
+from aila_jax.training.state import TrainState, part_names
+from aila_jax.training.step import StepMetrics, TrainStep
+from aila_jax.types import Array, Batch
+
+LAG = 8  # steps between a step and the reading of its metrics: the host never waits for the step in flight
+
+
+@dataclass(frozen=True)
+class Hook:
+    """Something to do with the state every so many steps, and at the end.
+
+    Attributes:
+      every: steps between calls, at least 1. call: (steps done, state) → None. at_end: call it after the last step too.
+    """
+
+    every: int
+    call: Callable[[int, TrainState], None]
+    at_end: bool = True
+
+
+class NonFiniteError(RuntimeError):
+    """Training stopped because more than `max_skipped` updates were not finite.
+
+    Attributes:
+      step: the first such step. parts: what was not finite there. skipped: how many updates were discarded.
+    """
+
+    def __init__(self, step: int, parts: list[str], skipped: int, max_skipped: int):
+        self.step, self.parts, self.skipped = step, parts, skipped
+        super().__init__(
+            f"{skipped} update(s) were not finite, the limit train.max_skipped is {max_skipped}: "
+            f"first at step {step}, in {', '.join(parts)}; all of them were discarded. "
+            "Fix: lower train.learning_rate or train.clip_norm, or look at the data of that step"
+        )
+
+
+def fit(
+    state: TrainState,
+    *,
+    train_step: TrainStep,
+    batches: Iterator[Batch],
+    draw: Callable[[int], tuple[Array, Array]],
+    placement: Placement,
+    steps: int,
+    on_metrics: Callable[[int, StepMetrics], None],
+    hooks: tuple[Hook, ...] = (),
+    max_skipped: int = 0,
+) -> TrainState:
+    """Trains from `state.step` up to `steps` and returns the last state.
+
+    Args:
+      train_step: jitted (state, batch, lam, tau) → (state, metrics).
+      batches: endless batches, from the position that belongs to `state.step`.
+      draw: λ and τ of a step's sequences, on the devices.
+      on_metrics: gets every step's number (from 1) and its metrics on the host, in order, at most LAG steps late.
+      hooks: run after the metrics of all steps so far have been read.
+
+    Raises:
+      NonFiniteError: more than `max_skipped` updates were discarded.
+    """
+    names = part_names(state.params)
+    pending: deque[tuple[int, StepMetrics]] = deque()
+
+    def read(most_pending: int) -> None:
+        while len(pending) > most_pending:
+            step, metrics = pending.popleft()
+            host = jax.device_get(metrics)
+            _stop_if_skipped(host, names, max_skipped)
+            on_metrics(step, host)
+
+    for step in range(int(state.step) + 1, steps + 1):
+        lam, tau = draw(step - 1)
+        state, metrics = train_step(state, placement.shard(next(batches)), lam, tau)
+        pending.append((step, metrics))
+        read(LAG)
+        for hook in hooks:
+            if step % hook.every == 0 or (hook.at_end and step == steps):
+                read(0)
+                hook.call(step, state)
+    read(0)
+    return state
+
+
+def _stop_if_skipped(metrics: StepMetrics, names: list[str], max_skipped: int) -> None:
+    skipped = int(metrics.skipped)
+    if skipped > max_skipped:
+        parts: list[Any] = [name for name, bad in zip(names, np.asarray(metrics.bad_parts), strict=True) if bad]
+        raise NonFiniteError(int(metrics.first_bad_step), parts, skipped, max_skipped)
