@@ -235,6 +235,8 @@ class TrainConfig:
       log_every, eval_every, checkpoint_every: steps between records; eval and checkpoints also at the end.
       eval_batches: validation batches of each evaluation during training (all of them at the end and in a sweep); 0 is all.
       keep: newest checkpoints kept.
+      loss_chunk: tokens whose logits exist at once in a step; 0 makes them all in one, which is fastest on accelerators where they fit;
+        512 suits CPUs, whose caches hold a chunk.
       max_skipped: non-finite updates that are discarded before the run stops, at least 0.
     """
 
@@ -251,12 +253,13 @@ class TrainConfig:
     eval_batches: int = 8
     checkpoint_every: int = 400
     keep: int = 2
+    loss_chunk: int = 0
     max_skipped: int = 0
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "log_every", "eval_every", "checkpoint_every", "keep"):
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1", f"raise --config.train.{name}")
-        for name in ("warmup_steps", "eval_batches", "max_skipped"):
+        for name in ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk"):
             require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0", f"set --config.train.{name}=0")
         for name in ("learning_rate", "clip_norm"):
             require(0.0 < getattr(self, name) < math.inf, f"train.{name}", getattr(self, name), "finite and above 0", f"set --config.train.{name}")

@@ -96,7 +96,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
     if not quiet:
         _announce(config, workdir, dataset, state, start)
 
-    step_fn = make_train_step(module, partition, optimizer, hard=config.model.hard)
+    step_fn = make_train_step(module, partition, optimizer, hard=config.model.hard, loss_chunk=config.train.loss_chunk)
     train_step = jax.jit(step_fn, donate_argnums=0, out_shardings=placement.replicated)
     log = TrainingLog(
         workdir,

@@ -32,6 +32,7 @@ class Dial:
 class Request:
     """What the forward pass returns beside the logits; static, and nothing is computed that is not asked for."""
 
+    logits: bool = flax.struct.field(pytree_node=False, default=True)
     stats: bool = flax.struct.field(pytree_node=False, default=False)
     delta: bool = flax.struct.field(pytree_node=False, default=False)
     hard: bool = flax.struct.field(pytree_node=False, default=False)
@@ -39,12 +40,15 @@ class Request:
 
 @flax.struct.dataclass
 class ModelOutput:
-    """Attributes:
-    logits: next-token logits, float32.
-    stats: attention statistics with a leading layer axis, or None.
+    """What the forward pass returns.
+
+    Attributes:
+      features: what the output layer reads, in the compute type. logits: next-token logits, float32, or None if not asked for.
+      stats: attention statistics with a leading layer axis, or None if not asked for.
     """
 
-    logits: Float[Array, "B L V"]
+    features: Float[Array, "B L D"]
+    logits: Float[Array, "B L V"] | None = None
     stats: AttentionStats | None = None
 
 
@@ -197,5 +201,7 @@ class Transformer(nn.Module):
             x_BxLxD, layer_stats = block(x_BxLxD, block_ids, doc_ids, lam, lam * scale_N[layer], tau, request, train)
             stats.append(layer_stats)
         x_BxLxD = Norm(affine=True, film=cfg.film, name="final_norm")(x_BxLxD, lam).astype(dtype)
-        logits_BxLxV = jnp.einsum("bld,vd->blv", x_BxLxD, embedding_VxD.astype(dtype), preferred_element_type=jnp.float32)
-        return ModelOutput(logits_BxLxV, jax.tree.map(lambda *x: jnp.stack(x), *stats) if request.stats else None)
+        logits_BxLxV = None
+        if request.logits:
+            logits_BxLxV = jnp.einsum("bld,vd->blv", x_BxLxD, embedding_VxD.astype(dtype), preferred_element_type=jnp.float32)
+        return ModelOutput(x_BxLxD, logits_BxLxV, jax.tree.map(lambda *x: jnp.stack(x), *stats) if request.stats else None)

@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Float
 
 from aila_jax.loss.cross_entropy import token_losses, weighted_mean
+from aila_jax.loss.linear_cross_entropy import linear_cross_entropy
 from aila_jax.model.forward import forward
 from aila_jax.model.transformer import Dial, Request, Transformer
 from aila_jax.partition.build import Partition
@@ -43,12 +44,22 @@ class StepMetrics:
 TrainStep = Callable[[TrainState, Batch, Array, Array], tuple[TrainState, StepMetrics]]
 
 
-def make_train_step(module: Transformer, partition: Partition, optimizer: optax.GradientTransformation, hard: bool = False) -> TrainStep:
-    """The pure step function (state, batch, lam [B], tau [B]) → (state, metrics); the caller jits it. λ and τ are traced."""
-    request = Request(hard=hard)
+def make_train_step(
+    module: Transformer, partition: Partition, optimizer: optax.GradientTransformation, hard: bool = False, loss_chunk: int = 0
+) -> TrainStep:
+    """The pure step function (state, batch, lam [B], tau [B]) → (state, metrics); the caller jits it. λ and τ are traced.
+
+    Args:
+      hard: block attention only. loss_chunk: tokens whose logits exist at once; 0 makes them all in one.
+    """
+    request = Request(hard=hard, logits=loss_chunk == 0)
 
     def loss_fn(params: Any, batch: Batch, dial: Dial, dropout_key: Array) -> tuple[Array, Array]:
         output = forward(module, partition, params, batch, dial, request, dropout_key)
+        if loss_chunk:
+            embedding = params["embedding"].astype(output.features.dtype)
+            total, losses = linear_cross_entropy(output.features, embedding, batch.targets, batch.weights, loss_chunk)
+            return total / jnp.maximum(jnp.sum(batch.weights), 1.0), losses
         losses = token_losses(output.logits, batch.targets) * batch.weights
         return weighted_mean(losses, batch.weights), losses
 
