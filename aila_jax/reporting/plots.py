@@ -82,7 +82,8 @@ def dial_figure(results: SweepResult | Mapping[str, SweepResult], *, perplexity:
 def tradeoff_figure(result: SweepResult, *, perplexity: str = "token", theme: Theme = LIGHT) -> Figure:
     """Perplexity against attention entropy: a line per τ, its points labelled with λ.
 
-    At most six points a line have a label, and one that would cover something is left out. The arguments and errors are those of `dial_figure`.
+    At most six points a line have a label, and one that would cover something is left out.
+    Arguments and errors are those of `dial_figure`.
     """
     series = _series(result, theme)
     name = _perplexity_field(series, result, perplexity)

@@ -79,7 +79,7 @@ def _load(path: Path) -> dict[str, Any]:
     """The JSON document, with the keys that a sweep has, of the right kinds."""
     if not path.is_file():
         raise ValueError(
-            f"no sweep at {str(path)!r}; it must be a sweep's JSON file or a folder with sweep.json. Fix: run a sweep first, or correct the path."
+            f"no sweep at {str(path)!r}; it must be a sweep's JSON file or a folder with sweep.json. Fix: sweep first, or correct the path."
         )
     try:
         document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)

@@ -17,8 +17,9 @@ def sentences(result: SweepResult) -> list[str]:
         return [_single(first)]
     said = [
         (
-            f"From λ = {first.lam:g} to λ = {last.lam:g} at τ = {tau:g}, perplexity per token goes from {perplexity(first.perplexity_token)} to "
-            f"{perplexity(last.perplexity_token)} ({change(first.perplexity_token, last.perplexity_token)}) and accuracy from "
+            f"From λ = {first.lam:g} to λ = {last.lam:g} at τ = {tau:g}, perplexity per token goes from "
+            f"{perplexity(first.perplexity_token)} to {perplexity(last.perplexity_token)} "
+            f"({change(first.perplexity_token, last.perplexity_token)}) and accuracy from "
             f"{percent(first.accuracy)} to {percent(last.accuracy)}."
         ),
         f"Attention entropy goes from {fixed(first.entropy_bits, 2)} to {fixed(last.entropy_bits, 2)} bits.",
@@ -34,9 +35,9 @@ def sentences(result: SweepResult) -> list[str]:
 def _single(cell: CellRow) -> str:
     """The one cell there is."""
     return (
-        f"At λ = {cell.lam:g}, τ = {cell.tau:g}, perplexity per token is {perplexity(cell.perplexity_token)}, accuracy {percent(cell.accuracy)}, "
-        f"attention entropy {fixed(cell.entropy_bits, 2)} bits and block mass {percent(cell.block_mass)}, "
-        f"{times(cell.block_mass_lift)} that of uniform attention."
+        f"At λ = {cell.lam:g}, τ = {cell.tau:g}, perplexity per token is {perplexity(cell.perplexity_token)}, "
+        f"accuracy {percent(cell.accuracy)}, attention entropy {fixed(cell.entropy_bits, 2)} bits and "
+        f"block mass {percent(cell.block_mass)}, {times(cell.block_mass_lift)} that of uniform attention."
     )
 
 

@@ -27,9 +27,7 @@ def read_training_log(path: str | Path) -> list[dict[str, Any]]:
     path = Path(path)
     path = path / "metrics.jsonl" if path.is_dir() else path
     if not path.is_file():
-        raise ValueError(
-            f"no training log at {str(path)!r}; it must be a metrics.jsonl or a folder that holds one. Fix: correct the path, or train first."
-        )
+        raise ValueError(f"no training log at {str(path)!r}; it must be a metrics.jsonl or a folder that holds one. Fix: correct the path.")
     records = []
     lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
@@ -50,7 +48,7 @@ def _checked(record: Any, place: str) -> dict[str, Any]:
     """The record; raises ValueError unless it has a step, a kind and the numbers of its kind."""
     if not isinstance(record, dict) or type(record.get("step")) is not int or record.get("kind") not in NUMBERS:
         raise ValueError(
-            f"{place} is {record!r:.200}; it must have an integer step and the kind {' or '.join(NUMBERS)}. Fix: remove or repair that line."
+            f"{place} is {record!r:.200}; it must have an integer step and the kind {' or '.join(NUMBERS)}. Fix: repair that line."
         )
     for name in NUMBERS[record["kind"]]:
         value = record.get(name, "missing")

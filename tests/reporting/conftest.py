@@ -1,5 +1,6 @@
 """A SYNTHETIC sweep: its numbers are made by formulas to look believable, and no model was run."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -61,7 +62,7 @@ def make_head(cell: CellRow, layer: int, head: int) -> HeadRow:
     )
 
 
-def make_sweep(
+def synthetic_sweep(
     lams: tuple[float, ...] = LAMS,
     taus: tuple[float, ...] = TAUS,
     shape: tuple[int, int] = (2, 4),
@@ -85,7 +86,7 @@ def make_sweep(
     return SweepResult(cells, heads, config, meta)
 
 
-def make_log() -> list[dict[str, Any]]:
+def synthetic_log() -> list[dict[str, Any]]:
     """A synthetic training log."""
     train = [
         {
@@ -109,12 +110,18 @@ def make_log() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
+def make_sweep() -> Callable[..., SweepResult]:
+    """`synthetic_sweep`, for tests that change it."""
+    return synthetic_sweep
+
+
+@pytest.fixture
 def sweep() -> SweepResult:
-    """The synthetic sweep."""
-    return make_sweep()
+    """The synthetic sweep: λ from 0 to 1 by 0.2, τ of 0.5, 1 and 2, 2 layers of 4 heads."""
+    return synthetic_sweep()
 
 
 @pytest.fixture
 def log() -> list[dict[str, Any]]:
     """The synthetic training log."""
-    return make_log()
+    return synthetic_log()
