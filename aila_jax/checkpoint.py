@@ -88,8 +88,8 @@ class Checkpoint:
                     "Fix: use the configuration the checkpoint was trained with"
                 )
         blank = jax.tree.map(lambda leaf: np.empty(np.shape(leaf), leaf.dtype), template)
-        with _manager(self.directory) as manager:
-            restored = manager.restore(self.step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(blank)}))[item]
+        with ocp.StandardCheckpointer() as checkpointer:
+            restored = checkpointer.restore(self.directory / str(self.step) / item, blank)
         for name, leaf in _leaves(restored):
             if _sha256(leaf) != self.arrays[f"{item}/{name}"]["sha256"]:
                 raise ValueError(f"checkpoint {where}: {item}/{name} does not match its checksum: the file is damaged. Fix: restore a copy or an older step")
@@ -101,7 +101,8 @@ class CheckpointStore:
 
     def __init__(self, run_directory: Path, keep: int):
         self.directory = (run_directory / DIRECTORY).resolve()
-        self._manager = _manager(self.directory, max_to_keep=keep, create=True)
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False, cleanup_tmp_directories=True)
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def __enter__(self) -> "CheckpointStore":
         return self
@@ -149,19 +150,12 @@ def find_checkpoint(path: str | Path, step: int | None = None) -> Checkpoint:
     if step is not None and step not in steps:
         raise ValueError(f"step is {step}; {directory} holds steps {steps}. Fix: choose one of them")
     step = steps[-1] if step is None else step
-    with _manager(directory) as manager:
-        stored = dict(manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"])
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+        stored = dict(checkpointer.restore(directory / str(step) / "record"))
     if stored.get("format") != FORMAT:
         raise ValueError(f"checkpoint {directory / str(step)} has format {stored.get('format')!r}; this version reads {FORMAT}. Fix: use the version that wrote it")
     arrays, run = stored.pop("arrays"), stored.pop("run")
     return Checkpoint(directory, step, run, Record(**stored), arrays)
-
-
-def _manager(directory: Path, max_to_keep: int | None = None, create: bool = False) -> ocp.CheckpointManager:
-    options = ocp.CheckpointManagerOptions(
-        max_to_keep=max_to_keep, create=create, read_only=not create, enable_async_checkpointing=False, cleanup_tmp_directories=create
-    )
-    return ocp.CheckpointManager(directory, options=options)
 
 
 def _without_params(state: TrainState) -> dict[str, Any]:
