@@ -1,0 +1,146 @@
+"""Help that teaches: what a command does, examples, its flags, and every configuration key with its default and limits."""
+
+import dataclasses
+import importlib.metadata
+import inspect
+import itertools
+import re
+import shutil
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from absl import flags
+
+from aila_jax import presets
+from aila_jax.cli.command import Command
+from aila_jax.cli.commands import COMMANDS
+from aila_jax.cli.config_flag import SOURCE_HELP
+from aila_jax.config import Config
+
+PLACEHOLDERS = {"string": "TEXT", "float": "NUMBER", "int": "INTEGER", "numbers": "N,N,…"}
+COMMON = (("--help", "This text."), ("--debug", "Show the traceback of an error."))
+
+
+def version() -> str:
+    """The installed version, or `unknown` in a checkout that is not installed."""
+    try:
+        return importlib.metadata.version("aila_jax")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def program_help() -> str:
+    """The text of `aila --help`."""
+    lines = [
+        "aila: transformer language models with a locality dial, λ from 0 (distributed) to 1 (localist).",
+        "",
+        "usage: aila COMMAND --flag=value …",
+        "",
+        "commands:",
+        *(f"  {command.name:<10}{command.summary}" for command in COMMANDS),
+        "",
+        "from nothing to a report:",
+        "  aila demo",
+        "",
+        "step by step:",
+        *(f"  aila {command.examples[0]}" for command in COMMANDS if command.name != "demo"),
+        "",
+        "`aila COMMAND --help` explains a command; `aila train --help` lists every configuration key.",
+    ]
+    return "\n".join(lines)
+
+
+def command_help(command: Command, program: str = "aila") -> str:
+    """The text of `aila COMMAND --help`."""
+    prefix = program if program.endswith(f".{command.name}") else f"{program} {command.name}"
+    blocks = [
+        f"{prefix}: {command.summary}\n\n{_wrap(command.about, 0)}",
+        "examples:\n" + "\n".join(f"  {prefix}{example.removeprefix(command.name)}" for example in command.examples),
+        "flags:\n" + "\n".join(_entry(title, text) for title, text in flag_entries(command)),
+    ]
+    if command.takes_config:
+        blocks.append(config_help())
+    return "\n\n".join(blocks)
+
+
+def flag_entries(command: Command) -> Iterator[tuple[str, str]]:
+    """(`--name=KIND`, help text with the default) of each flag, in the order of definition."""
+    values = flags.FlagValues()
+    command.define(values)
+    if command.takes_config:
+        yield "--config=TEXT", f"{SOURCE_HELP} Needed."
+    for name in values:
+        flag = values[name]
+        text = str(flag.help).split("\n")[0]
+        if name in command.needed:
+            text += " Needed."
+        elif not flag.boolean and flag.default not in (None, ""):
+            text += f" Default: {flag.default}."
+        yield f"--[no]{name}" if flag.boolean else f"--{name}={PLACEHOLDERS[flag.flag_type()]}", text
+    yield from COMMON
+
+
+def config_help() -> str:
+    """Every `--config.KEY` with its default and what its dataclass says about it."""
+    lines = [
+        "configuration keys, with the defaults of Config(); a preset changes some of them:",
+        *(_entry(f"preset {name}", (inspect.getdoc(make) or "").split("\n")[0]) for name, make in presets.PRESETS.items()),
+    ]
+    for title, entries in config_entries(Config()):
+        lines += ["", title, *(_entry(key, text) for key, text in entries)]
+    return "\n".join(lines)
+
+
+def config_entries(config: Any, path: str = "config.") -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """For each config dataclass its title and (`--config.KEY=DEFAULT …`, doc) entries; keys documented together stay together."""
+    docs = attribute_docs(type(config))
+    own: dict[str, list[str]] = {}
+    nested = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            nested.append((value, f"{path}{field.name}."))
+        else:
+            own.setdefault(docs.get(field.name, ""), []).append(f"--{path}{field.name}={_shown(value)}")
+    title = (inspect.getdoc(type(config)) or "").split("\n")[0]
+    if own:
+        yield title, [("  ".join(keys), doc) for doc, keys in own.items()]
+    for value, inner in nested:
+        yield from config_entries(value, inner)
+
+
+def attribute_docs(cls: type) -> dict[str, str]:
+    """What the dataclass's docstring says about each field.
+
+    That is its own part of the `Attributes:` section, else the part (or, without such a section, the text) that mentions it.
+    """
+    names = [field.name for field in dataclasses.fields(cls)]
+    before, _, section = " ".join((inspect.getdoc(cls) or "").split()).partition("Attributes: ")
+    name = "|".join(names)
+    starts = list(re.finditer(rf"(?:^|(?<=[.;] ))((?:{name})(?:, (?:{name}))*): ", section))
+    docs = {}
+    for start, end in itertools.pairwise([*starts, None]):
+        assert start is not None  # None is the last one, the end of the section
+        docs |= dict.fromkeys(start[1].split(", "), section[start.end() : end.start() if end else len(section)].strip())
+    parts = (*docs.values(), before)
+    mentioned = {name: next((part for part in parts if re.search(rf"\b{name}\b", part)), "") for name in names}
+    return mentioned | docs
+
+
+def _shown(value: Any) -> str:
+    """A default as it would be typed."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"'({','.join(f'{item:g}' if isinstance(item, float) else repr(item) for item in value)})'"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _entry(title: str, text: str) -> str:
+    return f"{_wrap(title, 2)}\n{_wrap(text, 6)}"
+
+
+def _wrap(text: str, indent: int) -> str:
+    width = min(max(shutil.get_terminal_size().columns, 60), 110)
+    return textwrap.fill(text, width, initial_indent=" " * indent, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)

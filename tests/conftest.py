@@ -1,0 +1,84 @@
+"""One strict environment for all tests, set before anything imports JAX."""
+
+import importlib
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+from jaxtyping import config as jaxtyping_config
+from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _asks_for_gpu(arguments: list[str]) -> bool:
+    """Whether pytest's own arguments hold `-m gpu` (or `-m=gpu`, `-m "gpu and …"`), and not `not gpu`."""
+    chosen = [after for flag, after in zip(arguments, [*arguments[1:], ""], strict=True) if flag == "-m"]
+    chosen += [argument.removeprefix("-m").removeprefix("=") for argument in arguments if argument.startswith("-m") and argument != "-m"]
+    return any("gpu" in expression and "not gpu" not in expression for expression in chosen)
+
+
+if not _asks_for_gpu(sys.argv):
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+# Shapes in the signatures of aila_jax are checked at every call that a test makes. The hook finds its checker by a name
+# without dots, because pytest's importlib mode may replace the module `tests` while it runs.
+sys.modules["shape_checker"] = importlib.import_module("tests.shapes")
+install_import_hook("aila_jax", "shape_checker.check")
+
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture
+def unchecked_shapes() -> Iterator[None]:
+    """Turns the shape checks off, for a test of a function's own refusal of a wrong shape."""
+    before = jaxtyping_config.jaxtyping_disable
+    jaxtyping_config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping_config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture(scope="session")
+def wikitext2() -> Path:
+    """The folder with wiki.{train,valid,test}.tokens that the environment variable WIKITEXT2 names; else a stated skip."""
+    folder = os.environ.get("WIKITEXT2", "")
+    if not folder:
+        pytest.skip("WIKITEXT2 is not set: it names a folder with wiki.{train,valid,test}.tokens")
+    missing = [name for name in ("wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens") if not (Path(folder) / name).is_file()]
+    if missing:
+        pytest.fail(f"WIKITEXT2 is {folder!r}, but {', '.join(missing)} is not in it; correct it, or unset it to skip")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def run_in_subprocess_with_devices() -> Callable[..., str]:
+    """`run(n, code)`: runs Python code in a process of its own with n simulated CPU devices and returns what it prints.
+
+    The tests themselves see one device, because the number cannot change once JAX is imported.
+    """
+
+    def run(devices: int, code: str, timeout: float = 600.0) -> str:
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}".strip()
+        environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-W", "error::DeprecationWarning:aila_jax", "-c", textwrap.dedent(code)],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
