@@ -146,7 +146,7 @@ def _value(value: Any, kind: type, optional: bool, place: str) -> Any:
         raise ValueError(
             f"{place} is {value!r}; it must be a {kind.__name__}{' or None' if optional else ''}. Fix: sweep again, or correct the value."
         )
-    if kind is float and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(
             f"{place} is {value!r}; it must be finite. Fix: look for a diverged run or an empty split; such a cell is not recorded."
         )

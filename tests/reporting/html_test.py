@@ -259,6 +259,7 @@ def test_paths_are_read_and_folders_made(sweep: SweepResult, log: list[dict[str,
         report(sweep, tmp_path)
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_same_rows_give_the_same_bytes(sweep: SweepResult, tmp_path: Path) -> None:
     assert report(sweep, tmp_path / "a.html").read_bytes() == report(sweep, tmp_path / "b.html").read_bytes()
 
