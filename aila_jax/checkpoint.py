@@ -1,7 +1,7 @@
 """Checkpoints: Orbax for the arrays, with our own record and checksums beside them."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class Checkpoint:
     def state(self, template: TrainState) -> TrainState:
         """The whole training state, likewise."""
         rest = self._restore("state", _without_params(template))
-        return template.replace(params=self.params(template.params), **rest)
+        return replace(template, params=self.params(template.params), **rest)
 
     def _restore(self, item: str, template: Any) -> Any:
         where = f"{self.directory / str(self.step)}"
@@ -84,15 +84,18 @@ class Checkpoint:
         for name in sorted(wanted.keys() | stored.keys()):
             if wanted.get(name) != stored.get(name):
                 raise ValueError(
-                    f"checkpoint {where}: {name} is {stored.get(name, 'absent')}, the model needs {wanted.get(name, 'none')} (shape, type). "
-                    "Fix: use the configuration the checkpoint was trained with"
+                    f"checkpoint {where}: {name} is {stored.get(name, 'absent')}, the model needs {wanted.get(name, 'none')} "
+                    "(shape, type). Fix: use the configuration the checkpoint was trained with"
                 )
         blank = jax.tree.map(lambda leaf: np.empty(np.shape(leaf), leaf.dtype), template)
         with ocp.StandardCheckpointer() as checkpointer:
             restored = checkpointer.restore(self.directory / str(self.step) / item, blank)
         for name, leaf in _leaves(restored):
             if _sha256(leaf) != self.arrays[f"{item}/{name}"]["sha256"]:
-                raise ValueError(f"checkpoint {where}: {item}/{name} does not match its checksum: the file is damaged. Fix: restore a copy or an older step")
+                raise ValueError(
+                    f"checkpoint {where}: {item}/{name} does not match its checksum: the file is damaged. "
+                    "Fix: restore a copy or an older step"
+                )
         return restored
 
 
@@ -101,7 +104,9 @@ class CheckpointStore:
 
     def __init__(self, run_directory: Path, keep: int):
         self.directory = (run_directory / DIRECTORY).resolve()
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False, cleanup_tmp_directories=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, create=True, enable_async_checkpointing=False, cleanup_tmp_directories=True
+        )
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def __enter__(self) -> "CheckpointStore":
@@ -144,16 +149,25 @@ def find_checkpoint(path: str | Path, step: int | None = None) -> Checkpoint:
     if step is None and path.name.isdigit() and (path / "record").is_dir():
         path, step = path.parent, int(path.name)
     directory = path / DIRECTORY if (path / DIRECTORY).is_dir() else path
-    steps = sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdigit() and (entry / "record").is_dir()) if directory.is_dir() else []
+    steps = (
+        sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdigit() and (entry / "record").is_dir())
+        if directory.is_dir()
+        else []
+    )
     if not steps:
-        raise ValueError(f"checkpoint path is {str(path)!r}; it must be a run directory that holds a checkpoint. Fix: train first, or correct the path")
+        raise ValueError(
+            f"checkpoint path is {str(path)!r}; it must be a run directory that holds a checkpoint. Fix: train first, or correct the path"
+        )
     if step is not None and step not in steps:
         raise ValueError(f"step is {step}; {directory} holds steps {steps}. Fix: choose one of them")
     step = steps[-1] if step is None else step
     with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
         stored = dict(checkpointer.restore(directory / str(step) / "record"))
     if stored.get("format") != FORMAT:
-        raise ValueError(f"checkpoint {directory / str(step)} has format {stored.get('format')!r}; this version reads {FORMAT}. Fix: use the version that wrote it")
+        raise ValueError(
+            f"checkpoint {directory / str(step)} has format {stored.get('format')!r}; this version reads {FORMAT}. "
+            "Fix: use the version that wrote it"
+        )
     arrays, run = stored.pop("arrays"), stored.pop("run")
     return Checkpoint(directory, step, run, Record(**stored), arrays)
 

@@ -30,13 +30,25 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 def check_lam(lam: float, name: str = "lam") -> float:
     """Returns λ as a float; raises ValueError unless it is in [0, 1]."""
-    require(isinstance(lam, (int, float)) and 0.0 <= lam <= 1.0, name, lam, "a number in [0, 1]", "choose λ between 0 (distributed) and 1 (localist)")
+    require(
+        isinstance(lam, (int, float)) and 0.0 <= lam <= 1.0,
+        name,
+        lam,
+        "a number in [0, 1]",
+        "choose λ between 0 (distributed) and 1 (localist)",
+    )
     return float(lam)
 
 
 def check_tau(tau: float, name: str = "tau") -> float:
     """Returns τ as a float; raises ValueError unless it is finite and above 0."""
-    require(isinstance(tau, (int, float)) and 0.0 < tau < math.inf, name, tau, "a finite number above 0", "choose τ = 1 for the trained temperature")
+    require(
+        isinstance(tau, (int, float)) and 0.0 < tau < math.inf,
+        name,
+        tau,
+        "a finite number above 0",
+        "choose τ = 1 for the trained temperature",
+    )
     return float(tau)
 
 
@@ -74,12 +86,20 @@ class DataConfig:
         one_of("data.corpus", self.corpus, ("pydocs", "wikitext2", "text"))
         one_of("data.tokenizer", self.tokenizer, ("bpe", "word"))
         least = 258 if self.tokenizer == "bpe" else 3
-        require(self.vocab_size >= least, "data.vocab_size", self.vocab_size, f"at least {least} for {self.tokenizer}", "raise --config.data.vocab_size")
+        require(
+            self.vocab_size >= least,
+            "data.vocab_size",
+            self.vocab_size,
+            f"at least {least} for {self.tokenizer}",
+            "raise --config.data.vocab_size",
+        )
         for name in ("valid_fraction", "test_fraction"):
             value = getattr(self, name)
             require(0.0 < value < 0.5, f"data.{name}", value, "in (0, 0.5)", f"set --config.data.{name}=0.05")
         if self.corpus == "text":
-            require(len(self.files) > 0, "data.files", self.files, "at least one path or glob", "pass --config.data.files=\"('my/*.txt',)\"")
+            require(
+                len(self.files) > 0, "data.files", self.files, "at least one path or glob", "pass --config.data.files=\"('my/*.txt',)\""
+            )
         else:
             require(not self.files, "data.files", self.files, f"empty when data.corpus is {self.corpus!r}", "set --config.data.corpus=text")
 
@@ -178,7 +198,13 @@ class ModelConfig:
         )
         require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "in [0, 1)", "set --config.model.dropout=0.1")
         one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
-        require(0.0 <= self.layer_beta < math.inf, "model.layer_beta", self.layer_beta, "finite and at least 0", "0 is uniform; 1, 3, 5 are progressive")
+        require(
+            0.0 <= self.layer_beta < math.inf,
+            "model.layer_beta",
+            self.layer_beta,
+            "finite and at least 0",
+            "0 is uniform; 1, 3, 5 are progressive",
+        )
         require(0.0 < self.g_max < math.inf, "model.g_max", self.g_max, "finite and above 0", "set --config.model.g_max=6")
 
 
@@ -216,11 +242,25 @@ class LocalityConfig:
         check_lam(self.lam, "locality.lam")
         for name in ("tau", "tau_low", "tau_high"):
             check_tau(getattr(self, name), f"locality.{name}")
-        require(self.tau_low <= self.tau_high, "locality.tau_low", self.tau_low, f"at most locality.tau_high ({self.tau_high})", "swap them")
-        require(0.0 <= self.start < self.end <= 1.0, "locality.start, end", (self.start, self.end), "0 <= start < end <= 1", "set start=0, end=0.5")
+        require(
+            self.tau_low <= self.tau_high, "locality.tau_low", self.tau_low, f"at most locality.tau_high ({self.tau_high})", "swap them"
+        )
+        require(
+            0.0 <= self.start < self.end <= 1.0,
+            "locality.start, end",
+            (self.start, self.end),
+            "0 <= start < end <= 1",
+            "set start=0, end=0.5",
+        )
         require(0.0 < self.power < math.inf, "locality.power", self.power, "finite and above 0", "1 is uniform")
         shares = (self.at_zero, self.at_one)
-        require(min(shares) >= 0.0 and sum(shares) <= 1.0, "locality.at_zero, at_one", shares, "at least 0 and together at most 1", "set both to 0")
+        require(
+            min(shares) >= 0.0 and sum(shares) <= 1.0,
+            "locality.at_zero, at_one",
+            shares,
+            "at least 0 and together at most 1",
+            "set both to 0",
+        )
 
 
 @dataclass(frozen=True)
@@ -262,8 +302,20 @@ class TrainConfig:
         for name in ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk"):
             require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0", f"set --config.train.{name}=0")
         for name in ("learning_rate", "clip_norm"):
-            require(0.0 < getattr(self, name) < math.inf, f"train.{name}", getattr(self, name), "finite and above 0", f"set --config.train.{name}")
-        require(0.0 <= self.weight_decay < math.inf, "train.weight_decay", self.weight_decay, "finite and at least 0", "set --config.train.weight_decay=0.1")
+            require(
+                0.0 < getattr(self, name) < math.inf,
+                f"train.{name}",
+                getattr(self, name),
+                "finite and above 0",
+                f"set --config.train.{name}",
+            )
+        require(
+            0.0 <= self.weight_decay < math.inf,
+            "train.weight_decay",
+            self.weight_decay,
+            "finite and at least 0",
+            "set --config.train.weight_decay=0.1",
+        )
         require(0.0 <= self.final_rate <= 1.0, "train.final_rate", self.final_rate, "in [0, 1]", "set --config.train.final_rate=0.1")
         require(0.0 < self.beta2 < 1.0, "train.beta2", self.beta2, "in (0, 1)", "set --config.train.beta2=0.98")
 
@@ -286,7 +338,13 @@ class SweepConfig:
     max_batches: int = 0
 
     def __post_init__(self):
-        require(len(self.lams) > 0 and len(self.taus) > 0, "sweep.lams, taus", (self.lams, self.taus), "non-empty", "give at least one λ and one τ")
+        require(
+            len(self.lams) > 0 and len(self.taus) > 0,
+            "sweep.lams, taus",
+            (self.lams, self.taus),
+            "non-empty",
+            "give at least one λ and one τ",
+        )
         for lam in self.lams:
             check_lam(lam, "sweep.lams")
         for tau in self.taus:

@@ -170,8 +170,10 @@ def eval_record(
 ) -> dict[str, Any]:
     """The numbers of one evaluation during training, at λ and the run's τ."""
     batch_size = config.train.batch_size
-    dial = {"lam": np.full(batch_size, lam, np.float32), "tau": np.full(batch_size, config.locality.tau, np.float32)}
-    summary = summarize(evaluate_batches(module, partition, params, batches, placement=placement, hard=config.model.hard, **dial))
+    lams, taus = np.full(batch_size, lam, np.float32), np.full(batch_size, config.locality.tau, np.float32)
+    summary = summarize(
+        evaluate_batches(module, partition, params, batches, placement=placement, hard=config.model.hard, lam=lams, tau=taus)
+    )
     return {
         "lam": lam,
         "tau": config.locality.tau,
@@ -186,7 +188,12 @@ def eval_record(
 
 def run_meta(dataset: Dataset) -> dict[str, Any]:
     """Versions, commit, device and data fingerprint: what makes a run reproducible."""
-    return {"versions": versions(), "commit": git_commit(), "device": describe_devices(), "data": {"name": dataset.name, "fingerprint": dataset.fingerprint}}
+    return {
+        "versions": versions(),
+        "commit": git_commit(),
+        "device": describe_devices(),
+        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
+    }
 
 
 def evaluate(
@@ -315,8 +322,9 @@ def dataset_of(model: LanguageModel, data_dir: str = "") -> Dataset:
     trained_on = model.meta["data"]["fingerprint"]
     if dataset.fingerprint != trained_on:
         raise ValueError(
-            f"the corpus {dataset.name!r} has fingerprint {dataset.fingerprint[:12]}, the model was trained on {trained_on[:12]}: its text has "
-            "changed (another file, or for pydocs another Python version), so splits may overlap. Fix: evaluate with the text it was trained on"
+            f"the corpus {dataset.name!r} has fingerprint {dataset.fingerprint[:12]}, the model was trained on {trained_on[:12]}: "
+            "its text has changed (another file, or for pydocs another Python version), so splits may overlap. "
+            "Fix: evaluate with the text it was trained on"
         )
     return dataset
 
@@ -331,7 +339,9 @@ def check_writable(directory: Path) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"output folder is {str(directory)!r}; it cannot be made ({error.strerror}). Fix: choose another folder") from error
+        raise ValueError(
+            f"output folder is {str(directory)!r}; it cannot be made ({error.strerror}). Fix: choose another folder"
+        ) from error
     if not os.access(directory, os.W_OK | os.X_OK):
         raise ValueError(f"output folder is {str(directory)!r}; it is not writable. Fix: choose another folder, or change its permissions")
     return directory
@@ -347,7 +357,9 @@ def _existing_run(workdir: Path, config: Config) -> Checkpoint | None:
     old = json.loads(file.read_text(encoding="utf-8"))
     if from_dict(Config, old) != config:
         changed = sorted(_differences(old, to_dict(config)))
-        raise ValueError(f"workdir is {str(workdir)!r}; it holds a run with another configuration ({'; '.join(changed)}). Fix: choose another --workdir")
+        raise ValueError(
+            f"workdir is {str(workdir)!r}; it holds a run with another configuration ({'; '.join(changed)}). Fix: choose another --workdir"
+        )
     try:
         return find_checkpoint(workdir)
     except ValueError:

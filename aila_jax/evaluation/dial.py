@@ -20,7 +20,9 @@ def dial_values(value: Any, name: str, batch_size: int) -> Float[Array, "B"]:
         return jnp.broadcast_to(jnp.asarray(value, jnp.float32), (batch_size,))
     array = np.asarray(value, np.float32)
     if array.shape not in ((), (batch_size,)):
-        raise ValueError(f"{name} has shape {array.shape}; it must be one number, or one per example, ({batch_size},). Fix: pass {name}=0.5, say")
+        raise ValueError(
+            f"{name} has shape {array.shape}; it must be one number, or one per example, ({batch_size},). Fix: pass {name}=0.5, say"
+        )
     valid, limit, fix = {
         "lam": ((array >= 0) & (array <= 1), "in [0, 1]", "choose λ between 0 (distributed) and 1 (localist)"),
         "tau": ((array > 0) & (array < np.inf), "finite and above 0", "τ = 1 is the usual temperature"),

@@ -1,5 +1,6 @@
 """Sampling text at a setting of the dial."""
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,21 @@ if TYPE_CHECKING:
 
 @partial(jax.jit, static_argnames=("module", "request", "top_k"))
 def _next_token(
-    module: Transformer, partition: Partition, params: Any, batch: Batch, dial: Dial, request: Request, last: Array, temperature: Array, top_k: int, key: Array
+    module: Transformer,
+    partition: Partition,
+    params: Any,
+    batch: Batch,
+    dial: Dial,
+    request: Request,
+    last: Array,
+    temperature: Array,
+    top_k: int,
+    key: Array,
 ) -> Array:
     """Samples the token after position `last` of a batch of one row; temperature 0 takes the most likely."""
-    logits = forward(module, partition, params, batch, dial, request).logits[0, last]
-    kept, ids = jax.lax.top_k(logits, top_k)
+    logits = forward(module, partition, params, batch, dial, request).logits
+    assert logits is not None, "request asks for logits"
+    kept, ids = jax.lax.top_k(logits[0, last], top_k)
     sampled = jax.random.categorical(key, kept / jnp.maximum(temperature, 1e-6))
     return ids[jnp.where(temperature > 0, sampled, 0)]
 
@@ -51,9 +62,21 @@ def generate_ids(
     config, length = model.config, model.config.model.length
     require(len(prompt) > 0, "prompt", "", "at least one token", "write some text")
     require(max_tokens >= 1, "max_tokens", max_tokens, "at least 1", "raise it")
-    require(0.0 <= sample_temperature < np.inf, "sample_temperature", sample_temperature, "finite and at least 0", "0 is greedy, 1 samples as trained")
-    require(1 <= top_k, "top_k", top_k, "at least 1", "1 is greedy")
-    require(not config.model.bidirectional, "model.bidirectional", True, "False to generate", "train a causal model; a bidirectional one sees its targets")
+    require(
+        0.0 <= sample_temperature < np.inf,
+        "sample_temperature",
+        sample_temperature,
+        "finite and at least 0",
+        "0 is greedy, 1 samples as trained",
+    )
+    require(top_k >= 1, "top_k", top_k, "at least 1", "1 is greedy")
+    require(
+        not config.model.bidirectional,
+        "model.bidirectional",
+        True,
+        "False to generate",
+        "train a causal model; a bidirectional one sees its targets",
+    )
     if config.model.hard:
         require(lam == 1.0, "lam", lam, "1, since the model was trained with hard blocks", "set lam=1")
     dial = Dial(dial_values(lam, "lam", 1), dial_values(tau, "tau", 1))
@@ -91,4 +114,4 @@ def _window(ids: list[int], length: int, eos_id: int) -> tuple[Batch, int]:
     given[0, 1:used] = np.cumsum(np.asarray(ids[:-1]) == eos_id)
     given[0, 0] = 0
     batch = Batch.from_tokens(tokens, given, doc_ids)
-    return batch.replace(positions=np.arange(length, dtype=np.int32)[None]), used - 1
+    return replace(batch, positions=np.arange(length, dtype=np.int32)[None]), used - 1

@@ -82,7 +82,7 @@ class LanguageModel:
         batch = self._batch(tokens, block_ids, doc_ids)
         dial = Dial(*(dial_values(value, name, batch.tokens.shape[0]) for name, value in (("lam", lam), ("tau", tau))))
         if layer_scale is not None:
-            dial = dial.replace(layer_scale=check_layer_scale(layer_scale, cfg.model.n_layers))
+            dial = replace(dial, layer_scale=check_layer_scale(layer_scale, cfg.model.n_layers))
         check_hard(hard, dial.lam)
         return _apply(self.module, self.partition, self.params, batch, dial, Request(stats=True, delta=delta, hard=hard))
 
@@ -99,7 +99,9 @@ class LanguageModel:
     ) -> str:
         """The prompt's continuation (without the prompt) at λ and τ; `sample_temperature` 0 is greedy. See `generate_ids`."""
         ids = self.tokenizer.encode(prompt)
-        new = generate_ids(self, ids, lam=lam, tau=tau, max_tokens=max_tokens, sample_temperature=sample_temperature, top_k=top_k, seed=seed)
+        new = generate_ids(
+            self, ids, lam=lam, tau=tau, max_tokens=max_tokens, sample_temperature=sample_temperature, top_k=top_k, seed=seed
+        )
         return self.tokenizer.decode(new)
 
     def _batch(self, tokens: Any, block_ids: Any, doc_ids: Any) -> Batch:
@@ -110,15 +112,23 @@ class LanguageModel:
             raise ValueError(f"tokens has length {length}; the model reads at most {cfg.model.length}. Fix: split the text into windows")
         if batch.tokens.size and not 0 <= batch.tokens.min() <= batch.tokens.max() < self.tokenizer.vocab_size:
             worst = batch.tokens.max() if batch.tokens.min() >= 0 else batch.tokens.min()
-            raise ValueError(f"tokens holds the id {worst}; ids run from 0 to {self.tokenizer.vocab_size - 1}. Fix: encode with model.tokenizer")
+            raise ValueError(
+                f"tokens holds the id {worst}; ids run from 0 to {self.tokenizer.vocab_size - 1}. Fix: encode with model.tokenizer"
+            )
         if cfg.partition.kind == "given" and block_ids is None:
             raise ValueError("block_ids is None; this model's partition is `given`. Fix: pass block_ids, one id per token")
         if cfg.partition.kind != "given" and block_ids is not None:
-            raise ValueError(f"block_ids is given, but this model's partition is {cfg.partition.kind!r}. Fix: leave it out, or train with partition.kind=given")
+            raise ValueError(
+                f"block_ids is given, but this model's partition is {cfg.partition.kind!r}. Fix: leave it out, or train with partition.kind=given"
+            )
         if block_ids is not None and doc_ids is None:
             padding = np.asarray(block_ids) == PADDING_ID
-            batch = batch.replace(doc_ids=np.where(padding, PADDING_ID, batch.doc_ids).astype(np.int32))
-        return batch if cfg.model.document_mask else batch.replace(positions=np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length)))
+            batch = replace(batch, doc_ids=np.where(padding, PADDING_ID, batch.doc_ids).astype(np.int32))
+        return (
+            batch
+            if cfg.model.document_mask
+            else replace(batch, positions=np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length)))
+        )
 
 
 def check_hard(hard: bool, lam: Any) -> None:
@@ -132,7 +142,9 @@ def check_layer_scale(scale: Any, n_layers: int) -> Float[Array, "N"]:
     array = jnp.asarray(scale, jnp.float32)
     known = not isinstance(array, jax.core.Tracer)
     if array.shape != (n_layers,) or (known and not bool(jnp.all((array >= 0) & (array <= 1)))):
-        raise ValueError(f"layer_scale is {scale!r}; it must be {n_layers} numbers in [0, 1], one a layer. Fix: leave it out for the configuration's")
+        raise ValueError(
+            f"layer_scale is {scale!r}; it must be {n_layers} numbers in [0, 1], one a layer. Fix: leave it out for the configuration's"
+        )
     return array
 
 

@@ -56,7 +56,9 @@ def sweep(
     hard = config.model.hard if hard is None else hard
     check_hard(hard, lams)
     if dataset.tokenizer.fingerprint != model.tokenizer.fingerprint:
-        raise ValueError("the data set was encoded with another tokenizer than the model's. Fix: load_dataset(config.data, tokenizer=model.tokenizer)")
+        raise ValueError(
+            "the data set was encoded with another tokenizer than the model's. Fix: load_dataset(config.data, tokenizer=model.tokenizer)"
+        )
     batch_size = config.sweep.batch_size if batch_size is None else batch_size
     placement = place(batch_size, "sweep.batch_size")
     max_batches = config.sweep.max_batches if max_batches is None else max_batches
@@ -83,7 +85,14 @@ def sweep(
                 hard=hard,
             )
             summary = summarize(sums)
-            label = {"run": model.run, "seed": config.seed, "commit": model.meta.get("commit", "unknown"), "split": split, "lam": lam, "tau": tau}
+            label = {
+                "run": model.run,
+                "seed": config.seed,
+                "commit": model.meta.get("commit", "unknown"),
+                "split": split,
+                "lam": lam,
+                "tau": tau,
+            }
             words, text_bytes = (None, None) if whole is None else (whole.words, whole.bytes)
             cells.append(_cell_row(label, summary, config, hard, words, text_bytes))
             heads.extend(_head_rows(label, summary, config))

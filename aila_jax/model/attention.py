@@ -40,7 +40,9 @@ def check_margin(value: float, name: str = "margin") -> None:
     if isinstance(value, jax.core.Tracer):
         return
     if not (0.0 <= float(value) < math.inf):
-        raise ValueError(f"{name} is {value!r}; it must be finite and at least 0 nats. Fix: 8 is the default; `hard=True` is block attention.")
+        raise ValueError(
+            f"{name} is {value!r}; it must be finite and at least 0 nats. Fix: 8 is the default; `hard=True` is block attention."
+        )
 
 
 def locality_attention(

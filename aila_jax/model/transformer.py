@@ -90,9 +90,7 @@ class Attention(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(
-        self, x_BxLxD, block_ids, doc_ids, lam, tau, request: Request
-    ) -> tuple[Float[Array, "B L D"], AttentionStats | None]:
+    def __call__(self, x_BxLxD, block_ids, doc_ids, lam, tau, request: Request) -> tuple[Float[Array, "B L D"], AttentionStats | None]:
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
         init = nn.initializers.normal(INIT_STD)

@@ -19,8 +19,10 @@ class TrainingLog:
     `metrics.jsonl` gets one line a record: {"step", "kind": "train" or "eval", …}. A continued run appends to it.
     """
 
-    def __init__(self, directory: Path, *, start: int, steps: int, tokens_per_step: int, log_every: int, learning_rate: Any, quiet: bool = False):
-        self._file = open(directory / "metrics.jsonl", "a", encoding="utf-8")
+    def __init__(
+        self, directory: Path, *, start: int, steps: int, tokens_per_step: int, log_every: int, learning_rate: Any, quiet: bool = False
+    ):
+        self._file = open(directory / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 (closed by __exit__)
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=start or None)
         self._bar = tqdm(total=steps, initial=start, unit="step", disable=quiet, dynamic_ncols=True, mininterval=0.5)
         self._tokens_per_step, self._log_every, self._learning_rate = tokens_per_step, log_every, learning_rate

@@ -58,7 +58,8 @@ def describe_devices() -> str:
     devices = jax.local_devices()
     if devices[0].platform == "cpu" and _accelerator_expected():
         warnings.warn(
-            "an accelerator plug-in for JAX is installed, but JAX runs on the CPU. Fix: check the driver, or set JAX_PLATFORMS=cpu to mean it",
+            "an accelerator plug-in for JAX is installed, but JAX runs on the CPU. "
+            "Fix: check the driver, or set JAX_PLATFORMS=cpu to mean it",
             stacklevel=2,
         )
     return f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform})"

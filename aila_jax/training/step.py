@@ -1,6 +1,7 @@
 """The one training step: loss, gradients, update, and the refusal of an update that is not finite."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import flax.struct
@@ -72,7 +73,7 @@ def make_train_step(
         bins = jax.nn.one_hot(jnp.round(lam * (LAM_BINS - 1)).astype(jnp.int32), LAM_BINS)
         metrics = StepMetrics(
             loss=loss,
-            grad_norm=optax.global_norm(grads),
+            grad_norm=optax.tree.norm(grads),
             lam_mean=jnp.mean(lam),
             bin_loss=bins.T @ jnp.sum(losses, axis=1),
             bin_targets=bins.T @ jnp.sum(batch.weights, axis=1),
@@ -93,7 +94,8 @@ def keep_if_finite(state: TrainState, params: Any, opt_state: optax.OptState, fi
     def choose(new: Array, old: Array) -> Array:
         return jnp.where(good, new, old)
 
-    return state.replace(
+    return replace(
+        state,
         step=state.step + 1,
         params=jax.tree.map(choose, params, state.params),
         opt_state=jax.tree.map(choose, opt_state, state.opt_state),
