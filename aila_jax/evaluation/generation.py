@@ -51,7 +51,7 @@ def generate_ids(
     top_k: int,
     seed: int,
 ) -> list[int]:
-    """Continues `prompt` by `max_tokens` tokens, one compiled step for all of them.
+    """Continues `prompt` by `max_tokens` tokens, one compiled step for all of them; `top_k` 0 samples among all tokens.
 
     When the window is full its older half is dropped, so the rest takes new positions and, for windows, new blocks.
     For the partition `given`, a line-end token closes a block, as it does in training.
@@ -69,7 +69,7 @@ def generate_ids(
         "finite and at least 0",
         "0 is greedy, 1 samples as trained",
     )
-    require(top_k >= 1, "top_k", top_k, "at least 1", "1 is greedy")
+    require(top_k >= 0, "top_k", top_k, "at least 0", "1 is greedy, 0 samples among all tokens")
     require(
         not config.model.bidirectional,
         "model.bidirectional",
@@ -96,7 +96,7 @@ def generate_ids(
             Request(hard=config.model.hard),
             jnp.int32(last),
             temperature,
-            min(top_k, model.tokenizer.vocab_size),
+            min(top_k or model.tokenizer.vocab_size, model.tokenizer.vocab_size),
             jax.random.fold_in(key, count),
         )
         ids.append(int(token))
