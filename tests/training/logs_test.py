@@ -1,0 +1,119 @@
+"""Tests of the training log: the averages, the JSON lines, TensorBoard's file, numbers that are not finite."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from aila_jax.reporting import read_training_log
+from aila_jax.training import logs
+from aila_jax.training.logs import TrainingLog, average
+from aila_jax.training.step import StepMetrics
+
+
+def metrics(loss=1.0, lam=0.0, bin_loss=(0,) * 6, bin_targets=(0,) * 6, skipped=0, grad_norm=2.0):
+    return StepMetrics(
+        loss=np.float32(loss),
+        grad_norm=np.float32(grad_norm),
+        lam_mean=np.float32(lam),
+        bin_loss=np.asarray(bin_loss, np.float32),
+        bin_targets=np.asarray(bin_targets, np.float32),
+        skipped=np.int32(skipped),
+        first_bad_step=np.int32(-1),
+        bad_parts=np.zeros(3, bool),
+    )
+
+
+def make_log(directory, start=0, steps=7, log_every=3):
+    return TrainingLog(
+        directory, start=start, steps=steps, tokens_per_step=100, log_every=log_every, learning_rate=lambda step: step / 10, quiet=True
+    )
+
+
+def test_average_is_the_mean_over_steps_and_over_targets_in_each_bin():
+    first = metrics(1.0, 0.2, (6, 0, 0, 0, 0, 10), (3, 0, 0, 0, 0, 4), skipped=1, grad_norm=2)
+    second = metrics(2.0, 0.4, (0, 0, 9, 0, 0, 20), (0, 0, 3, 0, 0, 1), skipped=2, grad_norm=4)
+    record = average([first, second])
+    # Bins: 6/3 at 0, 9/3 at 0.4, 30/5 at 1; the mean of means there would be 11.25.
+    expected = {
+        "loss": 1.5,
+        "lam_mean": pytest.approx(0.3),
+        "grad_norm": 3.0,
+        "skipped": 2,
+        "loss_at_lam_0.0": 2.0,
+        "loss_at_lam_0.4": 3.0,
+        "loss_at_lam_1.0": 6.0,
+    }
+    assert record == expected
+
+
+def test_records_come_every_few_steps_and_at_the_last_one(tmp_path):
+    with make_log(tmp_path) as log:
+        for step in range(1, 8):
+            log.on_metrics(step, metrics(loss=step))
+    records = read_training_log(tmp_path)
+    assert [(record["step"], record["kind"], record["loss"]) for record in records] == [(3, "train", 2.0), (6, "train", 5.0), (7, "train", 7.0)]
+    assert [record["learning_rate"] for record in records] == [0.2, 0.5, 0.6]  # that of the update just made
+    assert all(record["tokens_per_second"] > 0 for record in records)
+
+
+def test_tokens_per_second_leave_evaluations_and_checkpoints_out(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: clock[0])
+    with make_log(tmp_path) as log:
+        for step in range(1, 7):
+            clock[0] += 0.5
+            log.on_metrics(step, metrics())
+            if step == 3:
+                clock[0] += 100.0
+                log.restart_clock()
+    assert [record["tokens_per_second"] for record in read_training_log(tmp_path)] == [200.0, 200.0]
+
+
+def test_what_is_not_finite_becomes_null_and_stays_strict_json(tmp_path):
+    with make_log(tmp_path) as log:
+        log.write(1, "eval", {"loss": float("nan"), "perplexity": float("inf"), "accuracy": 0.5, "word": None, "count": 3})
+        log.on_metrics(3, metrics(loss=np.nan))
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    strict = [json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON")) for line in lines]
+    assert strict[0] == {"step": 1, "kind": "eval", "loss": None, "perplexity": None, "accuracy": 0.5, "word": None, "count": 3}
+    assert strict[1]["loss"] is None
+
+
+def test_a_continued_run_appends(tmp_path):
+    for start in (0, 3):
+        with make_log(tmp_path, start=start) as log:
+            log.on_metrics(start + 3, metrics())
+    assert [record["step"] for record in read_training_log(tmp_path)] == [3, 6]
+
+
+def test_each_record_is_on_disk_at_once(tmp_path):
+    with make_log(tmp_path) as log:
+        log.on_metrics(3, metrics())
+        assert len(read_training_log(tmp_path)) == 1
+
+
+def events(directory):
+    """The scalars of TensorBoard's files: each record is a length, its checksum, an Event, and its checksum."""
+    found = {}
+    for path in sorted(directory.glob("events*")):
+        data = path.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            event = Event.FromString(data[12 : 12 + length])
+            found.update({(value.tag, event.step): value.simple_value for value in event.summary.value})
+            data = data[16 + length :]
+    return found
+
+
+def test_tensorboard_gets_the_numbers_and_nothing_that_is_not_one(tmp_path):
+    with make_log(tmp_path) as log:
+        log.on_metrics(3, metrics(loss=1.25))
+        log.write(3, "eval", {"loss": 2.5, "perplexity": float("nan")})
+    found = events(tmp_path / "tensorboard")
+    assert found["train/loss", 3] == 1.25
+    assert found["eval/loss", 3] == 2.5
+    assert ("eval/perplexity", 3) not in found
+    assert ("train/skipped", 3) in found

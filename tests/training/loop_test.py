@@ -1,0 +1,161 @@
+"""Tests of the loop with a counting step in place of the model: what is read when, and how it stops."""
+
+import itertools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from aila_jax.training.loop import LAG, Hook, NonFiniteError, fit
+from aila_jax.training.placement import place
+from aila_jax.training.state import create_state
+from aila_jax.training.step import StepMetrics
+
+PARAMS = {"a": jnp.zeros(2), "b": {"w": jnp.zeros((2, 2))}}  # parts: loss, gradient of a, gradient of b
+
+
+class Rig:
+    """A loop over a step that counts; a log of all that happens, in order."""
+
+    def __init__(self, bad_steps=(), start=0):
+        self.events: list[tuple] = []
+        self.bad_steps = bad_steps
+        self.state = create_state(PARAMS, optax.identity(), jax.random.key_data(jax.random.key(0))).replace(step=jnp.int32(start))
+        self.skipped, self.first = 0, -1
+
+    def train_step(self, state, batch, lam, tau):
+        count = int(state.step)
+        self.events.append(("step", count + 1, float(batch), lam, tau))
+        if count in self.bad_steps:
+            self.skipped += 1
+            self.first = count if self.first < 0 else self.first
+        bad_parts = np.array([False, False, self.skipped > 0])
+        metrics = StepMetrics(
+            loss=jnp.float32(count + 1), grad_norm=1.0, lam_mean=0.0, bin_loss=jnp.zeros(6), bin_targets=jnp.zeros(6),
+            skipped=jnp.int32(self.skipped), first_bad_step=jnp.int32(self.first), bad_parts=jnp.asarray(bad_parts),
+        )  # fmt: skip
+        return state.replace(step=state.step + 1), metrics
+
+    def run(self, steps, hooks=(), max_skipped=0):
+        return fit(
+            self.state,
+            train_step=self.train_step,
+            batches=(np.float32(number) for number in itertools.count(int(self.state.step))),
+            draw=lambda step: (("lam", step), ("tau", step)),
+            placement=Unplaced(),
+            steps=steps,
+            on_metrics=self.on_metrics,
+            hooks=hooks,
+            max_skipped=max_skipped,
+        )
+
+    def on_metrics(self, step, metrics):
+        assert isinstance(metrics.loss, np.ndarray | np.floating)  # on the host
+        assert float(metrics.loss) == step
+        self.events.append(("read", step))
+
+    def hook(self, name, every, at_end=True):
+        return Hook(every, lambda step, state: self.events.append((name, step, int(state.step))), at_end)
+
+    def of(self, *names):
+        return [event for event in self.events if event[0] in names]
+
+
+class Unplaced:
+    def shard(self, tree):
+        return tree
+
+
+def test_each_step_gets_its_own_batch_and_draw_and_each_metric_is_read_once_in_order():
+    rig = Rig()
+    state = rig.run(20)
+    assert int(state.step) == 20
+    assert rig.of("step") == [("step", n + 1, float(n), ("lam", n), ("tau", n)) for n in range(20)]
+    assert rig.of("read") == [("read", n + 1) for n in range(20)]
+
+
+def test_metrics_are_read_at_most_lag_steps_late_and_not_sooner():
+    rig = Rig()
+    rig.run(20)
+    done = 0
+    for event in rig.events:
+        if event[0] == "step":
+            done = event[1]
+        elif done < 20:
+            assert done - event[1] == LAG
+    unread = [event[1] for event in rig.events[: rig.events.index(("read", 20))] if event[0] == "read"]
+    assert unread == list(range(1, 20))
+
+
+def test_hooks_fire_at_their_steps_after_all_metrics_were_read():
+    rig = Rig()
+    rig.run(10, hooks=(rig.hook("eval", 4), rig.hook("save", 5), rig.hook("mid", 3, at_end=False)))
+    assert rig.of("eval") == [("eval", n, n) for n in (4, 8, 10)]
+    assert rig.of("save") == [("save", n, n) for n in (5, 10)]  # once at the last step, not twice
+    assert rig.of("mid") == [("mid", n, n) for n in (3, 6, 9)]
+    assert [event[0] for event in rig.events[-3:]] == ["read", "eval", "save"]  # in the order they were given
+    for index, event in enumerate(rig.events):
+        if event[0] in ("eval", "save", "mid"):
+            read = [earlier[1] for earlier in rig.events[:index] if earlier[0] == "read"]
+            assert read == list(range(1, event[1] + 1))
+
+
+def test_a_continued_run_starts_after_the_steps_that_are_done():
+    rig = Rig(start=7)
+    state = rig.run(10, hooks=(rig.hook("save", 4),))
+    assert [event[1] for event in rig.of("step")] == [8, 9, 10]
+    assert rig.of("save") == [("save", 8, 8), ("save", 10, 10)]
+    assert int(state.step) == 10
+
+
+def test_a_finished_run_does_nothing():
+    rig = Rig(start=10)
+    assert int(rig.run(10, hooks=(rig.hook("save", 5),)).step) == 10
+    assert rig.events == []
+
+
+def test_too_many_updates_that_are_not_finite_stop_the_run_and_are_named():
+    rig = Rig(bad_steps=(3, 5))
+    with pytest.raises(NonFiniteError, match=re.escape("first at step 3, in gradient of b; all of them were discarded. Fix: ")) as caught:
+        rig.run(40, max_skipped=1)
+    assert "2 update(s) were not finite, the limit train.max_skipped is 1" in str(caught.value)
+    assert (caught.value.step, caught.value.parts, caught.value.skipped) == (3, ["gradient of b"], 2)
+    assert rig.of("read")[-1] == ("read", 5)  # the metrics of the bad step are no record
+    assert rig.of("step")[-1][1] <= 6 + LAG
+
+
+def test_a_hook_does_not_run_on_a_state_whose_run_must_stop():
+    rig = Rig(bad_steps=(3,))
+    with pytest.raises(NonFiniteError):
+        rig.run(10, hooks=(rig.hook("save", 4),))
+    assert rig.of("save") == []
+
+
+def test_as_many_as_allowed_do_not_stop_it():
+    rig = Rig(bad_steps=(3, 5))
+    assert int(rig.run(12, max_skipped=2).step) == 12
+    assert len(rig.of("read")) == 12
+
+
+def test_a_real_placement_puts_batches_on_the_devices():
+    rig = Rig()
+    seen = []
+
+    def train_step(state, batch, lam, tau):
+        seen.append(batch)
+        return rig.train_step(state, batch[0], lam, tau)
+
+    rig.state = place(2).replicate(rig.state)
+    fit(
+        rig.state,
+        train_step=train_step,
+        batches=(np.full(2, number, np.float32) for number in itertools.count()),
+        draw=lambda step: (0, 0),
+        placement=place(2),
+        steps=2,
+        on_metrics=rig.on_metrics,
+    )
+    assert all(isinstance(batch, jax.Array) for batch in seen)

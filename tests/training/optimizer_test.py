@@ -1,0 +1,77 @@
+"""Tests of the schedule, of what is decayed, and of clipping, against AdamW written out in NumPy."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from aila_jax.config import TrainConfig
+from aila_jax.training.optimizer import build_optimizer, decayed, learning_rate
+from tests.training.tiny import fresh_params
+
+
+def test_the_schedule_has_the_values_of_its_formula():
+    rate = learning_rate(TrainConfig(steps=100, learning_rate=0.4, warmup_steps=20, final_rate=0.1))
+    # Linear to step 20; then cosine from 0.4 to 0.04 over 80 steps, half way at step 60.
+    for step, expected in ((0, 0.0), (5, 0.1), (10, 0.2), (20, 0.4), (60, 0.22), (100, 0.04), (500, 0.04)):
+        np.testing.assert_allclose(rate(step), expected, rtol=1e-6, err_msg=f"step {step}")
+    quarter = 0.04 + 0.36 * 0.5 * (1 + np.cos(np.pi / 4))
+    np.testing.assert_allclose(rate(40), quarter, rtol=1e-6)
+
+
+def test_without_warm_up_the_first_step_has_the_highest_rate():
+    rate = learning_rate(TrainConfig(steps=10, learning_rate=0.4, warmup_steps=0, final_rate=0.0))
+    np.testing.assert_allclose([rate(0), rate(5), rate(10)], [0.4, 0.2, 0.0], atol=1e-7)
+
+
+def test_warm_up_longer_than_the_run_only_rises():
+    rate = learning_rate(TrainConfig(steps=10, learning_rate=0.4, warmup_steps=100))
+    np.testing.assert_allclose([rate(0), rate(5), rate(10)], [0.0, 0.2, 0.4], rtol=1e-6)
+
+
+def test_matrices_are_decayed_and_vectors_are_not():
+    names = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): (flag, leaf.ndim)
+        for (path, flag), leaf in zip(
+            jax.tree_util.tree_leaves_with_path(decayed(fresh_params())), jax.tree.leaves(fresh_params()), strict=True
+        )
+    }
+    assert all(flag == (rank >= 2) for flag, rank in names.values())
+    vectors = {name.rpartition("/")[2] for name, (flag, _) in names.items() if not flag}
+    assert vectors == {"bias", "scale", "film_scale", "film_shift"}
+    assert {name for name, (flag, _) in names.items() if flag} >= {"embedding", "position", "layer_0/attention/query/kernel"}
+
+
+def adamw(params, gradients, config, rates):
+    """AdamW after clipping by the global norm, in float64: the parameters after each of the gradients."""
+    first = {name: np.zeros_like(x) for name, x in params.items()}
+    second = {name: np.zeros_like(x) for name, x in params.items()}
+    for count, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+        norm = np.sqrt(sum(np.sum(x**2) for x in gradient.values()))
+        gradient = {name: x * min(1.0, config.clip_norm / norm) for name, x in gradient.items()}
+        for name, x in gradient.items():
+            first[name] = 0.9 * first[name] + 0.1 * x
+            second[name] = config.beta2 * second[name] + (1 - config.beta2) * x**2
+            step = first[name] / (1 - 0.9**count) / (np.sqrt(second[name] / (1 - config.beta2**count)) + 1e-8)
+            decay = config.weight_decay * params[name] if params[name].ndim >= 2 else 0.0
+            params[name] = params[name] - rate * (step + decay)
+    return params
+
+
+@pytest.mark.parametrize("clip_norm", [0.5, 1e6])
+def test_three_updates_are_those_of_adamw_with_clipping_and_decay_on_matrices(clip_norm):
+    config = TrainConfig(steps=10, learning_rate=0.1, warmup_steps=0, final_rate=0.5, weight_decay=0.3, beta2=0.9, clip_norm=clip_norm)
+    draw = np.random.default_rng(0)
+    params = {"matrix": draw.normal(size=(3, 2)), "vector": draw.normal(size=3)}
+    gradients = [{name: draw.normal(size=x.shape) * scale for name, x in params.items()} for scale in (1.0, 0.01, 30.0)]
+    rates = [0.05 + 0.05 * 0.5 * (1 + np.cos(np.pi * step / 10)) for step in range(3)]
+
+    optimizer = build_optimizer(config)
+    found = jax.tree.map(lambda x: np.asarray(x, np.float32), params)
+    state = optimizer.init(found)
+    for gradient in gradients:
+        updates, state = optimizer.update(jax.tree.map(lambda x: np.asarray(x, np.float32), gradient), state, found)
+        found = optax.apply_updates(found, updates)
+    expected = adamw(dict(params), gradients, config, rates)
+    for name in params:
+        np.testing.assert_allclose(found[name], expected[name], rtol=2e-5, err_msg=name)

@@ -1,0 +1,219 @@
+"""Tests of the training step: its loss, gradient and sums, one compilation, and the refusal of updates that are not finite."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from aila_jax.config import PartitionConfig
+from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.partition.build import build_partition
+from aila_jax.training.placement import place
+from aila_jax.training.state import create_state, part_names
+from aila_jax.training.step import make_train_step
+from tests.training.tiny import MODEL, VOCAB_SIZE, fresh_params, random_batch, sgd
+
+ROWS = 6
+LAM = np.array([0.0, 0.1, 0.29, 0.31, 0.7, 1.0], np.float32)
+TAU = np.array([1.0, 0.5, 2.0, 1.0, 1.5, 0.7], np.float32)
+BINS = np.array([0, 0, 1, 2, 4, 5])  # λ · 5 is 0, 0.5, 1.45, 1.55, 3.5, 5; halves go to the even neighbour
+MODULE = Transformer(MODEL, VOCAB_SIZE)
+PARTITION = build_partition(PartitionConfig())
+
+
+def new_state(optimizer=None):
+    return create_state(fresh_params(), optimizer or sgd(), jax.random.key_data(jax.random.key(0)))
+
+
+@pytest.fixture(scope="module")
+def step():
+    """The jitted step with plain gradient descent at rate 1."""
+    return jax.jit(make_train_step(MODULE, PARTITION, sgd()))
+
+
+def reference_losses(params, batch):
+    """Losses [B, L] from the logits with a NumPy-style log-softmax and a gather, each example run alone."""
+    losses = []
+    for row in range(ROWS):
+        one = jax.tree.map(lambda x, row=row: x[row : row + 1], batch)
+        blocks = jnp.asarray(one.positions) // 5
+        output = MODULE.apply(
+            {"params": params}, one.tokens, one.positions, blocks, one.doc_ids, Dial(jnp.float32(LAM[row]), jnp.float32(TAU[row])), Request()
+        )
+        logits = output.logits[0]
+        highest = jnp.max(logits, axis=-1, keepdims=True)
+        probability = jnp.exp(logits - highest) / jnp.sum(jnp.exp(logits - highest), axis=-1, keepdims=True)
+        losses.append(-jnp.log(probability[np.arange(MODEL.length), one.targets[0]]))
+    return jnp.stack(losses)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """The loss, its gradient and the single losses of one batch, computed eagerly and apart from the step."""
+    batch = random_batch(ROWS)
+
+    def mean_loss(params):
+        losses = reference_losses(params, batch)
+        return jnp.sum(losses * batch.weights) / np.sum(batch.weights), losses
+
+    with jax.disable_jit():
+        (loss, losses), gradients = jax.value_and_grad(mean_loss, has_aux=True)(fresh_params())
+    return SimpleNamespace(batch=batch, loss=float(loss), losses=np.asarray(losses, np.float64), gradients=gradients)
+
+
+@pytest.mark.parametrize("chunk", [0, 25])
+def test_loss_and_gradient_are_those_of_an_eager_computation(reference, chunk):
+    step = jax.jit(make_train_step(MODULE, PARTITION, sgd(), loss_chunk=chunk))
+    state = new_state()
+    after, metrics = step(state, reference.batch, LAM, TAU)
+    np.testing.assert_allclose(metrics.loss, reference.loss, rtol=1e-5)
+    # The rate is 1, so what the step took off is the gradient.
+    found = jax.tree.map(lambda old, new: np.asarray(old - new), state.params, after.params)
+    for (path, expected), leaf in zip(jax.tree_util.tree_leaves_with_path(reference.gradients), jax.tree.leaves(found), strict=True):
+        np.testing.assert_allclose(leaf, expected, rtol=2e-3, atol=3e-6, err_msg=jax.tree_util.keystr(path))
+    norm = np.sqrt(sum(np.sum(np.square(np.asarray(x, np.float64))) for x in jax.tree.leaves(reference.gradients)))
+    np.testing.assert_allclose(metrics.grad_norm, norm, rtol=1e-4)
+    np.testing.assert_allclose(metrics.lam_mean, LAM.mean(), rtol=1e-6)
+    assert int(after.step) == 1
+    assert int(after.skipped) == 0
+
+
+def test_sums_of_each_lam_bin_are_those_of_its_sequences(step, reference):
+    _, metrics = step(new_state(), reference.batch, LAM, TAU)
+    loss, targets = np.zeros(6), np.zeros(6)
+    for row, index in enumerate(BINS):
+        loss[index] += np.sum(reference.losses[row] * reference.batch.weights[row])
+        targets[index] += np.sum(reference.batch.weights[row])
+    np.testing.assert_allclose(metrics.bin_loss, loss, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(metrics.bin_targets, targets)
+
+
+def test_a_batch_without_targets_gives_loss_zero_and_no_update(step):
+    state = new_state()
+    batch = random_batch(ROWS)
+    after, metrics = step(state, batch.replace(weights=np.zeros_like(batch.weights)), LAM, TAU)
+    assert float(metrics.loss) == 0.0
+    assert int(metrics.skipped) == 0
+    assert_same(after.params, state.params)
+
+
+def test_one_compilation_serves_every_lam_tau_and_batch(step):
+    state = new_state()
+    for seed, (lam, tau) in enumerate([(0.0, 1.0), (1.0, 0.5), (0.3, 2.0)]):
+        state, _ = step(state, random_batch(ROWS, seed), np.full(ROWS, lam, np.float32), np.full(ROWS, tau, np.float32))
+    before = step._cache_size()
+    state, _ = step(state, random_batch(ROWS, 9), np.full(ROWS, 0.9, np.float32), np.full(ROWS, 0.1, np.float32))
+    assert step._cache_size() == before
+
+
+def test_lam_and_tau_change_the_loss(step):
+    losses = [float(step(new_state(), random_batch(ROWS), np.full(ROWS, lam, np.float32), TAU)[1].loss) for lam in (0.0, 0.5, 1.0)]
+    losses.append(float(step(new_state(), random_batch(ROWS), np.zeros(ROWS, np.float32), TAU * 2)[1].loss))
+    assert len(set(losses)) == 4
+
+
+def test_the_step_reads_nothing_back_to_the_host():
+    placed = place(ROWS)
+    step = jax.jit(make_train_step(MODULE, PARTITION, sgd()), donate_argnums=0, out_shardings=placed.replicated)
+    state = placed.replicate(jax.tree.map(jnp.array, new_state()))
+    batch, lam, tau = placed.shard((random_batch(ROWS), LAM, TAU))
+    state, _ = step(state, batch, lam, tau)
+    with jax.transfer_guard("disallow"):
+        for _ in range(3):
+            state, metrics = step(state, batch, lam, tau)
+    assert step._cache_size() == 1
+    assert int(state.step) == 4
+    assert float(metrics.loss) > 0
+
+
+def test_dropout_depends_on_the_step_and_on_the_key():
+    config = MODEL.__class__(**{**vars(MODEL), "dropout": 0.5})
+    step = jax.jit(make_train_step(Transformer(config, VOCAB_SIZE), PARTITION, sgd()))
+
+    def loss(count, key):
+        state = new_state().replace(step=jnp.int32(count), key=jax.random.key_data(jax.random.key(key)))
+        return float(step(state, random_batch(ROWS), LAM, TAU)[1].loss)
+
+    assert loss(0, 0) == loss(0, 0)
+    assert len({loss(0, 0), loss(1, 0), loss(0, 1)}) == 3
+
+
+def assert_same(one, other):
+    """Every leaf is bit for bit the same."""
+    for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+
+
+@jax.custom_vjp
+def spoiled(x, lam_first):
+    """The identity, whose gradient is NaN in one element where `lam_first` is 0.5."""
+    return x
+
+
+def _spoiled_forward(x, lam_first):
+    return x, lam_first
+
+
+def _spoiled_backward(lam_first, gradient):
+    flat = gradient.reshape(-1)
+    return flat.at[-1].add(jnp.where(lam_first == 0.5, jnp.nan, 0.0)).reshape(gradient.shape), jnp.zeros_like(lam_first)
+
+
+spoiled.defvjp(_spoiled_forward, _spoiled_backward)
+
+
+class SpoiledGradient:
+    """The model, with a NaN in the gradient of one parameter group where the first λ is 0.5; the loss stays finite."""
+
+    def __init__(self, group):
+        self.group = group
+
+    def apply(self, variables, *arguments, **options):
+        lam = arguments[4].lam
+        params = dict(variables["params"])
+        params[self.group] = jax.tree.map(lambda x: spoiled(x, lam[0]), params[self.group])
+        return MODULE.apply({"params": params}, *arguments, **options)
+
+
+@pytest.mark.parametrize("group", ["embedding", "layer_1", "final_norm"])
+def test_one_nan_in_one_gradient_discards_the_update_and_names_the_part(group):
+    optimizer = optax.adam(0.1)
+    step = jax.jit(make_train_step(SpoiledGradient(group), PARTITION, optimizer))
+    good, bad = np.full(ROWS, 0.25, np.float32), np.full(ROWS, 0.5, np.float32)
+    batch = random_batch(ROWS)
+    state, metrics = step(new_state(optimizer), batch, good, TAU)
+    assert (int(state.skipped), int(state.first_bad_step), bool(np.any(state.bad_parts))) == (0, -1, False)
+
+    after, metrics = step(state, batch, bad, TAU)
+    assert np.isfinite(metrics.loss)
+    assert_same(after.params, state.params)
+    assert_same(after.opt_state, state.opt_state)
+    assert (int(after.step), int(after.skipped), int(after.first_bad_step)) == (2, 1, 1)
+    for found in (after.bad_parts, metrics.bad_parts):
+        assert [name for name, flag in zip(part_names(state.params), found, strict=True) if flag] == [f"gradient of {group}"]
+    assert (int(metrics.skipped), int(metrics.first_bad_step)) == (1, 1)
+
+    again, _ = step(after, batch, bad, TAU)
+    assert (int(again.skipped), int(again.first_bad_step)) == (2, 1)
+    later, metrics = step(again, batch, good, TAU)
+    # A good step goes on as if the discarded ones had not been, and what is known of them stays.
+    expected, _ = step(state.replace(step=again.step), batch, good, TAU)
+    assert_same(later.params, expected.params)
+    assert_same(later.opt_state, expected.opt_state)
+    assert (int(later.step), int(metrics.skipped), int(metrics.first_bad_step)) == (4, 2, 1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_discards_the_update_too(step, value):
+    state = new_state()
+    batch = random_batch(ROWS)
+    weights = batch.weights.copy()
+    weights[2, 3] = value
+    after, _ = step(state, batch.replace(weights=weights), LAM, TAU)
+    assert_same(after.params, state.params)
+    assert int(after.skipped) == 1
+    assert bool(after.bad_parts[0])
+    assert part_names(state.params)[0] == "loss"
