@@ -41,7 +41,7 @@ from aila_jax.reporting.files import write_atomically
 from aila_jax.training.locality import draw_locality
 from aila_jax.training.logs import TrainingLog
 from aila_jax.training.loop import Hook, NonFiniteError, fit
-from aila_jax.training.optimizer import build_optimizer, learning_rate
+from aila_jax.training.optimizer import build_optimizer, learning_rates
 from aila_jax.training.placement import Placement, describe_devices, place
 from aila_jax.training.state import TrainState, create_state
 from aila_jax.training.step import make_train_step
@@ -104,7 +104,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
         steps=config.train.steps,
         tokens_per_step=config.train.batch_size * config.model.length,
         log_every=config.train.log_every,
-        learning_rate=learning_rate(config.train),
+        learning_rates=learning_rates(config.train),
         quiet=quiet,
     )
     with log, CheckpointStore(workdir, config.train.keep) as store:

@@ -20,12 +20,12 @@ class TrainingLog:
     """
 
     def __init__(
-        self, directory: Path, *, start: int, steps: int, tokens_per_step: int, log_every: int, learning_rate: Any, quiet: bool = False
+        self, directory: Path, *, start: int, steps: int, tokens_per_step: int, log_every: int, learning_rates: np.ndarray, quiet: bool = False
     ):
         self._file = open(directory / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 (closed by __exit__)
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=start or None)
         self._bar = tqdm(total=steps, initial=start, unit="step", disable=quiet, dynamic_ncols=True, mininterval=0.5)
-        self._tokens_per_step, self._log_every, self._learning_rate = tokens_per_step, log_every, learning_rate
+        self._tokens_per_step, self._log_every, self._rates = tokens_per_step, log_every, learning_rates
         self._interval: list[StepMetrics] = []
         self._steps = steps
         self._began = time.monotonic()
@@ -47,7 +47,7 @@ class TrainingLog:
         seconds = time.monotonic() - self._began
         record = average(self._interval)
         record["tokens_per_second"] = self._tokens_per_step * len(self._interval) / max(seconds, 1e-9)
-        record["learning_rate"] = float(self._learning_rate(step - 1))
+        record["learning_rate"] = float(self._rates[step - 1])
         self._bar.set_postfix_str(f"loss {record['loss']:.3f}, {record['tokens_per_second']:,.0f} tokens/s")
         self.write(step, "train", record)
         self._interval = []

@@ -3,7 +3,10 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
+from jaxtyping import Float
 
 from aila_jax.config import TrainConfig
 
@@ -18,6 +21,11 @@ def learning_rate(config: TrainConfig) -> optax.Schedule:
         decay_steps=max(config.steps, warmup + 1),
         end_value=config.learning_rate * config.final_rate,
     )
+
+
+def learning_rates(config: TrainConfig) -> Float[np.ndarray, "steps"]:
+    """The rate of every step, on the host: asking the schedule during training would queue behind the steps in flight."""
+    return np.asarray(jax.vmap(learning_rate(config))(jnp.arange(config.steps)))
 
 
 def decayed(params: Any) -> Any:
