@@ -28,10 +28,17 @@ if not _asks_for_gpu(sys.argv):
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+
+def _modules_with_shapes() -> list[str]:
+    """The modules of aila_jax that state array shapes; the hook would slow the others down for nothing."""
+    files = sorted((ROOT / "aila_jax").rglob("*.py"))
+    return [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files if "jaxtyping" in file.read_text(encoding="utf-8")]
+
+
 # Shapes in the signatures of aila_jax are checked at every call that a test makes. The hook finds its checker by a name
 # without dots, because pytest's importlib mode may replace the module `tests` while it runs.
 sys.modules["shape_checker"] = importlib.import_module("tests.shapes")
-install_import_hook("aila_jax", "shape_checker.check")
+install_import_hook(_modules_with_shapes(), "shape_checker.check")
 
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)

@@ -39,9 +39,12 @@ class NumbersParser(flags.ArgumentParser):
         if isinstance(argument, tuple):
             return argument
         try:
-            return tuple(float(part) for part in argument.strip().strip("()[]").split(",") if part.strip())
+            numbers = tuple(float(part) for part in argument.strip().strip("()[]").split(",") if part.strip())
         except ValueError:
-            raise ValueError(f"{argument!r} is not a list of numbers; write them with commas between, as in 0,0.5,1") from None
+            numbers = ()
+        if not numbers:
+            raise ValueError(f"{argument!r} is not a list of numbers; write them with commas between, as in 0,0.5,1")
+        return numbers
 
     def flag_type(self) -> str:
         return "numbers"
@@ -63,10 +66,14 @@ def define_data_dir(values: flags.FlagValues) -> None:
 def define_scoring(values: flags.FlagValues) -> None:
     """Flags of every command that scores text; those without a default follow the run's own configuration."""
     define_text("split", None, "train, validation or test. Default: the run's sweep.split.", values)
-    flags.DEFINE_boolean("hard", None, "Hard block attention: nothing outside the block; needs λ = 1. Default: as trained.", flag_values=values)
+    flags.DEFINE_boolean(
+        "hard", None, "Hard block attention: nothing outside the block; needs λ = 1. Default: as trained.", flag_values=values
+    )
     define_data_dir(values)
     flags.DEFINE_integer("batch_size", None, "Sequences a batch, at least 1. Default: the run's sweep.batch_size.", flag_values=values)
-    flags.DEFINE_integer("max_batches", None, "Score only so many batches; 0 is all. Default: the run's sweep.max_batches.", flag_values=values)
+    flags.DEFINE_integer(
+        "max_batches", None, "Score only so many batches; 0 is all. Default: the run's sweep.max_batches.", flag_values=values
+    )
 
 
 def define_dial(values: flags.FlagValues) -> None:

@@ -14,7 +14,9 @@ from aila_jax.config import check_lam, check_tau
 
 
 def _define_train(values: flags.FlagValues) -> None:
-    command.define_text("workdir", None, "The run directory: checkpoints, metrics.jsonl, TensorBoard files. An existing run goes on.", values)
+    command.define_text(
+        "workdir", None, "The run directory: checkpoints, metrics.jsonl, TensorBoard files. An existing run goes on.", values
+    )
     command.define_data_dir(values)
 
 
@@ -41,10 +43,19 @@ def _define_evaluate(values: flags.FlagValues) -> None:
 
 
 def _evaluate(values: flags.FlagValues) -> None:
-    dial = {"lam": check_lam(values.lam, "--lam"), "tau": check_tau(values.tau, "--tau")}
+    lam, tau = check_lam(values.lam, "--lam"), check_tau(values.tau, "--tau")
     from aila_jax import runs
 
-    row = runs.evaluate(values.checkpoint, **dial, **_scoring(values))
+    row = runs.evaluate(
+        values.checkpoint,
+        lam=lam,
+        tau=tau,
+        split=values.split,
+        hard=values.hard,
+        data_dir=values.data_dir,
+        batch_size=values.batch_size,
+        max_batches=values.max_batches,
+    )
     for field in dataclasses.fields(row):
         value = getattr(row, field.name)
         print(f"{field.name:<20} {'-' if value is None else f'{value:.6g}' if isinstance(value, float) else value}")
@@ -64,7 +75,18 @@ def _sweep(values: flags.FlagValues) -> None:
     taus = values.taus and tuple(check_tau(tau, "--taus") for tau in values.taus)
     from aila_jax import runs
 
-    result = runs.sweep(values.checkpoint, lams=lams, taus=taus, delta=values.delta, out=values.out, **_scoring(values))
+    result = runs.sweep(
+        values.checkpoint,
+        lams=lams,
+        taus=taus,
+        split=values.split,
+        hard=values.hard,
+        delta=values.delta,
+        data_dir=values.data_dir,
+        out=values.out,
+        batch_size=values.batch_size,
+        max_batches=values.max_batches,
+    )
     print(runs.describe_sweep(result))
 
 
@@ -85,17 +107,28 @@ def _define_generate(values: flags.FlagValues) -> None:
     command.define_text("prompt", None, "The text to continue.", values)
     command.define_dial(values)
     flags.DEFINE_integer("max_tokens", 64, "Tokens to add, at least 1.", lower_bound=1, flag_values=values)
-    flags.DEFINE_float("sample_temperature", 0.8, "Spread of the sampling, not of the attention; 0 is greedy.", lower_bound=0.0, flag_values=values)
+    flags.DEFINE_float(
+        "sample_temperature", 0.8, "Spread of the sampling, not of the attention; 0 is greedy.", lower_bound=0.0, flag_values=values
+    )
     flags.DEFINE_integer("top_k", 40, "Sample among so many likeliest tokens; 0 is all.", lower_bound=0, flag_values=values)
     flags.DEFINE_integer("seed", 0, "Seed of the sampling.", flag_values=values)
 
 
 def _generate(values: flags.FlagValues) -> None:
-    dial = {"lam": check_lam(values.lam, "--lam"), "tau": check_tau(values.tau, "--tau")}
-    sampling = {name: values[name].value for name in ("max_tokens", "sample_temperature", "top_k", "seed")}
+    lam, tau = check_lam(values.lam, "--lam"), check_tau(values.tau, "--tau")
     from aila_jax import runs
 
-    print(runs.generate(values.checkpoint, prompt=values.prompt, **dial, **sampling))
+    text = runs.generate(
+        values.checkpoint,
+        prompt=values.prompt,
+        lam=lam,
+        tau=tau,
+        max_tokens=values.max_tokens,
+        sample_temperature=values.sample_temperature,
+        top_k=values.top_k,
+        seed=values.seed,
+    )
+    print(text)
 
 
 def _define_demo(values: flags.FlagValues) -> None:
@@ -106,11 +139,6 @@ def _demo(values: flags.FlagValues) -> None:
     from aila_jax import runs
 
     runs.demo(values.workdir)
-
-
-def _scoring(values: flags.FlagValues) -> dict[str, object]:
-    """The values of `command.define_scoring`, as the functions of `runs` take them."""
-    return {name: values[name].value for name in ("split", "hard", "data_dir", "batch_size", "max_batches")}
 
 
 COMMANDS = (
@@ -152,7 +180,10 @@ COMMANDS = (
         name="sweep",
         summary="score a checkpoint over a grid of λ and τ",
         about="One checkpoint, one compilation, every cell of the grid. Writes sweep.csv, sweep_heads.csv and sweep.json.",
-        examples=("sweep --checkpoint=runs/tiny", "sweep --checkpoint=runs/tiny --lams=0,0.25,0.5,0.75,1 --taus=1 --split=test --out=runs/tiny/test"),
+        examples=(
+            "sweep --checkpoint=runs/tiny",
+            "sweep --checkpoint=runs/tiny --lams=0,0.25,0.5,0.75,1 --taus=1 --split=test --out=runs/tiny/test",
+        ),
         define=_define_sweep,
         needed=("checkpoint",),
         run=_sweep,

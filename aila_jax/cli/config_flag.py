@@ -32,7 +32,9 @@ def define_config(arguments: list[str], values: flags.FlagValues) -> list[str]:
     first.set_gnu_getopt(True)  # go on after the value of `--config.KEY VALUE`
     rest = first(["aila", *arguments], known_only=True)
     if first.config is None:
-        raise ValueError(f"--config is missing. Fix: add --config={next(iter(presets.PRESETS))}, or the path of a Python file with get_config()")
+        raise ValueError(
+            f"--config is missing. Fix: add --config={next(iter(presets.PRESETS))}, or the path of a Python file with get_config()"
+        )
     known = list(leaf_keys(to_dict(Config())))
     for argument in rest:
         override = OVERRIDE.match(argument)
@@ -56,7 +58,9 @@ def load_source(source: str) -> dict[str, Any]:
     if path.suffix != ".py" or not path.is_file():
         near = difflib.get_close_matches(source, presets.PRESETS, n=1)
         fix = f"did you mean {near[0]!r}?" if near else "give a preset's name, or the path of such a file"
-        raise ValueError(f"--config is {source!r}; it must be {', '.join(presets.PRESETS)} or an existing .py file with get_config(). Fix: {fix}")
+        raise ValueError(
+            f"--config is {source!r}; it must be {', '.join(presets.PRESETS)} or an existing .py file with get_config(). Fix: {fix}"
+        )
     config = _call_get_config(path)
     if isinstance(config, ConfigDict):
         config = config.to_dict()

@@ -119,7 +119,7 @@ def attribute_docs(cls: type) -> dict[str, str]:
     before, _, section = " ".join((inspect.getdoc(cls) or "").split()).partition("Attributes: ")
     name = "|".join(names)
     starts = list(re.finditer(rf"(?:^|(?<=[.;] ))((?:{name})(?:, (?:{name}))*): ", section))
-    docs = {}
+    docs: dict[str, str] = {}
     for start, end in itertools.pairwise([*starts, None]):
         assert start is not None  # None is the last one, the end of the section
         docs |= dict.fromkeys(start[1].split(", "), section[start.end() : end.start() if end else len(section)].strip())
@@ -143,4 +143,6 @@ def _entry(title: str, text: str) -> str:
 
 def _wrap(text: str, indent: int) -> str:
     width = min(max(shutil.get_terminal_size().columns, 60), 110)
-    return textwrap.fill(text, width, initial_indent=" " * indent, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(
+        text, width, initial_indent=" " * indent, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )

@@ -1,0 +1,93 @@
+# Makes or reuses .venv in the current folder. Sourced by the scripts beside it: `. launch/venv.sh`.
+#
+#   PYTHON=python3.13 sh launch/test.sh    chooses the interpreter (3.11 or newer); without it: python3, else python3.13, 3.12, 3.11
+#
+# Afterwards VENV_PYTHON is the interpreter of .venv. The stamp file .venv/aila-stamp says what was installed; everything is
+# installed again only when that differs from requirements.txt, setup.cfg, pyproject.toml, the Python version or this folder.
+
+VENV=.venv
+VENV_PYTHON=$VENV/bin/python
+STAMP=$VENV/aila-stamp
+
+say() { printf '%s\n' "== $*"; }
+
+fail() {
+    printf '%s\n' "error: $*" >&2
+    exit 1
+}
+
+# usable PROGRAM: does it run, is it 3.11 or newer, and can it make virtual environments with pip?
+usable() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11)); import venv' >/dev/null 2>&1 && "$1" -c 'import ensurepip, venv' >/dev/null 2>&1
+}
+
+# find_python: prints the interpreter to build with.
+find_python() {
+    if [ -n "${PYTHON:-}" ]; then
+        usable "$PYTHON" || fail "PYTHON=$PYTHON cannot be used: it must be Python 3.11 or newer with the modules venv and ensurepip"
+        printf '%s\n' "$PYTHON"
+        return
+    fi
+    for candidate in python3 python3.13 python3.12 python3.11; do
+        if usable "$candidate"; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    fail "no Python 3.11 or newer with venv and ensurepip found (on Debian and Ubuntu: apt install python3-venv). Fix: install one, or name it: PYTHON=/path/to/python3 sh $0"
+}
+
+# version PROGRAM: its full version.
+version() { "$1" -c 'import platform; print(platform.python_version())'; }
+
+# wanted: what the stamp should hold for the interpreter now in .venv.
+wanted() {
+    "$VENV_PYTHON" - <<'PY'
+import hashlib, pathlib, sys
+
+text = "".join(pathlib.Path(name).read_text(encoding="utf-8") for name in ("requirements.txt", "setup.cfg", "pyproject.toml"))
+print(hashlib.sha256(f"{text}{sys.version}{pathlib.Path.cwd()}".encode()).hexdigest())
+PY
+}
+
+# complete: is .venv whole, up to date, and of the version that PYTHON asks for?
+complete() {
+    [ -f "$STAMP" ] && "$VENV_PYTHON" -c '' >/dev/null 2>&1 || return 1
+    [ "$(cat "$STAMP")" = "$(wanted)" ] || return 1
+    [ -z "${PYTHON:-}" ] || [ "$(version "$PYTHON")" = "$(version "$VENV_PYTHON")" ]
+}
+
+# reusable PYTHON: can we install on top of .venv? Not if it is broken, of another version, or left half installed by an earlier run.
+reusable() {
+    "$VENV_PYTHON" -m pip --version >/dev/null 2>&1 || return 1
+    [ "$(version "$1")" = "$(version "$VENV_PYTHON")" ] || return 1
+    [ "$(cat "$STAMP" 2>/dev/null)" != incomplete ]
+}
+
+install() {
+    "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check --no-input "$@"
+}
+
+make_venv() {
+    base=$(find_python) || exit 1
+    if reusable "$base"; then
+        say "updating $VENV (Python $(version "$VENV_PYTHON")): requirements.txt or setup.cfg changed"
+    else
+        [ ! -e "$VENV" ] || say "the $VENV that is here is broken, incomplete or of another Python version: replacing it"
+        say "making $VENV with $base (Python $(version "$base"))"
+        "$base" -m venv --clear "$VENV" || fail "'$base -m venv $VENV' failed; its message is above"
+    fi
+    echo incomplete >"$STAMP"
+    say "installing the pinned requirements.txt with pip (the first time this downloads and unpacks about 1 GB)"
+    install -r requirements.txt || fail "pip could not install requirements.txt; its message is above. Run the script again to retry"
+    say "installing this checkout (editable)"
+    install --no-deps --no-build-isolation -e . || fail "pip could not install this checkout; its message is above"
+    wanted >"$STAMP"
+}
+
+[ -f setup.cfg ] && [ -d aila_jax ] || fail "launch/venv.sh must be used from the top folder of the checkout"
+if complete; then
+    say "using $VENV (Python $(version "$VENV_PYTHON"))"
+else
+    make_venv
+fi

@@ -1,0 +1,162 @@
+"""The other commands: what they call, what they print, and their exit codes."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from aila_jax.cli.commands import COMMANDS
+from aila_jax.cli.main import find_command, main, parse
+
+ROOT = Path(__file__).resolve().parents[2]
+SCORING = {"split": None, "hard": None, "data_dir": "", "batch_size": None, "max_batches": None}
+
+
+@pytest.mark.parametrize(
+    ("line", "call"),
+    [
+        ("evaluate --checkpoint=c", ("evaluate", ("c",), {"lam": 0.0, "tau": 1.0, **SCORING})),
+        (
+            "evaluate --checkpoint=c --lam=1 --tau=0.5 --hard --split=test --data_dir=d --batch_size=4 --max_batches=2",
+            (
+                "evaluate",
+                ("c",),
+                {"lam": 1.0, "tau": 0.5, "hard": True, "split": "test", "data_dir": "d", "batch_size": 4, "max_batches": 2},
+            ),
+        ),
+        ("evaluate --checkpoint=c --nohard", ("evaluate", ("c",), {"lam": 0.0, "tau": 1.0, **SCORING, "hard": False})),
+        ("sweep --checkpoint=c", ("sweep", ("c",), {"lams": None, "taus": None, "delta": False, "out": "", **SCORING})),
+        (
+            "sweep --checkpoint=c --lams=0,0.5,1 --taus=2 --delta --out=o",
+            ("sweep", ("c",), {"lams": (0.0, 0.5, 1.0), "taus": (2.0,), "delta": True, "out": "o", **SCORING}),
+        ),
+        ("report --sweep=s", ("report", ("s", "", ""), {})),
+        ("report --sweep=s --out=p.html --log=m.jsonl", ("report", ("s", "p.html", "m.jsonl"), {})),
+        (
+            "generate --checkpoint=c --prompt=Once",
+            (
+                "generate",
+                ("c",),
+                {"prompt": "Once", "lam": 0.0, "tau": 1.0, "max_tokens": 64, "sample_temperature": 0.8, "top_k": 40, "seed": 0},
+            ),
+        ),
+        (
+            "generate --checkpoint=c --prompt=x --lam=0.6 --tau=2 --max_tokens=8 --sample_temperature=0 --top_k=0 --seed=3",
+            (
+                "generate",
+                ("c",),
+                {"prompt": "x", "lam": 0.6, "tau": 2.0, "max_tokens": 8, "sample_temperature": 0.0, "top_k": 0, "seed": 3},
+            ),
+        ),
+        ("demo", ("demo", ("runs/demo",), {})),
+        ("demo --workdir=w", ("demo", ("w",), {})),
+    ],
+)
+def test_a_command_makes_one_call(runs, line, call):
+    assert main(line.split()) == 0
+    assert runs.calls == [call]
+
+
+@pytest.mark.parametrize("text", ["0,0.5,1", "(0, 0.5, 1)", "[0,.5,1.0]", "0,0.5,1,"])
+def test_lists_of_numbers_may_be_written_in_several_ways(runs, text):
+    assert main(["sweep", "--checkpoint=c", "--lams", text]) == 0
+    assert runs.calls[0][2]["lams"] == (0.0, 0.5, 1.0)
+
+
+def test_what_the_commands_print(runs, capsys):
+    assert main(["evaluate", "--checkpoint=c"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["loss", "0.25"] in lines
+    assert ["split", "test"] in lines
+    assert ["delta_share", "-"] in lines
+    assert main(["sweep", "--checkpoint=c"]) == 0
+    assert capsys.readouterr().out == "table of RESULT\n"
+    assert main(["report", "--sweep=c"]) == 0
+    assert capsys.readouterr().out == "page.html\n"
+    assert main(["generate", "--checkpoint=c", "--prompt=p"]) == 0
+    assert capsys.readouterr().out == "a λ continuation\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("evaluate", "--checkpoint is missing"),
+        ("evaluate --checkpoint=c --lam=2", "--lam is 2.0; it must be a number in [0, 1]"),
+        ("evaluate --checkpoint=c --tau=0", "--tau is 0.0; it must be a finite number above 0"),
+        ("evaluate --checkpoint=c --lam=much", "--lam=much"),
+        ("evaluate --checkpoint=c --config=tiny", "'config'"),
+        ("sweep --checkpoint=c --lams=0,2", "--lams is 2.0"),
+        ("sweep --checkpoint=c --lams=a,b", "'a,b' is not a list of numbers"),
+        ("sweep --checkpoint=c --lams=", "'' is not a list of numbers"),
+        ("sweep --checkpoint=c --taus=1,-1", "--taus is -1.0"),
+        ("report", "--sweep is missing"),
+        ("generate --checkpoint=c", "--prompt is missing"),
+        ("generate --checkpoint=c --prompt=p --top_k=-1", "--top_k=-1"),
+        ("generate --checkpoint=c --prompt=p --max_tokens=0", "--max_tokens=0"),
+        ("trian", "unknown command 'trian'; did you mean 'train'?"),
+        ("qqqq", "unknown command 'qqqq'; commands: demo, train"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(runs, capsys, line, message):
+    assert main(line.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("aila: error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert runs.calls == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (ValueError("the value is 3;\n it must be 4"), 2, "aila: error: the value is 3; it must be 4\n"),
+        (FileNotFoundError(2, "No such file or directory", "runs/x"), 2, "aila: error: runs/x: No such file or directory\n"),
+        (PermissionError(13, "Permission denied", "/x"), 2, "aila: error: /x: Permission denied\n"),
+        (FileNotFoundError("no run here"), 2, "aila: error: no run here\n"),
+        (KeyboardInterrupt(), 130, "aila: interrupted\n"),
+    ],
+)
+def test_errors_of_a_run_are_one_line(runs, capsys, error, code, message):
+    runs.error = error
+    assert main(["evaluate", "--checkpoint=c"]) == code
+    assert capsys.readouterr().err == message
+
+
+def test_training_that_breaks_down_is_explained_with_exit_code_1(runs, capsys):
+    runs.error = runs.NonFiniteError("first at step 3")
+    assert main(["train", "--config=tiny", "--workdir=w"]) == 1
+    assert capsys.readouterr().err == "aila: error: first at step 3\n"
+
+
+def test_debug_shows_where_an_error_comes_from(runs):
+    runs.error = ValueError("from inside")
+    with pytest.raises(ValueError, match="from inside"):
+        main(["evaluate", "--checkpoint=c", "--debug"])
+
+
+def test_a_bug_is_not_hidden(runs):
+    runs.error = KeyError("bug")
+    with pytest.raises(KeyError, match="bug"):
+        main(["evaluate", "--checkpoint=c"])
+
+
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS if command.name != "train"])
+def test_the_flags_are_the_parameters_of_the_function_and_so_are_their_defaults(name):
+    from aila_jax import runs
+    from aila_jax.evaluation.language_model import LanguageModel
+
+    command = find_command(name)
+    values = parse(command, [f"--{needed}=x" for needed in command.needed])
+    flags = {flag: values[flag].default for flag in values if flag not in command.needed}
+    parameters = dict(inspect.signature(getattr(runs, name)).parameters)
+    if name == "generate":
+        parameters |= inspect.signature(LanguageModel.generate).parameters
+    assert set(flags) <= set(parameters)
+    assert flags == {flag: parameters[flag].default for flag in flags}
+
+
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS if command.name != "demo"])
+def test_each_command_has_a_launcher_in_the_checkout(name):
+    text = (ROOT / "launch" / f"{name}.py").read_text(encoding="utf-8")
+    assert f'main(["{name}", *sys.argv[1:]], program="python -m launch.{name}")' in text

@@ -1,0 +1,63 @@
+"""Stand-ins for `aila_jax.runs`, so that the command line is tested without training anything."""
+
+import dataclasses
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aila_jax
+from aila_jax.evaluation.rows import CellRow
+
+
+class FakeNonFiniteError(RuntimeError):
+    pass
+
+
+class FakeRuns(types.ModuleType):
+    """Records each call as (function, positional arguments, keyword arguments) in `calls`; raises `error` if one is set."""
+
+    NonFiniteError = FakeNonFiniteError
+
+    def __init__(self) -> None:
+        super().__init__("aila_jax.runs")
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.error: BaseException | None = None
+
+    def _called(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+        self.calls.append((name, args, kwargs))
+        if self.error is not None:
+            raise self.error
+        return result
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        return self._called("train", args, kwargs, types.SimpleNamespace(step=7))
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> CellRow:
+        row = {field.name: 0.25 for field in dataclasses.fields(CellRow)} | {"run": "r", "split": "test", "delta_share": None}
+        return self._called("evaluate", args, kwargs, CellRow(**row))
+
+    def sweep(self, *args: Any, **kwargs: Any) -> str:
+        return self._called("sweep", args, kwargs, "RESULT")
+
+    def describe_sweep(self, result: Any) -> str:
+        return f"table of {result}"
+
+    def report(self, *args: Any, **kwargs: Any) -> Path:
+        return self._called("report", args, kwargs, Path("page.html"))
+
+    def generate(self, *args: Any, **kwargs: Any) -> str:
+        return self._called("generate", args, kwargs, "a λ continuation")
+
+    def demo(self, *args: Any, **kwargs: Any) -> None:
+        return self._called("demo", args, kwargs, None)
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> FakeRuns:
+    fake = FakeRuns()
+    monkeypatch.setitem(sys.modules, "aila_jax.runs", fake)
+    monkeypatch.setattr(aila_jax, "runs", fake, raising=False)
+    return fake
