@@ -122,7 +122,7 @@ def summarize(sums: MetricSums) -> Summary:
         entropy_fraction=mean(sums.fraction, sums.fraction_queries),
         block_mass=mean(sums.block_mass, sums.queries),
         block_mass_uniform=float(mean(sums.uniform, sums.queries)),
-        block_mass_lift=np.asarray(sums.block_mass) / float(sums.uniform),
+        block_mass_lift=np.asarray(sums.block_mass) / (float(sums.uniform) or 1.0),
         block_mass_local=mean(sums.local_mass, sums.local_queries),
         local_uniform=float(mean(sums.local_uniform, sums.local_queries)),
         delta_measured=mean(sums.delta, sums.delta_queries) if crossing else None,

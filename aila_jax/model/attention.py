@@ -97,7 +97,7 @@ def locality_attention(
     scale_H = jnp.broadcast_to(jnp.asarray(scale, jnp.float32), (q_BxLxHxK.shape[2],))
     key_ids = block_ids if key_block_ids is None else key_block_ids
     same = same_block(block_ids, key_ids)
-    mask = attendable(block_ids, doc_ids, causal)
+    mask = attendable(block_ids, key_ids, doc_ids, causal)
     if hard:
         mask &= same
 

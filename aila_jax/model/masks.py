@@ -6,14 +6,17 @@ from jaxtyping import Bool, Int
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array
 
 
-def attendable(block_ids: Int[Array, "B L"], doc_ids: Int[Array, "B L"] | None, causal: bool) -> Bool[Array, "B 1 L L"]:
+def attendable(
+    block_ids: Int[Array, "B L"], key_ids: Int[Array, "B L"], doc_ids: Int[Array, "B L"] | None, causal: bool
+) -> Bool[Array, "B 1 L L"]:
     """A_t as a mask [query, key]: no later key if causal, no other document if `doc_ids` are given, no padding.
 
     A padding position may attend to itself only, so no row is empty.
     """
     length = block_ids.shape[1]
     index = jnp.arange(length)
-    mask = jnp.broadcast_to((block_ids != PADDING_ID)[:, None, :], (block_ids.shape[0], length, length))
+    real_keys = (block_ids != PADDING_ID) & (key_ids != PADDING_ID)
+    mask = jnp.broadcast_to(real_keys[:, None, :], (block_ids.shape[0], length, length))
     mask &= (block_ids != PADDING_ID)[:, :, None]
     if causal:
         mask &= (index[None, :] <= index[:, None])[None]

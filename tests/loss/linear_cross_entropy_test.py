@@ -1,0 +1,78 @@
+"""The chunked loss against plain cross-entropy and float64 loops: values and gradients, any chunk."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aila_jax.loss.cross_entropy import token_losses
+from aila_jax.loss.linear_cross_entropy import linear_cross_entropy
+from tests.oracles.losses import linear_gradients, linear_losses
+
+RNG = np.random.default_rng(0)
+FEATURES = RNG.standard_normal((2, 5, 4)).astype(np.float32)
+EMBEDDING = RNG.standard_normal((7, 4)).astype(np.float32)
+TARGETS = RNG.integers(0, 7, (2, 5)).astype(np.int32)
+WEIGHTS = np.array([[1, 1, 0, 1, 1], [0, 1, 0.25, 3, 0]], np.float32)
+
+
+def evaluate(features, embedding, weights, chunk: int, factor: float = 1.0):
+    """((sum, losses), (gradient by features, gradient by embedding)) of factor · sum."""
+
+    def scaled(x, e):
+        total, losses = linear_cross_entropy(x, e, TARGETS, weights, chunk)
+        return factor * total, losses
+
+    return jax.jit(jax.value_and_grad(scaled, argnums=(0, 1), has_aux=True))(features, embedding)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 5, 10, 64])
+def test_equals_float64_for_any_chunk(chunk: int) -> None:
+    (total, losses), gradients = evaluate(FEATURES, EMBEDDING, WEIGHTS, chunk)
+    want = linear_losses(FEATURES, EMBEDDING, TARGETS) * WEIGHTS
+    np.testing.assert_allclose(losses, want, atol=1e-5)
+    np.testing.assert_allclose(total, want.sum(), rtol=1e-5)
+    for found, wanted in zip(gradients, linear_gradients(FEATURES, EMBEDDING, TARGETS, WEIGHTS), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_equals_plain_cross_entropy_and_scales_with_the_cotangent() -> None:
+    plain = lambda x, e: 0.3 * jnp.sum(token_losses(jnp.einsum("bld,vd->blv", x, e), TARGETS) * WEIGHTS)  # noqa: E731
+    value, wanted = jax.jit(jax.value_and_grad(plain, argnums=(0, 1)))(FEATURES, EMBEDDING)
+    (total, _), gradients = evaluate(FEATURES, EMBEDDING, WEIGHTS, 4, factor=0.3)
+    np.testing.assert_allclose(total, value, rtol=1e-5)
+    for found, want in zip(gradients, wanted, strict=True):
+        np.testing.assert_allclose(found, want, atol=1e-5)
+
+
+def test_large_logits_stay_finite_and_right() -> None:
+    (_, losses), gradients = evaluate(1e3 * FEATURES, EMBEDDING, WEIGHTS, 4)
+    np.testing.assert_allclose(losses, linear_losses(1e3 * FEATURES, EMBEDDING, TARGETS) * WEIGHTS, rtol=1e-5, atol=1e-2)
+    for found, want in zip(gradients, linear_gradients(1e3 * FEATURES, EMBEDDING, TARGETS, WEIGHTS), strict=True):
+        np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-2)
+
+
+def test_positions_of_weight_zero_count_nowhere() -> None:
+    nothing = np.zeros_like(WEIGHTS)
+    (total, losses), gradients = evaluate(FEATURES, EMBEDDING, nothing, 3)
+    assert float(total) == 0.0
+    for array in (losses, *gradients):
+        np.testing.assert_array_equal(array, 0.0)
+    other = np.where(WEIGHTS[..., None] == 0, 50.0, FEATURES).astype(np.float32)
+    (moved, _), (by_features, by_embedding) = evaluate(other, EMBEDDING, WEIGHTS, 3)
+    (total, _), (_, wanted) = evaluate(FEATURES, EMBEDDING, WEIGHTS, 3)
+    np.testing.assert_allclose(moved, total, rtol=1e-6)
+    np.testing.assert_allclose(by_embedding, wanted, atol=1e-6)
+    np.testing.assert_array_equal(np.asarray(by_features)[WEIGHTS == 0], 0.0)
+
+
+def test_bfloat16_features_and_embedding() -> None:
+    """Logits and losses are float32; gradients come in the type of their argument, to its 2⁻⁸."""
+    features, embedding = jnp.asarray(FEATURES, jnp.bfloat16), jnp.asarray(EMBEDDING, jnp.bfloat16)
+    (total, losses), gradients = evaluate(features, embedding, WEIGHTS, 4)
+    assert total.dtype == losses.dtype == jnp.float32
+    assert [x.dtype for x in gradients] == [jnp.bfloat16, jnp.bfloat16]
+    want = linear_losses(features, embedding, TARGETS) * WEIGHTS
+    np.testing.assert_allclose(losses, want, atol=1e-5)
+    for found, wanted in zip(gradients, linear_gradients(features, embedding, TARGETS, WEIGHTS), strict=True):
+        np.testing.assert_allclose(np.asarray(found, np.float64), wanted, atol=4 * 2.0**-8 * np.abs(wanted).max())

@@ -1,0 +1,204 @@
+"""locality_attention and its statistics against float64 loops."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aila_jax.model.attention import SelfScaling, locality_attention
+from tests.oracles import attention as oracle
+from tests.oracles.cases import DOCS, IDS, exposing, qkv
+
+STATIC = ("margin", "causal", "hard", "stats", "delta")
+ATTEND = jax.jit(locality_attention, static_argnames=STATIC)
+LAM = np.array([0.3, 1.0, 0.0], np.float32)
+TAU = np.array([0.5, 1.0, 2.0], np.float32)
+KEY_IDS = np.where(IDS == -1, -1, (IDS + np.arange(11)) % 4).astype(np.int32)
+SCALE = np.array([0.3, -1.2], np.float32)
+EXACT, NORMS = SelfScaling(1.0, 8.0), SelfScaling(0.5, 3.0, exact=False)
+
+CASES = {
+    "causal": {"lam": 0.6, "tau": 0.7, "margin": 8.0},
+    "bidirectional": {"lam": 0.6, "tau": 0.7, "margin": 8.0, "causal": False},
+    "per example": {"lam": LAM, "tau": TAU, "margin": 8.0},
+    "document mask": {"lam": 0.5, "tau": TAU, "margin": 2.5, "doc_ids": DOCS},
+    "document mask, bidirectional": {"lam": LAM, "tau": 1.3, "margin": 2.5, "doc_ids": DOCS, "causal": False},
+    "key ids": {"lam": 0.5, "tau": 1.0, "margin": 4.0, "key_block_ids": KEY_IDS},
+    "head scale": {"lam": 0.5, "tau": 1.0, "margin": 4.0, "scale": SCALE},
+    "exact": {"lam": LAM, "tau": TAU, "margin": EXACT},
+    "exact, document mask, bidirectional": {"lam": 0.8, "tau": 1.0, "margin": EXACT, "doc_ids": DOCS, "causal": False},
+    "exact, head scale": {"lam": 0.8, "tau": 1.0, "margin": EXACT, "scale": SCALE},
+    "norms": {"lam": LAM, "tau": TAU, "margin": NORMS},
+    "norms, document mask, bidirectional": {"lam": 0.8, "tau": 1.0, "margin": NORMS, "doc_ids": DOCS, "causal": False},
+    "norms, head scale": {"lam": 0.8, "tau": 1.0, "margin": NORMS, "scale": SCALE},
+    "hard": {"lam": 1.0, "tau": TAU, "margin": 8.0, "hard": True},
+    "hard, document mask, bidirectional": {"lam": 1.0, "tau": 0.5, "margin": EXACT, "doc_ids": DOCS, "causal": False, "hard": True},
+}
+
+
+def expected(q, k, v, ids, arguments) -> oracle.Attended:
+    """The oracle's answer to the same call."""
+    arguments = dict(arguments)
+    arguments["key_ids"] = arguments.pop("key_block_ids", None)
+    margin = arguments["margin"]
+    if isinstance(margin, SelfScaling):
+        shared = {name: arguments[name] for name in ("causal", "doc_ids", "key_ids", "scale") if arguments.get(name) is not None}
+        arguments["margin"] = oracle.self_scaling(q, k, ids, c=margin.c, m0=margin.m0, exact=margin.exact, **shared)
+    return oracle.attend(q, k, v, ids, **arguments)
+
+
+def assert_agrees(found, want: oracle.Attended, tolerance: float = 2e-5) -> None:
+    """Output and every statistic; counts exactly."""
+    out, stats = found
+    np.testing.assert_allclose(out, want.out, atol=tolerance, rtol=tolerance)
+    for name in ("entropy_bits", "block_mass", "local_mass", "delta"):
+        np.testing.assert_allclose(getattr(stats, name), getattr(want, name), atol=3 * tolerance, rtol=tolerance, err_msg=name)
+    for name in ("n_keys", "n_in", "n_local"):
+        np.testing.assert_array_equal(getattr(stats, name), getattr(want, name), err_msg=name)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_agrees_with_float64_loops(name: str) -> None:
+    q, k, v = qkv(seed=len(name))
+    found = ATTEND(q, k, v, IDS, **CASES[name], stats=True, delta=True)
+    assert_agrees(found, expected(q, k, v, IDS, CASES[name]))
+
+
+@pytest.mark.parametrize("name", ["per example", "norms, document mask, bidirectional"])
+def test_eager_agrees_too(name: str) -> None:
+    q, k, v = qkv(seed=1)
+    found = locality_attention(*map(jnp.asarray, (q, k, v)), IDS, **CASES[name], stats=True, delta=True)
+    assert_agrees(found, expected(q, k, v, IDS, CASES[name]))
+
+
+def test_vmapped_over_dial_values() -> None:
+    q, k, v = qkv(seed=2)
+    call = partial(locality_attention, margin=EXACT, stats=True, delta=True)
+    lams, taus = np.array([0.0, 0.7], np.float32), np.array([0.5, 2.0], np.float32)
+    found = jax.jit(jax.vmap(lambda lam, tau: call(q, k, v, IDS, lam=lam, tau=tau)))(lams, taus)
+    for i in range(2):
+        want = expected(q, k, v, IDS, {"lam": lams[i], "tau": taus[i], "margin": EXACT})
+        assert_agrees(jax.tree.map(lambda x, i=i: x[i], found), want)
+
+
+def test_large_logits_keep_their_precision() -> None:
+    q, k, v = qkv(seed=3, size=9.0)  # scores up to ±300 nats: float32 rounding of z alone is 3e-5
+    found = ATTEND(q, k, v, IDS, lam=0.4, tau=0.5, margin=200.0, stats=True, delta=True)
+    assert_agrees(found, expected(q, k, v, IDS, {"lam": 0.4, "tau": 0.5, "margin": 200.0}), tolerance=3e-4)
+
+
+def test_bfloat16_inputs_differ_from_float64_by_their_rounding_only() -> None:
+    """Scores, softmax and statistics stay float32, so statistics of the rounded inputs are exact to 1e-4, the output to bf16's 2⁻⁸."""
+    q, k, v = (np.asarray(jnp.asarray(x, jnp.bfloat16)) for x in qkv(seed=4, size=4.0))
+    out, stats = ATTEND(q, k, v, IDS, lam=0.6, tau=0.7, margin=8.0, stats=True, delta=True)
+    assert out.dtype == jnp.bfloat16
+    assert stats.entropy_bits.dtype == stats.block_mass.dtype == stats.delta.dtype == jnp.float32
+    want = oracle.attend(*(x.astype(np.float64) for x in (q, k, v)), IDS, lam=0.6, tau=0.7, margin=8.0)
+    np.testing.assert_allclose(stats.entropy_bits, want.entropy_bits, atol=1e-4)
+    np.testing.assert_allclose(stats.block_mass, want.block_mass, atol=1e-4)
+    np.testing.assert_allclose(stats.delta, want.delta, atol=1e-4)
+    np.testing.assert_allclose(np.asarray(out, np.float64), want.out, atol=3 * 2.0**-8 * np.abs(want.out).max())
+
+
+def test_padding_attends_to_itself_only() -> None:
+    q, k, v = qkv(seed=5)
+    out, stats = ATTEND(q, k, v, IDS, lam=0.6, tau=0.7, margin=8.0, causal=False, stats=True)
+    padded = IDS == -1
+    assert padded.sum() == 2
+    np.testing.assert_array_equal(np.asarray(out)[padded], v[padded])
+    np.testing.assert_array_equal(np.asarray(stats.n_keys)[padded], 1)
+    np.testing.assert_allclose(np.asarray(stats.entropy_bits).transpose(0, 2, 1)[padded], 0.0, atol=1e-6)
+    changed = np.where(padded[..., None, None], v + 100, v)
+    again, _ = ATTEND(q, np.where(padded[..., None, None], 9.0, k), changed, IDS, lam=0.6, tau=0.7, margin=8.0, causal=False, stats=True)
+    np.testing.assert_array_equal(np.asarray(again)[~padded], np.asarray(out)[~padded])
+
+
+def test_a_key_marked_as_padding_is_attended_by_itself_only() -> None:
+    q, k, v = qkv(seed=6)
+    key_ids = IDS.copy()
+    key_ids[0, 2] = -1
+    arguments = {"lam": 0.5, "tau": 1.0, "margin": 4.0, "key_block_ids": key_ids, "causal": False}
+    out, _ = ATTEND(q, k, v, IDS, **arguments)
+    np.testing.assert_allclose(out, expected(q, k, v, IDS, arguments).out, atol=2e-5)
+
+
+def test_statistics_are_none_unless_asked_for() -> None:
+    q, k, v = qkv(seed=7)
+    assert ATTEND(q, k, v, IDS, lam=0.6, tau=0.7, margin=8.0)[1] is None
+    assert ATTEND(q, k, v, IDS, lam=0.6, tau=0.7, margin=8.0, stats=True)[1].delta is None
+
+
+def reference(q, k, v, ids, tau, causal: bool):
+    """Softmax attention without any locality, in the same order of operations."""
+    scores = jnp.einsum("blhk,bmhk->bhlm", q, k) * (1 / np.sqrt(q.shape[-1])).astype(np.float32)
+    real = ids != -1
+    mask = real[:, :, None] & real[:, None, :] & (jnp.tri(11, dtype=bool)[None] if causal else True) | jnp.eye(11, dtype=bool)[None]
+    weights = jax.nn.softmax(jnp.where(mask[:, None], scores / tau, -jnp.inf), axis=-1)
+    return jnp.einsum("bhlm,bmhk->blhk", weights, v)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("margin", [8.0, EXACT, NORMS], ids=["fixed", "exact", "norms"])
+def test_lambda_zero_is_softmax_attention_bit_for_bit(margin, causal: bool) -> None:
+    for seed, tau in ((8, 1.0), (9, 0.37)):
+        q, k, v = qkv(seed, size=3.0)
+        want = jax.jit(reference, static_argnames="causal")(q, k, v, IDS, np.float32(tau), causal)
+        found, _ = ATTEND(q, k, v, IDS, lam=np.float32(0), tau=np.float32(tau), margin=margin, causal=causal)
+        np.testing.assert_array_equal(found, want)
+        other_ids = np.where(IDS == -1, -1, np.random.default_rng(seed).integers(0, 5, IDS.shape)).astype(np.int32)
+        elsewhere, _ = ATTEND(q, k, v, other_ids, lam=np.float32(0), tau=np.float32(tau), margin=margin, causal=causal)
+        np.testing.assert_array_equal(elsewhere, want)
+    moved, _ = ATTEND(q, k, v, other_ids, lam=np.float32(0.5), tau=np.float32(tau), margin=margin, causal=causal)
+    assert np.abs(np.asarray(moved) - want).max() > 0.01
+
+
+def test_the_papers_similarities() -> None:
+    """Similarities .8, .3, .1 at τ = .5, by hand: e^1.6, e^.6, e^.2 = 4.9530, 1.8221, 1.2214; sum 7.9966; entropy 1.3283 bits."""
+    scores = np.zeros((1, 3, 3), np.float32)
+    scores[0, 2] = [0.8, 0.3, 0.1]
+    out, stats = locality_attention(*exposing(scores), np.zeros((1, 3), np.int32), lam=0.0, tau=0.5, margin=8.0, scale=1.0, stats=True)
+    np.testing.assert_allclose(out[0, 2, 0], [0.619396, 0.227863, 0.152741], atol=1e-5)
+    np.testing.assert_allclose(stats.entropy_bits[0, 0, 2], 1.328306, atol=1e-5)
+
+
+def test_entropy_of_uniform_attention() -> None:
+    """Two equal positions are 1 bit, 128 are 7; the causal mean is near log2 L − 1.44 + log2(2πL)/(2L) = 5.59 bits."""
+    zero = jnp.zeros((1, 128, 1, 1))
+    _, stats = locality_attention(zero, zero, zero, np.zeros((1, 128), np.int32), lam=0.0, tau=1.0, margin=8.0, stats=True)
+    np.testing.assert_allclose(stats.entropy_bits[0, 0, [0, 1, 127]], [0.0, 1.0, 7.0], atol=1e-5)
+    np.testing.assert_allclose(jnp.mean(stats.entropy_bits), 7 - 1 / np.log(2) + np.log2(2 * np.pi * 128) / 256, atol=2e-3)
+
+
+@pytest.mark.parametrize("value", [-0.1, float("inf"), float("nan")])
+def test_a_margin_outside_its_limits_is_refused(value: float) -> None:
+    q, k, v = qkv(seed=0)
+    message = f"is {value!r}; it must be finite and at least 0 nats.*Fix"
+    with pytest.raises(ValueError, match=f"margin {message}"):
+        locality_attention(q, k, v, IDS, lam=0.5, tau=1.0, margin=value)
+    with pytest.raises(ValueError, match=f"SelfScaling.c {message}"):
+        SelfScaling(c=value)
+    with pytest.raises(ValueError, match=f"SelfScaling.m0 {message}"):
+        SelfScaling(m0=value)
+
+
+@pytest.mark.parametrize("lam", [0.5, np.array([1.0, 0.0, 1.0], np.float32)], ids=["scalar", "per example"])
+def test_hard_with_another_lambda_is_refused(lam) -> None:
+    q, k, v = qkv(seed=0)
+    with pytest.raises(ValueError, match=r"lam is .*0\.\D*.*must be 1.*Fix: lam=1, or hard=False"):
+        locality_attention(q, k, v, IDS, lam=lam, tau=1.0, margin=8.0, hard=True)
+
+
+def test_new_dial_values_do_not_retrace() -> None:
+    traces = []
+
+    @jax.jit
+    def attend(q, k, v, lam, tau):
+        traces.append(lam.shape)
+        return locality_attention(q, k, v, IDS, lam=lam, tau=tau, margin=8.0, stats=True)
+
+    q, k, v = qkv(seed=0)
+    for lam, tau in ((0.0, 1.0), (0.6, 0.5), (1.0, 2.0)):
+        attend(q, k, v, jnp.float32(lam), jnp.float32(tau))
+    assert traces == [()]

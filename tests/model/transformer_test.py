@@ -1,0 +1,179 @@
+"""The decoder: its size, its dials, its normalisations, and that statistics cost nothing unless asked for."""
+
+import re
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aila_jax import presets
+from aila_jax.config import MarginConfig, ModelConfig
+from aila_jax.model.transformer import Block, Dial, ModelOutput, Norm, Request, Transformer, head_scale, unit_norm
+
+VOCAB, LENGTH = 13, 9
+SMALL = {"length": LENGTH, "d_model": 8, "n_heads": 2, "d_ff": 8, "n_layers": 2}
+TOKENS = np.random.default_rng(0).integers(0, VOCAB, (2, LENGTH)).astype(np.int32)
+POSITIONS = np.tile(np.arange(LENGTH, dtype=np.int32), (2, 1))
+BLOCKS, DOCS = POSITIONS // 3, 0 * POSITIONS
+INPUTS = (TOKENS, POSITIONS, BLOCKS, DOCS)
+
+
+@cache
+def built(**options) -> tuple[Transformer, dict]:
+    """A model and its parameters, matrices enlarged so that attention is far from uniform."""
+    module = Transformer(ModelConfig(**SMALL, **options), VOCAB)
+    params = jax.jit(lambda key: module.init(key, *INPUTS, Dial(0.0, 1.0), Request())["params"])(jax.random.key(0))
+    return module, jax.tree.map(lambda x: 12 * x if x.ndim > 1 else x, params)
+
+
+def run(module: Transformer, params, dial: Dial, request: Request = Request(stats=True, delta=True)) -> ModelOutput:  # noqa: B008 (immutable)
+    return jax.jit(lambda p, d: module.apply({"params": p}, *INPUTS, d, request))(params, dial)
+
+
+def count(config: ModelConfig, vocab: int) -> int:
+    """Parameters, by shapes alone."""
+    row = np.zeros((1, config.length), np.int32)
+    shapes = jax.eval_shape(
+        lambda key: Transformer(config, vocab).init(key, row, row, row, row, Dial(0.0, 1.0), Request()), jax.random.key(0)
+    )
+    return sum(x.size for x in jax.tree.leaves(shapes))
+
+
+def test_parameters_of_the_paper_preset() -> None:
+    """D 512, F 2,048, L 256, 2 layers, V 33,278, tied embeddings, FiLM:
+
+    embedding 33,278·512 = 17,038,336; positions 256·512 = 131,072; final norm: scale, shift and two FiLM vectors = 2,048;
+    a layer: query, key, value 3·512² = 786,432; out 512² + 512 = 262,656; in 512·2,048 + 2,048 = 1,050,624;
+    out again 2,048·512 + 512 = 1,049,088; norms: two FiLM vectors = 1,024 and four vectors = 2,048; together 3,151,872.
+    """
+    config = presets.paper()
+    assert count(config.model, config.data.vocab_size) == 17_038_336 + 131_072 + 2 * 3_151_872 + 2_048 == 23_475_200
+
+
+def test_parameters_of_the_small_preset() -> None:
+    """D 128, F 512, L 128, V 4,096: 524,288 + 16,384 + 2·(49,152 + 16,512 + 66,048 + 65,664 + 256 + 512) + 512."""
+    config = presets.small()
+    assert count(config.model, config.data.vocab_size) == 524_288 + 16_384 + 2 * 198_144 + 512 == 937_472
+
+
+def test_norm_before_attention_has_no_parameters_and_the_others_do() -> None:
+    _, params = built()
+    assert "attention_norm" not in params["layer_0"]
+    assert set(params["layer_0"]["mlp_norm"]["LayerNorm_0"]) == set(params["final_norm"]["LayerNorm_0"]) == {"scale", "bias"}
+    assert set(params["layer_0"]["attention"]["query"]) == {"kernel"}
+    assert set(built(qkv_bias=True)[1]["layer_0"]["attention"]["query"]) == {"kernel", "bias"}
+
+
+def test_norm_is_right_at_large_means() -> None:
+    x = (1e4 + np.random.default_rng(1).standard_normal((2, 3, 64))).astype(np.float32)
+    found = Norm(affine=False, film=False).apply({}, x, jnp.float32(0))
+    wide = x.astype(np.float64)
+    wide = wide - wide.mean(-1, keepdims=True)
+    want = wide / np.sqrt((wide**2).mean(-1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(found, want, atol=2e-3)  # float32 holds a mean of 1e4 to 1e-3; the fast variance is off by factors
+    assert (np.linalg.norm(found, axis=-1) <= np.sqrt(64) * (1 + 1e-5)).all()
+
+
+def test_embeddings_are_tied() -> None:
+    module, params = built()
+    out = run(module, params, Dial(0.5, 1.0))
+    assert set(params) == {"embedding", "position", "layer_0", "layer_1", "final_norm"}
+    np.testing.assert_allclose(out.logits, np.asarray(out.features, np.float64) @ np.asarray(params["embedding"], np.float64).T, atol=1e-3)
+    assert run(module, params, Dial(0.5, 1.0), Request(logits=False)).logits is None
+
+
+def test_film_is_the_identity_at_initialisation_and_at_lambda_zero() -> None:
+    plain, film = built()[0], built(film=True)[0]
+    start = built(film=True)[1]
+    moved = jax.tree_util.tree_map_with_path(lambda path, x: x + 0.5 if "film" in str(path) else x, start)
+    at_start = run(film, start, Dial(0.7, 1.0)).logits
+    np.testing.assert_allclose(at_start, run(plain, start, Dial(0.7, 1.0)).logits, atol=1e-5)
+    np.testing.assert_array_equal(run(film, moved, Dial(0.0, 1.0)).logits, run(film, start, Dial(0.0, 1.0)).logits)
+    assert np.abs(run(film, moved, Dial(0.7, 1.0)).logits - at_start).max() > 0.1
+
+
+def test_film_scales_by_one_plus_lambda_a_and_shifts_by_lambda_c() -> None:
+    x = np.random.default_rng(2).standard_normal((2, 3, 4)).astype(np.float32)
+    a, c = np.float32([0.1, -0.4, 2.0, 0.0]), np.float32([1.0, 0.0, -2.0, 0.5])
+    lam = np.float32([0.3, 1.0])
+    found = Norm(affine=False, film=True).apply({"params": {"film_scale": a, "film_shift": c}}, x, lam)
+    y = np.asarray(Norm(affine=False, film=False).apply({}, x, lam))
+    np.testing.assert_allclose(found, y * (1 + lam[:, None, None] * a) + lam[:, None, None] * c, atol=1e-6)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, 3.0])
+def test_each_layer_has_its_share_of_lambda(beta: float) -> None:
+    """With W_Q = 0 all scores are 0, so delta is the margin in use: λ · ((ℓ + 1)/N)^β · m, per example."""
+    module, params = built(layer_beta=beta, margin=MarginConfig(nats=5.0))
+    params = jax.tree_util.tree_map_with_path(lambda path, x: 0 * x if "query" in str(path) else x, params)
+    lam = np.float32([0.8, 0.3])
+    delta = np.asarray(run(module, params, Dial(lam, 1.0)).stats.delta)[:, :, :, 3:]
+    want = lam[None, :] * 5.0 * np.array([[0.5], [1.0]]) ** beta
+    np.testing.assert_allclose(delta, np.broadcast_to(want[:, :, None, None], delta.shape), rtol=1e-5)
+    own = run(module, params, Dial(lam, 1.0, layer_scale=np.float32([0.25, 0.0]))).stats.delta[:, :, :, 3:]
+    np.testing.assert_allclose(own, np.broadcast_to((lam[None, :] * np.array([[1.25], [0.0]]))[:, :, None, None], own.shape), atol=1e-5)
+
+
+def test_qk_normalisation_bounds_the_logits() -> None:
+    """|s| ≤ g_h, so that |delta − λm| ≤ 2 g_h whatever the weights; and the bound is nearly met by aligned directions."""
+    module, params = built(qk_norm=True, g_max=6.0)
+    raw = np.float32([-1.0, 2.0])
+    params = jax.tree_util.tree_map_with_path(lambda path, x: raw if "qk_scale" in str(path) else 50 * x, params)
+    g = 6.0 / (1 + np.exp(-raw.astype(np.float64)))
+    np.testing.assert_allclose(head_scale(raw, 6.0), g, rtol=1e-6)
+    for lam in (0.0, 0.5):
+        delta = np.asarray(run(module, params, Dial(lam, 1.0)).stats.delta)[..., 3:]
+        largest = np.abs(delta - lam * 8.0).max(axis=(0, 1, 3))
+        assert (largest <= 2 * g * (1 + 1e-5)).all()
+        assert (largest >= g).all()
+
+
+def test_unit_norm_is_never_longer_than_one() -> None:
+    sizes = 10.0 ** np.arange(-6, 7).reshape(1, -1, 1, 1)
+    x = (sizes * np.random.default_rng(3).standard_normal((1, 13, 2, 4))).astype(np.float32)
+    found = np.linalg.norm(np.asarray(unit_norm(x), np.float64), axis=-1)
+    before = np.linalg.norm(x.astype(np.float64), axis=-1)
+    assert (found <= 1 + 1e-6).all()
+    np.testing.assert_allclose(found, before / np.sqrt(before**2 + 1e-6), rtol=1e-5)
+
+
+def test_dropout_changes_outputs_but_no_attention_weight() -> None:
+    config = ModelConfig(**SMALL, dropout=0.5)
+    block = Block(config)
+    x = 3 * np.random.default_rng(4).standard_normal((2, LENGTH, 8)).astype(np.float32)
+    one = jnp.float32(0.5)
+    arguments = (x, BLOCKS, DOCS, one, one, jnp.float32(1), Request(stats=True))
+    params = block.init(jax.random.key(0), *arguments, False)
+    quiet, stats = block.apply(params, *arguments, False)
+    noisy, noisy_stats = block.apply(params, *arguments, True, rngs={"dropout": jax.random.key(1)})
+    assert np.abs(quiet - noisy).max() > 0.01
+    jax.tree.map(np.testing.assert_array_equal, stats, noisy_stats)
+
+
+def jaxpr(module: Transformer, request: Request) -> str:
+    params = built(dtype=module.config.dtype)[1]
+    return str(jax.make_jaxpr(lambda p, lam: module.apply({"params": p}, *INPUTS, Dial(lam, 1.0), request))(params, 0.5))
+
+
+def test_statistics_cost_nothing_unless_asked_for() -> None:
+    module, _ = built()
+    plain, asked = jaxpr(module, Request()), jaxpr(module, Request(stats=True))
+    assert len(re.findall(r"= log\b", asked)) == 2
+    assert not re.findall(r"= log\b", plain)
+    assert len(plain.splitlines()) < 0.8 * len(asked.splitlines())
+
+
+def test_bfloat16_keeps_parameters_softmax_and_logits_in_float32() -> None:
+    module, params = built(dtype="bfloat16")
+    assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    out = run(module, params, Dial(0.5, 1.0))
+    assert out.features.dtype == jnp.bfloat16
+    assert out.logits.dtype == out.stats.entropy_bits.dtype == jnp.float32
+    kinds = re.findall(r":(\w+)\[[^\]]*\] = (exp|log|reduce_max|rsqrt|dot_general)\b", jaxpr(module, Request(stats=True)))
+    assert {kind for kind, name in kinds if name in ("exp", "log", "rsqrt")} == {"f32"}
+    assert {kind for kind, name in kinds if name == "dot_general"} == {"bf16", "f32"}
+    wide = run(built()[0], params, Dial(0.5, 1.0))
+    np.testing.assert_allclose(out.stats.entropy_bits, wide.stats.entropy_bits, atol=0.15)
+    np.testing.assert_allclose(out.logits, wide.logits, atol=0.05 * float(np.abs(wide.logits).max()))

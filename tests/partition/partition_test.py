@@ -1,0 +1,70 @@
+"""Block ids of both partitions, worked out by hand."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aila_jax.config import PartitionConfig
+from aila_jax.partition.build import build_partition
+from aila_jax.partition.given import Given
+from aila_jax.partition.rules import document_starts
+from aila_jax.partition.windows import Windows
+from aila_jax.types import GLOBAL_ID, PADDING_ID, Batch
+
+TOKENS = np.arange(14, dtype=np.int32).reshape(2, 7)
+DOCS = np.array([[3, 3, 3, 3, 4, 4, 4], [5, 5, 5, 6, 6, -1, -1]], np.int32)
+PIECES = np.array([[0, 0, 1, 1, 0, 2, 2], [9, 9, 9, 9, 8, 7, 7]], np.int32)
+BATCH = Batch.from_tokens(TOKENS, PIECES, DOCS)
+
+
+def test_reserved_ids() -> None:
+    assert (PADDING_ID, GLOBAL_ID) == (-1, -2)
+
+
+@pytest.mark.parametrize(
+    ("partition", "want"),
+    [
+        (Windows(3), [[0, 0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, -1, -1]]),
+        (Windows(2), [[0, 0, 1, 1, 0, 0, 1], [0, 0, 1, 0, 0, -1, -1]]),
+        (Windows(2, global_first=True), [[-2, 0, 1, 1, -2, 0, 1], [-2, 0, 1, -2, 0, -1, -1]]),
+        (Given(), [[0, 0, 1, 1, 0, 2, 2], [9, 9, 9, 9, 8, -1, -1]]),
+        (Given(global_first=True), [[-2, 0, 1, 1, -2, 2, 2], [-2, 9, 9, -2, 8, -1, -1]]),
+    ],
+    ids=str,
+)
+def test_block_ids_by_hand(partition, want) -> None:
+    found = partition(BATCH)
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, want)
+    np.testing.assert_array_equal(jax.jit(lambda batch: partition(batch))(BATCH), want)
+
+
+def test_windows_do_not_restart_without_a_document_mask() -> None:
+    running = BATCH.replace(positions=np.tile(np.arange(7, dtype=np.int32), (2, 1)))
+    np.testing.assert_array_equal(Windows(5)(running), [[0, 0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, -1, -1]])
+
+
+def test_document_starts_hold_position_zero_even_at_padding() -> None:
+    docs = np.array([[-1, -1, 0, 0, 2, -1], [1, 1, 0, 1, 1, 1]], np.int32)
+    np.testing.assert_array_equal(document_starts(docs), [[1, 0, 1, 0, 1, 1], [1, 0, 1, 1, 0, 0]])
+
+
+def test_configuration_names_the_partition() -> None:
+    assert build_partition(PartitionConfig(size=3, global_first=True)) == Windows(3, True)
+    assert build_partition(PartitionConfig(kind="given")) == Given(False)
+    for value, limit in (({"size": 0}, "at least 1"), ({"kind": "window"}, "did you mean 'windows'")):
+        with pytest.raises(ValueError, match=limit):
+            dataclasses.replace(PartitionConfig(), **value)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([Windows(2), Windows(3, True), Given(), Given(True)]), st.integers(1, 6))
+@settings(max_examples=30)
+def test_what_comes_later_never_changes_an_earlier_block_id(seed: int, partition, cut: int) -> None:
+    rng = np.random.default_rng(seed)
+    late = np.arange(7) >= cut
+    other = Batch.from_tokens(*(np.where(late, rng.integers(-1, 9, x.shape), x).astype(np.int32) for x in (abs(TOKENS), PIECES, DOCS)))
+    np.testing.assert_array_equal(np.asarray(partition(other))[:, :cut], np.asarray(partition(BATCH))[:, :cut])
