@@ -35,14 +35,15 @@ def load_or_build(directory: Path, key: str, build: Callable[[], Arrays]) -> Arr
     if path.exists():
         try:
             return _read(path)
-        except Exception as error:  # noqa: BLE001 - a damaged zip raises many types: BadZipFile, zlib.error, KeyError, EOFError …
+        except Exception as error:  # a damaged zip raises many types: BadZipFile, zlib.error, KeyError, EOFError …
             warnings.warn(f"token cache {path} is damaged ({type(error).__name__}: {error}); it is built again", stacklevel=2)
     arrays = build()
     try:
         _write(path, arrays)
     except OSError as error:
         warnings.warn(
-            f"token cache {path} cannot be written ({error}); the next run starts from the text again. Fix: set --config.data.cache_dir", stacklevel=2
+            f"token cache {path} cannot be written ({error}); the next run starts from the text again. Fix: set --config.data.cache_dir",
+            stacklevel=2,
         )
     return arrays
 

@@ -11,7 +11,18 @@ from pathlib import Path
 from aila_jax.data.documents import Document
 
 # Tests, applications and bundled packages are no reference text; the codecs in `encodings` repeat one sentence 120 times.
-_SKIPPED = {"test", "tests", "idle_test", "idlelib", "turtledemo", "ensurepip", "encodings", "site-packages", "dist-packages", "__pycache__"}
+_SKIPPED = {
+    "test",
+    "tests",
+    "idle_test",
+    "idlelib",
+    "turtledemo",
+    "ensurepip",
+    "encodings",
+    "site-packages",
+    "dist-packages",
+    "__pycache__",
+}
 _TOPICS = "pydoc_data/topics.py"
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -24,7 +35,9 @@ def source_files(stdlib: Path | None = None) -> dict[str, bytes]:
     """
     root = Path(sysconfig.get_path("stdlib")) if stdlib is None else stdlib
     files = {path.relative_to(root): path for path in root.rglob("*.py")}
-    names = sorted(name for name in files if name.parts[0].removesuffix(".py") in sys.stdlib_module_names and not _SKIPPED & set(name.parts))
+    names = sorted(
+        name for name in files if name.parts[0].removesuffix(".py") in sys.stdlib_module_names and not _SKIPPED & set(name.parts)
+    )
     if not names:
         raise ValueError(
             f"the standard library at {root} has 0 source files; the corpus 'pydocs' reads them. "

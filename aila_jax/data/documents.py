@@ -47,7 +47,9 @@ class Corpus:
             raise ValueError(f"corpus {self.name!r} has splits {tuple(self.splits)}; they must be {SPLITS}. Fix: name and order them so")
         for split, documents in self.splits.items():
             if not documents:
-                raise ValueError(f"split {split!r} of corpus {self.name!r} has 0 documents; it must have at least 1. Fix: give it more text")
+                raise ValueError(
+                    f"split {split!r} of corpus {self.name!r} has 0 documents; it must have at least 1. Fix: give it more text"
+                )
 
 
 def fingerprint(documents: Iterable[Document]) -> str:

@@ -34,7 +34,10 @@ def _document(line: str, where: str) -> Document:
         raise ValueError(f"{where} is nested too deeply for JSON. Fix: write one flat object a line") from error
     if not isinstance(record, dict) or ("text" in record) == ("blocks" in record):
         found = sorted(record) if isinstance(record, dict) else type(record).__name__
-        raise ValueError(f'{where} has {found}; it must be an object with either "text" or "blocks". Fix: write {{"text": "…"}} or {{"blocks": ["…", "…"]}}')
+        raise ValueError(
+            f'{where} has {found}; it must be an object with either "text" or "blocks". '
+            'Fix: write {"text": "…"} or {"blocks": ["…", "…"]}'
+        )
     title = record.get("title", where)
     pieces = _text_pieces(record["text"], where) if "text" in record else _blocks(record["blocks"], where)
     _check_strings([title, *pieces], where)
@@ -51,7 +54,9 @@ def _text_pieces(text: Any, where: str) -> tuple[str, ...]:
 
 def _blocks(blocks: Any, where: str) -> tuple[str, ...]:
     if not isinstance(blocks, list) or not blocks:
-        raise ValueError(f'{where} has {blocks!r} for "blocks"; it must be a list of at least 1 string. Fix: write {{"blocks": ["…", "…"]}}')
+        raise ValueError(
+            f'{where} has {blocks!r} for "blocks"; it must be a list of at least 1 string. Fix: write {{"blocks": ["…", "…"]}}'
+        )
     return tuple(blocks)
 
 
@@ -59,10 +64,10 @@ def _check_strings(values: list[Any], where: str) -> None:
     for value in values:
         if not isinstance(value, str):
             # A mistake in a file, not in a call: ValueError, like the others.
-            raise ValueError(  # noqa: TRY004
-                f"{where} has {value!r}, a {type(value).__name__}, where text must stand. Fix: write it as a string"
-            )
+            raise ValueError(f"{where} has {value!r}, a {type(value).__name__}, where text must stand. Fix: write it as a string")
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"{where} has half a surrogate pair, {value[error.start]!r}, which is no character. Fix: write the whole character") from error
+            raise ValueError(
+                f"{where} has half a surrogate pair, {value[error.start]!r}, which is no character. Fix: write the whole character"
+            ) from error

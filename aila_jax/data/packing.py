@@ -30,7 +30,9 @@ class TokenStream:
         for name in ("tokens", "doc_ids", "given_ids"):
             array = getattr(self, name)
             if array.dtype != np.int32 or array.shape != self.tokens.shape or array.ndim != 1:
-                raise ValueError(f"{name} is {array.dtype}{list(array.shape)}; it must be int32[T] like tokens. Fix: np.asarray(…, np.int32)")
+                raise ValueError(
+                    f"{name} is {array.dtype}{list(array.shape)}; it must be int32[T] like tokens. Fix: np.asarray(…, np.int32)"
+                )
 
 
 @dataclass(frozen=True, eq=False)

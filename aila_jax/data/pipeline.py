@@ -27,8 +27,10 @@ class TrainBatches:
           ValueError: batch_size below 1 or above the number of windows.
         """
         if not 1 <= batch_size <= len(windows):
-            fix = f"lower --config.train.batch_size to at most {len(windows)}, shorten --config.model.length ({windows.length}), or give more text"
-            raise ValueError(f"train.batch_size is {batch_size}; it must be from 1 to the number of training windows, {len(windows)}. Fix: {fix}")
+            raise ValueError(
+                f"train.batch_size is {batch_size}; it must be from 1 to the number of training windows, {len(windows)}. Fix: "
+                f"lower --config.train.batch_size, shorten --config.model.length ({windows.length}), or give more text"
+            )
         # Imported here, not above: evaluation needs this module too, and works where Grain is not installed.
         import grain
 
@@ -63,7 +65,8 @@ class TrainBatches:
         if found != self.fingerprint:
             raise ValueError(
                 f"the data state has fingerprint {found!r}; this run's data has {self.fingerprint!r}, so the position means nothing here. "
-                "Fix: resume with the corpus, tokenizer, seed, batch size, length and document mask that the run began with, or start a new run"
+                "Fix: resume with the corpus, tokenizer, seed, batch size, length and document mask that the run began with, "
+                "or start a new run"
             )
         self._iterator.set_state(state["grain"])
 

@@ -80,13 +80,17 @@ def read_or_prepare(make: Callable[[Path], DocumentBuilder], directory: Path) ->
     if any(directory.glob("*/[0-9]*")):
         try:
             return _read(make(directory))
-        except Exception as error:  # noqa: BLE001 - a damaged record, index or JSON file raises many types
-            warnings.warn(f"the prepared data set {directory} is damaged ({type(error).__name__}: {error}); it is prepared again", stacklevel=2)
+        except Exception as error:  # a damaged record, index or JSON file raises many types
+            warnings.warn(
+                f"the prepared data set {directory} is damaged ({type(error).__name__}: {error}); it is prepared again", stacklevel=2
+            )
             shutil.rmtree(directory, ignore_errors=True)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"data.cache_dir cannot hold {directory} ({error}); it must be writable. Fix: set --config.data.cache_dir=/a/folder") from error
+        raise ValueError(
+            f"data.cache_dir cannot hold {directory} ({error}); it must be writable. Fix: set --config.data.cache_dir=/a/folder"
+        ) from error
     builder = make(directory)
     settings = tfds.download.DownloadConfig(try_download_gcs=False)
     try:

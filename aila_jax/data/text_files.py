@@ -46,7 +46,11 @@ def find_files(patterns: Sequence[str], setting: str) -> list[Path]:
         names = [expanded] if Path(expanded).exists() else sorted(glob.glob(expanded, recursive=True))
         files = [Path(name) for name in names if Path(name).is_file()]
         if not files:
-            fix = f"use {str(Path(pattern) / '*.txt')!r}" if Path(expanded).is_dir() else f"correct the path (relative paths start at {Path.cwd()})"
+            fix = (
+                f"use {str(Path(pattern) / '*.txt')!r}"
+                if Path(expanded).is_dir()
+                else f"correct the path (relative paths start at {Path.cwd()})"
+            )
             raise ValueError(f"{setting} has {pattern!r}, which matches 0 files; it must match at least 1. Fix: {fix}")
         for file in files:
             found.setdefault(file.resolve(), file)
@@ -102,7 +106,8 @@ def _held_out(splits: dict[str, list[Document]], fractions: dict[str, float], by
         unit = "lines" if by_line else "documents"
         settings = " and ".join(f"--config.data.{_SETTINGS[split]}" for split in counts)
         raise ValueError(
-            f"data.files has {total} {unit}; holding out {' and '.join(counts)} needs more than {sum(counts.values())}. Fix: give more text, or set {settings}"
+            f"data.files has {total} {unit}; holding out {' and '.join(counts)} needs more than {sum(counts.values())}. "
+            f"Fix: give more text, or set {settings}"
         )
     filled = dict(splits)
     for split, count in counts.items():
@@ -120,7 +125,10 @@ def _refuse_shared_files(paths: dict[str, list[Path]]) -> None:
         for path in found:
             first = owner.setdefault(path.resolve(), split)
             if first != split:
-                raise ValueError(f"{path} is in data.{_SETTINGS[first]} and in data.{_SETTINGS[split]}; splits must not overlap. Fix: name it in one of them")
+                raise ValueError(
+                    f"{path} is in data.{_SETTINGS[first]} and in data.{_SETTINGS[split]}; splits must not overlap. "
+                    "Fix: name it in one of them"
+                )
 
 
 def _refuse_shared_documents(splits: dict[str, list[Document]]) -> None:
@@ -130,5 +138,6 @@ def _refuse_shared_documents(splits: dict[str, list[Document]]) -> None:
             first, title = owner.setdefault(fingerprint([document]), (split, document.title))
             if first != split:
                 raise ValueError(
-                    f"{document.title} ({split}) has the same content as {title} ({first}); splits must not overlap. Fix: remove one of the two from the data files"
+                    f"{document.title} ({split}) has the same content as {title} ({first}); splits must not overlap. "
+                    "Fix: remove one of the two from the data files"
                 )

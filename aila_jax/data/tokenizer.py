@@ -36,10 +36,15 @@ class Tokenizer:
         try:
             self._model = tokenizers.Tokenizer.from_str(text)
         except Exception as error:  # the library raises plain Exception
-            raise ValueError(f"the tokenizer is {text[:40]!r}…, which cannot be read ({error}). Fix: pass the text of a tokenizer.json") from error
+            raise ValueError(
+                f"the tokenizer is {text[:40]!r}…, which cannot be read ({error}). Fix: pass the text of a tokenizer.json"
+            ) from error
         eos_id = self._model.token_to_id(EOS)
         if eos_id is None:
-            raise ValueError(f"the tokenizer has no {EOS} among its {self._model.get_vocab_size()} types; a line end needs it. Fix: train it with aila_jax")
+            raise ValueError(
+                f"the tokenizer has no {EOS} among its {self._model.get_vocab_size()} types; a line end needs it. "
+                "Fix: train it with aila_jax"
+            )
         # Kept as it came: another version of the library may write the same tokenizer differently, and the fingerprint
         # of a checkpoint's tokenizer must not depend on that.
         self._json = text
@@ -81,7 +86,9 @@ class Tokenizer:
         runs: list[list[int]] = [[]]
         for token in ids:
             if not 0 <= token < self.vocab_size:
-                raise ValueError(f"token id is {token}; it must be from 0 to {self.vocab_size - 1}. Fix: decode with the tokenizer that encoded")
+                raise ValueError(
+                    f"token id is {token}; it must be from 0 to {self.vocab_size - 1}. Fix: decode with the tokenizer that encoded"
+                )
             if token == self.eos_id:
                 runs.append([])
             else:
@@ -104,8 +111,7 @@ def train_tokenizer(config: DataConfig, documents: Iterable[Document]) -> Tokeni
 
     Args:
       config: the data settings.
-      documents: what the vocabulary may see. `load_dataset` passes the train split, except for the word level of
-        `wikitext2`, whose published vocabulary of 33,278 types is over all three splits.
+      documents: what the vocabulary may see; `load_dataset` passes the train split.
     """
     lines = (line for document in documents for piece in document.pieces for line in piece.split("\n"))
     model = _train_words(lines, config.vocab_size) if config.tokenizer == "word" else _train_bpe(lines, config.vocab_size)
@@ -130,7 +136,9 @@ def _train_bpe(lines: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
     learner = tokenizers.Tokenizer(models.BPE())
     learner.pre_tokenizer = split
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    learner.train_from_iterator(lines, trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=[EOS], initial_alphabet=alphabet, show_progress=False))
+    learner.train_from_iterator(
+        lines, trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=[EOS], initial_alphabet=alphabet, show_progress=False)
+    )
     # Training registers <eos> as a special token, which would also match the five letters in a text. Rebuilt from its
     # vocabulary and merges alone, the model keeps the id but reads "<eos>" as text: the round trip stays exact.
     learned = json.loads(learner.to_str())["model"]

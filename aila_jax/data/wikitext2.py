@@ -72,12 +72,10 @@ def read_wikitext2(data_dir: str, url: str, directory: Path) -> Splits:
         The message says how to get the files by hand.
     """
     source: Path | str = Path(data_dir).expanduser() if data_dir else url
-    if isinstance(source, Path):
-        # The files are hashed each time, so that changed files are never answered from an old preparation.
-        key = key_of(*(hashlib.sha256(read_file(source, split)).hexdigest() for split in FILES))
-    else:
-        key = key_of(source)
-    return read_or_prepare(lambda where: Wikitext2(source=source, data_dir=where, file_format="array_record"), directory / f"wikitext2-{key}")
+    # Local files are hashed each time, so that changed files are never answered from an old preparation.
+    content = [hashlib.sha256(read_file(source, split)).hexdigest() for split in FILES] if isinstance(source, Path) else [source]
+    where = directory / f"wikitext2-{key_of(*content)}"
+    return read_or_prepare(lambda path: Wikitext2(source=source, data_dir=path, file_format="array_record"), where)
 
 
 def read_file(data_dir: Path, split: str) -> bytes:
@@ -85,7 +83,8 @@ def read_file(data_dir: Path, split: str) -> bytes:
     path = data_dir / FILES[split].name
     if not path.is_file():
         raise ValueError(
-            f"data.data_dir is {str(data_dir)!r}; it must hold {', '.join(file.name for file in FILES.values())}, but has no {path.name}. {_BY_HAND}"
+            f"data.data_dir is {str(data_dir)!r}; it must hold {', '.join(file.name for file in FILES.values())}, "
+            f"but has no {path.name}. {_BY_HAND}"
         )
     _check_size(split, path.stat().st_size, str(path))
     return path.read_bytes()

@@ -1,7 +1,4 @@
-"""Fixtures of the data tests: small corpora, and the real WikiText-2 where there is one."""
-
-import os
-from pathlib import Path
+"""Fixtures of the data tests: a shared cache, the embedded corpus, a small stream."""
 
 import numpy as np
 import pytest
@@ -20,15 +17,6 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def pydocs(shared_cache: str) -> Dataset:
     return load_dataset(DataConfig(vocab_size=2048, cache_dir=shared_cache))
-
-
-@pytest.fixture
-def wikitext2_dir() -> str:
-    """The folder of the published files, named by the environment variable WIKITEXT2."""
-    folder = os.environ.get("WIKITEXT2", "")
-    if not Path(folder, "wiki.train.tokens").is_file():
-        pytest.skip("WIKITEXT2 names no folder that holds wiki.train.tokens; the published counts cannot be checked")
-    return folder
 
 
 @pytest.fixture

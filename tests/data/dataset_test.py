@@ -8,6 +8,7 @@ import pytest
 
 from aila_jax.config import DataConfig
 from aila_jax.data import dataset as module
+from aila_jax.data.corpora import load_corpus
 from aila_jax.data.dataset import Dataset, encode_documents, load_dataset
 from aila_jax.data.documents import Document
 from aila_jax.data.tokenizer import Tokenizer, train_tokenizer
@@ -53,8 +54,16 @@ def test_encoding_is_that_of_a_loop_over_pieces(monkeypatch, kind, chunk):
 def test_the_vocabulary_sees_the_train_split_only(config):
     data = load_dataset(config)
     assert data.name == "text"
-    assert [data.tokenizer.decode(stream.tokens) for stream in data.splits.values()] == ["the cat sat\n\non the mat\n", "the <unk> sat\n", "the <unk>\nsat\n"]
-    assert {split: (stream.words, stream.bytes) for split, stream in data.splits.items()} == {"train": (9, 24), "validation": (4, 12), "test": (5, 12)}
+    assert [data.tokenizer.decode(stream.tokens) for stream in data.splits.values()] == [
+        "the cat sat\n\non the mat\n",
+        "the <unk> sat\n",
+        "the <unk>\nsat\n",
+    ]
+    assert {split: (stream.words, stream.bytes) for split, stream in data.splits.items()} == {
+        "train": (9, 24),
+        "validation": (4, 12),
+        "test": (5, 12),
+    }
 
 
 def test_a_given_tokenizer_is_used_and_none_is_trained(config, monkeypatch):
@@ -76,6 +85,13 @@ def test_the_second_load_neither_trains_nor_encodes(config, monkeypatch):
         assert dataclasses.asdict(second.splits[split]).keys() == dataclasses.asdict(stream).keys()
         for field in dataclasses.fields(stream):
             np.testing.assert_array_equal(getattr(second.splits[split], field.name), getattr(stream, field.name))
+
+
+def test_tokenizers_share_a_cache_and_keep_their_own_tokens(config):
+    word = load_dataset(config)
+    bpe = load_dataset(dataclasses.replace(config, tokenizer="bpe"))
+    for data in (word, bpe):
+        assert data.tokenizer.decode(data.splits["train"].tokens) == "the cat sat\n\non the mat\n"
 
 
 def test_damaged_cache_files_are_never_used(config):
@@ -141,20 +157,23 @@ def test_pydocs_has_readable_text_in_all_splits(pydocs: Dataset):
     assert pydocs.windows("test", 128, True).n_targets == len(pydocs.splits["test"].tokens) - int(pydocs.splits["test"].doc_ids[-1]) - 1
 
 
-def test_wikitext2_has_the_published_vocabulary_and_counts(wikitext2_dir, shared_cache):
-    data = load_dataset(DataConfig(corpus="wikitext2", data_dir=wikitext2_dir, tokenizer="word", vocab_size=40_000, cache_dir=shared_cache))
+def test_wikitext2_has_the_published_vocabulary_and_counts(wikitext2, shared_cache):
+    data = load_dataset(
+        DataConfig(corpus="wikitext2", data_dir=str(wikitext2), tokenizer="word", vocab_size=40_000, cache_dir=shared_cache)
+    )
     assert data.tokenizer.vocab_size == 33_278
     streams = data.splits
     assert {split: len(stream.tokens) for split, stream in streams.items()} == {"train": 2_088_628, "validation": 217_646, "test": 245_569}
     assert all(stream.words == len(stream.tokens) for stream in streams.values())
     assert {split: stream.bytes for split, stream in streams.items()} == {"train": 10_797_148, "validation": 1_121_681, "test": 1_256_449}
     assert data.windows("test", 256, False).n_targets == 245_568
-    lines = Path(wikitext2_dir, "wiki.test.tokens").read_bytes().decode().split("\n")
+    lines = Path(wikitext2, "wiki.test.tokens").read_bytes().decode().split("\n")
     assert data.tokenizer.decode(streams["test"].tokens) == "\n".join(line.strip() for line in lines)
 
 
-def test_wikitext2_bpe_is_exact_and_trained_on_train(wikitext2_dir, shared_cache):
-    data = load_dataset(DataConfig(corpus="wikitext2", data_dir=wikitext2_dir, cache_dir=shared_cache))
-    text = Path(wikitext2_dir, "wiki.valid.tokens").read_bytes().decode()
-    assert data.tokenizer.decode(data.splits["validation"].tokens) == text
-    assert data.splits["validation"].words == 217_646
+def test_wikitext2_comes_back_exactly_from_bpe(wikitext2, shared_cache):
+    documents = load_corpus(DataConfig(corpus="wikitext2", data_dir=str(wikitext2), cache_dir=shared_cache)).splits["validation"]
+    tokenizer = train_tokenizer(DataConfig(vocab_size=1024), documents)
+    stream = encode_documents(tokenizer, documents)
+    assert tokenizer.decode(stream.tokens) == Path(wikitext2, "wiki.valid.tokens").read_bytes().decode()
+    assert (stream.words, stream.bytes) == (217_646, 1_121_681)

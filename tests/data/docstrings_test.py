@@ -70,7 +70,15 @@ def test_old_escapes_and_encodings_give_no_warning():
 
 def test_source_files_are_the_standard_library_without_tests_and_packages(tmp_path: Path):
     kept = ["abc.py", "json/__init__.py", "json/decoder.py"]
-    skipped = ["notstdlib.py", "json/tests/test_a.py", "site-packages/json/x.py", "idlelib/run.py", "encodings/cp1250.py", "test/abc.py", "_sysconfigdata_x.py"]
+    skipped = [
+        "notstdlib.py",
+        "json/tests/test_a.py",
+        "site-packages/json/x.py",
+        "idlelib/run.py",
+        "encodings/cp1250.py",
+        "test/abc.py",
+        "_sysconfigdata_x.py",
+    ]
     for name in kept + skipped:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"# {name}")

@@ -86,6 +86,7 @@ def test_too_short_streams_and_lengths_are_refused(stream):
         pack(stream, 0, False)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_streams_of_other_types_or_shapes_are_refused(stream):
     with pytest.raises(ValueError, match=r"doc_ids is int64\[61\]; it must be int32\[T\]"):
         dataclasses.replace(stream, doc_ids=stream.doc_ids.astype(np.int64))

@@ -105,7 +105,9 @@ def test_fingerprint_of_one_document_is_not_that_of_another_mask(stream):
 
 @pytest.mark.parametrize("batch_size", [0, -1, 16])
 def test_batch_sizes_outside_the_windows_are_refused(windows, batch_size):
-    with pytest.raises(ValueError, match=rf"train\.batch_size is {batch_size}; it must be from 1 to the number of training windows, 15\. Fix"):
+    with pytest.raises(
+        ValueError, match=rf"train\.batch_size is {batch_size}; it must be from 1 to the number of training windows, 15\. Fix"
+    ):
         TrainBatches(windows, batch_size, seed=0)
 
 

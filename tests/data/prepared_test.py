@@ -55,7 +55,11 @@ def test_preparing_is_quiet(tmp_path, capfd, caplog):
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
-        *((name, damage) for name in ("fake-train.array_record*", "fake-test.array_record*", "metadata.json") for damage in ("flip", "truncate", "remove")),
+        *(
+            (name, damage)
+            for name in ("fake-train.array_record*", "fake-test.array_record*", "metadata.json")
+            for damage in ("flip", "truncate", "remove")
+        ),
         ("dataset_info.json", "truncate"),
         ("dataset_info.json", "remove"),
     ],
@@ -100,7 +104,7 @@ def test_errors_of_the_source_pass_through_and_leave_nothing_prepared(tmp_path):
         def read(self, download) -> Splits:
             raise ValueError("the source is bad")
 
-    with pytest.raises(ValueError, match="^the source is bad$"):
+    with pytest.raises(ValueError, match=r"^the source is bad$"):
         read_or_prepare(lambda where: Broken(data_dir=where, file_format="array_record"), tmp_path / "d")
     assert load(tmp_path / "d") == SPLITS
 

@@ -45,7 +45,9 @@ def test_globs_are_sorted_and_files_count_once(folder):
     for name in ("sub/deep/z.txt", "sub/b.txt", "a.txt", "sub/x.md", "sub/od[d].txt"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(name)
-    assert [str(path) for path in find_files(("sub/**/*.txt", "a.txt", "./sub/b.txt", "sub/od[d].txt"), "data.files")] == [
+    os.symlink("a.txt", "link.txt")
+    patterns = ("sub/**/*.txt", "a.txt", str(folder / "sub/b.txt"), "sub/od[d].txt", "link.txt")
+    assert [str(path) for path in find_files(patterns, "data.files")] == [
         "sub/b.txt",
         "sub/deep/z.txt",
         "sub/od[d].txt",
@@ -97,7 +99,9 @@ def test_hold_out_cuts_once_and_loses_nothing(sizes, data):
 
 def test_line_ends_byte_order_marks_and_missing_last_line_ends(folder):
     Path("a.txt").write_bytes("\ufeffone\r\ntwo\rthree\n\nfour".encode())
-    (document,) = load("a.txt", valid_files=("v.txt",), test_files=("t.txt",)).splits["train"] if write("v.txt", "v") and write("t.txt", "t") else ()
+    (document,) = (
+        load("a.txt", valid_files=("v.txt",), test_files=("t.txt",)).splits["train"] if write("v.txt", "v") and write("t.txt", "t") else ()
+    )
     assert document.pieces == ("one", "two", "three", "", "four")
 
 
@@ -110,7 +114,8 @@ def test_patterns_without_files_are_refused(folder, setting):
     Path("a.txt").write_text(numbered(50))
     settings = {"files": ("a.txt",), setting: ("*.text",)}
     with pytest.raises(
-        ValueError, match=rf"data\.{setting} has '\*\.text', which matches 0 files; it must match at least 1\. Fix: correct the path .*{folder}"
+        ValueError,
+        match=rf"data\.{setting} has '\*\.text', which matches 0 files; it must match at least 1\. Fix: correct the path .*{folder}",
     ):
         load(*settings.pop("files"), **settings)
     with pytest.raises(ValueError, match=r"has 'gone\.txt', which matches 0 files"):
@@ -153,7 +158,9 @@ def test_one_file_in_two_splits_is_refused(folder):
 def test_identical_documents_in_two_splits_are_refused(folder):
     Path("a.txt").write_text(numbered(50))
     Path("copy.txt").write_bytes(numbered(50).replace("\n", "\r\n").encode())
-    with pytest.raises(ValueError, match=r"copy\.txt \(validation\) has the same content as a\.txt \(train\); splits must not overlap\. Fix"):
+    with pytest.raises(
+        ValueError, match=r"copy\.txt \(validation\) has the same content as a\.txt \(train\); splits must not overlap\. Fix"
+    ):
         load("a.txt", valid_files=("copy.txt",))
     Path("r.jsonl").write_text('{"text": "x"}\n{"text": "y"}\n{"text": "z"}\n{"text": "x", "title": "again"}\n')
     with pytest.raises(ValueError, match=r"again \(test\) has the same content as r\.jsonl:1 \(train\)"):
@@ -162,7 +169,9 @@ def test_identical_documents_in_two_splits_are_refused(folder):
 
 def test_text_too_short_to_hold_out_is_refused(folder):
     Path("a.txt").write_text("one\ntwo\n")
-    with pytest.raises(ValueError, match=r"data\.files has 2 lines; holding out test and validation needs more than 2\. Fix: .*valid_files"):
+    with pytest.raises(
+        ValueError, match=r"data\.files has 2 lines; holding out test and validation needs more than 2\. Fix: .*valid_files"
+    ):
         load("a.txt")
     Path("a.txt").write_text("one\ntwo\nthree\n")
     assert texts(load("a.txt")) == [["one\n"], ["two\n"], ["three\n"]]

@@ -79,7 +79,15 @@ def test_articles_begin_at_a_heading_after_a_blank_line():
 
 def test_a_heading_may_open_the_file():
     articles = split_articles(" = First = \n text \n \n = Second = \n")
-    assert [(article.title, article.pieces) for article in articles] == [("First", (" = First = ", " text ", " ")), ("Second", (" = Second = ",))]
+    assert [(article.title, article.pieces) for article in articles] == [
+        ("First", (" = First = ", " text ", " ")),
+        ("Second", (" = Second = ",)),
+    ]
+
+
+@pytest.mark.parametrize("line", [" = = Deeper = = ", " = = Left = ", " = Right = = ", "= Flush =", " = No end", " Plain "])
+def test_other_lines_begin_no_article(line):
+    assert len(split_articles(f" = First = \n text \n \n{line}\n \n")) == 1
 
 
 def test_two_headings_in_a_row_are_two_articles():
@@ -103,7 +111,8 @@ def test_changed_local_files_are_read_again(config, monkeypatch):
 def test_a_missing_file_is_refused_with_the_way_to_get_it(config):
     Path(config.data_dir, "wiki.valid.tokens").unlink()
     with pytest.raises(
-        ValueError, match=r"data\.data_dir is .*but has no wiki\.valid\.tokens\. Fix: download wikitext-2-v1\.zip .* set --config\.data\.data_dir"
+        ValueError,
+        match=r"data\.data_dir is .*but has no wiki\.valid\.tokens\. Fix: download wikitext-2-v1\.zip .* set --config\.data\.data_dir",
     ):
         load_corpus(config)
 
@@ -167,12 +176,14 @@ def test_addresses_that_are_not_http_are_refused(tmp_path, url):
 
 
 def test_without_a_network_the_message_says_what_to_do(tmp_path):
-    with pytest.raises(ValueError, match=r"cannot be downloaded .*Fix: download wikitext-2-v1\.zip .*set --config\.data\.data_dir to the folder"):
+    with pytest.raises(
+        ValueError, match=r"cannot be downloaded .*Fix: download wikitext-2-v1\.zip .*set --config\.data\.data_dir to the folder"
+    ):
         load_corpus(DataConfig(corpus="wikitext2", url="http://127.0.0.1:9/w.zip", cache_dir=str(tmp_path)))  # nothing listens on port 9
 
 
-def test_the_published_files_have_their_articles(wikitext2_dir, shared_cache):
-    corpus = load_corpus(DataConfig(corpus="wikitext2", data_dir=wikitext2_dir, cache_dir=shared_cache))
+def test_the_published_files_have_their_articles(wikitext2, shared_cache):
+    corpus = load_corpus(DataConfig(corpus="wikitext2", data_dir=str(wikitext2), cache_dir=shared_cache))
     assert {split: len(documents) for split, documents in corpus.splits.items()} == {"train": 601, "validation": 60, "test": 60}
     for split, documents in corpus.splits.items():
-        assert "".join(document.text for document in documents).encode() == Path(wikitext2_dir, module.FILES[split].name).read_bytes()
+        assert "".join(document.text for document in documents).encode() == Path(wikitext2, module.FILES[split].name).read_bytes()
