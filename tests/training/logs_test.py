@@ -28,7 +28,7 @@ def metrics(loss=1.0, lam=0.0, bin_loss=(0,) * 6, bin_targets=(0,) * 6, skipped=
 
 def make_log(directory, start=0, steps=7, log_every=3):
     return TrainingLog(
-        directory, start=start, steps=steps, tokens_per_step=100, log_every=log_every, learning_rate=lambda step: step / 10, quiet=True
+        directory, start=start, steps=steps, tokens_per_step=100, log_every=log_every, learning_rates=np.arange(steps) / 10, quiet=True
     )
 
 

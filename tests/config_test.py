@@ -1,0 +1,302 @@
+"""Tests of the configuration: every limit refuses with the value, the limit and the fix; dictionaries make the trip and back."""
+
+import dataclasses
+import json
+import math
+import re
+import typing
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aila_jax import presets
+from aila_jax.config import (
+    Config,
+    DataConfig,
+    LocalityConfig,
+    MarginConfig,
+    ModelConfig,
+    PartitionConfig,
+    SweepConfig,
+    TrainConfig,
+    check_lam,
+    check_tau,
+    from_dict,
+    to_dict,
+)
+
+SECTIONS = {
+    "data": DataConfig,
+    "partition": PartitionConfig,
+    "model": ModelConfig,
+    "model.margin": MarginConfig,
+    "locality": LocalityConfig,
+    "train": TrainConfig,
+    "sweep": SweepConfig,
+    "": Config,
+}
+NAN, INF = math.nan, math.inf
+BELOW_ONE = [0, -3]
+NOT_FINITE_OR_NEGATIVE = [-0.1, INF, NAN]
+NOT_FINITE_OR_ZERO = [0.0, -1.0, INF, NAN]
+OUTSIDE_UNIT = [-0.01, 1.01, INF, NAN]
+
+# section, setting, values outside its limits, words of the limit
+BAD = [
+    ("", "seed", [-1, 2**32], "in [0, 2**32)"),
+    ("data", "corpus", ["wikitext", ""], "one of pydocs, wikitext2, text"),
+    ("data", "tokenizer", ["words"], "one of bpe, word"),
+    ("data", "vocab_size", [257, 0], "at least 258 for bpe"),
+    ("data", "valid_fraction", [0.0, 0.5, -0.1, NAN], "in (0, 0.5)"),
+    ("data", "test_fraction", [0.0, 0.5, NAN], "in (0, 0.5)"),
+    ("data", "files", [("a.txt",)], "empty when data.corpus is 'pydocs'"),
+    ("partition", "kind", ["window"], "one of windows, given"),
+    ("partition", "size", BELOW_ONE, "at least 1"),
+    ("model.margin", "form", ["self-scaling"], "one of fixed, self_scaling"),
+    ("model.margin", "range", ["norm"], "one of exact, norms"),
+    *[("model.margin", name, NOT_FINITE_OR_NEGATIVE, "finite and at least 0") for name in ("nats", "c", "m0")],
+    *[("model", name, BELOW_ONE, "at least 1") for name in ("length", "d_model", "n_heads", "d_ff", "n_layers")],
+    ("model", "d_model", [130], "divisible by model.n_heads (4)"),
+    ("model", "dropout", [-0.1, 1.0, NAN], "in [0, 1)"),
+    ("model", "dtype", ["float16", "bf16"], "one of float32, bfloat16"),
+    ("model", "layer_beta", NOT_FINITE_OR_NEGATIVE, "finite and at least 0"),
+    ("model", "g_max", NOT_FINITE_OR_ZERO, "finite and above 0"),
+    ("locality", "mode", ["condition"], "one of fixed, curriculum, conditional"),
+    ("locality", "shape", ["cos"], "one of linear, cosine"),
+    ("locality", "lam", OUTSIDE_UNIT, "a number in [0, 1]"),
+    ("locality", "tau", NOT_FINITE_OR_ZERO, "a finite number above 0"),
+    ("locality", "tau_low", [*NOT_FINITE_OR_ZERO, 2.5], ""),
+    ("locality", "tau_high", [*NOT_FINITE_OR_ZERO, 0.25], ""),
+    ("locality", "start", [-0.1, 0.5, 0.7, NAN], "0 <= start < end <= 1"),
+    ("locality", "end", [0.0, 1.1, NAN], "0 <= start < end <= 1"),
+    ("locality", "power", NOT_FINITE_OR_ZERO, "finite and above 0"),
+    ("locality", "at_zero", [-0.1, 1.1, NAN], "at least 0 and together at most 1"),
+    ("locality", "at_one", [-0.1, 1.1, NAN], "at least 0 and together at most 1"),
+    *[("train", name, BELOW_ONE, "at least 1") for name in ("steps", "batch_size", "log_every", "eval_every", "checkpoint_every", "keep")],
+    *[("train", name, [-1], "at least 0") for name in ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk")],
+    *[("train", name, NOT_FINITE_OR_ZERO, "finite and above 0") for name in ("learning_rate", "clip_norm")],
+    ("train", "weight_decay", NOT_FINITE_OR_NEGATIVE, "finite and at least 0"),
+    ("train", "final_rate", OUTSIDE_UNIT, "in [0, 1]"),
+    ("train", "beta2", [0.0, 1.0, NAN], "in (0, 1)"),
+    ("sweep", "lams", [()], "non-empty"),
+    ("sweep", "lams", [(0.0, 1.5), (NAN,)], "a number in [0, 1]"),
+    ("sweep", "taus", [()], "non-empty"),
+    ("sweep", "taus", [(1.0, 0.0), (INF,)], "a finite number above 0"),
+    ("sweep", "split", ["valid"], "one of train, validation, test"),
+    ("sweep", "batch_size", BELOW_ONE, "at least 1"),
+    ("sweep", "max_batches", [-1], "at least 0"),
+]
+CASES = [(section, name, value, limit) for section, name, values, limit in BAD for value in values]
+FREE = {  # settings that every value of their type suits
+    "data": {"data_dir", "url", "valid_files", "test_files", "cache_dir"},
+    "partition": {"global_first"},
+    "model": {"margin", "hard", "qk_norm", "qkv_bias", "film", "document_mask", "bidirectional"},
+    "locality": {"draw_tau"},
+    "": {"data", "partition", "model", "locality", "train", "sweep"},
+}
+
+
+@pytest.mark.parametrize(("section", "name", "value", "limit"), CASES, ids=[f"{s}.{n}={v!r}" for s, n, v, _ in CASES])
+def test_a_value_outside_its_limits_is_refused_with_value_limit_and_fix(section, name, value, limit):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the words are checked below
+        SECTIONS[section](**{name: value})
+    message = str(caught.value)
+    assert message.startswith(f"{section}.{name}".lstrip(".") if name not in ("end", "at_one", "taus") else section)
+    assert name in message
+    worst = next((one for one in value if not one == one or not 0 < one <= 1), value) if name in ("lams", "taus") and value else value
+    assert repr(worst) in message
+    assert f"must be {limit}" in message
+    assert re.search(r"Fix: \S", message)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_setting_stands_in_the_table_of_limits(section):
+    tested = {name for of, name, _, _ in BAD if of == section}
+    assert tested | FREE.get(section, set()) == {field.name for field in dataclasses.fields(SECTIONS[section])}
+
+
+@pytest.mark.parametrize(("section", "values"), [
+    ("data", {"vocab_size": 258, "valid_fraction": 0.499, "test_fraction": 1e-6}),
+    ("data", {"tokenizer": "word", "vocab_size": 3}),
+    ("data", {"corpus": "text", "files": ("a",)}),
+    ("partition", {"size": 1}),
+    ("model.margin", {"nats": 0.0, "c": 0.0, "m0": 0.0}),
+    ("model", {"length": 1, "d_model": 1, "n_heads": 1, "d_ff": 1, "n_layers": 1, "dropout": 0.0, "layer_beta": 0.0, "g_max": 1e-9}),
+    ("locality", {"lam": 1.0, "start": 0.0, "end": 1.0, "at_zero": 0.25, "at_one": 0.75, "tau_low": 1.0, "tau_high": 1.0}),
+    ("train", {"steps": 1, "batch_size": 1, "log_every": 1, "keep": 1, "warmup_steps": 0, "max_skipped": 0, "final_rate": 1.0, "weight_decay": 0.0}),
+    ("sweep", {"lams": (0.0, 1.0), "taus": (1e-3,), "batch_size": 1, "max_batches": 0}),
+    ("", {"seed": 2**32 - 1}),
+])  # fmt: skip
+def test_values_on_their_limits_are_taken(section, values):
+    made = SECTIONS[section](**values)
+    assert {name: getattr(made, name) for name in values} == values
+
+
+@pytest.mark.parametrize(("values", "words"), [
+    ({"data": {"corpus": "text"}}, r"data.files is \(\); it must be at least one path or glob"),
+    ({"data": {"tokenizer": "word", "vocab_size": 2}}, "data.vocab_size is 2; it must be at least 3 for word"),
+    ({"partition": {"size": 20}, "model": {"length": 16}}, r"partition.size is 20; it must be at most model.length \(16\).*size=5"),
+    ({"partition": {"size": 5}, "model": {"length": 3}}, r"partition.size is 5; it must be at most model.length \(3\).*size=3"),
+    ({"model": {"hard": True}}, r"locality.mode, lam is \('conditional', 0.0\).*'fixed', 1.0.*mode=fixed"),
+    ({"model": {"hard": True}, "locality": {"mode": "fixed", "lam": 0.5}}, "when model.hard is set"),
+    ({"locality": {"at_zero": 0.6, "at_one": 0.6}}, r"locality.at_zero, at_one is \(0.6, 0.6\)"),
+    ({"locality": {"tau_low": 3.0}}, r"locality.tau_low is 3.0; it must be at most locality.tau_high \(2.0\)"),
+    ({"model": {"d_model": 130, "n_heads": 4}}, "d_model=132"),
+])  # fmt: skip
+def test_settings_that_do_not_go_together_are_refused(values, words):
+    with pytest.raises(ValueError, match=words):
+        from_dict(Config, values)
+
+
+def test_hard_blocks_and_their_lam_go_together():
+    config = from_dict(Config, {"model": {"hard": True}, "locality": {"mode": "fixed", "lam": 1}})
+    assert config.model.hard
+    assert from_dict(Config, {"partition": {"kind": "given", "size": 500}}).partition.size == 500  # no window size there
+
+
+@pytest.mark.parametrize(("values", "key", "nearest"), [
+    ({"train": {"stepss": 3}}, "train.stepss", "train.steps"),
+    ({"trian": {}}, "trian", "train"),
+    ({"model": {"margin": {"nat": 3}}}, "model.margin.nat", "model.margin.nats"),
+    ({"locality": {"lambda": 0.5}}, "locality.lambda", "locality.lam"),
+])  # fmt: skip
+def test_an_unknown_key_is_refused_and_the_nearest_named(values, key, nearest):
+    with pytest.raises(ValueError, match=re.escape(f"unknown config key {key!r}; did you mean {nearest!r}?")):
+        from_dict(Config, values)
+
+
+def test_an_unknown_key_like_no_other_gets_the_list_of_known_ones():
+    with pytest.raises(ValueError, match=r"unknown config key 'zzzzqq'; known keys: data, locality, model, partition, seed, sweep, train"):
+        from_dict(Config, {"zzzzqq": 1})
+
+
+def test_nothing_is_lost_by_coercion():
+    config = from_dict(
+        Config,
+        {
+            "seed": 3.0,
+            "train": {"learning_rate": 1, "steps": 30.0},
+            "sweep": {"lams": [0, 1], "taus": 2},
+            "data": {"corpus": "text", "files": "a.txt", "valid_files": ["b", "c"]},
+        },
+    )
+    assert config.seed == 3
+    assert type(config.seed) is type(config.train.steps) is int
+    assert type(config.train.learning_rate) is float
+    assert config.sweep.lams == (0.0, 1.0)
+    assert [type(lam) for lam in config.sweep.lams] == [float, float]
+    assert config.sweep.taus == (2.0,)
+    assert config.data.files == ("a.txt",)
+    assert config.data.valid_files == ("b", "c")
+
+
+@pytest.mark.parametrize(("values", "words"), [
+    ({"seed": True}, "seed is True, a bool; it must be a int. Fix: give a int."),
+    ({"train": {"steps": 2.5}}, "train.steps is 2.5, a float; it must be a int"),
+    ({"train": {"steps": "30"}}, "train.steps is '30', a str; it must be a int"),
+    ({"train": {"steps": None}}, "train.steps is None, a NoneType; it must be a int"),
+    ({"train": {"steps": NAN}}, "train.steps is nan, a float; it must be a int"),
+    ({"train": {"learning_rate": "fast"}}, "train.learning_rate is 'fast', a str; it must be a float"),
+    ({"train": {"learning_rate": True}}, "train.learning_rate is True, a bool; it must be a float"),
+    ({"model": {"film": 1}}, "model.film is 1, a int; it must be a bool"),
+    ({"model": {"film": "true"}}, "model.film is 'true', a str; it must be a bool"),
+    ({"model": {"dtype": 32}}, "model.dtype is 32, a int; it must be a str"),
+    ({"sweep": {"lams": ["a"]}}, "sweep.lams is 'a', a str; it must be a float"),
+    ({"sweep": {"lams": [True]}}, "sweep.lams is True, a bool; it must be a float"),
+])  # fmt: skip
+def test_another_type_is_refused(values, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        from_dict(Config, values)
+
+
+@pytest.mark.parametrize("value", [3, None, "fast", [1, 2]])
+def test_a_value_where_a_group_of_settings_belongs_is_refused(value):
+    with pytest.raises(ValueError, match=r"train is .*; it must be"):
+        from_dict(Config, {"train": value})
+
+
+@pytest.mark.parametrize("value", [True, "0.5", None, -0.1, NAN, np.array([0.5])])
+def test_check_lam_refuses(value):
+    with pytest.raises(ValueError, match=r"lam is .*; it must be a number in \[0, 1\]"):
+        check_lam(value)
+
+
+@pytest.mark.parametrize("value", [True, "1", None, 0, -1.0, INF, NAN])
+def test_check_tau_refuses(value):
+    with pytest.raises(ValueError, match="tau is .*; it must be a finite number above 0"):
+        check_tau(value)
+
+
+def test_check_lam_and_tau_return_floats():
+    for found in (check_lam(0), check_lam(1), check_tau(2)):
+        assert type(found) is float
+
+
+LIMITED = {  # settings whose limits a strategy must know; others are drawn by their type
+    "vocab_size": st.integers(258, 10**6),
+    "seed": st.integers(0, 2**32 - 1),
+    "lam": st.floats(0, 1),
+    "final_rate": st.floats(0, 1),
+    "dropout": st.floats(0, 0.99),
+    "beta2": st.floats(0.01, 0.99),
+    "valid_fraction": st.floats(0.001, 0.499),
+    "test_fraction": st.floats(0.001, 0.499),
+    "at_zero": st.floats(0, 0.5),
+    "at_one": st.floats(0, 0.5),
+    "start": st.floats(0, 0.4),
+    "end": st.floats(0.5, 1),
+    "tau_low": st.floats(0.01, 1),
+    "tau_high": st.floats(1, 100),
+    "d_model": st.sampled_from([12, 24, 48]),
+    "n_heads": st.sampled_from([1, 2, 3, 4]),
+    "length": st.integers(100, 500),
+    "size": st.integers(1, 100),
+    "files": st.just(()),
+    "hard": st.just(False),
+    "lams": st.lists(st.floats(0, 1), min_size=1, max_size=4).map(tuple),
+    "taus": st.lists(st.floats(0.01, 100), min_size=1, max_size=4).map(tuple),
+    "corpus": st.sampled_from(["pydocs", "wikitext2"]),
+    "tokenizer": st.sampled_from(["bpe", "word"]),
+    "kind": st.sampled_from(["windows", "given"]),
+    "form": st.sampled_from(["fixed", "self_scaling"]),
+    "range": st.sampled_from(["exact", "norms"]),
+    "dtype": st.sampled_from(["float32", "bfloat16"]),
+    "mode": st.sampled_from(["fixed", "curriculum", "conditional"]),
+    "shape": st.sampled_from(["linear", "cosine"]),
+    "split": st.sampled_from(["train", "validation", "test"]),
+}
+BY_TYPE = {int: st.integers(1, 10**6), float: st.floats(1e-6, 1e6), bool: st.booleans(), str: st.text(), tuple[str, ...]: st.lists(st.text()).map(tuple)}
+
+
+def any_config(cls):
+    hints = typing.get_type_hints(cls)
+    drawn = {name: LIMITED[name] if name in LIMITED else BY_TYPE[kind] for name, kind in hints.items() if not dataclasses.is_dataclass(kind)}
+    kinds = {**drawn, **{name: any_config(kind) for name, kind in hints.items() if dataclasses.is_dataclass(kind)}}
+    return st.builds(cls, **kinds)
+
+
+@given(any_config(Config))
+def test_a_config_comes_back_from_its_dictionary_and_from_json(config):
+    plain = to_dict(config)
+    assert from_dict(Config, plain) == config
+    assert from_dict(Config, json.loads(json.dumps(plain))) == config
+    assert hash(config) == hash(from_dict(Config, plain))  # static in jit
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_presets_come_back_too(name):
+    assert from_dict(Config, presets.as_dict(name)) == presets.preset(name)
+
+
+def test_a_preset_of_another_name_is_refused():
+    with pytest.raises(ValueError, match="preset is 'smal'; it must be one of tiny, small, paper. Fix: did you mean 'small'?"):
+        presets.preset("smal")
+
+
+def test_missing_keys_keep_their_defaults_and_fields_are_frozen():
+    config = from_dict(Config, {"train": {"steps": 3}})
+    assert config == Config(train=TrainConfig(steps=3))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seed = 1

@@ -1,0 +1,72 @@
+"""Tests of the baselines against dictionaries and loops."""
+
+import collections
+import math
+
+import numpy as np
+import pytest
+
+from aila_jax.evaluation.baselines import CONCENTRATIONS, baselines, bigram_loss, unigram_loss
+
+V = 12
+
+
+def streams(seed):
+    draw = np.random.default_rng(seed)
+    return draw.integers(0, V - 2, 200).astype(np.int32), draw.integers(0, V, 60).astype(np.int32)  # two types are new in the second
+
+
+def slow_unigram(train, vocab_size):
+    counts = collections.Counter(train.tolist())
+    return {token: (counts[token] + 1) / (len(train) + vocab_size) for token in range(vocab_size)}
+
+
+def slow_bigram(train, scored, vocab_size, kappa):
+    unigram = slow_unigram(train, vocab_size)
+    pairs = collections.Counter(zip(train[:-1].tolist(), train[1:].tolist(), strict=True))
+    first = collections.Counter(train[:-1].tolist())
+    total = 0.0
+    for before, after in zip(scored[:-1].tolist(), scored[1:].tolist(), strict=True):
+        total -= math.log((pairs[before, after] + kappa * unigram[after]) / (first[before] + kappa))
+    return total / (len(scored) - 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_both_losses_are_those_of_a_loop_over_dictionaries(seed):
+    train, scored = streams(seed)
+    unigram = slow_unigram(train, V)
+    assert unigram_loss(train, scored, V) == pytest.approx(-sum(math.log(unigram[t]) for t in scored[1:].tolist()) / 59, rel=1e-12)
+    slow = {kappa: slow_bigram(train, scored, V, kappa) for kappa in CONCENTRATIONS}
+    loss, kappa = bigram_loss(train, scored, V)
+    assert loss == pytest.approx(min(slow.values()), rel=1e-12)
+    assert kappa == min(slow, key=slow.get)
+
+
+def test_a_case_by_hand():
+    # train 0 1 0 1: p = 3/6, 3/6 with V = 2. Scored 0 1: unigram ln 2. Bigram: 0 was followed by 1 twice out of twice,
+    # so (2 + κ/2) / (2 + κ), largest at κ = 1: 2.5 / 3.
+    train, scored = np.array([0, 1, 0, 1], np.int32), np.array([0, 1], np.int32)
+    assert unigram_loss(train, scored, 2) == pytest.approx(math.log(2))
+    assert bigram_loss(train, scored, 2) == (pytest.approx(math.log(3 / 2.5)), 1.0)
+
+
+def test_the_bigram_probabilities_add_up_to_one():
+    train, _ = streams(0)
+    for before in (0, V - 1):  # seen and never seen
+        total = sum(math.exp(-slow_bigram(train, np.array([before, after]), V, 3.0)) for after in range(V))
+        assert total == pytest.approx(1.0)
+
+
+def test_a_large_vocabulary_does_not_overflow_the_pair_number():
+    train = np.array([70_000, 69_999, 70_000, 69_999], np.int32)  # 70,000² is above 2³¹
+    loss, _ = bigram_loss(train, train, 70_001)
+    assert loss == pytest.approx(min(slow_bigram(train, train, 70_001, kappa) for kappa in CONCENTRATIONS))
+
+
+def test_perplexities_are_named_as_a_sweep_holds_them():
+    train, scored = streams(1)
+    loss, kappa = bigram_loss(train, scored, V)
+    assert baselines(train, scored, V) == {
+        "unigram": {"perplexity_token": math.exp(unigram_loss(train, scored, V))},
+        "bigram": {"perplexity_token": math.exp(loss), "concentration": kappa},
+    }
