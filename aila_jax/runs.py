@@ -171,9 +171,18 @@ def eval_record(
     """The numbers of one evaluation during training, at λ and the run's τ."""
     batch_size = config.train.batch_size
     lams, taus = np.full(batch_size, lam, np.float32), np.full(batch_size, config.locality.tau, np.float32)
-    summary = summarize(
-        evaluate_batches(module, partition, params, batches, placement=placement, hard=config.model.hard, lam=lams, tau=taus)
+    sums = evaluate_batches(
+        module,
+        partition,
+        params,
+        batches,
+        lam=lams,
+        tau=taus,
+        placement=placement,
+        hard=config.model.hard,
+        loss_chunk=config.train.loss_chunk,
     )
+    summary = summarize(sums)
     return {
         "lam": lam,
         "tau": config.locality.tau,

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from aila_jax.loss.linear_cross_entropy import linear_target_scores
 from aila_jax.metrics.sums import MetricSums, merge, metric_sums, to_host
 from aila_jax.model.forward import forward
 from aila_jax.model.transformer import Dial, Request, Transformer
@@ -18,7 +19,7 @@ from aila_jax.types import Array, Batch
 IN_FLIGHT = 8  # batches whose sums may still be on the device: bounds memory without waiting for each
 
 
-@partial(jax.jit, static_argnames=("module", "request"))
+@partial(jax.jit, static_argnames=("module", "request", "loss_chunk"))
 def eval_step(
     module: Transformer,
     partition: Partition,
@@ -27,10 +28,18 @@ def eval_step(
     lam: Float[Array, "B"],
     tau: Float[Array, "B"],
     request: Request,
+    loss_chunk: int = 0,
 ) -> MetricSums:
-    """Metric sums of one batch at λ and τ, both traced: one compilation serves the whole dial."""
+    """Metric sums of one batch at λ and τ, both traced: one compilation serves the whole dial.
+
+    `request` asks for statistics; for logits only where `loss_chunk` is 0, else so many tokens' logits exist at once.
+    """
     output = forward(module, partition, params, batch, Dial(lam, tau), request)
-    return metric_sums(output, batch, partition(batch))
+    scores = None
+    if loss_chunk:
+        embedding = params["embedding"].astype(output.features.dtype)
+        scores = linear_target_scores(output.features, embedding, batch.targets, loss_chunk)
+    return metric_sums(output, batch, partition(batch), scores)
 
 
 def evaluate(
@@ -44,13 +53,14 @@ def evaluate(
     placement: Placement,
     delta: bool = False,
     hard: bool = False,
+    loss_chunk: int = 0,
 ) -> MetricSums:
     """Merged sums over all batches, in float64 on the host. `lam` and `tau` hold one value per example of a batch."""
-    request = Request(stats=True, delta=delta, hard=hard)
+    request = Request(logits=loss_chunk == 0, stats=True, delta=delta, hard=hard)
     lam, tau = placement.shard((np.asarray(lam, np.float32), np.asarray(tau, np.float32)))
     parts: list[MetricSums] = []
     for index, batch in enumerate(batches):
-        parts.append(eval_step(module, partition, params, placement.shard(batch), lam, tau, request))
+        parts.append(eval_step(module, partition, params, placement.shard(batch), lam, tau, request, loss_chunk))
         if index >= IN_FLIGHT:
             parts[index - IN_FLIGHT] = to_host(parts[index - IN_FLIGHT])
     return merge([to_host(part) for part in parts])

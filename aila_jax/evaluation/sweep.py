@@ -83,6 +83,7 @@ def sweep(
                 placement=placement,
                 delta=delta,
                 hard=hard,
+                loss_chunk=config.train.loss_chunk,
             )
             summary = summarize(sums)
             label = {

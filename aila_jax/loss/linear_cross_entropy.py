@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from aila_jax.loss.cross_entropy import target_logits
+from aila_jax.loss.cross_entropy import TargetScores, target_logits, target_scores
 from aila_jax.types import Array
 
 
@@ -32,12 +32,6 @@ def linear_cross_entropy(
 
 def _forward(features, embedding, targets, weights, chunk):
     tokens, width = targets.size, features.shape[-1]
-    chunk = min(chunk, tokens)
-    extra = -tokens % chunk
-
-    def chunks(array: Array, *shape: int) -> Array:
-        flat = jnp.pad(array.reshape(tokens, *shape), ((0, extra),) + ((0, 0),) * len(shape))
-        return flat.reshape(-1, chunk, *shape)
 
     def body(total, part):
         x_CxD, target_C, weight_C = part
@@ -50,7 +44,7 @@ def _forward(features, embedding, targets, weights, chunk):
         return total, (loss_C, jnp.einsum("cv,vd->cd", grad_CxV, embedding, preferred_element_type=jnp.float32))
 
     grad_VxD, (losses, grad_x) = jax.lax.scan(
-        body, jnp.zeros(embedding.shape, jnp.float32), (chunks(features, width), chunks(targets), chunks(weights))
+        body, jnp.zeros(embedding.shape, jnp.float32), tuple(_chunks(array, chunk) for array in (features, targets, weights))
     )
     losses_BxL = losses.reshape(-1)[:tokens].reshape(targets.shape)
     grad_BxLxD = grad_x.reshape(-1, width)[:tokens].reshape(features.shape).astype(features.dtype)
@@ -64,3 +58,24 @@ def _backward(chunk, gradients, cotangents):
 
 
 linear_cross_entropy.defvjp(_forward, _backward)
+
+
+def linear_target_scores(
+    features: Float[Array, "B L D"], embedding: Float[Array, "V D"], targets: Int[Array, "B L"], chunk: int
+) -> TargetScores:
+    """`target_scores` of logits = features · embeddingᵀ, chunk by chunk; for evaluation."""
+
+    def score(part: tuple[Array, Array]) -> TargetScores:
+        x_CxD, target_C = part
+        logits_CxV = jnp.einsum("cd,vd->cv", x_CxD, embedding, preferred_element_type=jnp.float32)
+        return target_scores(logits_CxV[None], target_C[None])
+
+    scores = jax.lax.map(score, (_chunks(features, chunk), _chunks(targets, chunk)))
+    return jax.tree.map(lambda x: x.reshape(-1)[: targets.size].reshape(targets.shape), scores)
+
+
+def _chunks(array: Array, chunk: int) -> Array:
+    """[B, L, …] as [chunks, chunk, …], the last one filled up with zeros."""
+    flat = array.reshape(-1, *array.shape[2:])
+    chunk = min(chunk, len(flat))
+    return jnp.pad(flat, ((0, -len(flat) % chunk),) + ((0, 0),) * (flat.ndim - 1)).reshape(-1, chunk, *array.shape[2:])

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from aila_jax.loss.cross_entropy import target_logits, token_losses
+from aila_jax.loss.cross_entropy import TargetScores, target_scores
 from aila_jax.model.transformer import ModelOutput
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch
 
@@ -39,14 +39,17 @@ class MetricSums:
     delta_queries: Int[Array, ""] | None = None
 
 
-def metric_sums(output: ModelOutput, batch: Batch, block_ids: Int[Array, "B L"]) -> MetricSums:
-    """The sums of one batch. `output` must carry statistics; padding queries and unscored targets count nowhere."""
+def metric_sums(output: ModelOutput, batch: Batch, block_ids: Int[Array, "B L"], scores: TargetScores | None = None) -> MetricSums:
+    """The sums of one batch. `output` must carry statistics; padding queries and unscored targets count nowhere.
+
+    `scores` are those of the targets, where they were made without logits; by default they are made from `output.logits`.
+    """
     stats = output.stats
     assert stats is not None, "metric_sums needs Request(stats=True)"
+    if scores is None:
+        assert output.logits is not None, "metric_sums needs logits or scores"
+        scores = target_scores(output.logits, batch.targets)
     scored = batch.weights > 0
-    losses = token_losses(output.logits, batch.targets)
-    # Ranked first: no logit is larger. Comparing with the maximum needs no argmax, which XLA's CPU runs slowly.
-    ranked_first = target_logits(output.logits, batch.targets) >= jnp.max(output.logits, axis=-1)
     real = batch.doc_ids != PADDING_ID
     n_keys, n_in, n_local = stats.n_keys[0], stats.n_in[0], stats.n_local[0]
     several = real & (n_keys >= 2)
@@ -59,8 +62,8 @@ def metric_sums(output: ModelOutput, batch: Batch, block_ids: Int[Array, "B L"])
     log_keys = jnp.log2(jnp.maximum(n_keys, 2).astype(jnp.float32))[None, :, None, :]
     with_delta = stats.delta is not None
     return MetricSums(
-        loss=jnp.sum(losses, where=scored),
-        correct=jnp.sum(ranked_first & scored),
+        loss=jnp.sum(scores.losses, where=scored),
+        correct=jnp.sum(scores.first & scored),
         targets=jnp.sum(scored),
         entropy=over(stats.entropy_bits, real),
         fraction=over(stats.entropy_bits / log_keys, several),
