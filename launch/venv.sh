@@ -65,7 +65,7 @@ reusable() {
 }
 
 install() {
-    "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check --no-input "$@"
+    "$VENV_PYTHON" -m pip install --quiet --quiet --disable-pip-version-check --no-input "$@"
 }
 
 make_venv() {
