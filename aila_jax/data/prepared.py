@@ -25,7 +25,7 @@ class DocumentBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
     {"title": bytes, "pieces": [bytes, …]}, UTF-8.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.0.0")  # raise it when `read` makes other documents of the same source
     DESCRIPTION = ""
     HOMEPAGE = ""
     # No registered checksums: the builders verify what they read. Left to itself, the library looks for a checksum file
@@ -76,29 +76,28 @@ def read_or_prepare(make: Callable[[Path], DocumentBuilder], directory: Path) ->
     Raises:
       ValueError: from the builder's `read`, or a directory that cannot be written.
     """
-    # A builder's files are in <directory>/<name>/<version>, and only when they are complete.
-    if any(directory.glob("*/[0-9]*")):
-        try:
-            return _read(make(directory))
-        except Exception as error:  # a damaged record, index or JSON file raises many types
-            warnings.warn(
-                f"the prepared data set {directory} is damaged ({type(error).__name__}: {error}); it is prepared again", stacklevel=2
-            )
-            shutil.rmtree(directory, ignore_errors=True)
+    try:
+        # A builder's data_path is <directory>/<name>/<version>, and exists only when its files are complete.
+        builder = make(directory)
+        if builder.data_path.exists():
+            return _read(builder)
+    except Exception as error:  # a damaged record, index or JSON file raises many types
+        warnings.warn(f"the prepared data set {directory} is damaged ({type(error).__name__}: {error}); it is prepared again", stacklevel=2)
+        shutil.rmtree(directory, ignore_errors=True)
+        builder = make(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(
             f"data.cache_dir cannot hold {directory} ({error}); it must be writable. Fix: set --config.data.cache_dir=/a/folder"
         ) from error
-    builder = make(directory)
     settings = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
         with _silence():
             builder.download_and_prepare(download_dir=directory.parent / "downloads", download_config=settings)
     except OSError:
         # Another process that prepared the same content came first: its files are as good as ours.
-        if not any(directory.glob("*/[0-9]*")):
+        if not builder.data_path.exists():
             raise
         builder = make(directory)
     return _read(builder)

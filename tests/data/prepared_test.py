@@ -80,6 +80,14 @@ def test_damaged_files_are_noticed_and_prepared_again(tmp_path, name, damage):
     assert Fake.reads == 2
 
 
+def test_another_version_is_prepared_beside_the_old_one(tmp_path, monkeypatch):
+    load(tmp_path / "d")
+    monkeypatch.setattr(Fake, "VERSION", type(Fake.VERSION)("1.0.1"))
+    assert load(tmp_path / "d") == SPLITS
+    assert Fake.reads == 2
+    assert {path.name for path in (tmp_path / "d" / "fake").iterdir()} == {"1.0.0", "1.0.1"}
+
+
 def test_a_preparation_that_stopped_half_way_is_not_used(tmp_path):
     (tmp_path / "d" / "fake" / "incomplete.ABCDEF_1.0.0").mkdir(parents=True)
     assert load(tmp_path / "d") == SPLITS
