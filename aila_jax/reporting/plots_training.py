@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from aila_jax.reporting.style import LIGHT, MARKERS, Theme, house_style, legend_above, ordered_colours
 
@@ -35,6 +36,7 @@ def training_figure(log: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -
             label = f"evaluation, λ = {lam:g}" + (f", τ = {tau:g}" if taus != {1.0} else "")
             axes.plot(*_points(losses), color=colours[index], marker=MARKERS[index % len(MARKERS)], linewidth=1.0, label=label)
         axes.set(xlabel="optimizer step", ylabel="cross-entropy (nats per token)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         legend_above(fig, axes)
     return fig
 

@@ -59,12 +59,13 @@ def _steepest(cells: Sequence[CellRow]) -> list[str]:
 
 def _baselines(result: SweepResult, cells: Sequence[CellRow]) -> list[str]:
     """How the best cell compares with each baseline; nothing for a model that sees its targets, which no baseline does."""
-    best = min(cell.perplexity_token for cell in cells)
+    best = min(cells, key=lambda cell: cell.perplexity_token)
     known = baselines(result)
     if not known or sees_targets(result):
         return []
     named = ", ".join(f"{perplexity(value)} for the {name} model" for name, value in known.items())
-    return [f"For scale, perplexity per token on the same text is {named}, and {perplexity(best)} at this model's best λ."]
+    model = f"{perplexity(best.perplexity_token)} at this model's best λ, over {best.targets:,} targets"
+    return [f"For scale, perplexity per token on the {best.split} split is {named}, and {model}."]
 
 
 def baselines(result: SweepResult) -> dict[str, float]:

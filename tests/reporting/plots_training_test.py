@@ -35,6 +35,11 @@ def test_a_continued_run_counts_the_later_record_and_a_loss_that_was_not_finite_
     assert math.isnan(line.get_ydata()[2])
 
 
+def test_steps_are_marked_in_whole_numbers(log: list[dict[str, Any]]) -> None:
+    axes = training_figure([{**log[0], "step": step} for step in (1, 2, 3)]).axes[0]
+    assert all(tick == round(tick) for tick in axes.get_xticks())
+
+
 def test_an_empty_log_is_refused() -> None:
     with pytest.raises(ValueError, match="the training log has 0 records"):
         training_figure([])

@@ -35,8 +35,8 @@ def test_sentences_hold_the_figures_of_the_rows(known: SweepResult) -> None:
     assert best == "The lowest perplexity of the λ measured is 60.00 per token, at λ = 0.5."
     assert steepest == "The steepest step, from λ = 0.5 to 1, carries 60.0 % of the fall in entropy."
     assert scale == (
-        "For scale, perplexity per token on the same text is 812.4 for the unigram model, 171.9 for the bigram model, "
-        "and 60.00 at this model's best λ."
+        "For scale, perplexity per token on the validation split is 812.4 for the unigram model, 171.9 for the bigram model, "
+        "and 60.00 at this model's best λ, over 215,488 targets."
     )
 
 
