@@ -1,6 +1,8 @@
 """Checkpoints: Orbax for the arrays, with our own record and checksums beside them."""
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,7 +90,7 @@ class Checkpoint:
                     "(shape, type). Fix: use the configuration the checkpoint was trained with"
                 )
         blank = jax.tree.map(lambda leaf: np.empty(np.shape(leaf), leaf.dtype), template)
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _readable(where, item), ocp.StandardCheckpointer() as checkpointer:
             restored = checkpointer.restore(self.directory / str(self.step) / item, blank)
         for name, leaf in _leaves(restored):
             if _sha256(leaf) != self.arrays[f"{item}/{name}"]["sha256"]:
@@ -117,7 +119,7 @@ class CheckpointStore:
 
     def save(self, step: int, state: TrainState, record: Record) -> None:
         """Saves and waits until everything is on disk, so that a failed save shows here and not at the next one."""
-        if step in self._manager.all_steps():
+        if step in whole_steps(self.directory):
             return
         host = jax.device_get(state)
         rest = _without_params(host)
@@ -135,25 +137,28 @@ class CheckpointStore:
 
     def latest(self) -> str:
         """The last good checkpoint in words."""
-        step = self._manager.latest_step()
-        return "none" if step is None else f"step {step} in {self.directory}"
+        steps = whole_steps(self.directory)
+        return f"step {steps[-1]} in {self.directory}" if steps else "none"
+
+
+def whole_steps(directory: Path) -> list[int]:
+    """The steps saved in a checkpoints folder, oldest first; a step folder without a record is none."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdigit() and (entry / "record").is_dir())
 
 
 def find_checkpoint(path: str | Path, step: int | None = None) -> Checkpoint:
     """The newest checkpoint (or that of `step`) of a run directory, a checkpoints folder, or a step folder itself.
 
     Raises:
-      ValueError: there is none, or it is of another format.
+      ValueError: there is none, it is of another format, or its record is damaged.
     """
     path = Path(path).expanduser().resolve()
     if step is None and path.name.isdigit() and (path / "record").is_dir():
         path, step = path.parent, int(path.name)
     directory = path / DIRECTORY if (path / DIRECTORY).is_dir() else path
-    steps = (
-        sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdigit() and (entry / "record").is_dir())
-        if directory.is_dir()
-        else []
-    )
+    steps = whole_steps(directory)
     if not steps:
         raise ValueError(
             f"checkpoint path is {str(path)!r}; it must be a run directory that holds a checkpoint. Fix: train first, or correct the path"
@@ -161,7 +166,10 @@ def find_checkpoint(path: str | Path, step: int | None = None) -> Checkpoint:
     if step is not None and step not in steps:
         raise ValueError(f"step is {step}; {directory} holds steps {steps}. Fix: choose one of them")
     step = steps[-1] if step is None else step
-    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+    with (
+        _readable(f"{directory / str(step)}", f"record (steps there: {steps})"),
+        ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer,
+    ):
         stored = dict(checkpointer.restore(directory / str(step) / "record"))
     if stored.get("format") != FORMAT:
         raise ValueError(
@@ -170,6 +178,18 @@ def find_checkpoint(path: str | Path, step: int | None = None) -> Checkpoint:
         )
     arrays, run = stored.pop("arrays"), stored.pop("run")
     return Checkpoint(directory, step, run, Record(**stored), arrays)
+
+
+@contextlib.contextmanager
+def _readable(where: str, part: str) -> Iterator[None]:
+    """Says which part of a checkpoint is damaged where reading it fails, with whatever a library raises then."""
+    try:
+        yield
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise ValueError(
+            f"checkpoint {where}: {part} cannot be read, the files are damaged ({reason}). Fix: restore a copy or an older step"
+        ) from error
 
 
 def _without_params(state: TrainState) -> dict[str, Any]:

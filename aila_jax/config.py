@@ -397,6 +397,11 @@ def from_dict(cls: type[T], values: dict[str, Any], path: str = "") -> T:
     Raises:
       ValueError: an unknown key (the nearest known one is named) or a value outside its limits or of another type.
     """
+    if not hasattr(values, "items"):
+        name = path.removesuffix(".") or cls.__name__
+        raise ValueError(
+            f"{name} is {values!r}, a {type(values).__name__}; it must be a group of settings. Fix: give a dictionary of them."
+        )
     hints = typing.get_type_hints(cls)
     made = {}
     for key, value in values.items():
@@ -415,7 +420,7 @@ def unknown_key(key: str, known: list[str]) -> str:
 def _coerce(kind: Any, value: Any, name: str) -> Any:
     """`value` as `kind`, where nothing is lost by it (an int for a float, a list for a tuple)."""
     if dataclasses.is_dataclass(kind):
-        return from_dict(kind, dict(value), f"{name}.")
+        return from_dict(kind, value, f"{name}.")
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
         if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):

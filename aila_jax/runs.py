@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from aila_jax.checkpoint import Checkpoint, CheckpointStore, Record, find_checkpoint
+from aila_jax.checkpoint import DIRECTORY, Checkpoint, CheckpointStore, Record, find_checkpoint, whole_steps
 from aila_jax.config import Config, from_dict, require, to_dict
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.pipeline import TrainBatches, eval_batches
@@ -81,6 +81,8 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
     dataset = load_dataset(config.data, None if found is None else found.tokenizer)
     windows = dataset.windows("train", config.model.length, config.model.document_mask)
     batches = TrainBatches(windows, config.train.batch_size, config.seed)
+    if found is not None:
+        batches.set_state(found.record.data["position"])
     validation = dataset.windows("validation", config.model.length, config.model.document_mask)
     _write_run_files(workdir, config, dataset)
 
@@ -90,7 +92,6 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
     state = initial_state(config, module, optimizer)
     if found is not None:
         state = found.state(state)
-        batches.set_state(found.record.data["position"])
     start = int(state.step)
     state = placement.replicate(state)
     if not quiet:
@@ -363,16 +364,18 @@ def _existing_run(workdir: Path, config: Config) -> Checkpoint | None:
     if not file.exists():
         require(not (workdir / "checkpoints").exists(), "workdir", str(workdir), "empty or a run directory", "choose another --workdir")
         return None
-    old = json.loads(file.read_text(encoding="utf-8"))
-    if from_dict(Config, old) != config:
+    try:
+        old = json.loads(file.read_text(encoding="utf-8"))
+        other = from_dict(Config, old) != config
+    except ValueError as error:
+        raise ValueError(f"{file} is not a configuration that this version reads ({error}). Fix: choose another --workdir") from error
+    if other:
         changed = sorted(_differences(old, to_dict(config)))
         raise ValueError(
             f"workdir is {str(workdir)!r}; it holds a run with another configuration ({'; '.join(changed)}). Fix: choose another --workdir"
         )
-    try:
-        return find_checkpoint(workdir)
-    except ValueError:
-        return None  # stopped before its first checkpoint
+    # None: stopped before its first checkpoint. A damaged one must raise, not begin again over the others.
+    return find_checkpoint(workdir) if whole_steps(workdir / DIRECTORY) else None
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:

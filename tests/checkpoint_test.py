@@ -59,7 +59,9 @@ def saved(trained, tmp_path_factory):
         bad_parts=state.bad_parts.at[1].set(True),
     )
     directory = tmp_path_factory.mktemp("saved") / "run-name"
-    record = Record.of(trained.config, trained.model.tokenizer, {"name": "n", "fingerprint": "f", "position": {"a": [1, 2]}}, {"commit": "c"})
+    record = Record.of(
+        trained.config, trained.model.tokenizer, {"name": "n", "fingerprint": "f", "position": {"a": [1, 2]}}, {"commit": "c"}
+    )
     with CheckpointStore(directory, keep=2) as store:
         assert store.latest() == "none"
         store.save(7, state, record)
@@ -223,7 +225,9 @@ def test_a_record_of_another_shape_is_refused(copied, setting, value, name):
 
 def test_a_changed_checksum_is_refused(copied):
     edit_record(copied / "checkpoints" / "24", lambda stored: stored["arrays"]["params/position"].update(sha256="0" * 64))
-    with pytest.raises(ValueError, match=r"params/position does not match its checksum: the file is damaged. Fix: restore a copy or an older step"):
+    with pytest.raises(
+        ValueError, match=r"params/position does not match its checksum: the file is damaged. Fix: restore a copy or an older step"
+    ):
         aila.load(copied)
 
 

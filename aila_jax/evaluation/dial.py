@@ -18,7 +18,10 @@ def dial_values(value: Any, name: str, batch_size: int) -> Float[Array, "B"]:
     """
     if isinstance(value, jax.core.Tracer):  # inside a caller's jit the value is not known; shapes still are
         return jnp.broadcast_to(jnp.asarray(value, jnp.float32), (batch_size,))
-    array = np.asarray(value, np.float32)
+    try:
+        array = np.asarray(value, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is {value!r}; it must be a number, or one per example. Fix: pass {name}=0.5, say") from error
     if array.shape not in ((), (batch_size,)):
         raise ValueError(
             f"{name} has shape {array.shape}; it must be one number, or one per example, ({batch_size},). Fix: pass {name}=0.5, say"

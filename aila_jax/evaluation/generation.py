@@ -69,6 +69,7 @@ def generate_ids(
         "finite and at least 0",
         "0 is greedy, 1 samples as trained",
     )
+    require(0 <= seed < 2**32, "seed", seed, "in [0, 2**32)", "seed=0, say")
     require(top_k >= 0, "top_k", top_k, "at least 0", "1 is greedy, 0 samples among all tokens")
     require(
         not config.model.bidirectional,

@@ -16,12 +16,22 @@ from aila_jax.training.step import LAM_BINS, StepMetrics
 class TrainingLog:
     """Averages step metrics over `log_every` steps and writes them; a context manager.
 
-    `metrics.jsonl` gets one line a record: {"step", "kind": "train" or "eval", …}. A continued run appends to it.
+    `metrics.jsonl` gets one line a record: {"step", "kind": "train" or "eval", …}. A continued run appends to it,
+    after taking out what an earlier attempt wrote beyond the step it continues from.
     """
 
     def __init__(
-        self, directory: Path, *, start: int, steps: int, tokens_per_step: int, log_every: int, learning_rates: np.ndarray, quiet: bool = False
+        self,
+        directory: Path,
+        *,
+        start: int,
+        steps: int,
+        tokens_per_step: int,
+        log_every: int,
+        learning_rates: np.ndarray,
+        quiet: bool = False,
     ):
+        _cut_back(directory / "metrics.jsonl", start)
         self._file = open(directory / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 (closed by __exit__)
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=start or None)
         self._bar = tqdm(total=steps, initial=start, unit="step", disable=quiet, dynamic_ncols=True, mininterval=0.5)
@@ -65,6 +75,18 @@ class TrainingLog:
     def restart_clock(self) -> None:
         """Leaves what happened since the last step (an evaluation, a checkpoint) out of tokens/s."""
         self._began = time.monotonic()
+
+
+def _cut_back(path: Path, start: int) -> None:
+    """Leaves the records up to step `start` in a log; those after it are of steps that run again."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()  # cut short by a crash
+    partial = path.with_suffix(".tmp")
+    partial.write_text("".join(line for line in lines if json.loads(line)["step"] <= start), encoding="utf-8")
+    partial.replace(path)
 
 
 def average(interval: list[StepMetrics]) -> dict[str, Any]:

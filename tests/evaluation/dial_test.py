@@ -7,7 +7,17 @@ import pytest
 
 from aila_jax.evaluation.dial import dial_values
 
-FORMS = [0.5, np.float64(0.5), np.float32(0.5), np.asarray(0.5), jnp.float32(0.5), jnp.asarray(0.5), np.full(3, 0.5), jnp.full(3, 0.5), [0.5] * 3]
+FORMS = [
+    0.5,
+    np.float64(0.5),
+    np.float32(0.5),
+    np.asarray(0.5),
+    jnp.float32(0.5),
+    jnp.asarray(0.5),
+    np.full(3, 0.5),
+    jnp.full(3, 0.5),
+    [0.5] * 3,
+]
 
 
 @pytest.mark.parametrize("value", FORMS, ids=lambda value: f"{type(value).__name__}{np.shape(value)}")

@@ -27,7 +27,9 @@ def test_apply_is_the_forward_pass_of_the_whole_rows(trained):
     model = trained.model
     found = model.apply(TOKENS, lam=0.7, tau=0.5, delta=True)
     batch = Batch.from_tokens(TOKENS)
-    expected = forward(model.module, model.partition, model.params, batch, Dial(jnp.float32(0.7), jnp.float32(0.5)), Request(stats=True, delta=True))
+    expected = forward(
+        model.module, model.partition, model.params, batch, Dial(jnp.float32(0.7), jnp.float32(0.5)), Request(stats=True, delta=True)
+    )
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
     assert found.logits.shape == (3, 16, model.tokenizer.vocab_size)
@@ -38,7 +40,13 @@ def test_one_compilation_serves_every_form_and_value_of_the_dial(trained):
     apply = trained.model.apply
     first = apply(TOKENS, lam=0.5, tau=2.0)
     before = language_model._apply._cache_size()
-    forms = [(0.5, 2.0), (np.float32(0.5), 2), (np.float64(0.5), jnp.float32(2)), (jnp.asarray(0.5), np.int64(2)), (np.full(3, 0.5), [2.0] * 3)]
+    forms = [
+        (0.5, 2.0),
+        (np.float32(0.5), 2),
+        (np.float64(0.5), jnp.float32(2)),
+        (jnp.asarray(0.5), np.int64(2)),
+        (np.full(3, 0.5), [2.0] * 3),
+    ]
     for lam, tau in forms:
         np.testing.assert_array_equal(apply(TOKENS, lam=lam, tau=tau).logits, first.logits)
     for lam, tau in ((0, 1), (1, 1), (0.3, 0.5), (jnp.array([0.0, 0.5, 1.0]), 1.0)):
@@ -89,7 +97,9 @@ def test_tokens_that_the_model_cannot_read_are_refused(trained, unchecked_shapes
 def test_layer_scale_multiplies_lam_in_each_layer(trained):
     model = trained.model
     full = model.apply(TOKENS, lam=0.6, layer_scale=[0.0, 1.0])
-    np.testing.assert_allclose(full.stats.block_mass[0], model.apply(TOKENS, lam=0.6, layer_scale=np.zeros(2)).stats.block_mass[0], rtol=1e-6)
+    np.testing.assert_allclose(
+        full.stats.block_mass[0], model.apply(TOKENS, lam=0.6, layer_scale=np.zeros(2)).stats.block_mass[0], rtol=1e-6
+    )
     assert np.all(np.mean(full.stats.block_mass[1], axis=(0, 2)) > np.mean(full.stats.block_mass[0], axis=(0, 2)))
     before = language_model._apply._cache_size()
     model.apply(TOKENS, lam=0.6, layer_scale=jnp.array([0.3, 0.7]))
@@ -104,10 +114,12 @@ def test_hard_blocks_put_all_mass_inside(trained):
 
 def test_a_model_of_given_blocks_needs_them_and_uses_them(trained):
     model = remade(trained.model, partition=PartitionConfig(kind="given"))
-    with pytest.raises(ValueError, match="block_ids is None; this model's partition is `given`. Fix: pass block_ids"):
+    with pytest.raises(ValueError, match=r"block_ids is None; this model's partition is `given`. Fix: pass block_ids"):
         model.apply(TOKENS)
     windows = np.tile(np.arange(16, dtype=np.int32) // 5, (3, 1))
-    np.testing.assert_allclose(model.apply(TOKENS, lam=0.8, block_ids=windows).logits, trained.model.apply(TOKENS, lam=0.8).logits, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        model.apply(TOKENS, lam=0.8, block_ids=windows).logits, trained.model.apply(TOKENS, lam=0.8).logits, rtol=1e-5, atol=1e-5
+    )
     one_block = model.apply(TOKENS, lam=1.0, block_ids=np.zeros((3, 16), np.int32))
     np.testing.assert_allclose(one_block.stats.block_mass, 1.0, rtol=1e-6)
     # −1 marks padding: what stands there changes nothing before it, and it attends to itself only.
@@ -124,7 +136,9 @@ def test_documents_are_kept_apart_where_the_model_was_trained_so(trained):
     alone = trained.model.apply(TOKENS[:, 8:], lam=0.5)
     np.testing.assert_allclose(masked.logits[:, 8:], alone.logits, rtol=1e-4, atol=1e-5)
     # Without the mask they are one window.
-    np.testing.assert_allclose(trained.model.apply(TOKENS, doc_ids=doc_ids).logits, trained.model.apply(TOKENS).logits, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        trained.model.apply(TOKENS, doc_ids=doc_ids).logits, trained.model.apply(TOKENS).logits, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_apply_runs_inside_a_callers_jit_and_under_grad(trained):

@@ -132,6 +132,15 @@ def test_the_batch_size_changes_nothing(trained, result, batch_size):
         assert getattr(other, name) == pytest.approx(getattr(result.cells[3], name), rel=1e-5), name
 
 
+@pytest.mark.parametrize("chunk", [50, 128])
+def test_scoring_chunk_by_chunk_changes_nothing(trained, result, chunk):
+    config = replace(trained.config, train=replace(trained.config.train, loss_chunk=chunk))
+    other = sweep(replace(trained.model, config=config), trained.dataset, lams=[0.5], taus=[1], quiet=True).cells[0]
+    assert (other.targets, other.accuracy) == (result.cells[3].targets, result.cells[3].accuracy)
+    assert other.loss == pytest.approx(result.cells[3].loss, rel=1e-5)
+    assert other.entropy_bits == pytest.approx(result.cells[3].entropy_bits, rel=1e-5)
+
+
 def test_a_part_of_a_split_has_no_perplexity_per_word(trained, result):
     part = sweep(trained.model, trained.dataset, lams=[0.5], taus=[1], max_batches=1, quiet=True).cells[0]
     assert part.targets == 8 * 16
@@ -179,5 +188,7 @@ def test_what_is_outside_its_limits_is_refused(trained, arguments, words):
 
 def test_another_tokenizer_than_the_models_is_refused(trained):
     other = load_dataset(replace(trained.config.data, vocab_size=280))
-    with pytest.raises(ValueError, match=re.escape("another tokenizer than the model's. Fix: load_dataset(config.data, tokenizer=model.tokenizer)")):
+    with pytest.raises(
+        ValueError, match=re.escape("another tokenizer than the model's. Fix: load_dataset(config.data, tokenizer=model.tokenizer)")
+    ):
         sweep(trained.model, other, quiet=True)

@@ -54,7 +54,11 @@ def test_records_come_every_few_steps_and_at_the_last_one(tmp_path):
         for step in range(1, 8):
             log.on_metrics(step, metrics(loss=step))
     records = read_training_log(tmp_path)
-    assert [(record["step"], record["kind"], record["loss"]) for record in records] == [(3, "train", 2.0), (6, "train", 5.0), (7, "train", 7.0)]
+    assert [(record["step"], record["kind"], record["loss"]) for record in records] == [
+        (3, "train", 2.0),
+        (6, "train", 5.0),
+        (7, "train", 7.0),
+    ]
     assert [record["learning_rate"] for record in records] == [0.2, 0.5, 0.6]  # that of the update just made
     assert all(record["tokens_per_second"] > 0 for record in records)
 
@@ -87,6 +91,24 @@ def test_a_continued_run_appends(tmp_path):
         with make_log(tmp_path, start=start) as log:
             log.on_metrics(start + 3, metrics())
     assert [record["step"] for record in read_training_log(tmp_path)] == [3, 6]
+
+
+def test_what_an_attempt_wrote_beyond_the_step_it_continues_from_is_taken_out(tmp_path):
+    with make_log(tmp_path) as log:
+        for step in (3, 6):
+            log.on_metrics(step, metrics(loss=1))
+        log.write(6, "eval", {"loss": 1.0})
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 7, "ki')  # cut short by a crash
+    with make_log(tmp_path, start=4) as log:
+        log.on_metrics(6, metrics(loss=2))
+    assert [(record["step"], record["kind"], record["loss"]) for record in read_training_log(tmp_path)] == [
+        (3, "train", 1.0),
+        (6, "train", 2.0),
+    ]
+    with make_log(tmp_path, start=0):
+        pass
+    assert read_training_log(tmp_path) == []
 
 
 def test_each_record_is_on_disk_at_once(tmp_path):

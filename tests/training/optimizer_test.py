@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from aila_jax.config import TrainConfig
-from aila_jax.training.optimizer import build_optimizer, decayed, learning_rate
+from aila_jax.training.optimizer import build_optimizer, decayed, learning_rate, learning_rates
 from tests.training.tiny import fresh_params
 
 
@@ -27,6 +27,13 @@ def test_without_warm_up_the_first_step_has_the_highest_rate():
 def test_warm_up_longer_than_the_run_only_rises():
     rate = learning_rate(TrainConfig(steps=10, learning_rate=0.4, warmup_steps=100))
     np.testing.assert_allclose([rate(0), rate(5), rate(10)], [0.0, 0.2, 0.4], rtol=1e-6)
+
+
+def test_the_rates_of_all_steps_are_those_of_the_schedule():
+    config = TrainConfig(steps=13, learning_rate=0.4, warmup_steps=5)
+    rates = learning_rates(config)
+    assert isinstance(rates, np.ndarray)  # read from the host, step by step
+    np.testing.assert_allclose(rates, [learning_rate(config)(step) for step in range(13)], rtol=1e-6)
 
 
 def test_matrices_are_decayed_and_vectors_are_not():

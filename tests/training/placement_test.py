@@ -23,7 +23,9 @@ def test_one_device_takes_any_batch():
 @pytest.mark.parametrize(("size", "fix"), [(12, 8), (3, 8), (17, 16)])
 def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch, size, fix):
     monkeypatch.setattr(jax, "local_devices", lambda: [object()] * 8)
-    with pytest.raises(ValueError, match=re.escape(f"train.batch_size is {size}; it must be divisible by the 8 devices. Fix: set it to {fix}.")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"train.batch_size is {size}; it must be divisible by the 8 devices. Fix: set it to {fix}.")
+    ):
         place(size)
     with pytest.raises(ValueError, match=r"sweep\.batch_size is"):
         place(size, "sweep.batch_size")
@@ -73,7 +75,9 @@ ONE_STEP = """
 
 @pytest.mark.parametrize("chunk", [0, 50])
 def test_eight_devices_make_the_update_of_one(run_in_subprocess_with_devices, chunk):
-    outputs = [json.loads(run_in_subprocess_with_devices(n, ONE_STEP.replace("{devices}", str(n)).replace("{chunk}", str(chunk)))) for n in (1, 8)]
+    outputs = [
+        json.loads(run_in_subprocess_with_devices(n, ONE_STEP.replace("{devices}", str(n)).replace("{chunk}", str(chunk)))) for n in (1, 8)
+    ]
     for one, eight in zip(*outputs, strict=True):
         np.testing.assert_allclose(eight, one, rtol=2e-5, atol=2e-6)
     assert sum(outputs[0][2][0]) > 100

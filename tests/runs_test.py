@@ -1,0 +1,267 @@
+"""Tests of the composition root: what a run leaves behind, how it continues, and what it refuses before any work."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aila_jax import runs
+from aila_jax.checkpoint import find_checkpoint
+from aila_jax.config import to_dict
+from aila_jax.model.transformer import Transformer
+from aila_jax.reporting import read_training_log
+from aila_jax.training import loop
+from aila_jax.training.loop import NonFiniteError
+from aila_jax.training.optimizer import build_optimizer
+from tests.training.tiny import Trained, trained_once, write_corpus
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """One finished tiny run."""
+    return trained_once(tmp_path_factory)
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Fails the test where a data set is read or a run trained."""
+    for name in ("load_dataset", "fit", "_write_run_files"):
+        monkeypatch.setattr(runs, name, lambda *_, name=name, **__: pytest.fail(f"{name} was called"))
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
+
+
+def newest_state(workdir, config, tokenizer):
+    template = runs.initial_state(config, Transformer(config.model, tokenizer.vocab_size), build_optimizer(config.train))
+    return find_checkpoint(workdir).state(template)
+
+
+def test_a_run_leaves_what_made_it(trained):
+    workdir = trained.run.workdir
+    assert trained.run.step == 24
+    assert json.loads((workdir / "config.json").read_text()) == json.loads(json.dumps(to_dict(trained.config)))
+    record = json.loads((workdir / "run.json").read_text())
+    assert record["seed"] == 0
+    assert record["data"] == {"name": "text", "fingerprint": trained.dataset.fingerprint}
+    assert {"python", "jax", "flax", "optax", "numpy"} <= set(record["versions"])
+    assert re.fullmatch(r"unknown|[0-9a-f]{40}(-dirty)?", record["commit"])
+    assert record["device"] == "1 × cpu (cpu)"
+    assert list((workdir / "tensorboard").glob("events*"))
+
+
+def test_its_log_has_every_record(trained):
+    records = read_training_log(trained.run.workdir)
+    assert [record["step"] for record in records if record["kind"] == "train"] == [5, 10, 15, 20, 24]
+    evals = [(record["step"], record["lam"], record["targets"]) for record in records if record["kind"] == "eval"]
+    whole = len(trained.dataset.splits["validation"].tokens) - 1
+    assert evals == [(12, 0.0, 256), (12, 1.0, 256), (24, 0.0, whole), (24, 1.0, whole)]  # 2 batches, then all
+    losses = [record["loss"] for record in records if record["kind"] == "train"]
+    assert losses[-1] < losses[0] - 1
+    assert all(record["skipped"] == 0 for record in records if record["kind"] == "train")
+    last = records[-1]
+    cell = runs.evaluate(str(trained.run.workdir), lam=1.0, quiet=True)
+    assert last["perplexity"] == pytest.approx(np.exp(last["loss"]))
+    for name in ("loss", "accuracy", "entropy_bits", "block_mass"):
+        assert last[name] == pytest.approx(getattr(cell, name), rel=1e-5)
+
+
+def test_another_configuration_is_refused_before_any_work_and_what_differs_is_named(trained, no_work):
+    before = files(trained.run.workdir)
+    config = replace(trained.config, seed=3, train=replace(trained.config.train, steps=48), model=replace(trained.config.model, film=False))
+    with pytest.raises(ValueError, match="it holds a run with another configuration") as caught:
+        runs.train(config, trained.run.workdir, quiet=True)
+    message = str(caught.value)
+    assert "(model.film: True there, False asked; seed: 0 there, 3 asked; train.steps: 24 there, 48 asked)" in message
+    assert message.endswith("Fix: choose another --workdir")
+    assert files(trained.run.workdir) == before
+
+
+@pytest.mark.parametrize("below", ["file", "file/run"])
+def test_an_output_below_a_file_is_refused_before_any_work(trained, no_work, tmp_path, below):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=re.escape(f"output folder is {str(tmp_path / below)!r}; it cannot be made")) as caught:
+        runs.train(trained.config, tmp_path / below, quiet=True)
+    assert "Fix: choose another folder" in str(caught.value)
+    with pytest.raises(ValueError, match="output folder is"):
+        runs.sweep(str(trained.run.workdir), out=str(tmp_path / below), quiet=True)
+
+
+def test_checkpoints_without_a_configuration_are_not_taken_over(trained, no_work, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(ValueError, match=r"workdir is .*; it must be empty or a run directory. Fix: choose another --workdir"):
+        runs.train(trained.config, tmp_path, quiet=True)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"modle": {}}'])
+def test_a_configuration_file_that_cannot_be_read_is_refused(trained, no_work, tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"config\.json.*Fix: "):
+        runs.train(trained.config, tmp_path, quiet=True)
+
+
+def test_a_finished_run_asked_for_again_changes_nothing(trained, tmp_path, capsys):
+    copy = Path(shutil.copytree(trained.run.workdir, tmp_path / "run"))
+    before = files(copy / "checkpoints"), (copy / "metrics.jsonl").read_bytes(), (copy / "config.json").read_bytes()
+    assert runs.train(trained.config, copy).step == 24
+    assert (files(copy / "checkpoints"), (copy / "metrics.jsonl").read_bytes(), (copy / "config.json").read_bytes()) == before
+    assert "steps 24 to 24" in capsys.readouterr().out
+
+
+class Interrupted(Exception):
+    """A crash in the middle of a run."""
+
+
+def stop_after(monkeypatch, last):
+    """Crashes `fit` once the metrics of step `last` were logged."""
+    real = runs.fit
+
+    def fit(state, *, on_metrics, **options):
+        def crash(step, metrics):
+            on_metrics(step, metrics)
+            if step == last:
+                raise Interrupted
+
+        return real(state, on_metrics=crash, **options)
+
+    monkeypatch.setattr(runs, "fit", fit)
+
+
+def test_a_run_that_crashed_continues_to_the_same_numbers(trained, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 12)  # after the checkpoint at step 8, before the one at 16
+        with pytest.raises(Interrupted):
+            runs.train(trained.config, tmp_path / "run", quiet=True)
+    assert find_checkpoint(tmp_path / "run").step == 8
+    drawn = []
+    real = runs.TrainBatches.__next__
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.TrainBatches, "__next__", lambda self: (drawn.append(1), real(self))[1])
+        assert runs.train(trained.config, tmp_path / "run", quiet=True).step == 24
+    assert len(drawn) == 16
+    for expected, found in zip(
+        *(
+            jax.tree.leaves(newest_state(place, trained.config, trained.model.tokenizer))
+            for place in (trained.run.workdir, tmp_path / "run")
+        ),
+        strict=True,
+    ):
+        assert np.asarray(expected).tobytes() == np.asarray(found).tobytes()
+    evals = [
+        [record for record in read_training_log(place) if record["kind"] == "eval" and record["step"] == 24]
+        for place in (trained.run.workdir, tmp_path / "run")
+    ]
+    assert evals[0] == evals[1]
+
+
+def test_a_log_that_ran_ahead_of_its_checkpoint_is_cut_back(trained, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 12)
+        with pytest.raises(Interrupted):
+            runs.train(trained.config, tmp_path / "run", quiet=True)
+    runs.train(trained.config, tmp_path / "run", quiet=True)
+    records = [(record["step"], record["kind"]) for record in read_training_log(tmp_path / "run")]
+    assert len(set(records)) == len(records) - 2  # two λ at each evaluation
+    steps = [step for step, kind in records if kind == "train"]
+    assert steps == sorted(steps)
+
+
+def test_a_run_stopped_before_its_first_checkpoint_starts_again(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained.run.workdir, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "metrics.jsonl", "tensorboard"))
+    stop_after(monkeypatch, 2)
+    with pytest.raises(Interrupted):
+        runs.train(trained.config, tmp_path / "run", quiet=True)
+
+
+def test_a_changed_corpus_does_not_continue(trained, tmp_path, monkeypatch):
+    """The configuration is the same, the files it names are not."""
+    config = replace(trained.config, data=write_corpus(tmp_path / "text"))
+    copy = Path(shutil.copytree(trained.run.workdir, tmp_path / "run"))
+    (copy / "config.json").write_text(json.dumps(to_dict(config)))
+    (tmp_path / "text" / "files.txt").write_text("another text altogether\n" * 400)
+    monkeypatch.setattr(runs, "fit", lambda *_, **__: pytest.fail("training began"))
+    before = (copy / "run.json").read_bytes()
+    with pytest.raises(ValueError, match="fingerprint"):
+        runs.train(config, copy, quiet=True)
+    assert (copy / "run.json").read_bytes() == before
+
+
+def spoil_after(monkeypatch, last):
+    """Makes the loss NaN from step `last` on."""
+    real = runs.make_train_step
+
+    def make(*arguments, **options):
+        step = real(*arguments, **options)
+        return lambda state, batch, lam, tau: step(
+            state, batch.replace(weights=jnp.where(state.step >= last, jnp.nan, batch.weights)), lam, tau
+        )
+
+    monkeypatch.setattr(runs, "make_train_step", make)
+
+
+def test_a_run_that_is_not_finite_stops_and_names_step_part_and_last_good_checkpoint(trained, tmp_path, monkeypatch):
+    spoil_after(monkeypatch, 18)
+    with pytest.raises(NonFiniteError) as caught:
+        runs.train(trained.config, tmp_path / "run", quiet=True)
+    message = str(caught.value)
+    assert "the limit train.max_skipped is 0" in message
+    assert "first at step 18, in loss" in message
+    assert f"Last good checkpoint: step 16 in {tmp_path / 'run' / 'checkpoints'}" in message
+    assert find_checkpoint(tmp_path / "run").step == 16
+    assert caught.value.step == 18
+    assert not [record for record in read_training_log(tmp_path / "run") if record["step"] > 18]
+    assert loop.LAG < 18
+
+
+def test_a_bidirectional_run_says_loudly_what_it_is(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runs, "load_dataset", lambda *_: (_ for _ in ()).throw(Interrupted))
+    config = replace(trained.config, model=replace(trained.config.model, bidirectional=True))
+    with pytest.raises(Interrupted):
+        runs.train(config, tmp_path / "run")
+    said = capsys.readouterr().out
+    assert said.startswith("WARNING: model.bidirectional is set.")
+    assert "NOT those of a language model" in said
+    with pytest.raises(Interrupted):
+        runs.train(trained.config, tmp_path / "other")
+    assert "WARNING" not in capsys.readouterr().out
+
+
+def test_a_model_is_not_evaluated_on_text_that_changed(trained, tmp_path):
+    data = write_corpus(tmp_path / "text")
+    moved = replace(trained.model, config=replace(trained.config, data=data))
+    assert runs.dataset_of(moved).fingerprint == trained.dataset.fingerprint  # the same text elsewhere is the same text
+    (tmp_path / "text" / "valid_files.txt").write_text("the cat heard the dog .\n")
+    with pytest.raises(ValueError, match=r"has fingerprint .*, the model was trained on .*its text has changed.*Fix: "):
+        runs.dataset_of(moved)
+
+
+def test_the_run_directory_is_found_from_a_checkpoint(trained):
+    workdir = trained.run.workdir.resolve()
+    for place in (workdir, workdir / "checkpoints", workdir / "checkpoints" / "16"):
+        assert runs.run_directory(place) == workdir
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("conditional", (0.0, 1.0)), ("fixed", (0.6,)), ("curriculum", (0.6,))])
+def test_training_is_watched_at_the_lams_it_is_about(trained, mode, expected):
+    assert runs.evaluated_lams(replace(trained.config, locality=replace(trained.config.locality, mode=mode, lam=0.6))) == expected
+
+
+def test_seeds_give_other_parameters_and_other_draws(trained):
+    placement = runs.place(8)
+    states, draws = [], []
+    for seed in (0, 0, 1):
+        config = replace(trained.config, seed=seed)
+        states.append(runs.initial_state(config, trained.model.module, build_optimizer(config.train)))
+        draws.append(np.asarray(runs.locality_draws(config, placement)(5)[0]))
+    np.testing.assert_array_equal(states[0].params["embedding"], states[1].params["embedding"])
+    np.testing.assert_array_equal(draws[0], draws[1])
+    assert np.all(np.asarray(states[0].params["embedding"]) != states[2].params["embedding"])
+    assert np.all(draws[0] != draws[2])
+    assert np.any(np.asarray(states[0].key) != states[2].key)
