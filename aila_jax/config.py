@@ -101,7 +101,12 @@ class DataConfig:
                 len(self.files) > 0, "data.files", self.files, "at least one path or glob", "pass --config.data.files=\"('my/*.txt',)\""
             )
         else:
-            require(not self.files, "data.files", self.files, f"empty when data.corpus is {self.corpus!r}", "set --config.data.corpus=text")
+            for name in ("files", "valid_files", "test_files"):
+                value = getattr(self, name)
+                require(not value, f"data.{name}", value, f"empty when data.corpus is {self.corpus!r}", "set --config.data.corpus=text")
+        if self.corpus != "wikitext2":
+            fix = "leave it out, or set --config.data.corpus=wikitext2"
+            require(not self.data_dir, "data.data_dir", self.data_dir, f"empty when data.corpus is {self.corpus!r}", fix)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,8 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
     if found is not None:
         batches.set_state(found.record.data["position"])
     validation = dataset.windows("validation", config.model.length, config.model.document_mask)
-    _write_run_files(workdir, config, dataset)
+    if found is None:
+        _write_run_files(workdir, config, dataset)
 
     module = Transformer(config.model, dataset.tokenizer.vocab_size)
     partition = build_partition(config.partition)
