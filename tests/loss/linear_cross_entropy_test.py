@@ -1,5 +1,7 @@
 """The chunked loss against plain cross-entropy and float64 loops: values and gradients, any chunk."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,6 +74,9 @@ def test_bfloat16_features_and_embedding() -> None:
     (total, losses), gradients = evaluate(features, embedding, WEIGHTS, 4)
     assert total.dtype == losses.dtype == jnp.float32
     assert [x.dtype for x in gradients] == [jnp.bfloat16, jnp.bfloat16]
+    # XLA may widen a bf16 product by itself, so that values alone would not show a missing request for float32.
+    traced = str(jax.make_jaxpr(lambda x, e: linear_cross_entropy(x, e, TARGETS, WEIGHTS, 4))(features, embedding))
+    assert set(re.findall(r":(\w+)\[[^\]]*\] = dot_general", traced)) == {"f32"}
     want = linear_losses(features, embedding, TARGETS) * WEIGHTS
     np.testing.assert_allclose(losses, want, atol=1e-5)
     for found, wanted in zip(gradients, linear_gradients(features, embedding, TARGETS, WEIGHTS), strict=True):

@@ -55,7 +55,8 @@ def test_document_starts_hold_position_zero_even_at_padding() -> None:
 
 def test_configuration_names_the_partition() -> None:
     assert build_partition(PartitionConfig(size=3, global_first=True)) == Windows(3, True)
-    assert build_partition(PartitionConfig(kind="given")) == Given(False)
+    assert build_partition(PartitionConfig(kind="given", global_first=True)) == Given(True)
+    assert build_partition(PartitionConfig()) == Windows(5, False)
     for value, limit in (({"size": 0}, "at least 1"), ({"kind": "window"}, "did you mean 'windows'")):
         with pytest.raises(ValueError, match=limit):
             dataclasses.replace(PartitionConfig(), **value)
