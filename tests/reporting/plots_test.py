@@ -164,11 +164,23 @@ def _anchor(tick: Any, axes: Axes) -> tuple[float, float]:
     return (x, box.y0) if tick in axes.get_xticklabels() else (box.x0, y)
 
 
+def test_the_legend_fits_the_figure(make_sweep: Callable[..., SweepResult]) -> None:
+    labels = [f"a rather long name of a training run, number {index}" for index in range(6)]
+    for fig in (
+        dial_figure({label: make_sweep() for label in labels}),
+        tradeoff_figure(make_sweep(taus=tuple(0.25 * index for index in range(1, 13)))),
+    ):
+        fig.draw_without_rendering()
+        legend = fig.legends[0].get_window_extent()
+        assert legend.x0 >= 0
+        assert legend.x1 <= fig.bbox.x1
+
+
 def test_the_users_matplotlib_settings_neither_matter_nor_change(sweep: SweepResult) -> None:
-    with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30, "lines.linewidth": 9}):
+    with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30, "xtick.labelsize": 30}):
         before = dict(matplotlib.rcParams)
         axes = dial_figure(sweep).axes[0]
         assert dict(matplotlib.rcParams) == before
     assert to_hex(axes.get_facecolor()) == "#ffffff"
-    assert axes.get_lines()[0].get_linewidth() == 1.6
     assert axes.xaxis.label.get_fontsize() == 9
+    assert axes.get_xticklabels()[0].get_fontsize() == 9
