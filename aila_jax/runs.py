@@ -263,7 +263,11 @@ def sweep(
         max_batches=max_batches,
         quiet=quiet,
     )
-    scored = dataset.splits[result.cells[0].split].tokens
+    config = model.config
+    batches = config.sweep.max_batches if max_batches is None else max_batches
+    most = batches * (batch_size or config.sweep.batch_size) * config.model.length
+    # The baselines see the very tokens that the model was scored on.
+    scored = dataset.splits[result.cells[0].split].tokens[: most + 1 if most else None]
     compared = baselines(dataset.splits["train"].tokens, scored, dataset.tokenizer.vocab_size)
     result = replace(result, meta={**result.meta, "baselines": compared})
     write_sweep(result, directory)
