@@ -424,7 +424,7 @@ def unknown_key(key: str, known: list[str]) -> str:
 
 def _coerce(kind: Any, value: Any, name: str) -> Any:
     """`value` as `kind`, where nothing is lost by it (an int for a float, a list for a tuple)."""
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return from_dict(kind, value, f"{name}.")
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]

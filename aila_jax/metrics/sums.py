@@ -60,7 +60,7 @@ def metric_sums(output: ModelOutput, batch: Batch, block_ids: Int[Array, "B L"],
         return jnp.sum(values, axis=(1, 3), where=where[None, :, None, :])
 
     log_keys = jnp.log2(jnp.maximum(n_keys, 2).astype(jnp.float32))[None, :, None, :]
-    with_delta = stats.delta is not None
+    delta = stats.delta
     return MetricSums(
         loss=jnp.sum(scores.losses, where=scored),
         correct=jnp.sum(scores.first & scored),
@@ -74,9 +74,9 @@ def metric_sums(output: ModelOutput, batch: Batch, block_ids: Int[Array, "B L"],
         queries=jnp.sum(real),
         fraction_queries=jnp.sum(several),
         local_queries=jnp.sum(local),
-        delta=over(stats.delta, crossing) if with_delta else None,
-        delta_positive=over((stats.delta > 0).astype(jnp.int32), crossing) if with_delta else None,
-        delta_queries=jnp.sum(crossing) if with_delta else None,
+        delta=None if delta is None else over(delta, crossing),
+        delta_positive=None if delta is None else over(jnp.greater(delta, 0).astype(jnp.int32), crossing),
+        delta_queries=None if delta is None else jnp.sum(crossing),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aila_jax.model.masks import attendable, same_block
@@ -89,7 +90,8 @@ def locality_attention(
       ValueError: a negative or infinite margin, or `hard` with λ ≠ 1.
     Source: ours, for the paper's inference-time dial (docs/method.md, section 2).
     """
-    if hard and not isinstance(lam, jax.core.Tracer) and bool(jnp.any(jnp.asarray(lam) != 1)):
+    # NumPy, because inside jit even a comparison of constants by jnp is traced.
+    if hard and not isinstance(lam, jax.core.Tracer) and bool(np.any(np.asarray(lam) != 1)):
         raise ValueError(f"lam is {lam!r} with hard=True; it must be 1, since 0 · ∞ has no value. Fix: lam=1, or hard=False.")
     if not isinstance(margin, SelfScaling):
         check_margin(margin)

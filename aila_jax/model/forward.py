@@ -17,7 +17,7 @@ def forward(
     dropout_key: Array | None = None,
 ) -> ModelOutput:
     """Runs the model on `batch` at `dial`; dropout is on where a key is given. Pure, and meant to run inside jit."""
-    return module.apply(
+    output = module.apply(
         {"params": params},
         batch.tokens,
         batch.positions,
@@ -28,6 +28,8 @@ def forward(
         train=dropout_key is not None,
         rngs=None if dropout_key is None else {"dropout": dropout_key},
     )
+    assert isinstance(output, ModelOutput)
+    return output
 
 
 def init_params(module: Transformer, partition: Partition, batch: Batch, key: Array) -> Any:
