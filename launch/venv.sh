@@ -57,10 +57,10 @@ complete() {
     [ -z "${PYTHON:-}" ] || [ "$(version "$PYTHON")" = "$(version "$VENV_PYTHON")" ]
 }
 
-# reusable PYTHON: can we install on top of .venv? Not if it is broken, of another version, or left half installed by an earlier run.
+# reusable: can we install on top of .venv? Not if it is broken, of another version than PYTHON asks for, or left half installed.
 reusable() {
-    "$VENV_PYTHON" -m pip --version >/dev/null 2>&1 || return 1
-    [ "$(version "$1")" = "$(version "$VENV_PYTHON")" ] || return 1
+    usable "$VENV_PYTHON" && "$VENV_PYTHON" -m pip --version >/dev/null 2>&1 || return 1
+    [ -z "${PYTHON:-}" ] || [ "$(version "$PYTHON")" = "$(version "$VENV_PYTHON")" ] || return 1
     [ "$(cat "$STAMP" 2>/dev/null)" != incomplete ]
 }
 
@@ -69,16 +69,16 @@ install() {
 }
 
 make_venv() {
-    base=$(find_python) || exit 1
-    if reusable "$base"; then
-        say "updating $VENV (Python $(version "$VENV_PYTHON")): requirements.txt or setup.cfg changed"
+    base=$(find_python) || exit 1 # also refuses a PYTHON that cannot be used
+    if reusable; then
+        say "updating $VENV (Python $(version "$VENV_PYTHON")): it is not what requirements.txt and setup.cfg ask for"
     else
         [ ! -e "$VENV" ] || say "the $VENV that is here is broken, incomplete or of another Python version: replacing it"
         say "making $VENV with $base (Python $(version "$base"))"
         "$base" -m venv --clear "$VENV" || fail "'$base -m venv $VENV' failed; its message is above"
     fi
     echo incomplete >"$STAMP"
-    say "installing the pinned requirements.txt with pip (the first time this downloads and unpacks about 1 GB)"
+    say "installing the pinned requirements.txt with pip (the first time this takes minutes; .venv grows to 1.3 GB)"
     install -r requirements.txt || fail "pip could not install requirements.txt; its message is above. Run the script again to retry"
     say "installing this checkout (editable)"
     install --no-deps --no-build-isolation -e . || fail "pip could not install this checkout; its message is above"
