@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aila_jax.loss.cross_entropy import target_logits, token_losses, weighted_mean
+from aila_jax.loss.cross_entropy import target_logits, target_scores, token_losses, weighted_mean
 from tests.oracles.losses import losses
 
 
@@ -44,6 +44,14 @@ def test_gradient_is_softmax_less_one_hot() -> None:
 def test_target_logits_are_taken_exactly() -> None:
     logits = np.array([[[1e30, -3.5, 1e-30], [2.0, 4.0, -1e30]]], np.float32)
     np.testing.assert_array_equal(target_logits(logits, np.array([[1, 2]], np.int32)), np.float32([[-3.5, -1e30]]))
+
+
+def test_target_scores_rank_a_tie_first() -> None:
+    logits = np.array([[[1.0, 3.0, 3.0], [1.0, 3.0, 3.0], [1.0, 3.0, 3.0]]], np.float32)
+    targets = np.array([[0, 1, 2]], np.int32)
+    found = target_scores(logits, targets)
+    np.testing.assert_array_equal(found.first, [[False, True, True]])
+    np.testing.assert_allclose(found.losses, losses(logits, targets), rtol=1e-6)
 
 
 def test_weighted_mean_counts_weights_and_is_zero_without_any() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aila_jax.loss.cross_entropy import token_losses
-from aila_jax.loss.linear_cross_entropy import linear_cross_entropy
+from aila_jax.loss.linear_cross_entropy import linear_cross_entropy, linear_target_scores
 from tests.oracles.losses import linear_gradients, linear_losses
 
 RNG = np.random.default_rng(0)
@@ -81,3 +81,13 @@ def test_bfloat16_features_and_embedding() -> None:
     np.testing.assert_allclose(losses, want, atol=1e-5)
     for found, wanted in zip(gradients, linear_gradients(features, embedding, TARGETS, WEIGHTS), strict=True):
         np.testing.assert_allclose(np.asarray(found, np.float64), wanted, atol=4 * 2.0**-8 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 10, 64])
+def test_scores_for_evaluation_equal_float64_for_any_chunk(chunk: int) -> None:
+    logits = FEATURES.astype(np.float64) @ EMBEDDING.astype(np.float64).T
+    targets = np.where(np.arange(5) % 2 == 0, logits.argmax(-1), TARGETS).astype(np.int32)
+    found = jax.jit(linear_target_scores, static_argnums=3)(FEATURES, EMBEDDING, targets, chunk)
+    np.testing.assert_allclose(found.losses, linear_losses(FEATURES, EMBEDDING, targets), atol=1e-5)
+    np.testing.assert_array_equal(found.first, logits.argmax(-1) == targets)
+    assert 6 <= found.first.sum() < targets.size

@@ -1,7 +1,7 @@
 """Metric sums: means against float64 loops, merging over any split, and what must not be counted."""
 
 import dataclasses
-from functools import cache
+from functools import cache, partial
 
 import jax
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aila_jax.loss.cross_entropy import target_scores
 from aila_jax.metrics.sums import MetricSums, merge, metric_sums, summarize, to_host
 from aila_jax.model.attention import locality_attention
 from aila_jax.model.transformer import ModelOutput
@@ -164,6 +165,15 @@ def test_nothing_to_count_gives_no_division_by_zero() -> None:
     assert found.delta_measured is None
     merged, whole = merge([sums, measured(np.arange(ROWS))]), measured(np.arange(ROWS))
     jax.tree.map(np.testing.assert_array_equal, merged, whole)
+
+
+def test_scores_made_without_logits_count_alike() -> None:
+    output, batch, _ = material()
+    scores = jax.jit(target_scores)(output.logits, batch.targets)
+    found = to_host(jax.jit(metric_sums)(output.replace(logits=None), batch, BLOCKS, scores))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), found, measured(np.arange(ROWS)))
+    with pytest.raises(AssertionError, match="logits or scores"):
+        metric_sums(output.replace(logits=None), batch, BLOCKS)
 
 
 def test_merging_nothing_and_missing_statistics_are_refused() -> None:

@@ -64,14 +64,15 @@ def assert_agrees(found, want: oracle.Attended, tolerance: float = 2e-5) -> None
 def test_agrees_with_float64_loops(name: str) -> None:
     q, k, v = qkv(seed=len(name))
     found = ATTEND(q, k, v, IDS, **CASES[name], stats=True, delta=True)
-    assert_agrees(found, expected(q, k, v, IDS, CASES[name]))
+    # The bound from norms is widened by 1e-5 of itself, which delta shows: r reaches 20 nats here.
+    assert_agrees(found, expected(q, k, v, IDS, CASES[name]), tolerance=1e-4 if "norms" in name else 2e-5)
 
 
 def test_eager_agrees_too() -> None:
     q, k, v = qkv(seed=1)
     name = "norms, document mask, bidirectional"
     found = locality_attention(*map(jnp.asarray, (q, k, v)), IDS, **CASES[name], stats=True, delta=True)
-    assert_agrees(found, expected(q, k, v, IDS, CASES[name]))
+    assert_agrees(found, expected(q, k, v, IDS, CASES[name]), tolerance=1e-4)
 
 
 def test_vmapped_over_dial_values() -> None:
@@ -162,7 +163,9 @@ def test_the_papers_similarities() -> None:
     """Similarities .8, .3, .1 at τ = .5, by hand: e^1.6, e^.6, e^.2 = 4.9530, 1.8221, 1.2214; sum 7.9966; entropy 1.3283 bits."""
     scores = np.zeros((1, 3, 3), np.float32)
     scores[0, 2] = [0.8, 0.3, 0.1]
-    out, stats = ATTEND(*exposing(scores), np.zeros((1, 3), np.int32), lam=0.0, tau=0.5, margin=8.0, scale=1.0, stats=True)
+    out, stats = ATTEND(
+        *exposing(scores), np.zeros((1, 3), np.int32), lam=0.0, tau=0.5, margin=8.0, scale=np.ones(1, np.float32), stats=True
+    )
     np.testing.assert_allclose(out[0, 2, 0], [0.619396, 0.227863, 0.152741], atol=1e-5)
     np.testing.assert_allclose(stats.entropy_bits[0, 0, 2], 1.328306, atol=1e-5)
 

@@ -1,7 +1,7 @@
 """The decoder: its size, its dials, its normalisations, and that statistics cost nothing unless asked for."""
 
 import re
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +28,15 @@ def built(**options) -> tuple[Transformer, dict]:
     return module, jax.tree.map(lambda x: 12 * x if x.ndim > 1 else x, params)
 
 
-def run(module: Transformer, params, dial: Dial, request: Request = Request(stats=True, delta=True)) -> ModelOutput:  # noqa: B008 (immutable)
-    return jax.jit(lambda p, d: module.apply({"params": p}, *INPUTS, d, request))(params, dial)
+@partial(jax.jit, static_argnums=0)
+def compiled(module: Transformer, params, dial: Dial, request: Request) -> ModelOutput:
+    return module.apply({"params": params}, *INPUTS, dial, request)
+
+
+def run(module: Transformer, params, dial: Dial, request: Request | None = None) -> ModelOutput:
+    """The output, with all statistics unless asked otherwise. One compilation for each model, request and shape of the dial."""
+    dial = jax.tree.map(jnp.float32, dial)
+    return compiled(module, params, dial, Request(stats=True, delta=True) if request is None else request)
 
 
 def count(config: ModelConfig, vocab: int) -> int:
