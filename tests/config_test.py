@@ -51,7 +51,8 @@ BAD = [
     ("data", "vocab_size", [257, 0], "at least 258 for bpe"),
     ("data", "valid_fraction", [0.0, 0.5, -0.1, NAN], "in (0, 0.5)"),
     ("data", "test_fraction", [0.0, 0.5, NAN], "in (0, 0.5)"),
-    ("data", "files", [("a.txt",)], "empty when data.corpus is 'pydocs'"),
+    *[("data", name, [("a.txt",)], "empty when data.corpus is 'pydocs'") for name in ("files", "valid_files", "test_files")],
+    ("data", "data_dir", ["here"], "empty when data.corpus is 'pydocs'"),
     ("partition", "kind", ["window"], "one of windows, given"),
     ("partition", "size", BELOW_ONE, "at least 1"),
     ("model.margin", "form", ["self-scaling"], "one of fixed, self_scaling"),
@@ -90,7 +91,7 @@ BAD = [
 ]
 CASES = [(section, name, value, limit) for section, name, values, limit in BAD for value in values]
 FREE = {  # settings that every value of their type suits
-    "data": {"data_dir", "url", "valid_files", "test_files", "cache_dir"},
+    "data": {"url", "cache_dir"},
     "partition": {"global_first"},
     "model": {"margin", "hard", "qk_norm", "qkv_bias", "film", "document_mask", "bidirectional"},
     "locality": {"draw_tau"},
@@ -253,7 +254,10 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "n_heads": st.sampled_from([1, 2, 3, 4]),
     "length": st.integers(100, 500),
     "size": st.integers(1, 100),
+    "data_dir": st.just(""),
     "files": st.just(()),
+    "valid_files": st.just(()),
+    "test_files": st.just(()),
     "hard": st.just(False),
     "lams": st.lists(st.floats(0, 1), min_size=1, max_size=4).map(tuple),
     "taus": st.lists(st.floats(0.01, 100), min_size=1, max_size=4).map(tuple),

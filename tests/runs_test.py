@@ -140,6 +140,7 @@ def test_a_run_that_crashed_continues_to_the_same_numbers(trained, tmp_path, mon
         with pytest.raises(Interrupted):
             runs.train(trained.config, tmp_path / "run", quiet=True)
     assert find_checkpoint(tmp_path / "run").step == 8
+    assert max(record["step"] for record in read_training_log(tmp_path / "run")) > 8  # the log ran ahead of its checkpoint
     drawn = []
     real = runs.TrainBatches.__next__
     with monkeypatch.context() as patch:
@@ -159,25 +160,36 @@ def test_a_run_that_crashed_continues_to_the_same_numbers(trained, tmp_path, mon
         for place in (trained.run.workdir, tmp_path / "run")
     ]
     assert evals[0] == evals[1]
+    logs = [[(record["step"], record["kind"]) for record in read_training_log(place)] for place in (trained.run.workdir, tmp_path / "run")]
+    assert logs[0] == logs[1]
 
 
-def test_a_log_that_ran_ahead_of_its_checkpoint_is_cut_back(trained, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        stop_after(patch, 12)
-        with pytest.raises(Interrupted):
-            runs.train(trained.config, tmp_path / "run", quiet=True)
-    runs.train(trained.config, tmp_path / "run", quiet=True)
-    records = [(record["step"], record["kind"]) for record in read_training_log(tmp_path / "run")]
-    assert len(set(records)) == len(records) - 2  # two λ at each evaluation
-    steps = [step for step, kind in records if kind == "train"]
-    assert steps == sorted(steps)
+@pytest.mark.parametrize("left", ["no folder", "an empty folder"])
+def test_a_run_stopped_before_its_first_checkpoint_starts_again(trained, tmp_path, monkeypatch, left):
+    shutil.copytree(trained.run.workdir, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "tensorboard"))
+    if left == "an empty folder":
+        (tmp_path / "run" / "checkpoints").mkdir()
+    started = []
 
+    def fit(state, **options):
+        started.append(int(state.step))
+        raise Interrupted
 
-def test_a_run_stopped_before_its_first_checkpoint_starts_again(trained, tmp_path, monkeypatch):
-    shutil.copytree(trained.run.workdir, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "metrics.jsonl", "tensorboard"))
-    stop_after(monkeypatch, 2)
+    monkeypatch.setattr(runs, "fit", fit)
     with pytest.raises(Interrupted):
         runs.train(trained.config, tmp_path / "run", quiet=True)
+    assert started == [0]
+    assert read_training_log(tmp_path / "run") == []
+
+
+def test_a_damaged_checkpoint_is_not_trained_over(trained, tmp_path, no_work):
+    copy = Path(shutil.copytree(trained.run.workdir, tmp_path / "run"))
+    for path in (copy / "checkpoints" / "24" / "record").iterdir():
+        path.write_bytes(b"")
+    before = files(copy)
+    with pytest.raises(ValueError, match=r"checkpoint .*24.*damaged.*Fix: restore a copy or an older step"):
+        runs.train(trained.config, copy, quiet=True)
+    assert files(copy) == before
 
 
 def test_a_changed_corpus_does_not_continue(trained, tmp_path, monkeypatch):

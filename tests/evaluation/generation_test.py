@@ -14,13 +14,16 @@ PROMPT = "the cat saw"
 
 
 def greedy(model, ids, count, lam, tau=1.0):
-    """Greedy continuation by `apply` on the tokens so far, nothing padded, the older half dropped when 16 are full."""
+    """Greedy continuation by `apply`, the older half dropped when 16 are full; what stands after the last token cannot matter."""
     ids, start = list(ids), max(0, len(ids) - 16)
     new = []
     for _ in range(count):
         if len(ids) - start >= 16:
             start = len(ids) - 8
-        logits = np.asarray(model.apply(np.array([ids[start:]], np.int32), lam=lam, tau=tau).logits[0, -1])
+        last = len(ids) - start - 1
+        window = np.full((1, 16), 7, np.int32)
+        window[0, : last + 1] = ids[start:]
+        logits = np.asarray(model.apply(window, lam=lam, tau=tau).logits[0, last])
         new.append(int(logits.argmax()))
         ids.append(new[-1])
     return new

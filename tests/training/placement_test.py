@@ -50,34 +50,35 @@ ONE_STEP = """
     import json
     import jax
     import numpy as np
-    from aila_jax.config import PartitionConfig, TrainConfig
+    from jax.sharding import Mesh
+    from aila_jax.config import PartitionConfig
     from aila_jax.model.transformer import Transformer
     from aila_jax.partition.build import build_partition
-    from aila_jax.training.placement import place
+    from aila_jax.training.placement import Placement, place
     from aila_jax.training.state import create_state
     from aila_jax.training.step import make_train_step
     from tests.training.tiny import MODEL, VOCAB_SIZE, fresh_params, random_batch, sgd
 
-    placed = place(16)
-    step = make_train_step(Transformer(MODEL, VOCAB_SIZE), build_partition(PartitionConfig()), sgd(), loss_chunk={chunk})
-    state = placed.replicate(create_state(fresh_params(), sgd(), jax.random.key_data(jax.random.key(0))))
-    batch = placed.shard(random_batch(16))
-    lam, tau = placed.shard((np.linspace(0, 1, 16, dtype=np.float32), np.linspace(0.5, 2, 16, dtype=np.float32)))
-    assert len(batch.tokens.addressable_shards) == {devices}
-    assert batch.tokens.addressable_shards[0].data.shape == (16 // {devices}, MODEL.length)
-    state, metrics = jax.jit(step, donate_argnums=0, out_shardings=placed.replicated)(state, batch, lam, tau)
-    assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state.params))
-    shares = [np.asarray(metrics.bin_targets).tolist(), np.asarray(metrics.bin_loss).tolist()]
-    flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.params)])
-    print(json.dumps([float(metrics.loss), float(metrics.grad_norm), shares, flat.tolist()]))
+    def update(placed, devices, chunk):
+        step = make_train_step(Transformer(MODEL, VOCAB_SIZE), build_partition(PartitionConfig()), sgd(), loss_chunk=chunk)
+        state = placed.replicate(create_state(fresh_params(), sgd(), jax.random.key_data(jax.random.key(0))))
+        batch = placed.shard(random_batch(16))
+        lam, tau = placed.shard((np.linspace(0, 1, 16, dtype=np.float32), np.linspace(0.5, 2, 16, dtype=np.float32)))
+        assert batch.tokens.addressable_shards[0].data.shape == (16 // devices, MODEL.length)
+        state, metrics = jax.jit(step, out_shardings=placed.replicated)(state, batch, lam, tau)
+        assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state.params))
+        flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.params)])
+        numbers = [metrics.loss, metrics.grad_norm, metrics.bin_loss, metrics.bin_targets, flat]
+        return [np.asarray(number).tolist() for number in numbers]
+
+    one = Placement(Mesh(np.asarray(jax.devices()[:1]), ("data",)))
+    assert len(jax.devices()) == 8
+    print(json.dumps([[update(one, 1, chunk), update(place(16), 8, chunk)] for chunk in (0, 50)]))
 """
 
 
-@pytest.mark.parametrize("chunk", [0, 50])
-def test_eight_devices_make_the_update_of_one(run_in_subprocess_with_devices, chunk):
-    outputs = [
-        json.loads(run_in_subprocess_with_devices(n, ONE_STEP.replace("{devices}", str(n)).replace("{chunk}", str(chunk)))) for n in (1, 8)
-    ]
-    for one, eight in zip(*outputs, strict=True):
-        np.testing.assert_allclose(eight, one, rtol=2e-5, atol=2e-6)
-    assert sum(outputs[0][2][0]) > 100
+def test_eight_devices_make_the_update_of_one(run_in_subprocess_with_devices):
+    for pair in json.loads(run_in_subprocess_with_devices(8, ONE_STEP)):
+        for one, eight in zip(*pair, strict=True):
+            np.testing.assert_allclose(eight, one, rtol=2e-5, atol=2e-6)
+        assert sum(pair[0][3]) > 100
