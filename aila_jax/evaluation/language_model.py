@@ -59,7 +59,7 @@ class LanguageModel:
         tau: Any = 1.0,
         block_ids: Int[Array, "B L"] | None = None,
         doc_ids: Int[Array, "B L"] | None = None,
-        layer_scale: Float[Array, "N"] | None = None,
+        layer_scale: Any = None,
         hard: bool | None = None,
         delta: bool = False,
     ) -> ModelOutput:
@@ -70,7 +70,7 @@ class LanguageModel:
           lam, tau: one number or one per example; a new value never recompiles.
           block_ids: block of each token, for a model trained with the partition `given`; −1 marks padding, −2 a token of every block.
           doc_ids: document of each token, −1 at padding; one document a row by default.
-          layer_scale: factor of λ in each layer [N]; the configuration's by default.
+          layer_scale: factor of λ in each layer, N numbers in [0, 1]; the configuration's by default.
           hard: block attention only; needs λ = 1. The configuration's by default.
           delta: also measure the gap between in-block and out-of-block scores.
 
