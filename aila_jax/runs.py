@@ -324,8 +324,7 @@ def describe_sweep(result: SweepResult) -> str:
     """The dial's table at τ = 1 (or the first τ), the targets scored, and the baselines."""
     taus = [row.tau for row in result.cells]
     tau = 1.0 if 1.0 in taus else taus[0]
-    rows = [row for row in result.cells if row.tau == tau]
-    lines = [f"{rows[0].split} split, {rows[0].targets:,} targets scored, τ = {tau:g}", dial_table(result, tau=tau)]
+    lines = [dial_table(result, tau=tau)]
     for name, entry in result.meta.get("baselines", {}).items():
         lines.append(f"{name} baseline, same text: perplexity per token {entry['perplexity_token']:.1f}")
     return "\n".join(lines)
