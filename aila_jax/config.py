@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+# Scores are float32, and a margin m leaves those outside the block m · 2⁻²³ apart: a thousandth of a nat at this limit. The same
+# limit on a multiple of their range leaves a thousandth of the range. (A gap of 104 nats makes a weight exactly 0 already.)
+MOST_MARGIN = 1e4
 
 
 def require(condition: bool, name: str, value: Any, limit: str, fix: str) -> None:
@@ -134,9 +137,9 @@ class MarginConfig:
 
     Attributes:
       form: `fixed` (the same m for every query) or `self_scaling` (m_t = c · r_t + m0 with r_t the range of the query's scores).
-      nats: fixed form: m, finite and at least 0.
-      c: self-scaling form: multiple of the score range, finite and at least 0; from 1 on the margin guarantees at λ = 1.
-      m0: self-scaling form: nats added to it, finite and at least 0.
+      nats: fixed form: m, from 0 to 10,000: a larger one would round float32 scores by more than 0.001 nats.
+      c: self-scaling form: multiple of the score range, from 0 to 10,000; from 1 on the margin guarantees at λ = 1.
+      m0: self-scaling form: nats added to it, from 0 to 10,000.
       range: self-scaling form: r_t as the `exact` range of the scores or as its bound by the `norms` of query and keys.
     """
 
@@ -151,7 +154,8 @@ class MarginConfig:
         one_of("model.margin.range", self.range, ("exact", "norms"))
         for name in ("nats", "c", "m0"):
             value = getattr(self, name)
-            require(0.0 <= value < math.inf, f"model.margin.{name}", value, "finite and at least 0", f"set --config.model.margin.{name}=8")
+            limit = f"from 0 to {MOST_MARGIN:g}, or float32 loses the scores beside it"
+            require(0.0 <= value <= MOST_MARGIN, f"model.margin.{name}", value, limit, f"set --config.model.margin.{name}=8")
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,7 @@ class ModelConfig:
       dtype: compute type of the matrix products, `float32` or `bfloat16`; parameters, softmax and loss stay float32.
       margin: see MarginConfig.
       layer_beta: β of λ_ℓ = λ · ((ℓ + 1) / N)^β, finite and at least 0; 0 gives every layer the same λ.
-      hard: block attention with nothing outside the block; needs λ = 1.
+      hard: block attention with nothing outside the block, in every layer whatever `layer_beta`; needs λ = 1.
       qk_norm: unit-norm queries and keys with a learned scale per head in (0, g_max).
       g_max: largest logit that QK-normalisation allows, above 0.
       qkv_bias: biases on queries, keys and values.
@@ -417,7 +421,10 @@ def from_dict(cls: type[T], values: dict[str, Any], path: str = "") -> T:
 
 
 def unknown_key(key: str, known: list[str]) -> str:
-    """The message for a key that is in no config, with the nearest known one."""
+    """The message for a key that is in no config, with the nearest known one, or for one that is a group of settings."""
+    inner = [name.removeprefix(f"{key}.") for name in known if name.startswith(f"{key}.")]
+    if inner:
+        return f"config key {key!r} is a group of settings ({', '.join(inner)}); set one of them: --config.{key}.{inner[0]}=VALUE"
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"unknown config key {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}")
 

@@ -1,11 +1,11 @@
 """The dial's grid: one checkpoint, every λ × τ, one compiled program."""
 
 import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from aila_jax.config import Config, check_lam, check_tau, require, to_dict
 from aila_jax.data.dataset import Dataset
@@ -16,6 +16,7 @@ from aila_jax.evaluation.language_model import LanguageModel, check_hard
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.metrics.sums import Summary, summarize
 from aila_jax.model.transformer import default_layer_scale
+from aila_jax.progress import Progress
 from aila_jax.provenance import git_commit, versions
 from aila_jax.training.placement import describe_devices, place
 
@@ -71,8 +72,9 @@ def sweep(
     heads: list[HeadRow] = []
     whole = None if max_batches and max_batches * batch_size < len(windows.batch.tokens) else dataset.splits[split]
     grid = [(lam, tau) for lam in lams for tau in taus]
-    with tqdm(total=len(grid) * tokens, unit="token", unit_scale=True, desc="sweep", disable=quiet, dynamic_ncols=True) as bar:
+    with Progress(len(grid) * tokens, "token", quiet=quiet) as progress:
         for lam, tau in grid:
+            began = time.monotonic()
             sums = evaluate(
                 model.module,
                 model.partition,
@@ -96,8 +98,9 @@ def sweep(
             }
             words, text_bytes = (None, None) if whole is None else (whole.words, whole.bytes)
             cells.append(_cell_row(label, summary, config, hard, words, text_bytes))
-            heads.extend(_head_rows(label, summary, config))
-            bar.update(tokens)
+            heads.extend(_head_rows(label, summary, config, hard))
+            progress.advance(tokens)
+            progress.report(f"λ {lam:g}, τ {tau:g}, loss {summary.loss:.3f}, {tokens / (time.monotonic() - began):,.0f} tokens/s")
     return SweepResult(tuple(cells), tuple(heads), to_dict(config), sweep_meta(model, dataset))
 
 
@@ -113,16 +116,16 @@ def sweep_meta(model: LanguageModel, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _imposed(config: Config, lam: float) -> list[float] | None:
-    """λ_ℓ m of each layer, or None for the self-scaling margin, which differs from query to query."""
-    if config.model.margin.form != "fixed":
+def _imposed(config: Config, lam: float, hard: bool) -> list[float] | None:
+    """λ_ℓ m of each layer; None for the self-scaling margin, which differs from query to query, and for hard attention, which has none."""
+    if hard or config.model.margin.form != "fixed":
         return None
     return [lam * config.model.margin.nats * float(scale) for scale in np.asarray(default_layer_scale(config.model))]
 
 
 def _cell_row(label: dict[str, Any], s: Summary, config: Config, hard: bool, words: int | None, text_bytes: int | None) -> CellRow:
     total = s.loss * s.targets
-    imposed = _imposed(config, label["lam"])
+    imposed = _imposed(config, label["lam"], hard)
     return CellRow(
         **label,
         hard=hard,
@@ -144,8 +147,8 @@ def _cell_row(label: dict[str, Any], s: Summary, config: Config, hard: bool, wor
     )
 
 
-def _head_rows(label: dict[str, Any], s: Summary, config: Config) -> list[HeadRow]:
-    imposed = _imposed(config, label["lam"])
+def _head_rows(label: dict[str, Any], s: Summary, config: Config, hard: bool) -> list[HeadRow]:
+    imposed = _imposed(config, label["lam"], hard)
     rows = []
     for layer, head in np.ndindex(s.entropy_bits.shape):
         at = (layer, head)

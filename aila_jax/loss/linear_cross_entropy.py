@@ -21,7 +21,8 @@ def linear_cross_entropy(
     """Summed and single losses, nats, of logits = features · embeddingᵀ, each multiplied by its weight.
 
     The gradient is made in the forward pass, while a chunk's logits are in the cache: on CPUs the large buffers of the plain
-    form cost more than its arithmetic. It flows through the sum only; the single losses are for the log.
+    form cost more than its arithmetic. It flows from the sum to `features` and `embedding` only: the single losses are for
+    the log, and `weights` are constants, to which no gradient flows.
 
     Args:
       chunk: tokens whose logits exist at once; the number of tokens need not be a multiple of it.

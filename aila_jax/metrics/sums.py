@@ -18,7 +18,7 @@ class MetricSums:
     """Sums over the positions of any number of batches; adding two of them merges them.
 
     Scalars over scored targets: loss (nats), correct, targets. [N, H] over real queries: entropy (bits), entropy fraction,
-    block mass, local mass (non-global queries), delta (queries with out-of-block keys). Scalars over queries: what uniform
+    block mass, local mass (non-global queries), delta (queries with keys in their block and outside it). Scalars over queries: what uniform
     attention would have (uniform, local_uniform), and the counts that the means divide by.
     """
 
@@ -54,7 +54,7 @@ def metric_sums(output: ModelOutput, batch: Batch, block_ids: Int[Array, "B L"],
     n_keys, n_in, n_local = stats.n_keys[0], stats.n_in[0], stats.n_local[0]
     several = real & (n_keys >= 2)
     local = real & (block_ids != GLOBAL_ID)
-    crossing = real & (n_in < n_keys)
+    crossing = real & (n_in > 0) & (n_in < n_keys)
 
     def over(values: Array, where: Array) -> Array:
         return jnp.sum(values, axis=(1, 3), where=where[None, :, None, :])

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from aila_jax.model.masks import attendable, same_block
+from aila_jax.config import MOST_MARGIN
+from aila_jax.model.masks import attendable, inside_block, same_block
 from aila_jax.model.stats import AttentionStats, attention_stats
 from aila_jax.types import Array
 
@@ -18,8 +19,8 @@ class SelfScaling:
     """Margin m_t = c · r_t + m0 in nats, with r_t the range of query t's scores, so that weights cannot outgrow it.
 
     Attributes:
-      c: multiple of the range, finite and at least 0; from c = 1 on, λ = 1 guarantees block mass whatever the weights.
-      m0: nats added to it, finite and at least 0.
+      c: multiple of the range, from 0 to 10,000; from c = 1 on, λ = 1 guarantees block mass whatever the weights.
+      m0: nats added to it, from 0 to 10,000.
       exact: True takes max − min of the scores over A_t; False their bound 2‖q_t‖ max‖k_j‖ · scale.
     Source: ours (docs/method.md, section 2).
     """
@@ -37,12 +38,13 @@ Margin = float | SelfScaling
 
 
 def check_margin(value: float, name: str = "margin") -> None:
-    """Raises ValueError unless a concrete margin is finite and at least 0."""
+    """Raises ValueError unless a concrete margin is from 0 to `MOST_MARGIN`; one that is traced is not looked at."""
     if isinstance(value, jax.core.Tracer):
         return
-    if not (0.0 <= float(value) < math.inf):
+    if not (0.0 <= float(value) <= MOST_MARGIN):
         raise ValueError(
-            f"{name} is {value!r}; it must be finite and at least 0 nats. Fix: 8 is the default; `hard=True` is block attention."
+            f"{name} is {value!r}; it must be from 0 to {MOST_MARGIN:g}, or float32 loses the scores beside it. "
+            "Fix: 8 is the default; `hard=True` is block attention."
         )
 
 
@@ -74,12 +76,13 @@ def locality_attention(
       block_ids: block of each position; PADDING_ID (−1) marks padding, GLOBAL_ID (−2) a token of every block.
       lam: λ in [0, 1], traced; one number, or one per example.
       tau: τ > 0, traced; one number, or one per example. It divides after the margin; the paper's τ is √K times this one.
-      margin: nats, finite and at least 0, or a `SelfScaling`.
+      margin: nats, from 0 to 10,000, or a `SelfScaling`.
       causal: A_t holds no key after t.
       doc_ids: where given, A_t holds keys of t's document only.
-      key_block_ids: blocks of the keys where they differ from those of the queries.
+      key_block_ids: blocks of the keys where they differ from those of the queries. A query may then have no key in its block:
+        the dial leaves its attention as it is (all keys lose the same), its block mass is 0, and its δ is 0 and counts nowhere.
       scale: of the scores, one number or one per head; 1/√K by default.
-      hard: attend inside the block only; λ must be 1.
+      hard: attend inside the block only, or, without a key there, to the query's own position; λ must be 1.
       stats: return the statistics; nothing of them is computed otherwise.
       delta: with `stats`, also the measured gap between in-block and out-of-block scores.
 
@@ -87,7 +90,7 @@ def locality_attention(
       Outputs [B, L, H, K] in v's type, and `AttentionStats` per query, or None.
 
     Raises:
-      ValueError: a negative or infinite margin, or `hard` with λ ≠ 1.
+      ValueError: a margin outside its limits, or `hard` with λ ≠ 1.
     Source: ours, for the paper's inference-time dial (docs/method.md, section 2).
     """
     # NumPy, because inside jit even a comparison of constants by jnp is traced.
@@ -101,7 +104,7 @@ def locality_attention(
     same = same_block(block_ids, key_ids)
     mask = attendable(block_ids, key_ids, doc_ids, causal)
     if hard:
-        mask &= same
+        mask = inside_block(mask, same)
 
     scores = jnp.einsum("blhk,bmhk->bhlm", q_BxLxHxK, k_BxLxHxK, preferred_element_type=jnp.float32)
     scores *= scale_H[None, :, None, None]

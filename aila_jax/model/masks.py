@@ -25,6 +25,12 @@ def attendable(
     return (mask | jnp.eye(length, dtype=bool)[None])[:, None]
 
 
+def inside_block(mask: Bool[Array, "B 1 L L"], same: Bool[Array, "B 1 L L"]) -> Bool[Array, "B 1 L L"]:
+    """The part of A_t in the query's block; a query without a key there attends to its own position, so no row is empty."""
+    inside = mask & same
+    return inside | (jnp.eye(mask.shape[-1], dtype=bool)[None, None] & ~jnp.any(inside, axis=-1, keepdims=True))
+
+
 def same_block(query_ids: Int[Array, "B L"], key_ids: Int[Array, "B L"]) -> Bool[Array, "B 1 L L"]:
     """True where query and key share a block; a global token shares every block."""
     queries, keys = query_ids[:, :, None], key_ids[:, None, :]

@@ -20,7 +20,8 @@ class AttentionStats:
       block_mass: Σ of α_tj over keys in t's block, global keys included, in [0, 1].
       local_mass: the same over keys that carry t's own block id and are not global; 0 for a global query.
       n_keys: |A_t|. n_in: keys of A_t in the block. n_local: those of them that are not global (0 for a global query).
-      delta: on request, min over in-block keys − max over out-of-block keys of the scores τz, in nats; 0 where n_keys = n_in.
+      delta: on request, min over in-block keys − max over out-of-block keys of the scores τz, in nats; 0 where n_in is
+        0 or n_keys: there is nothing to compare.
     """
 
     entropy_bits: Float[Array, "*N B H L"]
@@ -64,7 +65,7 @@ def attention_stats(
 
 
 def _score_gap(scores: Float[Array, "B H L L"], mask: Bool[Array, "B 1 L L"], same: Bool[Array, "B 1 L L"]) -> Float[Array, "B H L"]:
-    """min in-block − max out-of-block score; 0 for a query without out-of-block keys (it is not counted)."""
+    """min in-block − max out-of-block score; 0 for a query without keys on one of the sides (it is not counted)."""
     inside = jnp.min(scores, axis=-1, where=mask & same, initial=jnp.inf)
     outside = jnp.max(scores, axis=-1, where=mask & ~same, initial=-jnp.inf)
-    return jnp.where(jnp.any(mask & ~same, axis=-1), inside - outside, 0.0)
+    return jnp.where(jnp.any(mask & same, axis=-1) & jnp.any(mask & ~same, axis=-1), inside - outside, 0.0)

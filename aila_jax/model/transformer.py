@@ -20,7 +20,7 @@ class Dial:
 
     Attributes:
       lam: λ in [0, 1], one number or one per example. tau: τ > 0, likewise.
-      layer_scale: factor of λ in each layer; None takes the configuration's ((ℓ + 1) / N)^β.
+      layer_scale: factor of λ in each layer; None takes the configuration's ((ℓ + 1) / N)^β. Hard attention has none.
     """
 
     lam: Float[Array, "..."]
@@ -196,7 +196,9 @@ class Transformer(nn.Module):
         stats = []
         for layer in range(cfg.n_layers):
             block = Block(cfg, name=f"layer_{layer}")
-            x_BxLxD, layer_stats = block(x_BxLxD, block_ids, doc_ids, lam, lam * scale_N[layer], tau, request, train)
+            # Hard attention is not a matter of degree: every layer is hard, at the λ = 1 that it needs.
+            layer_lam = lam if request.hard else lam * scale_N[layer]
+            x_BxLxD, layer_stats = block(x_BxLxD, block_ids, doc_ids, lam, layer_lam, tau, request, train)
             stats.append(layer_stats)
         x_BxLxD = Norm(affine=True, film=cfg.film, name="final_norm")(x_BxLxD, lam).astype(dtype)
         logits_BxLxV = None

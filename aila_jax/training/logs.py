@@ -1,4 +1,4 @@
-"""Where training reports to: a JSONL file, TensorBoard, and a progress bar."""
+"""Where training reports to: a JSONL file, TensorBoard, and standard error."""
 
 import json
 import time
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from tensorboardX import SummaryWriter
-from tqdm import tqdm
 
+from aila_jax.progress import Progress
 from aila_jax.training.step import LAM_BINS, StepMetrics
 
 
@@ -34,7 +34,7 @@ class TrainingLog:
         _cut_back(directory / "metrics.jsonl", start)
         self._file = open(directory / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 (closed by __exit__)
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=start or None)
-        self._bar = tqdm(total=steps, initial=start, unit="step", disable=quiet, dynamic_ncols=True, mininterval=0.5)
+        self._progress = Progress(steps, "step", start=start, quiet=quiet)
         self._tokens_per_step, self._log_every, self._rates = tokens_per_step, log_every, learning_rates
         self._interval: list[StepMetrics] = []
         self._steps = steps
@@ -44,21 +44,21 @@ class TrainingLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._bar.close()
+        self._progress.close()
         self._board.close()
         self._file.close()
 
     def on_metrics(self, step: int, metrics: StepMetrics) -> None:
         """Takes one step's metrics; writes a record every `log_every` steps and at the last."""
         self._interval.append(metrics)
-        self._bar.update(1)
+        self._progress.advance()
         if step % self._log_every and step != self._steps:
             return
         seconds = time.monotonic() - self._began
         record = average(self._interval)
         record["tokens_per_second"] = self._tokens_per_step * len(self._interval) / max(seconds, 1e-9)
         record["learning_rate"] = float(self._rates[step - 1])
-        self._bar.set_postfix_str(f"loss {record['loss']:.3f}, {record['tokens_per_second']:,.0f} tokens/s")
+        self._progress.report(f"loss {record['loss']:.3f}, {record['tokens_per_second']:,.0f} tokens/s")
         self.write(step, "train", record)
         self._interval = []
         self._began = time.monotonic()

@@ -158,10 +158,19 @@ def test_measured_gaps_come_on_request(trained):
     assert cell[0].delta_share <= cell[1].delta_share <= 1
 
 
+def test_where_there_is_no_terminal_each_cell_is_a_line(trained, capsys):
+    sweep(trained.model, trained.dataset, taus=[1.0])
+    lines = capsys.readouterr().err.splitlines()
+    targets = len(trained.dataset.splits["validation"].tokens) - 1
+    assert [line.split(":")[0] for line in lines] == [f"token {count * targets:,} of {3 * targets:,}" for count in (1, 2, 3)]
+    assert all(re.search(r"λ \S+, τ 1, loss \d\.\d{3}, [\d,]+ tokens/s, (ETA|done in) \d+ s$", line) for line in lines)
+
+
 def test_hard_blocks_have_all_mass_inside(trained):
     cell = sweep(trained.model, trained.dataset, lams=[1.0], taus=[1.0], hard=True, quiet=True).cells[0]
     assert cell.hard
     assert cell.block_mass == pytest.approx(1.0)
+    assert cell.delta_imposed is None
 
 
 def test_other_splits_are_scored_whole(trained):

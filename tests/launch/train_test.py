@@ -103,6 +103,8 @@ def refused(capsys, arguments: list[str]) -> str:
     [
         (["--config.model.d_modell=3"], "unknown config key 'model.d_modell'; did you mean 'model.d_model'?"),
         (["--config.d_model=3"], "unknown config key 'd_model'; did you mean 'model.d_model'?"),
+        (["--config.model=3"], "config key 'model' is a group of settings (length, d_model, "),
+        (["--config.model.margin=3"], "set one of them: --config.model.margin.form=VALUE"),
         (["--noconfig.model.fil"], "did you mean 'model.film'?"),
         (["--config.model.d_model=3"], "model.d_model is 3; it must be divisible by model.n_heads (4)"),
         (["--config.model.d_model=wide"], "--config.model.d_model=wide"),

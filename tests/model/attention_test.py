@@ -27,6 +27,7 @@ CASES = {
     "document mask": {"lam": 0.5, "tau": TAU, "margin": 2.5, "doc_ids": DOCS},
     "document mask, bidirectional": {"lam": LAM, "tau": 1.3, "margin": 2.5, "doc_ids": DOCS, "causal": False},
     "key ids": {"lam": 0.5, "tau": 1.0, "margin": 4.0, "key_block_ids": KEY_IDS},
+    "hard, key ids": {"lam": 1.0, "tau": TAU, "margin": 8.0, "key_block_ids": KEY_IDS, "hard": True},
     "head scale": {"lam": 0.5, "tau": 1.0, "margin": 4.0, "scale": SCALE},
     "exact": {"lam": LAM, "tau": TAU, "margin": EXACT},
     "exact, document mask, bidirectional": {"lam": 0.8, "tau": 1.0, "margin": EXACT, "doc_ids": DOCS, "causal": False},
@@ -178,16 +179,48 @@ def test_entropy_of_uniform_attention() -> None:
     np.testing.assert_allclose(np.mean(stats.entropy_bits), 7 - 1 / np.log(2) + np.log2(2 * np.pi * 128) / 256, atol=2e-3)
 
 
-@pytest.mark.parametrize("value", [-0.1, float("inf"), float("nan")])
+@pytest.mark.parametrize("hard", [False, True], ids=["soft", "hard"])
+def test_a_query_without_a_key_in_its_block(hard: bool) -> None:
+    """The dial leaves its weights as they are; hard attention gives it its own position; its δ is nothing that could be averaged."""
+    q, k, v = qkv(seed=10)
+    arguments = {"tau": 0.7, "margin": EXACT, "key_block_ids": KEY_IDS, "stats": True, "delta": True}
+    out, stats = ATTEND(q, k, v, IDS, lam=1.0, hard=hard, **arguments)
+    alone = np.asarray(stats.n_in) == 0
+    assert 3 <= alone.sum() < alone.size
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((out, stats)))
+    for name in ("block_mass", "local_mass", "delta"):
+        np.testing.assert_array_equal(np.asarray(getattr(stats, name)).transpose(0, 2, 1)[alone], 0.0, err_msg=name)
+    if hard:
+        np.testing.assert_array_equal(np.asarray(stats.n_keys)[alone], 1)
+        np.testing.assert_array_equal(np.asarray(out)[alone], v[alone])
+    else:
+        np.testing.assert_allclose(np.asarray(out)[alone], ATTEND(q, k, v, IDS, lam=0.0, **arguments)[0][alone], atol=2e-5)
+    settings = {**arguments, "stats": False, "lam": 1.0, "hard": hard}
+    gradient = jax.jit(jax.grad(lambda q: jnp.sum(locality_attention(q, k, v, IDS, **settings)[0] ** 2)))(q)
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("value", [-0.1, float("inf"), float("nan"), 1.0001e4, 3e38])
 def test_a_margin_outside_its_limits_is_refused(value: float) -> None:
     q, k, v = qkv(seed=0)
-    message = f"is {value!r}; it must be finite and at least 0 nats.*Fix"
+    message = f"is {re.escape(repr(value))}; it must be from 0 to 10000.*Fix"
     with pytest.raises(ValueError, match=f"margin {message}"):
         locality_attention(q, k, v, IDS, lam=0.5, tau=1.0, margin=value)
     with pytest.raises(ValueError, match=f"SelfScaling.c {message}"):
         SelfScaling(c=value)
     with pytest.raises(ValueError, match=f"SelfScaling.m0 {message}"):
         SelfScaling(m0=value)
+
+
+def test_the_largest_margin_still_tells_scores_a_thousandth_of_a_nat_apart() -> None:
+    scores = np.zeros((1, 3, 3), np.float32)
+    scores[0, 2] = [0.0, 0.001, 0.0]
+    weights, _ = ATTEND(
+        *exposing(scores), np.array([[1, 1, 0]], np.int32), lam=1.0, tau=1.0, margin=1e4, scale=np.ones(1, np.float32), causal=False
+    )
+    both = ATTEND(*exposing(scores), np.array([[1, 1, 0]], np.int32), lam=1.0, tau=1e4, margin=1e4, scale=np.ones(1, np.float32))[0]
+    np.testing.assert_array_equal(weights[0, 2, 0], [0.0, 0.0, 1.0])
+    assert 0 < both[0, 2, 0, 0] < both[0, 2, 0, 1]
 
 
 @pytest.mark.parametrize("lam", [0.5, np.array([1.0, 0.0, 1.0], np.float32)], ids=["scalar", "per example"])

@@ -123,6 +123,17 @@ def test_each_layer_has_its_share_of_lambda(beta: float) -> None:
     np.testing.assert_allclose(own, np.broadcast_to((lam[None, :] * np.array([[1.25], [0.0]]))[:, :, None, None], own.shape), atol=1e-5)
 
 
+def test_hard_attention_is_hard_in_every_layer_whatever_its_share_of_lambda() -> None:
+    module, params = built(layer_beta=3.0)
+    want = run(built()[0], params, Dial(1.0, 1.0), Request(stats=True, hard=True))
+    np.testing.assert_allclose(want.stats.block_mass, 1.0, atol=1e-6)
+    own = Dial(1.0, 1.0, layer_scale=np.float32([0.5, 0.0]))
+    eager = module.apply({"params": params}, *INPUTS, Dial(1.0, 1.0), Request(stats=True, hard=True))
+    for found in (run(module, params, dial, Request(stats=True, hard=True)) for dial in (Dial(1.0, 1.0), own)):
+        jax.tree.map(np.testing.assert_array_equal, found, want)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4), eager, found)
+
+
 def test_qk_normalisation_bounds_the_logits() -> None:
     """|s| ≤ g_h, so that |delta − λm| ≤ 2 g_h whatever the weights; and the bound is nearly met by aligned directions."""
     module, params = built(qk_norm=True, g_max=6.0)

@@ -85,7 +85,7 @@ def attend(q, k, v, ids, *, lam, tau, margin, causal=True, doc_ids=None, key_ids
         keys = [j for j in range(length) if may_attend(ids[b], t, j, causal, _row(doc_ids, b), key_row)]
         inside = [j for j in keys if in_block(ids[b][t], key_row[j])]
         if hard:
-            keys = inside
+            keys = inside or [t]
         local = [j for j in inside if ids[b][t] == key_row[j] and key_row[j] != GLOBAL]
         outside = [j for j in keys if j not in inside]
         for j in keys:
@@ -97,8 +97,8 @@ def attend(q, k, v, ids, *, lam, tau, margin, causal=True, doc_ids=None, key_ids
         entropy[b, h, t] = sum(-w * math.log2(w) for w in weights[b, h, t] if w > 0)
         mass[b, h, t] = sum(weights[b, h, t, j] for j in inside)
         local_mass[b, h, t] = sum(weights[b, h, t, j] for j in local)
-        if outside:
-            delta[b, h, t] = tau[b] * (min((z[b, h, t, j] for j in inside), default=math.inf) - max(z[b, h, t, j] for j in outside))
+        if inside and outside:
+            delta[b, h, t] = tau[b] * (min(z[b, h, t, j] for j in inside) - max(z[b, h, t, j] for j in outside))
         n_keys[b, t], n_in[b, t], n_local[b, t] = len(keys), len(inside), len(local)
     out = np.einsum("bhtj,bjhk->bthk", weights, v)
     return Attended(out, weights, z, entropy, mass, local_mass, delta, n_keys, n_in, n_local)

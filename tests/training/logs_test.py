@@ -117,6 +117,24 @@ def test_each_record_is_on_disk_at_once(tmp_path):
         assert len(read_training_log(tmp_path)) == 1
 
 
+def test_where_there_is_no_terminal_each_record_is_a_line_on_standard_error(tmp_path, capsys, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: clock[0])
+    settings = {"start": 0, "steps": 7, "tokens_per_step": 100, "log_every": 3, "learning_rates": np.ones(7)}
+    with TrainingLog(tmp_path, **settings) as log:
+        for step in range(1, 8):
+            clock[0] += 100.0
+            log.on_metrics(step, metrics(loss=2.0))
+    assert capsys.readouterr().err.splitlines() == [
+        "step 3 of 7: loss 2.000, 1 tokens/s, ETA 7 min",
+        "step 6 of 7: loss 2.000, 1 tokens/s, ETA 2 min",
+        "step 7 of 7: loss 2.000, 1 tokens/s, done in 12 min",
+    ]
+    with TrainingLog(tmp_path, **settings, quiet=True) as log:
+        log.on_metrics(3, metrics())
+    assert capsys.readouterr().err == ""
+
+
 def events(directory):
     """The scalars of TensorBoard's files: each record is a length, its checksum, an Event, and its checksum."""
     found = {}

@@ -1,0 +1,64 @@
+"""How far a long piece of work is: a bar on a terminal, one line at a time in a file or a pipe."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Counts `total` units of work on standard error.
+
+    On a terminal that is a bar that redraws itself. Anywhere else a bar would make one endless line, so each `report` prints a
+    line of its own.
+
+    Args:
+      total: units of work. unit: what they are, one word. start: units already done before. quiet: show nothing.
+    """
+
+    def __init__(self, total: int, unit: str, start: int = 0, quiet: bool = False):
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total,
+            initial=start,
+            unit=unit,
+            unit_scale=total > 99_999,
+            disable=quiet or not terminal,
+            dynamic_ncols=True,
+            mininterval=0.5,
+        )
+        self._lines = not (quiet or terminal)
+        self._total, self._unit, self._start, self._done = total, unit, start, start
+        self._began = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def advance(self, count: int = 1) -> None:
+        """Some more units are done."""
+        self._done += count
+        self._bar.update(count)
+
+    def report(self, text: str) -> None:
+        """Shows `text` beside the bar, or in a line with the units done and the time left at the mean speed so far."""
+        self._bar.set_postfix_str(text)
+        if self._lines:
+            seconds = time.monotonic() - self._began
+            left = seconds * (self._total - self._done) / max(self._done - self._start, 1)
+            time_left = f"ETA {duration(left)}" if self._done < self._total else f"done in {duration(seconds)}"
+            print(f"{self._unit} {self._done:,} of {self._total:,}: {text}, {time_left}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Ends the bar's line."""
+        self._bar.close()
+
+
+def duration(seconds: float) -> str:
+    """45 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,42 @@
+"""Progress: a bar on a terminal, lines elsewhere, nothing when quiet."""
+
+import io
+import sys
+
+import pytest
+
+from aila_jax import progress
+from aila_jax.progress import Progress, duration
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch, stream, quiet):
+    clock = iter([0.0, 90.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    shown = stream()
+    monkeypatch.setattr(sys, "stderr", shown)
+    with Progress(20, "step", start=5, quiet=quiet) as counted:
+        counted.advance(3)
+        if not quiet or shown.isatty():
+            counted.report("loss 1.5")
+    text = shown.getvalue()
+    if quiet:
+        assert text == ""
+    elif shown.isatty():
+        assert "\r" in text and "8/20" in text and "loss 1.5" in text and "ETA" not in text
+    else:
+        # 3 of the remaining 15 units in 90 s: 12 more take 6 minutes.
+        assert text == "step 8 of 20: loss 1.5, ETA 6 min\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0 s"), (89, "89 s"), (100, "2 min"), (3600, "60 min"), (5400, "1 h 30 min"), (7500, "2 h 05 min")]
+)
+def test_durations_read_as_people_say_them(seconds, text):
+    assert duration(seconds) == text
