@@ -22,19 +22,20 @@ COLLECT = flags.DEFINE_bool("collect", False, "Only make the table and the figur
 def main(argv: list[str]) -> None:
     if argv[1:]:
         raise app.UsageError(f"unexpected argument {argv[1]!r}; give settings as --flag=value")
-    from aila_jax import experiments, runs
+    from aila_jax import runs
+    from aila_jax.experiments import first_dial
 
     if not COLLECT.value:
         for seed in SEEDS.value:
-            for name, config in experiments.first_dial(DATA_DIR.value, int(seed)).items():
+            for name, config in first_dial.first_dial(DATA_DIR.value, int(seed)).items():
                 if ONLY.value and name not in ONLY.value:
                     continue
                 run = runs.train(config, Path(RUNS.value) / f"{name}-seed{seed}")
                 result = runs.sweep(str(run.workdir))
                 # The path of the data on this machine says nothing about the result; its fingerprint is in the file.
                 result = replace(result, config={**result.config, "data": {**result.config["data"], "data_dir": "$WIKITEXT2"}})
-                experiments.write_result(result, OUT.value, f"{name}-seed{seed}")
-    print(experiments.collect_first_dial(OUT.value))
+                first_dial.write_result(result, OUT.value, f"{name}-seed{seed}")
+    print(first_dial.collect_first_dial(OUT.value))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The experiments whose results the README shows: their configurations, and the tables made from their result files."""
+"""The first dial: plain, fixed and conditional training, each read over λ; its configurations, and the table made from its files."""
 
 from dataclasses import replace
 from pathlib import Path
