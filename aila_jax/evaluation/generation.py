@@ -13,6 +13,7 @@ from aila_jax.evaluation.dial import dial_values
 from aila_jax.model.forward import forward
 from aila_jax.model.transformer import Dial, Request, Transformer
 from aila_jax.partition.build import Partition
+from aila_jax.partition.given import line_blocks
 from aila_jax.types import PADDING_ID, Array, Batch
 
 if TYPE_CHECKING:
@@ -112,7 +113,6 @@ def _window(ids: list[int], length: int, eos_id: int) -> tuple[Batch, int]:
     doc_ids = np.full((1, length), PADDING_ID, np.int32)
     doc_ids[0, :used] = 0
     given = np.full((1, length), PADDING_ID, np.int32)
-    given[0, 1:used] = np.cumsum(np.asarray(ids[:-1]) == eos_id)
-    given[0, 0] = 0
+    given[0, :used] = line_blocks(ids, eos_id)
     batch = Batch.from_tokens(tokens, given, doc_ids)
     return replace(batch, positions=np.arange(length, dtype=np.int32)[None]), used - 1

@@ -1,5 +1,6 @@
 """A trained model with its tokenizer and partition, ready to be dialled: what `aila_jax.load` returns."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from jaxtyping import Float, Int
 from aila_jax.checkpoint import find_checkpoint
 from aila_jax.config import Config
 from aila_jax.data.tokenizer import Tokenizer
+from aila_jax.evaluation.attention_maps import AttentionMaps, attention_maps
 from aila_jax.evaluation.dial import dial_values
 from aila_jax.evaluation.generation import generate_ids
 from aila_jax.model.forward import forward, init_params
@@ -62,6 +64,7 @@ class LanguageModel:
         layer_scale: Any = None,
         hard: bool | None = None,
         delta: bool = False,
+        weights: bool = False,
     ) -> ModelOutput:
         """Logits [B, L, V] and attention statistics [N, B, H, L] of any token ids at any setting of the dial.
 
@@ -73,18 +76,19 @@ class LanguageModel:
           layer_scale: factor of λ in each layer, N numbers in [0, 1]; the configuration's by default. Hard attention has none.
           hard: block attention only, in every layer; needs λ = 1. The configuration's by default.
           delta: also measure the gap between in-block and out-of-block scores.
+          weights: also return the attention weights [N, B, H, L, L].
 
         Raises:
           ValueError: a value outside its limits.
         """
         cfg = self.config
         hard = cfg.model.hard if hard is None else hard
-        batch = self._batch(tokens, block_ids, doc_ids)
+        batch = self.batch(tokens, block_ids, doc_ids)
         dial = Dial(*(dial_values(value, name, batch.tokens.shape[0]) for name, value in (("lam", lam), ("tau", tau))))
         if layer_scale is not None:
             dial = replace(dial, layer_scale=check_layer_scale(layer_scale, cfg.model.n_layers))
         check_hard(hard, dial.lam)
-        return _apply(self.module, self.partition, self.params, batch, dial, Request(stats=True, delta=delta, hard=hard))
+        return _apply(self.module, self.partition, self.params, batch, dial, Request(stats=True, delta=delta, weights=weights, hard=hard))
 
     def generate(
         self,
@@ -104,7 +108,25 @@ class LanguageModel:
         )
         return self.tokenizer.decode(new)
 
-    def _batch(self, tokens: Any, block_ids: Any, doc_ids: Any) -> Batch:
+    def attention(
+        self, text: str | Sequence[int], *, lam: float = 0.0, tau: float = 1.0, block_ids: Sequence[int] | None = None
+    ) -> AttentionMaps:
+        """The attention weights of every layer and head in one text at λ and τ. Arguments and errors: see `attention_maps`."""
+        return attention_maps(self, text, lams=(lam,), tau=tau, block_ids=block_ids)[0]
+
+    def attention_dial(
+        self,
+        text: str | Sequence[int],
+        *,
+        lams: Sequence[float] = (0.0, 0.5, 1.0),
+        tau: float = 1.0,
+        block_ids: Sequence[int] | None = None,
+    ) -> tuple[AttentionMaps, ...]:
+        """The same at every λ of `lams`, from one forward pass."""
+        return attention_maps(self, text, lams=lams, tau=tau, block_ids=block_ids)
+
+    def batch(self, tokens: Any, block_ids: Any = None, doc_ids: Any = None) -> Batch:
+        """Token ids as the model reads them; raises ValueError for what it cannot read. Arguments as in `apply`."""
         cfg = self.config
         batch = Batch.from_tokens(np.asarray(tokens), block_ids, doc_ids)
         rows, length = batch.tokens.shape

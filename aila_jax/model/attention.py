@@ -64,6 +64,7 @@ def locality_attention(
     hard: bool = False,
     stats: bool = False,
     delta: bool = False,
+    weights: bool = False,
 ) -> tuple[Float[Array, "B L H K"], AttentionStats | None]:
     """Attention with a locality dial.
 
@@ -85,6 +86,7 @@ def locality_attention(
       hard: attend inside the block only, or, without a key there, to the query's own position; λ must be 1.
       stats: return the statistics; nothing of them is computed otherwise.
       delta: with `stats`, also the measured gap between in-block and out-of-block scores.
+      weights: with `stats`, also α itself, B·H·L² numbers.
 
     Returns:
       Outputs [B, L, H, K] in v's type, and `AttentionStats` per query, or None.
@@ -112,11 +114,12 @@ def locality_attention(
         margin = margin.c * _score_range(margin, scores, mask, q_BxLxHxK, k_BxLxHxK, scale_H) + margin.m0
     pushed = per_example(lam) * jnp.asarray(margin, jnp.float32)
     logits = jnp.where(mask, (scores - jnp.where(same, 0.0, pushed)) / per_example(tau), -jnp.inf)
-    weights = jax.nn.softmax(logits, axis=-1)
-    out = jnp.einsum("bhlm,bmhk->blhk", weights.astype(v_BxLxHxK.dtype), v_BxLxHxK)
+    alpha = jax.nn.softmax(logits, axis=-1)
+    out = jnp.einsum("bhlm,bmhk->blhk", alpha.astype(v_BxLxHxK.dtype), v_BxLxHxK)
     if not stats:
         return out, None
-    return out, attention_stats(logits, weights, mask, same, block_ids, key_ids, tau=per_example(tau), delta=delta)
+    found = attention_stats(logits, alpha, mask, same, block_ids, key_ids, tau=per_example(tau), delta=delta)
+    return out, found.replace(weights=alpha) if weights else found
 
 
 def per_example(value: float | Array) -> Float[Array, "..."]:

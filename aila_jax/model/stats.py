@@ -22,6 +22,7 @@ class AttentionStats:
       n_keys: |A_t|. n_in: keys of A_t in the block. n_local: those of them that are not global (0 for a global query).
       delta: on request, min over in-block keys − max over out-of-block keys of the scores τz, in nats; 0 where n_in is
         0 or n_keys: there is nothing to compare.
+      weights: on request, α itself, [query, key], 0 outside A_t.
     """
 
     entropy_bits: Float[Array, "*N B H L"]
@@ -31,6 +32,7 @@ class AttentionStats:
     n_in: Int[Array, "*N B L"]
     n_local: Int[Array, "*N B L"]
     delta: Float[Array, "*N B H L"] | None = None
+    weights: Float[Array, "*N B H L L"] | None = None
 
 
 def attention_stats(

@@ -30,11 +30,17 @@ class Dial:
 
 @flax.struct.dataclass
 class Request:
-    """What the forward pass returns beside the logits; static, and nothing is computed that is not asked for."""
+    """What the forward pass returns beside the features; static, and nothing is computed that is not asked for.
+
+    Attributes:
+      logits: next-token logits. stats: attention statistics; delta: with them, the measured score gap.
+      weights: the attention weights of every layer. hard: attend inside the block only.
+    """
 
     logits: bool = flax.struct.field(pytree_node=False, default=True)
     stats: bool = flax.struct.field(pytree_node=False, default=False)
     delta: bool = flax.struct.field(pytree_node=False, default=False)
+    weights: bool = flax.struct.field(pytree_node=False, default=False)
     hard: bool = flax.struct.field(pytree_node=False, default=False)
 
 
@@ -45,11 +51,13 @@ class ModelOutput:
     Attributes:
       features: what the output layer reads, in the compute type. logits: next-token logits, float32, or None if not asked for.
       stats: attention statistics with a leading layer axis, or None if not asked for.
+      weights: attention weights [layer, example, head, query, key], float32, 0 outside A_t, or None if not asked for.
     """
 
     features: Float[Array, "B L D"]
     logits: Float[Array, "B L V"] | None = None
     stats: AttentionStats | None = None
+    weights: Float[Array, "N B H L L"] | None = None
 
 
 def build_margin(config: MarginConfig) -> Margin:
@@ -115,8 +123,9 @@ class Attention(nn.Module):
             doc_ids=doc_ids if cfg.document_mask else None,
             scale=scale,
             hard=request.hard,
-            stats=request.stats,
+            stats=request.stats or request.weights,
             delta=request.delta,
+            weights=request.weights,
         )
         out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)
         return nn.DenseGeneral(cfg.d_model, axis=(-2, -1), kernel_init=out_init, dtype=dtype, name="out")(out_BxLxHxK), stats
@@ -193,15 +202,18 @@ class Transformer(nn.Module):
 
         x_BxLxD = (embedding_VxD[tokens] + position_LxD[positions]).astype(dtype)
         x_BxLxD = nn.Dropout(cfg.dropout, deterministic=not train)(x_BxLxD)
-        stats = []
+        layers = []
         for layer in range(cfg.n_layers):
             block = Block(cfg, name=f"layer_{layer}")
             # Hard attention is not a matter of degree: every layer is hard, at the λ = 1 that it needs.
             layer_lam = lam if request.hard else lam * scale_N[layer]
             x_BxLxD, layer_stats = block(x_BxLxD, block_ids, doc_ids, lam, layer_lam, tau, request, train)
-            stats.append(layer_stats)
+            layers.append(layer_stats)
         x_BxLxD = Norm(affine=True, film=cfg.film, name="final_norm")(x_BxLxD, lam).astype(dtype)
         logits_BxLxV = None
         if request.logits:
             logits_BxLxV = jnp.einsum("bld,vd->blv", x_BxLxD, embedding_VxD.astype(dtype), preferred_element_type=jnp.float32)
-        return ModelOutput(x_BxLxD, logits_BxLxV, jax.tree.map(lambda *x: jnp.stack(x), *stats) if request.stats else None)
+        if not (request.stats or request.weights):
+            return ModelOutput(x_BxLxD, logits_BxLxV)
+        stats = jax.tree.map(lambda *x: jnp.stack(x), *layers)
+        return ModelOutput(x_BxLxD, logits_BxLxV, stats.replace(weights=None) if request.stats else None, stats.weights)

@@ -1,7 +1,10 @@
 """Given: block ids that come with the data."""
 
+from collections.abc import Sequence
+
 import flax.struct
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Int
 
 from aila_jax.partition.rules import finish
@@ -21,3 +24,9 @@ class Given:
     def __call__(self, batch: Batch) -> Int[Array, "B L"]:
         """Block ids of every position; PADDING_ID at padding. A pure function, usable inside jit."""
         return finish(jnp.asarray(batch.given_ids), batch, self.global_first)
+
+
+def line_blocks(tokens: Sequence[int], eos_id: int) -> Int[np.ndarray, "L"]:
+    """Block ids of a text that no corpus packed: a line end closes a block, as in training."""
+    ends = np.asarray(tokens[:-1], np.int32) == eos_id
+    return np.concatenate([[0], np.cumsum(ends)]).astype(np.int32)

@@ -12,7 +12,7 @@ from aila_jax.model.attention import SelfScaling, locality_attention
 from tests.oracles import attention as oracle
 from tests.oracles.cases import DOCS, IDS, exposing, qkv
 
-STATIC = ("margin", "causal", "hard", "stats", "delta")
+STATIC = ("margin", "causal", "hard", "stats", "delta", "weights")
 ATTEND = jax.jit(locality_attention, static_argnames=STATIC)
 LAM = np.array([0.3, 1.0, 0.0], np.float32)
 TAU = np.array([0.5, 1.0, 2.0], np.float32)
@@ -59,12 +59,16 @@ def assert_agrees(found, want: oracle.Attended, tolerance: float = 2e-5) -> None
         np.testing.assert_allclose(getattr(stats, name), getattr(want, name), atol=3 * tolerance, rtol=tolerance, err_msg=name)
     for name in ("n_keys", "n_in", "n_local"):
         np.testing.assert_array_equal(getattr(stats, name), getattr(want, name), err_msg=name)
+    if stats.weights is not None:
+        assert stats.weights.dtype == jnp.float32
+        np.testing.assert_allclose(stats.weights, want.weights, atol=tolerance, rtol=tolerance)
+        np.testing.assert_array_equal(np.asarray(stats.weights)[want.weights == 0], 0.0)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_agrees_with_float64_loops(name: str) -> None:
     q, k, v = qkv(seed=len(name))
-    found = ATTEND(q, k, v, IDS, **CASES[name], stats=True, delta=True)
+    found = ATTEND(q, k, v, IDS, **CASES[name], stats=True, delta=True, weights=True)
     # The bound from norms is widened by 1e-5 of itself, which delta shows: r reaches 20 nats here.
     assert_agrees(found, expected(q, k, v, IDS, CASES[name]), tolerance=1e-4 if "norms" in name else 2e-5)
 
@@ -133,7 +137,8 @@ def test_a_key_marked_as_padding_is_attended_by_itself_only() -> None:
 def test_statistics_are_none_unless_asked_for() -> None:
     q, k, v = qkv(seed=7)
     assert ATTEND(q, k, v, IDS, lam=0.6, tau=0.7, margin=8.0)[1] is None
-    assert ATTEND(q, k, v, IDS, lam=0.6, tau=0.7, margin=8.0, stats=True)[1].delta is None
+    stats = ATTEND(q, k, v, IDS, lam=0.6, tau=0.7, margin=8.0, stats=True)[1]
+    assert stats.delta is stats.weights is None
 
 
 def reference(q, k, v, ids, tau, causal: bool):

@@ -183,6 +183,18 @@ def test_statistics_cost_nothing_unless_asked_for() -> None:
     assert len(plain.splitlines()) < 0.8 * len(asked.splitlines())
 
 
+def test_weights_are_one_more_output_and_only_on_request() -> None:
+    module, params = built()
+    plain, asked = (run(module, params, Dial(0.5, 1.0), Request(stats=True, weights=weights)) for weights in (False, True))
+    assert plain.weights is plain.stats.weights is asked.stats.weights is None
+    assert asked.weights.shape == (2, 2, 2, LENGTH, LENGTH)
+    jax.tree.map(np.testing.assert_array_equal, asked.replace(weights=None), plain)
+    alone = run(module, params, Dial(0.5, 1.0), Request(weights=True))
+    assert alone.stats is None
+    np.testing.assert_array_equal(alone.weights, asked.weights)
+    assert run(built(dtype="bfloat16")[0], params, Dial(0.5, 1.0), Request(weights=True)).weights.dtype == jnp.float32
+
+
 def test_bfloat16_keeps_parameters_softmax_and_logits_in_float32() -> None:
     module, params = built(dtype="bfloat16")
     assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}

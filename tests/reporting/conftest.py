@@ -1,11 +1,14 @@
-"""A SYNTHETIC sweep: its numbers are made by formulas to look believable, and no model was run."""
+"""A SYNTHETIC sweep, and SYNTHETIC attention maps: their numbers are made by formulas to look believable, and no model was run."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aila_jax.config import Config, to_dict
+from aila_jax.evaluation.attention_maps import AttentionMaps
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 
 LAMS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -107,6 +110,21 @@ def synthetic_log() -> list[dict[str, Any]]:
         for lam in (0.0, 0.5, 1.0)
     ]
     return sorted(train + evaluations, key=lambda record: record["step"])
+
+
+def synthetic_maps(
+    shape: tuple[int, int] = (1, 1), length: int = 7, lam: float = 0.4, block_ids: list[int] | None = None, causal: bool = True
+) -> AttentionMaps:
+    """SYNTHETIC attention maps of `shape` = (layers, heads): softmax weights of random scores; windows of 3 unless ids are given."""
+    ids = np.arange(length) // 3 if block_ids is None else np.asarray(block_ids)
+    scores = 2.0 * np.random.default_rng(0).standard_normal((*shape, length, length))
+    tokens = tuple(f"t{index}" for index in range(length))
+    empty = AttentionMaps(tokens, ids, np.zeros_like(scores), np.zeros(shape), np.zeros(shape), lam, 0.7, causal)
+    weights = np.where(empty.reach, np.exp(scores - 8.0 * lam * ~empty.inside), 0.0)
+    weights /= weights.sum(-1, keepdims=True)
+    bits = -np.sum(weights * np.log2(weights, out=np.zeros_like(weights), where=weights > 0), -1).mean(-1)
+    mass = np.sum(weights * empty.inside, -1).mean(-1)
+    return dataclasses.replace(empty, weights=weights.astype(np.float32), entropy_bits=bits, block_mass=mass)
 
 
 @pytest.fixture
