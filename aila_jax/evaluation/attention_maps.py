@@ -91,6 +91,7 @@ def attention_maps(
     blocks = np.asarray(model.partition(model.batch(rows, row_ids)))[0]
     real = blocks != PADDING_ID
     weights, stats = np.asarray(output.weights), output.stats
+    assert stats is not None, "apply asks for statistics"
     entropy, mass = (np.asarray(x, np.float64)[..., real].mean(axis=-1) for x in (stats.entropy_bits, stats.block_mass))
     pieces = tuple(model.tokenizer.decode([token]) for token in tokens)
     causal, source = not model.config.model.bidirectional, f"{model.run}, step {model.step}"

@@ -1,7 +1,7 @@
 """Locality attention: softmax attention whose out-of-block scores are lowered by λ times a margin."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -119,7 +119,7 @@ def locality_attention(
     if not stats:
         return out, None
     found = attention_stats(logits, alpha, mask, same, block_ids, key_ids, tau=per_example(tau), delta=delta)
-    return out, found.replace(weights=alpha) if weights else found
+    return out, replace(found, weights=alpha) if weights else found
 
 
 def per_example(value: float | Array) -> Float[Array, "..."]:

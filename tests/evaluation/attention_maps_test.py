@@ -120,7 +120,7 @@ def test_a_bidirectional_model_says_that_it_is_none_of_the_causal_ones(model):
         (TEXT, {"lams": ()}, "lams is (); it must be at least one λ"),
         (TEXT, {"lams": (0.5, 1.5)}, "it must be in [0, 1]"),
         (TEXT, {"tau": 0.0}, "tau is 0.0; it must be finite and above 0"),
-        (TEXT, {"block_ids": [0]}, "block_ids is given, but this model's partition is 'windows'"),
+        (TEXT, {"block_ids": [0] * 21}, "block_ids is given, but this model's partition is 'windows'"),
     ],
 )
 def test_what_is_outside_its_limits_is_refused(model, unchecked_shapes, text, setting, words):
