@@ -175,6 +175,9 @@ class ModelConfig:
       qkv_bias: biases on queries, keys and values.
       film: show λ to the network: scale 1 + λa and shift λc on every LayerNorm.
       document_mask: tokens attend to their own document only, and positions restart with it.
+      localist: positional embeddings of block b live on feature group b mod G (`penalty.groups`) and the shared coordinates only;
+        for the partition `windows`.
+      localist_shared: share of each group's coordinates that all blocks use, in [0, 1]; rounded to whole coordinates.
       bidirectional: no causal mask. FOR REPLICATION ONLY: such a model sees the targets it is scored on.
     """
 
@@ -193,6 +196,8 @@ class ModelConfig:
     qkv_bias: bool = False
     film: bool = False
     document_mask: bool = False
+    localist: bool = False
+    localist_shared: float = 0.25
     bidirectional: bool = False
 
     def __post_init__(self):
@@ -215,6 +220,61 @@ class ModelConfig:
             "0 is uniform; 1, 3, 5 are progressive",
         )
         require(0.0 < self.g_max < math.inf, "model.g_max", self.g_max, "finite and above 0", "set --config.model.g_max=6")
+        require(
+            0.0 <= self.localist_shared <= 1.0,
+            "model.localist_shared",
+            self.localist_shared,
+            "in [0, 1]",
+            "set --config.model.localist_shared=0.25",
+        )
+
+
+@dataclass(frozen=True)
+class PenaltyConfig:
+    """The group-sparsity penalty: loss + λ·η·R(W_Q, W_K) + ν·Σ‖W_V‖² (docs/method.md, section 3). Off by default.
+
+    It makes attention flatter, not more local, and a head that it empties never comes back.
+
+    Attributes:
+      solver: `none` (off, at no cost), `subgradient` (R in the loss; weights come near 0), or `proximal` (groups become exactly 0).
+      eta: η, finite and at least 0. nu: ν, likewise; the solver `none` needs both 0.
+      groups: G, groups that the model's d_model input coordinates are split into, at most d_model; 0 takes the number of blocks in
+        a window of model.length tokens (partition `windows`).
+      weights: a_i of each group, with mean 1: `size` (the root of its number of coordinates), `anchors` (the importance of its
+        blocks' anchors: more important, more penalised) or `inverse_anchors` (less). Anchors are known after warm-up; until then `size`.
+      scale_free: each group's norm as a share of its head's; model.qk_norm needs it, and the solver `proximal` refuses it.
+      ramp: λη rises from 0 over train.warmup_steps.
+    """
+
+    solver: str = "none"
+    eta: float = 0.0
+    nu: float = 0.0
+    groups: int = 0
+    weights: str = "size"
+    scale_free: bool = False
+    ramp: bool = True
+
+    def __post_init__(self):
+        one_of("penalty.solver", self.solver, ("none", "subgradient", "proximal"))
+        one_of("penalty.weights", self.weights, ("size", "anchors", "inverse_anchors"))
+        for name in ("eta", "nu"):
+            value = getattr(self, name)
+            require(0.0 <= value < math.inf, f"penalty.{name}", value, "finite and at least 0", f"set --config.penalty.{name}=0")
+            require(
+                value == 0.0 or self.solver != "none",
+                f"penalty.{name}",
+                value,
+                "0 when penalty.solver is 'none'",
+                "set --config.penalty.solver=proximal or subgradient",
+            )
+        require(self.groups >= 0, "penalty.groups", self.groups, "at least 0", "0 takes the number of blocks in a window")
+        require(
+            not (self.solver == "proximal" and self.scale_free),
+            "penalty.scale_free",
+            True,
+            "false when penalty.solver is 'proximal': that form has no proximal operator in closed form",
+            "set --config.penalty.solver=subgradient",
+        )
 
 
 @dataclass(frozen=True)
@@ -372,6 +432,7 @@ class Config:
     partition: PartitionConfig = field(default_factory=PartitionConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     locality: LocalityConfig = field(default_factory=LocalityConfig)
+    penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
@@ -393,6 +454,48 @@ class Config:
                 "('fixed', 1.0) when model.hard is set",
                 "set --config.locality.mode=fixed --config.locality.lam=1, or --config.model.hard=false",
             )
+        self._check_groups()
+
+    def _check_groups(self):
+        """The settings of feature groups that concern several stages."""
+        if self.model.localist:
+            require(
+                self.partition.kind == "windows",
+                "model.localist",
+                True,
+                "false unless partition.kind is 'windows', since positions must decide the block",
+                "set --config.model.localist=false or --config.partition.kind=windows",
+            )
+        if self.penalty.solver != "none":
+            require(
+                self.penalty.scale_free or not self.model.qk_norm,
+                "penalty.scale_free",
+                False,
+                "true when model.qk_norm is set: logits do not depend on the norms then, so the plain form shrinks weights to nothing",
+                "set --config.penalty.scale_free=true --config.penalty.solver=subgradient",
+            )
+        if self.penalty.solver != "none" or self.model.localist:
+            require(
+                self.penalty.groups > 0 or self.partition.kind == "windows",
+                "penalty.groups",
+                self.penalty.groups,
+                f"above 0 when partition.kind is {self.partition.kind!r}, where a window has no fixed number of blocks",
+                "set --config.penalty.groups=16",
+            )
+            require(
+                self.feature_groups <= self.model.d_model,
+                "penalty.groups",
+                self.feature_groups,
+                f"at most model.d_model ({self.model.d_model}); 0 takes the number of blocks in a window",
+                f"set --config.penalty.groups={min(16, self.model.d_model)}",
+            )
+
+    @property
+    def feature_groups(self) -> int:
+        """G: `penalty.groups`, or the number of blocks in a window; 0 where neither says."""
+        if self.penalty.groups or self.partition.kind != "windows":
+            return self.penalty.groups
+        return -(-self.model.length // self.partition.size)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Shape letters, used as suffixes of array names (``scores_BxHxLxL``) and in jaxtyping annotations:
 
     B batch      L length (a query or a key position)    D model width    H heads    K = D / H head width
-    F feed-forward width    N layers    V vocabulary
+    F feed-forward width    N layers    V vocabulary            G feature groups of the D input coordinates
 
 Reserved ids:
 

@@ -19,6 +19,7 @@ from aila_jax.config import (
     MarginConfig,
     ModelConfig,
     PartitionConfig,
+    PenaltyConfig,
     SweepConfig,
     TrainConfig,
     check_lam,
@@ -33,6 +34,7 @@ SECTIONS = {
     "model": ModelConfig,
     "model.margin": MarginConfig,
     "locality": LocalityConfig,
+    "penalty": PenaltyConfig,
     "train": TrainConfig,
     "sweep": SweepConfig,
     "": Config,
@@ -64,6 +66,12 @@ BAD = [
     ("model", "dtype", ["float16", "bf16"], "one of float32, bfloat16"),
     ("model", "layer_beta", NOT_FINITE_OR_NEGATIVE, "finite and at least 0"),
     ("model", "g_max", NOT_FINITE_OR_ZERO, "finite and above 0"),
+    ("model", "localist_shared", OUTSIDE_UNIT, "in [0, 1]"),
+    ("penalty", "solver", ["prox"], "one of none, subgradient, proximal"),
+    ("penalty", "weights", ["sizes"], "one of size, anchors, inverse_anchors"),
+    *[("penalty", name, NOT_FINITE_OR_NEGATIVE, "finite and at least 0") for name in ("eta", "nu")],
+    *[("penalty", name, [0.1], "0 when penalty.solver is 'none'") for name in ("eta", "nu")],
+    ("penalty", "groups", [-1], "at least 0"),
     ("locality", "mode", ["condition"], "one of fixed, curriculum, conditional"),
     ("locality", "shape", ["cos"], "one of linear, cosine"),
     ("locality", "lam", OUTSIDE_UNIT, "a number in [0, 1]"),
@@ -93,9 +101,10 @@ CASES = [(section, name, value, limit) for section, name, values, limit in BAD f
 FREE = {  # settings that every value of their type suits
     "data": {"url", "cache_dir"},
     "partition": {"global_first"},
-    "model": {"margin", "hard", "qk_norm", "qkv_bias", "film", "document_mask", "bidirectional"},
+    "model": {"margin", "hard", "qk_norm", "qkv_bias", "film", "document_mask", "localist", "bidirectional"},
     "locality": {"draw_tau"},
-    "": {"data", "partition", "model", "locality", "train", "sweep"},
+    "penalty": {"ramp", "scale_free"},
+    "": {"data", "partition", "model", "locality", "penalty", "train", "sweep"},
 }
 
 
@@ -127,6 +136,7 @@ def test_every_setting_stands_in_the_table_of_limits(section):
     ("model.margin", {"nats": 1e4, "c": 1e4, "m0": 1e4}),
     ("model", {"length": 1, "d_model": 1, "n_heads": 1, "d_ff": 1, "n_layers": 1, "dropout": 0.0, "layer_beta": 0.0, "g_max": 1e-9}),
     ("locality", {"lam": 1.0, "start": 0.0, "end": 1.0, "at_zero": 0.25, "at_one": 0.75, "tau_low": 1.0, "tau_high": 1.0}),
+    ("penalty", {"solver": "proximal", "eta": 0.0, "nu": 0.0, "groups": 0}),
     ("train", {"steps": 1, "batch_size": 1, "log_every": 1, "keep": 1, "warmup_steps": 0, "max_skipped": 0, "final_rate": 1.0, "weight_decay": 0.0}),
     ("sweep", {"lams": (0.0, 1.0), "taus": (1e-3,), "batch_size": 1, "max_batches": 0}),
     ("", {"seed": 2**32 - 1}),
@@ -145,6 +155,12 @@ def test_values_on_their_limits_are_taken(section, values):
     ({"model": {"hard": True}, "locality": {"mode": "fixed", "lam": 0.5}}, "when model.hard is set"),
     ({"locality": {"at_zero": 0.6, "at_one": 0.6}}, r"locality.at_zero, at_one is \(0.6, 0.6\)"),
     ({"locality": {"tau_low": 3.0}}, r"locality.tau_low is 3.0; it must be at most locality.tau_high \(2.0\)"),
+    ({"penalty": {"solver": "proximal", "scale_free": True}}, "penalty.scale_free is True; it must be false when penalty.solver is 'proximal'"),
+    ({"penalty": {"solver": "proximal", "eta": 0.1}, "model": {"qk_norm": True}}, "penalty.scale_free is False; it must be true when model.qk_norm"),
+    ({"penalty": {"solver": "subgradient"}, "partition": {"kind": "given"}}, "penalty.groups is 0; it must be above 0 when partition.kind is 'given'"),
+    ({"penalty": {"solver": "subgradient", "groups": 200}}, r"penalty.groups is 200; it must be at most model.d_model \(128\)"),
+    ({"penalty": {"solver": "proximal"}, "partition": {"size": 3}, "model": {"d_model": 8}}, r"penalty.groups is 43; it must be .* \(8\).*groups=8"),
+    ({"model": {"localist": True}, "partition": {"kind": "given"}}, "model.localist is True; it must be false unless partition.kind is 'windows'"),
     ({"model": {"d_model": 130, "n_heads": 4}}, "d_model=132"),
 ])  # fmt: skip
 def test_settings_that_do_not_go_together_are_refused(values, words):
@@ -156,6 +172,17 @@ def test_hard_blocks_and_their_lam_go_together():
     config = from_dict(Config, {"model": {"hard": True}, "locality": {"mode": "fixed", "lam": 1}})
     assert config.model.hard
     assert from_dict(Config, {"partition": {"kind": "given", "size": 500}}).partition.size == 500  # no window size there
+
+
+def test_groups_default_to_the_blocks_of_a_window():
+    assert Config().feature_groups == 26  # 128 tokens in windows of 5
+    for values, groups in (
+        ({"model": {"length": 100}}, 20),
+        ({"penalty": {"groups": 7}}, 7),
+        ({"partition": {"kind": "given"}}, 0),
+        ({"partition": {"kind": "given"}, "penalty": {"groups": 7}}, 7),
+    ):
+        assert from_dict(Config, values).feature_groups == groups
 
 
 @pytest.mark.parametrize(("values", "key", "nearest"), [
@@ -170,7 +197,9 @@ def test_an_unknown_key_is_refused_and_the_nearest_named(values, key, nearest):
 
 
 def test_an_unknown_key_like_no_other_gets_the_list_of_known_ones():
-    with pytest.raises(ValueError, match=r"unknown config key 'zzzzqq'; known keys: data, locality, model, partition, seed, sweep, train"):
+    with pytest.raises(
+        ValueError, match=r"unknown config key 'zzzzqq'; known keys: data, locality, model, partition, penalty, seed, sweep, train"
+    ):
         from_dict(Config, {"zzzzqq": 1})
 
 
@@ -271,6 +300,12 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "dtype": st.sampled_from(["float32", "bfloat16"]),
     "mode": st.sampled_from(["fixed", "curriculum", "conditional"]),
     "shape": st.sampled_from(["linear", "cosine"]),
+    "solver": st.just("subgradient"),
+    "weights": st.sampled_from(["size", "anchors", "inverse_anchors"]),
+    "groups": st.integers(1, 12),
+    "scale_free": st.just(True),
+    "localist": st.just(False),
+    "localist_shared": st.floats(0, 1),
     "split": st.sampled_from(["train", "validation", "test"]),
 }
 BY_TYPE = {

@@ -18,7 +18,7 @@ from aila_jax.evaluation.attention_maps import AttentionMaps, attention_maps
 from aila_jax.evaluation.dial import dial_values
 from aila_jax.evaluation.generation import generate_ids
 from aila_jax.model.forward import forward, init_params
-from aila_jax.model.transformer import Dial, ModelOutput, Request, Transformer
+from aila_jax.model.transformer import Dial, ModelOutput, Request, Transformer, build_transformer
 from aila_jax.partition.build import Partition, build_partition
 from aila_jax.types import PADDING_ID, Array, Batch
 
@@ -47,7 +47,7 @@ class LanguageModel:
 
     @cached_property
     def module(self) -> Transformer:
-        return Transformer(self.config.model, self.tokenizer.vocab_size)
+        return build_transformer(self.config, self.tokenizer.vocab_size)
 
     @cached_property
     def partition(self) -> Partition:

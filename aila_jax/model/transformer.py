@@ -4,10 +4,11 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from aila_jax.config import MarginConfig, ModelConfig
+from aila_jax.config import Config, MarginConfig, ModelConfig, require
 from aila_jax.model.attention import Margin, SelfScaling, locality_attention
+from aila_jax.model.feature_groups import localist_support
 from aila_jax.model.stats import AttentionStats
 from aila_jax.types import Array
 
@@ -167,11 +168,12 @@ class Transformer(nn.Module):
     """The whole language model, with tied embeddings and learned positions.
 
     Attributes:
-      config: its shape. vocab_size: V, the tokenizer's.
+      config: its shape. vocab_size: V, the tokenizer's. groups: G, feature groups of localist positions; unused without them.
     """
 
     config: ModelConfig
     vocab_size: int
+    groups: int = 0
 
     @nn.compact
     def __call__(
@@ -200,7 +202,10 @@ class Transformer(nn.Module):
         scale_N = default_layer_scale(cfg) if dial.layer_scale is None else dial.layer_scale
         lam, tau = jnp.asarray(dial.lam, jnp.float32), jnp.asarray(dial.tau, jnp.float32)
 
-        x_BxLxD = (embedding_VxD[tokens] + position_LxD[positions]).astype(dtype)
+        position_BxLxD = position_LxD[positions]
+        if cfg.localist:
+            position_BxLxD = position_BxLxD * self._support(block_ids)
+        x_BxLxD = (embedding_VxD[tokens] + position_BxLxD).astype(dtype)
         x_BxLxD = nn.Dropout(cfg.dropout, deterministic=not train)(x_BxLxD)
         layers = []
         for layer in range(cfg.n_layers):
@@ -217,3 +222,16 @@ class Transformer(nn.Module):
             return ModelOutput(x_BxLxD, logits_BxLxV)
         stats = jax.tree.map(lambda *x: jnp.stack(x), *layers)
         return ModelOutput(x_BxLxD, logits_BxLxV, stats.replace(weights=None) if request.stats else None, stats.weights)
+
+    def _support(self, block_ids: Int[Array, "B L"]) -> Bool[Array, "B L D"]:
+        """The coordinates that a position's embedding may use: its block's group and the shared ones; all, for padding and global ids."""
+        require(
+            self.groups > 0, "groups", self.groups, "above 0 for localist positions", "make the model with build_transformer(config, …)"
+        )
+        support_GxD = jnp.asarray(localist_support(self.config.d_model, self.groups, self.config.localist_shared))
+        return support_GxD[block_ids % self.groups] | (block_ids < 0)[:, :, None]
+
+
+def build_transformer(config: Config, vocab_size: int) -> Transformer:
+    """The model that `config` describes."""
+    return Transformer(config.model, vocab_size, config.feature_groups if config.model.localist else 0)

@@ -47,3 +47,23 @@ def curriculum(config: LocalityConfig, progress: Float[Array, ""] | float) -> Fl
     if config.shape == "cosine":
         rise = 0.5 * (1.0 - jnp.cos(jnp.pi * rise))
     return config.lam * rise
+
+
+def expected_lam(config: LocalityConfig) -> float:
+    """E[λ] of the conditional draws: at_one + (1 − at_zero − at_one) / (power + 1)."""
+    return config.at_one + (1.0 - config.at_zero - config.at_one) / (config.power + 1.0)
+
+
+def penalty_lam(config: LocalityConfig, steps: int, ramp_steps: int, step: Int[Array, ""] | int) -> Float[Array, ""]:
+    """λ of the penalty at a step (from 0): that of the step, in conditional training E[λ]; times the ramp min(1, step / ramp_steps).
+
+    Conditional training shares its weights between all λ, so their penalty must not follow the draws of a batch (ours).
+
+    Args:
+      steps: length of training, for the curriculum. ramp_steps: 0 is no ramp.
+    """
+    if config.mode == "conditional":
+        lam = jnp.float32(expected_lam(config))
+    else:
+        lam = jnp.asarray(curriculum(config, step / steps) if config.mode == "curriculum" else config.lam, jnp.float32)
+    return lam * jnp.clip(step / ramp_steps, 0.0, 1.0) if ramp_steps else lam

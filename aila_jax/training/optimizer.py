@@ -1,5 +1,7 @@
-"""AdamW with warm-up, cosine and clipping."""
+"""AdamW with warm-up, cosine and clipping, and its proximal form."""
 
+from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,7 +10,10 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
-from aila_jax.config import TrainConfig
+from aila_jax.config import PenaltyConfig, TrainConfig
+from aila_jax.loss.group_sparsity import PROJECTIONS, is_kernel
+from aila_jax.training.proximal import proximal_adamw
+from aila_jax.types import Array
 
 
 def learning_rate(config: TrainConfig) -> optax.Schedule:
@@ -28,14 +33,33 @@ def learning_rates(config: TrainConfig) -> Float[np.ndarray, "steps"]:
     return np.asarray(jax.vmap(learning_rate(config))(jnp.arange(config.steps)))
 
 
-def decayed(params: Any) -> Any:
-    """True for matrices: biases, LayerNorm and FiLM vectors and head scales are not decayed."""
-    return jax.tree.map(lambda x: x.ndim >= 2, params)
+def decayed(params: Any, spared: Collection[str] = ()) -> Any:
+    """True for matrices, but for biases and for the attention kernels named in `spared`.
+
+    Biases, LayerNorm and FiLM vectors and head scales are not decayed; nor is a kernel that the penalty acts on.
+    """
+
+    def chosen(path: tuple[Any, ...], x: Array) -> bool:
+        return x.ndim >= 2 and getattr(path[-1], "key", None) != "bias" and not is_kernel(path, spared)
+
+    return jax.tree_util.tree_map_with_path(chosen, params)
 
 
-def build_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """The optimizer that `config` describes."""
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(learning_rate(config), b2=config.beta2, weight_decay=config.weight_decay, mask=decayed),
-    )
+def penalised_kernels(penalty: PenaltyConfig) -> tuple[str, ...]:
+    """The attention projections on which weight decay is off, because R, its proximal operator, or ν acts on them."""
+    if penalty.solver == "none":
+        return ()
+    return (PROJECTIONS if penalty.eta > 0 else ()) + (("value",) if penalty.nu > 0 else ())
+
+
+def build_optimizer(config: TrainConfig, penalty: PenaltyConfig | None = None, groups: int = 0) -> optax.GradientTransformationExtraArgs:
+    """The optimizer that `config` and `penalty` describe.
+
+    With the solver `proximal` its `update` needs `penalty: PenaltyArgs` as extra argument; the others ignore it. `groups` is G.
+    """
+    penalty = PenaltyConfig() if penalty is None else penalty
+    rate, mask = learning_rate(config), partial(decayed, spared=penalised_kernels(penalty))
+    adamw = optax.adamw(rate, b2=config.beta2, weight_decay=config.weight_decay, mask=mask)
+    if penalty.solver == "proximal":
+        return proximal_adamw(rate, adamw, groups, clip_norm=config.clip_norm, b2=config.beta2)
+    return optax.with_extra_args_support(optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aila_jax.config import LocalityConfig
-from aila_jax.training.locality import curriculum, draw_locality
+from aila_jax.training.locality import curriculum, draw_locality, expected_lam, penalty_lam
 
 DRAWS = 40_000
 KEY = jax.random.key(5)
@@ -112,3 +112,32 @@ def test_one_compilation_serves_every_step(mode):
         for found, expected in zip(draw(KEY, np.int32(step)), draw_locality(config, 30, 4, KEY, step), strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert draw._cache_size() == 1
+
+
+@pytest.mark.parametrize("settings", [
+    {},
+    {"power": 3.0},
+    {"power": 0.5, "at_zero": 0.25},
+    {"at_zero": 0.25, "at_one": 0.15},
+    {"power": 2.0, "at_zero": 0.1, "at_one": 0.9},
+])  # fmt: skip
+def test_expected_lam_is_the_mean_of_the_draws(settings):
+    lam, _ = draws(**settings)
+    assert_mean(lam, expected_lam(LocalityConfig(**settings)), max(lam.std(), 1e-3))
+
+
+def test_expected_lam_worked_out_by_hand():
+    assert expected_lam(LocalityConfig()) == 0.5
+    # 25 % at 0, 15 % at 1, the remaining 60 % with mean ¼: 0.15 + 0.15.
+    assert expected_lam(LocalityConfig(power=3.0, at_zero=0.25, at_one=0.15)) == pytest.approx(0.3)
+
+
+def test_lam_of_the_penalty_follows_the_mode_and_the_ramp():
+    fixed = LocalityConfig(mode="fixed", lam=0.6)
+    rising = LocalityConfig(mode="curriculum", lam=0.8, start=0.2, end=0.6)
+    drawn = LocalityConfig(power=3.0)
+    for step, fixed_lam, rising_lam, drawn_lam in ((0, 0.6, 0.0, 0.25), (30, 0.6, 0.2, 0.25), (40, 0.6, 0.4, 0.25), (99, 0.6, 0.8, 0.25)):
+        for config, expected in ((fixed, fixed_lam), (rising, rising_lam), (drawn, drawn_lam)):
+            np.testing.assert_allclose(penalty_lam(config, 100, 0, step), expected, rtol=1e-6)
+            # A ramp over 60 steps: 0 at step 0, half of it at step 30.
+            np.testing.assert_allclose(penalty_lam(config, 100, 60, step), expected * min(1, step / 60), rtol=1e-6)

@@ -1,0 +1,136 @@
+"""The group-sparsity penalty on query and key weights, and what it did to them."""
+
+from collections.abc import Collection
+from typing import Any
+
+import flax.struct
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from aila_jax.model.feature_groups import group_sum
+from aila_jax.types import Array
+
+PROJECTIONS = ("query", "key")  # in this order along the axis of length 2
+
+
+@flax.struct.dataclass
+class Strength:
+    """How strong the penalty is at a step; all traced.
+
+    Attributes:
+      lam: λ of the penalty in [0, 1], the ramp over warm-up included. eta: η ≥ 0. nu: ν ≥ 0.
+    """
+
+    lam: Float[Array, ""]
+    eta: Float[Array, ""]
+    nu: Float[Array, ""]
+
+
+@flax.struct.dataclass
+class PenaltyArgs:
+    """Everything that the penalty and its proximal operator depend on beside the weights; all traced.
+
+    Attributes:
+      strength: λ, η and ν.
+      importance: a_i of each head and feature group, at least 0, with mean 1.
+      layer_scale: factor of λ in each layer.
+    """
+
+    strength: Strength
+    importance: Float[Array, "H G"]
+    layer_scale: Float[Array, "N"]
+
+    def per_group(self) -> Float[Array, "N 1 G H"]:
+        """λ_ℓ · η · a_i: the factor of ‖W_i‖_F in the loss, for each layer, (query, key), group and head."""
+        level_N = self.strength.lam * self.strength.eta * jnp.asarray(self.layer_scale, jnp.float32)
+        return level_N[:, None, None, None] * self.importance.T[None, None]
+
+
+def query_key_kernels(params: Any) -> Float[Array, "N 2 D H K"]:
+    """W_Q and W_K of every layer, in float32."""
+    return jnp.stack([jnp.stack([_kernel(params, layer, name).astype(jnp.float32) for name in PROJECTIONS]) for layer in _layers(params)])
+
+
+def with_query_key_kernels(params: Any, kernels: Float[Array, "N 2 D H K"]) -> Any:
+    """`params` with these query and key kernels, in the type of those they replace."""
+    changed = dict(params)
+    for layer, pair in zip(_layers(params), kernels, strict=True):
+        attention = dict(params[layer]["attention"])
+        for name, kernel in zip(PROJECTIONS, pair, strict=True):
+            attention[name] = {**attention[name], "kernel": kernel.astype(attention[name]["kernel"].dtype)}
+        changed[layer] = {**params[layer], "attention": attention}
+    return changed
+
+
+def is_kernel(path: tuple[Any, ...], names: Collection[str]) -> bool:
+    """Whether a parameter's path in the tree ends in the kernel of one of these attention projections."""
+    keys = [getattr(part, "key", None) for part in path[-3:]]
+    return len(keys) == 3 and keys[0] == "attention" and keys[1] in names and keys[2] == "kernel"
+
+
+def norm(square: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
+    """√ of a sum of squares, whose gradient where it is 0 is 0 and not NaN."""
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+
+
+def group_norms(kernels: Float[Array, "N P D H K"], groups: int) -> Float[Array, "N P G H"]:
+    """‖W_i^(h)‖_F of each layer, (query, key), feature group i and head h, in float32."""
+    return norm(group_sum(jnp.sum(jnp.square(kernels.astype(jnp.float32)), axis=-1), groups))
+
+
+def group_penalty(params: Any, args: PenaltyArgs, scale_free: bool = False) -> Float[Array, ""]:
+    """λ · η · R(W) with R(W) = Σ_ℓ layer_scale_ℓ Σ_h Σ_i a_i^(h) (‖W_Q,i^(h)‖_F + ‖W_K,i^(h)‖_F).
+
+    Args:
+      params: parameters of a `Transformer`, of any float type; everything is computed in float32.
+      scale_free: ‖W_i^(h)‖_F / ‖W^(h)‖_F in place of ‖W_i^(h)‖_F, each head's W_Q and W_K by its own norm: what
+        QK-normalisation needs, where the logits do not depend on ‖W^(h)‖ and the plain form would shrink W to nothing.
+        A head with W = 0 counts 0.
+
+    Returns:
+      A number at least 0, whose gradient is finite everywhere, 0 at a group that is 0 (plain form).
+    Source: 2511.03559 for the form; feature groups, weights with mean 1 and the scale-free form are ours (docs/method.md, section 3).
+    """
+    norms_Nx2xGxH = group_norms(query_key_kernels(params), args.importance.shape[-1])
+    if scale_free:
+        whole = norm(jnp.sum(jnp.square(norms_Nx2xGxH), axis=-2, keepdims=True))
+        norms_Nx2xGxH = norms_Nx2xGxH / jnp.where(whole > 0, whole, 1.0)
+    return jnp.sum(args.per_group() * norms_Nx2xGxH)
+
+
+def value_penalty(params: Any, args: PenaltyArgs) -> Float[Array, ""]:
+    """ν · Σ_ℓ ‖W_V‖_F²: it bounds what out-of-block attention can carry (ours)."""
+    squares = [jnp.sum(jnp.square(_kernel(params, layer, "value").astype(jnp.float32))) for layer in _layers(params)]
+    return args.strength.nu * jnp.sum(jnp.stack(squares))
+
+
+@flax.struct.dataclass
+class Sparsity:
+    """What is exactly 0 among the query and key weights.
+
+    Attributes:
+      zero_query, zero_key: share of the feature groups of all heads whose W_Q,i^(h), or W_K,i^(h), is 0, in [0, 1].
+      dead_heads: number of heads with W_Q = W_K = 0; without biases such a head gets no gradient and never comes back.
+    """
+
+    zero_query: Float[Array, ""]
+    zero_key: Float[Array, ""]
+    dead_heads: Float[Array, ""]
+
+
+def sparsity(params: Any, groups: int) -> Sparsity:
+    """Counts groups and heads whose weights are all exactly 0."""
+    filled = jnp.any(query_key_kernels(params) != 0, axis=-1).astype(jnp.float32)
+    used_Nx2xGxH = group_sum(filled, groups) > 0  # not by their norms, which underflow before the weights do
+    zero_2 = jnp.mean(~used_Nx2xGxH, axis=(0, 2, 3))
+    return Sparsity(zero_2[0], zero_2[1], jnp.sum(~jnp.any(used_Nx2xGxH, axis=(1, 2))))
+
+
+def _layers(params: Any) -> list[str]:
+    """The names of the layers, first to last."""
+    return sorted((name for name in params if name.startswith("layer_")), key=lambda name: int(name.removeprefix("layer_")))
+
+
+def _kernel(params: Any, layer: str, name: str) -> Array:
+    return params[layer]["attention"][name]["kernel"]
