@@ -193,7 +193,8 @@ def _readable(where: str, part: str) -> Iterator[None]:
 
 
 def _without_params(state: TrainState) -> dict[str, Any]:
-    return {name: getattr(state, name) for name in ("step", "opt_state", "key", "skipped", "first_bad_step", "bad_parts")}
+    rest = {name: getattr(state, name) for name in ("step", "opt_state", "key", "skipped", "first_bad_step", "bad_parts")}
+    return rest if state.importance is None else {**rest, "importance": state.importance}
 
 
 def _leaves(tree: Any) -> list[tuple[str, Any]]:

@@ -14,6 +14,7 @@ from aila_jax.evaluation.dial import dial_values
 from aila_jax.evaluation.evaluator import evaluate
 from aila_jax.evaluation.language_model import LanguageModel, check_hard
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
+from aila_jax.loss.group_sparsity import sparsity
 from aila_jax.metrics.sums import Summary, summarize
 from aila_jax.model.transformer import default_layer_scale
 from aila_jax.progress import Progress
@@ -113,6 +114,27 @@ def sweep_meta(model: LanguageModel, dataset: Dataset) -> dict[str, Any]:
         "versions": versions(),
         "commit": git_commit(),
         "device": describe_devices(),
+        **sparsity_meta(model),
+    }
+
+
+def sparsity_meta(model: LanguageModel) -> dict[str, Any]:
+    """What the group-sparsity penalty left of the query and key weights; nothing for a model trained without it.
+
+    It belongs to the checkpoint and not to a cell: no λ or τ of the dial changes it.
+    """
+    config = model.config
+    if config.penalty.solver == "none":
+        return {}
+    counts = sparsity(model.params, config.feature_groups)
+    return {
+        "sparsity": {
+            "groups": config.feature_groups,
+            "zero_query": float(counts.zero_query),
+            "zero_key": float(counts.zero_key),
+            "dead_heads": int(counts.dead_heads),
+            "heads": config.model.n_layers * config.model.n_heads,
+        }
     }
 
 

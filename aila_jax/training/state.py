@@ -6,7 +6,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from aila_jax.types import Array
 
@@ -22,6 +22,8 @@ class TrainState:
       skipped: updates discarded because something was not finite.
       first_bad_step: the step of the first of them, −1 if none.
       bad_parts: which parts were not finite then: the loss, then each top-level parameter group's gradient, in `part_names` order.
+      importance: a_i of the group-sparsity penalty; None without one. The size weights at first; where anchors are asked for, theirs
+        from the end of warm-up on.
     """
 
     step: Int[Array, ""]
@@ -31,6 +33,7 @@ class TrainState:
     skipped: Int[Array, ""]
     first_bad_step: Int[Array, ""]
     bad_parts: Bool[Array, "parts"]
+    importance: Float[Array, "H G"] | None = None
 
 
 def part_names(params: Any) -> list[str]:
@@ -38,7 +41,9 @@ def part_names(params: Any) -> list[str]:
     return ["loss"] + [f"gradient of {name}" for name in sorted(params)]
 
 
-def create_state(params: Any, optimizer: optax.GradientTransformation, key: Array) -> TrainState:
+def create_state(
+    params: Any, optimizer: optax.GradientTransformation, key: Array, importance: Float[Array, "H G"] | None = None
+) -> TrainState:
     """The state before the first step. `key` is a raw uint32 key, so that checkpoints hold plain arrays."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -48,6 +53,7 @@ def create_state(params: Any, optimizer: optax.GradientTransformation, key: Arra
         skipped=jnp.zeros((), jnp.int32),
         first_bad_step=jnp.full((), -1, jnp.int32),
         bad_parts=jnp.zeros((len(part_names(params)),), bool),
+        importance=importance,
     )
 
 

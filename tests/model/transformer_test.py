@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from aila_jax import presets
-from aila_jax.config import MarginConfig, ModelConfig
-from aila_jax.model.transformer import Block, Dial, ModelOutput, Norm, Request, Transformer, head_scale, unit_norm
+from aila_jax.config import Config, MarginConfig, ModelConfig
+from aila_jax.model.transformer import Block, Dial, ModelOutput, Norm, Request, Transformer, build_transformer, head_scale, unit_norm
+from aila_jax.types import GLOBAL_ID
 
 VOCAB, LENGTH = 13, 9
 SMALL = {"length": LENGTH, "d_model": 8, "n_heads": 2, "d_ff": 8, "n_layers": 2}
@@ -207,3 +208,30 @@ def test_bfloat16_keeps_parameters_softmax_and_logits_in_float32() -> None:
     wide = run(built()[0], params, Dial(0.5, 1.0))
     np.testing.assert_allclose(out.stats.entropy_bits, wide.stats.entropy_bits, atol=0.15)
     np.testing.assert_allclose(out.logits, wide.logits, atol=0.05 * float(np.abs(wide.logits).max()))
+
+
+def test_localist_positions_live_on_their_blocks_group_and_the_shared_coordinates() -> None:
+    """D 8 in 2 groups of 4, of which the first coordinate each (a quarter) is shared; blocks 0, 1 and 2 of three positions."""
+    module = Transformer(ModelConfig(**SMALL, localist=True), VOCAB, groups=2)
+    blocks = BLOCKS.copy()
+    blocks[:, 1] = GLOBAL_ID
+    weights = np.random.default_rng(2).standard_normal((2, LENGTH, VOCAB)).astype(np.float32)
+
+    def total(params):
+        return jnp.sum(weights * module.apply({"params": params}, TOKENS, POSITIONS, blocks, DOCS, Dial(0.0, 1.0), Request()).logits)
+
+    used = np.asarray(jax.jit(jax.grad(total))(built()[1])["position"] != 0).astype(int)
+    first, second = [1, 1, 1, 1, 1, 0, 0, 0], [1, 0, 0, 0, 1, 1, 1, 1]
+    np.testing.assert_array_equal(used, [first, [1] * 8, first, second, second, second, first, first, first])
+
+
+def test_localist_positions_without_groups_are_refused() -> None:
+    module = Transformer(ModelConfig(**SMALL, localist=True), VOCAB)
+    with pytest.raises(ValueError, match=r"groups is 0; it must be above 0 for localist positions. Fix: make the model with build_transf"):
+        module.apply({"params": built()[1]}, *INPUTS, Dial(0.0, 1.0), Request())
+
+
+def test_the_configuration_gives_localist_positions_their_groups() -> None:
+    config = Config(model=ModelConfig(localist=True))
+    assert build_transformer(config, VOCAB).groups == config.feature_groups == 26
+    assert build_transformer(Config(), VOCAB) == Transformer(ModelConfig(), VOCAB)
