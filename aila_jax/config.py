@@ -237,7 +237,8 @@ class PenaltyConfig:
 
     Attributes:
       solver: `none` (off, at no cost), `subgradient` (R in the loss; weights come near 0), or `proximal` (groups become exactly 0).
-      eta: η, finite and at least 0. nu: ν, likewise; the solver `none` needs both 0.
+      eta: η, the strength of R, finite and at least 0; 0 with the solver `none`.
+      nu: ν, the strength of Σ‖W_V‖², finite and at least 0; 0 with the solver `none`.
       groups: G, groups that the model's d_model input coordinates are split into, at most d_model; 0 takes the number of blocks in
         a window of model.length tokens (partition `windows`).
       weights: a_i of each group, with mean 1: `size` (the root of its number of coordinates), `anchors` (the importance of its
