@@ -339,6 +339,8 @@ class TrainConfig:
 
     Attributes:
       steps: optimizer steps. batch_size: sequences a step, over all devices.
+      accumulate: microbatches that a device's share of the batch is cut into, one after another, to save memory; it must divide that share.
+      parallel: how the step is mapped over devices: `jit` over a mesh, or `pmap`, its predecessor; both give the same update.
       learning_rate: AdamW's highest rate, reached after `warmup_steps`, then a cosine down to `final_rate` times it.
       weight_decay: decoupled, on matrices only. clip_norm: largest global gradient norm.
       beta2: AdamW's second-moment decay.
@@ -352,6 +354,8 @@ class TrainConfig:
 
     steps: int = 1200
     batch_size: int = 32
+    accumulate: int = 1
+    parallel: str = "jit"
     learning_rate: float = 3e-3
     warmup_steps: int = 100
     final_rate: float = 0.1
@@ -367,8 +371,16 @@ class TrainConfig:
     max_skipped: int = 0
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "log_every", "eval_every", "checkpoint_every", "keep"):
+        one_of("train.parallel", self.parallel, ("jit", "pmap"))
+        for name in ("steps", "batch_size", "accumulate", "log_every", "eval_every", "checkpoint_every", "keep"):
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1", f"raise --config.train.{name}")
+        require(
+            self.batch_size % self.accumulate == 0,
+            "train.accumulate",
+            self.accumulate,
+            f"a divisor of train.batch_size ({self.batch_size})",
+            "set --config.train.accumulate=1",
+        )
         for name in ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk"):
             require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0", f"set --config.train.{name}=0")
         for name in ("learning_rate", "clip_norm"):

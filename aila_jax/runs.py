@@ -42,7 +42,7 @@ from aila_jax.training.locality import draw_locality
 from aila_jax.training.logs import TrainingLog
 from aila_jax.training.loop import Hook, NonFiniteError, fit
 from aila_jax.training.optimizer import build_optimizer, learning_rates
-from aila_jax.training.placement import Placement, describe_devices, place
+from aila_jax.training.placement import AXIS, Placement, describe_devices, map_step, place
 from aila_jax.training.state import TrainState, create_state
 from aila_jax.training.step import make_train_step
 
@@ -74,7 +74,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
       NonFiniteError: more non-finite updates than `train.max_skipped`.
     """
     workdir = Path(workdir).expanduser()
-    placement = place(config.train.batch_size)
+    placement = place(config.train.batch_size, accumulate=config.train.accumulate)
     found = _existing_run(workdir, config)
     if config.model.bidirectional and not quiet:
         print(BIDIRECTIONAL_WARNING)
@@ -98,8 +98,16 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
     if not quiet:
         _announce(config, workdir, dataset, state, start)
 
-    step_fn = make_train_step(module, partition, optimizer, hard=config.model.hard, loss_chunk=config.train.loss_chunk)
-    train_step = jax.jit(step_fn, donate_argnums=0, out_shardings=placement.replicated)
+    step_fn = make_train_step(
+        module,
+        partition,
+        optimizer,
+        hard=config.model.hard,
+        loss_chunk=config.train.loss_chunk,
+        accumulate=config.train.accumulate,
+        axis_name=AXIS,
+    )
+    train_step = map_step(step_fn, placement, config.train.parallel)
     log = TrainingLog(
         workdir,
         start=start,

@@ -84,6 +84,9 @@ BAD = [
     ("locality", "at_zero", [-0.1, 1.1, NAN], "at least 0 and together at most 1"),
     ("locality", "at_one", [-0.1, 1.1, NAN], "at least 0 and together at most 1"),
     *[("train", name, BELOW_ONE, "at least 1") for name in ("steps", "batch_size", "log_every", "eval_every", "checkpoint_every", "keep")],
+    ("train", "accumulate", BELOW_ONE, "at least 1"),
+    ("train", "accumulate", [5, 64], "a divisor of train.batch_size (32)"),
+    ("train", "parallel", ["pmapped", ""], "one of jit, pmap"),
     *[("train", name, [-1], "at least 0") for name in ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk")],
     *[("train", name, NOT_FINITE_OR_ZERO, "finite and above 0") for name in ("learning_rate", "clip_norm")],
     ("train", "weight_decay", NOT_FINITE_OR_NEGATIVE, "finite and at least 0"),
@@ -307,6 +310,9 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "localist": st.just(False),
     "localist_shared": st.floats(0, 1),
     "split": st.sampled_from(["train", "validation", "test"]),
+    "batch_size": st.sampled_from([6, 12]),
+    "accumulate": st.sampled_from([1, 2, 3]),
+    "parallel": st.sampled_from(["jit", "pmap"]),
 }
 BY_TYPE = {
     int: st.integers(1, 10**6),

@@ -134,7 +134,10 @@ def stop_after(monkeypatch, last):
     monkeypatch.setattr(runs, "fit", fit)
 
 
-def test_a_run_that_crashed_continues_to_the_same_numbers(trained, tmp_path, monkeypatch):
+def test_a_run_that_crashed_continues_to_the_same_bits(trained, tmp_path, monkeypatch):
+    """With dropout, conditional λ and microbatches; the crash and the edge of the epoch lie between checkpoint and end."""
+    assert trained.config.model.dropout > 0 and trained.config.train.accumulate > 1 and trained.config.locality.mode == "conditional"
+    assert 16 < len(trained.dataset.windows("train", 16, False)) / trained.config.train.batch_size < 24
     with monkeypatch.context() as patch:
         stop_after(patch, 12)  # after the checkpoint at step 8, before the one at 16
         with pytest.raises(Interrupted):

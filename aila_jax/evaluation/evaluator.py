@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Float
 
 from aila_jax.loss.linear_cross_entropy import linear_target_scores
@@ -13,13 +14,13 @@ from aila_jax.metrics.sums import MetricSums, merge, metric_sums, to_host
 from aila_jax.model.forward import forward
 from aila_jax.model.transformer import Dial, Request, Transformer
 from aila_jax.partition.build import Partition
-from aila_jax.training.placement import Placement
+from aila_jax.training.placement import AXIS, SPLIT, WHOLE, Placement
 from aila_jax.types import Array, Batch
 
 IN_FLIGHT = 8  # batches whose sums may still be on the device: bounds memory without waiting for each
 
 
-@partial(jax.jit, static_argnames=("module", "request", "loss_chunk"))
+@partial(jax.jit, static_argnames=("module", "request", "loss_chunk", "mesh"))
 def eval_step(
     module: Transformer,
     partition: Partition,
@@ -28,18 +29,24 @@ def eval_step(
     lam: Float[Array, "B"],
     tau: Float[Array, "B"],
     request: Request,
-    loss_chunk: int = 0,
+    loss_chunk: int,
+    mesh: Mesh,
 ) -> MetricSums:
-    """Metric sums of one batch at λ and τ, both traced: one compilation serves the whole dial.
+    """Metric sums of one batch at λ and τ, both traced: one compilation serves the whole dial. Devices of `mesh` share the batch.
 
     `request` asks for statistics; for logits only where `loss_chunk` is 0, else so many tokens' logits exist at once.
     """
-    output = forward(module, partition, params, batch, Dial(lam, tau), request)
-    scores = None
-    if loss_chunk:
-        embedding = params["embedding"].astype(output.features.dtype)
-        scores = linear_target_scores(output.features, embedding, batch.targets, loss_chunk)
-    return metric_sums(output, batch, partition(batch), scores)
+
+    def on_device(params: Any, batch: Batch, lam: Array, tau: Array) -> MetricSums:
+        output = forward(module, partition, params, batch, Dial(lam, tau), request)
+        scores = None
+        if loss_chunk:
+            embedding = params["embedding"].astype(output.features.dtype)
+            scores = linear_target_scores(output.features, embedding, batch.targets, loss_chunk)
+        return jax.lax.psum(metric_sums(output, batch, partition(batch), scores), AXIS)
+
+    mapped = jax.shard_map(on_device, mesh=mesh, in_specs=(WHOLE, SPLIT, SPLIT, SPLIT), out_specs=WHOLE, check_vma=False)
+    return mapped(params, batch, lam, tau)
 
 
 def evaluate(
@@ -60,7 +67,7 @@ def evaluate(
     lam, tau = placement.shard((np.asarray(lam, np.float32), np.asarray(tau, np.float32)))
     parts: list[MetricSums] = []
     for index, batch in enumerate(batches):
-        parts.append(eval_step(module, partition, params, placement.shard(batch), lam, tau, request, loss_chunk))
+        parts.append(eval_step(module, partition, params, placement.shard(batch), lam, tau, request, loss_chunk, placement.mesh))
         if index >= IN_FLIGHT:
             parts[index - IN_FLIGHT] = to_host(parts[index - IN_FLIGHT])
     return merge([to_host(part) for part in parts])

@@ -37,8 +37,3 @@ def target_scores(logits: Float[Array, "B L V"], targets: Int[Array, "B L"]) -> 
     """Losses and ranks of the targets under `logits`."""
     # Comparing with the maximum needs no argmax, which XLA runs slowly on CPUs.
     return TargetScores(token_losses(logits, targets), target_logits(logits, targets) >= jnp.max(logits, axis=-1))
-
-
-def weighted_mean(losses: Float[Array, "B L"], weights: Float[Array, "B L"]) -> Float[Array, ""]:
-    """Mean over scored positions; 0 where nothing is scored."""
-    return jnp.sum(losses * weights) / jnp.maximum(jnp.sum(weights), 1.0)

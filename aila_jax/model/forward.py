@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from jaxtyping import Key
+
 from aila_jax.model.transformer import Dial, ModelOutput, Request, Transformer
 from aila_jax.partition.build import Partition
 from aila_jax.types import Array, Batch
@@ -14,9 +16,9 @@ def forward(
     batch: Batch,
     dial: Dial,
     request: Request,
-    dropout_key: Array | None = None,
+    dropout_keys_B: Key[Array, "B"] | None = None,
 ) -> ModelOutput:
-    """Runs the model on `batch` at `dial`; dropout is on where a key is given. Pure, and meant to run inside jit."""
+    """Runs the model on `batch` at `dial`; dropout is on where each example is given a key. Pure, and meant to run inside jit."""
     output = module.apply(
         {"params": params},
         batch.tokens,
@@ -25,8 +27,7 @@ def forward(
         batch.doc_ids,
         dial,
         request,
-        train=dropout_key is not None,
-        rngs=None if dropout_key is None else {"dropout": dropout_key},
+        dropout_keys_B,
     )
     assert isinstance(output, ModelOutput)
     return output

@@ -4,7 +4,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Key
 
 from aila_jax.config import Config, MarginConfig, ModelConfig, require
 from aila_jax.model.attention import Margin, SelfScaling, locality_attention
@@ -93,6 +93,22 @@ class Norm(nn.Module):
         return y_BxLxD
 
 
+def fold_in_each(keys_B: Key[Array, "B"] | None, data: int) -> Key[Array, "B"] | None:
+    """Each example's key for one use of it; None stays None."""
+    return None if keys_B is None else jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys_B, data)
+
+
+def dropout(x_BxLxD: Float[Array, "B L D"], keys_B: Key[Array, "B"] | None, rate: float) -> Float[Array, "B L D"]:
+    """Zeroes each number with probability `rate` and divides the others by 1 − rate; without keys, nothing.
+
+    Each example has a key of its own, so its mask does not depend on the devices and microbatches that a batch is split into.
+    """
+    if keys_B is None or rate == 0.0:
+        return x_BxLxD
+    keep_BxLxD = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - rate, x_BxLxD.shape[1:]))(keys_B)
+    return jnp.where(keep_BxLxD, x_BxLxD / (1.0 - rate), 0.0).astype(x_BxLxD.dtype)
+
+
 class Attention(nn.Module):
     """Multi-head locality attention with its four projections."""
 
@@ -149,19 +165,19 @@ class Block(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, x_BxLxD, block_ids, doc_ids, dial_lam, layer_lam, tau, request: Request, train: bool):
+    def __call__(self, x_BxLxD, block_ids, doc_ids, dial_lam, layer_lam, tau, request: Request, dropout_keys_B):
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
-        drop = nn.Dropout(cfg.dropout, deterministic=not train)
+        attention_keys_B, mlp_keys_B = fold_in_each(dropout_keys_B, 0), fold_in_each(dropout_keys_B, 1)
         # Without scale and bias: they fold into W and b, and with them the group penalty has no minimiser.
         y = Norm(affine=False, film=cfg.film, name="attention_norm")(x_BxLxD, dial_lam).astype(dtype)
         y, stats = Attention(cfg, name="attention")(y, block_ids, doc_ids, layer_lam, tau, request)
-        x_BxLxD = x_BxLxD + drop(y)
+        x_BxLxD = x_BxLxD + dropout(y, attention_keys_B, cfg.dropout)
         y = Norm(affine=True, film=cfg.film, name="mlp_norm")(x_BxLxD, dial_lam).astype(dtype)
         y = nn.Dense(cfg.d_ff, kernel_init=nn.initializers.normal(INIT_STD), dtype=dtype, name="mlp_in")(y)
         out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)
         y = nn.Dense(cfg.d_model, kernel_init=out_init, dtype=dtype, name="mlp_out")(nn.gelu(y))
-        return x_BxLxD + drop(y), stats
+        return x_BxLxD + dropout(y, mlp_keys_B, cfg.dropout), stats
 
 
 class Transformer(nn.Module):
@@ -184,7 +200,7 @@ class Transformer(nn.Module):
         doc_ids: Int[Array, "B L"],
         dial: Dial,
         request: Request,
-        train: bool = False,
+        dropout_keys_B: Key[Array, "B"] | None = None,
     ) -> ModelOutput:
         """Next-token logits at every position, and attention statistics where `request` asks for them.
 
@@ -192,7 +208,7 @@ class Transformer(nn.Module):
           tokens, positions, block_ids, doc_ids: as in `Batch`; block_ids from a partition.
           dial: λ, τ and layer_scale, all traced.
           request: what to return beside the logits (static).
-          train: dropout is on; needs the rng stream "dropout".
+          dropout_keys_B: one key per example, where dropout is on.
         """
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
@@ -206,13 +222,14 @@ class Transformer(nn.Module):
         if cfg.localist:
             position_BxLxD = position_BxLxD * self._support(block_ids)
         x_BxLxD = (embedding_VxD[tokens] + position_BxLxD).astype(dtype)
-        x_BxLxD = nn.Dropout(cfg.dropout, deterministic=not train)(x_BxLxD)
+        x_BxLxD = dropout(x_BxLxD, fold_in_each(dropout_keys_B, cfg.n_layers), cfg.dropout)
         layers = []
         for layer in range(cfg.n_layers):
             block = Block(cfg, name=f"layer_{layer}")
             # Hard attention is not a matter of degree: every layer is hard, at the λ = 1 that it needs.
             layer_lam = lam if request.hard else lam * scale_N[layer]
-            x_BxLxD, layer_stats = block(x_BxLxD, block_ids, doc_ids, lam, layer_lam, tau, request, train)
+            keys_B = fold_in_each(dropout_keys_B, layer)
+            x_BxLxD, layer_stats = block(x_BxLxD, block_ids, doc_ids, lam, layer_lam, tau, request, keys_B)
             layers.append(layer_stats)
         x_BxLxD = Norm(affine=True, film=cfg.film, name="final_norm")(x_BxLxD, lam).astype(dtype)
         logits_BxLxV = None

@@ -1,8 +1,10 @@
 """Where arrays live: the batch split over all local devices, everything else copied to each."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -10,13 +12,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 T = TypeVar("T")
 
+AXIS = "data"  # the name of the devices' axis, in the mesh and for collectives
+SPLIT, WHOLE = PartitionSpec(AXIS), PartitionSpec()
+
 
 @dataclass(frozen=True)
 class Placement:
     """Data parallelism over a one-dimensional mesh.
 
     Attributes:
-      mesh: all local devices on the axis "data".
+      mesh: all local devices on the axis AXIS.
     """
 
     mesh: Mesh
@@ -24,12 +29,12 @@ class Placement:
     @property
     def batch(self) -> NamedSharding:
         """Split over devices along the first axis."""
-        return NamedSharding(self.mesh, PartitionSpec("data"))
+        return NamedSharding(self.mesh, SPLIT)
 
     @property
     def replicated(self) -> NamedSharding:
         """Whole on every device."""
-        return NamedSharding(self.mesh, PartitionSpec())
+        return NamedSharding(self.mesh, WHOLE)
 
     def shard(self, tree: T) -> T:
         """Puts [B, …] arrays on the devices, B split over them."""
@@ -40,17 +45,41 @@ class Placement:
         return jax.device_put(tree, self.replicated)
 
 
-def place(batch_size: int, name: str = "train.batch_size") -> Placement:
+def place(batch_size: int, name: str = "train.batch_size", accumulate: int = 1) -> Placement:
     """A placement over all local devices.
 
     Raises:
-      ValueError: `batch_size` is not divisible by their number.
+      ValueError: `batch_size` is not divisible by their number times `accumulate` microbatches.
     """
     devices = jax.local_devices()
-    if batch_size % len(devices):
-        down = max(batch_size // len(devices), 1) * len(devices)
-        raise ValueError(f"{name} is {batch_size}; it must be divisible by the {len(devices)} devices. Fix: set it to {down}.")
-    return Placement(Mesh(np.asarray(devices), ("data",)))
+    parts = len(devices) * accumulate
+    if batch_size % parts:
+        down = max(batch_size // parts, 1) * parts
+        by = f"the {len(devices)} devices" + (f" times train.accumulate ({accumulate})" if accumulate > 1 else "")
+        raise ValueError(f"{name} is {batch_size}; it must be divisible by {by}. Fix: set it to {down}.")
+    return Placement(Mesh(np.asarray(devices), (AXIS,)))
+
+
+def map_step(step: Callable[..., Any], placement: Placement, parallel: str = "jit") -> Callable[..., Any]:
+    """Compiles a step (state, batch, lam, tau) → (state, metrics) that sums over AXIS, to run on each device's part of the batch.
+
+    The state is whole on every device and its buffers are reused; both ways take arrays as `Placement` puts them.
+
+    Args:
+      parallel: `jit` over the mesh, or `pmap`, which the paper's design names and JAX keeps for older code.
+    """
+    if parallel == "jit":
+        mapped = jax.shard_map(step, mesh=placement.mesh, in_specs=(WHOLE, SPLIT, SPLIT, SPLIT), out_specs=WHOLE, check_vma=False)
+        return jax.jit(mapped, donate_argnums=0)
+    devices = list(placement.mesh.devices.flat)
+    pmapped = jax.pmap(step, AXIS, in_axes=(None, 0, 0, 0), out_axes=None, donate_argnums=0, devices=devices)
+
+    @partial(jax.jit, out_shardings=placement.batch)
+    def by_device(tree: Any) -> Any:
+        """[B, …] as [devices, B / devices, …], which is what pmap maps over."""
+        return jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), tree)
+
+    return lambda state, *split: pmapped(state, *by_device(split))
 
 
 def describe_devices() -> str:

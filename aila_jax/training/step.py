@@ -8,9 +8,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Float
+from jaxtyping import Float, Key
 
-from aila_jax.loss.cross_entropy import token_losses, weighted_mean
+from aila_jax.loss.cross_entropy import token_losses
 from aila_jax.loss.linear_cross_entropy import linear_cross_entropy
 from aila_jax.model.forward import forward
 from aila_jax.model.transformer import Dial, Request, Transformer
@@ -42,41 +42,67 @@ class StepMetrics:
     bad_parts: Array
 
 
+@flax.struct.dataclass
+class Examples:
+    """What a step reads, one entry per example along the first axis, so that it can be cut into devices and microbatches."""
+
+    batch: Batch
+    lam: Float[Array, "*B"]
+    tau: Float[Array, "*B"]
+    dropout_keys: Key[Array, "*B"]
+
+
 TrainStep = Callable[[TrainState, Batch, Array, Array], tuple[TrainState, StepMetrics]]
 
 
 def make_train_step(
-    module: Transformer, partition: Partition, optimizer: optax.GradientTransformation, hard: bool = False, loss_chunk: int = 0
+    module: Transformer,
+    partition: Partition,
+    optimizer: optax.GradientTransformation,
+    *,
+    hard: bool = False,
+    loss_chunk: int = 0,
+    accumulate: int = 1,
+    axis_name: str | None = None,
 ) -> TrainStep:
-    """The pure step function (state, batch, lam [B], tau [B]) → (state, metrics); the caller jits it. λ and τ are traced.
+    """The pure step function (state, batch, lam [B], tau [B]) → (state, metrics); the caller compiles it. λ and τ are traced.
+
+    The update is that of the mean loss over all scored targets of the whole batch, however it is cut up.
 
     Args:
       hard: block attention only. loss_chunk: tokens whose logits exist at once; 0 makes them all in one.
+      accumulate: microbatches whose gradients are summed one after another; it divides a device's B.
+      axis_name: the mapped axis that the batch is split over (see `placement.map_step`); None where it is whole.
     """
     request = Request(hard=hard, logits=loss_chunk == 0)
 
-    def loss_fn(params: Any, batch: Batch, dial: Dial, dropout_key: Array) -> tuple[Array, Array]:
-        output = forward(module, partition, params, batch, dial, request, dropout_key)
+    def share_of_loss(params: Any, part: Examples, scored: Array) -> tuple[Array, Array]:
+        """This part's share of the mean over the `scored` targets of the whole batch, and every target's loss."""
+        batch = part.batch
+        output = forward(module, partition, params, batch, Dial(part.lam, part.tau), request, part.dropout_keys)
         if loss_chunk:
             embedding = params["embedding"].astype(output.features.dtype)
             total, losses = linear_cross_entropy(output.features, embedding, batch.targets, batch.weights, loss_chunk)
-            return total / jnp.maximum(jnp.sum(batch.weights), 1.0), losses
+            return total / scored, losses
         losses = token_losses(output.logits, batch.targets) * batch.weights
-        return weighted_mean(losses, batch.weights), losses
+        return jnp.sum(losses) / scored, losses
 
     def train_step(state: TrainState, batch: Batch, lam: Array, tau: Array) -> tuple[TrainState, StepMetrics]:
-        dropout_key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        (loss, losses), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch, Dial(lam, tau), dropout_key)
+        scored = jnp.maximum(over_devices(jnp.sum(batch.weights), axis_name), 1.0)
+        examples = Examples(batch, lam, tau, example_keys(state, lam.shape[0], axis_name))
+        (loss, losses), grads = accumulated(jax.value_and_grad(share_of_loss, has_aux=True), state.params, examples, scored, accumulate)
+        bins = jax.nn.one_hot(jnp.round(lam * (LAM_BINS - 1)).astype(jnp.int32), LAM_BINS)
+        sums = (loss, grads, bins.T @ jnp.sum(losses, axis=1), bins.T @ jnp.sum(batch.weights, axis=1), jnp.sum(lam), float(len(lam)))
+        loss, grads, bin_loss, bin_targets, lam_sum, rows = over_devices(sums, axis_name)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         state = keep_if_finite(state, params, opt_state, finite_parts(loss, grads))
-        bins = jax.nn.one_hot(jnp.round(lam * (LAM_BINS - 1)).astype(jnp.int32), LAM_BINS)
         metrics = StepMetrics(
             loss=loss,
             grad_norm=optax.tree.norm(grads),
-            lam_mean=jnp.mean(lam),
-            bin_loss=bins.T @ jnp.sum(losses, axis=1),
-            bin_targets=bins.T @ jnp.sum(batch.weights, axis=1),
+            lam_mean=lam_sum / rows,
+            bin_loss=bin_loss,
+            bin_targets=bin_targets,
             skipped=state.skipped,
             first_bad_step=state.first_bad_step,
             bad_parts=state.bad_parts,
@@ -84,6 +110,38 @@ def make_train_step(
         return state, metrics
 
     return train_step
+
+
+def over_devices(tree: Any, axis_name: str | None) -> Any:
+    """Sums over the mapped axis, where there is one."""
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
+def example_keys(state: TrainState, rows: int, axis_name: str | None) -> Key[Array, "B"]:
+    """A dropout key for each example of this device, from the run's key, the step and the example's place in the whole batch."""
+    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, first + jnp.arange(rows))
+
+
+def accumulated(value_and_grad: Callable, params: Any, examples: Examples, scored: Array, microbatches: int) -> Any:
+    """((loss, losses [B, L]), gradients) of `value_and_grad`, the loss and gradients summed over microbatches of equal size."""
+    if microbatches == 1:
+        return value_and_grad(params, examples, scored)
+    rows = len(examples.lam)
+    if rows % microbatches:
+        raise ValueError(
+            f"train.accumulate is {microbatches}; it must divide the {rows} sequences of a device. Fix: change it or train.batch_size"
+        )
+    parts = jax.tree.map(lambda x: x.reshape(microbatches, rows // microbatches, *x.shape[1:]), examples)
+
+    def body(sums: Any, part: Examples) -> tuple[Any, Array]:
+        (loss, losses), grads = value_and_grad(params, part, scored)
+        return jax.tree.map(jnp.add, sums, (loss, grads)), losses
+
+    start = (jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, params))
+    (loss, grads), losses = jax.lax.scan(body, start, parts)
+    return (loss, losses.reshape(rows, *losses.shape[2:])), grads
 
 
 def keep_if_finite(state: TrainState, params: Any, opt_state: optax.OptState, finite: Array) -> TrainState:

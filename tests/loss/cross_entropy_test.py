@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aila_jax.loss.cross_entropy import target_logits, target_scores, token_losses, weighted_mean
+from aila_jax.loss.cross_entropy import target_logits, target_scores, token_losses
 from tests.oracles.losses import losses
 
 
@@ -52,9 +52,3 @@ def test_target_scores_rank_a_tie_first() -> None:
     found = target_scores(logits, targets)
     np.testing.assert_array_equal(found.first, [[False, True, True]])
     np.testing.assert_allclose(found.losses, losses(logits, targets), rtol=1e-6)
-
-
-def test_weighted_mean_counts_weights_and_is_zero_without_any() -> None:
-    values = np.array([[1.0, 5.0, 100.0]], np.float32)
-    np.testing.assert_allclose(weighted_mean(values, np.array([[1.0, 1.0, 0.0]], np.float32)), 3.0)
-    np.testing.assert_array_equal(weighted_mean(values, np.zeros((1, 3), np.float32)), 0.0)

@@ -10,7 +10,19 @@ import pytest
 
 from aila_jax import presets
 from aila_jax.config import Config, MarginConfig, ModelConfig
-from aila_jax.model.transformer import Block, Dial, ModelOutput, Norm, Request, Transformer, build_transformer, head_scale, unit_norm
+from aila_jax.model.transformer import (
+    Block,
+    Dial,
+    ModelOutput,
+    Norm,
+    Request,
+    Transformer,
+    build_transformer,
+    dropout,
+    fold_in_each,
+    head_scale,
+    unit_norm,
+)
 from aila_jax.types import GLOBAL_ID
 
 VOCAB, LENGTH = 13, 9
@@ -164,11 +176,26 @@ def test_dropout_changes_outputs_but_no_attention_weight() -> None:
     x = 3 * np.random.default_rng(4).standard_normal((2, LENGTH, 8)).astype(np.float32)
     one = jnp.float32(0.5)
     arguments = (x, BLOCKS, DOCS, one, one, jnp.float32(1), Request(stats=True))
-    params = jax.tree.map(lambda w: 12 * w, block.init(jax.random.key(0), *arguments, False))
-    quiet, stats = block.apply(params, *arguments, False)
-    noisy, noisy_stats = block.apply(params, *arguments, True, rngs={"dropout": jax.random.key(1)})
+    params = jax.tree.map(lambda w: 12 * w, block.init(jax.random.key(0), *arguments, None))
+    quiet, stats = block.apply(params, *arguments, None)
+    noisy, noisy_stats = block.apply(params, *arguments, jax.random.split(jax.random.key(1)))
     assert np.abs(quiet - noisy).max() > 0.1
     jax.tree.map(np.testing.assert_array_equal, stats, noisy_stats)
+
+
+def test_dropout_keeps_the_mean_and_gives_each_example_the_mask_of_its_own_key() -> None:
+    x = np.ones((3, 40, 50), np.float32)
+    keys = jax.random.split(jax.random.key(2), 3)
+    found = np.asarray(dropout(x, keys, 0.25))
+    assert np.unique(found).tolist() == pytest.approx([0.0, 4 / 3])
+    assert (found == 0).mean(axis=(1, 2)) == pytest.approx(np.full(3, 0.25), abs=0.04)  # 4 standard deviations of 2,000 draws
+    for row in range(3):
+        np.testing.assert_array_equal(dropout(x[row:], keys[row:], 0.25)[0], found[row])
+    assert (found[0] != found[1]).any()
+    sites = [np.asarray(dropout(x, fold_in_each(keys, site), 0.25)) for site in (0, 1)]
+    assert (sites[0] != sites[1]).any()
+    np.testing.assert_array_equal(dropout(x, None, 0.25), x)
+    np.testing.assert_array_equal(dropout(x, keys, 0.0), x)
 
 
 def jaxpr(module: Transformer, request: Request) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aila_jax.training import placement
-from aila_jax.training.placement import describe_devices, place
+from aila_jax.training.placement import AXIS, describe_devices, map_step, place
 
 
 def test_one_device_takes_any_batch():
@@ -31,6 +31,13 @@ def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch, size, fix):
         place(size, "sweep.batch_size")
 
 
+def test_microbatches_that_do_not_divide_a_devices_share_are_refused(monkeypatch):
+    monkeypatch.setattr(jax, "local_devices", lambda: [object()] * 8)
+    limit = "train.batch_size is 40; it must be divisible by the 8 devices times train.accumulate (2). Fix: set it to 32."
+    with pytest.raises(ValueError, match=re.escape(limit)):
+        place(40, accumulate=2)
+
+
 def test_the_cpu_is_described_in_words():
     assert describe_devices() == "1 × cpu (cpu)"
 
@@ -48,37 +55,75 @@ def test_falling_back_to_the_cpu_is_said(monkeypatch, installed, platforms, warn
 
 ONE_STEP = """
     import json
+    from dataclasses import replace
     import jax
     import numpy as np
+    import optax
     from jax.sharding import Mesh
     from aila_jax.config import PartitionConfig
+    from aila_jax.evaluation.evaluator import evaluate
+    from aila_jax.metrics.sums import MetricSums
     from aila_jax.model.transformer import Transformer
     from aila_jax.partition.build import build_partition
-    from aila_jax.training.placement import Placement, place
+    from aila_jax.training.placement import AXIS, Placement, map_step, place
     from aila_jax.training.state import create_state
     from aila_jax.training.step import make_train_step
-    from tests.training.tiny import MODEL, VOCAB_SIZE, fresh_params, random_batch, sgd
+    from tests.training.tiny import MODEL, VOCAB_SIZE, fresh_params, random_batch
 
-    def update(placed, devices, chunk):
-        step = make_train_step(Transformer(MODEL, VOCAB_SIZE), build_partition(PartitionConfig()), sgd(), loss_chunk=chunk)
-        state = placed.replicate(create_state(fresh_params(), sgd(), jax.random.key_data(jax.random.key(0))))
-        batch = placed.shard(random_batch(16))
-        lam, tau = placed.shard((np.linspace(0, 1, 16, dtype=np.float32), np.linspace(0.5, 2, 16, dtype=np.float32)))
-        assert batch.tokens.addressable_shards[0].data.shape == (16 // devices, MODEL.length)
-        state, metrics = jax.jit(step, out_shardings=placed.replicated)(state, batch, lam, tau)
-        assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state.params))
-        flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.params)])
-        numbers = [metrics.loss, metrics.grad_norm, metrics.bin_loss, metrics.bin_targets, flat]
-        return [np.asarray(number).tolist() for number in numbers]
+    ROWS = 32
+    LAM, TAU = np.linspace(0, 1, ROWS, dtype=np.float32), np.linspace(0.5, 2, ROWS, dtype=np.float32)
+    module, partition = Transformer(replace(MODEL, dropout=0.2), VOCAB_SIZE), build_partition(PartitionConfig())
+    optimizer = optax.sgd(1.0, momentum=0.9)
 
-    one = Placement(Mesh(np.asarray(jax.devices()[:1]), ("data",)))
+    def numbers(tree):
+        return [np.asarray(leaf).tolist() for leaf in jax.tree.leaves(tree)]
+
+    def updates(placed, devices, parallel, chunk, accumulate):
+        step = make_train_step(module, partition, optimizer, loss_chunk=chunk, accumulate=accumulate, axis_name=AXIS)
+        train_step = map_step(step, placed, parallel)
+        params = jax.tree.map(np.asarray, fresh_params())  # host arrays, since a step takes the buffers of its state
+        state = placed.replicate(create_state(params, optimizer, jax.random.key_data(jax.random.key(0))))
+        lam, tau = placed.shard((LAM, TAU))
+        assert lam.addressable_shards[0].data.shape == (ROWS // devices,)
+        seen = []
+        for seed in range(2):
+            state, metrics = train_step(state, placed.shard(random_batch(ROWS, seed)), lam, tau)
+            seen.append(metrics)
+        assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state))
+        return numbers((state, seen))
+
+    def measured(placed, chunk):
+        batches = [random_batch(ROWS, seed) for seed in range(2)]
+        return numbers(evaluate(module, partition, fresh_params(), batches, lam=LAM, tau=TAU, placement=placed, delta=True, loss_chunk=chunk))
+
+    one = Placement(Mesh(np.asarray(jax.devices()[:1]), (AXIS,)))
     assert len(jax.devices()) == 8
-    print(json.dumps([[update(one, 1, chunk), update(place(16), 8, chunk)] for chunk in (0, 50)]))
+    cases = [("jit", 0, 1), ("jit", 50, 2), ("pmap", 0, 1), ("pmap", 50, 4)]
+    print(json.dumps({
+        "updates": [updates(one, 1, "jit", 0, 1)] + [updates(place(ROWS, accumulate=case[2]), 8, *case) for case in cases],
+        "sums": [measured(one, 0), measured(place(ROWS), 0), measured(place(ROWS), 50)],
+    }))
 """
 
 
-def test_eight_devices_make_the_update_of_one(run_in_subprocess_with_devices):
-    for pair in json.loads(run_in_subprocess_with_devices(8, ONE_STEP)):
-        for one, eight in zip(*pair, strict=True):
-            np.testing.assert_allclose(eight, one, rtol=2e-5, atol=2e-6)
-        assert sum(pair[0][3]) > 100
+def test_eight_devices_make_the_update_and_the_sums_of_one_however_the_batch_is_cut(run_in_subprocess_with_devices):
+    """Under jit and pmap, with dropout, with whole and chunked losses, with microbatches."""
+    found = json.loads(run_in_subprocess_with_devices(8, ONE_STEP))
+    for expected, *others in found.values():
+        assert len(others) >= 2
+        for other in others:
+            for one, eight in zip(expected, other, strict=True):
+                np.testing.assert_allclose(eight, one, rtol=2e-5, atol=5e-6)
+
+
+def test_pmap_gives_the_state_back_whole_and_reuses_its_buffers():
+    placed = place(4)
+    step = map_step(
+        lambda state, x, lam, tau: (state + jax.lax.psum(x.sum(), AXIS), jax.lax.pmean(lam.mean() * tau.mean(), AXIS)), placed, "pmap"
+    )
+    start = placed.replicate(np.float32(1))
+    x, lam, tau = placed.shard((np.arange(8, dtype=np.float32).reshape(4, 2), np.full(4, 0.5, np.float32), np.full(4, 3, np.float32)))
+    state, mean = step(start, x, lam, tau)
+    assert (float(state), float(mean)) == (29.0, 1.5)
+    assert start.is_deleted()
+    assert state.shape == ()

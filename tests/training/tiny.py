@@ -37,7 +37,7 @@ def write_corpus(directory: Path) -> DataConfig:
     """Three text files in `directory` and the settings that read them; the cache lies beside them."""
     directory.mkdir(parents=True, exist_ok=True)
     files = {}
-    for setting, count, seed in (("files", 300, 0), ("valid_files", 23, 1), ("test_files", 17, 2)):
+    for setting, count, seed in (("files", 130, 0), ("valid_files", 23, 1), ("test_files", 17, 2)):
         path = directory / f"{setting}.txt"
         path.write_text(sentences(count, seed), encoding="utf-8")
         files[setting] = (str(path),)
@@ -45,10 +45,14 @@ def write_corpus(directory: Path) -> DataConfig:
 
 
 def make_config(data: DataConfig, **train: Any) -> Config:
-    """A conditional run of 24 steps; checkpoints at 8, 16 and 24, of which the newest two are kept."""
+    """A conditional run of 24 steps with microbatches; checkpoints at 8, 16 and 24, of which the newest two are kept.
+
+    The second epoch begins between the checkpoint at 16 and the last step.
+    """
     settings = {
         "steps": 24,
         "batch_size": 8,
+        "accumulate": 2,
         "learning_rate": 2e-2,
         "warmup_steps": 4,
         "log_every": 5,
