@@ -223,12 +223,14 @@ def evaluate(
     split: str | None = None,
     hard: bool | None = None,
     data_dir: str = "",
+    window: int | None = None,
     batch_size: int | None = None,
     max_batches: int | None = None,
     quiet: bool = False,
 ) -> CellRow:
-    """Evaluates a checkpoint at one λ and τ on the corpus it was trained on."""
+    """Evaluates a checkpoint at one λ and τ on the corpus it was trained on; `window` as in `sweep`."""
     model = load(checkpoint)
+    model = model if window is None else model.with_window(window)
     dataset = dataset_of(model, data_dir)
     result = sweep_grid(
         model, dataset, lams=(lam,), taus=(tau,), split=split, hard=hard, batch_size=batch_size, max_batches=max_batches, quiet=quiet
@@ -246,6 +248,7 @@ def sweep(
     delta: bool = False,
     data_dir: str = "",
     out: str = "",
+    window: int | None = None,
     batch_size: int | None = None,
     max_batches: int | None = None,
     quiet: bool = False,
@@ -254,10 +257,14 @@ def sweep(
 
     Args:
       checkpoint: run directory or checkpoint. data_dir: where its corpus is now, if elsewhere than in training.
-      out: folder for the files; the run directory by default. Everything else: see `aila_jax.evaluation.sweep.sweep`.
+      out: folder for the files; by default the run directory, or, with `window`, the folder windowSIZE in it.
+      window: read the model with windows of another size than in training (`LanguageModel.with_window`).
+      Everything else: see `aila_jax.evaluation.sweep.sweep`.
     """
     model = load(checkpoint)
-    directory = check_writable(Path(out) if out else run_directory(checkpoint))
+    model = model if window is None else model.with_window(window)
+    beside = run_directory(checkpoint) / ("" if window is None else f"window{window}")
+    directory = check_writable(Path(out) if out else beside)
     dataset = dataset_of(model, data_dir)
     result = sweep_grid(
         model,

@@ -69,6 +69,9 @@ def define_scoring(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean(
         "hard", None, "Hard block attention: nothing outside the block; needs λ = 1. Default: as trained.", flag_values=values
     )
+    flags.DEFINE_integer(
+        "window", None, "Read the model with windows of so many tokens, up to its length. Default: as trained.", flag_values=values
+    )
     define_data_dir(values)
     flags.DEFINE_integer("batch_size", None, "Sequences a batch, at least 1. Default: the run's sweep.batch_size.", flag_values=values)
     flags.DEFINE_integer(

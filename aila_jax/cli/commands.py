@@ -52,6 +52,7 @@ def _evaluate(values: flags.FlagValues) -> None:
         tau=tau,
         split=values.split,
         hard=values.hard,
+        window=values.window,
         data_dir=values.data_dir,
         batch_size=values.batch_size,
         max_batches=values.max_batches,
@@ -82,6 +83,7 @@ def _sweep(values: flags.FlagValues) -> None:
         split=values.split,
         hard=values.hard,
         delta=values.delta,
+        window=values.window,
         data_dir=values.data_dir,
         out=values.out,
         batch_size=values.batch_size,
@@ -179,10 +181,12 @@ COMMANDS = (
     Command(
         name="sweep",
         summary="score a checkpoint over a grid of λ and τ",
-        about="One checkpoint, one compilation, every cell of the grid. Writes sweep.csv, sweep_heads.csv and sweep.json.",
+        about="One checkpoint, one compilation, every cell of the grid. Writes sweep.csv, sweep_heads.csv and sweep.json. "
+        "With --window the blocks are other windows than in training, and the default folder is windowSIZE in the run directory.",
         examples=(
             "sweep --checkpoint=runs/tiny",
             "sweep --checkpoint=runs/tiny --lams=0,0.25,0.5,0.75,1 --taus=1 --split=test --out=runs/tiny/test",
+            "sweep --checkpoint=runs/tiny --window=3",
         ),
         define=_define_sweep,
         needed=("checkpoint",),

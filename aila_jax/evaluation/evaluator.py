@@ -20,7 +20,7 @@ from aila_jax.types import Array, Batch
 IN_FLIGHT = 8  # batches whose sums may still be on the device: bounds memory without waiting for each
 
 
-@partial(jax.jit, static_argnames=("module", "request", "loss_chunk", "mesh"))
+@partial(jax.jit, static_argnames=("module", "request", "loss_chunk", "mesh", "places"))
 def eval_step(
     module: Transformer,
     partition: Partition,
@@ -31,10 +31,12 @@ def eval_step(
     request: Request,
     loss_chunk: int,
     mesh: Mesh,
+    places: int = 0,
 ) -> MetricSums:
     """Metric sums of one batch at λ and τ, both traced: one compilation serves the whole dial. Devices of `mesh` share the batch.
 
     `request` asks for statistics; for logits only where `loss_chunk` is 0, else so many tokens' logits exist at once.
+    `places` above 0 asks for the targets by their query's place in its block, so many places.
     """
 
     def on_device(params: Any, batch: Batch, lam: Array, tau: Array) -> MetricSums:
@@ -43,7 +45,7 @@ def eval_step(
         if loss_chunk:
             embedding = params["embedding"].astype(output.features.dtype)
             scores = linear_target_scores(output.features, embedding, batch.targets, loss_chunk)
-        return jax.lax.psum(metric_sums(output, batch, partition(batch), scores), AXIS)
+        return jax.lax.psum(metric_sums(output, batch, partition(batch), scores, places), AXIS)
 
     mapped = jax.shard_map(on_device, mesh=mesh, in_specs=(WHOLE, SPLIT, SPLIT, SPLIT), out_specs=WHOLE, check_vma=False)
     return mapped(params, batch, lam, tau)
@@ -61,13 +63,18 @@ def evaluate(
     delta: bool = False,
     hard: bool = False,
     loss_chunk: int = 0,
+    places: int = 0,
 ) -> MetricSums:
-    """Merged sums over all batches, in float64 on the host. `lam` and `tau` hold one value per example of a batch."""
+    """Merged sums over all batches, in float64 on the host; `lam` and `tau` hold one value per example of a batch.
+
+    `loss_chunk` and `places` as in `eval_step`.
+    """
     request = Request(logits=loss_chunk == 0, stats=True, delta=delta, hard=hard)
     lam, tau = placement.shard((np.asarray(lam, np.float32), np.asarray(tau, np.float32)))
     parts: list[MetricSums] = []
     for index, batch in enumerate(batches):
-        parts.append(eval_step(module, partition, params, placement.shard(batch), lam, tau, request, loss_chunk, placement.mesh))
+        placed = placement.shard(batch)
+        parts.append(eval_step(module, partition, params, placed, lam, tau, request, loss_chunk, placement.mesh, places))
         if index >= IN_FLIGHT:
             parts[index - IN_FLIGHT] = to_host(parts[index - IN_FLIGHT])
     return merge([to_host(part) for part in parts])

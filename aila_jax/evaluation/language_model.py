@@ -1,7 +1,7 @@
 """A trained model with its tokenizer and partition, ready to be dialled: what `aila_jax.load` returns."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aila_jax.checkpoint import find_checkpoint
-from aila_jax.config import Config
+from aila_jax.config import Config, PartitionConfig, require
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.evaluation.attention_maps import AttentionMaps, attention_maps
 from aila_jax.evaluation.dial import dial_values
@@ -52,6 +52,36 @@ class LanguageModel:
     @cached_property
     def partition(self) -> Partition:
         return build_partition(self.config.partition)
+
+    def with_partition(self, partition: PartitionConfig) -> "LanguageModel":
+        """The same weights, read with another partition than the one in training: attention knows blocks only by "same block".
+
+        `config.partition` says what it is read with, `meta["partition"]` what it was trained with.
+
+        Raises:
+          ValueError: windows longer than the model's length, or localist positions, which belong to the blocks of training.
+        """
+        config = self.config
+        fix = "read it with the partition it was trained with"
+        require(not config.model.localist, "model.localist", True, "false to read a model with another partition", fix)
+        penalty = config.penalty
+        if penalty.solver != "none":  # groups are those of the weights, whatever the blocks are now
+            penalty = replace(penalty, groups=config.feature_groups)
+        meta = {"partition": asdict(config.partition), **self.meta}
+        return replace(self, config=replace(config, partition=partition, penalty=penalty), meta=meta)
+
+    def with_window(self, size: int) -> "LanguageModel":
+        """`with_partition` for windows of another size.
+
+        Raises:
+          ValueError: a size below 1 or above the model's length, or a model whose blocks are no windows.
+        """
+        kind = self.config.partition.kind
+        fix = "leave the window out, or pass a PartitionConfig to with_partition"
+        require(kind == "windows", "window", size, f"None where the model's partition is {kind!r}", fix)
+        length = self.config.model.length
+        require(1 <= size <= length, "window", size, f"from 1 to the model's length ({length})", "choose a size such as 3, 5 or 10")
+        return self.with_partition(replace(self.config.partition, size=size))
 
     def apply(
         self,

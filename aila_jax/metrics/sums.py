@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aila_jax.loss.cross_entropy import TargetScores, target_scores
+from aila_jax.metrics.places import PlaceSums, place_sums
 from aila_jax.model.transformer import ModelOutput
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch
 
@@ -18,8 +19,9 @@ class MetricSums:
     """Sums over the positions of any number of batches; adding two of them merges them.
 
     Scalars over scored targets: loss (nats), correct, targets. [N, H] over real queries: entropy (bits), entropy fraction,
-    block mass, local mass (non-global queries), delta (queries with keys in their block and outside it). Scalars over queries: what uniform
-    attention would have (uniform, local_uniform), and the counts that the means divide by.
+    block mass, local mass (non-global queries), delta (queries with keys in their block and outside it). Scalars over
+    queries: what uniform attention would have (uniform, local_uniform), and the counts that the means divide by. On request,
+    the targets again by their query's place in its block (places).
     """
 
     loss: Float[Array, ""]
@@ -37,12 +39,16 @@ class MetricSums:
     delta: Float[Array, "N H"] | None = None
     delta_positive: Int[Array, "N H"] | None = None
     delta_queries: Int[Array, ""] | None = None
+    places: PlaceSums | None = None
 
 
-def metric_sums(output: ModelOutput, batch: Batch, block_ids: Int[Array, "B L"], scores: TargetScores | None = None) -> MetricSums:
+def metric_sums(
+    output: ModelOutput, batch: Batch, block_ids: Int[Array, "B L"], scores: TargetScores | None = None, places: int = 0
+) -> MetricSums:
     """The sums of one batch. `output` must carry statistics; padding queries and unscored targets count nowhere.
 
     `scores` are those of the targets, where they were made without logits; by default they are made from `output.logits`.
+    `places` above 0 asks for the targets by place, so many of them (see `place_sums`).
     """
     stats = output.stats
     assert stats is not None, "metric_sums needs Request(stats=True)"
@@ -77,6 +83,7 @@ def metric_sums(output: ModelOutput, batch: Batch, block_ids: Int[Array, "B L"],
         delta=None if delta is None else over(delta, crossing),
         delta_positive=None if delta is None else over(jnp.greater(delta, 0).astype(jnp.int32), crossing),
         delta_queries=None if delta is None else jnp.sum(crossing),
+        places=place_sums(scores, batch, block_ids, places) if places else None,
     )
 
 

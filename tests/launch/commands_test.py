@@ -9,7 +9,7 @@ from aila_jax.cli.commands import COMMANDS
 from aila_jax.cli.main import find_command, main, parse
 
 ROOT = Path(__file__).resolve().parents[2]
-SCORING = {"split": None, "hard": None, "data_dir": "", "batch_size": None, "max_batches": None}
+SCORING = {"split": None, "hard": None, "window": None, "data_dir": "", "batch_size": None, "max_batches": None}
 
 
 @pytest.mark.parametrize(
@@ -17,11 +17,11 @@ SCORING = {"split": None, "hard": None, "data_dir": "", "batch_size": None, "max
     [
         ("evaluate --checkpoint=c", ("evaluate", ("c",), {"lam": 0.0, "tau": 1.0, **SCORING})),
         (
-            "evaluate --checkpoint=c --lam=1 --tau=0.5 --hard --split=test --data_dir=d --batch_size=4 --max_batches=2",
+            "evaluate --checkpoint=c --lam=1 --tau=0.5 --hard --split=test --window=3 --data_dir=d --batch_size=4 --max_batches=2",
             (
                 "evaluate",
                 ("c",),
-                {"lam": 1.0, "tau": 0.5, "hard": True, "split": "test", "data_dir": "d", "batch_size": 4, "max_batches": 2},
+                {"lam": 1.0, "tau": 0.5, "hard": True, "split": "test", "window": 3, "data_dir": "d", "batch_size": 4, "max_batches": 2},
             ),
         ),
         ("evaluate --checkpoint=c --nohard", ("evaluate", ("c",), {"lam": 0.0, "tau": 1.0, **SCORING, "hard": False})),
