@@ -45,6 +45,7 @@ from aila_jax.training.optimizer import build_optimizer, learning_rates
 from aila_jax.training.placement import AXIS, Placement, describe_devices, map_step, place
 from aila_jax.training.state import TrainState, create_state
 from aila_jax.training.step import make_train_step
+from aila_jax.training.stopping import stop_requests
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
     Raises:
       ValueError: bad settings or data, or a run of another configuration in `workdir`.
       NonFiniteError: more non-finite updates than `train.max_skipped`.
+      TrainingStopped: Ctrl-C or SIGTERM; the last step is saved, and the same call continues from it.
     """
     workdir = Path(workdir).expanduser()
     placement = place(config.train.batch_size, accumulate=config.train.accumulate)
@@ -117,7 +119,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
         learning_rates=learning_rates(config.train),
         quiet=quiet,
     )
-    with log, CheckpointStore(workdir, config.train.keep) as store:
+    with log, CheckpointStore(workdir, config.train.keep) as store, stop_requests() as stop:
 
         def save(step: int, state: TrainState) -> None:
             data = {"name": dataset.name, "fingerprint": dataset.fingerprint, "position": batches.get_state()}
@@ -131,7 +133,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
                 log.write(step, "eval", eval_record(config, module, partition, state.params, chosen, placement, lam))
             log.restart_clock()
 
-        hooks = (Hook(config.train.eval_every, measure), Hook(config.train.checkpoint_every, save))
+        hooks = (Hook(config.train.eval_every, measure), Hook(config.train.checkpoint_every, save, on_stop=True))
         try:
             state = fit(
                 state,
@@ -143,6 +145,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
                 on_metrics=log.on_metrics,
                 hooks=hooks,
                 max_skipped=config.train.max_skipped,
+                stop=stop,
             )
         except NonFiniteError as error:
             error.args = (f"{error}. Last good checkpoint: {store.latest()}",)

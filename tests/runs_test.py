@@ -1,8 +1,10 @@
 """Tests of the composition root: what a run leaves behind, how it continues, and what it refuses before any work."""
 
 import json
+import os
 import re
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from aila_jax.reporting import read_training_log
 from aila_jax.training import loop
 from aila_jax.training.loop import NonFiniteError
 from aila_jax.training.optimizer import build_optimizer
+from aila_jax.training.stopping import TrainingStopped
 from tests.training.tiny import Trained, trained_once, write_corpus
 
 
@@ -165,6 +168,27 @@ def test_a_run_that_crashed_continues_to_the_same_bits(trained, tmp_path, monkey
     assert evals[0] == evals[1]
     logs = [[(record["step"], record["kind"]) for record in read_training_log(place)] for place in (trained.run.workdir, tmp_path / "run")]
     assert logs[0] == logs[1]
+
+
+def test_a_run_that_was_asked_to_stop_saves_and_continues_to_the_same_bits(trained, tmp_path, monkeypatch):
+    real = runs.TrainBatches.__next__
+    drawn = []
+
+    def next_batch(self):
+        drawn.append(1)
+        if len(drawn) == 13:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(self)
+
+    monkeypatch.setattr(runs.TrainBatches, "__next__", next_batch)
+    with pytest.raises(TrainingStopped):
+        runs.train(trained.config, tmp_path / "run", quiet=True)
+    assert find_checkpoint(tmp_path / "run").step == 13
+    runs.train(trained.config, tmp_path / "run", quiet=True)
+    assert len(drawn) == 24
+    states = [newest_state(place, trained.config, trained.model.tokenizer) for place in (trained.run.workdir, tmp_path / "run")]
+    for expected, found in zip(*map(jax.tree.leaves, states), strict=True):
+        assert np.asarray(expected).tobytes() == np.asarray(found).tobytes()
 
 
 @pytest.mark.parametrize("left", ["no folder", "an empty folder"])

@@ -12,13 +12,14 @@ from aila_jax.cli.command import Command, CommandError
 from aila_jax.cli.commands import COMMANDS
 from aila_jax.cli.config_flag import define_config
 from aila_jax.cli.help import command_help, program_help, version
+from aila_jax.training.stopping import TrainingStopped
 
 HELP = ("--help", "-h", "-help", "--helpfull", "help")
 USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError, flags.Error)
 
 
 def main(argv: Sequence[str] | None = None, program: str = "aila") -> int:
-    """Runs one command line and returns its exit code: 0, 1 (it failed, as explained), 2 (a mistake in the call), 130 (Ctrl-C).
+    """Runs one command line and returns its exit code: 0, 1 (it failed, as explained), 2 (a mistake in the call), 130 (Ctrl-C) or 143 (SIGTERM).
 
     Args:
       argv: the arguments after the program's name; those of this process by default.
@@ -35,6 +36,9 @@ def main(argv: Sequence[str] | None = None, program: str = "aila") -> int:
         return _fail(error, debug, code=2)
     except CommandError as error:
         return _fail(error, debug, code=1)
+    except TrainingStopped as stopped:
+        print(f"aila: {stopped}", file=sys.stderr)
+        return 128 + stopped.signum
     except KeyboardInterrupt:
         print("aila: interrupted", file=sys.stderr)
         return 130

@@ -11,6 +11,7 @@ import numpy as np
 from aila_jax.training.placement import Placement
 from aila_jax.training.state import TrainState, part_names
 from aila_jax.training.step import StepMetrics, TrainStep
+from aila_jax.training.stopping import TrainingStopped
 from aila_jax.types import Array, Batch
 
 LAG = 8  # steps between a step and the reading of its metrics: the host never waits for the step in flight
@@ -22,11 +23,13 @@ class Hook:
 
     Attributes:
       every: steps between calls, at least 1. call: (steps done, state) → None. at_end: call it after the last step too.
+      on_stop: call it where training is asked to stop.
     """
 
     every: int
     call: Callable[[int, TrainState], None]
     at_end: bool = True
+    on_stop: bool = False
 
 
 class NonFiniteError(RuntimeError):
@@ -56,6 +59,7 @@ def fit(
     on_metrics: Callable[[int, StepMetrics], None],
     hooks: tuple[Hook, ...] = (),
     max_skipped: int = 0,
+    stop: Callable[[], int] = lambda: 0,
 ) -> TrainState:
     """Trains from `state.step` up to `steps` and returns the last state.
 
@@ -65,8 +69,10 @@ def fit(
       draw: λ and τ of a step's sequences, on the devices.
       on_metrics: gets every step's number (from 1) and its metrics on the host, in order, at most LAG steps late.
       hooks: run after the metrics of all steps so far have been read.
+      stop: asked after every step; a signal's number, or 0 to go on.
 
     Raises:
+      TrainingStopped: `stop` asked for it; hooks with `on_stop` have run.
       NonFiniteError: more than `max_skipped` updates were discarded.
     """
     names = part_names(state.params)
@@ -88,6 +94,12 @@ def fit(
             if step % hook.every == 0 or (hook.at_end and step == steps):
                 read(0)
                 hook.call(step, state)
+        if signum := stop():
+            read(0)
+            for hook in hooks:
+                if hook.on_stop:
+                    hook.call(step, state)
+            raise TrainingStopped(step, signum)
     read(0)
     return state
 

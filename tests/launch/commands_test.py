@@ -7,6 +7,7 @@ import pytest
 
 from aila_jax.cli.commands import COMMANDS
 from aila_jax.cli.main import find_command, main, parse
+from aila_jax.training.stopping import TrainingStopped
 
 ROOT = Path(__file__).resolve().parents[2]
 SCORING = {"split": None, "hard": None, "window": None, "data_dir": "", "batch_size": None, "max_batches": None}
@@ -115,6 +116,7 @@ def test_mistakes_are_one_line_and_exit_code_2(runs, capsys, line, message):
         (PermissionError(13, "Permission denied", "/x"), 2, "aila: error: /x: Permission denied\n"),
         (FileNotFoundError("no run here"), 2, "aila: error: no run here\n"),
         (KeyboardInterrupt(), 130, "aila: interrupted\n"),
+        (TrainingStopped(7, 15), 143, "aila: stopped by SIGTERM after step 7, which is saved; the same command continues from there\n"),
     ],
 )
 def test_errors_of_a_run_are_one_line(runs, capsys, error, code, message):

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from aila_jax.training.loop import LAG, Hook, NonFiniteError, fit
 from aila_jax.training.placement import place
 from aila_jax.training.state import create_state
 from aila_jax.training.step import StepMetrics
+from aila_jax.training.stopping import TrainingStopped
 
 PARAMS = {"a": jnp.zeros(2), "b": {"w": jnp.zeros((2, 2))}}  # parts: loss, gradient of a, gradient of b
 
@@ -39,7 +41,7 @@ class Rig:
         )  # fmt: skip
         return state.replace(step=state.step + 1), metrics
 
-    def run(self, steps, hooks=(), max_skipped=0):
+    def run(self, steps, hooks=(), max_skipped=0, **options):
         return fit(
             self.state,
             train_step=self.train_step,
@@ -50,6 +52,7 @@ class Rig:
             on_metrics=self.on_metrics,
             hooks=hooks,
             max_skipped=max_skipped,
+            **options,
         )
 
     def on_metrics(self, step, metrics):
@@ -159,3 +162,13 @@ def test_a_real_placement_puts_batches_on_the_devices():
         on_metrics=rig.on_metrics,
     )
     assert all(isinstance(batch, jax.Array) for batch in seen)
+
+
+def test_a_request_to_stop_ends_after_the_step_with_the_hooks_that_save():
+    rig = Rig()
+    hooks = (rig.hook("eval", 100), Hook(100, lambda step, state: rig.events.append(("save", step, int(state.step))), on_stop=True))
+    with pytest.raises(TrainingStopped, match="stopped by SIGTERM after step 7, which is saved; the same command continues") as caught:
+        rig.run(20, hooks, stop=lambda: signal.SIGTERM if len(rig.of("step")) == 7 else 0)
+    assert (caught.value.step, caught.value.signum) == (7, signal.SIGTERM)
+    assert rig.of("save", "eval") == [("save", 7, 7)]
+    assert rig.of("read") == [("read", n + 1) for n in range(7)]
