@@ -13,10 +13,12 @@ import orbax.checkpoint as ocp
 
 from aila_jax.config import Config, from_dict, to_dict
 from aila_jax.data.tokenizer import Tokenizer
+from aila_jax.partition.anchors import Anchors
 from aila_jax.training.state import TrainState
 
 FORMAT = 1
 DIRECTORY = "checkpoints"  # inside a run directory
+ANCHOR_ARRAYS = ("table", "counts", "importance")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Record:
       data: fingerprint of the corpus and the position in the training data.
       meta: versions, git commit, device.
       format: version of this layout.
+      anchors: k and estimator of the anchors whose arrays are in the checkpoint; None before they are made.
     """
 
     config: dict[str, Any]
@@ -36,6 +39,7 @@ class Record:
     data: dict[str, Any]
     meta: dict[str, Any]
     format: int = FORMAT
+    anchors: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, config: Config, tokenizer: Tokenizer, data: dict[str, Any], meta: dict[str, Any]) -> "Record":
@@ -48,7 +52,7 @@ class Checkpoint:
 
     Attributes:
       directory: the folder that holds the step folders. step: optimizer steps done. run: name of the run directory.
-      arrays: "params/…" and "state/…" names → {"shape", "dtype", "sha256"}.
+      arrays: "params/…", "state/…" and "anchors/…" names → {"shape", "dtype", "sha256"}.
     """
 
     directory: Path
@@ -77,6 +81,14 @@ class Checkpoint:
         """The whole training state, likewise."""
         rest = self._restore("state", _without_params(template))
         return replace(template, params=self.params(template.params), **rest)
+
+    def anchors(self) -> Anchors | None:
+        """The anchors, likewise; None where the run had made none when it was saved."""
+        if self.record.anchors is None:
+            return None
+        shapes = {name: self.arrays[f"anchors/{name}"] for name in ANCHOR_ARRAYS}
+        template = {name: np.empty(entry["shape"], entry["dtype"]) for name, entry in shapes.items()}
+        return Anchors(**self._restore("anchors", template), **self.record.anchors)
 
     def _restore(self, item: str, template: Any) -> Any:
         where = f"{self.directory / str(self.step)}"
@@ -117,19 +129,22 @@ class CheckpointStore:
     def __exit__(self, *_: object) -> None:
         self._manager.close()
 
-    def save(self, step: int, state: TrainState, record: Record) -> None:
+    def save(self, step: int, state: TrainState, record: Record, anchors: Anchors | None = None) -> None:
         """Saves and waits until everything is on disk, so that a failed save shows here and not at the next one."""
         if step in whole_steps(self.directory):
             return
         host = jax.device_get(state)
         rest = _without_params(host)
+        items = {"params": host.params, "state": rest}
+        if anchors is not None:
+            items["anchors"] = {name: np.asarray(getattr(anchors, name)) for name in ANCHOR_ARRAYS}
+            record = replace(record, anchors={"k": anchors.k, "estimator": anchors.estimator})
         arrays = {}
-        for item, tree in (("params", host.params), ("state", rest)):
+        for item, tree in items.items():
             for name, leaf in _leaves(tree):
                 arrays[f"{item}/{name}"] = {"shape": list(np.shape(leaf)), "dtype": str(leaf.dtype), "sha256": _sha256(leaf)}
         args = ocp.args.Composite(
-            params=ocp.args.StandardSave(host.params),
-            state=ocp.args.StandardSave(rest),
+            **{item: ocp.args.StandardSave(tree) for item, tree in items.items()},
             record=ocp.args.JsonSave({**asdict(record), "arrays": arrays, "run": self.directory.parent.name}),
         )
         self._manager.save(step, args=args)

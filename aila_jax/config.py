@@ -56,11 +56,60 @@ def check_tau(tau: float, name: str = "tau") -> float:
 
 
 @dataclass(frozen=True)
+class RuleConfig:
+    """The synthetic corpora `recall` and `brackets`, in which a rule determines some targets (docs/data.md).
+
+    Attributes:
+      seed: of the generator, at least 0; the run's own seed leaves the corpus as it is.
+      sequences: training sequences; validation and test have data.valid_fraction and data.test_fraction of so many.
+      keys, values: recall only: how many different keys and values there are, at least 2.
+      pairs: recall only: pairs of key and value a sequence, from 1 to `keys`.
+      queries: recall only: keys that are asked for, each once, from 1 to `pairs`.
+      kinds: brackets only: kinds of brackets, at least 2.
+      depth: brackets only: brackets open at once at most, at least 1.
+      brackets: brackets only: pairs of brackets a sequence, at least 1.
+    """
+
+    seed: int = 0
+    sequences: int = 8192
+    keys: int = 16
+    values: int = 16
+    pairs: int = 4
+    queries: int = 4
+    kinds: int = 4
+    depth: int = 3
+    brackets: int = 6
+
+    def __post_init__(self):
+        for name, least in (("seed", 0), ("sequences", 1), ("keys", 2), ("values", 2), ("kinds", 2), ("depth", 1), ("brackets", 1)):
+            require(
+                getattr(self, name) >= least,
+                f"data.rule.{name}",
+                getattr(self, name),
+                f"at least {least}",
+                f"raise --config.data.rule.{name}",
+            )
+        for name, most in (("pairs", "keys"), ("queries", "pairs")):
+            value, limit = getattr(self, name), getattr(self, most)
+            require(
+                1 <= value <= limit,
+                f"data.rule.{name}",
+                value,
+                f"from 1 to data.rule.{most} ({limit})",
+                f"set --config.data.rule.{name}={limit}",
+            )
+
+
+RULE_SETTINGS = {"recall": ("keys", "values", "pairs", "queries"), "brackets": ("kinds", "depth", "brackets")}
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Which text, and how it becomes tokens.
 
     Attributes:
-      corpus: `pydocs` (embedded: the docstrings and language reference of this Python), `wikitext2`, or `text` (your files).
+      corpus: `pydocs` (embedded: the docstrings and language reference of this Python), `wikitext2`, `text` (your files),
+        or `recall` or `brackets` (synthetic, see data.rule).
       data_dir: wikitext2 only: a folder that holds wiki.{train,valid,test}.tokens. Empty: download from `url`.
       url: wikitext2 only: address of the zip archive that is downloaded when `data_dir` is empty.
       files: text only: paths or globs of UTF-8 files (`.jsonl` files: one document a line, see docs/data.md).
@@ -71,6 +120,7 @@ class DataConfig:
       tokenizer: `bpe` (byte level, any text, never an unknown token) or `word` (whitespace words).
       vocab_size: largest number of token types; word vocabularies may come out smaller.
       cache_dir: where prepared data sets and token caches are kept. Empty: ~/.cache/aila_jax.
+      rule: recall and brackets only: their sizes.
     """
 
     corpus: str = "pydocs"
@@ -84,9 +134,10 @@ class DataConfig:
     tokenizer: str = "bpe"
     vocab_size: int = 4096
     cache_dir: str = ""
+    rule: RuleConfig = field(default_factory=RuleConfig)
 
     def __post_init__(self):
-        one_of("data.corpus", self.corpus, ("pydocs", "wikitext2", "text"))
+        one_of("data.corpus", self.corpus, ("pydocs", "wikitext2", "text", *RULE_SETTINGS))
         one_of("data.tokenizer", self.tokenizer, ("bpe", "word"))
         least = 258 if self.tokenizer == "bpe" else 3
         require(
@@ -110,6 +161,29 @@ class DataConfig:
         if self.corpus != "wikitext2":
             fix = "leave it out, or set --config.data.corpus=wikitext2"
             require(not self.data_dir, "data.data_dir", self.data_dir, f"empty when data.corpus is {self.corpus!r}", fix)
+        self._check_rule()
+
+    def _check_rule(self) -> None:
+        """The rule corpora are word level, and a setting that the corpus would not read is refused."""
+        read = ("seed", "sequences", *RULE_SETTINGS[self.corpus]) if self.corpus in RULE_SETTINGS else ()
+        for name, default in dataclasses.asdict(RuleConfig()).items():
+            value = getattr(self.rule, name)
+            fix = "leave it out, or choose the corpus that reads it"
+            require(name in read or value == default, f"data.rule.{name}", value, f"left alone when data.corpus is {self.corpus!r}", fix)
+        if not read:
+            return
+        fix = "set --config.data.tokenizer=word"
+        require(self.tokenizer == "word", "data.tokenizer", self.tokenizer, f"'word' when data.corpus is {self.corpus!r}", fix)
+        rule = self.rule
+        symbols = rule.keys + rule.values + 1 if self.corpus == "recall" else 2 * rule.kinds + 1
+        least = symbols + 2
+        require(
+            self.vocab_size >= least,
+            "data.vocab_size",
+            self.vocab_size,
+            f"at least {least} for these symbols",
+            f"set --config.data.vocab_size={least}",
+        )
 
 
 @dataclass(frozen=True)
@@ -156,6 +230,33 @@ class MarginConfig:
             value = getattr(self, name)
             limit = f"from 0 to {MOST_MARGIN:g}, or float32 loses the scores beside it"
             require(0.0 <= value <= MOST_MARGIN, f"model.margin.{name}", value, limit, f"set --config.model.margin.{name}=8")
+
+
+@dataclass(frozen=True)
+class AnchorConfig:
+    """Anchor tokens: those of a block with the lowest local entropy (docs/method.md, section 4).
+
+    Made at the end of warm-up, after `train.warmup_steps`, and kept in the checkpoint.
+
+    Attributes:
+      estimator: of a type's local entropy: `none` (no anchors), `corpus` (next token given the type) or `attention`
+        (the type's own attention inside its block, over the batches of the warm-up steps).
+      k: anchors of a block, 1 to 5; with windows, at most one less than their size.
+      prior: corpus only: strength of the smoothing towards the unigram distribution, in counts, above 0.
+      max_batches: at most so many of the warm-up steps' batches are read again for the attention and for the groups' importance;
+        0 is all of them.
+    """
+
+    estimator: str = "none"
+    k: int = 3
+    prior: float = 100.0
+    max_batches: int = 50
+
+    def __post_init__(self):
+        one_of("anchors.estimator", self.estimator, ("none", "corpus", "attention"))
+        require(1 <= self.k <= 5, "anchors.k", self.k, "from 1 to 5", "set --config.anchors.k=3")
+        require(0.0 < self.prior < math.inf, "anchors.prior", self.prior, "finite and above 0", "set --config.anchors.prior=100")
+        require(self.max_batches >= 0, "anchors.max_batches", self.max_batches, "at least 0", "0 is all")
 
 
 @dataclass(frozen=True)
@@ -401,6 +502,11 @@ class TrainConfig:
         require(0.0 <= self.final_rate <= 1.0, "train.final_rate", self.final_rate, "in [0, 1]", "set --config.train.final_rate=0.1")
         require(0.0 < self.beta2 < 1.0, "train.beta2", self.beta2, "in (0, 1)", "set --config.train.beta2=0.98")
 
+    @property
+    def warmup_end(self) -> int:
+        """The step after which warm-up is over, at most the last one."""
+        return min(self.warmup_steps, self.steps)
+
 
 @dataclass(frozen=True)
 class SweepConfig:
@@ -443,6 +549,7 @@ class Config:
     seed: int = 0
     data: DataConfig = field(default_factory=DataConfig)
     partition: PartitionConfig = field(default_factory=PartitionConfig)
+    anchors: AnchorConfig = field(default_factory=AnchorConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     locality: LocalityConfig = field(default_factory=LocalityConfig)
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
@@ -459,6 +566,8 @@ class Config:
                 f"at most model.length ({self.model.length})",
                 f"set --config.partition.size={min(5, self.model.length)}",
             )
+        if self.anchors.estimator != "none":
+            self._check_anchors()
         if self.model.hard:
             require(
                 self.locality.mode == "fixed" and self.locality.lam == 1.0,
@@ -509,6 +618,16 @@ class Config:
         if self.penalty.groups or self.partition.kind != "windows":
             return self.penalty.groups
         return -(-self.model.length // self.partition.size)
+
+    def _check_anchors(self) -> None:
+        """Blocks need a token beside their anchors, and attention is measured on steps that there must be."""
+        if self.partition.kind == "windows":
+            most = self.partition.size - 1
+            fix = f"set --config.anchors.k={most}" if most else "set --config.partition.size=5"
+            require(self.anchors.k <= most, "anchors.k", self.anchors.k, f"at most partition.size - 1 ({most})", fix)
+        if self.anchors.estimator == "attention":
+            fix = "set --config.train.warmup_steps=100, or --config.anchors.estimator=corpus"
+            require(self.train.warmup_steps >= 1, "train.warmup_steps", 0, "at least 1 for anchors.estimator 'attention'", fix)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

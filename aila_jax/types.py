@@ -35,6 +35,8 @@ class Batch:
       doc_ids: number of the token's document inside its split; PADDING_ID at padding.
       given_ids: number of the token's piece (line, field, record part) inside its split, for the partition `Given`;
         PADDING_ID at padding.
+      pointers: on rule corpora, position in the window of what determines the target, −1 where the rule does not determine it
+        or that position is not in the window; None for other data.
     """
 
     tokens: Int[Array, "B L"]
@@ -43,6 +45,7 @@ class Batch:
     positions: Int[Array, "B L"]
     doc_ids: Int[Array, "B L"]
     given_ids: Int[Array, "B L"]
+    pointers: Int[Array, "B L"] | None = None
 
     @classmethod
     def from_tokens(

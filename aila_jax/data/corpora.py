@@ -33,4 +33,10 @@ def _text(config: DataConfig) -> Corpus:
     return read_text_files(config)
 
 
-_READERS = {"pydocs": _pydocs, "wikitext2": _wikitext2, "text": _text}
+def _rules(config: DataConfig) -> Corpus:
+    from aila_jax.data.rule_corpora import generate_rule_corpus
+
+    return generate_rule_corpus(config)
+
+
+_READERS = {"pydocs": _pydocs, "wikitext2": _wikitext2, "text": _text, "recall": _rules, "brackets": _rules}

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +70,8 @@ def load_dataset(config: DataConfig, tokenizer: Tokenizer | None = None) -> Data
     for split, documents in corpus.splits.items():
         text = fingerprint(documents)
         digest.update(text.encode())
-        splits[split] = _encoded(tokenizer, documents, text, directory)
+        stream = _encoded(tokenizer, documents, text, directory)
+        splits[split] = stream if corpus.pointers is None else replace(stream, pointers=corpus.pointers[split])
     return Dataset(corpus.name, tokenizer, splits, digest.hexdigest())
 
 

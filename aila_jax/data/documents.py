@@ -4,6 +4,9 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Int
+
 SPLITS = ("train", "validation", "test")
 
 
@@ -37,10 +40,12 @@ class Corpus:
     Attributes:
       name: the corpus, as in `DataConfig.corpus`.
       splits: `train`, `validation` and `test`, each in the order of the source.
+      pointers: on rule corpora, for each split the pointers of its word-level token stream (`TokenStream.pointers`).
     """
 
     name: str
     splits: dict[str, tuple[Document, ...]]
+    pointers: dict[str, Int[np.ndarray, " T"]] | None = None
 
     def __post_init__(self):
         if tuple(self.splits) != SPLITS:

@@ -18,6 +18,7 @@ class TokenStream:
       given_ids: number of the token's piece inside the split, from 0.
       words: whitespace-separated words plus line ends: the count that perplexity per word divides by.
       bytes: UTF-8 bytes, one of them for each line end.
+      pointers: on rule corpora, the position in the stream that determines the token after each one, −1 for none; never a later one.
     """
 
     tokens: Int[np.ndarray, " T"]
@@ -25,10 +26,13 @@ class TokenStream:
     given_ids: Int[np.ndarray, " T"]
     words: int
     bytes: int
+    pointers: Int[np.ndarray, " T"] | None = None
 
     def __post_init__(self):
-        for name in ("tokens", "doc_ids", "given_ids"):
+        for name in ("tokens", "doc_ids", "given_ids", "pointers"):
             array = getattr(self, name)
+            if array is None:
+                continue
             if array.dtype != np.int32 or array.shape != self.tokens.shape or array.ndim != 1:
                 raise ValueError(
                     f"{name} is {array.dtype}{list(array.shape)}; it must be int32[T] like tokens. Fix: np.asarray(…, np.int32)"
@@ -94,8 +98,15 @@ def pack(stream: TokenStream, length: int, document_mask: bool, tokenizer: str =
         positions=positions,
         doc_ids=doc_ids,
         given_ids=rows(stream.given_ids[:-1], PADDING_ID),
+        pointers=None if stream.pointers is None else _in_window(rows(stream.pointers[:-1], -1)),
     )
     return Windows(batch, int(np.count_nonzero(scored)), document_mask, tokenizer)
+
+
+def _in_window(pointers: Int[np.ndarray, "W L"]) -> Int[np.ndarray, "W L"]:
+    """Stream positions as positions in their window; −1 where they lie before it."""
+    within = pointers - np.arange(len(pointers), dtype=np.int32)[:, None] * pointers.shape[1]
+    return np.where((pointers >= 0) & (within >= 0), within, -1).astype(np.int32)
 
 
 def unpack(windows: Windows) -> tuple[Int[np.ndarray, " S"], Int[np.ndarray, " S"]]:

@@ -102,7 +102,8 @@ def _rows(batch: Batch, start: int, count: int) -> Batch:
     empty = np.zeros((missing, length), np.int32)
     ids = np.full((missing, length), PADDING_ID, np.int32)
     positions = np.tile(np.arange(length, dtype=np.int32), (missing, 1))
-    padding = Batch(empty, empty, np.zeros((missing, length), np.float32), positions, ids, ids)
+    pointers = None if part.pointers is None else np.full((missing, length), -1, np.int32)
+    padding = Batch(empty, empty, np.zeros((missing, length), np.float32), positions, ids, ids, pointers)
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), part, padding)
 
 
@@ -111,6 +112,8 @@ def _fingerprint(windows: Windows, batch_size: int, seed: int) -> str:
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for field in dataclasses.fields(Batch):
         array = getattr(windows.batch, field.name)
+        if array is None:  # a corpus without pointers has the fingerprint that it had before there were any
+            continue
         digest.update(f"{field.name} {array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -12,7 +12,9 @@ from jaxtyping import Float
 from aila_jax.loss.linear_cross_entropy import linear_target_scores
 from aila_jax.metrics.sums import MetricSums, merge, metric_sums, to_host
 from aila_jax.model.forward import forward
+from aila_jax.model.pointers import anchor_pointers, answer_pointers
 from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition
 from aila_jax.training.placement import AXIS, SPLIT, WHOLE, Placement
 from aila_jax.types import Array, Batch
@@ -20,7 +22,7 @@ from aila_jax.types import Array, Batch
 IN_FLIGHT = 8  # batches whose sums may still be on the device: bounds memory without waiting for each
 
 
-@partial(jax.jit, static_argnames=("module", "request", "loss_chunk", "mesh", "places"))
+@partial(jax.jit, static_argnames=("module", "request", "loss_chunk", "mesh", "places", "answers"))
 def eval_step(
     module: Transformer,
     partition: Partition,
@@ -32,23 +34,33 @@ def eval_step(
     loss_chunk: int,
     mesh: Mesh,
     places: int = 0,
+    answers: bool = False,
+    anchors: Anchors | None = None,
 ) -> MetricSums:
     """Metric sums of one batch at λ and τ, both traced: one compilation serves the whole dial. Devices of `mesh` share the batch.
 
     `request` asks for statistics; for logits only where `loss_chunk` is 0, else so many tokens' logits exist at once.
     `places` above 0 asks for the targets by their query's place in its block, so many places.
+    Pointer fidelity is measured on the known answers, or on `anchors`, where one of them is given.
     """
 
-    def on_device(params: Any, batch: Batch, lam: Array, tau: Array) -> MetricSums:
-        output = forward(module, partition, params, batch, Dial(lam, tau), request)
+    def on_device(params: Any, batch: Batch, lam: Array, tau: Array, anchors: Anchors | None) -> MetricSums:
+        block_ids = partition(batch)
+        pointers = None
+        if answers:
+            pointers = answer_pointers(batch.pointers)
+        elif anchors is not None:
+            documents = batch.doc_ids if module.config.document_mask else None
+            pointers = anchor_pointers(anchors.of(batch.tokens, block_ids, documents), block_ids)
+        output = forward(module, partition, params, batch, Dial(lam, tau), request, pointers=pointers)
         scores = None
         if loss_chunk:
             embedding = params["embedding"].astype(output.features.dtype)
             scores = linear_target_scores(output.features, embedding, batch.targets, loss_chunk)
-        return jax.lax.psum(metric_sums(output, batch, partition(batch), scores, places), AXIS)
+        return jax.lax.psum(metric_sums(output, batch, block_ids, scores, places), AXIS)
 
-    mapped = jax.shard_map(on_device, mesh=mesh, in_specs=(WHOLE, SPLIT, SPLIT, SPLIT), out_specs=WHOLE, check_vma=False)
-    return mapped(params, batch, lam, tau)
+    mapped = jax.shard_map(on_device, mesh=mesh, in_specs=(WHOLE, SPLIT, SPLIT, SPLIT, WHOLE), out_specs=WHOLE, check_vma=False)
+    return mapped(params, batch, lam, tau, anchors)
 
 
 def evaluate(
@@ -64,17 +76,20 @@ def evaluate(
     hard: bool = False,
     loss_chunk: int = 0,
     places: int = 0,
+    answers: bool = False,
+    anchors: Anchors | None = None,
 ) -> MetricSums:
     """Merged sums over all batches, in float64 on the host; `lam` and `tau` hold one value per example of a batch.
 
-    `loss_chunk` and `places` as in `eval_step`.
+    `loss_chunk` and `places` as in `eval_step`. `answers` (the batches' own pointers) or `anchors` ask for pointer fidelity.
     """
     request = Request(logits=loss_chunk == 0, stats=True, delta=delta, hard=hard)
     lam, tau = placement.shard((np.asarray(lam, np.float32), np.asarray(tau, np.float32)))
+    anchors = None if anchors is None else placement.replicate(anchors)
     parts: list[MetricSums] = []
     for index, batch in enumerate(batches):
         placed = placement.shard(batch)
-        parts.append(eval_step(module, partition, params, placed, lam, tau, request, loss_chunk, placement.mesh, places))
+        parts.append(eval_step(module, partition, params, placed, lam, tau, request, loss_chunk, placement.mesh, places, answers, anchors))
         if index >= IN_FLIGHT:
             parts[index - IN_FLIGHT] = to_host(parts[index - IN_FLIGHT])
     return merge([to_host(part) for part in parts])

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from aila_jax.checkpoint import find_checkpoint
 from aila_jax.config import Config, PartitionConfig, require
@@ -19,6 +19,7 @@ from aila_jax.evaluation.dial import dial_values
 from aila_jax.evaluation.generation import generate_ids
 from aila_jax.model.forward import forward, init_params
 from aila_jax.model.transformer import Dial, ModelOutput, Request, Transformer, build_transformer
+from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition, build_partition
 from aila_jax.types import PADDING_ID, Array, Batch
 
@@ -36,6 +37,8 @@ class LanguageModel:
       params: float32 parameters. config: the run's configuration. tokenizer: its tokenizer.
       run: name of the run. step: optimizer steps it was trained for.
       meta: versions, commit, device and data fingerprint of the training run.
+      anchors: the table that ranks token types, k and the groups' importance; None where the run makes none, or before the end
+        of its warm-up.
     """
 
     params: Any
@@ -44,6 +47,7 @@ class LanguageModel:
     run: str
     step: int
     meta: dict[str, Any]
+    anchors: Anchors | None = None
 
     @cached_property
     def module(self) -> Transformer:
@@ -119,6 +123,32 @@ class LanguageModel:
             dial = replace(dial, layer_scale=check_layer_scale(layer_scale, cfg.model.n_layers))
         check_hard(hard, dial.lam)
         return _apply(self.module, self.partition, self.params, batch, dial, Request(stats=True, delta=delta, weights=weights, hard=hard))
+
+    def need_anchors(self) -> Anchors:
+        """The anchors; ValueError, with the reason, where this checkpoint has none."""
+        if self.anchors is not None:
+            return self.anchors
+        if self.config.anchors.estimator == "none":
+            raise ValueError(
+                "anchors.estimator is 'none', so this run has no anchors. Fix: train with --config.anchors.estimator=corpus (or attention)"
+            )
+        raise ValueError(
+            f"this checkpoint is of step {self.step}; anchors are made at the end of warm-up, after step "
+            f"{self.config.train.warmup_end}. Fix: load a later checkpoint"
+        )
+
+    def anchor_mask(
+        self, tokens: Int[Array, "B L"], block_ids: Int[Array, "B L"] | None = None, doc_ids: Int[Array, "B L"] | None = None
+    ) -> Bool[np.ndarray, "B L"]:
+        """Which tokens are anchors of their blocks; arguments as in `apply`.
+
+        Raises:
+          ValueError: this checkpoint has no anchors, or an argument is outside its limits.
+        """
+        anchors = self.need_anchors()
+        batch = self._batch(tokens, block_ids, doc_ids)
+        documents = batch.doc_ids if self.config.model.document_mask else None
+        return np.asarray(anchors.of(batch.tokens, self.partition(batch), documents))
 
     def generate(
         self,
@@ -210,7 +240,8 @@ def load(path: str | Path, step: int | None = None) -> LanguageModel:
       ValueError: no checkpoint there, another shape than its configuration's, or damaged bytes.
     """
     found = find_checkpoint(path, step)
-    model = LanguageModel(None, found.config, found.tokenizer, found.run, found.step, {**found.record.meta, "data": found.record.data})
+    meta = {**found.record.meta, "data": found.record.data}
+    model = LanguageModel(None, found.config, found.tokenizer, found.run, found.step, meta, found.anchors())
     shape = jax.eval_shape(lambda: init_params(model.module, model.partition, example_batch(found.config), jax.random.key(0)))
     return replace(model, params=jax.tree.map(jnp.asarray, found.params(shape)))
 

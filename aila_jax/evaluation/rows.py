@@ -23,6 +23,12 @@ class CellRow:
       delta_imposed: λm in nats, mean over layers (fixed margin), or None (self-scaling margin, hard attention).
       delta_measured, delta_share: mean of min in-block minus max out-of-block score in nats, and share of queries where it
         is positive, over queries with keys outside their block; None unless asked for.
+      pointers: `anchors` or `answers`, what pointer fidelity was measured on, or None where it was not; then the rest is None too.
+      pointer_fidelity: mean attention of a query on what it is pointed at: the anchors of its block, or the known answer.
+        pointer_uniform: what uniform attention would have; pointer_lift: their ratio. pointer_queries: queries counted.
+      pointer_block_ratio: pointed-at attention inside the block ÷ attention inside the block; pointer_key_share: the same for keys,
+        which is what the ratio would be if attention inside the block were uniform.
+      determined, accuracy_determined: on rule corpora, targets that the rule determines, and the share of them ranked first.
     """
 
     run: str
@@ -47,6 +53,15 @@ class CellRow:
     delta_imposed: float | None
     delta_measured: float | None
     delta_share: float | None
+    pointers: str | None = None
+    pointer_fidelity: float | None = None
+    pointer_uniform: float | None = None
+    pointer_lift: float | None = None
+    pointer_block_ratio: float | None = None
+    pointer_key_share: float | None = None
+    pointer_queries: int | None = None
+    determined: int | None = None
+    accuracy_determined: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +85,11 @@ class HeadRow:
     delta_imposed: float | None
     delta_measured: float | None
     delta_share: float | None
+    pointer_fidelity: float | None = None
+    pointer_uniform: float | None = None
+    pointer_lift: float | None = None
+    pointer_block_ratio: float | None = None
+    pointer_key_share: float | None = None
 
 
 @dataclass(frozen=True)

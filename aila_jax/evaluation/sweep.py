@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from aila_jax.config import Config, check_lam, check_tau, require, to_dict
+from aila_jax.config import Config, check_lam, check_tau, one_of, require, to_dict
 from aila_jax.data.dataset import Dataset
+from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.dial import dial_values
 from aila_jax.evaluation.evaluator import evaluate
 from aila_jax.evaluation.language_model import LanguageModel, check_hard
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.loss.group_sparsity import sparsity
+from aila_jax.metrics.pointers import PointerSummary
 from aila_jax.metrics.sums import Summary, summarize
 from aila_jax.model.transformer import default_layer_scale
 from aila_jax.progress import Progress
@@ -33,6 +35,7 @@ def sweep(
     max_batches: int | None = None,
     hard: bool | None = None,
     delta: bool = False,
+    pointers: str = "auto",
     quiet: bool = False,
 ) -> SweepResult:
     """Evaluates one model over every λ × τ; arguments left out come from the run's `config.sweep`.
@@ -42,6 +45,8 @@ def sweep(
       lams, taus: the grid. split: `train`, `validation` or `test`.
       batch_size: sequences a batch, divisible by the devices. max_batches: 0 scores the whole split.
       hard: block attention only (then every λ must be 1). delta: also measure score gaps. quiet: no progress bar.
+      pointers: what pointer fidelity is measured on: `anchors`, `answers` (rule corpora), `none`, or `auto`: answers where the
+        data set has them, else anchors where the model has them.
 
     Returns:
       One row per cell and one per cell, layer and head; λ varies slowest.
@@ -65,6 +70,7 @@ def sweep(
     placement = place(batch_size, "sweep.batch_size")
     max_batches = config.sweep.max_batches if max_batches is None else max_batches
     windows = dataset.windows(split, config.model.length, config.model.document_mask)
+    pointers = choose_pointers(pointers, model, windows)
     batches = list(eval_batches(windows, batch_size, max_batches))
     tokens = sum(int(np.sum(batch.weights > 0)) for batch in batches)
     params = placement.replicate(model.params)
@@ -87,6 +93,8 @@ def sweep(
                 delta=delta,
                 hard=hard,
                 loss_chunk=config.train.loss_chunk,
+                answers=pointers == "answers",
+                anchors=model.anchors if pointers == "anchors" else None,
             )
             summary = summarize(sums)
             label = {
@@ -98,11 +106,29 @@ def sweep(
                 "tau": tau,
             }
             words, text_bytes = (None, None) if whole is None else (whole.words, whole.bytes)
-            cells.append(_cell_row(label, summary, config, hard, words, text_bytes))
+            cells.append(_cell_row(label, summary, config, hard, words, text_bytes, pointers))
             heads.extend(_head_rows(label, summary, config, hard))
             progress.advance(tokens)
             progress.report(f"λ {lam:g}, τ {tau:g}, loss {summary.loss:.3f}, {tokens / (time.monotonic() - began):,.0f} tokens/s")
     return SweepResult(tuple(cells), tuple(heads), to_dict(config), sweep_meta(model, dataset))
+
+
+def choose_pointers(asked: str, model: LanguageModel, windows: Windows) -> str:
+    """`answers`, `anchors` or `none`, as asked for or as there is something to measure.
+
+    Raises:
+      ValueError: an unknown name, anchors of a model that has none (yet), or answers of data without any.
+    """
+    one_of("pointers", asked, ("auto", "none", "anchors", "answers"))
+    if asked == "auto":
+        return "answers" if windows.batch.pointers is not None else "none" if model.anchors is None else "anchors"
+    if asked == "anchors":
+        model.need_anchors()
+    if asked == "answers" and windows.batch.pointers is None:
+        raise ValueError(
+            "pointers is 'answers', but this corpus has no known answers. Fix: pointers='auto', or a rule corpus (docs/data.md)"
+        )
+    return asked
 
 
 def sweep_meta(model: LanguageModel, dataset: Dataset) -> dict[str, Any]:
@@ -145,7 +171,9 @@ def _imposed(config: Config, lam: float, hard: bool) -> list[float] | None:
     return [lam * config.model.margin.nats * float(scale) for scale in np.asarray(default_layer_scale(config.model))]
 
 
-def _cell_row(label: dict[str, Any], s: Summary, config: Config, hard: bool, words: int | None, text_bytes: int | None) -> CellRow:
+def _cell_row(
+    label: dict[str, Any], s: Summary, config: Config, hard: bool, words: int | None, text_bytes: int | None, pointers: str
+) -> CellRow:
     total = s.loss * s.targets
     imposed = _imposed(config, label["lam"], hard)
     return CellRow(
@@ -166,7 +194,33 @@ def _cell_row(label: dict[str, Any], s: Summary, config: Config, hard: bool, wor
         delta_imposed=None if imposed is None else float(np.mean(imposed)),
         delta_measured=None if s.delta_measured is None else float(s.delta_measured.mean()),
         delta_share=None if s.delta_share is None else float(s.delta_share.mean()),
+        **_pointer_fields(s.pointers, ...),
+        **({} if s.pointers is None else _pointer_counts(s.pointers, pointers)),
     )
+
+
+def _pointer_counts(p: PointerSummary, pointers: str) -> dict[str, Any]:
+    """The fields that only a cell has."""
+    return {
+        "pointers": pointers,
+        "pointer_queries": p.queries,
+        "determined": p.determined,
+        "accuracy_determined": p.accuracy_determined,
+    }
+
+
+def _pointer_fields(p: PointerSummary | None, at: Any) -> dict[str, Any]:
+    """The fields that cells and heads share: means over the layers and heads `at`, ratios of such means."""
+    if p is None:
+        return {}
+    fidelity = float(p.fidelity[at].mean())
+    return {
+        "pointer_fidelity": fidelity,
+        "pointer_uniform": p.uniform,
+        "pointer_lift": fidelity / p.uniform,
+        "pointer_block_ratio": float(p.fidelity_in[at].mean() / p.block_mass[at].mean()),
+        "pointer_key_share": p.key_share,
+    }
 
 
 def _head_rows(label: dict[str, Any], s: Summary, config: Config, hard: bool) -> list[HeadRow]:
@@ -188,6 +242,7 @@ def _head_rows(label: dict[str, Any], s: Summary, config: Config, hard: bool) ->
                 delta_imposed=None if imposed is None else imposed[layer],
                 delta_measured=None if s.delta_measured is None else float(s.delta_measured[at]),
                 delta_share=None if s.delta_share is None else float(s.delta_share[at]),
+                **_pointer_fields(s.pointers, at),
             )
         )
     return rows

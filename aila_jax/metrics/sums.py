@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from aila_jax.loss.cross_entropy import TargetScores, target_scores
 from aila_jax.metrics.places import PlaceSums, place_sums
+from aila_jax.metrics.pointers import PointerSummary, PointerSums, pointer_sums, summarize_pointers
 from aila_jax.model.transformer import ModelOutput
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch
 
@@ -21,7 +22,7 @@ class MetricSums:
     Scalars over scored targets: loss (nats), correct, targets. [N, H] over real queries: entropy (bits), entropy fraction,
     block mass, local mass (non-global queries), delta (queries with keys in their block and outside it). Scalars over
     queries: what uniform attention would have (uniform, local_uniform), and the counts that the means divide by. On request,
-    the targets again by their query's place in its block (places).
+    the targets again by their query's place in its block (places), and pointer sums (pointers).
     """
 
     loss: Float[Array, ""]
@@ -40,6 +41,7 @@ class MetricSums:
     delta_positive: Int[Array, "N H"] | None = None
     delta_queries: Int[Array, ""] | None = None
     places: PlaceSums | None = None
+    pointers: PointerSums | None = None
 
 
 def metric_sums(
@@ -84,6 +86,7 @@ def metric_sums(
         delta_positive=None if delta is None else over(jnp.greater(delta, 0).astype(jnp.int32), crossing),
         delta_queries=None if delta is None else jnp.sum(crossing),
         places=place_sums(scores, batch, block_ids, places) if places else None,
+        pointers=None if stats.pointed is None else pointer_sums(stats, batch, scores, scored),
     )
 
 
@@ -115,6 +118,7 @@ class Summary:
     local_uniform: float
     delta_measured: np.ndarray | None
     delta_share: np.ndarray | None
+    pointers: PointerSummary | None
 
 
 def summarize(sums: MetricSums) -> Summary:
@@ -137,4 +141,5 @@ def summarize(sums: MetricSums) -> Summary:
         local_uniform=float(mean(sums.local_uniform, sums.local_queries)),
         delta_measured=mean(sums.delta, sums.delta_queries) if crossing else None,
         delta_share=mean(sums.delta_positive, sums.delta_queries) if crossing else None,
+        pointers=None if sums.pointers is None else summarize_pointers(sums.pointers),
     )

@@ -65,6 +65,8 @@ def locality_attention(
     stats: bool = False,
     delta: bool = False,
     weights: bool = False,
+    in_block: bool = False,
+    pointers: Bool[Array, "B L L"] | None = None,
 ) -> tuple[Float[Array, "B L H K"], AttentionStats | None]:
     """Attention with a locality dial.
 
@@ -87,6 +89,8 @@ def locality_attention(
       stats: return the statistics; nothing of them is computed otherwise.
       delta: with `stats`, also the measured gap between in-block and out-of-block scores.
       weights: with `stats`, also α itself, B·H·L² numbers.
+      in_block: with `stats`, also the entropy of the attention inside the block.
+      pointers: with `stats`, [query, key] pairs whose attention is measured: pointer fidelity.
 
     Returns:
       Outputs [B, L, H, K] in v's type, and `AttentionStats` per query, or None.
@@ -118,7 +122,9 @@ def locality_attention(
     out = jnp.einsum("bhlm,bmhk->blhk", alpha.astype(v_BxLxHxK.dtype), v_BxLxHxK)
     if not stats:
         return out, None
-    found = attention_stats(logits, alpha, mask, same, block_ids, key_ids, tau=per_example(tau), delta=delta)
+    found = attention_stats(
+        logits, alpha, mask, same, block_ids, key_ids, tau=per_example(tau), delta=delta, in_block=in_block, pointers=pointers
+    )
     return out, replace(found, weights=alpha) if weights else found
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxtyping import Key
+from jaxtyping import Bool, Key
 
 from aila_jax.model.transformer import Dial, ModelOutput, Request, Transformer
 from aila_jax.partition.build import Partition
@@ -17,8 +17,12 @@ def forward(
     dial: Dial,
     request: Request,
     dropout_keys_B: Key[Array, "B"] | None = None,
+    pointers: Bool[Array, "B L L"] | None = None,
 ) -> ModelOutput:
-    """Runs the model on `batch` at `dial`; dropout is on where each example is given a key. Pure, and meant to run inside jit."""
+    """Runs the model on `batch` at `dial`; dropout is on where each example is given a key. Pure, and meant to run inside jit.
+
+    `pointers` are [query, key] pairs whose attention the statistics measure.
+    """
     output = module.apply(
         {"params": params},
         batch.tokens,
@@ -28,6 +32,7 @@ def forward(
         dial,
         request,
         dropout_keys_B,
+        pointers,
     )
     assert isinstance(output, ModelOutput)
     return output

@@ -1,4 +1,4 @@
-"""Statistics of attention weights, per query: entropy, block mass, and the measured score gap."""
+"""Statistics of attention weights, per query: entropy and block mass, and on request more."""
 
 import flax.struct
 import jax
@@ -9,6 +9,21 @@ from jaxtyping import Bool, Float, Int
 from aila_jax.types import GLOBAL_ID, Array
 
 BITS_PER_NAT = float(1.0 / np.log(2.0))
+
+
+@flax.struct.dataclass
+class PointedStats:
+    """Attention on P_t: the keys of A_t, other than t itself, that the query is pointed at. From a model, with a leading layer axis.
+
+    Attributes:
+      mass: Σ of α_tj over P_t, in [0, 1]. mass_in: the same over the keys of P_t in t's block.
+      n: |P_t|, 0 where the query is not counted. n_in: those in t's block.
+    """
+
+    mass: Float[Array, "*N B H L"]
+    mass_in: Float[Array, "*N B H L"]
+    n: Int[Array, "*N B L"]
+    n_in: Int[Array, "*N B L"]
 
 
 @flax.struct.dataclass
@@ -23,6 +38,8 @@ class AttentionStats:
       delta: on request, min over in-block keys − max over out-of-block keys of the scores τz, in nats; 0 where n_in is
         0 or n_keys: there is nothing to compare.
       weights: on request, α itself, [query, key], 0 outside A_t.
+      in_block_entropy_bits: on request, entropy of α_t restricted to the block and made to sum to 1, from 0 to log2 n_in.
+      pointed: where pointers are given, the statistics of what they point at.
     """
 
     entropy_bits: Float[Array, "*N B H L"]
@@ -33,6 +50,8 @@ class AttentionStats:
     n_local: Int[Array, "*N B L"]
     delta: Float[Array, "*N B H L"] | None = None
     weights: Float[Array, "*N B H L L"] | None = None
+    in_block_entropy_bits: Float[Array, "*N B H L"] | None = None
+    pointed: PointedStats | None = None
 
 
 def attention_stats(
@@ -45,24 +64,53 @@ def attention_stats(
     *,
     tau: Float[Array, ""] | Float[Array, "B 1 1 1"],
     delta: bool,
+    in_block: bool = False,
+    pointers: Bool[Array, "B L L"] | None = None,
 ) -> AttentionStats:
-    """Statistics of `weights` = softmax(`logits`), where logits are −inf outside `mask`.
-
-    Entropy is LSE − Σ αz with z relative to its maximum, so no 0 · log 0 arises and large logits lose no precision.
-    """
-    relative = jnp.where(mask, logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)), 0.0)
-    lse = jnp.log(jnp.sum(jnp.exp(relative), axis=-1, where=mask))
-    entropy = lse - jnp.sum(weights * relative, axis=-1)
+    """Statistics of `weights` = softmax(`logits`), where logits are −inf outside `mask`; `pointers` is [query, key]."""
     local = (query_ids[:, :, None] == key_ids[:, None, :]) & (key_ids != GLOBAL_ID)[:, None, :]
     local = local[:, None]
     return AttentionStats(
-        entropy_bits=jnp.maximum(entropy, 0.0) * BITS_PER_NAT,
+        entropy_bits=_entropy_bits(logits, weights, mask),
         block_mass=jnp.sum(weights, axis=-1, where=same & mask),
         local_mass=jnp.sum(weights, axis=-1, where=local & mask),
         n_keys=jnp.sum(mask, axis=-1)[:, 0],
         n_in=jnp.sum(mask & same, axis=-1)[:, 0],
         n_local=jnp.sum(mask & local, axis=-1)[:, 0],
         delta=_score_gap(logits * tau, mask, same) if delta else None,
+        in_block_entropy_bits=_in_block_entropy_bits(logits, mask & same) if in_block else None,
+        pointed=None if pointers is None else _pointed_stats(weights, mask, same, pointers),
+    )
+
+
+def _entropy_bits(logits: Float[Array, "B H L L"], weights: Float[Array, "B H L L"], mask: Bool[Array, "B 1 L L"]) -> Float[Array, "B H L"]:
+    """LSE − Σ αz with z relative to its maximum, so no 0 · log 0 arises and large logits lose no precision."""
+    relative = jnp.where(mask, logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)), 0.0)
+    lse = jnp.log(jnp.sum(jnp.exp(relative), axis=-1, where=mask))
+    return jnp.maximum(lse - jnp.sum(weights * relative, axis=-1), 0.0) * BITS_PER_NAT
+
+
+def _in_block_entropy_bits(logits: Float[Array, "B H L L"], inside: Bool[Array, "B 1 L L"]) -> Float[Array, "B H L"]:
+    """Entropy of the softmax over in-block keys alone; 0 for a query without any (its keys may carry ids of their own).
+
+    Not from the weights: in-block ones may all have rounded to 0 where the block has next to no mass.
+    """
+    some = jnp.any(inside, axis=-1, keepdims=True)
+    within = jnp.where(inside | ~some, logits, -jnp.inf)
+    return jnp.where(some[..., 0], _entropy_bits(within, jax.nn.softmax(within, axis=-1), inside | ~some), 0.0)
+
+
+def _pointed_stats(
+    weights: Float[Array, "B H L L"], mask: Bool[Array, "B 1 L L"], same: Bool[Array, "B 1 L L"], pointers: Bool[Array, "B L L"]
+) -> PointedStats:
+    """Mass and size of P_t = A_t ∩ pointers without t itself, and of its part in the block."""
+    pointed = mask & pointers[:, None] & ~jnp.eye(mask.shape[-1], dtype=bool)[None, None]
+    inside = pointed & same
+    return PointedStats(
+        mass=jnp.sum(weights, axis=-1, where=pointed),
+        mass_in=jnp.sum(weights, axis=-1, where=inside),
+        n=jnp.sum(pointed, axis=-1)[:, 0],
+        n_in=jnp.sum(inside, axis=-1)[:, 0],
     )
 
 

@@ -42,6 +42,7 @@ class Request:
     stats: bool = flax.struct.field(pytree_node=False, default=False)
     delta: bool = flax.struct.field(pytree_node=False, default=False)
     weights: bool = flax.struct.field(pytree_node=False, default=False)
+    in_block: bool = flax.struct.field(pytree_node=False, default=False)
     hard: bool = flax.struct.field(pytree_node=False, default=False)
 
 
@@ -115,7 +116,9 @@ class Attention(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, x_BxLxD, block_ids, doc_ids, lam, tau, request: Request) -> tuple[Float[Array, "B L D"], AttentionStats | None]:
+    def __call__(
+        self, x_BxLxD, block_ids, doc_ids, lam, tau, request: Request, pointers
+    ) -> tuple[Float[Array, "B L D"], AttentionStats | None]:
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
         init = nn.initializers.normal(INIT_STD)
@@ -143,6 +146,8 @@ class Attention(nn.Module):
             stats=request.stats or request.weights,
             delta=request.delta,
             weights=request.weights,
+            in_block=request.in_block,
+            pointers=pointers,
         )
         out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)
         return nn.DenseGeneral(cfg.d_model, axis=(-2, -1), kernel_init=out_init, dtype=dtype, name="out")(out_BxLxHxK), stats
@@ -165,13 +170,13 @@ class Block(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, x_BxLxD, block_ids, doc_ids, dial_lam, layer_lam, tau, request: Request, dropout_keys_B):
+    def __call__(self, x_BxLxD, block_ids, doc_ids, dial_lam, layer_lam, tau, request: Request, dropout_keys_B, pointers):
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
         attention_keys_B, mlp_keys_B = fold_in_each(dropout_keys_B, 0), fold_in_each(dropout_keys_B, 1)
         # Without scale and bias: they fold into W and b, and with them the group penalty has no minimiser.
         y = Norm(affine=False, film=cfg.film, name="attention_norm")(x_BxLxD, dial_lam).astype(dtype)
-        y, stats = Attention(cfg, name="attention")(y, block_ids, doc_ids, layer_lam, tau, request)
+        y, stats = Attention(cfg, name="attention")(y, block_ids, doc_ids, layer_lam, tau, request, pointers)
         x_BxLxD = x_BxLxD + dropout(y, attention_keys_B, cfg.dropout)
         y = Norm(affine=True, film=cfg.film, name="mlp_norm")(x_BxLxD, dial_lam).astype(dtype)
         y = nn.Dense(cfg.d_ff, kernel_init=nn.initializers.normal(INIT_STD), dtype=dtype, name="mlp_in")(y)
@@ -201,6 +206,7 @@ class Transformer(nn.Module):
         dial: Dial,
         request: Request,
         dropout_keys_B: Key[Array, "B"] | None = None,
+        pointers: Bool[Array, "B L L"] | None = None,
     ) -> ModelOutput:
         """Next-token logits at every position, and attention statistics where `request` asks for them.
 
@@ -209,6 +215,7 @@ class Transformer(nn.Module):
           dial: λ, τ and layer_scale, all traced.
           request: what to return beside the logits (static).
           dropout_keys_B: one key per example, where dropout is on.
+          pointers: with statistics, [query, key] pairs whose attention is measured (`model.pointers`).
         """
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
@@ -229,7 +236,7 @@ class Transformer(nn.Module):
             # Hard attention is not a matter of degree: every layer is hard, at the λ = 1 that it needs.
             layer_lam = lam if request.hard else lam * scale_N[layer]
             keys_B = fold_in_each(dropout_keys_B, layer)
-            x_BxLxD, layer_stats = block(x_BxLxD, block_ids, doc_ids, lam, layer_lam, tau, request, keys_B)
+            x_BxLxD, layer_stats = block(x_BxLxD, block_ids, doc_ids, lam, layer_lam, tau, request, keys_B, pointers)
             layers.append(layer_stats)
         x_BxLxD = Norm(affine=True, film=cfg.film, name="final_norm")(x_BxLxD, lam).astype(dtype)
         logits_BxLxV = None

@@ -43,6 +43,11 @@ _ATTENTION: tuple[_Spec, ...] = (
     ("delta_imposed", "δ imposed", "margin λm that the dial imposes, in nats, mean over layers", _four),
     ("delta_measured", "δ measured", "lowest score inside the block minus highest outside, in nats, mean over queries", _four),
     ("delta_share", "δ > 0", "share of queries where the measured margin is positive", formats.percent),
+    ("pointer_fidelity", "pointer fidelity", "attention on what the query is pointed at: its block's anchors, or the known answer", _four),
+    ("pointer_uniform", "uniform fidelity", "pointer fidelity of uniform attention", _four),
+    ("pointer_lift", "pointer lift", "pointer fidelity over that of uniform attention", formats.lift),
+    ("pointer_block_ratio", "fidelity / block mass", "share of the attention inside the block that is on what is pointed at there", _four),
+    ("pointer_key_share", "key share", "share of the keys inside the block that are pointed at", _four),
 )
 _CELL: tuple[_Spec, ...] = (
     ("perplexity_token", "perplexity / token", "exp of the summed loss per token", formats.perplexity),
@@ -50,6 +55,8 @@ _CELL: tuple[_Spec, ...] = (
     ("perplexity_byte", "perplexity / byte", "exp of the summed loss per byte", formats.perplexity),
     ("loss", "loss (nats)", "mean cross-entropy per token", _four),
     ("accuracy", "accuracy", "share of targets ranked first", formats.percent),
+    ("accuracy_determined", "accuracy, determined", "share of the targets that the rule determines ranked first", formats.percent),
+    ("pointers", "pointers", "what pointer fidelity is measured on", str),
 )
 _HEAD: tuple[_Spec, ...] = (("layer", "layer", "counted from 0", str), ("head", "head", "counted from 0", str))
 

@@ -123,10 +123,14 @@ def _row_dict(row: Row, place: str) -> dict[str, Any]:
 
 
 def _row(cls: type[Row], values: Any, place: str) -> Row:
-    """A row from a dict of values; raises ValueError unless every field is there, of its type, finite and inside its limits."""
+    """A row from a dict of values; raises ValueError unless every field is there, of its type, finite and inside its limits.
+
+    A field with a default may be missing: it came after files that are to stay readable.
+    """
     types = _TYPES[cls]
-    if not isinstance(values, dict) or set(values) != set(types):
-        wrong = sorted(set(types) ^ set(values)) if isinstance(values, dict) else values
+    needed = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
+    if not isinstance(values, dict) or not needed <= set(values) <= set(types):
+        wrong = sorted((needed - set(values)) | (set(values) - set(types))) if isinstance(values, dict) else values
         raise ValueError(
             f"{place} differs in {wrong!r}; a {cls.__name__} must have exactly the fields {', '.join(types)}. Fix: sweep again."
         )

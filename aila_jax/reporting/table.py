@@ -9,11 +9,21 @@ from aila_jax.reporting.grid import cells_at, sees_targets
 LEAKY_LINE = "NOT CAUSAL: this model sees the targets it is scored on. Its perplexity and accuracy are not a language model's."
 
 
+# Columns that only stand where pointer fidelity was measured.
+_POINTED = (
+    ("pointer_fidelity", "fidelity", formats.fixed),
+    ("pointer_lift", "fidelity lift", formats.lift),
+    ("pointer_block_ratio", "÷ block mass", formats.fixed),
+    ("pointer_key_share", "key share", formats.fixed),
+    ("accuracy_determined", "accuracy, determined", formats.percent),
+)
+
+
 def dial_table(result: SweepResult, tau: float = 1.0) -> str:
     """The cells at `tau` as aligned plain text, λ ascending, with a heading line; no newline at the end.
 
     Columns: λ, perplexity per token (and per word and byte where recorded), accuracy, attention entropy in bits, block mass, and its
-    lift over uniform attention.
+    lift over uniform attention; then pointer fidelity, where it was measured.
 
     Raises:
       ValueError: no cell has this τ.
@@ -44,6 +54,8 @@ def _rows(cells: Sequence[CellRow]) -> list[list[str]]:
     """The header and a row of text for each cell."""
     units = [unit for unit in formats.UNITS if any(getattr(cell, f"perplexity_{unit}") is not None for cell in cells)]
     header = ["λ", *(f"perplexity/{unit}" for unit in units), "accuracy", "entropy (bits)", "block mass", "lift"]
+    pointed = [(field, title, show) for field, title, show in _POINTED if any(getattr(cell, field) is not None for cell in cells)]
+    header += [title for _, title, _ in pointed]
     rows = [
         [
             f"{cell.lam:g}",
@@ -52,6 +64,7 @@ def _rows(cells: Sequence[CellRow]) -> list[list[str]]:
             formats.fixed(cell.entropy_bits),
             formats.fixed(cell.block_mass),
             formats.lift(cell.block_mass_lift),
+            *("–" if getattr(cell, field) is None else show(getattr(cell, field)) for field, _, show in pointed),
         ]
         for cell in cells
     ]

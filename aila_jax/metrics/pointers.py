@@ -1,0 +1,98 @@
+"""Pointer fidelity: attention on the keys that a query is pointed at, beside what uniform and block attention would give."""
+
+from dataclasses import dataclass
+
+import flax.struct
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from aila_jax.loss.cross_entropy import TargetScores
+from aila_jax.model.stats import AttentionStats
+from aila_jax.types import PADDING_ID, Array, Batch
+
+
+@flax.struct.dataclass
+class PointerSums:
+    """Sums over the queries t with a non-empty P_t (the keys of A_t, t itself excepted, that t is pointed at); they add up.
+
+    [N, H]: attention on P_t (mass), on the part of P_t in t's block (mass_in), on t's block (block_mass). Scalars: what uniform
+    attention would have on P_t (uniform), keys of P_t in the block, keys in the block, queries. On rule corpora: scored
+    targets that the rule determines, and those of them ranked first.
+    """
+
+    mass: Float[Array, "N H"]
+    mass_in: Float[Array, "N H"]
+    block_mass: Float[Array, "N H"]
+    uniform: Float[Array, ""]
+    pointed_in: Int[Array, ""]
+    keys_in: Int[Array, ""]
+    queries: Int[Array, ""]
+    determined: Int[Array, ""] | None = None
+    determined_correct: Int[Array, ""] | None = None
+
+
+def pointer_sums(stats: AttentionStats, batch: Batch, scores: TargetScores, scored: Bool[Array, "B L"]) -> PointerSums:
+    """The sums of one batch; `stats` must carry `pointed`, with a leading layer axis."""
+    pointed = stats.pointed
+    assert pointed is not None, "pointer_sums needs statistics of pointers"
+    n, n_in = pointed.n[0], pointed.n_in[0]
+    counted = (batch.doc_ids != PADDING_ID) & (n > 0)
+    determined = None if batch.pointers is None else scored & (batch.pointers >= 0)
+
+    def over(values: Array) -> Array:
+        return jnp.sum(values, axis=(1, 3), where=counted[None, :, None, :])
+
+    return PointerSums(
+        mass=over(pointed.mass),
+        mass_in=over(pointed.mass_in),
+        block_mass=over(stats.block_mass),
+        uniform=jnp.sum(n / stats.n_keys[0], where=counted),
+        pointed_in=jnp.sum(n_in, where=counted),
+        keys_in=jnp.sum(stats.n_in[0], where=counted),
+        queries=jnp.sum(counted),
+        determined=None if determined is None else jnp.sum(determined),
+        determined_correct=None if determined is None else jnp.sum(determined & scores.first),
+    )
+
+
+@dataclass(frozen=True)
+class PointerSummary:
+    """Means of merged sums over the same queries; [N, H] arrays where attention is measured.
+
+    Attributes:
+      fidelity: attention on P_t, in [0, 1]. uniform: what uniform attention would have.
+      fidelity_in: attention on the part of P_t in the block. block_mass: attention on the block.
+      key_share: keys of that part ÷ keys in the block, which is what fidelity_in ÷ block_mass would be if attention
+        inside the block were uniform.
+      queries: how many were counted.
+      determined: scored targets that the rule determines. accuracy_determined: share of them ranked first. None without a rule.
+    """
+
+    fidelity: np.ndarray
+    fidelity_in: np.ndarray
+    block_mass: np.ndarray
+    uniform: float
+    key_share: float
+    queries: int
+    determined: int | None
+    accuracy_determined: float | None
+
+
+def summarize_pointers(sums: PointerSums) -> PointerSummary | None:
+    """Divides once; None where no query was counted."""
+    queries = int(sums.queries)
+    if not queries:
+        return None
+    determined = 0 if sums.determined is None else int(sums.determined)
+    correct = 0 if sums.determined_correct is None else int(sums.determined_correct)
+    return PointerSummary(
+        fidelity=np.asarray(sums.mass) / queries,
+        fidelity_in=np.asarray(sums.mass_in) / queries,
+        block_mass=np.asarray(sums.block_mass) / queries,
+        uniform=float(sums.uniform) / queries,
+        key_share=int(sums.pointed_in) / int(sums.keys_in),
+        queries=queries,
+        determined=determined or None,
+        accuracy_determined=correct / determined if determined else None,
+    )

@@ -1,0 +1,114 @@
+"""Anchors: the tokens of a block whose types have the lowest local entropy, ranked by one frozen table."""
+
+import flax.struct
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from aila_jax.types import GLOBAL_ID, PADDING_ID, Array
+
+LEAST_IMPORTANCE = 0.01  # of the mean: what the inverse takes for groups of less
+
+
+@flax.struct.dataclass
+class Anchors:
+    """A frozen table that ranks token types, and what was made from it at the end of warm-up.
+
+    Attributes:
+      table: local entropy of each type as a share of its largest possible value, in [0, 1]; low is an anchor.
+      counts: occurrences that each entry was measured on; a type with 0 has the largest entry of the measured ones.
+      importance: of each of G feature groups, mean 1 (`ImportanceSums.importance`).
+      k: anchors of a block, at most one less than its tokens. estimator: `corpus` or `attention`.
+    """
+
+    table: Float[Array, "V"]
+    counts: Int[Array, "V"]
+    importance: Float[Array, "G"]
+    k: int = flax.struct.field(pytree_node=False, default=3)
+    estimator: str = flax.struct.field(pytree_node=False, default="corpus")
+
+    def of(self, tokens: Int[Array, "B L"], block_ids: Int[Array, "B L"], doc_ids: Int[Array, "B L"] | None = None) -> Bool[Array, "B L"]:
+        """Which tokens are anchors; see `select_anchors`."""
+        return select_anchors(tokens, block_ids, self.table, self.k, doc_ids)
+
+
+def select_anchors(
+    tokens: Int[Array, "B L"],
+    block_ids: Int[Array, "B L"],
+    table: Float[Array, "V"],
+    k: int,
+    doc_ids: Int[Array, "B L"] | None = None,
+) -> Bool[Array, "B L"]:
+    """True at the min(k, n − 1) tokens of lowest table entropy of each block of n tokens; ties go to the earlier position.
+
+    Padding and tokens of every block (GLOBAL_ID) are in no block: they are never anchors and do not count in n. A block of
+    one token has no anchor. The choice looks at the whole block, so it measures attention and is never fed to the model.
+
+    Args:
+      tokens, block_ids: of the positions. table: local entropy of each type. k: at least 1 (static).
+      doc_ids: under a document mask, so that equal ids in two documents are two blocks.
+    Source: paper (3 to 5 anchors a block, lowest local entropy); ties, n − 1 and frozen table ours (docs/method.md, section 4).
+    """
+    tokens, block_ids = jnp.asarray(tokens), jnp.asarray(block_ids)
+    entropy = jnp.asarray(table)[tokens]
+    member = (block_ids != PADDING_ID) & (block_ids != GLOBAL_ID)
+    together = (block_ids[:, :, None] == block_ids[:, None, :]) & member[:, :, None]
+    if doc_ids is not None:
+        doc_ids = jnp.asarray(doc_ids)
+        together &= doc_ids[:, :, None] == doc_ids[:, None, :]
+    index = jnp.arange(tokens.shape[1])
+    earlier = (index[None, :] < index[:, None])[None]
+    lower = entropy[:, None, :] < entropy[:, :, None]
+    level = entropy[:, None, :] == entropy[:, :, None]
+    rank = jnp.sum(together & (lower | (level & earlier)), axis=-1)
+    size = jnp.sum(together, axis=-1)
+    return member & (rank < jnp.minimum(k, size - 1))
+
+
+class ImportanceSums:
+    """Adds up, over batches, how low the entropy of each block's anchors is, by feature group. Float64 on the host."""
+
+    def __init__(self, groups: int):
+        """`groups`: G, at least 1; block b belongs to group b mod G."""
+        self._sums, self._blocks = np.zeros(groups), np.zeros(groups, np.int64)
+
+    def add(
+        self,
+        tokens: Int[np.ndarray, "B L"],
+        block_ids: Int[np.ndarray, "B L"],
+        is_anchor: Bool[np.ndarray, "B L"],
+        table: Float[np.ndarray, "V"],
+        doc_ids: Int[np.ndarray, "B L"] | None = None,
+    ) -> None:
+        """Counts the blocks of one batch. `doc_ids` as in `select_anchors`."""
+        rows, places = np.nonzero(is_anchor)
+        if not len(rows):
+            return
+        documents = np.zeros_like(rows) if doc_ids is None else doc_ids[rows, places]
+        ids = block_ids[rows, places]
+        lowness = 1.0 - np.asarray(table, np.float64)[tokens[rows, places]]
+        blocks, which = np.unique(np.stack([rows, documents, ids]), axis=1, return_inverse=True)
+        which = which.reshape(-1)
+        means = np.bincount(which, lowness) / np.bincount(which)
+        groups = blocks[2] % len(self._sums)
+        self._sums += np.bincount(groups, means, len(self._sums))
+        self._blocks += np.bincount(groups, minlength=len(self._sums))
+
+    def importance(self) -> Float[np.ndarray, "G"]:
+        """Mean over a group's blocks of the mean over their anchors of (1 − entropy), divided by the groups' mean.
+
+        A group without a block that has anchors gets 1, the mean; so do all where every anchor's entropy is the largest.
+        Source: ours (docs/method.md, section 4).
+        """
+        seen = self._blocks > 0
+        means = self._sums[seen] / self._blocks[seen]
+        importance = np.ones(len(self._sums), np.float32)
+        if seen.any() and means.mean() > 0:
+            importance[seen] = means / means.mean()
+        return importance
+
+
+def inverse_importance(importance: Float[np.ndarray, "G"]) -> Float[np.ndarray, "G"]:
+    """1 / importance, divided by its mean; a group below a hundredth of the mean importance counts as a hundredth."""
+    inverse = 1.0 / np.maximum(np.asarray(importance, np.float64), LEAST_IMPORTANCE)
+    return (inverse / inverse.mean()).astype(np.float32)

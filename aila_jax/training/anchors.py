@@ -1,0 +1,113 @@
+"""Anchors at the end of warm-up: the table of local entropy, and the importance of feature groups."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from aila_jax.config import AnchorConfig
+from aila_jax.data.packing import Windows
+from aila_jax.model.forward import forward
+from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.partition.anchors import Anchors, ImportanceSums, select_anchors
+from aila_jax.partition.build import Partition
+from aila_jax.partition.type_entropy import EntropySums, TypeEntropy, corpus_entropy
+from aila_jax.training.placement import Placement
+from aila_jax.types import PADDING_ID, Array, Batch
+
+Draw = Callable[[int], tuple[Array, Array]]
+
+
+@partial(jax.jit, static_argnames=("module", "hard"))
+def block_attention_entropy(
+    module: Transformer, partition: Partition, params: Any, batch: Batch, lam: Float[Array, "B"], tau: Float[Array, "B"], hard: bool = False
+) -> tuple[Float[Array, "B L"], Bool[Array, "B L"]]:
+    """Entropy of each query's attention inside its block ÷ log2 n_in, mean over layers and heads; and where n_in ≥ 2.
+
+    Dropout is off. Source: paper (local entropy), normalisation ours (docs/method.md, section 4).
+    """
+    stats = forward(module, partition, params, batch, Dial(lam, tau), Request(logits=False, stats=True, in_block=True, hard=hard)).stats
+    assert stats is not None and stats.in_block_entropy_bits is not None
+    n_in = stats.n_in[0]
+    counted = (batch.doc_ids != PADDING_ID) & (n_in >= 2)
+    largest = jnp.log2(jnp.maximum(n_in, 2).astype(jnp.float32))
+    return jnp.mean(stats.in_block_entropy_bits, axis=(0, 2)) / largest, counted
+
+
+def attention_entropy(
+    module: Transformer,
+    partition: Partition,
+    params: Any,
+    batches: Iterable[Batch],
+    draw: Draw,
+    placement: Placement,
+    hard: bool = False,
+) -> TypeEntropy:
+    """The table of `attention`: mean over the occurrences of each type in `batches`, the first steps' batches in order.
+
+    `draw` gives λ and τ of a step, so that attention is measured at the settings that it was trained at.
+    """
+    sums = EntropySums(module.vocab_size)
+    for step, batch in enumerate(batches):
+        values, counted = jax.device_get(block_attention_entropy(module, partition, params, placement.shard(batch), *draw(step), hard=hard))
+        sums.add(np.asarray(batch.tokens), values, counted)
+    return sums.table()
+
+
+def corpus_table(windows: Windows, vocab_size: int, prior: float) -> TypeEntropy:
+    """The table of `corpus`, from the bigrams that training scores: under a document mask none crosses documents."""
+    scored = windows.batch.weights > 0
+    return corpus_entropy(windows.batch.tokens[scored], windows.batch.targets[scored], vocab_size, prior)
+
+
+def group_importance(
+    partition: Partition, batches: Iterable[Batch], table: Float[np.ndarray, "V"], k: int, groups: int, document_mask: bool
+) -> Float[np.ndarray, "G"]:
+    """Importance of each feature group over the blocks of `batches` (`ImportanceSums`)."""
+    sums = ImportanceSums(groups)
+    for batch in batches:
+        block_ids, is_anchor = jax.device_get(_block_anchors(partition, batch, table, k, document_mask))
+        sums.add(np.asarray(batch.tokens), block_ids, is_anchor, table, np.asarray(batch.doc_ids) if document_mask else None)
+    return sums.importance()
+
+
+@partial(jax.jit, static_argnames=("k", "document_mask"))
+def _block_anchors(
+    partition: Partition, batch: Batch, table: Float[Array, "V"], k: int, document_mask: bool
+) -> tuple[Int[Array, "B L"], Bool[Array, "B L"]]:
+    block_ids = partition(batch)
+    return block_ids, select_anchors(batch.tokens, block_ids, table, k, batch.doc_ids if document_mask else None)
+
+
+def make_anchors(
+    config: AnchorConfig,
+    module: Transformer,
+    partition: Partition,
+    params: Any,
+    *,
+    windows: Windows,
+    batches: list[Batch],
+    draw: Draw,
+    placement: Placement,
+    groups: int,
+    hard: bool = False,
+) -> Anchors:
+    """The anchors of a run at the end of its warm-up.
+
+    A function of the parameters then, the training windows, and what the warm-up steps read; so a run that was stopped
+    and continued makes the same ones.
+
+    Args:
+      windows: the training split, for `corpus`. batches: of the first steps, in order. draw: λ and τ of a step.
+      groups: G, feature groups.
+    """
+    if config.estimator == "corpus":
+        measured = corpus_table(windows, module.vocab_size, config.prior)
+    else:
+        measured = attention_entropy(module, partition, params, batches, draw, placement, hard)
+    importance = group_importance(partition, batches, measured.entropy, config.k, groups, module.config.document_mask)
+    return Anchors(measured.entropy, measured.counts, importance, config.k, config.estimator)
