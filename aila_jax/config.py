@@ -62,8 +62,8 @@ class RuleConfig:
     Attributes:
       seed: of the generator, at least 0; the run's own seed leaves the corpus as it is.
       sequences: training sequences; validation and test have data.valid_fraction and data.test_fraction of so many.
-      keys, values: recall only: how many different keys and values there are, at least 2.
-      pairs: recall only: pairs of key and value a sequence, from 1 to `keys`.
+      n_keys, n_values: recall only: how many different keys and values there are, at least 2.
+      pairs: recall only: pairs of key and value a sequence, from 1 to `n_keys`.
       queries: recall only: keys that are asked for, each once, from 1 to `pairs`.
       kinds: brackets only: kinds of brackets, at least 2.
       depth: brackets only: brackets open at once at most, at least 1.
@@ -72,8 +72,8 @@ class RuleConfig:
 
     seed: int = 0
     sequences: int = 8192
-    keys: int = 16
-    values: int = 16
+    n_keys: int = 16
+    n_values: int = 16
     pairs: int = 4
     queries: int = 4
     kinds: int = 4
@@ -81,7 +81,7 @@ class RuleConfig:
     brackets: int = 6
 
     def __post_init__(self):
-        for name, least in (("seed", 0), ("sequences", 1), ("keys", 2), ("values", 2), ("kinds", 2), ("depth", 1), ("brackets", 1)):
+        for name, least in (("seed", 0), ("sequences", 1), ("n_keys", 2), ("n_values", 2), ("kinds", 2), ("depth", 1), ("brackets", 1)):
             require(
                 getattr(self, name) >= least,
                 f"data.rule.{name}",
@@ -89,7 +89,7 @@ class RuleConfig:
                 f"at least {least}",
                 f"raise --config.data.rule.{name}",
             )
-        for name, most in (("pairs", "keys"), ("queries", "pairs")):
+        for name, most in (("pairs", "n_keys"), ("queries", "pairs")):
             value, limit = getattr(self, name), getattr(self, most)
             require(
                 1 <= value <= limit,
@@ -100,7 +100,7 @@ class RuleConfig:
             )
 
 
-RULE_SETTINGS = {"recall": ("keys", "values", "pairs", "queries"), "brackets": ("kinds", "depth", "brackets")}
+RULE_SETTINGS = {"recall": ("n_keys", "n_values", "pairs", "queries"), "brackets": ("kinds", "depth", "brackets")}
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class DataConfig:
         fix = "set --config.data.tokenizer=word"
         require(self.tokenizer == "word", "data.tokenizer", self.tokenizer, f"'word' when data.corpus is {self.corpus!r}", fix)
         rule = self.rule
-        symbols = rule.keys + rule.values + 1 if self.corpus == "recall" else 2 * rule.kinds + 1
+        symbols = rule.n_keys + rule.n_values + 1 if self.corpus == "recall" else 2 * rule.kinds + 1
         least = symbols + 2
         require(
             self.vocab_size >= least,

@@ -39,8 +39,8 @@ class Sequence:
 
 def recall(rule: RuleConfig, draw: random.Random) -> Sequence:
     """Pairs with different keys, the separator, then `queries` of them again in another order."""
-    keys = draw.sample(range(rule.keys), rule.pairs)
-    values = [draw.randrange(rule.values) for _ in keys]
+    keys = draw.sample(range(rule.n_keys), rule.pairs)
+    values = [draw.randrange(rule.n_values) for _ in keys]
     asked = draw.sample(range(rule.pairs), rule.queries)
     words = [word for key, value in zip(keys, values, strict=True) for word in (f"k{key}", f"v{value}")] + [SEPARATOR]
     pointers = [-1] * len(words)

@@ -117,7 +117,7 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_BxLxD, block_ids, doc_ids, lam, tau, request: Request, pointers
+        self, x_BxLxD, block_ids, doc_ids, lam, tau, request: Request, pointers=None
     ) -> tuple[Float[Array, "B L D"], AttentionStats | None]:
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
@@ -170,7 +170,7 @@ class Block(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, x_BxLxD, block_ids, doc_ids, dial_lam, layer_lam, tau, request: Request, dropout_keys_B, pointers):
+    def __call__(self, x_BxLxD, block_ids, doc_ids, dial_lam, layer_lam, tau, request: Request, dropout_keys_B, pointers=None):
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
         attention_keys_B, mlp_keys_B = fold_in_each(dropout_keys_B, 0), fold_in_each(dropout_keys_B, 1)

@@ -13,7 +13,7 @@ from aila_jax.types import PADDING_ID, Batch
 
 @st.composite
 def streams(draw) -> TokenStream:
-    """Documents of 1 to 9 tokens, each cut into pieces."""
+    """Documents of 1 to 9 tokens, each cut into pieces; each token points at one before it, at itself, or nowhere."""
     documents = draw(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=3), min_size=1, max_size=6))
     doc_ids, given_ids = [], []
     for number, pieces in enumerate(documents):
@@ -21,7 +21,8 @@ def streams(draw) -> TokenStream:
             given_ids += [given_ids[-1] + 1 if given_ids else 0] * size
             doc_ids += [number] * size
     tokens = draw(st.lists(st.integers(0, 50), min_size=len(doc_ids), max_size=len(doc_ids)))
-    return TokenStream(*(np.array(values, np.int32) for values in (tokens, doc_ids, given_ids)), words=1, bytes=1)
+    pointers = np.array([draw(st.integers(-1, place)) for place in range(len(doc_ids))], np.int32)
+    return TokenStream(*(np.array(values, np.int32) for values in (tokens, doc_ids, given_ids)), words=1, bytes=1, pointers=pointers)
 
 
 def slow_pack(stream: TokenStream, length: int, document_mask: bool) -> dict[str, list[list[float]]]:
@@ -43,6 +44,7 @@ def slow_pack(stream: TokenStream, length: int, document_mask: bool) -> dict[str
             row["doc_ids"].append(now)
             row["given_ids"].append(stream.given_ids[p] if real else PADDING_ID)
             row["positions"].append(position)
+            row["pointers"].append(stream.pointers[p] - start if real and stream.pointers[p] >= start else -1)
             row["weights"].append(float(real and (not document_mask or stream.doc_ids[p + 1] == now)))
         for name in fields:
             rows[name].append(row[name])

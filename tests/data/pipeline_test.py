@@ -24,7 +24,8 @@ def same(left: Batch, right: Batch) -> bool:
 
 @pytest.fixture
 def windows(stream):
-    return pack(stream, 4, True, tokenizer="t")  # 15 windows
+    pointers = np.arange(len(stream.tokens), dtype=np.int32) - 1
+    return pack(dataclasses.replace(stream, pointers=pointers), 4, True, tokenizer="t")  # 15 windows
 
 
 def test_every_epoch_has_every_window_once_in_another_order(windows):
@@ -128,6 +129,7 @@ def test_eval_batches_are_all_windows_in_order_padded_to_one_shape(windows, batc
     assert (padding.doc_ids == PADDING_ID).all()
     assert (padding.given_ids == PADDING_ID).all()
     assert (padding.positions == np.arange(4)).all()
+    assert (padding.pointers == -1).all()
     assert sum(batch.weights.sum() for batch in batches) == windows.n_targets
 
 
