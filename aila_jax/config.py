@@ -566,8 +566,7 @@ class Config:
                 f"at most model.length ({self.model.length})",
                 f"set --config.partition.size={min(5, self.model.length)}",
             )
-        if self.anchors.estimator != "none":
-            self._check_anchors()
+        self._check_anchors()
         if self.model.hard:
             require(
                 self.locality.mode == "fixed" and self.locality.lam == 1.0,
@@ -620,7 +619,12 @@ class Config:
         return -(-self.model.length // self.partition.size)
 
     def _check_anchors(self) -> None:
-        """Blocks need a token beside their anchors, and attention is measured on steps that there must be."""
+        """Weights need anchors, blocks need a token beside them, and attention is measured on steps that there must be."""
+        if self.anchors.estimator == "none":
+            fix = "set --config.anchors.estimator=corpus or attention"
+            allowed = self.penalty.solver == "none" or self.penalty.weights == "size"
+            require(allowed, "penalty.weights", self.penalty.weights, "'size' when anchors.estimator is 'none'", fix)
+            return
         if self.partition.kind == "windows":
             most = self.partition.size - 1
             fix = f"set --config.anchors.k={most}" if most else "set --config.partition.size=5"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from aila_jax import presets
 from aila_jax.config import (
+    AnchorConfig,
     Config,
     DataConfig,
     LocalityConfig,
@@ -20,6 +21,7 @@ from aila_jax.config import (
     ModelConfig,
     PartitionConfig,
     PenaltyConfig,
+    RuleConfig,
     SweepConfig,
     TrainConfig,
     check_lam,
@@ -30,7 +32,9 @@ from aila_jax.config import (
 
 SECTIONS = {
     "data": DataConfig,
+    "data.rule": RuleConfig,
     "partition": PartitionConfig,
+    "anchors": AnchorConfig,
     "model": ModelConfig,
     "model.margin": MarginConfig,
     "locality": LocalityConfig,
@@ -55,7 +59,16 @@ BAD = [
     ("data", "test_fraction", [0.0, 0.5, NAN], "in (0, 0.5)"),
     *[("data", name, [("a.txt",)], "empty when data.corpus is 'pydocs'") for name in ("files", "valid_files", "test_files")],
     ("data", "data_dir", ["here"], "empty when data.corpus is 'pydocs'"),
+    *[("data.rule", name, [-1], "at least 0") for name in ("seed",)],
+    *[("data.rule", name, BELOW_ONE, "at least 1") for name in ("sequences", "depth", "brackets")],
+    *[("data.rule", name, [1, 0], "at least 2") for name in ("n_keys", "n_values", "kinds")],
+    ("data.rule", "pairs", [0, 17], "from 1 to data.rule.n_keys (16)"),
+    ("data.rule", "queries", [0, 5], "from 1 to data.rule.pairs (4)"),
     ("partition", "kind", ["window"], "one of windows, given"),
+    ("anchors", "estimator", ["corpora"], "one of none, corpus, attention"),
+    ("anchors", "k", [0, 6], "from 1 to 5"),
+    ("anchors", "prior", NOT_FINITE_OR_ZERO, "finite and above 0"),
+    ("anchors", "max_batches", [-1], "at least 0"),
     ("partition", "size", BELOW_ONE, "at least 1"),
     ("model.margin", "form", ["self-scaling"], "one of fixed, self_scaling"),
     ("model.margin", "range", ["norm"], "one of exact, norms"),
@@ -102,12 +115,12 @@ BAD = [
 ]
 CASES = [(section, name, value, limit) for section, name, values, limit in BAD for value in values]
 FREE = {  # settings that every value of their type suits
-    "data": {"url", "cache_dir"},
+    "data": {"url", "cache_dir", "rule"},
     "partition": {"global_first"},
     "model": {"margin", "hard", "qk_norm", "qkv_bias", "film", "document_mask", "localist", "bidirectional"},
     "locality": {"draw_tau"},
     "penalty": {"ramp", "scale_free"},
-    "": {"data", "partition", "model", "locality", "penalty", "train", "sweep"},
+    "": {"data", "partition", "anchors", "model", "locality", "penalty", "train", "sweep"},
 }
 
 
@@ -165,6 +178,10 @@ def test_values_on_their_limits_are_taken(section, values):
     ({"penalty": {"solver": "proximal"}, "partition": {"size": 3}, "model": {"d_model": 8}}, r"penalty.groups is 43; it must be .* \(8\).*groups=8"),
     ({"model": {"localist": True}, "partition": {"kind": "given"}}, "model.localist is True; it must be false unless partition.kind is 'windows'"),
     ({"model": {"d_model": 130, "n_heads": 4}}, "d_model=132"),
+    ({"anchors": {"estimator": "corpus", "k": 5}}, r"anchors.k is 5; it must be at most partition.size - 1 \(4\).*k=4"),
+    ({"anchors": {"estimator": "corpus", "k": 1}, "partition": {"size": 1}}, "at most partition.size - 1 .*size=5"),
+    ({"anchors": {"estimator": "attention"}, "train": {"warmup_steps": 0}}, "train.warmup_steps is 0; it must be at least 1 for anchors"),
+    ({"penalty": {"solver": "subgradient", "weights": "inverse_anchors"}}, "penalty.weights is 'inverse_anchors'.*anchors.estimator is 'none'"),
 ])  # fmt: skip
 def test_settings_that_do_not_go_together_are_refused(values, words):
     with pytest.raises(ValueError, match=words):
@@ -201,7 +218,7 @@ def test_an_unknown_key_is_refused_and_the_nearest_named(values, key, nearest):
 
 def test_an_unknown_key_like_no_other_gets_the_list_of_known_ones():
     with pytest.raises(
-        ValueError, match=r"unknown config key 'zzzzqq'; known keys: data, locality, model, partition, penalty, seed, sweep, train"
+        ValueError, match=r"unknown config key 'zzzzqq'; known keys: anchors, data, locality, model, partition, penalty, seed, sweep, train"
     ):
         from_dict(Config, {"zzzzqq": 1})
 
@@ -287,7 +304,7 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "d_model": st.sampled_from([12, 24, 48]),
     "n_heads": st.sampled_from([1, 2, 3, 4]),
     "length": st.integers(100, 500),
-    "size": st.integers(1, 100),
+    "size": st.integers(6, 100),
     "data_dir": st.just(""),
     "files": st.just(()),
     "valid_files": st.just(()),
@@ -308,6 +325,9 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "groups": st.integers(1, 12),
     "scale_free": st.just(True),
     "localist": st.just(False),
+    "estimator": st.sampled_from(["corpus", "attention"]),
+    "k": st.integers(1, 5),
+    "rule": st.just(RuleConfig()),
     "localist_shared": st.floats(0, 1),
     "split": st.sampled_from(["train", "validation", "test"]),
     "batch_size": st.sampled_from([6, 12]),

@@ -146,7 +146,7 @@ class LanguageModel:
           ValueError: this checkpoint has no anchors, or an argument is outside its limits.
         """
         anchors = self.need_anchors()
-        batch = self._batch(tokens, block_ids, doc_ids)
+        batch = self.batch(tokens, block_ids, doc_ids)
         documents = batch.doc_ids if self.config.model.document_mask else None
         return np.asarray(anchors.of(batch.tokens, self.partition(batch), documents))
 

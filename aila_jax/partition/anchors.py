@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array
 
-LEAST_IMPORTANCE = 0.01  # of the mean: what the inverse takes for groups of less
+LEAST_IMPORTANCE = 0.01  # of the mean
 
 
 @flax.struct.dataclass
@@ -97,18 +97,13 @@ class ImportanceSums:
     def importance(self) -> Float[np.ndarray, "G"]:
         """Mean over a group's blocks of the mean over their anchors of (1 − entropy), divided by the groups' mean.
 
-        A group without a block that has anchors gets 1, the mean; so do all where every anchor's entropy is the largest.
+        A group without a block that has anchors gets 1, the mean; so do all where every anchor's entropy is the largest. A group
+        of less than a hundredth of the mean counts as a hundredth, so that weights may divide by it.
         Source: ours (docs/method.md, section 4).
         """
         seen = self._blocks > 0
         means = self._sums[seen] / self._blocks[seen]
-        importance = np.ones(len(self._sums), np.float32)
+        importance = np.ones(len(self._sums))
         if seen.any() and means.mean() > 0:
-            importance[seen] = means / means.mean()
-        return importance
-
-
-def inverse_importance(importance: Float[np.ndarray, "G"]) -> Float[np.ndarray, "G"]:
-    """1 / importance, divided by its mean; a group below a hundredth of the mean importance counts as a hundredth."""
-    inverse = 1.0 / np.maximum(np.asarray(importance, np.float64), LEAST_IMPORTANCE)
-    return (inverse / inverse.mean()).astype(np.float32)
+            importance[seen] = np.maximum(means / means.mean(), LEAST_IMPORTANCE)
+        return (importance / importance.mean()).astype(np.float32)
