@@ -346,9 +346,11 @@ BY_TYPE = {
 def any_config(cls):
     hints = typing.get_type_hints(cls)
     drawn = {
-        name: LIMITED[name] if name in LIMITED else BY_TYPE[kind] for name, kind in hints.items() if not dataclasses.is_dataclass(kind)
+        name: LIMITED[name] if name in LIMITED else BY_TYPE[kind]
+        for name, kind in hints.items()
+        if name in LIMITED or not dataclasses.is_dataclass(kind)
     }
-    kinds = {**drawn, **{name: any_config(kind) for name, kind in hints.items() if dataclasses.is_dataclass(kind)}}
+    kinds = {**{name: any_config(kind) for name, kind in hints.items() if dataclasses.is_dataclass(kind)}, **drawn}
     return st.builds(cls, **kinds)
 
 
