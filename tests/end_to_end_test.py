@@ -49,6 +49,7 @@ def test_from_a_text_file_to_a_report(tmp_path, capsys):
     assert page == tmp_path / "run" / "report.html"
     assert "the cat" in html
     assert not re.search(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", html)  # opens without a network
+    assert f"Attention weights of run, step {run.step} over one text" in html
     for name in ("dial", "tradeoff", "heads", "training"):
         assert (tmp_path / "run" / f"{name}.png").stat().st_size > 1000
     assert runs.generate(str(run.workdir), prompt="the cat", lam=1.0, max_tokens=12) == samples[1]["text"]

@@ -345,3 +345,59 @@ def test_seeds_give_other_parameters_and_other_draws(trained):
     assert np.all(np.asarray(states[0].params["embedding"]) != states[2].params["embedding"])
     assert np.all(draws[0] != draws[2])
     assert np.any(np.asarray(states[0].key) != states[2].key)
+
+
+def test_attention_pictures_of_a_checkpoint(trained, tmp_path):
+    paths = runs.attention(
+        str(trained.run.workdir), text="the cat", lam=(0.0, 1.0), tau=0.5, layers=(1,), heads=(0,), out=tmp_path / "maps"
+    )
+    names = [f"attention_lam{lam}_tau0.5.{kind}" for lam in (0, 1) for kind in ("png", "svg")] + ["attention.html"]
+    assert [path.name for path in paths] == names
+    assert paths[0].read_bytes().startswith(b"\x89PNG")
+    assert "Attention weights of run, step 24 over one text" in paths[-1].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"text": "the old owl saw the baker in the garden ."}, "the model reads at most 16"),
+        ({"lam": (0.0, 2.0)}, "it must be in [0, 1]"),
+        ({"layers": (2,)}, "layers is (2,); it must be numbers from 0 to 1"),
+    ],
+)
+def test_attention_that_cannot_be_drawn_leaves_nothing_behind(trained, tmp_path, changes, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        runs.attention(str(trained.run.workdir), **{"text": "the cat", "out": tmp_path / "maps", **changes})
+    assert not (tmp_path / "maps").exists()
+
+
+def test_the_maps_of_a_report_are_the_models_over_a_whole_text_or_the_part_of_the_sample_that_fits(trained):
+    maps = runs.dial_maps(trained.run.workdir)
+    assert [one.lam for one in maps] == [index / 10 for index in range(11)]
+    assert "".join(maps[0].tokens) == runs.SAMPLE_TEXT[: len("".join(maps[0].tokens))]
+    assert len(maps[0].tokens) == 16
+    own = runs.dial_maps(trained.run.workdir / "checkpoints" / "16", "the cat", tau=2.0)
+    assert ("".join(own[0].tokens), own[0].tau, own[0].source) == ("the cat", 2.0, "run, step 16")
+    with pytest.raises(ValueError, match=r"text is '\d+ tokens'; it must be at most 16 for this model"):
+        runs.dial_maps(trained.run.workdir, "the old owl " * 9)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "beside", "shown"), [("", True, True), ("", False, False), ("none", True, False), ("other", False, True)]
+)
+def test_a_report_shows_the_attention_of_the_checkpoint_it_is_given_or_lies_beside(
+    trained, tmp_path, monkeypatch, checkpoint, beside, shown
+):
+    asked = []
+    monkeypatch.setattr(runs, "read_sweep", lambda _: "SWEEP")
+    monkeypatch.setattr(runs, "nearest_tau", lambda _: 1.0)
+    monkeypatch.setattr(runs, "draw_figures", lambda *_: [])
+    monkeypatch.setattr(runs, "dial_maps", lambda *given: asked.append(given) or "MAPS")
+    monkeypatch.setattr(runs, "write_report", lambda *_, maps, **__: maps)
+    folder = trained.run.workdir if beside else tmp_path
+    found = runs.report(folder, tmp_path / "report.html", checkpoint=checkpoint, text="the cat" if shown else "")
+    assert found == ("MAPS" if shown else None)
+    assert asked == ([(checkpoint or folder, "the cat", 1.0)] if shown else [])
+    if not shown:
+        with pytest.raises(ValueError, match=r"text is 'x'; it must be left out where there is no checkpoint. Fix: pass --checkpoint=RUN"):
+            runs.report(folder, tmp_path / "report.html", checkpoint=checkpoint, text="x")

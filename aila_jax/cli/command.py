@@ -50,9 +50,9 @@ class NumbersParser(flags.ArgumentParser):
         return "numbers"
 
 
-def define_numbers(name: str, help_text: str, values: flags.FlagValues) -> None:
-    """A flag that holds a tuple of floats, or None where it is not given."""
-    flags.DEFINE(NumbersParser(), name, None, help_text, values, flags.ArgumentSerializer())
+def define_numbers(name: str, help_text: str, values: flags.FlagValues, default: tuple[float, ...] | None = None) -> None:
+    """A flag that holds a tuple of floats, or `default` where it is not given."""
+    flags.DEFINE(NumbersParser(), name, default, help_text, values, flags.ArgumentSerializer())
 
 
 def define_text(name: str, default: str | None, help_text: str, values: flags.FlagValues) -> None:

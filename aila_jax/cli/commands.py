@@ -1,4 +1,4 @@
-"""The six commands. Each one parses, calls a function of `aila_jax.runs` and prints what it returns."""
+"""The commands. Each one parses, calls a function of `aila_jax.runs` and prints what it returns."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from aila_jax import presets
 from aila_jax.cli import command
 from aila_jax.cli.command import Command, CommandError
 from aila_jax.cli.config_flag import build_config
-from aila_jax.config import check_lam, check_tau
+from aila_jax.config import check_lam, check_tau, require
 
 # `runs` is imported inside the functions: it loads JAX, which a help text need not wait for.
 
@@ -96,12 +96,44 @@ def _define_report(values: flags.FlagValues) -> None:
     command.define_text("sweep", None, "The folder that holds sweep.json, or that file.", values)
     command.define_text("out", "", "The page to write. Default: report.html beside the sweep.", values)
     command.define_text("log", "", "A metrics.jsonl, for the training curve. Default: the one beside the sweep, if there is one.", values)
+    command.define_text(
+        "checkpoint",
+        "",
+        "A run directory or checkpoint whose attention to show, or `none`. Default: that of the sweep's folder, if it holds one.",
+        values,
+    )
+    command.define_text("text", "", "The text whose attention to show. Default: a sentence of the program's own.", values)
 
 
 def _report(values: flags.FlagValues) -> None:
     from aila_jax import runs
 
-    print(runs.report(values.sweep, values.out, values.log))
+    print(runs.report(values.sweep, values.out, values.log, values.checkpoint, values.text))
+
+
+def _define_attention(values: flags.FlagValues) -> None:
+    command.define_checkpoint(values)
+    command.define_text("text", None, "The text to look at, at most as many tokens as the model reads.", values)
+    command.define_numbers("lam", "Values of λ with commas between them; a figure for each.", values, default=(0.0, 0.5, 1.0))
+    flags.DEFINE_float("tau", 1.0, "τ above 0: the attention's temperature.", flag_values=values)
+    command.define_numbers("layers", "Layers to draw, counted from 0, with commas between them. Default: all.", values)
+    command.define_numbers("heads", "Heads to draw, counted from 0, with commas between them. Default: all.", values)
+    command.define_text("out", "", "Folder for the pictures. Default: `attention` in the run directory.", values)
+
+
+def _attention(values: flags.FlagValues) -> None:
+    lam, tau = tuple(check_lam(lam, "--lam") for lam in values.lam), check_tau(values.tau, "--tau")
+    require(bool(values.text.strip()), "--text", values.text, "a text of at least one token", 'pass --text="Return a new list", say')
+    layers, heads = (wanted and tuple(whole(number) for number in wanted) for wanted in (values.layers, values.heads))
+    from aila_jax import runs
+
+    for path in runs.attention(values.checkpoint, text=values.text, lam=lam, tau=tau, layers=layers, heads=heads, out=values.out):
+        print(path)
+
+
+def whole(number: float) -> int | float:
+    """2.0 as 2; a number that is not whole stays, to be refused with the others that are no layer or head."""
+    return int(number) if number.is_integer() else number
 
 
 def _define_generate(values: flags.FlagValues) -> None:
@@ -193,9 +225,23 @@ COMMANDS = (
         run=_sweep,
     ),
     Command(
+        name="attention",
+        summary="draw where every head looks in a text, at one or several λ",
+        about="Writes a figure (PNG and SVG) for each λ, a map for every layer and head with the blocks outlined, and attention.html, "
+        "one page with a slider over these λ.",
+        examples=(
+            "attention --checkpoint=runs/tiny --text='Return a new list' --lam=0,0.5,1",
+            "attention --checkpoint=runs/tiny --text='Return a new list' --lam=1 --tau=0.5 --layers=0 --heads=0,2 --out=pictures",
+        ),
+        define=_define_attention,
+        needed=("checkpoint", "text"),
+        run=_attention,
+    ),
+    Command(
         name="report",
         summary="turn a sweep into figures and one HTML page",
-        about="Reads sweep.json and writes the figures (PNG and SVG) and a page that holds everything and fetches nothing.",
+        about="Reads sweep.json and writes the figures (PNG and SVG) and a page that holds everything and fetches nothing. Where there is "
+        "a checkpoint, the page also shows its attention over a text under a λ slider.",
         examples=("report --sweep=runs/tiny", "report --sweep=runs/tiny/test/sweep.json --out=test.html --log=runs/tiny/metrics.jsonl"),
         define=_define_report,
         needed=("sweep",),

@@ -7,6 +7,9 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "attention_figure": "plots_attention",
+    "attention_html": "attention_slider",
+    "attention_page": "attention_slider",
     "dial_figure": "plots",
     "dial_table": "table",
     "heads_figure": "plots_heads",
@@ -21,6 +24,9 @@ _HOME = {
 }
 
 __all__ = [
+    "attention_figure",
+    "attention_html",
+    "attention_page",
     "dial_figure",
     "dial_table",
     "heads_figure",

@@ -1,31 +1,28 @@
 """The report: one HTML file that holds everything and fetches nothing."""
 
-import base64
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from matplotlib.figure import Figure
 
+from aila_jax.evaluation.attention_maps import AttentionMaps
 from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.reporting import formats
+from aila_jax.reporting.attention_slider import attention_context
 from aila_jax.reporting.facts import flatten, run_facts, sweep_facts
 from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.grid import by_tau, heads_at, nearest_tau, sees_targets
 from aila_jax.reporting.html_tables import cell_columns, head_columns
+from aila_jax.reporting.pages import environment, figure_sources, page_bytes
 from aila_jax.reporting.plots import dial_figure, tradeoff_figure
 from aila_jax.reporting.plots_heads import heads_figure
 from aila_jax.reporting.plots_training import training_figure
 from aila_jax.reporting.records import read_sweep
-from aila_jax.reporting.saving import figure_bytes
-from aila_jax.reporting.style import DARK, LIGHT
 from aila_jax.reporting.summary import baselines, sentences
 from aila_jax.reporting.training_log import read_training_log
 
-MOST_BYTES = 5 * 1024 * 1024
-PIXELS_PER_INCH = 118
 MOST_HEAD_ROWS = 1000
 MOST_SAMPLES = 50
 MOST_SAMPLE_CHARACTERS = 4000
@@ -37,6 +34,7 @@ def report(
     path: str | Path = "report.html",
     log: Sequence[Mapping[str, Any]] | str | Path | None = None,
     samples: Sequence[Mapping[str, Any]] | None = None,
+    maps: Sequence[AttentionMaps] | None = None,
 ) -> Path:
     """Writes the report of one sweep as a self-contained HTML file of at most 5 MB.
 
@@ -45,39 +43,29 @@ def report(
       path: the file to write; its folder is made, an older report is replaced as a whole.
       log: records of `read_training_log`, or the path it takes, for the training curve.
       samples: generated text, as dicts with lam, tau, prompt and text. The first 50 are shown, 4,000 characters of each.
+      maps: attention maps of one text at several λ, as `model.attention_dial` returns them, for a section with a slider.
 
     Returns:
       The path written.
 
     Raises:
-      ValueError: the sweep or the log is missing, empty or malformed, a sample lacks a key, or the page exceeds 5 MB.
+      ValueError: the sweep or the log is missing, empty or malformed, a sample lacks a key, the maps are of several texts, or the page exceeds 5 MB.
     """
     result = result if isinstance(result, SweepResult) else read_sweep(result)
     log = read_training_log(log) if isinstance(log, (str, Path)) else log
-    source = _environment().get_template("report.html.jinja").render(**_context(result, log, samples or ()))
-    # An address in the configuration or in a sample is text; written so, no mail gateway or scanner takes it for a link to follow.
-    page = source.replace("://", "&#58;//").encode("utf-8")
-    if len(page) > MOST_BYTES:
-        raise ValueError(
-            f"the report has {len(page):,} bytes; it must have at most {MOST_BYTES:,}. Fix: sweep fewer cells, or pass fewer samples."
-        )
+    source = environment().get_template("report.html.jinja").render(**_context(result, log, samples or (), maps))
+    page = page_bytes(source, "sweep fewer cells, or pass fewer samples")
     path = Path(path)
     write_atomically(path, page)
     return path
 
 
-def _environment() -> jinja2.Environment:
-    """Templates of this package; every value is escaped, and a name that is not there is an error."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _context(result: SweepResult, log: Sequence[Mapping[str, Any]] | None, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _context(
+    result: SweepResult,
+    log: Sequence[Mapping[str, Any]] | None,
+    samples: Sequence[Mapping[str, Any]],
+    maps: Sequence[AttentionMaps] | None,
+) -> dict[str, Any]:
     """Everything that the template shows."""
     tau = nearest_tau(result)
     cells = by_tau(result)[tau]
@@ -103,7 +91,14 @@ def _context(result: SweepResult, log: Sequence[Mapping[str, Any]] | None, sampl
         "best": formats.perplexity(min(cell.perplexity_token for cell in cells)),
         "samples": [_sample(sample, index) for index, sample in enumerate(samples[:MOST_SAMPLES])],
         "samples_total": len(samples),
+        "attention": None if maps is None else attention_context(maps),
+        "scored": _scored(result),
     }
+
+
+def _scored(result: SweepResult) -> str:
+    """The model that the rows are of, in the words of `AttentionMaps.source`; a step that is not recorded is named unknown."""
+    return f"{result.cells[0].run}, step {result.meta.get('checkpoint_step', 'unknown')}"
 
 
 def _texts(cell: CellRow) -> dict[str, str]:
@@ -162,15 +157,7 @@ def _figures(result: SweepResult, log: Sequence[Mapping[str, Any]] | None) -> di
         makers["heads"] = functools.partial(heads_figure, result)
     if log:
         makers["training"] = functools.partial(training_figure, log)
-    figures = {}
-    for name, make in makers.items():
-        light, dark = make(theme=LIGHT), make(theme=DARK)
-        figures[name] = {"light": _address(light), "dark": _address(dark), "width": round(PIXELS_PER_INCH * light.get_figwidth())}
-    return figures
-
-
-def _address(fig: Figure) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(figure_bytes(fig, 'svg')).decode('ascii')}"
+    return {name: figure_sources(make) for name, make in makers.items()}
 
 
 def _sample(sample: Mapping[str, Any], index: int) -> dict[str, Any]:

@@ -31,8 +31,17 @@ SCORING = {"split": None, "hard": None, "window": None, "data_dir": "", "batch_s
             "sweep --checkpoint=c --lams=0,0.5,1 --taus=2 --delta --out=o",
             ("sweep", ("c",), {"lams": (0.0, 0.5, 1.0), "taus": (2.0,), "delta": True, "out": "o", **SCORING}),
         ),
-        ("report --sweep=s", ("report", ("s", "", ""), {})),
-        ("report --sweep=s --out=p.html --log=m.jsonl", ("report", ("s", "p.html", "m.jsonl"), {})),
+        ("report --sweep=s", ("report", ("s", "", "", "", ""), {})),
+        ("report --sweep=s --out=p.html --log=m.jsonl", ("report", ("s", "p.html", "m.jsonl", "", ""), {})),
+        ("report --sweep=s --checkpoint=c --text=t", ("report", ("s", "", "", "c", "t"), {})),
+        (
+            "attention --checkpoint=c --text=t",
+            ("attention", ("c",), {"text": "t", "lam": (0.0, 0.5, 1.0), "tau": 1.0, "layers": None, "heads": None, "out": ""}),
+        ),
+        (
+            "attention --checkpoint=c --text=t --lam=0.3 --tau=2 --layers=1 --heads=0,2 --out=o",
+            ("attention", ("c",), {"text": "t", "lam": (0.3,), "tau": 2.0, "layers": (1,), "heads": (0, 2), "out": "o"}),
+        ),
         (
             "generate --checkpoint=c --prompt=Once",
             (
@@ -74,6 +83,8 @@ def test_what_the_commands_print(runs, capsys):
     assert capsys.readouterr().out == "table of RESULT\n"
     assert main(["report", "--sweep=c"]) == 0
     assert capsys.readouterr().out == "page.html\n"
+    assert main(["attention", "--checkpoint=c", "--text=t"]) == 0
+    assert capsys.readouterr().out == "a.png\na.svg\n"
     assert main(["generate", "--checkpoint=c", "--prompt=p"]) == 0
     assert capsys.readouterr().out == "a λ continuation\n"
 
@@ -91,6 +102,13 @@ def test_what_the_commands_print(runs, capsys):
         ("sweep --checkpoint=c --lams=", "'' is not a list of numbers"),
         ("sweep --checkpoint=c --taus=1,-1", "--taus is -1.0"),
         ("report", "--sweep is missing"),
+        ("attention --checkpoint=c", "--text is missing"),
+        ("attention --text=t", "--checkpoint is missing"),
+        ("attention --checkpoint=c --text=", "--text is ''; it must be a text of at least one token"),
+        ("attention --checkpoint=c --text=t --lam=0,2", "--lam is 2.0; it must be a number in [0, 1]"),
+        ("attention --checkpoint=c --text=t --lam=", "'' is not a list of numbers"),
+        ("attention --checkpoint=c --text=t --tau=0", "--tau is 0.0; it must be a finite number above 0"),
+        ("attention --checkpoint=c --text=t --layers=all", "'all' is not a list of numbers"),
         ("generate --checkpoint=c", "--prompt is missing"),
         ("generate --checkpoint=c --prompt=p --top_k=-1", "--top_k=-1"),
         ("generate --checkpoint=c --prompt=p --max_tokens=0", "--max_tokens=0"),

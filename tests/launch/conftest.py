@@ -48,6 +48,9 @@ class FakeRuns(types.ModuleType):
     def report(self, *args: Any, **kwargs: Any) -> Path:
         return self._called("report", args, kwargs, Path("page.html"))
 
+    def attention(self, *args: Any, **kwargs: Any) -> list[Path]:
+        return self._called("attention", args, kwargs, [Path("a.png"), Path("a.svg")])
+
     def generate(self, *args: Any, **kwargs: Any) -> str:
         return self._called("generate", args, kwargs, "a λ continuation")
 

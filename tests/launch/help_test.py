@@ -1,6 +1,7 @@
 """The help text: complete, and there without waiting for JAX."""
 
 import dataclasses
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_each_command_lists_its_examples_and_flags(capsys, command):
 @pytest.mark.parametrize(("command", "example"), [(command, example) for command in COMMANDS for example in command.examples])
 def test_every_example_parses(monkeypatch, command, example):
     monkeypatch.chdir(ROOT)  # one example names a file of the checkout
-    words = [word.strip("'\"") for word in example.replace('"Return a new"', "Return").split()]
+    words = shlex.split(example)
     assert find_command(words[0]) is command
     values = parse(command, words[1:])
     if command.takes_config:
@@ -101,7 +102,7 @@ def test_help_and_errors_survive_a_terminal_without_greek():
     assert "choose ? between 0" in wrong.stderr
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "sweep", "report", "generate"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "sweep", "attention", "report", "generate"])
 def test_the_launchers_of_a_checkout_speak_for_themselves(name):
     done = subprocess.run(
         [sys.executable, "-m", f"launch.{name}", "--help"], capture_output=True, text=True, timeout=120, cwd=ROOT, check=False

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -13,53 +12,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from aila_jax.evaluation.rows import SweepResult
-from aila_jax.reporting import formats, html
+from aila_jax.reporting import formats, html, pages
 from aila_jax.reporting.html import report
 from aila_jax.reporting.records import write_sweep
 from aila_jax.reporting.summary import sentences
-
-VOID = {"meta", "link", "img", "input", "source", "br", "hr"}
-ADDRESSES = {"src", "href", "srcset", "action", "data", "poster", "xlink:href", "formaction", "background"}
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text of a page; refuses tags that do not close where they should."""
-
-    def __init__(self, text: str):
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.rows: list[list[tuple[str | None, str]]] = []
-        self.words: list[str] = []
-        self.scripts: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag == "td":
-            self.rows[-1].append((dict(attrs).get("data-value"), ""))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag, f"</{tag}> closes something else"
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "script":
-            self.scripts.append(data)
-        elif self.open and self.open[-1] != "style":
-            self.words.append(data)
-            if self.open[-1] == "td":
-                self.rows[-1][-1] = (self.rows[-1][-1][0], data)
-
-    @property
-    def text(self) -> str:
-        """What a reader sees, white space made single."""
-        return " ".join(" ".join(self.words).split())
+from tests.reporting.conftest import synthetic_maps
+from tests.reporting.parsed import ADDRESSES, Page
 
 
 @pytest.fixture
@@ -67,7 +25,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stands in for the figures, which take most of the time, where a test looks at something else."""
     for name in ("dial_figure", "tradeoff_figure", "heads_figure", "training_figure"):
         monkeypatch.setattr(html, name, lambda *_, **__: Figure())
-    monkeypatch.setattr(html, "figure_bytes", lambda *_: b"<svg></svg>")
+    monkeypatch.setattr(pages, "figure_bytes", lambda *_: b"<svg></svg>")
 
 
 def make(folder: Path, result: SweepResult, **more: Any) -> tuple[str, Page]:
@@ -232,8 +190,24 @@ def test_sections_without_data_are_left_out(sweep: SweepResult, log: list[dict[s
 
 
 @pytest.mark.usefixtures("quick")
+def test_attention_maps_get_a_section_that_names_their_model(sweep: SweepResult, tmp_path: Path) -> None:
+    maps = [dataclasses.replace(synthetic_maps((2, 3), lam=lam), source="synthetic, step 1200") for lam in (0.0, 1.0)]
+    source, page = make(tmp_path, sweep, maps=maps)
+    assert [attributes["id"] for tag, attributes in page.tags if tag == "section"][4:6] == ["heads", "attention"]
+    assert "#attention" in [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert json.loads(page.scripts[0])["lams"] == [0.0, 1.0]
+    assert "Attention weights of synthetic, step 1200 over one text of 7 tokens, for 2 layers of 3 heads" in page.text
+    assert "at 2 values of λ from 0 to 1, τ = 0.7." in page.text
+    assert "Attention is not influence: a weight says where a head looks" in page.text
+    assert not re.search(r"(?:https?|ftp|wss?|file):", source, re.IGNORECASE)
+    assert "The cells above" not in page.text
+    other = [dataclasses.replace(one, source="another, step 7") for one in maps]
+    assert "The cells above are those of synthetic, step 1200." in make(tmp_path, sweep, maps=other)[1].text
+
+
+@pytest.mark.usefixtures("quick")
 def test_accessible_basics(sweep: SweepResult, log: list[dict[str, Any]], tmp_path: Path) -> None:
-    page = make(tmp_path, sweep, log=log, samples=samples())[1]
+    page = make(tmp_path, sweep, log=log, samples=samples(), maps=[synthetic_maps((2, 2))])[1]
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
@@ -275,10 +249,10 @@ def test_a_large_sweep_stays_below_the_limit_and_says_what_it_leaves_out(make_sw
 @pytest.mark.usefixtures("quick")
 def test_a_page_beyond_the_limit_is_refused(sweep: SweepResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = report(sweep, tmp_path / "a.html").stat().st_size
-    monkeypatch.setattr(html, "MOST_BYTES", size)
+    monkeypatch.setattr(pages, "MOST_BYTES", size)
     report(sweep, tmp_path / "b.html")
-    monkeypatch.setattr(html, "MOST_BYTES", size - 1)
-    with pytest.raises(ValueError, match=f"the report has {size:,} bytes; it must have at most {size - 1:,}"):
+    monkeypatch.setattr(pages, "MOST_BYTES", size - 1)
+    with pytest.raises(ValueError, match=f"the page has {size:,} bytes; it must have at most {size - 1:,}"):
         report(sweep, tmp_path / "c.html")
     assert not (tmp_path / "c.html").exists()
 

@@ -128,8 +128,11 @@
 
   function choose() {
     show();
-    // The address remembers the setting; a page inside a frame may not change its address.
-    try { history.replaceState(null, "", `#lam=${short(data.lams[slider.value])}&tau=${short(data.taus[select.value])}`); } catch { return; }
+    // The address remembers the setting, beside that of the attention maps; a page inside a frame may not change its address.
+    const address = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
+    address.set("lam", short(data.lams[slider.value]));
+    address.set("tau", short(data.taus[select.value]));
+    try { history.replaceState(null, "", `#${address}`); } catch { return; }
   }
 
   function fromAddress() {
