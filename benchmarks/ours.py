@@ -1,0 +1,141 @@
+"""Our own training step and sweep cell, called as the product calls them."""
+
+import time
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float, Int
+
+from aila_jax.config import LocalityConfig, MarginConfig, ModelConfig
+from aila_jax.evaluation.evaluator import eval_step
+from aila_jax.loss.cross_entropy import target_scores
+from aila_jax.loss.linear_cross_entropy import linear_target_scores
+from aila_jax.model.forward import forward
+from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.partition.build import Partition, build_partition
+from aila_jax.training.locality import draw_locality
+from aila_jax.training.optimizer import build_optimizer
+from aila_jax.training.placement import AXIS, Placement, map_step
+from aila_jax.training.state import create_state
+from aila_jax.training.step import make_train_step
+from aila_jax.types import Array, Batch
+from benchmarks.forms import SWEEP, TRAIN, OursForm
+from benchmarks.shapes import Shape
+from benchmarks.workload import draw_weights
+
+LAM = 0.6  # of the contestants with a fixed λ; its value changes nothing but the numbers
+
+
+def model_config(form: OursForm, shape: Shape, exact: bool) -> ModelConfig:
+    """The model of one contestant."""
+    margin = MarginConfig(form="self_scaling") if form.self_scaling else MarginConfig()
+    return replace(shape.config.model, film=form.film, margin=margin, dtype="float32" if exact else shape.dtype)
+
+
+def make_batch(tokens: Int[np.ndarray, "B L+1"]) -> Batch:
+    """A batch whose every target is scored: one document without end."""
+    batch = Batch.from_tokens(tokens[:, :-1])
+    return replace(batch, targets=tokens[:, 1:], weights=np.ones(batch.weights.shape, np.float32))
+
+
+def add_film(weights: dict[str, Any], seed: int = 1) -> dict[str, Any]:
+    """The weights with random FiLM vectors; at λ = 0 they must not matter."""
+    draw, width = np.random.default_rng(seed), weights["position"].shape[1]
+
+    def vectors() -> dict[str, Any]:
+        return {name: (0.1 * draw.standard_normal(width)).astype(np.float32) for name in ("film_scale", "film_shift")}
+
+    layers = {
+        name: {**layer, "attention_norm": vectors(), "mlp_norm": {**layer["mlp_norm"], **vectors()}}
+        for name, layer in weights.items()
+        if name.startswith("layer_")
+    }
+    return {**weights, **layers, "final_norm": {**weights["final_norm"], **vectors()}}
+
+
+@partial(jax.jit, static_argnames=("module", "request", "loss_chunk", "mesh"))
+def eval_without_stats(
+    module: Transformer,
+    partition: Partition,
+    params: Any,
+    batch: Batch,
+    lam: Float[Array, "B"],
+    tau: Float[Array, "B"],
+    request: Request,
+    loss_chunk: int,
+    mesh: Mesh,
+) -> tuple[Array, Array]:
+    """Summed loss and correct targets: the sweep cell without its statistics, on one device (`mesh` is eval_step's alone)."""
+    output = forward(module, partition, params, batch, Dial(lam, tau), request)
+    if loss_chunk:
+        scores = linear_target_scores(output.features, params["embedding"].astype(output.features.dtype), batch.targets, loss_chunk)
+    else:
+        scores = target_scores(output.logits, batch.targets)
+    scored = batch.weights > 0
+    return jnp.sum(scores.losses, where=scored), jnp.sum(scores.first & scored)
+
+
+class OursRunner:
+    """See `benchmarks.runner.Runner`."""
+
+    def __init__(self, form: OursForm, shape: Shape, tokens: Int[np.ndarray, "batches B L+1"], exact: bool):
+        config = replace(shape.config, model=model_config(form, shape, exact))
+        locality = LocalityConfig(mode="conditional" if form.conditional else "fixed", lam=LAM)
+        chunk = shape.chunk if form.chunk < 0 else form.chunk
+        module, partition = Transformer(config.model, shape.vocab_size), build_partition(config.partition)
+        optimizer = build_optimizer(config.train)
+        placement = Placement(Mesh(np.asarray(jax.local_devices()[:1]), (AXIS,)))
+        weights = draw_weights(config.model, shape.vocab_size)
+        params = placement.replicate(add_film(weights) if form.film else weights)
+        # NumPy's, because the step takes the state's arrays for itself.
+        key = np.asarray(jax.random.key_data(jax.random.key(0)))
+        self.state = placement.replicate(create_state(params, optimizer, key))
+        self.eval_params = placement.replicate(add_film(weights) if form.film else weights)
+        self.batches = [placement.shard(make_batch(one)) for one in tokens]
+        rows = shape.batch_size
+        self.zero, self.fixed, self.one = (placement.shard(np.full(rows, value, np.float32)) for value in (0.0, LAM, 1.0))
+        draw = partial(draw_locality, locality, config.train.steps, rows, key)
+        self.draw = jax.jit(draw, out_shardings=placement.batch)
+        self.compile_seconds: dict[str, float] = {}
+        self.versions: dict[str, str] = {}
+        step = make_train_step(module, partition, optimizer, loss_chunk=chunk, axis_name=AXIS)
+        evaluate: Any = eval_step if form.stats else eval_without_stats
+        request = Request(logits=chunk == 0, stats=form.stats)
+        with jax.default_matmul_precision("highest" if exact else "default"):
+            began = time.perf_counter()
+            jitted: Any = map_step(step, placement)
+            self.step = jitted.lower(self.state, self.batches[0], self.zero, self.one).compile()
+            self.compile_seconds[TRAIN] = time.perf_counter() - began
+            began = time.perf_counter()
+            arguments = (module, partition, self.eval_params, self.batches[0], self.zero, self.one, request, chunk, placement.mesh)
+            self.cell = evaluate.lower(*arguments).compile()
+            self.compile_seconds[SWEEP] = time.perf_counter() - began
+        self.partition = partition
+        self.form = form
+
+    def train(self, index: int, ordinary: bool = False) -> tuple[Any, Any]:
+        lam, tau = (self.zero, self.one) if ordinary else self.draw(index)
+        self.state, metrics = self.step(self.state, self.batches[index % len(self.batches)], lam, tau)
+        return metrics.loss, metrics.grad_norm
+
+    def evaluate(self, index: int, ordinary: bool = False) -> tuple[Any, Any]:
+        lam = self.zero if ordinary else self.fixed
+        sums = self.cell(self.partition, self.eval_params, self.batches[index % len(self.batches)], lam, self.one)
+        return sums if isinstance(sums, tuple) else (sums.loss, sums.correct)
+
+    def wait(self, value: Any) -> None:
+        jax.block_until_ready(value)
+
+    def device_peak_bytes(self) -> int | None:
+        return jax_peak_bytes()
+
+
+def jax_peak_bytes() -> int | None:
+    """Most memory that JAX has held on its device; None where it does not count, as on CPUs."""
+    stats = jax.local_devices()[0].memory_stats()
+    return None if not stats else int(stats["peak_bytes_in_use"])

@@ -1,0 +1,110 @@
+"""Tests that the twins are our model: the same loss and gradient from the same weights at λ = 0."""
+
+from importlib.util import find_spec
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from aila_jax.evaluation.language_model import example_batch
+from aila_jax.model.forward import init_params
+from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.partition.build import build_partition
+from benchmarks.forms import OursForm, PlainForm, TorchForm
+from benchmarks.ours import add_film, make_batch, model_config
+from benchmarks.plain_jax import PlainTransformer, make_plain_eval, make_plain_step
+from benchmarks.proof import FLOAT32, compare
+from benchmarks.runner import PROOF_STEPS, prove
+from benchmarks.shapes import make_shape
+from benchmarks.workload import draw_tokens, draw_weights
+
+SHAPE = make_shape("quick", cpu=True)
+MODEL = SHAPE.config.model
+TOKENS = draw_tokens(SHAPE)
+WEIGHTS = draw_weights(MODEL, SHAPE.vocab_size)
+FORMS = [PlainForm(), PlainForm("fused"), PlainForm(one_hot=True), PlainForm(chunk=50)]
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """Loss, gradient, loss of every target and accuracy of our model at λ = 0, straight from its logits."""
+    batch = make_batch(TOKENS[0])
+    module = Transformer(MODEL, SHAPE.vocab_size)
+    blocks = build_partition(SHAPE.config.partition)(batch)
+
+    def loss_fn(params):
+        output = module.apply({"params": params}, batch.tokens, batch.positions, blocks, batch.doc_ids, Dial(0.0, 1.0), Request())
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(output.logits), batch.targets[..., None], axis=-1)
+        return -jnp.mean(chosen), output.logits
+
+    (loss, logits), gradient = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(WEIGHTS)
+    correct = int(np.sum(np.argmax(np.asarray(logits), axis=-1) == batch.targets))
+    return float(loss), gradient, correct
+
+
+@pytest.fixture(scope="module")
+def evidence():
+    """What our own training step and sweep cell compute, in the benchmark's hands."""
+    return prove(OursForm(conditional=True, film=True).start(SHAPE, TOKENS, exact=True), ("train", "sweep"), SHAPE.tokens)
+
+
+def test_weights_are_those_of_our_model():
+    for film in (False, True):
+        config = model_config(OursForm(film=film), SHAPE, exact=True)
+        module, partition = Transformer(config, SHAPE.vocab_size), build_partition(SHAPE.config.partition)
+        wanted = jax.eval_shape(lambda: init_params(module, partition, example_batch(SHAPE.config), jax.random.key(0)))  # noqa: B023
+        weights = add_film(WEIGHTS) if film else WEIGHTS
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), wanted) == jax.tree.map(lambda x: (x.shape, x.dtype), weights)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_plain_jax_has_our_loss_and_gradient(form, reference):
+    loss, gradient, correct = reference
+    model = PlainTransformer(MODEL, SHAPE.vocab_size, form)
+    optimizer = optax.sgd(1.0)  # an update is minus the gradient
+    params, _, found, norm = jax.jit(make_plain_step(model, optimizer))(WEIGHTS, optimizer.init(WEIGHTS), TOKENS[0])
+    assert float(found) == pytest.approx(loss, abs=1e-5)
+    assert float(norm) == pytest.approx(float(optax.tree.norm(gradient)), rel=1e-4)
+    jax.tree.map(lambda old, new, wanted: np.testing.assert_allclose(old - new, wanted, atol=2e-6), WEIGHTS, params, gradient)
+    total, first = jax.jit(make_plain_eval(model))(WEIGHTS, TOKENS[0])
+    assert float(total) / SHAPE.tokens == pytest.approx(loss, abs=1e-5)
+    assert int(first) == correct
+
+
+def test_plain_jax_has_our_updates(evidence):
+    mine = prove(PlainForm().start(SHAPE, TOKENS, exact=True), ("train", "sweep"), SHAPE.tokens)
+    proof = compare("plain", "full float32", mine, evidence, FLOAT32)
+    assert len(mine.losses) == PROOF_STEPS
+    assert proof.loss_after < proof.loss - 0.1  # the updates do something, so that equal ones mean something
+
+
+def test_ours_with_film_is_our_model(evidence, reference):
+    loss, gradient, correct = reference
+    assert evidence.losses[0] == pytest.approx(loss, abs=1e-5)
+    assert evidence.gradient_norms[0] == pytest.approx(float(optax.tree.norm(gradient)), rel=1e-4)
+    assert evidence.sweep_loss == pytest.approx(loss, abs=1e-5)
+    assert evidence.accuracy == correct / SHAPE.tokens
+
+
+def test_another_model_is_not_taken_for_it(evidence):
+    """The weights make attention matter: a model with λ = 0.6 has another loss."""
+    runner = OursForm(chunk=0).start(SHAPE, TOKENS, exact=True)
+    runner.zero = runner.fixed
+    with pytest.raises(ValueError, match="is not the same model"):
+        compare("dialled", "full float32", prove(runner, ("train", "sweep"), SHAPE.tokens), evidence, FLOAT32)
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed (pip install '.[bench]')")
+def test_torch_has_our_loss_gradient_and_updates(evidence, reference):
+    loss, gradient, _ = reference
+    runner = TorchForm().start(SHAPE, TOKENS, exact=True)
+    runner._gradients(0)
+    found = runner.model.embedding.grad.numpy()
+    np.testing.assert_allclose(found, gradient["embedding"], atol=2e-6)
+    kernel = np.concatenate([gradient["layer_1"]["attention"][name]["kernel"].reshape(32, 32).T for name in ("query", "key", "value")])
+    np.testing.assert_allclose(runner.model.layers[1].qkv.weight.grad.numpy(), kernel, atol=2e-6)
+    mine = prove(runner, ("train", "sweep"), SHAPE.tokens)
+    assert mine.losses[0] == pytest.approx(loss, abs=1e-5)
+    compare("torch", "full float32", mine, evidence, FLOAT32)
