@@ -18,13 +18,26 @@ fail() {
 
 # usable PROGRAM: does it run, is it 3.11 or newer, and can it make virtual environments with pip?
 usable() {
-    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11)); import venv' >/dev/null 2>&1 && "$1" -c 'import ensurepip, venv' >/dev/null 2>&1
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && "$1" -c 'import venv' >/dev/null 2>&1 && { bundles_pip "$1" || has_pip "$1"; }
+}
+
+# bundles_pip PROGRAM: can it put pip into a virtual environment by itself? Debian's python3 cannot without python3-venv.
+bundles_pip() { "$1" -c 'import ensurepip' >/dev/null 2>&1; }
+has_pip() { "$1" -m pip --version >/dev/null 2>&1; }
+
+# create PROGRAM: makes .venv with pip in it.
+create() {
+    if bundles_pip "$1"; then
+        "$1" -m venv --clear "$VENV"
+    else
+        "$1" -m venv --clear --without-pip "$VENV" && "$1" -m pip --python "$VENV_PYTHON" install --quiet --disable-pip-version-check --no-input pip
+    fi
 }
 
 # find_python: prints the interpreter to build with.
 find_python() {
     if [ -n "${PYTHON:-}" ]; then
-        usable "$PYTHON" || fail "PYTHON=$PYTHON cannot be used: it must be Python 3.11 or newer with the modules venv and ensurepip"
+        usable "$PYTHON" || fail "PYTHON=$PYTHON cannot be used: it must be Python 3.11 or newer with the module venv, and ensurepip or pip"
         printf '%s\n' "$PYTHON"
         return
     fi
@@ -34,7 +47,7 @@ find_python() {
             return
         fi
     done
-    fail "no Python 3.11 or newer with venv and ensurepip found (on Debian and Ubuntu: apt install python3-venv). Fix: install one, or name it: PYTHON=/path/to/python3 sh $0"
+    fail "no Python 3.11 or newer with venv, and ensurepip or pip, found (on Debian and Ubuntu: apt install python3-venv). Fix: install one, or name it: PYTHON=/path/to/python3 sh $0"
 }
 
 # version PROGRAM: its full version.
@@ -75,7 +88,7 @@ make_venv() {
     else
         [ ! -e "$VENV" ] || say "the $VENV that is here is broken, incomplete or of another Python version: replacing it"
         say "making $VENV with $base (Python $(version "$base"))"
-        "$base" -m venv --clear "$VENV" || fail "'$base -m venv $VENV' failed; its message is above"
+        create "$base" || fail "'$base -m venv $VENV' failed; its message is above"
     fi
     echo incomplete >"$STAMP"
     say "installing the pinned requirements.txt with pip (the first time this takes minutes; .venv grows to 1.3 GB)"
