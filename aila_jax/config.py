@@ -7,6 +7,7 @@ dataclass is made, so nothing later needs to check again.
 import dataclasses
 import difflib
 import math
+import re
 import typing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,6 +16,8 @@ T = TypeVar("T")
 # Scores are float32, and a margin m leaves those outside the block m · 2⁻²³ apart: a thousandth of a nat at this limit. The same
 # limit on a multiple of their range leaves a thousandth of the range. (A gap of 104 nats makes a weight exactly 0 already.)
 MOST_MARGIN = 1e4
+# What TensorFlow Datasets calls a data set: its name, one of its configurations, a version.
+TFDS_NAME = re.compile(r"(?P<name>[A-Za-z_]\w*)(/(?P<config>[\w.\-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 
 
 def require(condition: bool, name: str, value: Any, limit: str, fix: str) -> None:
@@ -109,13 +112,18 @@ class DataConfig:
 
     Attributes:
       corpus: `pydocs` (embedded: the docstrings and language reference of this Python), `wikitext2`, `text` (your files),
-        or `recall` or `brackets` (synthetic, see data.rule).
+        `tfds` (a TensorFlow data set by name, see docs/data.md), or `recall` or `brackets` (synthetic, see data.rule).
       data_dir: wikitext2 only: a folder that holds wiki.{train,valid,test}.tokens. Empty: download from `url`.
       url: wikitext2 only: address of the zip archive that is downloaded when `data_dir` is empty.
       files: text only: paths or globs of UTF-8 files (`.jsonl` files: one document a line, see docs/data.md).
       valid_files: text only: paths or globs of the validation split. Empty: the last lines of `files` are held out.
       test_files: text only: the same for the test split.
-      valid_fraction: share of the text held out for validation where no validation files are given, in (0, 0.5).
+      tfds_name: tfds only: NAME, NAME/CONFIG, NAME:VERSION or NAME/CONFIG:VERSION, as TensorFlow Datasets writes them.
+      tfds_data_dir: tfds only: the folder that holds prepared data sets. Empty: that of TensorFlow Datasets, ~/tensorflow_datasets.
+      tfds_text: tfds only: the feature that holds the text; outer/inner for a nested one. Empty: the only text feature there is.
+      tfds_train, tfds_validation, tfds_test: tfds only: the data set's splits, or parts of them such as train[:90%]. Empty: the split
+        of that name; where there is no such validation or test split, the last examples of the training split are held out.
+      valid_fraction: share of the text held out for validation where there is no validation text, in (0, 0.5).
       test_fraction: the same for test.
       tokenizer: `bpe` (byte level, any text, never an unknown token) or `word` (whitespace words).
       vocab_size: largest number of token types; word vocabularies may come out smaller.
@@ -129,6 +137,12 @@ class DataConfig:
     files: tuple[str, ...] = ()
     valid_files: tuple[str, ...] = ()
     test_files: tuple[str, ...] = ()
+    tfds_name: str = ""
+    tfds_data_dir: str = ""
+    tfds_text: str = ""
+    tfds_train: str = ""
+    tfds_validation: str = ""
+    tfds_test: str = ""
     valid_fraction: float = 0.05
     test_fraction: float = 0.05
     tokenizer: str = "bpe"
@@ -137,7 +151,7 @@ class DataConfig:
     rule: RuleConfig = field(default_factory=RuleConfig)
 
     def __post_init__(self):
-        one_of("data.corpus", self.corpus, ("pydocs", "wikitext2", "text", *RULE_SETTINGS))
+        one_of("data.corpus", self.corpus, ("pydocs", "wikitext2", "text", "tfds", *RULE_SETTINGS))
         one_of("data.tokenizer", self.tokenizer, ("bpe", "word"))
         least = 258 if self.tokenizer == "bpe" else 3
         require(
@@ -158,6 +172,13 @@ class DataConfig:
             for name in ("files", "valid_files", "test_files"):
                 value = getattr(self, name)
                 require(not value, f"data.{name}", value, f"empty when data.corpus is {self.corpus!r}", "set --config.data.corpus=text")
+        if self.corpus == "tfds":
+            shape = "a name such as ag_news_subset, glue/sst2 or glue/sst2:2.0.0"
+            require(bool(TFDS_NAME.fullmatch(self.tfds_name)), "data.tfds_name", self.tfds_name, shape, "set --config.data.tfds_name")
+        else:
+            for name in ("tfds_name", "tfds_data_dir", "tfds_text", "tfds_train", "tfds_validation", "tfds_test"):
+                value = getattr(self, name)
+                require(not value, f"data.{name}", value, f"empty when data.corpus is {self.corpus!r}", "set --config.data.corpus=tfds")
         if self.corpus != "wikitext2":
             fix = "leave it out, or set --config.data.corpus=wikitext2"
             require(not self.data_dir, "data.data_dir", self.data_dir, f"empty when data.corpus is {self.corpus!r}", fix)

@@ -39,4 +39,10 @@ def _rules(config: DataConfig) -> Corpus:
     return generate_rule_corpus(config)
 
 
-_READERS = {"pydocs": _pydocs, "wikitext2": _wikitext2, "text": _text, "recall": _rules, "brackets": _rules}
+def _tfds(config: DataConfig) -> Corpus:
+    from aila_jax.data.tfds_corpus import read_tfds
+
+    return read_tfds(config, cache_directory(config.cache_dir) / "prepared" / "tfds")
+
+
+_READERS = {"pydocs": _pydocs, "wikitext2": _wikitext2, "text": _text, "recall": _rules, "brackets": _rules, "tfds": _tfds}

@@ -93,7 +93,7 @@ def read_or_prepare(make: Callable[[Path], DocumentBuilder], directory: Path) ->
         ) from error
     settings = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
-        with _silence():
+        with silence():
             builder.download_and_prepare(download_dir=directory.parent / "downloads", download_config=settings)
     except OSError:
         # Another process that prepared the same content came first: its files are as good as ours.
@@ -116,7 +116,7 @@ def _read(builder: DocumentBuilder) -> Splits:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Keeps the library's banners off standard output, and its progress bars away."""
     tfds.display_progress_bar(enable=False)
     try:

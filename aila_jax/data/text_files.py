@@ -6,6 +6,7 @@ from pathlib import Path
 
 from aila_jax.config import DataConfig
 from aila_jax.data.documents import Corpus, Document, fingerprint, unix_line_ends
+from aila_jax.data.held_out import fill_splits
 from aila_jax.data.json_lines import parse_json_lines
 
 _SETTINGS = {"train": "files", "validation": "valid_files", "test": "test_files"}
@@ -28,7 +29,8 @@ def read_text_files(config: DataConfig) -> Corpus:
     splits = {split: [document for path in found for document in read_file(path)] for split, found in paths.items()}
     _refuse_shared_documents(splits)  # whole files and records, and below what is left of them
     by_line = all(path.suffix != ".jsonl" for path in paths["train"])
-    splits = _held_out(splits, {"test": config.test_fraction, "validation": config.valid_fraction}, by_line)
+    fractions = {"test": config.test_fraction, "validation": config.valid_fraction}
+    splits = fill_splits(splits, fractions, by_line, "data.files", _SETTINGS)
     _refuse_shared_documents(splits)
     return Corpus("text", {split: tuple(documents) for split, documents in splits.items()})
 
@@ -78,45 +80,6 @@ def read_file(path: Path) -> list[Document]:
     if path.suffix == ".jsonl":
         return parse_json_lines(text, path)
     return [Document(str(path), tuple(text.removesuffix("\n").split("\n")))]
-
-
-def hold_out(documents: Sequence[Document], count: int, by_line: bool) -> tuple[list[Document], list[Document]]:
-    """The documents without the last `count` lines (or, unless `by_line`, documents), and those."""
-    kept: list[Document] = []
-    held: list[Document] = []
-    left = _units(documents, by_line) - count
-    for document in documents:
-        size = _units([document], by_line)
-        if size <= left:
-            kept.append(document)
-        elif left == 0:
-            held.append(document)
-        else:
-            kept.append(Document(document.title, document.pieces[:left]))
-            held.append(Document(document.title, document.pieces[left:]))
-        left = max(0, left - size)
-    return kept, held
-
-
-def _held_out(splits: dict[str, list[Document]], fractions: dict[str, float], by_line: bool) -> dict[str, list[Document]]:
-    """The splits, those without documents filled from the end of the training documents."""
-    total = _units(splits["train"], by_line)
-    counts = {split: max(1, round(fraction * total)) for split, fraction in fractions.items() if not splits[split]}
-    if sum(counts.values()) >= total:
-        unit = "lines" if by_line else "documents"
-        settings = " and ".join(f"--config.data.{_SETTINGS[split]}" for split in counts)
-        raise ValueError(
-            f"data.files has {total} {unit}; holding out {' and '.join(counts)} needs more than {sum(counts.values())}. "
-            f"Fix: give more text, or set {settings}"
-        )
-    filled = dict(splits)
-    for split, count in counts.items():
-        filled["train"], filled[split] = hold_out(filled["train"], count, by_line)
-    return filled
-
-
-def _units(documents: Sequence[Document], by_line: bool) -> int:
-    return sum(len(document.pieces) for document in documents) if by_line else len(documents)
 
 
 def _refuse_shared_files(paths: dict[str, list[Path]]) -> None:

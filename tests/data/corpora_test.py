@@ -17,6 +17,8 @@ def test_every_corpus_of_the_settings_has_a_reader(tmp_path):
     from aila_jax.data import corpora
 
     (tmp_path / "a.txt").write_text("one\ntwo\nthree\n")
+    needed = {"text": {"files": (str(tmp_path / "a.txt"),)}, "tfds": {"tfds_name": "some"}}
+    needed |= dict.fromkeys(("recall", "brackets"), {"tokenizer": "word"})
     for name in corpora._READERS:
-        DataConfig(corpus=name, files=(str(tmp_path / "a.txt"),) if name == "text" else ())  # raises for a name the settings do not know
+        DataConfig(corpus=name, **needed.get(name, {}))  # raises for a name the settings do not know
     assert typing.cast(str, load_corpus(DataConfig(corpus="text", files=(str(tmp_path / "a.txt"),))).name) == "text"

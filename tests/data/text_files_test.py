@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from aila_jax.config import DataConfig
 from aila_jax.data.corpora import load_corpus
 from aila_jax.data.documents import Corpus, Document
-from aila_jax.data.text_files import find_files, hold_out
+from aila_jax.data.held_out import hold_out
+from aila_jax.data.text_files import find_files
 
 
 @pytest.fixture
