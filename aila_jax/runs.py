@@ -3,7 +3,6 @@
 import json
 import os
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.evaluation.sweep import sweep as sweep_grid
 from aila_jax.metrics.sums import summarize
 from aila_jax.model.forward import init_params
-from aila_jax.model.transformer import Transformer
+from aila_jax.model.transformer import Transformer, build_transformer
 from aila_jax.partition.build import build_partition
 from aila_jax.presets import tiny, with_data_dir
 from aila_jax.provenance import git_commit, versions
@@ -47,6 +46,7 @@ from aila_jax.training.locality import draw_locality
 from aila_jax.training.logs import TrainingLog
 from aila_jax.training.loop import Hook, NonFiniteError, fit
 from aila_jax.training.optimizer import build_optimizer, learning_rates
+from aila_jax.training.penalty import initial_importance, penalty_rule, penalty_strength
 from aila_jax.training.placement import AXIS, Placement, describe_devices, map_step, place
 from aila_jax.training.state import TrainState, create_state
 from aila_jax.training.step import make_train_step
@@ -82,6 +82,8 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
     """
     workdir = Path(workdir).expanduser()
     placement = place(config.train.batch_size, accumulate=config.train.accumulate)
+    weights = config.penalty.weights
+    require(weights == "size", "penalty.weights", weights, "'size', until anchors are computed", "set --config.penalty.weights=size")
     found = _existing_run(workdir, config)
     if config.model.bidirectional and not quiet:
         print(BIDIRECTIONAL_WARNING)
@@ -94,9 +96,9 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
     if found is None:
         _write_run_files(workdir, config, dataset)
 
-    module = Transformer(config.model, dataset.tokenizer.vocab_size)
+    module = build_transformer(config, dataset.tokenizer.vocab_size)
     partition = build_partition(config.partition)
-    optimizer = build_optimizer(config.train)
+    optimizer = build_optimizer(config.train, config.penalty, config.feature_groups)
     state = initial_state(config, module, optimizer)
     if found is not None:
         state = found.state(state)
@@ -105,6 +107,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
     if not quiet:
         _announce(config, workdir, dataset, state, start)
 
+    penalty = penalty_rule(config)
     step_fn = make_train_step(
         module,
         partition,
@@ -113,8 +116,9 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
         loss_chunk=config.train.loss_chunk,
         accumulate=config.train.accumulate,
         axis_name=AXIS,
+        penalty=penalty,
     )
-    train_step = map_step(step_fn, placement, config.train.parallel)
+    train_step = map_step(step_fn, placement, config.train.parallel, whole=int(penalty is not None))
     log = TrainingLog(
         workdir,
         start=start,
@@ -144,7 +148,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
                 state,
                 train_step=train_step,
                 batches=batches,
-                draw=locality_draws(config, placement),
+                draw=step_draws(config, placement),
                 placement=placement,
                 steps=config.train.steps,
                 on_metrics=log.on_metrics,
@@ -168,14 +172,20 @@ def initial_state(config: Config, module: Transformer, optimizer: Any) -> TrainS
     """Parameters and optimizer state at step 0, from the run's seed."""
     key_params, key_dropout = jax.random.split(jax.random.key(config.seed))
     params = init_params(module, build_partition(config.partition), example_batch(config), key_params)
-    return create_state(params, optimizer, jax.random.key_data(key_dropout))
+    return create_state(params, optimizer, jax.random.key_data(key_dropout), initial_importance(config))
 
 
-def locality_draws(config: Config, placement: Placement) -> Any:
-    """step → (λ [B], τ [B]) on the devices, one compiled draw for all steps; a function of seed and step only."""
+def step_draws(config: Config, placement: Placement) -> Any:
+    """step → (λ [B], τ [B]) on the devices, with a penalty its strength too; a function of seed and step only, compiled once."""
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    draw = jax.jit(partial(draw_locality, config.locality, config.train.steps, config.train.batch_size), out_shardings=placement.batch)
-    return lambda step: draw(key, np.int32(step))
+    penalised = config.penalty.solver != "none"
+
+    def draw(key: Any, step: Any) -> tuple[Any, ...]:
+        drawn = draw_locality(config.locality, config.train.steps, config.train.batch_size, key, step)
+        return (*drawn, penalty_strength(config, step)) if penalised else drawn
+
+    compiled = jax.jit(draw, out_shardings=(placement.batch, placement.batch, *[placement.replicated] * penalised))
+    return lambda step: compiled(key, np.int32(step))
 
 
 def evaluated_lams(config: Config) -> tuple[float, ...]:
@@ -415,6 +425,12 @@ def describe_sweep(result: SweepResult) -> str:
     lines = [dial_table(result, tau=tau)]
     for name, entry in result.meta.get("baselines", {}).items():
         lines.append(f"{name} baseline, same text: perplexity per token {entry['perplexity_token']:.1f}")
+    if "sparsity" in result.meta:
+        counts = result.meta["sparsity"]
+        lines.append(
+            f"group-sparsity penalty: {counts['zero_query']:.0%} of the query groups and {counts['zero_key']:.0%} of the key groups are 0, "
+            f"{counts['dead_heads']} of {counts['heads']} heads are dead"
+        )
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from aila_jax.progress import Progress
+from aila_jax.training.penalty import PenaltyMetrics
 from aila_jax.training.step import LAM_BINS, StepMetrics
 
 
@@ -98,4 +99,18 @@ def average(interval: list[StepMetrics]) -> dict[str, Any]:
     for index in range(LAM_BINS):
         if targets[index]:
             record[f"loss_at_lam_{index / (LAM_BINS - 1):.1f}"] = float(loss[index] / targets[index])
-    return record
+    return record | _penalty_record([m.penalty for m in interval if m.penalty is not None])
+
+
+def _penalty_record(interval: list[PenaltyMetrics]) -> dict[str, Any]:
+    """Mean λ · η · R and ν · Σ‖W_V‖², and what the weights are after the last step; empty without a penalty."""
+    if not interval:
+        return {}
+    last = interval[-1].sparsity
+    return {
+        "penalty": float(np.mean([m.terms.group for m in interval])),
+        "value_penalty": float(np.mean([m.terms.value for m in interval])),
+        "zero_query": float(last.zero_query),
+        "zero_key": float(last.zero_key),
+        "dead_heads": int(last.dead_heads),
+    }

@@ -12,7 +12,7 @@ from aila_jax.training.placement import Placement
 from aila_jax.training.state import TrainState, part_names
 from aila_jax.training.step import StepMetrics, TrainStep
 from aila_jax.training.stopping import TrainingStopped
-from aila_jax.types import Array, Batch
+from aila_jax.types import Batch
 
 LAG = 8  # steps between a step and the reading of its metrics: the host never waits for the step in flight
 
@@ -53,7 +53,7 @@ def fit(
     *,
     train_step: TrainStep,
     batches: Iterator[Batch],
-    draw: Callable[[int], tuple[Array, Array]],
+    draw: Callable[[int], tuple[Any, ...]],
     placement: Placement,
     steps: int,
     on_metrics: Callable[[int, StepMetrics], None],
@@ -64,9 +64,9 @@ def fit(
     """Trains from `state.step` up to `steps` and returns the last state.
 
     Args:
-      train_step: jitted (state, batch, lam, tau) → (state, metrics).
+      train_step: jitted (state, batch, *draw(step)) → (state, metrics).
       batches: endless batches, from the position that belongs to `state.step`.
-      draw: λ and τ of a step's sequences, on the devices.
+      draw: λ and τ of a step's sequences, and the strength of the penalty where there is one, on the devices.
       on_metrics: gets every step's number (from 1) and its metrics on the host, in order, at most LAG steps late.
       hooks: run after the metrics of all steps so far have been read.
       stop: asked after every step; a signal's number, or 0 to go on.
@@ -86,8 +86,7 @@ def fit(
             on_metrics(step, host)
 
     for step in range(int(state.step) + 1, steps + 1):
-        lam, tau = draw(step - 1)
-        state, metrics = train_step(state, placement.shard(next(batches)), lam, tau)
+        state, metrics = train_step(state, placement.shard(next(batches)), *draw(step - 1))
         pending.append((step, metrics))
         read(LAG)
         for hook in hooks:

@@ -60,26 +60,29 @@ def place(batch_size: int, name: str = "train.batch_size", accumulate: int = 1) 
     return Placement(Mesh(np.asarray(devices), (AXIS,)))
 
 
-def map_step(step: Callable[..., Any], placement: Placement, parallel: str = "jit") -> Callable[..., Any]:
+def map_step(step: Callable[..., Any], placement: Placement, parallel: str = "jit", whole: int = 0) -> Callable[..., Any]:
     """Compiles a step (state, batch, lam, tau) → (state, metrics) that sums over AXIS, to run on each device's part of the batch.
 
     The state is whole on every device and its buffers are reused; both ways take arrays as `Placement` puts them.
 
     Args:
       parallel: `jit` over the mesh, or `pmap`, which the paper's design names and JAX keeps for older code.
+      whole: number of arguments after tau; they are whole on every device.
     """
     if parallel == "jit":
-        mapped = jax.shard_map(step, mesh=placement.mesh, in_specs=(WHOLE, SPLIT, SPLIT, SPLIT), out_specs=WHOLE, check_vma=False)
+        mapped = jax.shard_map(
+            step, mesh=placement.mesh, in_specs=(WHOLE, SPLIT, SPLIT, SPLIT, *[WHOLE] * whole), out_specs=WHOLE, check_vma=False
+        )
         return jax.jit(mapped, donate_argnums=0)
     devices = list(placement.mesh.devices.flat)
-    pmapped = jax.pmap(step, AXIS, in_axes=(None, 0, 0, 0), out_axes=None, donate_argnums=0, devices=devices)
+    pmapped = jax.pmap(step, AXIS, in_axes=(None, 0, 0, 0, *[None] * whole), out_axes=None, donate_argnums=0, devices=devices)
 
     @partial(jax.jit, out_shardings=placement.batch)
     def by_device(tree: Any) -> Any:
         """[B, …] as [devices, B / devices, …], which is what pmap maps over."""
         return jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), tree)
 
-    return lambda state, *split: pmapped(state, *by_device(split))
+    return lambda state, batch, lam, tau, *rest: pmapped(state, *by_device((batch, lam, tau)), *rest)
 
 
 def describe_devices() -> str:

@@ -11,10 +11,12 @@ import optax
 from jaxtyping import Float, Key
 
 from aila_jax.loss.cross_entropy import token_losses
+from aila_jax.loss.group_sparsity import Strength, sparsity
 from aila_jax.loss.linear_cross_entropy import linear_cross_entropy
 from aila_jax.model.forward import forward
 from aila_jax.model.transformer import Dial, Request, Transformer
 from aila_jax.partition.build import Partition
+from aila_jax.training.penalty import PenaltyMetrics, PenaltyRule
 from aila_jax.training.state import TrainState, finite_parts
 from aila_jax.types import Array, Batch
 
@@ -26,10 +28,12 @@ class StepMetrics:
     """What a step reports, on the device.
 
     Attributes:
-      loss: mean cross-entropy over scored targets, nats. grad_norm: before clipping.
+      loss: mean cross-entropy over scored targets, nats; terms of the penalty are not in it.
+      grad_norm: of the whole objective that is differentiated, before clipping.
       lam_mean: mean λ of the batch.
       bin_loss, bin_targets: summed loss and scored targets of the sequences whose λ rounds to 0, .2, .4, .6, .8, 1.
       skipped, first_bad_step, bad_parts: as in TrainState.
+      penalty: what the group-sparsity penalty adds and did; None without one.
     """
 
     loss: Float[Array, ""]
@@ -40,6 +44,7 @@ class StepMetrics:
     skipped: Array
     first_bad_step: Array
     bad_parts: Array
+    penalty: PenaltyMetrics | None = None
 
 
 @flax.struct.dataclass
@@ -52,7 +57,7 @@ class Examples:
     dropout_keys: Key[Array, "*B"]
 
 
-TrainStep = Callable[[TrainState, Batch, Array, Array], tuple[TrainState, StepMetrics]]
+TrainStep = Callable[..., tuple[TrainState, StepMetrics]]
 
 
 def make_train_step(
@@ -64,16 +69,20 @@ def make_train_step(
     loss_chunk: int = 0,
     accumulate: int = 1,
     axis_name: str | None = None,
+    penalty: PenaltyRule | None = None,
 ) -> TrainStep:
     """The pure step function (state, batch, lam [B], tau [B]) → (state, metrics); the caller compiles it. λ and τ are traced.
 
-    The update is that of the mean loss over all scored targets of the whole batch, however it is cut up.
+    The update is that of the mean loss over all scored targets of the whole batch, however it is cut up. With a penalty the
+    function takes its `Strength` as fifth argument, traced too, and the state holds its weights a_i.
 
     Args:
       hard: block attention only. loss_chunk: tokens whose logits exist at once; 0 makes them all in one.
       accumulate: microbatches whose gradients are summed one after another; it divides a device's B.
       axis_name: the mapped axis that the batch is split over (see `placement.map_step`); None where it is whole.
+      penalty: the group-sparsity penalty's rule; nothing of it is computed where it is None.
     """
+    optimizer = optax.with_extra_args_support(optimizer)
     request = Request(hard=hard, logits=loss_chunk == 0)
 
     def share_of_loss(params: Any, part: Examples, scored: Array) -> tuple[Array, Array]:
@@ -87,16 +96,24 @@ def make_train_step(
         losses = token_losses(output.logits, batch.targets) * batch.weights
         return jnp.sum(losses) / scored, losses
 
-    def train_step(state: TrainState, batch: Batch, lam: Array, tau: Array) -> tuple[TrainState, StepMetrics]:
+    def train_step(
+        state: TrainState, batch: Batch, lam: Array, tau: Array, strength: Strength | None = None
+    ) -> tuple[TrainState, StepMetrics]:
         scored = jnp.maximum(over_devices(jnp.sum(batch.weights), axis_name), 1.0)
         examples = Examples(batch, lam, tau, example_keys(state, lam.shape[0], axis_name))
         (loss, losses), grads = accumulated(jax.value_and_grad(share_of_loss, has_aux=True), state.params, examples, scored, accumulate)
         bins = jax.nn.one_hot(jnp.round(lam * (LAM_BINS - 1)).astype(jnp.int32), LAM_BINS)
         sums = (loss, grads, bins.T @ jnp.sum(losses, axis=1), bins.T @ jnp.sum(batch.weights, axis=1), jnp.sum(lam), float(len(lam)))
         loss, grads, bin_loss, bin_targets, lam_sum, rows = over_devices(sums, axis_name)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        objective, terms, args = loss, None, None
+        if penalty is not None:
+            assert strength is not None and state.importance is not None
+            args = penalty.args(strength, state.importance)
+            grads, terms = penalty.add(state.params, grads, args)
+            objective = loss + terms.group + terms.value
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, penalty=args)
         params = optax.apply_updates(state.params, updates)
-        state = keep_if_finite(state, params, opt_state, finite_parts(loss, grads))
+        state = keep_if_finite(state, params, opt_state, finite_parts(objective, grads))
         metrics = StepMetrics(
             loss=loss,
             grad_norm=optax.tree.norm(grads),
@@ -106,6 +123,7 @@ def make_train_step(
             skipped=state.skipped,
             first_bad_step=state.first_bad_step,
             bad_parts=state.bad_parts,
+            penalty=None if penalty is None or terms is None else PenaltyMetrics(terms, sparsity(state.params, penalty.groups)),
         )
         return state, metrics
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from aila_jax.loss.group_sparsity import Sparsity
 from aila_jax.reporting import read_training_log
 from aila_jax.training import logs
 from aila_jax.training.logs import TrainingLog, average
+from aila_jax.training.penalty import PenaltyMetrics, PenaltyTerms
 from aila_jax.training.step import StepMetrics
 
 
@@ -47,6 +49,21 @@ def test_average_is_the_mean_over_steps_and_over_targets_in_each_bin():
         "loss_at_lam_1.0": 6.0,
     }
     assert record == expected
+
+
+def test_a_penalty_is_averaged_and_counts_are_those_after_the_last_step(tmp_path):
+    def penalised(group, value, zero, dead):
+        counts = Sparsity(np.float32(zero), np.float32(zero / 2), np.float32(dead))
+        return metrics(2.0).replace(penalty=PenaltyMetrics(PenaltyTerms(np.float32(group), np.float32(value)), counts))
+
+    record = average([penalised(1.0, 0.5, 0.25, 0), penalised(3.0, 1.5, 0.5, 2)])
+    found = {name: record[name] for name in ("loss", "penalty", "value_penalty", "zero_query", "zero_key", "dead_heads")}
+    # The loss stays the cross-entropy.
+    assert found == {"loss": 2.0, "penalty": 2.0, "value_penalty": 1.0, "zero_query": 0.5, "zero_key": 0.25, "dead_heads": 2}
+    with make_log(tmp_path) as log:
+        log.on_metrics(3, penalised(1.0, 0.5, 0.25, 1))
+    assert read_training_log(tmp_path)[0]["dead_heads"] == 1
+    assert events(tmp_path / "tensorboard")["train/zero_query", 3] == 0.25
 
 
 def test_records_come_every_few_steps_and_at_the_last_one(tmp_path):

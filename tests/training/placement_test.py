@@ -60,11 +60,13 @@ ONE_STEP = """
     import numpy as np
     import optax
     from jax.sharding import Mesh
-    from aila_jax.config import PartitionConfig
+    from aila_jax.config import Config, PartitionConfig, PenaltyConfig, TrainConfig
     from aila_jax.evaluation.evaluator import evaluate
     from aila_jax.metrics.sums import MetricSums
     from aila_jax.model.transformer import Transformer
     from aila_jax.partition.build import build_partition
+    from aila_jax.training.optimizer import build_optimizer
+    from aila_jax.training.penalty import initial_importance, penalty_rule, penalty_strength
     from aila_jax.training.placement import AXIS, Placement, map_step, place
     from aila_jax.training.state import create_state
     from aila_jax.training.step import make_train_step
@@ -73,21 +75,27 @@ ONE_STEP = """
     ROWS = 32
     LAM, TAU = np.linspace(0, 1, ROWS, dtype=np.float32), np.linspace(0.5, 2, ROWS, dtype=np.float32)
     module, partition = Transformer(replace(MODEL, dropout=0.2), VOCAB_SIZE), build_partition(PartitionConfig())
-    optimizer = optax.sgd(1.0, momentum=0.9)
+    momentum = optax.sgd(1.0, momentum=0.9)
+    PROXIMAL = Config(model=MODEL, penalty=PenaltyConfig(solver="proximal", eta=0.02, nu=0.01), train=TrainConfig(warmup_steps=1))
 
     def numbers(tree):
         return [np.asarray(leaf).tolist() for leaf in jax.tree.leaves(tree)]
 
-    def updates(placed, devices, parallel, chunk, accumulate):
-        step = make_train_step(module, partition, optimizer, loss_chunk=chunk, accumulate=accumulate, axis_name=AXIS)
-        train_step = map_step(step, placed, parallel)
+    def updates(placed, devices, parallel, chunk, accumulate, config=None):
+        optimizer, rule, whole = momentum, None, ()
+        if config is not None:
+            optimizer = build_optimizer(config.train, config.penalty, config.feature_groups)
+            rule, whole = penalty_rule(config), (placed.replicate(penalty_strength(config, 1)),)
+        step = make_train_step(module, partition, optimizer, loss_chunk=chunk, accumulate=accumulate, axis_name=AXIS, penalty=rule)
+        train_step = map_step(step, placed, parallel, whole=len(whole))
         params = jax.tree.map(np.asarray, fresh_params())  # host arrays, since a step takes the buffers of its state
-        state = placed.replicate(create_state(params, optimizer, jax.random.key_data(jax.random.key(0))))
+        importance = None if config is None else initial_importance(config)
+        state = placed.replicate(create_state(params, optimizer, jax.random.key_data(jax.random.key(0)), importance))
         lam, tau = placed.shard((LAM, TAU))
         assert lam.addressable_shards[0].data.shape == (ROWS // devices,)
         seen = []
         for seed in range(2):
-            state, metrics = train_step(state, placed.shard(random_batch(ROWS, seed)), lam, tau)
+            state, metrics = train_step(state, placed.shard(random_batch(ROWS, seed)), lam, tau, *whole)
             seen.append(metrics)
         assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state))
         return numbers((state, seen))
@@ -101,13 +109,14 @@ ONE_STEP = """
     cases = [("jit", 0, 1), ("jit", 50, 2), ("pmap", 0, 1), ("pmap", 50, 4)]
     print(json.dumps({
         "updates": [updates(one, 1, "jit", 0, 1)] + [updates(place(ROWS, accumulate=case[2]), 8, *case) for case in cases],
+        "proximal": [updates(one, 1, "jit", 0, 1, PROXIMAL)] + [updates(place(ROWS), 8, way, 0, 1, PROXIMAL) for way in ("jit", "pmap")],
         "sums": [measured(one, 0), measured(place(ROWS), 0), measured(place(ROWS), 50)],
     }))
 """
 
 
 def test_eight_devices_make_the_update_and_the_sums_of_one_however_the_batch_is_cut(run_in_subprocess_with_devices):
-    """Under jit and pmap, with dropout, with whole and chunked losses, with microbatches."""
+    """Under jit and pmap, with dropout, with whole and chunked losses, with microbatches, with a penalty and its proximal solver."""
     found = json.loads(run_in_subprocess_with_devices(8, ONE_STEP))
     for expected, *others in found.values():
         assert len(others) >= 2

@@ -8,9 +8,12 @@ import numpy as np
 import optax
 import pytest
 
-from aila_jax.config import PartitionConfig
+from aila_jax.config import Config, PartitionConfig, PenaltyConfig, TrainConfig
+from aila_jax.loss.group_sparsity import Strength, group_penalty, sparsity, value_penalty
 from aila_jax.model.transformer import Dial, Request, Transformer
 from aila_jax.partition.build import build_partition
+from aila_jax.training.optimizer import build_optimizer
+from aila_jax.training.penalty import initial_importance, penalty_rule
 from aila_jax.training.placement import place
 from aila_jax.training.state import create_state, part_names
 from aila_jax.training.step import make_train_step
@@ -210,3 +213,72 @@ def test_a_loss_that_is_not_finite_discards_the_update_too(step, value):
     assert int(after.skipped) == 1
     assert bool(after.bad_parts[0])
     assert part_names(state.params)[0] == "loss"
+
+
+def penalised(solver):
+    """A configuration with a penalty, its rule, and a state that holds its weights."""
+    config = Config(model=MODEL, penalty=PenaltyConfig(solver=solver, eta=1.0, nu=1.0), train=TrainConfig(warmup_steps=0, clip_norm=0.3))
+    optimizer = build_optimizer(config.train, config.penalty, config.feature_groups) if solver == "proximal" else sgd()
+    state = new_state(optimizer).replace(importance=initial_importance(config))
+    return penalty_rule(config), optimizer, state
+
+
+def strength(lam, eta, nu):
+    return Strength(jnp.float32(lam), jnp.float32(eta), jnp.float32(nu))
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_penalty_adds_its_gradient_once_and_leaves_the_loss_the_cross_entropy(step, accumulate):
+    rule, optimizer, state = penalised("subgradient")
+    traces = []
+
+    def counted(*arguments):
+        traces.append(1)
+        return make_train_step(MODULE, PARTITION, optimizer, accumulate=accumulate, penalty=rule)(*arguments)
+
+    penalised_step = jax.jit(counted)
+    plain, expected = step(new_state(), random_batch(ROWS), LAM, TAU)
+    for setting in (strength(0.7, 0.3, 0.05), strength(0.2, 0.0, 0.4), strength(1.0, 2.0, 0.0)):
+        state = state.replace(importance=state.importance[:, ::-1])
+        args = rule.args(setting, state.importance)
+        after, metrics = penalised_step(state, random_batch(ROWS), LAM, TAU, setting)
+        np.testing.assert_allclose(metrics.loss, expected.loss, rtol=1e-5)
+        np.testing.assert_allclose(metrics.bin_loss, expected.bin_loss, rtol=1e-5)
+        np.testing.assert_allclose(metrics.penalty.terms.group, group_penalty(state.params, args), rtol=1e-5)
+        np.testing.assert_allclose(metrics.penalty.terms.value, value_penalty(state.params, args), rtol=1e-5)
+        gradient = jax.jit(jax.grad(lambda params, args=args: group_penalty(params, args) + value_penalty(params, args)))(state.params)
+        for one, two, own in zip(*map(jax.tree.leaves, (plain.params, after.params, gradient)), strict=True):
+            np.testing.assert_allclose(one - two, own, rtol=1e-3, atol=1e-5)  # gradient descent at rate 1
+    assert len(traces) == 1
+
+
+def test_without_a_penalty_nothing_of_it_is_there(step):
+    state, metrics = step(new_state(), random_batch(ROWS), LAM, TAU)
+    assert state.importance is None
+    assert metrics.penalty is None
+
+
+def test_the_proximal_step_zeroes_groups_reports_them_and_never_recompiles():
+    rule, optimizer, state = penalised("proximal")
+    traces = []
+
+    def counted(*arguments):
+        traces.append(1)
+        return make_train_step(MODULE, PARTITION, optimizer, penalty=rule)(*arguments)
+
+    step = jax.jit(counted, donate_argnums=0)
+    state = jax.tree.map(jnp.array, state)  # buffers of its own, to be donated
+    dead = []
+    for setting in (strength(1.0, 0.0, 0.0), strength(1.0, 0.05, 0.0), strength(0.5, 100.0, 0.1)):
+        state, metrics = step(state, random_batch(ROWS), LAM, TAU, setting)
+        counts = sparsity(state.params, rule.groups)
+        for name in ("zero_query", "zero_key", "dead_heads"):
+            assert float(getattr(metrics.penalty.sparsity, name)) == float(getattr(counts, name))
+        dead.append(int(counts.dead_heads))
+    assert dead == [0, 0, MODEL.n_layers * MODEL.n_heads]
+    assert len(traces) == 1
+
+    params, opt_state, importance = jax.tree.map(np.array, (state.params, state.opt_state, state.importance))
+    after, metrics = step(state, random_batch(ROWS), LAM, TAU, strength(1.0, np.inf, 0.0))
+    assert int(after.skipped) == 1  # 0 · ∞ has no value
+    assert_same((after.params, after.opt_state, after.importance), (params, opt_state, importance))
