@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,17 +176,20 @@ def initial_state(config: Config, module: Transformer, optimizer: Any) -> TrainS
     return create_state(params, optimizer, jax.random.key_data(key_dropout), initial_importance(config))
 
 
-def step_draws(config: Config, placement: Placement) -> Any:
-    """step → (λ [B], τ [B]) on the devices, with a penalty its strength too; a function of seed and step only, compiled once."""
+def locality_draws(config: Config, placement: Placement) -> Any:
+    """step → (λ [B], τ [B]) on the devices, one compiled draw for all steps; a function of seed and step only."""
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    penalised = config.penalty.solver != "none"
+    draw = jax.jit(partial(draw_locality, config.locality, config.train.steps, config.train.batch_size), out_shardings=placement.batch)
+    return lambda step: draw(key, np.int32(step))
 
-    def draw(key: Any, step: Any) -> tuple[Any, ...]:
-        drawn = draw_locality(config.locality, config.train.steps, config.train.batch_size, key, step)
-        return (*drawn, penalty_strength(config, step)) if penalised else drawn
 
-    compiled = jax.jit(draw, out_shardings=(placement.batch, placement.batch, *[placement.replicated] * penalised))
-    return lambda step: compiled(key, np.int32(step))
+def step_draws(config: Config, placement: Placement) -> Any:
+    """step → what a training step takes beside its batch: (λ [B], τ [B]) and, with a penalty, its strength."""
+    draw = locality_draws(config, placement)
+    if config.penalty.solver == "none":
+        return draw
+    strength = jax.jit(partial(penalty_strength, config), out_shardings=placement.replicated)
+    return lambda step: (*draw(step), strength(np.int32(step)))
 
 
 def evaluated_lams(config: Config) -> tuple[float, ...]:

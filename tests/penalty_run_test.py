@@ -20,10 +20,10 @@ from tests.training.tiny import make_config, write_corpus
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Ten steps of the proximal solver, strong enough to zero some groups; checkpoints at 5 and 10."""
+    """Ten steps of the proximal solver, strong enough to zero a group; checkpoints at 5 and 10."""
     directory = tmp_path_factory.mktemp("penalty")
     config = make_config(write_corpus(directory / "text"), steps=10, checkpoint_every=5, eval_every=10, eval_batches=1)
-    config = replace(config, penalty=PenaltyConfig(solver="proximal", eta=0.05, nu=1e-3), model=replace(config.model, localist=True))
+    config = replace(config, penalty=PenaltyConfig(solver="proximal", eta=2e-5, nu=1e-3), model=replace(config.model, localist=True))
     return runs.train(config, directory / "run", quiet=True)
 
 
@@ -43,7 +43,7 @@ def test_its_parts_are_logged_and_the_perplexity_is_that_of_the_cross_entropy(ru
     assert records[-1]["zero_query"] == pytest.approx(float(counts.zero_query))
     assert records[-1]["zero_key"] == pytest.approx(float(counts.zero_key))
     assert records[-1]["dead_heads"] == int(counts.dead_heads)
-    assert counts.zero_query + counts.zero_key > 0
+    assert 0 < float(counts.zero_query + counts.zero_key) < 2
     cell = runs.evaluate(str(run.workdir), lam=1.0, quiet=True)
     assert read_training_log(run.workdir)[-1]["loss"] == pytest.approx(cell.loss, rel=1e-5)
     assert cell.perplexity_token == pytest.approx(np.exp(cell.loss))

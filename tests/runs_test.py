@@ -339,7 +339,7 @@ def test_seeds_give_other_parameters_and_other_draws(trained):
     for seed in (0, 0, 1):
         config = replace(trained.config, seed=seed)
         states.append(runs.initial_state(config, trained.model.module, build_optimizer(config.train)))
-        draws.append(np.asarray(runs.step_draws(config, placement)(5)[0]))
+        draws.append(np.asarray(runs.locality_draws(config, placement)(5)[0]))
     np.testing.assert_array_equal(states[0].params["embedding"], states[1].params["embedding"])
     np.testing.assert_array_equal(draws[0], draws[1])
     assert np.all(np.asarray(states[0].params["embedding"]) != states[2].params["embedding"])
