@@ -179,10 +179,12 @@ class Block(nn.Module):
         y, stats = Attention(cfg, name="attention")(y, block_ids, doc_ids, layer_lam, tau, request, pointers)
         x_BxLxD = x_BxLxD + dropout(y, attention_keys_B, cfg.dropout)
         y = Norm(affine=True, film=cfg.film, name="mlp_norm")(x_BxLxD, dial_lam).astype(dtype)
+        # As one matrix [B · L, D]: with three axes XLA's CPU compiler copies the gradients transposed for those of the kernels.
+        y = y.reshape(-1, cfg.d_model)
         y = nn.Dense(cfg.d_ff, kernel_init=nn.initializers.normal(INIT_STD), dtype=dtype, name="mlp_in")(y)
         out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)
         y = nn.Dense(cfg.d_model, kernel_init=out_init, dtype=dtype, name="mlp_out")(nn.gelu(y))
-        return x_BxLxD + dropout(y, mlp_keys_B, cfg.dropout), stats
+        return x_BxLxD + dropout(y.reshape(x_BxLxD.shape), mlp_keys_B, cfg.dropout), stats
 
 
 class Transformer(nn.Module):
