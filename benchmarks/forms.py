@@ -36,11 +36,11 @@ class OursForm:
 
     family = "ours"
 
-    def start(self, shape: Shape, tokens: np.ndarray, exact: bool) -> "Runner":
-        """Builds and compiles it; `exact` computes in full float32 for the proof."""
+    def start(self, shape: Shape, tokens: np.ndarray, exact: bool, tasks: tuple[str, ...] = TASKS) -> "Runner":
+        """Builds it and compiles its `tasks`; `exact` computes in full float32 for the proof."""
         from benchmarks.ours import OursRunner
 
-        return OursRunner(self, shape, tokens, exact)
+        return OursRunner(self, shape, tokens, exact, tasks)
 
     def missing(self, cpu: bool) -> str:
         """Why it cannot run here; empty where it can."""
@@ -63,11 +63,11 @@ class PlainForm:
 
     family = "plain JAX"
 
-    def start(self, shape: Shape, tokens: np.ndarray, exact: bool) -> "Runner":
-        """Builds and compiles it; `exact` computes in full float32 for the proof."""
+    def start(self, shape: Shape, tokens: np.ndarray, exact: bool, tasks: tuple[str, ...] = TASKS) -> "Runner":
+        """Builds it and compiles its `tasks`; `exact` computes in full float32 for the proof."""
         from benchmarks.plain_jax import PlainRunner
 
-        return PlainRunner(self, shape, tokens, exact)
+        return PlainRunner(self, shape, tokens, exact, tasks)
 
     def missing(self, cpu: bool) -> str:
         """Why it cannot run here; empty where it can."""
@@ -86,11 +86,11 @@ class TorchForm:
 
     family = "PyTorch"
 
-    def start(self, shape: Shape, tokens: np.ndarray, exact: bool) -> "Runner":
-        """Builds and compiles it; `exact` computes in full float32 for the proof."""
+    def start(self, shape: Shape, tokens: np.ndarray, exact: bool, tasks: tuple[str, ...] = TASKS) -> "Runner":
+        """Builds it and compiles its `tasks`; `exact` computes in full float32 for the proof."""
         from benchmarks.torch_runner import TorchRunner
 
-        return TorchRunner(self, shape, tokens, exact)
+        return TorchRunner(self, shape, tokens, exact, tasks)
 
     def missing(self, cpu: bool) -> str:
         """Why it cannot run here; empty where it can."""

@@ -83,7 +83,7 @@ def eval_without_stats(
 class OursRunner:
     """See `benchmarks.runner.Runner`."""
 
-    def __init__(self, form: OursForm, shape: Shape, tokens: Int[np.ndarray, "batches B L+1"], exact: bool):
+    def __init__(self, form: OursForm, shape: Shape, tokens: Int[np.ndarray, "batches B L+1"], exact: bool, tasks: tuple[str, ...]):
         config = replace(shape.config, model=model_config(form, shape, exact))
         locality = LocalityConfig(mode="conditional" if form.conditional else "fixed", lam=LAM)
         chunk = shape.chunk if form.chunk < 0 else form.chunk
@@ -107,14 +107,16 @@ class OursRunner:
         evaluate: Any = eval_step if form.stats else eval_without_stats
         request = Request(logits=chunk == 0, stats=form.stats)
         with jax.default_matmul_precision("highest" if exact else "default"):
-            began = time.perf_counter()
-            jitted: Any = map_step(step, placement)
-            self.step = jitted.lower(self.state, self.batches[0], self.zero, self.one).compile()
-            self.compile_seconds[TRAIN] = time.perf_counter() - began
-            began = time.perf_counter()
-            arguments = (module, partition, self.eval_params, self.batches[0], self.zero, self.one, request, chunk, placement.mesh)
-            self.cell = evaluate.lower(*arguments).compile()
-            self.compile_seconds[SWEEP] = time.perf_counter() - began
+            if TRAIN in tasks:
+                jitted: Any = map_step(step, placement)
+                began = time.perf_counter()
+                self.step = jitted.lower(self.state, self.batches[0], self.zero, self.one).compile()
+                self.compile_seconds[TRAIN] = time.perf_counter() - began
+            if SWEEP in tasks:
+                arguments = (module, partition, self.eval_params, self.batches[0], self.zero, self.one, request, chunk, placement.mesh)
+                began = time.perf_counter()
+                self.cell = evaluate.lower(*arguments).compile()
+                self.compile_seconds[SWEEP] = time.perf_counter() - began
         self.partition = partition
         self.form = form
 

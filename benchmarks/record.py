@@ -30,14 +30,18 @@ class Measure:
 
     Attributes:
       task: `train` or `sweep`. compile_seconds: once. seconds: of `steps` executions, one number a round.
-      tokens_per_second: of them. versus_plain: time divided by that of the fastest plain JAX form, round by round.
+      processor_seconds: of all threads of the contestant's process; on a GPU it says what the host did.
+      tokens_per_second: by the wall's clock. versus_plain, processor_versus_plain: time divided by that of the fastest plain JAX form,
+        round by round.
     """
 
     task: str
     compile_seconds: float
     seconds: tuple[float, ...]
+    processor_seconds: tuple[float, ...]
     tokens_per_second: Quartiles
     versus_plain: Quartiles
+    processor_versus_plain: Quartiles
 
 
 @dataclass(frozen=True)

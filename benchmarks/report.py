@@ -48,15 +48,16 @@ def table(result: Result) -> str:
         f"Commit {result.commit}; " + ", ".join(f"{name} {result.versions[name]}" for name in _shown(result)) + f". Tokens: {result.data}.",
         "",
         "Medians over the rounds with quartiles. Contestants take turns within each round, in random order; *÷ plain* is time "
-        "divided by that of the fastest plain JAX form in the same round: above 1 is slower. Every contestant had the reference's loss "
-        "and gradient norm at λ = 0 before it was timed. Memory is the peak of the contestant's own process, compilation included.",
+        "divided by that of the fastest plain JAX form in the same round: above 1 is slower. *CPU ÷ plain* is the same for the time that all "
+        "threads spent on processors, which other programs on the machine hardly change. Every contestant had the reference's loss and "
+        "gradient norm at λ = 0 before it was timed. Memory is the peak of the contestant's own process, compilation included.",
     ]
     for shape in result.shapes:
         tasks = [task for task in TASKS if task in shape.plain]
         plain = ", ".join(f"{shape.plain[task]} ({HEADINGS[task]})" for task in tasks)
         lines += ["", describe(shape) + f" Fastest plain form: {plain}.", ""]
-        heads = [f"{HEADINGS[task]}, tokens/s | ÷ plain" for task in tasks]
-        lines += [f"| contestant | what | {' | '.join(heads)} | compile s | memory MiB |", "| --- " * (4 + 2 * len(tasks)) + "|"]
+        heads = [f"{HEADINGS[task]}, tokens/s | ÷ plain | CPU ÷ plain" for task in tasks]
+        lines += [f"| contestant | what | {' | '.join(heads)} | compile s | memory MiB |", "| --- " * (4 + 3 * len(tasks)) + "|"]
         lines += [_row(entry, tasks) for entry in shape.entries]
     return "\n".join(lines) + "\n"
 
@@ -71,11 +72,14 @@ def _load(value: float | None) -> str:
 
 def _row(entry: Entry, tasks: list[str]) -> str:
     if entry.skipped:
-        return f"| {entry.name} | {entry.about} | skipped: {entry.skipped} |" + " |" * (2 * len(tasks) + 1)
+        return f"| {entry.name} | {entry.about} | skipped: {entry.skipped} |" + " |" * (3 * len(tasks) + 1)
     cells = []
     for task in tasks:
         measure = find(entry, task)
-        cells += ["–", "–"] if measure is None else [speed(measure.tokens_per_second), ratio(measure.versus_plain)]
+        if measure is None:
+            cells += ["–"] * 3
+        else:
+            cells += [speed(measure.tokens_per_second), ratio(measure.versus_plain), ratio(measure.processor_versus_plain)]
     compiling = " + ".join(f"{measure.compile_seconds:.1f}" for measure in entry.measures)
     memory = entry.peak_device_bytes or entry.peak_resident_bytes
     return f"| {entry.name} | {entry.about} | {' | '.join(cells)} | {compiling} | {'–' if memory is None else f'{memory / 2**20:,.0f}'} |"

@@ -6,9 +6,10 @@ import numpy as np
 from jaxtyping import Float
 
 from benchmarks.record import Quartiles
+from benchmarks.runner import Timing
 
 Visit = tuple[str, str]  # name of a contestant, task
-Times = dict[Visit, list[float]]
+Times = dict[Visit, list[Timing]]
 
 
 def visits(contestants: Mapping[str, Sequence[str]], rounds: int, seed: int = 0) -> Iterator[tuple[int, Visit]]:
@@ -23,8 +24,8 @@ def visits(contestants: Mapping[str, Sequence[str]], rounds: int, seed: int = 0)
             yield number, every[index]
 
 
-def measure(contestants: Mapping[str, Sequence[str]], rounds: int, time: Callable[[str, str], float]) -> Times:
-    """Seconds of every visit, one number a round; `time(name, task)` runs and times one."""
+def measure(contestants: Mapping[str, Sequence[str]], rounds: int, time: Callable[[str, str], Timing]) -> Times:
+    """The time of every visit, one a round; `time(name, task)` runs and times one."""
     times: Times = {(name, task): [] for name, tasks in contestants.items() for task in tasks}
     for _, visit in visits(contestants, rounds):
         times[visit].append(time(*visit))
@@ -48,5 +49,9 @@ def ratios(seconds: Sequence[float], baseline: Sequence[float]) -> Quartiles:
 
 
 def fastest(times: Times, names: Sequence[str], task: str) -> str:
-    """The name with the smallest median time of `task`."""
-    return min((name for name in names if (name, task) in times), key=lambda name: float(np.median(times[name, task])))
+    """The name with the smallest median time of `task` on the wall's clock."""
+
+    def median(name: str) -> float:
+        return float(np.median([one.wall for one in times[name, task]]))
+
+    return min((name for name in names if (name, task) in times), key=median)

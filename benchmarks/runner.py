@@ -59,13 +59,27 @@ def prove(runner: Runner, tasks: tuple[str, ...], tokens: int) -> Evidence:
     return Evidence(tuple(float(loss) for loss, _ in steps), tuple(float(norm) for _, norm in steps), sweep_loss, accuracy)
 
 
-def seconds(runner: Runner, task: str, steps: int, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Wall time of `steps` executions after one that is not counted, until the device has finished the last of them."""
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one turn: on the wall's clock, and of all of the process's threads on processors, which other programs hardly change."""
+
+    wall: float
+    processor: float
+
+
+def timing(
+    runner: Runner,
+    task: str,
+    steps: int,
+    clock: Callable[[], float] = time.perf_counter,
+    processor_clock: Callable[[], float] = time.process_time,
+) -> Timing:
+    """Time of `steps` executions after one that is not counted, until the device has finished the last of them."""
     execute = runner.train if task == TRAIN else runner.evaluate
     runner.wait(execute(0))
-    began = clock()
+    began, processor_began = clock(), processor_clock()
     value = None
     for index in range(steps):
         value = execute(index + 1)
     runner.wait(value)
-    return clock() - began
+    return Timing(clock() - began, processor_clock() - processor_began)

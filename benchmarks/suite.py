@@ -12,6 +12,7 @@ from benchmarks.forms import REFERENCE, Contestant, PlainForm
 from benchmarks.proof import FLOAT32, REDUCED, compare
 from benchmarks.record import SCHEMA, Entry, Measure, Proof, Result, ShapeResult, commit, describe_machine, load
 from benchmarks.rounds import Times, fastest, measure, ratios, speeds
+from benchmarks.runner import Timing
 from benchmarks.shapes import Shape
 from benchmarks.worker import Memory, Ready, Worker
 
@@ -39,8 +40,8 @@ def run_shape(shape: Shape, tokens: np.ndarray, contestants: Sequence[Contestant
                 progress.report(one.name)
         with Progress(visits, f"{shape.name}, measured:") as progress:
 
-            def time_one(name: str, task: str) -> float:
-                taken = workers[name].seconds(task, steps)
+            def time_one(name: str, task: str) -> Timing:
+                taken = workers[name].timing(task, steps)
                 progress.advance()
                 progress.report(f"{name}, {task}")
                 return taken
@@ -91,9 +92,19 @@ def make_entry(
     """The record of one contestant; `tokens` were handled in each round."""
     measures = []
     for task in one.tasks:
-        seconds = times[one.name, task]
-        versus = ratios(seconds, times[baselines[task], task])
-        measures.append(Measure(task, ready.compile_seconds[task], tuple(seconds), speeds(seconds, tokens), versus))
+        mine, plain = times[one.name, task], times[baselines[task], task]
+        wall, processor = tuple(turn.wall for turn in mine), tuple(turn.processor for turn in mine)
+        measures.append(
+            Measure(
+                task=task,
+                compile_seconds=ready.compile_seconds[task],
+                seconds=wall,
+                processor_seconds=processor,
+                tokens_per_second=speeds(wall, tokens),
+                versus_plain=ratios(wall, [turn.wall for turn in plain]),
+                processor_versus_plain=ratios(processor, [turn.processor for turn in plain]),
+            )
+        )
     return Entry(one.name, one.form.family, one.about, "", proofs, tuple(measures), memory.resident, memory.device)
 
 

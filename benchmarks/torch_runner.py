@@ -16,7 +16,7 @@ from benchmarks.workload import draw_weights
 class TorchRunner:
     """See `benchmarks.runner.Runner`."""
 
-    def __init__(self, form: TorchForm, shape: Shape, tokens: Int[np.ndarray, "batches B L+1"], exact: bool):
+    def __init__(self, form: TorchForm, shape: Shape, tokens: Int[np.ndarray, "batches B L+1"], exact: bool, tasks: tuple[str, ...]):
         config = shape.config
         self.device = "cpu" if shape.cpu else "cuda"
         # On a GPU JAX's default takes float32 products through the tensor cores; so does this.
@@ -36,12 +36,13 @@ class TorchRunner:
         self.scores: Any = torch.compile(scores) if form.compiled else scores
         self.compile_seconds = {SWEEP: 0.0, TRAIN: 0.0}
         if form.compiled:
-            self._compile()
+            self._compile(tasks)
 
-    def _compile(self) -> None:
+    def _compile(self, tasks: tuple[str, ...]) -> None:
         """The first call compiles, the second shows what of the first was execution; gradients are dropped, weights kept."""
-        for task, call in ((SWEEP, lambda: self.evaluate(0)), (TRAIN, lambda: self._gradients(0))):
-            times = []
+        calls = {SWEEP: lambda: self.evaluate(0), TRAIN: lambda: self._gradients(0)}
+        for task in tasks:
+            call, times = calls[task], []
             for _ in range(2):
                 began = time.perf_counter()
                 self.wait(call())

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.forms import Contestant
-from benchmarks.runner import Evidence, prove, seconds
+from benchmarks.runner import Evidence, Timing, prove, timing
 from benchmarks.shapes import Shape
 
 
@@ -66,9 +66,9 @@ class Worker:
         """Waits until it has compiled and computed its evidence."""
         return self._answer()
 
-    def seconds(self, task: str, steps: int) -> float:
-        """Wall time of `steps` executions of `task`."""
-        return self._ask("seconds", task, steps)
+    def timing(self, task: str, steps: int) -> Timing:
+        """Time of `steps` executions of `task`."""
+        return self._ask("timing", task, steps)
 
     def memory(self) -> Memory:
         """Its peaks so far."""
@@ -97,19 +97,19 @@ def _serve(connection: Connection, contestant: Contestant, shape: Shape, tokens:
     """The contestant's side: builds it, then answers requests until the parent hangs up."""
     try:
         exact_is_timed = shape.cpu and shape.dtype == "float32"
-        runner = contestant.form.start(shape, tokens, exact=True)
+        runner = contestant.form.start(shape, tokens, True, contestant.tasks)
         exact = prove(runner, contestant.tasks, shape.tokens)
         timed = None
         if not exact_is_timed:
             del runner
-            runner = contestant.form.start(shape, tokens, exact=False)
+            runner = contestant.form.start(shape, tokens, False, contestant.tasks)
             timed = prove(runner, contestant.tasks, shape.tokens)
         compile_seconds = {task: runner.compile_seconds[task] for task in contestant.tasks}
         connection.send(("ready", Ready(exact, timed, compile_seconds, runner.versions)))
         while True:
             request = connection.recv()
-            if request[0] == "seconds":
-                connection.send(("seconds", seconds(runner, *request[1:])))
+            if request[0] == "timing":
+                connection.send(("timing", timing(runner, *request[1:])))
             else:
                 connection.send(("memory", Memory(_peak_resident_bytes(), runner.device_peak_bytes())))
     except EOFError:

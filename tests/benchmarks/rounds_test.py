@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.forms import SWEEP, TRAIN
 from benchmarks.rounds import fastest, measure, quartiles, ratios, speeds, visits
-from benchmarks.runner import seconds
+from benchmarks.runner import Timing, timing
 
 TASKS = {"a": (TRAIN, SWEEP), "b": (TRAIN,), "c": (SWEEP, TRAIN)}
 
@@ -53,7 +53,8 @@ def test_quartiles_by_hand():
 
 
 def test_the_fastest_is_so_by_median():
-    times = {("a", TRAIN): [1.0, 9.0, 9.0], ("b", TRAIN): [5.0, 5.0, 5.0], ("c", SWEEP): [0.1]}
+    walls = {("a", TRAIN): [1.0, 9.0, 9.0], ("b", TRAIN): [5.0, 5.0, 5.0], ("c", SWEEP): [0.1]}
+    times = {visit: [Timing(wall, 1.0 / wall) for wall in values] for visit, values in walls.items()}
     assert fastest(times, ["a", "b", "c"], TRAIN) == "b"
     assert fastest(times, ["a", "b", "c"], SWEEP) == "c"
 
@@ -82,6 +83,6 @@ class Recorder:
 @pytest.mark.parametrize(("task", "call"), [(TRAIN, "train"), (SWEEP, "evaluate")])
 def test_timing_waits_for_the_device_and_leaves_the_first_execution_out(task, call):
     runner = Recorder()
-    assert seconds(runner, task, steps=3, clock=lambda: runner.now) == 3 + 10
+    assert timing(runner, task, 3, lambda: runner.now, lambda: 2 * runner.now) == Timing(3 + 10, 2 * (3 + 10))
     expected = [(call, 0, False), ("wait", 0), *((call, index, False) for index in (1, 2, 3)), ("wait", 3)]
     assert runner.calls == expected
