@@ -64,6 +64,14 @@ def test_a_sweep_says_what_is_zero(run, tmp_path):
     assert f"{expected['dead_heads']} of 4 heads are dead" in runs.describe_sweep(result)
 
 
+def test_its_checkpoint_holds_the_solvers_state_and_the_weights(run):
+    state = newest_state(run, run.workdir)
+    assert (int(state.step), int(state.opt_state.count)) == (10, 10)
+    assert np.any(np.asarray(state.opt_state.second) > 0)
+    np.testing.assert_array_equal(state.importance, initial_importance(run.config))
+
+
+@pytest.mark.medium  # trains a second time; the default tests continue a run without a penalty
 def test_a_run_that_stops_and_continues_is_the_one_that_did_not(run, tmp_path):
     copy = shutil.copytree(run.workdir, tmp_path / "copy")
     shutil.rmtree(copy / "checkpoints" / "10")
@@ -72,7 +80,6 @@ def test_a_run_that_stops_and_continues_is_the_one_that_did_not(run, tmp_path):
     assert int(one.step) == 10
     for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
-    np.testing.assert_array_equal(one.importance, initial_importance(run.config))
     assert np.any(query_key_kernels(one.params) == 0)
 
 

@@ -40,7 +40,7 @@ def zeroed(params, *places, value=0.0):
 
 
 @pytest.mark.parametrize("scale_free", [False, True])
-@pytest.mark.parametrize("groups", [1, 3, 5, WIDTH])
+@pytest.mark.parametrize("groups", [1, 3, WIDTH])
 def test_penalty_is_that_of_the_loops(groups, scale_free):
     importance = np.asarray(group_weights(np.random.default_rng(groups).random((HEADS, groups)), HEADS, groups))
     found = jax.jit(group_penalty, static_argnums=2)(fresh_params(), args(importance=importance), scale_free)
