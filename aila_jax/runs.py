@@ -334,7 +334,12 @@ def report(
     check_writable(page.parent)
     log_path = Path(log) if log else folder / "metrics.jsonl"
     records = read_training_log(log_path) if log or log_path.exists() else None
-    maps = dial_maps(checkpoint or folder, text, nearest_tau(result)) if _shows_attention(checkpoint, folder, text) else None
+    maps = None
+    if _shows_attention(checkpoint, folder, text):
+        model = load(checkpoint or folder)
+        same = model.run == result.cells[0].run
+        model, hard = (_as_scored(model, result), result.cells[0].hard) if same else (model, model.config.model.hard)
+        maps = dial_maps(model, text, nearest_tau(result), hard)
     draw_figures(result, records, page.parent)
     return write_report(result, page, log=records, samples=samples, maps=maps)
 
@@ -346,22 +351,27 @@ def _shows_attention(checkpoint: str | Path, folder: Path, text: str) -> bool:
     return shown
 
 
+def _as_scored(model: LanguageModel, result: SweepResult) -> LanguageModel:
+    """The model read with the partition that the rows were read with; a sweep may have had other windows than training."""
+    config = from_dict(Config, result.config) if result.config else model.config
+    return model if config.partition == model.config.partition else model.with_partition(config.partition)
+
+
 SAMPLE_TEXT = "Return a new list containing the first item of each list , or None if the list has no items . The old list is not changed ."
 SLIDER_LAMS = tuple(index / 10 for index in range(11))
 
 
-def dial_maps(checkpoint: str | Path, text: str = "", tau: float = 1.0) -> tuple[AttentionMaps, ...]:
-    """A checkpoint's attention over `text` along the dial, for the report's slider: eleven λ, or λ = 1 alone for hard blocks.
+def dial_maps(model: LanguageModel, text: str = "", tau: float = 1.0, hard: bool = False) -> tuple[AttentionMaps, ...]:
+    """A model's attention over `text` along the dial, for the report's slider: eleven λ, or λ = 1 alone for hard blocks.
 
     The sample sentence, taken where `text` is empty, is cut to what the model reads and the page holds; `text` is never cut.
     """
-    model = load(checkpoint)
     config = model.config.model
-    lams = (1.0,) if config.hard else SLIDER_LAMS
+    lams = (1.0,) if hard else SLIDER_LAMS
     longest = min(config.length, most_tokens(len(lams), config.n_layers, config.n_heads, not config.bidirectional))
     tokens = model.tokenizer.encode(text or SAMPLE_TEXT)
     require(not text or len(tokens) <= longest, "text", f"{len(tokens)} tokens", f"at most {longest} for this model", "shorten it")
-    return model.attention_dial(tokens[:longest], lams=lams, tau=tau)
+    return model.attention_dial(tokens[:longest], lams=lams, tau=tau, hard=hard)
 
 
 def attention(
@@ -417,7 +427,9 @@ def demo(workdir: str | Path = "runs/demo") -> SweepResult:
     samples = [{"lam": lam, "tau": 1.0, "prompt": DEMO_PROMPT, "text": model.generate(DEMO_PROMPT, lam=lam)} for lam in (0.0, 0.5, 1.0)]
     page = report(run.workdir, samples=samples)
     print(describe_sweep(result))
-    print(f"\nOpen {page} in a browser, or look at {run.workdir}/dial.png; rows are in {run.workdir}/sweep.csv.")
+    print(
+        f"\nOpen {page} in a browser (it has sliders for the dial and for attention), or look at {run.workdir}/dial.png; rows are in {run.workdir}/sweep.csv."
+    )
     print(f"Turn the dial yourself: aila generate --checkpoint={run.workdir} --prompt='{DEMO_PROMPT}' --lam=0.6")
     return result
 

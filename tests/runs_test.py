@@ -5,8 +5,9 @@ import os
 import re
 import shutil
 import signal
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +16,15 @@ import pytest
 
 from aila_jax import runs
 from aila_jax.checkpoint import find_checkpoint
-from aila_jax.config import to_dict
+from aila_jax.config import PartitionConfig, to_dict
+from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.model.transformer import Transformer
 from aila_jax.reporting import read_training_log
 from aila_jax.training import loop
 from aila_jax.training.loop import NonFiniteError
 from aila_jax.training.optimizer import build_optimizer
 from aila_jax.training.stopping import TrainingStopped
+from tests.evaluation.untrained import untrained_model
 from tests.training.tiny import Trained, trained_once, write_corpus
 
 
@@ -372,32 +375,48 @@ def test_attention_that_cannot_be_drawn_leaves_nothing_behind(trained, tmp_path,
 
 
 def test_the_maps_of_a_report_are_the_models_over_a_whole_text_or_the_part_of_the_sample_that_fits(trained):
-    maps = runs.dial_maps(trained.run.workdir)
+    maps = runs.dial_maps(trained.model)
     assert [one.lam for one in maps] == [index / 10 for index in range(11)]
     assert "".join(maps[0].tokens) == runs.SAMPLE_TEXT[: len("".join(maps[0].tokens))]
     assert len(maps[0].tokens) == 16
-    own = runs.dial_maps(trained.run.workdir / "checkpoints" / "16", "the cat", tau=2.0)
+    own = runs.dial_maps(runs.load(trained.run.workdir / "checkpoints" / "16"), "the cat", tau=2.0)
     assert ("".join(own[0].tokens), own[0].tau, own[0].source) == ("the cat", 2.0, "run, step 16")
     with pytest.raises(ValueError, match=r"text is '\d+ tokens'; it must be at most 16 for this model"):
-        runs.dial_maps(trained.run.workdir, "the old owl " * 9)
+        runs.dial_maps(trained.model, "the old owl " * 9)
+
+
+def test_the_maps_of_a_report_are_read_as_its_rows_were():
+    model = untrained_model()
+    cell = CellRow(**{field.name: 0.0 for field in fields(CellRow)})
+    scored = SweepResult((cell,), (), to_dict(replace(model.config, partition=PartitionConfig(size=3))), {})
+    maps = runs.dial_maps(runs._as_scored(model, scored), "the cat saw the dog", hard=True)
+    assert [one.lam for one in maps] == [1.0]
+    np.testing.assert_allclose(maps[0].block_mass, 1.0, atol=1e-6)
+    np.testing.assert_array_equal(maps[0].block_ids, np.arange(len(maps[0].tokens)) // 3)
+    assert runs._as_scored(model, replace(scored, config=to_dict(model.config))) is model
 
 
 @pytest.mark.parametrize(
     ("checkpoint", "beside", "shown"), [("", True, True), ("", False, False), ("none", True, False), ("other", False, True)]
 )
-def test_a_report_shows_the_attention_of_the_checkpoint_it_is_given_or_lies_beside(
-    trained, tmp_path, monkeypatch, checkpoint, beside, shown
-):
+def test_a_report_shows_the_attention_of_the_checkpoint_it_is_given_or_lies_beside(tmp_path, monkeypatch, checkpoint, beside, shown):
     asked = []
-    monkeypatch.setattr(runs, "read_sweep", lambda _: "SWEEP")
+    folder = tmp_path / "run"
+    (folder / "checkpoints" / "16" / "record" if beside else folder).mkdir(parents=True)
+    sweep = SimpleNamespace(cells=[SimpleNamespace(run="scored", hard=True)])
+    model = SimpleNamespace(run="other" if checkpoint else "scored", config=SimpleNamespace(model=SimpleNamespace(hard=False)))
+    monkeypatch.setattr(runs, "read_sweep", lambda _: sweep)
     monkeypatch.setattr(runs, "nearest_tau", lambda _: 1.0)
     monkeypatch.setattr(runs, "draw_figures", lambda *_: [])
+    monkeypatch.setattr(runs, "load", lambda path: asked.append(path) or model)
+    monkeypatch.setattr(runs, "_as_scored", lambda model, result: (model, result))
     monkeypatch.setattr(runs, "dial_maps", lambda *given: asked.append(given) or "MAPS")
     monkeypatch.setattr(runs, "write_report", lambda *_, maps, **__: maps)
-    folder = trained.run.workdir if beside else tmp_path
     found = runs.report(folder, tmp_path / "report.html", checkpoint=checkpoint, text="the cat" if shown else "")
     assert found == ("MAPS" if shown else None)
-    assert asked == ([(checkpoint or folder, "the cat", 1.0)] if shown else [])
+    # Rows of the same run say how it is read; another run is read as it was trained.
+    read, hard = (model, False) if checkpoint else ((model, sweep), True)
+    assert asked == ([checkpoint or folder, (read, "the cat", 1.0, hard)] if shown else [])
     if not shown:
         with pytest.raises(ValueError, match=r"text is 'x'; it must be left out where there is no checkpoint. Fix: pass --checkpoint=RUN"):
             runs.report(folder, tmp_path / "report.html", checkpoint=checkpoint, text="x")

@@ -69,6 +69,7 @@ def attention_maps(
     lams: Sequence[float],
     tau: float = 1.0,
     block_ids: Sequence[int] | None = None,
+    hard: bool | None = None,
 ) -> tuple[AttentionMaps, ...]:
     """The maps of one text at every λ of `lams`, from one forward pass; other values of λ and τ never recompile.
 
@@ -76,6 +77,7 @@ def attention_maps(
       text: a text, or its token ids; at most the model's length in tokens.
       lams: values of λ. tau: τ.
       block_ids: one id per token, for the partition `given`; by default a line end closes a block there, as in training.
+      hard: block attention only; needs λ = 1. The configuration's by default.
 
     Raises:
       ValueError: no λ, an empty text, one longer than the model reads, or λ or τ outside its limits.
@@ -87,7 +89,7 @@ def attention_maps(
         block_ids = line_blocks(tokens, model.tokenizer.eos_id).tolist()
     rows = np.tile(np.asarray(tokens, np.int32), (len(lams), 1))
     row_ids = None if block_ids is None else np.tile(np.asarray(block_ids, np.int32), (len(lams), 1))
-    output = model.apply(rows, lam=lams, tau=tau, block_ids=row_ids, weights=True)
+    output = model.apply(rows, lam=lams, tau=tau, block_ids=row_ids, hard=hard, weights=True)
     blocks = np.asarray(model.partition(model.batch(rows, row_ids)))[0]
     real = blocks != PADDING_ID
     weights, stats = np.asarray(output.weights), output.stats

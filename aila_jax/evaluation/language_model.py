@@ -181,9 +181,10 @@ class LanguageModel:
         lams: Sequence[float] = (0.0, 0.5, 1.0),
         tau: float = 1.0,
         block_ids: Sequence[int] | None = None,
+        hard: bool | None = None,
     ) -> tuple[AttentionMaps, ...]:
         """The same at every λ of `lams`, from one forward pass."""
-        return attention_maps(self, text, lams=lams, tau=tau, block_ids=block_ids)
+        return attention_maps(self, text, lams=lams, tau=tau, block_ids=block_ids, hard=hard)
 
     def batch(self, tokens: Any, block_ids: Any = None, doc_ids: Any = None) -> Batch:
         """Token ids as the model reads them; raises ValueError for what it cannot read. Arguments as in `apply`."""

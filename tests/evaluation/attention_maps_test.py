@@ -103,6 +103,12 @@ def test_a_line_end_closes_a_block_of_the_partition_given(model):
     np.testing.assert_allclose(chosen.block_mass, mass, atol=1e-6)
 
 
+def test_hard_blocks_leave_nothing_outside(model):
+    maps = model.attention_dial(TEXT, lams=(1.0,), hard=True)[0]
+    assert np.all(maps.weights[:, :, ~maps.inside] == 0.0)
+    np.testing.assert_allclose(maps.block_mass, 1.0, atol=1e-6)
+
+
 def test_a_bidirectional_model_says_that_it_is_none_of_the_causal_ones(model):
     maps = remade(model, "windows", bidirectional=True).attention(TEXT, lam=0.5)
     assert not maps.causal
