@@ -2,7 +2,7 @@
 
     python -m launch.leak --data_dir=$WIKITEXT2 --out=docs/results/leak
 
-trains what is not trained yet under --runs (eight runs of the preset `small`, about 45 minutes on one core), measures it, and
+trains what is not trained yet under --runs (eight runs of the preset `small`, about an hour on one core), measures it, and
 writes one CSV and JSON per run into --out, then table.md and the figure. `--only` and `--seeds` choose a part. `--collect` makes
 the table and the figure from the files that are there, training nothing.
 """

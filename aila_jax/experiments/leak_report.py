@@ -24,6 +24,12 @@ PAPER = {
     "entropy_bits": {0.0: "7.18", 0.6: "≈ 7.1", 0.8: "6 to 7", 1.0: "5.36"},
 }
 PAPER_ACCURACY = 0.847
+QUANTITIES = {
+    "accuracy": "accuracy",
+    "accuracy_last": "accuracy at last positions",
+    "perplexity": "perplexity",
+    "entropy_bits": "entropy (bits)",
+}
 MISSING = "–"
 
 
@@ -137,21 +143,24 @@ def _dialled_table(rows: list[LeakRow], laws: dict[int, Law | None]) -> str:
     lams = sorted({row.lam for row in rows if not row.hard})
     header = ["quantity", "model", "window", *(f"λ = {lam:g}" for lam in lams), "law"]
     lines = []
-    for name, title in (("accuracy", "accuracy"), ("perplexity", "perplexity"), ("entropy_bits", "entropy (bits)")):
+    for name, title in QUANTITIES.items():
         for mask, leaky in MASKS.items():
             for window, found in laws.items():
                 cells = [_values(_rows(rows, leaky, False, window, lam), name) for lam in lams]
-                shown = [_percent(cell) if name == "accuracy" else _number(cell, 2) for cell in cells]
+                shown = [_percent(cell) if name.startswith("accuracy") else _number(cell, 2) for cell in cells]
                 lines.append([title, mask, str(window), *shown, _law_cell(found, name) if leaky else ""])
-        lines.append([title, "paper", "5", *(PAPER[name].get(lam, "") for lam in lams), ""])
+        if name in PAPER:
+            lines.append([title, "paper", "5", *(PAPER[name].get(lam, "") for lam in lams), ""])
     title = "Plain training, dialled: trained at λ = 0 with all of the text in sight, read with windows by the margin.\n"
     return f"{title}\n{_markdown(header, lines)}"
 
 
 def _law_cell(found: Law | None, name: str) -> str:
+    if name not in ("accuracy", "perplexity"):
+        return ""  # the law says nothing of it
     if found is None:
         return MISSING
-    return {"accuracy": f"{100 * found.accuracy:.1f} %", "perplexity": f"{found.perplexity:.2f}", "entropy_bits": ""}[name]
+    return f"{100 * found.accuracy:.1f} %" if name == "accuracy" else f"{found.perplexity:.2f}"
 
 
 def _missing(paths: list[Path]) -> list[str]:
