@@ -105,7 +105,7 @@ def _from_class(name: str, root: Path, directory: Path) -> Any:
             near = difflib.get_close_matches(match["name"], tfds.list_builders(with_community_datasets=False), n=1)
             hint = f"did you mean {near[0]!r}? Or " if near else ""
             raise ValueError(
-                f"data.tfds_name is {name!r}; it is not prepared in {root}, and no data set of this name is registered. Fix: {hint}"
+                f"data.tfds_name is {name!r}; it is not prepared in {root}, and without TensorFlow no data set of this name is registered. Fix: {hint}"
                 "set --config.data.tfds_data_dir to the folder that holds it, or import the module that defines its builder"
             ) from error
         chosen = {key: match[key] for key in ("config", "version") if match[key]}

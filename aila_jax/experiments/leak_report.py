@@ -189,7 +189,7 @@ def leak_figure(rows: list[LeakRow], laws: dict[int, Law | None]) -> Figure:
                 right.axhline(found.accuracy, color=colours[window], linestyle="--", linewidth=1.0)
                 _points(left, found, [row.accuracy for row in _rows(rows, True, True, window, 1.0)], True, style)
                 _points(left, found, [plain[1.0].accuracy] if 1.0 in plain else [], False, style)
-        left.axline((1.0, 1.0), slope=1.0, color=LIGHT.muted, linewidth=1.0)
+        left.axline((0.85, 0.85), slope=1.0, color=LIGHT.muted, linewidth=1.0)
         left.set(title="Predicted and measured", xlabel="law: accuracy", ylabel="leaky accuracy, measured")
         left.plot([], [], color=LIGHT.muted, marker="o", linestyle="", label="hard windows")
         left.plot([], [], color=LIGHT.muted, marker="o", linestyle="", markerfacecolor="none", label="plain, read at λ = 1")
@@ -199,8 +199,8 @@ def leak_figure(rows: list[LeakRow], laws: dict[int, Law | None]) -> Figure:
         right.axhline(PAPER_ACCURACY, color=LIGHT.text, linestyle=":", linewidth=1.0, label="paper, λ = 0.6, windows of 5")
         right.plot([], [], color=LIGHT.muted, linestyle="--", linewidth=1.0, label="law")
         for axes in (left, right):
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        left.xaxis.set_major_formatter(PercentFormatter(1.0))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        left.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         legend_above(fig, right)
     return fig
 

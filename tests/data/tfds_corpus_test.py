@@ -222,7 +222,7 @@ def test_damaged_files_are_refused(prepared, cache, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("name", "words"), [
-    ("notess", "no data set of this name is registered. Fix: did you mean 'notes'? Or set --config.data.tfds_data_dir"),
+    ("notess", "without TensorFlow no data set of this name is registered. Fix: did you mean 'notes'? Or set --config.data.tfds_data_dir"),
     ("notes:9.9.9", "cannot be prepared here ("),
     ("tales/middle", "cannot be prepared here ("),
     ("pictures", "data.tfds_text is ''; 'pictures' has no text feature, it must be one."),
