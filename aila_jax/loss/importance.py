@@ -50,9 +50,7 @@ def group_weights(values: Float[np.ndarray, "..."], n_heads: int, groups: int) -
         f"({groups},) or ({n_heads}, {groups}): feature groups, or heads and feature groups",
         "give one number for each group",
     )
-    good = np.isfinite(wide) & (wide >= 0)
-    require(
-        bool(good.all()), "importance", float(wide[~good][0]) if not good.all() else 0.0, "finite and at least 0", "correct that weight"
-    )
+    bad = wide[~(np.isfinite(wide) & (wide >= 0))].tolist()
+    require(not bad, "importance", bad[0] if bad else None, "finite and at least 0", "correct that weight")
     require(bool(wide.sum() > 0), "importance", 0.0, "above 0 for one group at least", "to penalise nothing, set penalty.eta=0")
     return jnp.asarray(np.broadcast_to(wide / wide.mean(), (n_heads, groups)), jnp.float32)
