@@ -1,0 +1,100 @@
+"""Anchors for people to read: the types that rank lowest, and blocks of real text with their anchors."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from aila_jax.evaluation.language_model import LanguageModel
+from aila_jax.partition.anchors import Anchors
+from aila_jax.types import GLOBAL_ID, PADDING_ID, Batch
+
+
+@dataclass(frozen=True)
+class AnchorType:
+    """One token type of the listing.
+
+    Attributes:
+      rank: place by entropy among the types that were measured, from 1. token: its id. text: what it stands for.
+      entropy: its entry of the table, in [0, 1]. count: occurrences that the entry was measured on.
+      tokens, chosen: occurrences in the text that was read for the listing, and how many of them were anchors.
+    """
+
+    rank: int
+    token: int
+    text: str
+    entropy: float
+    count: int
+    tokens: int
+    chosen: int
+
+
+@dataclass(frozen=True)
+class AnchorBlock:
+    """One block of text: its tokens in order, and which of them are anchors."""
+
+    tokens: tuple[str, ...]
+    anchors: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class AnchorListing:
+    """The anchors that one table gives.
+
+    Attributes:
+      estimator: `corpus` or `attention`. used: the table is the checkpoint's own, not one made for comparison.
+      k: anchors of a block. types: those of lowest entropy. blocks: examples. importance: of each feature group.
+    """
+
+    estimator: str
+    used: bool
+    k: int
+    types: tuple[AnchorType, ...]
+    blocks: tuple[AnchorBlock, ...]
+    importance: tuple[float, ...]
+
+
+def list_anchors(
+    model: LanguageModel, anchors: Anchors, batches: Iterable[Batch], *, top: int, examples: int, used: bool
+) -> AnchorListing:
+    """Reads `batches` with the model's partition and lists `top` types and the first `examples` blocks of at least two tokens."""
+    tokens, chosen = np.zeros(len(anchors.table), np.int64), np.zeros(len(anchors.table), np.int64)
+    blocks: list[AnchorBlock] = []
+    for batch in batches:
+        block_ids = np.asarray(model.partition(batch))
+        is_anchor = np.asarray(anchors.of(batch.tokens, block_ids, batch.doc_ids if model.config.model.document_mask else None))
+        real = np.asarray(batch.doc_ids) != PADDING_ID
+        tokens += np.bincount(batch.tokens[real], minlength=len(tokens))
+        chosen += np.bincount(batch.tokens[is_anchor], minlength=len(tokens))
+        for row in range(len(block_ids)):
+            if len(blocks) < examples:
+                blocks += _blocks(model, batch, row, block_ids[row], is_anchor[row])
+    measured = np.flatnonzero(np.asarray(anchors.counts) > 0)
+    lowest = measured[np.argsort(np.asarray(anchors.table)[measured], kind="stable")][:top]
+    types = tuple(
+        AnchorType(
+            rank=rank,
+            token=int(token),
+            text=model.tokenizer.decode([int(token)]),
+            entropy=float(anchors.table[token]),
+            count=int(anchors.counts[token]),
+            tokens=int(tokens[token]),
+            chosen=int(chosen[token]),
+        )
+        for rank, token in enumerate(lowest, start=1)
+    )
+    importance = tuple(float(value) for value in anchors.importance)
+    return AnchorListing(anchors.estimator, used, anchors.k, types, tuple(blocks[:examples]), importance)
+
+
+def _blocks(model: LanguageModel, batch: Batch, row: int, block_ids: np.ndarray, is_anchor: np.ndarray) -> list[AnchorBlock]:
+    """The blocks of one window that lie in one piece and have anchors, in order."""
+    documents = np.asarray(batch.doc_ids)[row] if model.config.model.document_mask else np.zeros_like(block_ids)
+    edges = np.flatnonzero((np.diff(block_ids) != 0) | (np.diff(documents) != 0)) + 1
+    found = []
+    for places in np.split(np.arange(len(block_ids)), edges):
+        if block_ids[places[0]] in (PADDING_ID, GLOBAL_ID) or not is_anchor[places].any():
+            continue
+        words = tuple(model.tokenizer.decode([int(token)]) for token in np.asarray(batch.tokens)[row, places])
+        found.append(AnchorBlock(words, tuple(bool(value) for value in is_anchor[places])))
+    return found
