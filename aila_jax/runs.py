@@ -14,6 +14,7 @@ from aila_jax.checkpoint import DIRECTORY, Checkpoint, CheckpointStore, Record, 
 from aila_jax.config import Config, from_dict, require, to_dict
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.pipeline import TrainBatches, eval_batches
+from aila_jax.evaluation.anchor_listing import AnchorListing, list_anchors
 from aila_jax.evaluation.attention_maps import AttentionMaps
 from aila_jax.evaluation.baselines import baselines
 from aila_jax.evaluation.evaluator import evaluate as evaluate_batches
@@ -40,9 +41,11 @@ from aila_jax.reporting import (
     write_sweep,
 )
 from aila_jax.reporting import report as write_report
+from aila_jax.reporting.anchor_files import write_anchors
 from aila_jax.reporting.attention_data import most_tokens
 from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.grid import nearest_tau
+from aila_jax.training.anchors import AnchorsAtWarmup, make_anchors
 from aila_jax.training.locality import draw_locality
 from aila_jax.training.logs import TrainingLog
 from aila_jax.training.loop import Hook, NonFiniteError, fit
@@ -83,8 +86,6 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
     """
     workdir = Path(workdir).expanduser()
     placement = place(config.train.batch_size, accumulate=config.train.accumulate)
-    weights = config.penalty.weights
-    require(weights == "size", "penalty.weights", weights, "'size', until anchors are computed", "set --config.penalty.weights=size")
     found = _existing_run(workdir, config)
     if config.model.bidirectional and not quiet:
         print(BIDIRECTIONAL_WARNING)
@@ -105,6 +106,11 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
         state = found.state(state)
     start = int(state.step)
     state = placement.replicate(state)
+    draw = step_draws(config, placement)
+    make = partial(make_anchors, config, module, partition, windows=windows, draw=draw, placement=placement)
+    anchors = AnchorsAtWarmup(config, make, None if found is None else found.anchors())
+    if start == 0:
+        state = anchors(0, state) or state  # without a warm-up they are made before the first step
     if not quiet:
         _announce(config, workdir, dataset, state, start)
 
@@ -133,7 +139,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
 
         def save(step: int, state: TrainState) -> None:
             data = {"name": dataset.name, "fingerprint": dataset.fingerprint, "position": batches.get_state()}
-            store.save(step, state, Record.of(config, dataset.tokenizer, data, run_meta(dataset)))
+            store.save(step, state, Record.of(config, dataset.tokenizer, data, run_meta(dataset)), anchors.made)
             log.restart_clock()
 
         def measure(step: int, state: TrainState) -> None:
@@ -143,13 +149,15 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
                 log.write(step, "eval", eval_record(config, module, partition, state.params, chosen, placement, lam))
             log.restart_clock()
 
-        hooks = (Hook(config.train.eval_every, measure), Hook(config.train.checkpoint_every, save, on_stop=True))
+        # Anchors first, so that a checkpoint of the same step has them.
+        at_warmup = Hook(max(config.train.warmup_end, 1), anchors, at_end=False)
+        hooks = (at_warmup, Hook(config.train.eval_every, measure), Hook(config.train.checkpoint_every, save, on_stop=True))
         try:
             state = fit(
                 state,
                 train_step=train_step,
                 batches=batches,
-                draw=step_draws(config, placement),
+                draw=draw,
                 placement=placement,
                 steps=config.train.steps,
                 on_metrics=log.on_metrics,
@@ -213,8 +221,13 @@ def eval_record(
         placement=placement,
         hard=config.model.hard,
         loss_chunk=config.train.loss_chunk,
+        answers=batches[0].pointers is not None,
     )
     summary = summarize(sums)
+    pointed = summary.pointers
+    answers = {}
+    if pointed is not None:
+        answers = {"pointer_fidelity": float(pointed.fidelity.mean()), "accuracy_determined": pointed.accuracy_determined}
     return {
         "lam": lam,
         "tau": config.locality.tau,
@@ -224,6 +237,7 @@ def eval_record(
         "entropy_bits": float(summary.entropy_bits.mean()),
         "block_mass": float(summary.block_mass.mean()),
         "targets": summary.targets,
+        **answers,
     }
 
 
@@ -268,6 +282,7 @@ def sweep(
     split: str | None = None,
     hard: bool | None = None,
     delta: bool = False,
+    pointers: str = "auto",
     data_dir: str = "",
     out: str = "",
     window: int | None = None,
@@ -296,6 +311,7 @@ def sweep(
         split=split,
         hard=hard,
         delta=delta,
+        pointers=pointers,
         batch_size=batch_size,
         max_batches=max_batches,
         quiet=quiet,
@@ -309,6 +325,36 @@ def sweep(
     result = replace(result, meta={**result.meta, "baselines": compared})
     write_sweep(result, directory)
     return result
+
+
+def anchors(
+    checkpoint: str, *, top: int = 20, examples: int = 8, split: str = "validation", batches: int = 8, data_dir: str = "", out: str = ""
+) -> list[AnchorListing]:
+    """Lists a checkpoint's anchors, and those that the other estimator would give with its parameters, and writes them to `out`.
+
+    Args:
+      checkpoint: run directory or checkpoint. top: types listed. examples: blocks shown.
+      split, batches: which text is read for the examples and for how often a type is an anchor, and how many batches of it.
+      data_dir: where its corpus is now. out: folder of anchors.json and the CSV files; the run directory by default.
+
+    Raises:
+      ValueError: a checkpoint without anchors, because its run makes none or because its warm-up had not ended.
+    """
+    for name, value in (("top", top), ("examples", examples), ("batches", batches)):
+        require(value >= 1, name, value, "at least 1", f"set --{name}=8")
+    model = load(checkpoint)
+    own, config = model.need_anchors(), model.config
+    directory = check_writable(Path(out) if out else run_directory(checkpoint))
+    dataset = dataset_of(model, data_dir)
+    other = replace(config, anchors=replace(config.anchors, estimator="attention" if own.estimator == "corpus" else "corpus"))
+    placement = place(config.train.batch_size, accumulate=config.train.accumulate)
+    windows = dataset.windows("train", config.model.length, config.model.document_mask)
+    draw, params = step_draws(config, placement), placement.replicate(model.params)
+    compared = make_anchors(other, model.module, model.partition, params, windows=windows, draw=draw, placement=placement)
+    text = list(eval_batches(dataset.windows(split, config.model.length, config.model.document_mask), config.sweep.batch_size, batches))
+    listings = [list_anchors(model, made, text, top=top, examples=examples, used=made is own) for made in (own, compared)]
+    write_anchors(listings, directory)
+    return listings
 
 
 def report(

@@ -67,6 +67,9 @@ def _define_sweep(values: flags.FlagValues) -> None:
     command.define_numbers("lams", "Values of λ with commas between them. Default: the run's sweep.lams.", values)
     command.define_numbers("taus", "Values of τ with commas between them. Default: the run's sweep.taus.", values)
     flags.DEFINE_boolean("delta", False, "Also measure score gaps between in-block and out-of-block keys.", flag_values=values)
+    command.define_text(
+        "pointers", "auto", "What pointer fidelity is measured on: anchors, answers (rule corpora), none, or auto: what there is.", values
+    )
     command.define_text("out", "", "Folder for sweep.csv, sweep_heads.csv and sweep.json. Default: the run directory.", values)
     command.define_scoring(values)
 
@@ -83,6 +86,7 @@ def _sweep(values: flags.FlagValues) -> None:
         split=values.split,
         hard=values.hard,
         delta=values.delta,
+        pointers=values.pointers,
         window=values.window,
         data_dir=values.data_dir,
         out=values.out,
@@ -90,6 +94,32 @@ def _sweep(values: flags.FlagValues) -> None:
         max_batches=values.max_batches,
     )
     print(runs.describe_sweep(result))
+
+
+def _define_anchors(values: flags.FlagValues) -> None:
+    command.define_checkpoint(values)
+    flags.DEFINE_integer("top", 20, "Types to list, lowest entropy first, at least 1.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("examples", 8, "Blocks of text to show, at least 1.", lower_bound=1, flag_values=values)
+    command.define_text("split", "validation", "The text that is read: train, validation or test.", values)
+    flags.DEFINE_integer("batches", 8, "Batches of that text, at least 1.", lower_bound=1, flag_values=values)
+    command.define_data_dir(values)
+    command.define_text("out", "", "Folder for anchors.json and the CSV files. Default: the run directory.", values)
+
+
+def _anchors(values: flags.FlagValues) -> None:
+    from aila_jax import runs
+    from aila_jax.reporting.anchor_files import describe_anchors
+
+    listings = runs.anchors(
+        values.checkpoint,
+        top=values.top,
+        examples=values.examples,
+        split=values.split,
+        batches=values.batches,
+        data_dir=values.data_dir,
+        out=values.out,
+    )
+    print(describe_anchors(listings))
 
 
 def _define_report(values: flags.FlagValues) -> None:
@@ -236,6 +266,17 @@ COMMANDS = (
         define=_define_attention,
         needed=("checkpoint", "text"),
         run=_attention,
+    ),
+    Command(
+        name="anchors",
+        summary="list the anchor tokens of a checkpoint",
+        about="Prints the token types of lowest local entropy and blocks of text with their anchors in brackets, by the checkpoint's own "
+        "table and by the other estimator for comparison, and writes anchors.json and a CSV file for each. "
+        "The run must have been trained with --config.anchors.estimator=corpus or attention.",
+        examples=("anchors --checkpoint=runs/tiny", "anchors --checkpoint=runs/tiny --top=50 --split=test --out=listing"),
+        define=_define_anchors,
+        needed=("checkpoint",),
+        run=_anchors,
     ),
     Command(
         name="report",

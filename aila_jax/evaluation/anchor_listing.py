@@ -54,9 +54,7 @@ class AnchorListing:
     importance: tuple[float, ...]
 
 
-def list_anchors(
-    model: LanguageModel, anchors: Anchors, batches: Iterable[Batch], *, top: int, examples: int, used: bool
-) -> AnchorListing:
+def list_anchors(model: LanguageModel, anchors: Anchors, batches: Iterable[Batch], *, top: int, examples: int, used: bool) -> AnchorListing:
     """Reads `batches` with the model's partition and lists `top` types and the first `examples` blocks of at least two tokens."""
     tokens, chosen = np.zeros(len(anchors.table), np.int64), np.zeros(len(anchors.table), np.int64)
     blocks: list[AnchorBlock] = []

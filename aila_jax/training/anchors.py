@@ -1,6 +1,8 @@
 """Anchors at the end of warm-up: the table of local entropy, and the importance of feature groups."""
 
+import itertools
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -9,17 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from aila_jax.config import AnchorConfig
+from aila_jax.config import Config
 from aila_jax.data.packing import Windows
+from aila_jax.data.pipeline import TrainBatches, take
+from aila_jax.loss.importance import anchor_weights
 from aila_jax.model.forward import forward
 from aila_jax.model.transformer import Dial, Request, Transformer
 from aila_jax.partition.anchors import Anchors, ImportanceSums, select_anchors
 from aila_jax.partition.build import Partition
 from aila_jax.partition.type_entropy import EntropySums, TypeEntropy, corpus_entropy
 from aila_jax.training.placement import Placement
+from aila_jax.training.state import TrainState
 from aila_jax.types import PADDING_ID, Array, Batch
 
-Draw = Callable[[int], tuple[Array, Array]]
+Draw = Callable[[int], tuple[Any, ...]]  # step → λ [B], τ [B], and more that is not read here
 
 
 @partial(jax.jit, static_argnames=("module", "hard"))
@@ -45,16 +50,23 @@ def attention_entropy(
     batches: Iterable[Batch],
     draw: Draw,
     placement: Placement,
+    *,
     hard: bool = False,
+    accumulate: int = 1,
 ) -> TypeEntropy:
     """The table of `attention`: mean over the occurrences of each type in `batches`, the first steps' batches in order.
 
-    `draw` gives λ and τ of a step, so that attention is measured at the settings that it was trained at.
+    `draw` gives λ and τ of a step, so that attention is measured at the settings that it was trained at. `accumulate` parts of
+    a batch are read one after another, since the whole may not fit where training cuts it up.
     """
     sums = EntropySums(module.vocab_size)
     for step, batch in enumerate(batches):
-        values, counted = jax.device_get(block_attention_entropy(module, partition, params, placement.shard(batch), *draw(step), hard=hard))
-        sums.add(np.asarray(batch.tokens), values, counted)
+        lam, tau = jax.device_get(draw(step)[:2])
+        for rows in np.split(np.arange(len(lam)), accumulate):
+            part = take(batch, rows)
+            placed = placement.shard((part, lam[rows], tau[rows]))
+            values, counted = jax.device_get(block_attention_entropy(module, partition, params, *placed, hard=hard))
+            sums.add(np.asarray(part.tokens), values, counted)
     return sums.table()
 
 
@@ -84,30 +96,50 @@ def _block_anchors(
 
 
 def make_anchors(
-    config: AnchorConfig,
-    module: Transformer,
-    partition: Partition,
-    params: Any,
-    *,
-    windows: Windows,
-    batches: list[Batch],
-    draw: Draw,
-    placement: Placement,
-    groups: int,
-    hard: bool = False,
+    config: Config, module: Transformer, partition: Partition, params: Any, *, windows: Windows, draw: Draw, placement: Placement
 ) -> Anchors:
-    """The anchors of a run at the end of its warm-up.
+    """The anchors of a run from its parameters at the end of warm-up.
 
-    A function of the parameters then, the training windows, and what the warm-up steps read; so a run that was stopped
-    and continued makes the same ones.
+    A function of these, of the training windows and of what the warm-up steps read, which is read again; so a run that was
+    stopped and continued makes the same ones. Without a number of feature groups there is one.
 
     Args:
-      windows: the training split, for `corpus`. batches: of the first steps, in order. draw: λ and τ of a step.
-      groups: G, feature groups.
+      params: whole on every device. windows: the training split. draw: λ and τ of a step.
     """
-    if config.estimator == "corpus":
-        measured = corpus_table(windows, module.vocab_size, config.prior)
+    asked, document_mask = config.anchors, config.model.document_mask
+    steps = max(config.train.warmup_end, 1)
+    steps = min(steps, asked.max_batches) if asked.max_batches else steps
+    batches = list(itertools.islice(TrainBatches(windows, config.train.batch_size, config.seed), steps))
+    if asked.estimator == "corpus":
+        measured = corpus_table(windows, module.vocab_size, asked.prior)
     else:
-        measured = attention_entropy(module, partition, params, batches, draw, placement, hard)
-    importance = group_importance(partition, batches, measured.entropy, config.k, groups, module.config.document_mask)
-    return Anchors(measured.entropy, measured.counts, importance, config.k, config.estimator)
+        measured = attention_entropy(
+            module, partition, params, batches, draw, placement, hard=config.model.hard, accumulate=config.train.accumulate
+        )
+    importance = group_importance(partition, batches, measured.entropy, asked.k, config.feature_groups or 1, document_mask)
+    return Anchors(measured.entropy, measured.counts, importance, asked.k, asked.estimator)
+
+
+@dataclass
+class AnchorsAtWarmup:
+    """Makes a run's anchors once, after the last step of warm-up, and gives the state the penalty's weights that follow from them.
+
+    Attributes:
+      config: the run's. make: parameters → anchors. made: the anchors, or None before.
+    """
+
+    config: Config
+    make: Callable[[Any], Anchors]
+    made: Anchors | None = None
+
+    def __call__(self, step: int, state: TrainState) -> TrainState | None:
+        """After `step`: the state to go on with where it changes, which is at the end of warm-up; None at any other step."""
+        if self.config.anchors.estimator == "none" or step != self.config.train.warmup_end:
+            return None
+        self.made = self.make(state.params)
+        if state.importance is None or self.config.penalty.weights == "size":
+            return None
+        heads, groups = state.importance.shape
+        inverse = self.config.penalty.weights == "inverse_anchors"
+        weights = anchor_weights(np.asarray(self.made.importance), heads, groups, inverse)
+        return replace(state, importance=jax.device_put(weights, state.importance.sharding))

@@ -22,12 +22,13 @@ class Hook:
     """Something to do with the state every so many steps, and at the end.
 
     Attributes:
-      every: steps between calls, at least 1. call: (steps done, state) → None. at_end: call it after the last step too.
+      every: steps between calls, at least 1. call: (steps done, state) → None, or the state to go on with.
+      at_end: call it after the last step too.
       on_stop: call it where training is asked to stop.
     """
 
     every: int
-    call: Callable[[int, TrainState], None]
+    call: Callable[[int, TrainState], TrainState | None]
     at_end: bool = True
     on_stop: bool = False
 
@@ -92,7 +93,8 @@ def fit(
         for hook in hooks:
             if step % hook.every == 0 or (hook.at_end and step == steps):
                 read(0)
-                hook.call(step, state)
+                changed = hook.call(step, state)
+                state = state if changed is None else changed
         if signum := stop():
             read(0)
             for hook in hooks:
