@@ -3,7 +3,18 @@
 from dataclasses import replace
 from typing import Any
 
-from aila_jax.config import Config, DataConfig, LocalityConfig, MarginConfig, ModelConfig, SweepConfig, TrainConfig, one_of, to_dict
+from aila_jax.config import (
+    Config,
+    DataConfig,
+    LocalityConfig,
+    MarginConfig,
+    ModelConfig,
+    RuleConfig,
+    SweepConfig,
+    TrainConfig,
+    one_of,
+    to_dict,
+)
 
 
 def tiny() -> Config:
@@ -48,7 +59,34 @@ def paper() -> Config:
     )
 
 
-PRESETS = {"tiny": tiny, "small": small, "paper": paper}
+def recall() -> Config:
+    """Associative recall, synthetic: pairs of key and value, then keys whose value is asked for.
+
+    Command: aila train --config=recall --workdir=runs/recall
+    """
+    return _rule("recall", RuleConfig(pairs=2, queries=2), length=10, width=64, steps=3000, learning_rate=6e-3)
+
+
+def brackets() -> Config:
+    """Bracket matching, synthetic: three kinds, up to three deep; the kind that closes is determined.
+
+    Command: aila train --config=brackets --workdir=runs/brackets
+    """
+    return _rule("brackets", RuleConfig(kinds=3, depth=3, brackets=6), length=19, width=32, steps=800, learning_rate=1e-2)
+
+
+def _rule(corpus: str, rule: RuleConfig, *, length: int, width: int, steps: int, learning_rate: float) -> Config:
+    """A small model at λ = 0 on a rule corpus, each window one sequence with its line end."""
+    return Config(
+        data=DataConfig(corpus=corpus, tokenizer="word", vocab_size=64, rule=rule),
+        model=ModelConfig(length=length, d_model=width, n_heads=2, d_ff=2 * width, n_layers=2, document_mask=True),
+        locality=LocalityConfig(mode="fixed", lam=0.0),
+        train=TrainConfig(steps=steps, batch_size=64, learning_rate=learning_rate, warmup_steps=50, weight_decay=0.0),
+        sweep=SweepConfig(taus=(1.0,)),
+    )
+
+
+PRESETS = {"tiny": tiny, "small": small, "paper": paper, "recall": recall, "brackets": brackets}
 
 
 def preset(name: str) -> Config:

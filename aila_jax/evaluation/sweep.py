@@ -213,12 +213,12 @@ def _pointer_fields(p: PointerSummary | None, at: Any) -> dict[str, Any]:
     """The fields that cells and heads share: means over the layers and heads `at`, ratios of such means."""
     if p is None:
         return {}
-    fidelity = float(p.fidelity[at].mean())
+    fidelity, inside, block = (float(mass[at].mean()) for mass in (p.fidelity, p.fidelity_in, p.block_mass))
     return {
         "pointer_fidelity": fidelity,
         "pointer_uniform": p.uniform,
         "pointer_lift": fidelity / p.uniform,
-        "pointer_block_ratio": float(p.fidelity_in[at].mean() / p.block_mass[at].mean()),
+        "pointer_block_ratio": inside / block if block else None,
         "pointer_key_share": p.key_share,
     }
 

@@ -26,10 +26,10 @@ SCORING = {"split": None, "hard": None, "window": None, "data_dir": "", "batch_s
             ),
         ),
         ("evaluate --checkpoint=c --nohard", ("evaluate", ("c",), {"lam": 0.0, "tau": 1.0, **SCORING, "hard": False})),
-        ("sweep --checkpoint=c", ("sweep", ("c",), {"lams": None, "taus": None, "delta": False, "out": "", **SCORING})),
+        ("sweep --checkpoint=c", ("sweep", ("c",), {"lams": None, "taus": None, "delta": False, "pointers": "auto", "out": "", **SCORING})),
         (
-            "sweep --checkpoint=c --lams=0,0.5,1 --taus=2 --delta --out=o",
-            ("sweep", ("c",), {"lams": (0.0, 0.5, 1.0), "taus": (2.0,), "delta": True, "out": "o", **SCORING}),
+            "sweep --checkpoint=c --lams=0,0.5,1 --taus=2 --delta --pointers=anchors --out=o",
+            ("sweep", ("c",), {"lams": (0.0, 0.5, 1.0), "taus": (2.0,), "delta": True, "pointers": "anchors", "out": "o", **SCORING}),
         ),
         ("report --sweep=s", ("report", ("s", "", "", "", ""), {})),
         ("report --sweep=s --out=p.html --log=m.jsonl", ("report", ("s", "p.html", "m.jsonl", "", ""), {})),

@@ -34,6 +34,10 @@ CELLS = st.builds(
     **dict.fromkeys(("loss", "perplexity_token", "accuracy", "entropy_bits", "entropy_fraction"), FINITE),
     **dict.fromkeys(("block_mass", "block_mass_uniform", "block_mass_lift", "block_mass_local"), FINITE),
     **dict.fromkeys(("perplexity_word", "perplexity_byte", "delta_imposed", "delta_measured", "delta_share"), OPTIONAL),
+    **dict.fromkeys(("pointer_fidelity", "pointer_uniform", "pointer_lift", "pointer_block_ratio", "pointer_key_share"), OPTIONAL),
+    **dict.fromkeys(("pointer_queries", "determined"), st.none() | st.integers(0)),
+    pointers=st.none() | TEXT,
+    accuracy_determined=OPTIONAL,
 )
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | FINITE | TEXT, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=8
@@ -54,6 +58,29 @@ def test_heads_and_nested_tuples_come_back(sweep: SweepResult, tmp_path: Path) -
     back = read_sweep(path)
     assert (back.cells, back.heads, back.meta) == (sweep.cells, sweep.heads, sweep.meta)
     assert (sweep.config["sweep"]["taus"], back.config["sweep"]["taus"]) == ((0.5, 1.0, 2.0), [0.5, 1.0, 2.0])
+
+
+def test_a_file_from_before_a_column_is_read_without_it(sweep: SweepResult, tmp_path: Path) -> None:
+    """Pointer fidelity came later than the first result files; what every file has is still asked for."""
+    path = write_sweep(sweep, tmp_path)[2]
+    document = json.loads(path.read_text(encoding="utf-8"))
+    later = {field.name for field in dataclasses.fields(CellRow) if field.default is None}
+    assert "pointer_fidelity" in later
+    for row in (*document["cells"], *document["heads"]):
+        for name in later & row.keys():
+            del row[name]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    back = read_sweep(path)
+    assert (back.cells, back.heads) == (sweep.cells, sweep.heads)
+    del document["cells"][0]["delta_share"]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"cells\[0\] differs in \['delta_share'\]"):
+        read_sweep(path)
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[2] / "docs" / "results").rglob("*seed0.json")), ids=lambda path: path.stem)
+def test_committed_results_are_readable(file: Path) -> None:
+    assert read_sweep(file).cells
 
 
 def test_csv_has_a_row_per_cell_and_per_head(sweep: SweepResult, tmp_path: Path) -> None:

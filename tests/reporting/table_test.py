@@ -59,6 +59,15 @@ def test_a_model_that_sees_its_targets_says_so(make_sweep: Callable[..., SweepRe
         assert "NOT CAUSAL" not in table(causal)
 
 
+def test_pointer_fidelity_has_columns_where_it_was_measured(make_sweep: Callable[..., SweepResult]) -> None:
+    measured = {"pointers": "anchors", "pointer_fidelity": 0.321, "pointer_uniform": 0.1, "pointer_lift": 3.21}
+    table = dial_table(make_sweep(**measured, pointer_block_ratio=0.654, pointer_key_share=0.5))
+    assert "fidelity  fidelity lift  ÷ block mass  key share" in table
+    assert "determined" not in table
+    assert all(text in table.splitlines()[-1] for text in ("0.321", "×3.21", "0.654", "0.500"))
+    assert "fidelity" not in dial_table(make_sweep())
+
+
 def test_an_unknown_tau_is_refused(sweep: SweepResult) -> None:
     for table in (dial_table, markdown_table):
         with pytest.raises(ValueError, match=r"tau is 0\.7; it must be one of"):

@@ -106,6 +106,14 @@ def test_hooks_fire_at_their_steps_after_all_metrics_were_read():
             assert read == list(range(1, event[1] + 1))
 
 
+def test_a_hook_may_change_the_state_that_training_goes_on_with():
+    rig = Rig()
+    renamed = Hook(4, lambda step, state: state.replace(importance=jnp.full((1, 1), float(step))) if step == 4 else None, at_end=False)
+    state = rig.run(9, hooks=(renamed, Hook(4, lambda step, state: rig.events.append(("seen", state.importance)))))
+    assert float(state.importance[0, 0]) == 4
+    assert float(rig.of("seen")[0][1][0, 0]) == 4  # the hooks after it see it too
+
+
 def test_a_continued_run_starts_after_the_steps_that_are_done():
     rig = Rig(start=7)
     state = rig.run(10, hooks=(rig.hook("save", 4),))
