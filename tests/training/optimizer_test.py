@@ -49,6 +49,11 @@ def test_matrices_are_decayed_and_vectors_are_not():
     assert {name for name, (flag, _) in names.items() if flag} >= {"embedding", "position", "layer_0/attention/query/kernel"}
 
 
+def test_biases_of_heads_are_no_matrices_though_they_have_two_axes():
+    projection = {"kernel": np.zeros((4, 2, 3)), "bias": np.zeros((2, 3))}
+    assert decayed({"layer_0": {"attention": {"query": projection}}})["layer_0"]["attention"]["query"] == {"kernel": True, "bias": False}
+
+
 def adamw(params, gradients, config, rates):
     """AdamW after clipping by the global norm, in float64: the parameters after each of the gradients."""
     first = {name: np.zeros_like(x) for name, x in params.items()}
