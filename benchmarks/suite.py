@@ -2,13 +2,13 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from aila_jax.progress import Progress
-from benchmarks.forms import REFERENCE, Contestant, PlainForm
+from benchmarks.forms import REFERENCE, TASKS, Contestant, PlainForm
 from benchmarks.proof import FLOAT32, REDUCED, compare
 from benchmarks.record import SCHEMA, Entry, Measure, Proof, Result, ShapeResult, commit, describe_machine, load
 from benchmarks.rounds import Times, fastest, measure, ratios, speeds
@@ -26,38 +26,60 @@ def run_shape(shape: Shape, tokens: np.ndarray, contestants: Sequence[Contestant
     """
     missing = {one.name: one.form.missing(shape.cpu) for one in contestants}
     present = [one for one in contestants if not missing[one.name]]
-    names = {one.name: one.tasks for one in present}
-    visits = rounds * sum(map(len, names.values()))
-    workers, ready, proofs = {}, {}, {}
     with contextlib.ExitStack() as stack:
-        # Two counts, because compiling takes longer than a visit and would spoil the other's estimate.
-        with Progress(len(present), f"{shape.name}, compiled:") as progress:
-            for one in sorted(present, key=lambda one: one.name != REFERENCE):
-                workers[one.name] = stack.enter_context(Worker(one, shape, tokens))
-                ready[one.name] = workers[one.name].ready()
-                proofs[one.name] = prove(one.name, ready[one.name], ready[REFERENCE], shape.dtype)
-                progress.advance()
-                progress.report(one.name)
-        with Progress(visits, f"{shape.name}, measured:") as progress:
-
-            def time_one(name: str, task: str) -> Timing:
-                taken = workers[name].timing(task, steps)
-                progress.advance()
-                progress.report(f"{name}, {task}")
-                return taken
-
-            times = measure(names, rounds, time_one)
+        workers, ready, proofs = start_all(stack, shape, tokens, present)
+        times = time_all(shape.name, workers, rounds, steps)
         memory = {name: worker.memory() for name, worker in workers.items()}
     plain = [one.name for one in present if one.form.family == PlainForm.family]
-    baselines = {task: fastest(times, plain, task) for task in dict.fromkeys(task for tasks in names.values() for task in tasks)}
+    baselines = {task: fastest(times, plain, task) for task in TASKS if any(task in one.tasks for one in present)}
     entries = []
     for one in contestants:
         if missing[one.name]:
             entries.append(Entry(one.name, one.form.family, one.about, missing[one.name], (), (), None, None))
             continue
         entries.append(make_entry(one, ready[one.name], proofs[one.name], memory[one.name], times, baselines, shape.tokens * steps))
+    versions = {package: version for one in ready.values() for package, version in one.versions.items()}
+    return describe_shape(shape, rounds, steps, baselines, tuple(entries)), versions
+
+
+def start_all(
+    stack: contextlib.ExitStack, shape: Shape, tokens: np.ndarray, contestants: Sequence[Contestant]
+) -> tuple[dict[str, Worker], dict[str, Ready], dict[str, tuple[Proof, ...]]]:
+    """Starts the contestants one after another, the reference first, and proves each of them; `stack` ends their processes."""
+    workers, ready, proofs = {}, {}, {}
+    with Progress(len(contestants), f"{shape.name}, compiled:") as progress:
+        for one in sorted(contestants, key=lambda one: one.name != REFERENCE):
+            workers[one.name] = stack.enter_context(Worker(one, shape, tokens))
+            ready[one.name] = workers[one.name].ready()
+            proofs[one.name] = prove(one.name, ready[one.name], ready[REFERENCE], shape.dtype)
+            progress.advance()
+            progress.report(one.name)
+    return workers, ready, proofs
+
+
+def time_all(shape: str, workers: Mapping[str, Worker], rounds: int, steps: int) -> Times:
+    """Times every contestant's every task in each round; progress is reported once a round."""
+    names = {name: worker.contestant.tasks for name, worker in workers.items()}
+    turns = sum(map(len, names.values()))
+    done = 0
+    with Progress(rounds * turns, f"{shape}, turns:") as progress:
+
+        def time_one(name: str, task: str) -> Timing:
+            nonlocal done
+            taken = workers[name].timing(task, steps)
+            done += 1
+            progress.advance()
+            if done % turns == 0:
+                progress.report(f"round {done // turns} of {rounds}")
+            return taken
+
+        return measure(names, rounds, time_one)
+
+
+def describe_shape(shape: Shape, rounds: int, steps: int, baselines: dict[str, str], entries: tuple[Entry, ...]) -> ShapeResult:
+    """The record of one shape."""
     model = shape.config.model
-    result = ShapeResult(
+    return ShapeResult(
         name=shape.name,
         vocab_size=shape.vocab_size,
         d_model=model.d_model,
@@ -72,9 +94,8 @@ def run_shape(shape: Shape, tokens: np.ndarray, contestants: Sequence[Contestant
         rounds=rounds,
         steps=steps,
         plain=baselines,
-        entries=tuple(entries),
+        entries=entries,
     )
-    return result, {package: version for one in ready.values() for package, version in one.versions.items()}
 
 
 def prove(name: str, mine: Ready, reference: Ready, dtype: str) -> tuple[Proof, ...]:
