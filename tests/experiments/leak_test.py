@@ -1,6 +1,7 @@
 """The leak experiment: its law by hand, its runs, what it measures against NumPy, and the whole command at tiny size."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -181,3 +182,9 @@ def test_a_misspelt_run_is_refused_before_anything_runs(monkeypatch, tmp_path) -
     ):
         run_command(monkeypatch, tmp_path, only=["leaky-window4"])
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_committed_table_is_that_of_the_committed_files(tmp_path):
+    committed = Path(__file__).parents[2] / "docs" / "results" / "leak"
+    copy = Path(shutil.copytree(committed, tmp_path / "leak", ignore=shutil.ignore_patterns("*.png", "*.svg", "table.md")))
+    assert collect(copy) == (committed / "table.md").read_text(encoding="utf-8")

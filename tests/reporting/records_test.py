@@ -18,6 +18,8 @@ from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.reporting import files
 from aila_jax.reporting.records import read_sweep, write_sweep
 
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 LIMITED = {"lam": st.floats(0.0, 1.0), "tau": st.floats(1e-6, 1e6)}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -78,7 +80,7 @@ def test_a_file_from_before_a_column_is_read_without_it(sweep: SweepResult, tmp_
         read_sweep(path)
 
 
-@pytest.mark.parametrize("file", sorted((Path(__file__).parents[2] / "docs" / "results").rglob("*seed0.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("first_dial/*.json")) + [RESULTS / "demo" / "sweep.json"], ids=lambda path: path.stem)
 def test_committed_results_are_readable(file: Path) -> None:
     assert read_sweep(file).cells
 
