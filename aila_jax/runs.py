@@ -150,7 +150,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
             log.restart_clock()
 
         # Anchors first, so that a checkpoint of the same step has them.
-        at_warmup = Hook(max(config.train.warmup_end, 1), anchors, at_end=False)
+        at_warmup = Hook(config.train.warmup_end, anchors, at_end=False, once=True)
         hooks = (at_warmup, Hook(config.train.eval_every, measure), Hook(config.train.checkpoint_every, save, on_stop=True))
         try:
             state = fit(

@@ -19,18 +19,24 @@ LAG = 8  # steps between a step and the reading of its metrics: the host never w
 
 @dataclass(frozen=True)
 class Hook:
-    """Something to do with the state every so many steps, and at the end.
+    """Something to do with the state every so many steps, and at the end. The loop waits for all steps so far before it does.
 
     Attributes:
-      every: steps between calls, at least 1. call: (steps done, state) → None, or the state to go on with.
+      every: steps between calls, at least 1 (with `once` 0 is never). call: (steps done, state) → None, or the state to go on with.
       at_end: call it after the last step too.
-      on_stop: call it where training is asked to stop.
+      on_stop: call it where training is asked to stop. once: after step number `every` only, not after its multiples.
     """
 
     every: int
     call: Callable[[int, TrainState], TrainState | None]
     at_end: bool = True
     on_stop: bool = False
+    once: bool = False
+
+    def due(self, step: int, last: int) -> bool:
+        """Whether to call it after `step`, where `last` is the last one."""
+        regular = step == self.every if self.once else step % self.every == 0
+        return regular or (self.at_end and step == last)
 
 
 class NonFiniteError(RuntimeError):
@@ -91,7 +97,7 @@ def fit(
         pending.append((step, metrics))
         read(LAG)
         for hook in hooks:
-            if step % hook.every == 0 or (hook.at_end and step == steps):
+            if hook.due(step, steps):
                 read(0)
                 changed = hook.call(step, state)
                 state = state if changed is None else changed

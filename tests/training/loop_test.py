@@ -180,3 +180,18 @@ def test_a_request_to_stop_ends_after_the_step_with_the_hooks_that_save():
     assert (caught.value.step, caught.value.signum) == (7, signal.SIGTERM)
     assert rig.of("save", "eval") == [("save", 7, 7)]
     assert rig.of("read") == [("read", n + 1) for n in range(7)]
+
+
+def test_a_hook_of_one_step_runs_there_alone_and_the_loop_waits_at_no_other():
+    rig = Rig()
+    rig.run(20, (Hook(3, lambda step, state: rig.events.append(("once", step)), at_end=False, once=True),))
+    assert rig.of("once") == [("once", 3)]
+    after = rig.of("step", "read")
+    assert after.index(("read", 3)) < after.index(("step", 4, 3.0, ("lam", 3), ("tau", 3)))
+    assert after.index(("read", 6)) > after.index(("step", 7, 6.0, ("lam", 6), ("tau", 6)))
+
+
+def test_a_hook_of_step_zero_alone_never_runs():
+    rig = Rig()
+    rig.run(4, (Hook(0, lambda step, state: pytest.fail("called"), at_end=False, once=True),))
+    assert len(rig.of("step")) == 4
