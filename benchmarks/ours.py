@@ -12,9 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from aila_jax.config import LocalityConfig, MarginConfig, ModelConfig
-from aila_jax.evaluation.evaluator import eval_step
-from aila_jax.loss.cross_entropy import target_scores
-from aila_jax.loss.linear_cross_entropy import linear_target_scores
+from aila_jax.evaluation.evaluator import eval_step, scores_of
 from aila_jax.model.forward import forward
 from aila_jax.model.transformer import Dial, Request, Transformer
 from aila_jax.partition.build import Partition, build_partition
@@ -72,10 +70,7 @@ def eval_without_stats(
 ) -> tuple[Array, Array]:
     """Summed loss and correct targets: the sweep cell without its statistics, on one device (`mesh` is eval_step's alone)."""
     output = forward(module, partition, params, batch, Dial(lam, tau), request)
-    if loss_chunk:
-        scores = linear_target_scores(output.features, params["embedding"].astype(output.features.dtype), batch.targets, loss_chunk)
-    else:
-        scores = target_scores(output.logits, batch.targets)
+    scores = scores_of(output, params, batch, loss_chunk)
     scored = batch.weights > 0
     return jnp.sum(scores.losses, where=scored), jnp.sum(scores.first & scored)
 

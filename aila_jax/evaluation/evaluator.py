@@ -9,17 +9,26 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
+from aila_jax.loss.cross_entropy import TargetScores, target_scores
 from aila_jax.loss.linear_cross_entropy import linear_target_scores
 from aila_jax.metrics.sums import MetricSums, merge, metric_sums, to_host
 from aila_jax.model.forward import forward
 from aila_jax.model.pointers import anchor_pointers, answer_pointers
-from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.model.transformer import Dial, ModelOutput, Request, Transformer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition
 from aila_jax.training.placement import AXIS, SPLIT, WHOLE, Placement
 from aila_jax.types import Array, Batch
 
 IN_FLIGHT = 8  # batches whose sums may still be on the device: bounds memory without waiting for each
+
+
+def scores_of(output: ModelOutput, params: Any, batch: Batch, loss_chunk: int) -> TargetScores:
+    """How the targets are scored: by the logits where `loss_chunk` is 0, else from the features, so many tokens' logits at once."""
+    if loss_chunk == 0:
+        assert output.logits is not None, "without chunks the request must ask for logits"
+        return target_scores(output.logits, batch.targets)
+    return linear_target_scores(output.features, params["embedding"].astype(output.features.dtype), batch.targets, loss_chunk)
 
 
 @partial(jax.jit, static_argnames=("module", "request", "loss_chunk", "mesh", "places", "answers"))
@@ -53,10 +62,7 @@ def eval_step(
             documents = batch.doc_ids if module.config.document_mask else None
             pointers = anchor_pointers(anchors.of(batch.tokens, block_ids, documents), block_ids)
         output = forward(module, partition, params, batch, Dial(lam, tau), request, pointers=pointers)
-        scores = None
-        if loss_chunk:
-            embedding = params["embedding"].astype(output.features.dtype)
-            scores = linear_target_scores(output.features, embedding, batch.targets, loss_chunk)
+        scores = scores_of(output, params, batch, loss_chunk)
         return jax.lax.psum(metric_sums(output, batch, block_ids, scores, places), AXIS)
 
     mapped = jax.shard_map(on_device, mesh=mesh, in_specs=(WHOLE, SPLIT, SPLIT, SPLIT, WHOLE), out_specs=WHOLE, check_vma=False)
