@@ -235,6 +235,7 @@ class MarginConfig:
       nats: fixed form: m, from 0 to 10,000: a larger one would round float32 scores by more than 0.001 nats.
       c: self-scaling form: multiple of the score range, from 0 to 10,000; from 1 on the margin guarantees at λ = 1.
       m0: self-scaling form: nats added to it, from 0 to 10,000.
+      power: p of the dial's curve, finite and above 0: λ imposes λ^p times the margin. 1 is linear; 2 has finer steps near λ = 0.
       range: self-scaling form: r_t as the `exact` range of the scores or as its bound by the `norms` of query and keys.
     """
 
@@ -243,8 +244,10 @@ class MarginConfig:
     c: float = 1.0
     m0: float = 8.0
     range: str = "exact"
+    power: float = 1.0
 
     def __post_init__(self):
+        require(0.0 < self.power < math.inf, "model.margin.power", self.power, "finite and above 0", "1 is linear in λ")
         one_of("model.margin.form", self.form, ("fixed", "self_scaling"))
         one_of("model.margin.range", self.range, ("exact", "norms"))
         for name in ("nats", "c", "m0"):

@@ -18,7 +18,7 @@ from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.loss.group_sparsity import sparsity
 from aila_jax.metrics.pointers import PointerSummary
 from aila_jax.metrics.sums import Summary, summarize
-from aila_jax.model.transformer import default_layer_scale
+from aila_jax.model.transformer import default_layer_scale, margin_share
 from aila_jax.progress import Progress
 from aila_jax.provenance import git_commit, versions
 from aila_jax.training.placement import describe_devices, place
@@ -168,7 +168,8 @@ def _imposed(config: Config, lam: float, hard: bool) -> list[float] | None:
     """λ_ℓ m of each layer; None for the self-scaling margin, which differs from query to query, and for hard attention, which has none."""
     if hard or config.model.margin.form != "fixed":
         return None
-    return [lam * config.model.margin.nats * float(scale) for scale in np.asarray(default_layer_scale(config.model))]
+    margin = config.model.margin
+    return [float(margin_share(margin, lam * scale)) * margin.nats for scale in np.asarray(default_layer_scale(config.model), np.float64)]
 
 
 def _cell_row(

@@ -33,12 +33,19 @@ def draw_locality(
 
 
 def draw_lam(config: LocalityConfig, key: Array, batch_size: int) -> Float[Array, "B"]:
-    """Conditional draws: exactly 0 and 1 with their shares, u^power otherwise (ours, after loss-conditional training)."""
-    key_kind, key_value = jax.random.split(key)
-    kind = jax.random.uniform(key_kind, (batch_size,))
-    value = jax.random.uniform(key_value, (batch_size,)) ** config.power
-    lam = jnp.where(kind < config.at_zero, 0.0, value)
-    return jnp.where(kind >= 1.0 - config.at_one, 1.0, lam).astype(jnp.float32)
+    """Conditional draws: exactly 0 and 1 with their shares, u^power otherwise (ours, after loss-conditional training).
+
+    Stratified: the i-th of B equal parts of [0, 1] gives one uniform number, and the parts go to the sequences in random order, so
+    that every step sees its shares and the whole dial, and its gradient does not vary with the λ that happened to be drawn (ours).
+    """
+    key_order, key_place = jax.random.split(key)
+    part = jax.random.permutation(key_order, batch_size)
+    place = (part + jax.random.uniform(key_place, (batch_size,))) / batch_size
+    between = 1.0 - config.at_zero - config.at_one
+    # Without anything between the ends the quotient is not used, and must not be NaN.
+    value = jnp.clip((place - config.at_zero) / (between or 1.0), 0.0, 1.0) ** config.power
+    lam = jnp.where(place < config.at_zero, 0.0, value)
+    return jnp.where(place >= 1.0 - config.at_one, 1.0, lam).astype(jnp.float32)
 
 
 def curriculum(config: LocalityConfig, progress: Float[Array, ""] | float) -> Float[Array, ""]:

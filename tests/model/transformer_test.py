@@ -136,6 +136,17 @@ def test_each_layer_has_its_share_of_lambda(beta: float) -> None:
     np.testing.assert_allclose(own, np.broadcast_to((lam[None, :] * np.array([[1.25], [0.0]]))[:, :, None, None], own.shape), atol=1e-5)
 
 
+@pytest.mark.parametrize(("form", "expected"), [("fixed", 5.0), ("self_scaling", 8.0)])
+def test_the_margins_power_bends_the_dial_and_leaves_its_ends(form: str, expected: float) -> None:
+    """With W_Q = 0 all scores and their ranges are 0, so delta is the margin in use: λ_ℓ^p · m, or λ_ℓ^p · m0, per example."""
+    module, params = built(layer_beta=1.0, margin=MarginConfig(form=form, nats=5.0, power=3.0))
+    params = jax.tree_util.tree_map_with_path(lambda path, x: 0 * x if "query" in str(path) else x, params)
+    for lam in ([0.8, 0.3], [0.0, 1.0]):
+        delta = np.asarray(run(module, params, Dial(np.float32(lam), 1.0)).stats.delta)[:, :, :, 3:]
+        want = (np.array(lam)[None, :] * np.array([[0.5], [1.0]])) ** 3 * expected
+        np.testing.assert_allclose(delta, np.broadcast_to(want[:, :, None, None], delta.shape), rtol=1e-5)
+
+
 def test_hard_attention_is_hard_in_every_layer_whatever_its_share_of_lambda() -> None:
     module, params = built(layer_beta=3.0)
     want = run(built()[0], params, Dial(1.0, 1.0), Request(stats=True, hard=True))

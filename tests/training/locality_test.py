@@ -47,6 +47,20 @@ def test_shares_put_on_the_ends_are_exact_and_the_rest_stays_uniform():
     assert abs(np.corrcoef(lam[:-1], lam[1:])[0, 1]) < 5 / np.sqrt(DRAWS)
 
 
+def test_each_step_has_one_draw_in_every_stratum_in_an_order_of_its_own():
+    """Of 32 draws, 8 of each quarter of [0, 1] when λ is uniform, exactly 8 zeros and 4 ones where a quarter and an eighth are asked."""
+    orders = []
+    for step in range(20):
+        lam, _ = draw_locality(LocalityConfig(power=2.0), 100, 32, KEY, step)
+        np.testing.assert_array_equal(np.floor(np.sort(np.sqrt(lam)) * 32 + 1e-4), np.arange(32))
+        orders.append(np.argsort(lam))
+        ends, _ = draw_locality(LocalityConfig(power=2.0, at_zero=0.25, at_one=0.125), 100, 32, KEY, step)
+        assert (np.sum(ends == 0.0), np.sum(ends == 1.0)) == (8, 4)
+    # Where a sequence stands in the batch says nothing of its λ: the mean rank of each place is 15.5 within five standard errors.
+    ranks = np.argsort(orders, axis=1)
+    assert np.abs(ranks.mean(axis=0) - 15.5).max() < 5 * np.sqrt((32**2 - 1) / 12 / 20)
+
+
 @pytest.mark.parametrize(("shares", "values"), [((1.0, 0.0), {0.0}), ((0.0, 1.0), {1.0}), ((0.5, 0.5), {0.0, 1.0})])
 def test_shares_that_add_up_to_one_leave_nothing_between(shares, values):
     lam, _ = draws(at_zero=shares[0], at_one=shares[1])
