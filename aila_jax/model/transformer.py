@@ -36,6 +36,7 @@ class Request:
     Attributes:
       logits: next-token logits. stats: attention statistics; delta: with them, the measured score gap.
       weights: the attention weights of every layer. hard: attend inside the block only.
+      no_attention: the attention branch of every layer adds 0 to the residual stream; then there are no statistics or weights.
     """
 
     logits: bool = flax.struct.field(pytree_node=False, default=True)
@@ -44,6 +45,11 @@ class Request:
     weights: bool = flax.struct.field(pytree_node=False, default=False)
     in_block: bool = flax.struct.field(pytree_node=False, default=False)
     hard: bool = flax.struct.field(pytree_node=False, default=False)
+    no_attention: bool = flax.struct.field(pytree_node=False, default=False)
+
+    def __post_init__(self):
+        fix = "ask for statistics of the model with its attention"
+        require(not (self.no_attention and (self.stats or self.weights)), "Request.no_attention", True, "false with stats or weights", fix)
 
 
 @flax.struct.dataclass
@@ -179,10 +185,12 @@ class Block(nn.Module):
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
         attention_keys_B, mlp_keys_B = fold_in_each(dropout_keys_B, 0), fold_in_each(dropout_keys_B, 1)
-        # Without scale and bias: they fold into W and b, and with them the group penalty has no minimiser.
-        y = Norm(affine=False, film=cfg.film, name="attention_norm")(x_BxLxD, dial_lam).astype(dtype)
-        y, stats = Attention(cfg, name="attention")(y, block_ids, doc_ids, layer_lam, tau, request, pointers)
-        x_BxLxD = x_BxLxD + dropout(y, attention_keys_B, cfg.dropout)
+        stats = None
+        if not request.no_attention:
+            # Without scale and bias: they fold into W and b, and with them the group penalty has no minimiser.
+            y = Norm(affine=False, film=cfg.film, name="attention_norm")(x_BxLxD, dial_lam).astype(dtype)
+            y, stats = Attention(cfg, name="attention")(y, block_ids, doc_ids, layer_lam, tau, request, pointers)
+            x_BxLxD = x_BxLxD + dropout(y, attention_keys_B, cfg.dropout)
         y = Norm(affine=True, film=cfg.film, name="mlp_norm")(x_BxLxD, dial_lam).astype(dtype)
         # As one matrix [B · L, D]: with three axes XLA's CPU compiler copies the gradients transposed for those of the kernels.
         y = y.reshape(-1, cfg.d_model)

@@ -1,0 +1,118 @@
+"""What attention is worth to a model: its perplexity with the attention of every layer removed."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float
+
+from aila_jax.config import check_lam, check_tau, require
+from aila_jax.data.dataset import Dataset
+from aila_jax.data.pipeline import eval_batches
+from aila_jax.evaluation.dial import dial_values
+from aila_jax.evaluation.evaluator import scores_of
+from aila_jax.evaluation.language_model import LanguageModel, check_hard
+from aila_jax.model.forward import forward
+from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.partition.build import Partition
+from aila_jax.training.placement import AXIS, SPLIT, WHOLE, place
+from aila_jax.types import Array, Batch
+
+LEAST_COST = 0.1  # of perplexity: below it a dial turns something that the predictions hardly need (the guard "used")
+
+
+@dataclass(frozen=True)
+class AttentionCost:
+    """One checkpoint at one setting of the dial, with and without its attention, on the same targets.
+
+    Attributes:
+      lam, tau: the dial. split, targets: what was scored.
+      perplexity, perplexity_without: per token, with attention and without.
+    """
+
+    lam: float
+    tau: float
+    split: str
+    targets: int
+    perplexity: float
+    perplexity_without: float
+
+    @property
+    def cost(self) -> float:
+        """perplexity_without ÷ perplexity − 1: what removing attention costs; below 0 where the model is better without."""
+        return self.perplexity_without / self.perplexity - 1.0
+
+    @property
+    def used(self) -> bool:
+        """Whether removing attention costs at least `LEAST_COST`."""
+        return self.cost >= LEAST_COST
+
+
+def without_attention(
+    model: LanguageModel,
+    dataset: Dataset,
+    lams: Sequence[float] = (0.0, 1.0),
+    *,
+    tau: float = 1.0,
+    split: str | None = None,
+    batch_size: int | None = None,
+    max_batches: int | None = None,
+    hard: bool | None = None,
+) -> list[AttentionCost]:
+    """Perplexity with attention and with the attention branch of every layer adding 0, at each λ.
+
+    Two compilations, whatever the number of λ. Removing a branch that the layers after it were trained with also shifts what they
+    read, so the cost is an upper estimate of what attention carries.
+
+    Args:
+      model: a loaded checkpoint. dataset: encoded with the model's tokenizer.
+      lams: values of λ. tau: τ. split, batch_size, max_batches, hard: as in `sweep`, from the run's configuration by default.
+
+    Raises:
+      ValueError: a value outside its limits.
+    Source: ours (docs/method.md, section 6).
+    """
+    config = model.config
+    lams, tau = [check_lam(float(lam)) for lam in lams], check_tau(float(tau))
+    require(len(lams) > 0, "lams", tuple(lams), "at least one λ", "lams=(0, 1), say")
+    hard = config.model.hard if hard is None else hard
+    check_hard(hard, lams)
+    split = config.sweep.split if split is None else split
+    batch_size = config.sweep.batch_size if batch_size is None else batch_size
+    placement = place(batch_size, "sweep.batch_size")
+    windows = dataset.windows(split, config.model.length, config.model.document_mask)
+    batches = list(eval_batches(windows, batch_size, config.sweep.max_batches if max_batches is None else max_batches))
+    targets = sum(int(np.count_nonzero(batch.weights)) for batch in batches)
+    params, chunk = placement.replicate(model.params), config.train.loss_chunk
+    dial_tau = placement.shard(dial_values(tau, "tau", batch_size))
+
+    def perplexity(lam: float, removed: bool) -> float:
+        request = Request(logits=chunk == 0, hard=hard and not removed, no_attention=removed)
+        dial = Dial(placement.shard(dial_values(lam, "lam", batch_size)), dial_tau)
+        parts = [
+            float(_loss(model.module, model.partition, params, placement.shard(batch), dial, request, chunk, placement.mesh))
+            for batch in batches
+        ]
+        return math.exp(math.fsum(parts) / targets)
+
+    return [AttentionCost(lam, tau, split, targets, perplexity(lam, False), perplexity(lam, True)) for lam in lams]
+
+
+@partial(jax.jit, static_argnames=("module", "request", "loss_chunk", "mesh"))
+def _loss(
+    module: Transformer, partition: Partition, params: Any, batch: Batch, dial: Dial, request: Request, loss_chunk: int, mesh: Mesh
+) -> Float[Array, ""]:
+    """Summed loss of a batch's scored targets, nats; no statistics."""
+
+    def on_device(params: Any, batch: Batch, dial: Dial) -> Array:
+        output = forward(module, partition, params, batch, dial, request)
+        losses = scores_of(output, params, batch, loss_chunk).losses
+        return jax.lax.psum(jnp.sum(losses, where=batch.weights > 0), AXIS)
+
+    return jax.shard_map(on_device, mesh=mesh, in_specs=(WHOLE, SPLIT, SPLIT), out_specs=WHOLE, check_vma=False)(params, batch, dial)
