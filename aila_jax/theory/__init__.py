@@ -1,0 +1,1 @@
+"""What the mathematics guarantees of a model, and what it measures: bounds, thresholds, diagnosis."""
