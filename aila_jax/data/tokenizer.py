@@ -69,6 +69,17 @@ class Tokenizer:
         """Sha256 of `to_json()`."""
         return hashlib.sha256(self._json.encode()).hexdigest()
 
+    @functools.cached_property
+    def byte_level(self) -> bool:
+        """Whether types are pieces of text, spaces included (byte-level BPE), rather than whole words."""
+        return isinstance(self._model.decoder, decoders.ByteLevel)
+
+    @functools.cached_property
+    def types(self) -> tuple[str, ...]:
+        """The text of each of the V types, by id: a line end for `<eos>`; U+FFFD for bytes that are no whole character."""
+        texts = self._model.decode_batch([[index] for index in range(self.vocab_size)], skip_special_tokens=False)
+        return tuple("\n" if index == self.eos_id else text for index, text in enumerate(texts))
+
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`; each line end inside it is one `<eos>`, and none is added after it."""
         return next(self._encode_all([text]))

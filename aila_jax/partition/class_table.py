@@ -80,7 +80,10 @@ class ClassTable:
 
 def _check_names(names: tuple[str, ...]) -> None:
     if len(names) < 2:
-        raise ValueError(f"the class table has {len(names)} class names; it must have at least 2. Fix: name every class")
+        raise ValueError(
+            f"the class table has {len(names)} classes ({', '.join(map(repr, names))}); it must have at least 2, or every token is in one "
+            "block. Fix: give some types another class"
+        )
     for number, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"class {number} is named {name!r}; it must be text that is not blank. Fix: name it")

@@ -137,3 +137,15 @@ def test_bad_json_and_bad_ids_are_refused(tokenizer):
     for bad in (-1, tokenizer.vocab_size):
         with pytest.raises(ValueError, match=rf"token id is {bad}; it must be from 0 to {tokenizer.vocab_size - 1}\. Fix"):
             tokenizer.decode([0, bad])
+
+
+def test_types_are_texts_by_id(tokenizer):
+    assert tokenizer.byte_level == (tokenizer is KINDS["bpe"])
+    assert len(tokenizer.types) == tokenizer.vocab_size
+    assert tokenizer.types[tokenizer.eos_id] == "\n"
+    text = "the cat and a cat"
+    ids = tokenizer.encode(text)
+    assert ("" if tokenizer.byte_level else " ").join(tokenizer.types[index] for index in ids) == text
+    if tokenizer.byte_level:
+        assert " cat" in tokenizer.types
+        assert "�" in tokenizer.types

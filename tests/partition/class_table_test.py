@@ -41,7 +41,7 @@ def test_listing_by_hand() -> None:
         (NAMES, [], r"class table is float64\[0\]; it must be whole numbers \[V\].*at least 1 type"),
         (NAMES, [0.0, 1.0], r"class table is float64\[2\]; it must be whole numbers"),
         (NAMES, [[0, 1]], r"class table is int64\[1, 2\]"),
-        (("noun",), [0, 0], r"has 1 class names; it must have at least 2"),
+        (("noun",), [0, 0], r"has 1 classes \('noun'\); it must have at least 2.*Fix"),
         (("noun", "verb", "noun"), [0, 1], r"classes 0 and 2 are both named 'noun'; names must differ"),
         (("noun", " "), [0, 1], r"class 1 is named ' '; it must be text"),
     ],
