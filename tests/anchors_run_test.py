@@ -17,8 +17,10 @@ from aila_jax.cli.main import main
 from aila_jax.config import AnchorConfig, Config, PenaltyConfig
 from aila_jax.data.pipeline import TrainBatches
 from aila_jax.evaluation.language_model import LanguageModel
+from aila_jax.runs import training_run
 from aila_jax.training import anchors as making
 from aila_jax.training.locality import draw_locality
+from aila_jax.training.placement import place
 from tests.oracles import anchors as oracle
 from tests.oracles.attention import in_block
 from tests.training.tiny import make_config, write_corpus
@@ -70,8 +72,8 @@ def test_a_run_stopped_before_or_after_the_end_of_warm_up_continues_identically(
     for step in range(last + 1, 7):
         shutil.rmtree(copy / "checkpoints" / str(step))
     made: list[int] = []
-    real = runs.make_anchors
-    monkeypatch.setattr(runs, "make_anchors", lambda *args, **kwargs: made.append(1) or real(*args, **kwargs))
+    real = training_run.make_anchors
+    monkeypatch.setattr(training_run, "make_anchors", lambda *args, **kwargs: made.append(1) or real(*args, **kwargs))
     runs.train(base, copy, quiet=True)
     assert len(made) == (last == 3)
     found, whole = leaves(aila.load(copy)), leaves(aila.load(finished))
@@ -86,7 +88,7 @@ def test_the_table_is_attention_inside_blocks_over_what_warm_up_read(base: Confi
     model = aila.load(finished)
     dataset = runs.dataset_of(model)
     windows = dataset.windows("train", config.model.length, False)
-    placement = runs.place(config.train.batch_size)
+    placement = place(config.train.batch_size)
     found = making.make_anchors(
         config, model.module, model.partition, model.params, windows=windows, draw=runs.step_draws(config, placement), placement=placement
     )

@@ -59,7 +59,7 @@ def test_from_a_text_file_to_a_report(tmp_path, capsys):
 @pytest.mark.medium
 def test_the_small_preset_learns_wikitext2_and_its_dial_works(wikitext2, tmp_path):
     """150 steps of the preset `small`: better than word frequencies, and λ moves attention into the blocks."""
-    config = runs.with_data_dir(aila.presets.small(), str(wikitext2))
+    config = aila.presets.with_data_dir(aila.presets.small(), str(wikitext2))
     train = replace(config.train, steps=150, warmup_steps=30, eval_every=150, checkpoint_every=150, eval_batches=4)
     config = replace(config, train=train, data=replace(config.data, cache_dir=str(tmp_path / "cache")))
     run = aila.train(config, tmp_path / "run", quiet=True)

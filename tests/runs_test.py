@@ -17,10 +17,13 @@ import pytest
 from aila_jax import runs
 from aila_jax.checkpoint import find_checkpoint
 from aila_jax.config import PartitionConfig, to_dict
+from aila_jax.data.pipeline import TrainBatches
+from aila_jax.evaluation.language_model import load
 from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.model.transformer import Transformer
 from aila_jax.reporting import read_training_log
-from aila_jax.training import loop
+from aila_jax.runs import corpus, showing, training_run
+from aila_jax.training import loop, placement
 from aila_jax.training.loop import NonFiniteError
 from aila_jax.training.optimizer import build_optimizer
 from aila_jax.training.stopping import TrainingStopped
@@ -37,8 +40,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 @pytest.fixture
 def no_work(monkeypatch):
     """Fails the test where a data set is read or a run trained."""
-    for name in ("load_dataset", "fit", "_write_run_files"):
-        monkeypatch.setattr(runs, name, lambda *_, name=name, **__: pytest.fail(f"{name} was called"))
+    for module, name in (
+        (training_run, "load_dataset"),
+        (corpus, "load_dataset"),
+        (training_run, "fit"),
+        (training_run, "write_run_files"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_, name=name, **__: pytest.fail(f"{name} was called"))
 
 
 def files(directory: Path) -> dict[str, bytes]:
@@ -127,7 +135,7 @@ class Interrupted(Exception):
 
 def stop_after(monkeypatch, last):
     """Crashes `fit` once the metrics of step `last` were logged."""
-    real = runs.fit
+    real = training_run.fit
 
     def fit(state, *, on_metrics, **options):
         def crash(step, metrics):
@@ -137,7 +145,7 @@ def stop_after(monkeypatch, last):
 
         return real(state, on_metrics=crash, **options)
 
-    monkeypatch.setattr(runs, "fit", fit)
+    monkeypatch.setattr(training_run, "fit", fit)
 
 
 def test_a_run_that_crashed_continues_to_the_same_bits(trained, tmp_path, monkeypatch):
@@ -151,9 +159,9 @@ def test_a_run_that_crashed_continues_to_the_same_bits(trained, tmp_path, monkey
     assert find_checkpoint(tmp_path / "run").step == 8
     assert max(record["step"] for record in read_training_log(tmp_path / "run")) > 8  # the log ran ahead of its checkpoint
     drawn = []
-    real = runs.TrainBatches.__next__
+    real = TrainBatches.__next__
     with monkeypatch.context() as patch:
-        patch.setattr(runs.TrainBatches, "__next__", lambda self: (drawn.append(1), real(self))[1])
+        patch.setattr(TrainBatches, "__next__", lambda self: (drawn.append(1), real(self))[1])
         assert runs.train(trained.config, tmp_path / "run", quiet=True).step == 24
     assert len(drawn) == 16
     for expected, found in zip(
@@ -174,7 +182,7 @@ def test_a_run_that_crashed_continues_to_the_same_bits(trained, tmp_path, monkey
 
 
 def test_a_run_that_was_asked_to_stop_saves_and_continues_to_the_same_bits(trained, tmp_path, monkeypatch):
-    real = runs.TrainBatches.__next__
+    real = TrainBatches.__next__
     drawn = []
 
     def next_batch(self):
@@ -183,7 +191,7 @@ def test_a_run_that_was_asked_to_stop_saves_and_continues_to_the_same_bits(train
             os.kill(os.getpid(), signal.SIGTERM)
         return real(self)
 
-    monkeypatch.setattr(runs.TrainBatches, "__next__", next_batch)
+    monkeypatch.setattr(TrainBatches, "__next__", next_batch)
     with pytest.raises(TrainingStopped):
         runs.train(trained.config, tmp_path / "run", quiet=True)
     assert find_checkpoint(tmp_path / "run").step == 13
@@ -205,7 +213,7 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_again(trained, tmp_pat
         started.append(int(state.step))
         raise Interrupted
 
-    monkeypatch.setattr(runs, "fit", fit)
+    monkeypatch.setattr(training_run, "fit", fit)
     with pytest.raises(Interrupted):
         runs.train(trained.config, tmp_path / "run", quiet=True)
     assert started == [0]
@@ -228,7 +236,7 @@ def test_a_changed_corpus_does_not_continue(trained, tmp_path, monkeypatch):
     copy = Path(shutil.copytree(trained.run.workdir, tmp_path / "run"))
     (copy / "config.json").write_text(json.dumps(to_dict(config)))
     (tmp_path / "text" / "files.txt").write_text("another text altogether\n" * 400)
-    monkeypatch.setattr(runs, "fit", lambda *_, **__: pytest.fail("training began"))
+    monkeypatch.setattr(training_run, "fit", lambda *_, **__: pytest.fail("training began"))
     before = (copy / "run.json").read_bytes()
     with pytest.raises(ValueError, match="fingerprint"):
         runs.train(config, copy, quiet=True)
@@ -237,7 +245,7 @@ def test_a_changed_corpus_does_not_continue(trained, tmp_path, monkeypatch):
 
 def spoil_after(monkeypatch, last):
     """Makes the loss NaN from step `last` on."""
-    real = runs.make_train_step
+    real = training_run.make_train_step
 
     def make(*arguments, **options):
         step = real(*arguments, **options)
@@ -245,7 +253,7 @@ def spoil_after(monkeypatch, last):
             state, batch.replace(weights=jnp.where(state.step >= last, jnp.nan, batch.weights)), lam, tau
         )
 
-    monkeypatch.setattr(runs, "make_train_step", make)
+    monkeypatch.setattr(training_run, "make_train_step", make)
 
 
 def test_a_run_that_is_not_finite_stops_and_names_step_part_and_last_good_checkpoint(trained, tmp_path, monkeypatch):
@@ -263,7 +271,7 @@ def test_a_run_that_is_not_finite_stops_and_names_step_part_and_last_good_checkp
 
 
 def test_a_bidirectional_run_says_loudly_what_it_is(trained, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(runs, "load_dataset", lambda *_: (_ for _ in ()).throw(Interrupted))
+    monkeypatch.setattr(training_run, "load_dataset", lambda *_: (_ for _ in ()).throw(Interrupted))
     config = replace(trained.config, model=replace(trained.config.model, bidirectional=True))
     with pytest.raises(Interrupted):
         runs.train(config, tmp_path / "run")
@@ -337,12 +345,12 @@ def test_training_is_watched_at_the_lams_it_is_about(trained, mode, expected):
 
 
 def test_seeds_give_other_parameters_and_other_draws(trained):
-    placement = runs.place(8)
+    devices = placement.place(8)
     states, draws = [], []
     for seed in (0, 0, 1):
         config = replace(trained.config, seed=seed)
         states.append(runs.initial_state(config, trained.model.module, build_optimizer(config.train)))
-        draws.append(np.asarray(runs.locality_draws(config, placement)(5)[0]))
+        draws.append(np.asarray(runs.locality_draws(config, devices)(5)[0]))
     np.testing.assert_array_equal(states[0].params["embedding"], states[1].params["embedding"])
     np.testing.assert_array_equal(draws[0], draws[1])
     assert np.all(np.asarray(states[0].params["embedding"]) != states[2].params["embedding"])
@@ -377,9 +385,9 @@ def test_attention_that_cannot_be_drawn_leaves_nothing_behind(trained, tmp_path,
 def test_the_maps_of_a_report_are_the_models_over_a_whole_text_or_the_part_of_the_sample_that_fits(trained):
     maps = runs.dial_maps(trained.model)
     assert [one.lam for one in maps] == [index / 10 for index in range(11)]
-    assert "".join(maps[0].tokens) == runs.SAMPLE_TEXT[: len("".join(maps[0].tokens))]
+    assert "".join(maps[0].tokens) == showing.SAMPLE_TEXT[: len("".join(maps[0].tokens))]
     assert len(maps[0].tokens) == 16
-    own = runs.dial_maps(runs.load(trained.run.workdir / "checkpoints" / "16"), "the cat", tau=2.0)
+    own = runs.dial_maps(load(trained.run.workdir / "checkpoints" / "16"), "the cat", tau=2.0)
     assert ("".join(own[0].tokens), own[0].tau, own[0].source) == ("the cat", 2.0, "run, step 16")
     with pytest.raises(ValueError, match=r"text is '\d+ tokens'; it must be at most 16 for this model"):
         runs.dial_maps(trained.model, "the old owl " * 9)
@@ -389,11 +397,11 @@ def test_the_maps_of_a_report_are_read_as_its_rows_were():
     model = untrained_model()
     cell = CellRow(**{field.name: 0.0 for field in fields(CellRow)})
     scored = SweepResult((cell,), (), to_dict(replace(model.config, partition=PartitionConfig(size=3))), {})
-    maps = runs.dial_maps(runs._as_scored(model, scored), "the cat saw the dog", hard=True)
+    maps = runs.dial_maps(showing._as_scored(model, scored), "the cat saw the dog", hard=True)
     assert [one.lam for one in maps] == [1.0]
     np.testing.assert_allclose(maps[0].block_mass, 1.0, atol=1e-6)
     np.testing.assert_array_equal(maps[0].block_ids, np.arange(len(maps[0].tokens)) // 3)
-    assert runs._as_scored(model, replace(scored, config=to_dict(model.config))) is model
+    assert showing._as_scored(model, replace(scored, config=to_dict(model.config))) is model
 
 
 @pytest.mark.parametrize(
@@ -405,13 +413,13 @@ def test_a_report_shows_the_attention_of_the_checkpoint_it_is_given_or_lies_besi
     (folder / "checkpoints" / "16" / "record" if beside else folder).mkdir(parents=True)
     sweep = SimpleNamespace(cells=[SimpleNamespace(run="scored", hard=True)])
     model = SimpleNamespace(run="other" if checkpoint else "scored", config=SimpleNamespace(model=SimpleNamespace(hard=False)))
-    monkeypatch.setattr(runs, "read_sweep", lambda _: sweep)
-    monkeypatch.setattr(runs, "nearest_tau", lambda _: 1.0)
-    monkeypatch.setattr(runs, "draw_figures", lambda *_: [])
-    monkeypatch.setattr(runs, "load", lambda path: asked.append(path) or model)
-    monkeypatch.setattr(runs, "_as_scored", lambda model, result: (model, result))
-    monkeypatch.setattr(runs, "dial_maps", lambda *given: asked.append(given) or "MAPS")
-    monkeypatch.setattr(runs, "write_report", lambda *_, maps, **__: maps)
+    monkeypatch.setattr(showing, "read_sweep", lambda _: sweep)
+    monkeypatch.setattr(showing, "nearest_tau", lambda _: 1.0)
+    monkeypatch.setattr(showing, "draw_figures", lambda *_: [])
+    monkeypatch.setattr(showing, "load", lambda path: asked.append(path) or model)
+    monkeypatch.setattr(showing, "_as_scored", lambda model, result: (model, result))
+    monkeypatch.setattr(showing, "dial_maps", lambda *given: asked.append(given) or "MAPS")
+    monkeypatch.setattr(showing, "write_report", lambda *_, maps, **__: maps)
     found = runs.report(folder, tmp_path / "report.html", checkpoint=checkpoint, text="the cat" if shown else "")
     assert found == ("MAPS" if shown else None)
     # Rows of the same run say how it is read; another run is read as it was trained.

@@ -1,0 +1,39 @@
+"""One frozen, self-validating dataclass per stage, and `Config`, which holds them all.
+
+Every setting is stated once, in the module of its stage, with its unit and its limits. A value outside its limits raises
+ValueError when the dataclass is made, so nothing later needs to check again.
+"""
+
+from aila_jax.config.checks import check_lam, check_tau, one_of, require
+from aila_jax.config.data import TFDS_NAME, DataConfig, RuleConfig
+from aila_jax.config.locality import LocalityConfig
+from aila_jax.config.model import MOST_MARGIN, MarginConfig, ModelConfig
+from aila_jax.config.partition import AnchorConfig, PartitionConfig
+from aila_jax.config.penalty import PenaltyConfig
+from aila_jax.config.plain import from_dict, to_dict, unknown_key
+from aila_jax.config.root import Config
+from aila_jax.config.sweep import SweepConfig
+from aila_jax.config.train import TrainConfig
+
+__all__ = [
+    "MOST_MARGIN",
+    "TFDS_NAME",
+    "AnchorConfig",
+    "Config",
+    "DataConfig",
+    "LocalityConfig",
+    "MarginConfig",
+    "ModelConfig",
+    "PartitionConfig",
+    "PenaltyConfig",
+    "RuleConfig",
+    "SweepConfig",
+    "TrainConfig",
+    "check_lam",
+    "check_tau",
+    "from_dict",
+    "one_of",
+    "require",
+    "to_dict",
+    "unknown_key",
+]

@@ -1,0 +1,43 @@
+"""What the settings' dataclasses check their values with."""
+
+import difflib
+import math
+from typing import Any
+
+
+def require(condition: bool, name: str, value: Any, limit: str, fix: str) -> None:
+    """Raises ValueError naming the setting, its value, its limit and the fix, unless `condition` holds."""
+    if not condition:
+        raise ValueError(f"{name} is {value!r}; it must be {limit}. Fix: {fix}.")
+
+
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raises ValueError unless `value` is one of `allowed`; suggests the nearest."""
+    if value not in allowed:
+        near = difflib.get_close_matches(str(value), allowed, n=1)
+        fix = f"did you mean {near[0]!r}?" if near else f"use {allowed[0]!r}"
+        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}. Fix: {fix}")
+
+
+def check_lam(lam: float, name: str = "lam") -> float:
+    """Returns λ as a float; raises ValueError unless it is in [0, 1]."""
+    require(
+        isinstance(lam, (int, float)) and 0.0 <= lam <= 1.0,
+        name,
+        lam,
+        "a number in [0, 1]",
+        "choose λ between 0 (distributed) and 1 (localist)",
+    )
+    return float(lam)
+
+
+def check_tau(tau: float, name: str = "tau") -> float:
+    """Returns τ as a float; raises ValueError unless it is finite and above 0."""
+    require(
+        isinstance(tau, (int, float)) and 0.0 < tau < math.inf,
+        name,
+        tau,
+        "a finite number above 0",
+        "choose τ = 1 for the trained temperature",
+    )
+    return float(tau)

@@ -1,0 +1,61 @@
+"""How λ and τ are set during training."""
+
+import math
+from dataclasses import dataclass
+
+from aila_jax.config.checks import check_lam, check_tau, one_of, require
+
+
+@dataclass(frozen=True)
+class LocalityConfig:
+    """How λ and τ are set during training (docs/method.md, section 6).
+
+    Attributes:
+      mode: `fixed` (one λ), `curriculum` (λ rises from 0 to `lam`), or `conditional` (λ drawn for each sequence).
+      lam: the λ of `fixed`, the last λ of `curriculum`, in [0, 1].
+      start, end: curriculum: shares of the training steps at which the rise begins and ends, 0 ≤ start < end ≤ 1.
+      shape: curriculum: `linear` or `cosine`.
+      power: conditional: λ = u^power with u uniform on [0, 1]; 1 is uniform, 3 draws mostly small λ; above 0.
+      at_zero, at_one: conditional: share of the draws put exactly at 0 and at 1.
+      tau: the τ of training, or, with `draw_tau`, ignored.
+      draw_tau: draw τ for each sequence, log-uniform on [tau_low, tau_high].
+    """
+
+    mode: str = "conditional"
+    lam: float = 0.0
+    start: float = 0.0
+    end: float = 0.5
+    shape: str = "linear"
+    power: float = 1.0
+    at_zero: float = 0.0
+    at_one: float = 0.0
+    tau: float = 1.0
+    draw_tau: bool = False
+    tau_low: float = 0.5
+    tau_high: float = 2.0
+
+    def __post_init__(self):
+        one_of("locality.mode", self.mode, ("fixed", "curriculum", "conditional"))
+        one_of("locality.shape", self.shape, ("linear", "cosine"))
+        check_lam(self.lam, "locality.lam")
+        for name in ("tau", "tau_low", "tau_high"):
+            check_tau(getattr(self, name), f"locality.{name}")
+        require(
+            self.tau_low <= self.tau_high, "locality.tau_low", self.tau_low, f"at most locality.tau_high ({self.tau_high})", "swap them"
+        )
+        require(
+            0.0 <= self.start < self.end <= 1.0,
+            "locality.start, end",
+            (self.start, self.end),
+            "0 <= start < end <= 1",
+            "set start=0, end=0.5",
+        )
+        require(0.0 < self.power < math.inf, "locality.power", self.power, "finite and above 0", "1 is uniform")
+        shares = (self.at_zero, self.at_one)
+        require(
+            min(shares) >= 0.0 and sum(shares) <= 1.0,
+            "locality.at_zero, at_one",
+            shares,
+            "at least 0 and together at most 1",
+            "set both to 0",
+        )

@@ -1,0 +1,111 @@
+"""Settings of the decoder, its attention and its margin."""
+
+import math
+from dataclasses import dataclass, field
+
+from aila_jax.config.checks import one_of, require
+
+# Scores are float32, and a margin m leaves those outside the block m · 2⁻²³ apart: a thousandth of a nat at this limit. The same
+# limit on a multiple of their range leaves a thousandth of the range. (A gap of 104 nats makes a weight exactly 0 already.)
+MOST_MARGIN = 1e4
+
+
+@dataclass(frozen=True)
+class MarginConfig:
+    """How far λ = 1 pushes out-of-block scores down, in nats (docs/method.md, section 2).
+
+    Attributes:
+      form: `fixed` (the same m for every query) or `self_scaling` (m_t = c · r_t + m0 with r_t the range of the query's scores).
+      nats: fixed form: m, from 0 to 10,000: a larger one would round float32 scores by more than 0.001 nats.
+      c: self-scaling form: multiple of the score range, from 0 to 10,000; from 1 on the margin guarantees at λ = 1.
+      m0: self-scaling form: nats added to it, from 0 to 10,000.
+      power: p of the dial's curve, finite and above 0: λ imposes λ^p times the margin. 1 is linear; 2 has finer steps near λ = 0.
+      range: self-scaling form: r_t as the `exact` range of the scores or as its bound by the `norms` of query and keys.
+    """
+
+    form: str = "fixed"
+    nats: float = 8.0
+    c: float = 1.0
+    m0: float = 8.0
+    range: str = "exact"
+    power: float = 1.0
+
+    def __post_init__(self):
+        require(0.0 < self.power < math.inf, "model.margin.power", self.power, "finite and above 0", "1 is linear in λ")
+        one_of("model.margin.form", self.form, ("fixed", "self_scaling"))
+        one_of("model.margin.range", self.range, ("exact", "norms"))
+        for name in ("nats", "c", "m0"):
+            value = getattr(self, name)
+            limit = f"from 0 to {MOST_MARGIN:g}, or float32 loses the scores beside it"
+            require(0.0 <= value <= MOST_MARGIN, f"model.margin.{name}", value, limit, f"set --config.model.margin.{name}=8")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of the decoder and of its attention.
+
+    Attributes:
+      length: L, tokens a window; the model has that many positions.
+      d_model, n_heads, d_ff, n_layers: D, H, F, N; D must be divisible by H.
+      dropout: on embeddings and residual branches, in [0, 1); never on attention weights.
+      dtype: compute type of the matrix products, `float32` or `bfloat16`; parameters, softmax and loss stay float32.
+      margin: see MarginConfig.
+      layer_beta: β of λ_ℓ = λ · ((ℓ + 1) / N)^β, finite and at least 0; 0 gives every layer the same λ.
+      hard: block attention with nothing outside the block, in every layer whatever `layer_beta`; needs λ = 1.
+      qk_norm: unit-norm queries and keys with a learned scale per head in (0, g_max).
+      g_max: largest logit that QK-normalisation allows, above 0.
+      qkv_bias: biases on queries, keys and values.
+      film: show λ to the network: scale 1 + λa and shift λc on every LayerNorm.
+      document_mask: tokens attend to their own document only, and positions restart with it.
+      localist: positional embeddings of block b live on feature group b mod G (`penalty.groups`) and the shared coordinates only;
+        for the partition `windows`.
+      localist_shared: share of each group's coordinates that all blocks use, in [0, 1]; rounded to whole coordinates.
+      bidirectional: no causal mask. FOR REPLICATION ONLY: such a model sees the targets it is scored on.
+    """
+
+    length: int = 128
+    d_model: int = 128
+    n_heads: int = 4
+    d_ff: int = 512
+    n_layers: int = 2
+    dropout: float = 0.0
+    dtype: str = "float32"
+    margin: MarginConfig = field(default_factory=MarginConfig)
+    layer_beta: float = 0.0
+    hard: bool = False
+    qk_norm: bool = False
+    g_max: float = 6.0
+    qkv_bias: bool = False
+    film: bool = False
+    document_mask: bool = False
+    localist: bool = False
+    localist_shared: float = 0.25
+    bidirectional: bool = False
+
+    def __post_init__(self):
+        for name in ("length", "d_model", "n_heads", "d_ff", "n_layers"):
+            require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1", f"raise --config.model.{name}")
+        require(
+            self.d_model % self.n_heads == 0,
+            "model.d_model",
+            self.d_model,
+            f"divisible by model.n_heads ({self.n_heads})",
+            f"set --config.model.d_model={-(-self.d_model // self.n_heads) * self.n_heads}",
+        )
+        require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "in [0, 1)", "set --config.model.dropout=0.1")
+        one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
+        require(
+            0.0 <= self.layer_beta < math.inf,
+            "model.layer_beta",
+            self.layer_beta,
+            "finite and at least 0",
+            "0 is uniform; 1, 3, 5 are progressive",
+        )
+        require(0.0 < self.g_max < math.inf, "model.g_max", self.g_max, "finite and above 0", "set --config.model.g_max=6")
+        require(
+            0.0 <= self.localist_shared <= 1.0,
+            "model.localist_shared",
+            self.localist_shared,
+            "in [0, 1]",
+            "set --config.model.localist_shared=0.25",
+        )

@@ -1,0 +1,39 @@
+"""Settings of the dial's grid."""
+
+from dataclasses import dataclass
+
+from aila_jax.config.checks import check_lam, check_tau, one_of, require
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """The dial's grid: every λ of `lams` with every τ of `taus`, on one split.
+
+    Attributes:
+      lams: values in [0, 1]. taus: values above 0.
+      split: `train`, `validation` or `test`.
+      batch_size: sequences a batch.
+      max_batches: 0 scores the whole split.
+    """
+
+    lams: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    taus: tuple[float, ...] = (0.5, 1.0, 2.0)
+    split: str = "validation"
+    batch_size: int = 32
+    max_batches: int = 0
+
+    def __post_init__(self):
+        require(
+            len(self.lams) > 0 and len(self.taus) > 0,
+            "sweep.lams, taus",
+            (self.lams, self.taus),
+            "non-empty",
+            "give at least one λ and one τ",
+        )
+        for lam in self.lams:
+            check_lam(lam, "sweep.lams")
+        for tau in self.taus:
+            check_tau(tau, "sweep.taus")
+        one_of("sweep.split", self.split, ("train", "validation", "test"))
+        require(self.batch_size >= 1, "sweep.batch_size", self.batch_size, "at least 1", "raise --config.sweep.batch_size")
+        require(self.max_batches >= 0, "sweep.max_batches", self.max_batches, "at least 0", "0 scores the whole split")

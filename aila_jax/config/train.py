@@ -1,0 +1,80 @@
+"""Settings of the optimisation and of the training loop."""
+
+import math
+from dataclasses import dataclass
+
+from aila_jax.config.checks import one_of, require
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation and the training loop.
+
+    Attributes:
+      steps: optimizer steps. batch_size: sequences a step, over all devices.
+      accumulate: microbatches that a device's share of the batch is cut into, one after another, to save memory; it must divide that share.
+      parallel: how the step is mapped over devices: `jit` over a mesh, or `pmap`, its predecessor; both give the same update.
+      learning_rate: AdamW's highest rate, reached after `warmup_steps`, then a cosine down to `final_rate` times it.
+      weight_decay: decoupled, on matrices only. clip_norm: largest global gradient norm.
+      beta2: AdamW's second-moment decay.
+      log_every, eval_every, checkpoint_every: steps between records; eval and checkpoints also at the end.
+      eval_batches: validation batches of each evaluation during training (all of them at the end and in a sweep); 0 is all.
+      keep: newest checkpoints kept.
+      loss_chunk: tokens whose logits exist at once in a step; 0 makes them all in one, which is fastest on accelerators where they fit;
+        512 suits CPUs, whose caches hold a chunk.
+      max_skipped: non-finite updates that are discarded before the run stops, at least 0.
+    """
+
+    steps: int = 1200
+    batch_size: int = 32
+    accumulate: int = 1
+    parallel: str = "jit"
+    learning_rate: float = 3e-3
+    warmup_steps: int = 100
+    final_rate: float = 0.1
+    weight_decay: float = 0.1
+    beta2: float = 0.98
+    clip_norm: float = 1.0
+    log_every: int = 20
+    eval_every: int = 400
+    eval_batches: int = 8
+    checkpoint_every: int = 400
+    keep: int = 2
+    loss_chunk: int = 0
+    max_skipped: int = 0
+
+    def __post_init__(self):
+        one_of("train.parallel", self.parallel, ("jit", "pmap"))
+        for name in ("steps", "batch_size", "accumulate", "log_every", "eval_every", "checkpoint_every", "keep"):
+            require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1", f"raise --config.train.{name}")
+        require(
+            self.batch_size % self.accumulate == 0,
+            "train.accumulate",
+            self.accumulate,
+            f"a divisor of train.batch_size ({self.batch_size})",
+            "set --config.train.accumulate=1",
+        )
+        for name in ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk"):
+            require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0", f"set --config.train.{name}=0")
+        for name in ("learning_rate", "clip_norm"):
+            require(
+                0.0 < getattr(self, name) < math.inf,
+                f"train.{name}",
+                getattr(self, name),
+                "finite and above 0",
+                f"set --config.train.{name}",
+            )
+        require(
+            0.0 <= self.weight_decay < math.inf,
+            "train.weight_decay",
+            self.weight_decay,
+            "finite and at least 0",
+            "set --config.train.weight_decay=0.1",
+        )
+        require(0.0 <= self.final_rate <= 1.0, "train.final_rate", self.final_rate, "in [0, 1]", "set --config.train.final_rate=0.1")
+        require(0.0 < self.beta2 < 1.0, "train.beta2", self.beta2, "in (0, 1)", "set --config.train.beta2=0.98")
+
+    @property
+    def warmup_end(self) -> int:
+        """The step after which warm-up is over, at most the last one."""
+        return min(self.warmup_steps, self.steps)

@@ -1,0 +1,36 @@
+"""The composition root: training, evaluation, sweep, report and demo as readable lists of stages."""
+
+from aila_jax.runs.corpus import dataset_of
+from aila_jax.runs.demonstration import demo
+from aila_jax.runs.measuring import anchors, describe_sweep, evaluate, sweep
+from aila_jax.runs.showing import attention, dial_maps, draw_figures, generate, report
+from aila_jax.runs.starting import initial_state, locality_draws, step_draws
+from aila_jax.runs.training_run import Run, train
+from aila_jax.runs.watching import eval_record, evaluated_lams
+from aila_jax.runs.workdir import check_writable, run_directory, run_meta
+from aila_jax.training.loop import NonFiniteError
+
+__all__ = [
+    "NonFiniteError",
+    "Run",
+    "anchors",
+    "attention",
+    "check_writable",
+    "dataset_of",
+    "demo",
+    "describe_sweep",
+    "dial_maps",
+    "draw_figures",
+    "eval_record",
+    "evaluate",
+    "evaluated_lams",
+    "generate",
+    "initial_state",
+    "locality_draws",
+    "report",
+    "run_directory",
+    "run_meta",
+    "step_draws",
+    "sweep",
+    "train",
+]

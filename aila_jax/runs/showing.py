@@ -1,0 +1,131 @@
+"""What is shown of a checkpoint or a sweep: figures, the HTML page, attention maps, generated text."""
+
+from pathlib import Path
+from typing import Any
+
+from aila_jax.checkpoint import DIRECTORY, whole_steps
+from aila_jax.config import Config, from_dict, require
+from aila_jax.evaluation.attention_maps import AttentionMaps
+from aila_jax.evaluation.language_model import LanguageModel, load
+from aila_jax.evaluation.rows import SweepResult
+from aila_jax.reporting import (
+    attention_figure,
+    attention_page,
+    dial_figure,
+    heads_figure,
+    read_sweep,
+    read_training_log,
+    save_figure,
+    tradeoff_figure,
+    training_figure,
+)
+from aila_jax.reporting import report as write_report
+from aila_jax.reporting.attention_data import most_tokens
+from aila_jax.reporting.files import write_atomically
+from aila_jax.reporting.grid import nearest_tau
+from aila_jax.runs.workdir import check_writable, run_directory
+
+
+def report(
+    sweep_path: str | Path,
+    out: str | Path = "",
+    log: str | Path = "",
+    checkpoint: str | Path = "",
+    text: str = "",
+    samples: list[dict[str, Any]] | None = None,
+) -> Path:
+    """Draws figures beside a sweep's files and writes the self-contained HTML page; returns the page's path.
+
+    Args:
+      sweep_path: the folder of sweep.json, or the file. out: the page; report.html beside the sweep by default.
+      log: a metrics.jsonl; that of the same folder by default, where there is one. samples: generated texts to show.
+      checkpoint: the run or checkpoint whose attention the page shows; the folder's own by default, where it holds one. "none" leaves
+        attention out, and so does a folder without one: rows are enough for everything else.
+      text: the text whose attention is shown; a sentence of this module's by default, as many tokens of it as fit.
+    """
+    folder = Path(sweep_path) if Path(sweep_path).is_dir() else Path(sweep_path).parent
+    result = read_sweep(sweep_path)
+    page = Path(out) if out else folder / "report.html"
+    check_writable(page.parent)
+    log_path = Path(log) if log else folder / "metrics.jsonl"
+    records = read_training_log(log_path) if log or log_path.exists() else None
+    maps = None
+    if _shows_attention(checkpoint, folder, text):
+        model = load(checkpoint or folder)
+        same = model.run == result.cells[0].run
+        model, hard = (_as_scored(model, result), result.cells[0].hard) if same else (model, model.config.model.hard)
+        maps = dial_maps(model, text, nearest_tau(result), hard)
+    draw_figures(result, records, page.parent)
+    return write_report(result, page, log=records, samples=samples, maps=maps)
+
+
+def _shows_attention(checkpoint: str | Path, folder: Path, text: str) -> bool:
+    """Whether a report has a checkpoint to show the attention of; ValueError where a text is given for none."""
+    shown = str(checkpoint) != "none" and (bool(checkpoint) or bool(whole_steps(folder / DIRECTORY)))
+    require(shown or not text, "text", text, "left out where there is no checkpoint", "pass --checkpoint=RUN, or leave --text out")
+    return shown
+
+
+def _as_scored(model: LanguageModel, result: SweepResult) -> LanguageModel:
+    """The model read with the partition that the rows were read with; a sweep may have had other windows than training."""
+    config = from_dict(Config, result.config) if result.config else model.config
+    return model if config.partition == model.config.partition else model.with_partition(config.partition)
+
+
+SAMPLE_TEXT = "Return a new list containing the first item of each list , or None if the list has no items . The old list is not changed ."
+SLIDER_LAMS = tuple(index / 10 for index in range(11))
+
+
+def dial_maps(model: LanguageModel, text: str = "", tau: float = 1.0, hard: bool = False) -> tuple[AttentionMaps, ...]:
+    """A model's attention over `text` along the dial, for the report's slider: eleven λ, or λ = 1 alone for hard blocks.
+
+    The sample sentence, taken where `text` is empty, is cut to what the model reads and the page holds; `text` is never cut.
+    """
+    config = model.config.model
+    lams = (1.0,) if hard else SLIDER_LAMS
+    longest = min(config.length, most_tokens(len(lams), config.n_layers, config.n_heads, not config.bidirectional))
+    tokens = model.tokenizer.encode(text or SAMPLE_TEXT)
+    require(not text or len(tokens) <= longest, "text", f"{len(tokens)} tokens", f"at most {longest} for this model", "shorten it")
+    return model.attention_dial(tokens[:longest], lams=lams, tau=tau, hard=hard)
+
+
+def attention(
+    checkpoint: str,
+    *,
+    text: str,
+    lam: tuple[float, ...] = (0.0, 0.5, 1.0),
+    tau: float = 1.0,
+    layers: tuple[int, ...] | None = None,
+    heads: tuple[int, ...] | None = None,
+    out: str | Path = "",
+) -> list[Path]:
+    """Draws a checkpoint's attention over `text`: a figure (PNG and SVG) for each λ, and attention.html with a slider over them.
+
+    Args:
+      checkpoint: run directory or checkpoint. out: folder for the files; `attention` in the run directory by default.
+      Everything else: see `LanguageModel.attention_dial` and `attention_figure`.
+
+    Returns:
+      The paths written.
+    """
+    model = load(checkpoint)
+    maps = model.attention_dial(text, lams=lam, tau=tau)
+    page = attention_page(maps)
+    figures = {f"attention_lam{one.lam:g}_tau{tau:g}": attention_figure(one, layers, heads) for one in maps}
+    directory = check_writable(Path(out) if out else run_directory(checkpoint) / "attention")
+    written = [path for name, figure in figures.items() for path in save_figure(figure, directory / name)]
+    write_atomically(directory / "attention.html", page.encode("utf-8"))
+    return [*written, directory / "attention.html"]
+
+
+def draw_figures(result: SweepResult, log: list[dict[str, Any]] | None, directory: Path) -> list[Path]:
+    """dial, tradeoff and heads figures, and the training curve where there is a log, as PNG and SVG."""
+    figures = {"dial": dial_figure(result), "tradeoff": tradeoff_figure(result), "heads": heads_figure(result)}
+    if log:
+        figures["training"] = training_figure(log)
+    return [path for name, figure in figures.items() for path in save_figure(figure, directory / name)]
+
+
+def generate(checkpoint: str, *, prompt: str, lam: float = 0.0, tau: float = 1.0, **sampling: Any) -> str:
+    """The prompt's continuation by a checkpoint at λ and τ; `sampling` as in `LanguageModel.generate`."""
+    return load(checkpoint).generate(prompt, lam=lam, tau=tau, **sampling)

@@ -1,0 +1,40 @@
+"""How a run starts: its parameters at step 0, and the λ, τ and penalty strength of each step."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from aila_jax.config import Config
+from aila_jax.evaluation.language_model import example_batch
+from aila_jax.model.forward import init_params
+from aila_jax.model.transformer import Transformer
+from aila_jax.partition.build import build_partition
+from aila_jax.training.locality import draw_locality
+from aila_jax.training.penalty import initial_importance, penalty_strength
+from aila_jax.training.placement import Placement
+from aila_jax.training.state import TrainState, create_state
+
+
+def initial_state(config: Config, module: Transformer, optimizer: Any) -> TrainState:
+    """Parameters and optimizer state at step 0, from the run's seed."""
+    key_params, key_dropout = jax.random.split(jax.random.key(config.seed))
+    params = init_params(module, build_partition(config.partition), example_batch(config), key_params)
+    return create_state(params, optimizer, jax.random.key_data(key_dropout), initial_importance(config))
+
+
+def locality_draws(config: Config, placement: Placement) -> Any:
+    """step → (λ [B], τ [B]) on the devices, one compiled draw for all steps; a function of seed and step only."""
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    draw = jax.jit(partial(draw_locality, config.locality, config.train.steps, config.train.batch_size), out_shardings=placement.batch)
+    return lambda step: draw(key, np.int32(step))
+
+
+def step_draws(config: Config, placement: Placement) -> Any:
+    """step → what a training step takes beside its batch: (λ [B], τ [B]) and, with a penalty, its strength."""
+    draw = locality_draws(config, placement)
+    if config.penalty.solver == "none":
+        return draw
+    strength = jax.jit(partial(penalty_strength, config), out_shardings=placement.replicated)
+    return lambda step: (*draw(step), strength(np.int32(step)))

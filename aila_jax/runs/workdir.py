@@ -1,0 +1,79 @@
+"""The run directory: what is in it already, whether it can be written, and the files that say what made a run."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from aila_jax.checkpoint import DIRECTORY, Checkpoint, find_checkpoint, whole_steps
+from aila_jax.config import Config, from_dict, require, to_dict
+from aila_jax.data.dataset import Dataset
+from aila_jax.provenance import git_commit, versions
+from aila_jax.reporting.files import write_atomically
+from aila_jax.training.placement import describe_devices
+
+
+def run_directory(checkpoint: str | Path) -> Path:
+    """The run directory that a checkpoint path lies in."""
+    return find_checkpoint(checkpoint).directory.parent
+
+
+def check_writable(directory: Path) -> Path:
+    """Makes the folder; ValueError where that, or writing in it, is not possible."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"output folder is {str(directory)!r}; it cannot be made ({error.strerror}). Fix: choose another folder"
+        ) from error
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise ValueError(f"output folder is {str(directory)!r}; it is not writable. Fix: choose another folder, or change its permissions")
+    return directory
+
+
+def existing_run(workdir: Path, config: Config) -> Checkpoint | None:
+    """The newest checkpoint of the run in `workdir`, or None where there is none yet."""
+    check_writable(workdir)
+    file = workdir / "config.json"
+    if not file.exists():
+        require(not (workdir / "checkpoints").exists(), "workdir", str(workdir), "empty or a run directory", "choose another --workdir")
+        return None
+    try:
+        old = json.loads(file.read_text(encoding="utf-8"))
+        other = from_dict(Config, old) != config
+    except ValueError as error:
+        raise ValueError(f"{file} is not a configuration that this version reads ({error}). Fix: choose another --workdir") from error
+    if other:
+        changed = sorted(_differences(old, to_dict(config)))
+        raise ValueError(
+            f"workdir is {str(workdir)!r}; it holds a run with another configuration ({'; '.join(changed)}). Fix: choose another --workdir"
+        )
+    # None: stopped before its first checkpoint. A damaged one must raise, not begin again over the others.
+    return find_checkpoint(workdir) if whole_steps(workdir / DIRECTORY) else None
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
+    found = []
+    for key in old.keys() | new.keys():
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += _differences(before, after, f"{path}{key}.")
+        elif json.dumps(before) != json.dumps(after):
+            found.append(f"{path}{key}: {before!r} there, {after!r} asked")
+    return found
+
+
+def write_run_files(workdir: Path, config: Config, dataset: Dataset) -> None:
+    """Writes config.json and run.json."""
+    write_atomically(workdir / "config.json", (json.dumps(to_dict(config), indent=2) + "\n").encode())
+    write_atomically(workdir / "run.json", (json.dumps({"seed": config.seed, **run_meta(dataset)}, indent=2) + "\n").encode())
+
+
+def run_meta(dataset: Dataset) -> dict[str, Any]:
+    """Versions, commit, device and data fingerprint: what makes a run reproducible."""
+    return {
+        "versions": versions(),
+        "commit": git_commit(),
+        "device": describe_devices(),
+        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
+    }
