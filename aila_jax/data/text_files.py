@@ -66,6 +66,20 @@ def read_file(path: Path) -> list[Document]:
       ValueError: the file is empty, is not UTF-8, or (`.jsonl`) a line is malformed.
     """
     data = path.read_bytes()
+    text = unix_line_ends(decode_text(data, path))
+    if not text.strip():
+        raise ValueError(f"{path} has {len(data)} bytes and no text; it must have at least one word. Fix: remove it from the data files")
+    if path.suffix == ".jsonl":
+        return parse_json_lines(text, path)
+    return [Document(str(path), tuple(text.removesuffix("\n").split("\n")))]
+
+
+def decode_text(data: bytes, path: Path) -> str:
+    """The UTF-8 content of the file `path`, without a byte-order mark.
+
+    Raises:
+      ValueError: `data` is not UTF-8; the message names byte, offset and a command that converts.
+    """
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -73,13 +87,7 @@ def read_file(path: Path) -> list[Document]:
             f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start} ({error.reason}). "
             f"Fix: convert it, for instance with: iconv -f latin1 -t utf-8 {path.name} > new_{path.name}"
         ) from error
-    # A byte-order mark is no text.
-    text = unix_line_ends(text.removeprefix("\ufeff"))
-    if not text.strip():
-        raise ValueError(f"{path} has {len(data)} bytes and no text; it must have at least one word. Fix: remove it from the data files")
-    if path.suffix == ".jsonl":
-        return parse_json_lines(text, path)
-    return [Document(str(path), tuple(text.removesuffix("\n").split("\n")))]
+    return text.removeprefix("\ufeff")
 
 
 def _refuse_shared_files(paths: dict[str, list[Path]]) -> None:

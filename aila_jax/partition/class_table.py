@@ -14,12 +14,14 @@ class ClassTable:
     Attributes:
       names: of the G classes, all different and none empty; at least 2. Some may hold no type.
       table: class of each type, from 0 to G − 1; at least 2 of them are in use.
+      note: a line for people on where the table comes from and how far to trust it.
     Raises:
       ValueError: whatever does not hold of the above, with value, limit and fix.
     """
 
     names: tuple[str, ...]
     table: Int[np.ndarray, " V"]
+    note: str = ""
 
     def __post_init__(self):
         _check_names(self.names)

@@ -19,6 +19,8 @@ NAMES = (
     *("word beginning", "word piece", "noun ending", "verb ending", "adjective ending", "space"),  # of byte-level BPE only
 )
 
+NOTE = "parts of speech by word lists and endings: rule-based, approximate, one class a type wherever it stands"
+
 _MARKS = (
     ("sentence end", ".!?…‽。！？"),
     ("comma", ",、，"),
@@ -81,7 +83,7 @@ def pos_classes(tokenizer: Tokenizer) -> ClassTable:
         found.append(class_of(text, byte_level=tokenizer.byte_level, lower_is_more_frequent=lower < index))
     used = set(found)
     names = [name for name in NAMES if name in used]
-    return ClassTable(tuple(names), np.array([names.index(name) for name in found], np.int32))
+    return ClassTable(tuple(names), np.array([names.index(name) for name in found], np.int32), NOTE)
 
 
 def class_of(text: str, *, byte_level: bool = False, lower_is_more_frequent: bool = False) -> str:
