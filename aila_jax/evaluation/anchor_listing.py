@@ -60,7 +60,7 @@ def list_anchors(model: LanguageModel, anchors: Anchors, batches: Iterable[Batch
     blocks: list[AnchorBlock] = []
     for batch in batches:
         block_ids = np.asarray(model.partition(batch))
-        is_anchor = np.asarray(anchors.of(batch.tokens, block_ids, batch.doc_ids if model.config.model.document_mask else None))
+        is_anchor = np.asarray(anchors.of(batch, block_ids, model.config.model.document_mask))
         real = np.asarray(batch.doc_ids) != PADDING_ID
         tokens += np.bincount(batch.tokens[real], minlength=len(tokens))
         chosen += np.bincount(batch.tokens[is_anchor], minlength=len(tokens))

@@ -59,8 +59,7 @@ def eval_step(
         if answers:
             pointers = answer_pointers(batch.pointers)
         elif anchors is not None:
-            documents = batch.doc_ids if module.config.document_mask else None
-            pointers = anchor_pointers(anchors.of(batch.tokens, block_ids, documents), block_ids)
+            pointers = anchor_pointers(anchors.of(batch, block_ids, module.config.document_mask), block_ids)
         output = forward(module, partition, params, batch, Dial(lam, tau), request, pointers=pointers)
         scores = scores_of(output, params, batch, loss_chunk)
         return jax.lax.psum(metric_sums(output, batch, block_ids, scores, places), AXIS)

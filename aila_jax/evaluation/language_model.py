@@ -147,8 +147,7 @@ class LanguageModel:
         """
         anchors = self.need_anchors()
         batch = self.batch(tokens, block_ids, doc_ids)
-        documents = batch.doc_ids if self.config.model.document_mask else None
-        return np.asarray(anchors.of(batch.tokens, self.partition(batch), documents))
+        return np.asarray(anchors.of(batch, self.partition(batch), self.config.model.document_mask))
 
     def generate(
         self,

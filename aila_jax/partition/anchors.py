@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from aila_jax.types import GLOBAL_ID, PADDING_ID, Array
+from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch
 
 LEAST_IMPORTANCE = 0.01  # of the mean
 
@@ -27,9 +27,9 @@ class Anchors:
     k: int = flax.struct.field(pytree_node=False, default=3)
     estimator: str = flax.struct.field(pytree_node=False, default="corpus")
 
-    def of(self, tokens: Int[Array, "B L"], block_ids: Int[Array, "B L"], doc_ids: Int[Array, "B L"] | None = None) -> Bool[Array, "B L"]:
-        """Which tokens are anchors; see `select_anchors`."""
-        return select_anchors(tokens, block_ids, self.table, self.k, doc_ids)
+    def of(self, batch: Batch, block_ids: Int[Array, "B L"], document_mask: bool) -> Bool[Array, "B L"]:
+        """Which tokens of a batch are anchors; under a document mask a block ends with its document. See `select_anchors`."""
+        return select_anchors(batch.tokens, block_ids, self.table, self.k, batch.doc_ids if document_mask else None)
 
 
 def select_anchors(

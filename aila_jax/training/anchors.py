@@ -17,7 +17,7 @@ from aila_jax.data.pipeline import TrainBatches, take
 from aila_jax.loss.importance import anchor_weights
 from aila_jax.model.forward import forward
 from aila_jax.model.transformer import Dial, Request, Transformer
-from aila_jax.partition.anchors import Anchors, ImportanceSums, select_anchors
+from aila_jax.partition.anchors import Anchors, ImportanceSums
 from aila_jax.partition.build import Partition
 from aila_jax.partition.type_entropy import EntropySums, TypeEntropy, corpus_entropy
 from aila_jax.training.placement import Placement
@@ -77,22 +77,22 @@ def corpus_table(windows: Windows, vocab_size: int, prior: float) -> TypeEntropy
 
 
 def group_importance(
-    partition: Partition, batches: Iterable[Batch], table: Float[np.ndarray, "V"], k: int, groups: int, document_mask: bool
+    partition: Partition, batches: Iterable[Batch], anchors: Anchors, groups: int, document_mask: bool
 ) -> Float[np.ndarray, "G"]:
     """Importance of each feature group over the blocks of `batches` (`ImportanceSums`)."""
     sums = ImportanceSums(groups)
     for batch in batches:
-        block_ids, is_anchor = jax.device_get(_block_anchors(partition, batch, table, k, document_mask))
-        sums.add(np.asarray(batch.tokens), block_ids, is_anchor, table, np.asarray(batch.doc_ids) if document_mask else None)
+        block_ids, is_anchor = jax.device_get(_block_anchors(partition, batch, anchors, document_mask))
+        sums.add(np.asarray(batch.tokens), block_ids, is_anchor, anchors.table, np.asarray(batch.doc_ids) if document_mask else None)
     return sums.importance()
 
 
-@partial(jax.jit, static_argnames=("k", "document_mask"))
+@partial(jax.jit, static_argnames="document_mask")
 def _block_anchors(
-    partition: Partition, batch: Batch, table: Float[Array, "V"], k: int, document_mask: bool
+    partition: Partition, batch: Batch, anchors: Anchors, document_mask: bool
 ) -> tuple[Int[Array, "B L"], Bool[Array, "B L"]]:
     block_ids = partition(batch)
-    return block_ids, select_anchors(batch.tokens, block_ids, table, k, batch.doc_ids if document_mask else None)
+    return block_ids, anchors.of(batch, block_ids, document_mask)
 
 
 def make_anchors(
@@ -116,8 +116,9 @@ def make_anchors(
         measured = attention_entropy(
             module, partition, params, batches, draw, placement, hard=config.model.hard, accumulate=config.train.accumulate
         )
-    importance = group_importance(partition, batches, measured.entropy, asked.k, config.feature_groups or 1, document_mask)
-    return Anchors(measured.entropy, measured.counts, importance, asked.k, asked.estimator)
+    groups = config.feature_groups or 1
+    made = Anchors(measured.entropy, measured.counts, np.ones(groups, np.float32), asked.k, asked.estimator)
+    return replace(made, importance=group_importance(partition, batches, made, groups, document_mask))
 
 
 @dataclass

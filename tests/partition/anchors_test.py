@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aila_jax.partition.anchors import Anchors, ImportanceSums, select_anchors
+from aila_jax.types import Batch
 from tests.oracles import anchors as oracle
 from tests.oracles.cases import DOCS, IDS
 
@@ -57,7 +58,8 @@ def test_anchors_equal_a_sort_of_each_block(seed: int, k: int, masked: bool) -> 
     want = oracle.anchors(tokens, IDS, table, k, DOCS if masked else None)
     np.testing.assert_array_equal(found, want)
     made = Anchors(table, np.ones(VOCAB, np.int64), np.ones(3, np.float32), k)
-    np.testing.assert_array_equal(made.of(tokens, IDS, DOCS if masked else None), want)
+    batch = Batch.from_tokens(tokens).replace(doc_ids=DOCS)
+    np.testing.assert_array_equal(made.of(batch, IDS, masked), want)
 
 
 @given(st.integers(0, 2**32 - 1), st.permutations(range(VOCAB)))
