@@ -7,7 +7,7 @@ ValueError when the dataclass is made, so nothing later needs to check again.
 from aila_jax.config.checks import check_lam, check_tau, one_of, require
 from aila_jax.config.data import TFDS_NAME, DataConfig, RuleConfig
 from aila_jax.config.locality import LocalityConfig
-from aila_jax.config.model import MOST_MARGIN, MarginConfig, ModelConfig
+from aila_jax.config.model import DIAL_WEIGHTS, MOST_MARGIN, MarginConfig, ModelConfig
 from aila_jax.config.partition import AnchorConfig, PartitionConfig
 from aila_jax.config.penalty import PenaltyConfig
 from aila_jax.config.plain import from_dict, to_dict, unknown_key
@@ -16,6 +16,7 @@ from aila_jax.config.sweep import SweepConfig
 from aila_jax.config.train import TrainConfig
 
 __all__ = [
+    "DIAL_WEIGHTS",
     "MOST_MARGIN",
     "TFDS_NAME",
     "AnchorConfig",

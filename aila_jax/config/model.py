@@ -40,6 +40,10 @@ class MarginConfig:
             require(0.0 <= value <= MOST_MARGIN, f"model.margin.{name}", value, limit, f"set --config.model.margin.{name}=8")
 
 
+# What model.dial_weights names: the projections that turn with λ.
+DIAL_WEIGHTS: dict[str, tuple[str, ...]] = {"none": (), "qk": ("query", "key"), "qkv": ("query", "key", "value")}
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Shape of the decoder and of its attention.
@@ -56,6 +60,8 @@ class ModelConfig:
       g_max: largest logit that QK-normalisation allows, above 0.
       qkv_bias: biases on queries, keys and values.
       film: show λ to the network: scale 1 + λa and shift λc on every LayerNorm.
+      dial_weights: projections whose weights turn with the dial, W + λW′ with W′ learned from 0: `none`, `qk` (queries and keys) or
+        `qkv` (values too).
       document_mask: tokens attend to their own document only, and positions restart with it.
       localist: positional embeddings of block b live on feature group b mod G (`penalty.groups`) and the shared coordinates only;
         for the partition `windows`.
@@ -77,6 +83,7 @@ class ModelConfig:
     g_max: float = 6.0
     qkv_bias: bool = False
     film: bool = False
+    dial_weights: str = "none"
     document_mask: bool = False
     localist: bool = False
     localist_shared: float = 0.25
@@ -93,6 +100,7 @@ class ModelConfig:
             f"set --config.model.d_model={-(-self.d_model // self.n_heads) * self.n_heads}",
         )
         require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "in [0, 1)", "set --config.model.dropout=0.1")
+        one_of("model.dial_weights", self.dial_weights, tuple(DIAL_WEIGHTS))
         one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
         require(
             0.0 <= self.layer_beta < math.inf,

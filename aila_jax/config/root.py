@@ -65,6 +65,13 @@ class Config:
                 "true when model.qk_norm is set: logits do not depend on the norms then, so the plain form shrinks weights to nothing",
                 "set --config.penalty.scale_free=true --config.penalty.solver=subgradient",
             )
+            require(
+                self.model.dial_weights == "none",
+                "model.dial_weights",
+                self.model.dial_weights,
+                "'none' where a penalty acts: its groups are those of one weight matrix, not of W + λW′ at every λ",
+                "set --config.model.dial_weights=none",
+            )
         if self.penalty.solver != "none" or self.model.localist:
             require(
                 self.penalty.groups > 0 or self.partition.kind == "windows",

@@ -7,6 +7,7 @@ import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from aila_jax.config import require
 from aila_jax.model.feature_groups import group_sum
 from aila_jax.types import Array
 
@@ -47,7 +48,19 @@ class PenaltyArgs:
 
 
 def query_key_kernels(params: Any) -> Float[Array, "N 2 D H K"]:
-    """W_Q and W_K of every layer, in float32."""
+    """W_Q and W_K of every layer, in float32.
+
+    Raises:
+      ValueError: weights that turn with the dial, which are no one matrix.
+    """
+    turned = [name for layer in _layers(params) for name in params[layer]["attention"] if name in ("query_dial", "key_dial")]
+    require(
+        not turned,
+        "dial weights",
+        turned,
+        "absent: feature groups are those of one matrix, not of W + λW′ at every λ",
+        "train with --config.model.dial_weights=none",
+    )
     return jnp.stack([jnp.stack([_kernel(params, layer, name).astype(jnp.float32) for name in PROJECTIONS]) for layer in _layers(params)])
 
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, Key
 
-from aila_jax.config import Config, MarginConfig, ModelConfig, require
-from aila_jax.model.attention import Margin, SelfScaling, locality_attention
+from aila_jax.config import DIAL_WEIGHTS, Config, MarginConfig, ModelConfig, require
+from aila_jax.model.attention import Margin, SelfScaling, locality_attention, per_example
 from aila_jax.model.feature_groups import localist_support
 from aila_jax.model.stats import AttentionStats
 from aila_jax.types import Array
@@ -122,22 +122,30 @@ def dropout(x_BxLxD: Float[Array, "B L D"], keys_B: Key[Array, "B"] | None, rate
 
 
 class Attention(nn.Module):
-    """Multi-head locality attention with its four projections."""
+    """Multi-head locality attention with its four projections.
+
+    `dial_lam` is the dial's λ, which those of `dial_weights` turn with (W + λW′, ours); `lam` is what this layer imposes of the margin.
+    """
 
     config: ModelConfig
 
     @nn.compact
     def __call__(
-        self, x_BxLxD, block_ids, doc_ids, lam, tau, request: Request, pointers=None
+        self, x_BxLxD, block_ids, doc_ids, dial_lam, lam, tau, request: Request, pointers=None
     ) -> tuple[Float[Array, "B L D"], AttentionStats | None]:
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
         init = nn.initializers.normal(INIT_STD)
         heads = (cfg.n_heads, cfg.d_model // cfg.n_heads)
-        q, k, v = (
-            nn.DenseGeneral(heads, use_bias=cfg.qkv_bias, kernel_init=init, dtype=dtype, name=name)(x_BxLxD)
-            for name in ("query", "key", "value")
-        )
+
+        def projected(name: str) -> Float[Array, "B L H K"]:
+            y = nn.DenseGeneral(heads, use_bias=cfg.qkv_bias, kernel_init=init, dtype=dtype, name=name)(x_BxLxD)
+            if name not in DIAL_WEIGHTS[cfg.dial_weights]:
+                return y
+            turned = nn.DenseGeneral(heads, use_bias=False, kernel_init=nn.initializers.zeros, dtype=dtype, name=f"{name}_dial")(x_BxLxD)
+            return (y.astype(jnp.float32) + per_example(dial_lam) * turned.astype(jnp.float32)).astype(dtype)
+
+        q, k, v = projected("query"), projected("key"), projected("value")
         scale = None
         if cfg.qk_norm:
             q, k = unit_norm(q), unit_norm(k)
@@ -189,7 +197,7 @@ class Block(nn.Module):
         if not request.no_attention:
             # Without scale and bias: they fold into W and b, and with them the group penalty has no minimiser.
             y = Norm(affine=False, film=cfg.film, name="attention_norm")(x_BxLxD, dial_lam).astype(dtype)
-            y, stats = Attention(cfg, name="attention")(y, block_ids, doc_ids, layer_lam, tau, request, pointers)
+            y, stats = Attention(cfg, name="attention")(y, block_ids, doc_ids, dial_lam, layer_lam, tau, request, pointers)
             x_BxLxD = x_BxLxD + dropout(y, attention_keys_B, cfg.dropout)
         y = Norm(affine=True, film=cfg.film, name="mlp_norm")(x_BxLxD, dial_lam).astype(dtype)
         # As one matrix [B · L, D]: with three axes XLA's CPU compiler copies the gradients transposed for those of the kernels.

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from aila_jax.config import ModelConfig, require
+from aila_jax.config import DIAL_WEIGHTS, ModelConfig, require
 
 # Relative error of one rounding of a vector. float32: sums of up to some thousand products included. bfloat16: 2⁻⁹.
 ROUNDING = {"float32": 2e-6, "bfloat16": 2.0**-9}
@@ -43,6 +43,8 @@ class Projection:
             shift_D = lam * np.asarray(norm["film_shift"], np.float64)
         dense, dtype = layer["attention"][name], jax.numpy.dtype(config.dtype)
         kernel_DxHxK = np.asarray(dense["kernel"]).astype(dtype).astype(np.float64)
+        if name in DIAL_WEIGHTS[config.dial_weights]:
+            kernel_DxHxK = kernel_DxHxK + lam * np.asarray(layer["attention"][f"{name}_dial"]["kernel"]).astype(dtype).astype(np.float64)
         bias_HxK = np.asarray(dense["bias"]).astype(dtype).astype(np.float64) if "bias" in dense else np.zeros(kernel_DxHxK.shape[1:])
         finite = bool(np.isfinite(kernel_DxHxK).all() and np.isfinite(bias_HxK).all())
         require(finite, f"{name} weights", "not finite", "finite numbers", "load a checkpoint from before training diverged")

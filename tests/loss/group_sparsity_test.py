@@ -209,3 +209,10 @@ def test_localist_support_worked_out_by_hand():
     np.testing.assert_array_equal(found, [[1, 1, 1, 1, 0, 0, 1, 0], [1, 0, 0, 1, 1, 1, 1, 0], [1, 0, 0, 1, 0, 0, 1, 1]])
     np.testing.assert_array_equal(localist_support(8, 3, 0.0).sum(0), 1)
     assert localist_support(8, 3, 1.0).all()
+
+
+def test_weights_that_turn_with_the_dial_have_no_groups():
+    kernel = np.ones((4, 2, 3), np.float32)
+    attention = {name: {"kernel": kernel} for name in ("query", "key", "value", "query_dial", "key_dial")}
+    with pytest.raises(ValueError, match=r"dial weights is .*'query_dial', 'key_dial'.*; it must be absent.*dial_weights=none"):
+        query_key_kernels({"layer_0": {"attention": attention}})

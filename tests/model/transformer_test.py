@@ -123,6 +123,36 @@ def test_film_scales_by_one_plus_lambda_a_and_shifts_by_lambda_c() -> None:
     np.testing.assert_allclose(found, y * (1 + lam[:, None, None] * a) + lam[:, None, None] * c, atol=1e-6)
 
 
+@pytest.mark.parametrize(("kind", "turned"), [("qk", ("query", "key")), ("qkv", ("query", "key", "value"))])
+def test_dial_weights_are_w_plus_lambda_w_prime(kind: str, turned: tuple[str, ...]) -> None:
+    """At λ the output is that of a model without dial weights whose kernels are W + λW′; at λ = 0 and at initialisation W alone."""
+    plain, (module, start) = built()[0], built(dial_weights=kind)
+    moved = jax.tree_util.tree_map_with_path(lambda path, x: x + 0.3 * np.cos(np.arange(x.size)).reshape(x.shape), start)
+    assert {name for name in moved["layer_0"]["attention"] if name.endswith("_dial")} == {f"{name}_dial" for name in turned}
+    folded = {}
+    for lam in (0.0, 0.7):
+        folded[lam] = jax.tree.map(lambda x: x, moved)
+        for layer in ("layer_0", "layer_1"):
+            attention = dict(moved[layer]["attention"])
+            for name in turned:
+                attention[name] = {"kernel": attention[name]["kernel"] + lam * attention.pop(f"{name}_dial")["kernel"]}
+            folded[lam][layer] = {**moved[layer], "attention": attention}
+        want = run(plain, folded[lam], Dial(lam, 1.0)).logits
+        np.testing.assert_allclose(run(module, moved, Dial(lam, 1.0)).logits, want, rtol=1e-4, atol=1e-4)
+    both = run(module, moved, Dial(np.float32([0.0, 0.7]), 1.0)).logits  # each example turns by its own λ
+    np.testing.assert_allclose(both[0], run(plain, folded[0.0], Dial(0.0, 1.0)).logits[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(both[1], run(plain, folded[0.7], Dial(0.7, 1.0)).logits[1], rtol=1e-4, atol=1e-4)
+    assert np.abs(run(module, moved, Dial(0.7, 1.0)).logits - run(module, moved, Dial(0.0, 1.0)).logits).max() > 0.1
+    begun = {
+        **start,
+        **{
+            layer: {**start[layer], "attention": {k: v for k, v in start[layer]["attention"].items() if not k.endswith("_dial")}}
+            for layer in ("layer_0", "layer_1")
+        },
+    }
+    np.testing.assert_allclose(run(module, start, Dial(0.7, 1.0)).logits, run(plain, begun, Dial(0.7, 1.0)).logits, atol=1e-5)
+
+
 @pytest.mark.parametrize("beta", [0.0, 1.0, 3.0])
 def test_each_layer_has_its_share_of_lambda(beta: float) -> None:
     """With W_Q = 0 all scores are 0, so delta is the margin in use: λ · ((ℓ + 1)/N)^β · m, per example."""

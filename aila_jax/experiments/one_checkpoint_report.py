@@ -1,0 +1,187 @@
+"""The one checkpoint's tables and figures: transfer matrix, regret, goals and the τ law, made from result files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from aila_jax.experiments.first_dial import with_spread
+from aila_jax.experiments.one_checkpoint import BUDGETS, LAMS, TRAINED, Dialled, Goal, goals, read_results, regret, tau_law
+from aila_jax.reporting import read_sweep, save_figure
+from aila_jax.reporting.files import write_atomically
+from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style, lam_axis, legend_above
+
+MISSING = "–"
+Results = dict[str, dict[int, Dialled]]
+QUANTITIES: dict[str, tuple[Callable[[Dialled], np.ndarray], int]] = {
+    "Perplexity per token": (lambda one: one.perplexity, 1),
+    "Attention entropy (bits)": (lambda one: one.entropy_bits, 2),
+    "Block mass": (lambda one: one.block_mass, 2),
+}
+
+
+def collect(directory: Path) -> str:
+    """Makes table.md and the figures from the result files in `directory`; returns the tables as Markdown.
+
+    Means over seeds, ± half the range where there are several. What is not measured is a dash.
+
+    Raises:
+      ValueError: there is no result file, or one that is no result of this experiment.
+    """
+    found = read_results(directory)
+    parts = []
+    for budget in BUDGETS:
+        if not any(name.startswith(f"{budget}-") for name in found):
+            continue
+        parts += [f"## {budget} tokens\n", *(_transfer(found, budget, title) for title in QUANTITIES), _regrets(found, budget)]
+        parts += [_goals(goals(found, budget)), _law(found, budget, directory)]
+        save_figure(transfer_figure(found, budget), directory / f"transfer_{budget}")
+        save_figure(regret_figure(found, budget), directory / f"regret_{budget}")
+    parts += _grid(found)
+    text = "\n".join(part for part in parts if part)
+    write_atomically(directory / "table.md", text.encode())
+    return text
+
+
+def rows_of(budget: str) -> dict[str, str]:
+    """Name of a way of training at one budget → its label, in the order of the tables."""
+    return {**{f"{budget}-fixed-{lam:g}": f"trained at λ = {lam:g}" for lam in TRAINED}, f"{budget}-conditional": "one checkpoint"}
+
+
+def _markdown(header: list[str], lines: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *lines)) + "\n"
+
+
+def _transfer(found: Results, budget: str, title: str) -> str:
+    """Rows: λ of training; columns: λ of reading."""
+    values, decimals = QUANTITIES[title]
+    lines = []
+    for name, label in rows_of(budget).items():
+        ones = [values(one) for one in found.get(name, {}).values()]
+        cells = [with_spread(np.array([one[column] for one in ones]), decimals) if ones else MISSING for column in range(len(LAMS))]
+        lines.append([label, str(len(ones)), *cells])
+    header = ["", "seeds", *(f"read at λ = {lam:g}" for lam in LAMS)]
+    return f"{title}, τ = 1.\n\n{_markdown(header, lines)}"
+
+
+def _regrets(found: Results, budget: str) -> str:
+    cells = []
+    for lam in LAMS:
+        values = 100 * regret(found.get(f"{budget}-conditional", {}), found.get(f"{budget}-fixed-{lam:g}", {}), lam)
+        cells.append(f"{_signed(values)} %" if len(values) else MISSING)
+    return "Dial regret, paired by seed.\n\n" + _markdown([f"λ = {lam:g}" for lam in LAMS], [cells])
+
+
+def _signed(values: np.ndarray) -> str:
+    text = with_spread(values, 1)
+    return (text if values.mean() < 0 else f"+{text}").replace("-", "−")
+
+
+def _goals(asked: list[Goal]) -> str:
+    if not asked:
+        return ""
+    lines = []
+    for goal in asked:
+        sign = "≤" if goal.most else "≥"
+        lines.append(
+            [
+                goal.text,
+                str(len(goal.values)),
+                with_spread(goal.values, 3).replace("-", "−"),
+                f"{sign} {goal.limit:g}",
+                "yes" if goal.holds else "no",
+            ]
+        )
+    return "What is asked of the one checkpoint. It holds where every seed keeps the limit.\n\n" + _markdown(
+        ["", "seeds", "measured", "limit", "holds"], lines
+    )
+
+
+def _law(found: Results, budget: str, directory: Path) -> str:
+    ones = found.get(f"{budget}-conditional", {})
+    if not ones:
+        return ""
+    first = min(ones)
+    margin = read_sweep(directory / f"{budget}-conditional-seed{first}.json").config["model"]["margin"]
+    power = float(margin.get("power", 1.0))
+    law = tau_law(list(ones.values()), power)
+    return (
+        f"ln(mass outside the block) against λ^{power:g}/τ, λ > 0: slope {law.slope:.2f} (95 % interval {law.low:.2f} to {law.high:.2f}, "
+        f"{law.seeds} seeds of {law.cells} cells), correlation {law.correlation:.2f}.\n"
+    ).replace("-", "−")
+
+
+def _grid(found: Results) -> list[str]:
+    """The grid of learning rate and dropout, where there is one."""
+    names = [name for name in found if name.startswith("grid-")]
+    if not names:
+        return []
+    lines = []
+    for name in sorted(names):
+        ones = list(found[name].values())
+        at_zero, best = (np.array([take(one.perplexity) for one in ones]) for take in (lambda p: p[0], np.min))
+        lines.append([name.removeprefix("grid-"), str(len(ones)), with_spread(at_zero, 1), with_spread(best, 1)])
+    return ["## Grid of learning rate and dropout\n", _markdown(["training", "seeds", "perplexity at λ = 0", "best over λ"], lines)]
+
+
+def transfer_figure(found: Results, budget: str) -> Figure:
+    """Perplexity of every way of training read at every λ, as its excess over the best of the column; mean over seeds."""
+    names = {name: label for name, label in rows_of(budget).items() if name in found}
+    mean = np.array([np.mean([one.perplexity for one in found[name].values()], axis=0) for name in names])
+    excess = 100 * (mean / mean.min(axis=0) - 1)
+    with house_style(LIGHT):
+        fig = Figure(figsize=(6.4, 0.9 + 0.42 * len(names)), layout="constrained")
+        axes = fig.subplots()
+        axes.grid(False)
+        image = axes.imshow(np.log1p(excess), cmap="viridis_r", aspect="auto")
+        threshold = 0.5 * float(np.log1p(excess).max())
+        for (row, column), value in np.ndenumerate(mean):
+            colour = "white" if image.norm(np.log1p(excess[row, column])) > 0.5 and np.log1p(excess[row, column]) > threshold else "black"
+            axes.text(column, row, f"{value:.1f}", ha="center", va="center", color=colour)
+        axes.set_xticks(range(len(LAMS)), [f"{lam:g}" for lam in LAMS])
+        axes.set_yticks(range(len(names)), list(names.values()))
+        axes.set(xlabel="read at λ", title=f"Perplexity per token, {budget} training tokens; dark: far above the column's best")
+    return fig
+
+
+def regret_figure(found: Results, budget: str) -> Figure:
+    """The one checkpoint beside models trained at the λ they are read at: perplexity, entropy and block mass; a point a seed."""
+    with house_style(LIGHT):
+        fig = Figure(figsize=(9.0, 3.2), layout="constrained")
+        panels = fig.subplots(1, 3)
+        for axes, (title, (values, _)) in zip(panels, QUANTITIES.items(), strict=True):
+            one = found.get(f"{budget}-conditional", {})
+            own = {lam: found[f"{budget}-fixed-{lam:g}"] for lam in LAMS if f"{budget}-fixed-{lam:g}" in found}
+            plain = found.get(f"{budget}-fixed-0", {})
+            _line(
+                axes, [(lam, [values(run)[index] for run in one.values()]) for index, lam in enumerate(LAMS)], "one checkpoint, dialled", 0
+            )
+            _line(
+                axes, [(lam, [values(run)[LAMS.index(lam)] for run in runs.values()]) for lam, runs in own.items()], "trained at that λ", 1
+            )
+            if title.startswith("Perplexity") and plain:
+                axes.axhline(
+                    float(np.mean([run.perplexity[0] for run in plain.values()])), color=LIGHT.muted, linestyle="--", linewidth=1.0
+                )
+            else:
+                _line(axes, [(lam, [values(run)[index] for run in plain.values()]) for index, lam in enumerate(LAMS)], "plain, dialled", 2)
+                axes.set_ylim(bottom=0.0)
+            axes.set_title(title)
+            lam_axis(axes, LAMS)
+        panels[0].set_ylabel("dashed: plain training, λ = 0")
+        legend_above(fig, panels[1])
+    return fig
+
+
+def _line(axes: Axes, points: list[tuple[float, list[float]]], label: str, index: int) -> None:
+    """A line through the means, and a small point for each seed."""
+    points = [(lam, seeds) for lam, seeds in points if seeds]
+    if not points:
+        return
+    colour = CATEGORIES[index]
+    axes.plot([lam for lam, _ in points], [np.mean(seeds) for _, seeds in points], color=colour, marker=MARKERS[index], label=label)
+    for lam, seeds in points:
+        if len(seeds) > 1:
+            axes.plot([lam] * len(seeds), seeds, color=colour, marker=".", markersize=3, linestyle="")
