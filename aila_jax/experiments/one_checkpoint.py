@@ -39,7 +39,7 @@ def one_checkpoint_runs(base: Config) -> dict[str, Config]:
 
 def at_one_lam(config: Config, lam: float) -> Config:
     """The same training at one λ."""
-    return replace(config, model=replace(config.model, film=False), locality=LocalityConfig(mode="fixed", lam=lam))
+    return replace(config, model=replace(config.model, film=False, dial_weights="none"), locality=LocalityConfig(mode="fixed", lam=lam))
 
 
 def grid_runs(base: Config) -> dict[str, Config]:
@@ -104,8 +104,19 @@ def dialled(result: SweepResult, name: str) -> Dialled:
     costs = {row["lam"]: row["perplexity_without"] / row["perplexity"] - 1.0 for row in result.meta.get("without_attention", [])}
     if not set(LAMS) <= set(rows) or not {0.0, 1.0} <= set(costs):
         raise ValueError(f"{name} lacks λ of {LAMS} at τ = 1, or rows without attention. Fix: measure it again")
-    columns = [np.array([getattr(rows[lam], field) for lam in LAMS]) for field in ("perplexity_token", "entropy_bits", "block_mass")]
-    return Dialled(name, rows[0.0].seed, *columns, (costs[0.0], costs[1.0]), result.cells)
+
+    def over_lam(field: str) -> np.ndarray:
+        return np.array([getattr(rows[lam], field) for lam in LAMS])
+
+    return Dialled(
+        name,
+        rows[0.0].seed,
+        perplexity=over_lam("perplexity_token"),
+        entropy_bits=over_lam("entropy_bits"),
+        block_mass=over_lam("block_mass"),
+        cost=(costs[0.0], costs[1.0]),
+        cells=result.cells,
+    )
 
 
 def read_results(directory: Path) -> dict[str, dict[int, Dialled]]:

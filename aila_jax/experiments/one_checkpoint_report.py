@@ -130,16 +130,16 @@ def transfer_figure(found: Results, budget: str) -> Figure:
     """Perplexity of every way of training read at every λ, as its excess over the best of the column; mean over seeds."""
     names = {name: label for name, label in rows_of(budget).items() if name in found}
     mean = np.array([np.mean([one.perplexity for one in found[name].values()], axis=0) for name in names])
-    excess = 100 * (mean / mean.min(axis=0) - 1)
+    # The logarithm keeps a few per cent apart where other cells are far off.
+    excess = np.log1p(100 * (mean / mean.min(axis=0) - 1))
     with house_style(LIGHT):
         fig = Figure(figsize=(6.4, 0.9 + 0.42 * len(names)), layout="constrained")
         axes = fig.subplots()
         axes.grid(False)
-        image = axes.imshow(np.log1p(excess), cmap="viridis_r", aspect="auto")
-        threshold = 0.5 * float(np.log1p(excess).max())
-        for (row, column), value in np.ndenumerate(mean):
-            colour = "white" if image.norm(np.log1p(excess[row, column])) > 0.5 and np.log1p(excess[row, column]) > threshold else "black"
-            axes.text(column, row, f"{value:.1f}", ha="center", va="center", color=colour)
+        axes.imshow(excess, cmap="viridis_r", aspect="auto")
+        for row, column in np.ndindex(*mean.shape):
+            colour = "white" if excess[row, column] > 0.5 * excess.max() else "black"
+            axes.text(column, row, f"{mean[row, column]:.1f}", ha="center", va="center", color=colour)
         axes.set_xticks(range(len(LAMS)), [f"{lam:g}" for lam in LAMS])
         axes.set_yticks(range(len(names)), list(names.values()))
         axes.set(xlabel="read at λ", title=f"Perplexity per token, {budget} training tokens; dark: far above the column's best")

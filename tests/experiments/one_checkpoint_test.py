@@ -1,0 +1,164 @@
+"""The experiment of one checkpoint: its runs, and regret, guards, law and tables on rows made by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aila_jax.experiments import one_checkpoint as exp
+from aila_jax.experiments import one_checkpoint_report as report
+from aila_jax.presets import small
+from aila_jax.reporting import write_sweep
+from tests.reporting.conftest import synthetic_sweep
+
+# By hand: perplexity at the six λ, entropy, block mass, of one checkpoint and of models trained at one λ.
+ONE = {
+    "perplexity": [51.0, 50.0, 52.0, 55.0, 58.0, 60.0],
+    "entropy": [3.0, 2.6, 2.0, 1.5, 1.0, 0.6],
+    "mass": [0.2, 0.3, 0.5, 0.7, 0.9, 0.98],
+}
+
+
+def result(perplexity, entropy, mass, *, taus=(1.0,), seed=0, power=1.0, costs=(0.5, 0.2)):
+    """A sweep with these columns over λ; the mass outside the block is that of τ = 1 to the power 1/τ."""
+    made = synthetic_sweep(lams=exp.LAMS, taus=taus)
+    cells = []
+    for row in made.cells:
+        column = exp.LAMS.index(row.lam)
+        values = {"perplexity_token": perplexity[column], "entropy_bits": entropy[column], "seed": seed}
+        cells.append(replace(row, **values, block_mass=1.0 - (1.0 - mass[column]) ** (1.0 / row.tau)))
+    meta = {
+        "without_attention": [
+            {"lam": lam, "perplexity": 50.0, "perplexity_without": 50.0 * (1 + cost)} for lam, cost in zip((0.0, 1.0), costs, strict=True)
+        ]
+    }
+    return replace(made, cells=tuple(cells), meta=meta, config={"model": {"margin": {"power": power}}})
+
+
+def fixed(value, **changes):
+    """A model trained at one λ whose perplexity is `value` wherever it is read."""
+    return exp.dialled(result([value] * 6, ONE["entropy"], ONE["mass"], **changes), "fixed")
+
+
+def one(**changes):
+    return exp.dialled(result(ONE["perplexity"], ONE["entropy"], ONE["mass"], **changes), "one")
+
+
+def test_the_runs_have_equal_steps_and_margin_and_only_the_conditional_one_is_shown_lambda():
+    base = small()
+    made = exp.one_checkpoint_runs(base)
+    assert set(made) == {
+        f"{budget}-{name}" for budget in exp.BUDGETS for name in ("conditional", *(f"fixed-{lam:g}" for lam in exp.TRAINED))
+    }
+    for name, config in made.items():
+        assert config.train.steps == exp.BUDGETS[name.split("-")[0]]
+        assert config.model.margin == base.model.margin
+        assert (
+            replace(
+                config.train, steps=0 + base.train.steps, eval_every=base.train.eval_every, checkpoint_every=base.train.checkpoint_every
+            )
+            == base.train
+        )
+        if name.endswith("conditional"):
+            assert (config.model, config.locality) == (base.model, base.locality)
+        else:
+            assert (config.locality.mode, f"{config.locality.lam:g}") == ("fixed", name.split("-")[-1])
+            assert not config.model.film
+            assert config.model.dial_weights == "none"
+
+
+def test_the_grid_varies_rate_and_dropout_of_conditional_and_plain_training_alike():
+    grid = exp.grid_runs(small())
+    tried = {name: (config.train.learning_rate, config.model.dropout, config.locality.mode) for name, config in grid.items()}
+    wanted = {(rate, dropout, mode) for rate in exp.RATES for dropout in exp.DROPOUTS for mode in ("conditional", "fixed")}
+    assert len(tried) == len(wanted)
+    assert set(tried.values()) == wanted
+
+
+def test_regret_is_paired_by_seed():
+    conditional = {0: one(), 1: one(seed=1), 5: one(seed=5)}
+    trained = {0: fixed(50.0), 1: fixed(51.0, seed=1), 2: fixed(1.0, seed=2)}
+    np.testing.assert_allclose(exp.regret(conditional, trained, 0.0), [51 / 50 - 1, 0.0])
+    np.testing.assert_allclose(exp.regret(conditional, trained, 1.0), [60 / 50 - 1, 60 / 51 - 1])
+    assert len(exp.regret(conditional, {}, 0.2)) == 0
+
+
+def test_guards_worked_out_by_hand():
+    row = one()
+    assert row.entropy_ratio == pytest.approx(0.2)
+    # Entropy falls by 2.4, at most 0.6 a step: 25 %; block mass grows by .78, at most .2 a step: 25.6 %.
+    assert row.largest_step == pytest.approx(0.2 / 0.78)
+    np.testing.assert_allclose(row.cost, (0.5, 0.2))
+
+
+def test_goals_hold_for_every_seed_or_not_at_all():
+    found = {
+        "5M-conditional": {0: one(), 1: one(seed=1, costs=(0.5, 0.05))},
+        "5M-fixed-0": {0: fixed(50.1), 1: fixed(51.0)},
+        "5M-fixed-1": {0: fixed(60.0)},
+    }
+    made = {goal.text: goal for goal in exp.goals(found, "5M")}
+    assert [text for text in made if text.startswith("regret")] == ["regret at λ = 0", "regret at λ = 1"]
+    held = {text: goal.holds for text, goal in made.items()}
+    assert held == {
+        "regret at λ = 0": True,  # 1.8 % and 0
+        "regret at λ = 1": True,
+        "best dialled perplexity ÷ plain training's, − 1": True,  # −0.2 % and −2 %
+        "entropy at λ = 1 ÷ entropy at λ = 0": True,
+        "block mass at λ = 1": True,
+        "largest step of the dial, share of the change": True,
+        "cost of removing attention, λ = 0": True,
+        "cost of removing attention, λ = 1": False,  # 20 % and 5 %
+    }
+    found["5M-fixed-0"][1] = fixed(49.9)  # regret 2.2 %, and the best of the dial is 0.2 % above plain training
+    held = {goal.text: goal.holds for goal in exp.goals(found, "5M")}
+    assert not held["regret at λ = 0"]
+    assert not held["best dialled perplexity ÷ plain training's, − 1"]
+    assert exp.goals(found, "18M") == []
+
+
+def test_the_law_of_tau_finds_a_slope_put_into_the_rows():
+    """Mass outside e^(−3 λ²/τ): slope −3 for one seed exactly, and between the seeds' slopes for several."""
+    taus = (0.5, 1.0, 2.0)
+
+    def with_slope(slope, seed):
+        # λ = 0 has no place in the law; its row may be anything.
+        return exp.dialled(
+            result(ONE["perplexity"], ONE["entropy"], [0.1] + [1 - np.exp(slope * lam**2) for lam in exp.LAMS[1:]], taus=taus, seed=seed),
+            "one",
+        )
+
+    law = exp.tau_law([with_slope(-3.0, 0)], 2.0)
+    np.testing.assert_allclose((law.slope, law.low, law.high, law.correlation), (-3.0, -3.0, -3.0, -1.0), rtol=1e-6)
+    assert (law.cells, law.seeds) == (15, 1)
+    law = exp.tau_law([with_slope(-3.0, 0), with_slope(-2.0, 1), with_slope(-4.0, 2)], 2.0)
+    # Slopes −2, −3, −4: standard deviation 1, t(0.975, 2) = 4.3027.
+    np.testing.assert_allclose((law.slope, law.low, law.high), (-3.0, -3 - 4.3027 / np.sqrt(3), -3 + 4.3027 / np.sqrt(3)), rtol=1e-4)
+
+
+def test_rows_of_another_grid_or_without_the_guard_are_refused():
+    with pytest.raises(ValueError, match=r"one lacks λ of .* Fix: measure it again"):
+        exp.dialled(replace(result(*ONE.values()), meta={}), "one")
+    made = result(*ONE.values())
+    with pytest.raises(ValueError, match=r"lacks λ of"):
+        exp.dialled(replace(made, cells=made.cells[:3]), "one")
+
+
+def test_tables_and_figures_are_made_from_the_files(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no result file NAME-seedS\.json"):
+        report.collect(tmp_path)
+    files = {"5M-conditional": ONE, "5M-fixed-0": {**ONE, "perplexity": [50.0] * 6}, "5M-fixed-1": {**ONE, "perplexity": [64.0] * 6}}
+    for name, columns in files.items():
+        for seed in (0, 1):
+            scaled = {**columns, "perplexity": [value + seed for value in columns["perplexity"]]}
+            write_sweep(result(*scaled.values(), seed=seed, power=2.0, taus=(0.5, 1.0)), tmp_path, stem=f"{name}-seed{seed}")
+    write_sweep(result(*ONE.values()), tmp_path, stem="grid-5M-fixed-0-rate0.006-dropout0-seed0")
+    table = report.collect(tmp_path)
+    assert "| one checkpoint | 2 | 51.5 ± 0.5 | 50.5 ± 0.5 | 52.5 ± 0.5 |" in table
+    assert "| trained at λ = 0.2 | 0 | – | – | – | – | – | – |" in table
+    assert "| +2.0 ± 0.0 % | – | – | – | – | −6.2 ± 0.0 % |" in table
+    assert "| block mass at λ = 1 | 2 | 0.980 ± 0.000 | ≥ 0.95 | yes |" in table
+    assert "against λ^2/τ, λ > 0: slope −" in table
+    assert "| 5M-fixed-0-rate0.006-dropout0 | 1 | 51.0 | 50.0 |" in table
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") == table
+    assert {path.name for path in tmp_path.glob("*.png")} == {"transfer_5M.png", "regret_5M.png"}
