@@ -7,40 +7,25 @@ writes one CSV and JSON per run into --out, then table.md and the figure. `--onl
 the table and the figure from the files that are there, training nothing.
 """
 
-from dataclasses import replace
-from pathlib import Path
-
 from absl import app, flags
 
-CONFIG = flags.DEFINE_string("config", "small", "Preset or Python file that the runs start from.")
-DATA_DIR = flags.DEFINE_string("data_dir", "", "Folder with wiki.{train,valid,test}.tokens.")
-OUT = flags.DEFINE_string("out", "docs/results/leak", "Folder for the result files.")
-RUNS = flags.DEFINE_string("runs", "runs/leak", "Folder for the training runs.")
-ONLY = flags.DEFINE_list("only", [], "Names of the runs; all by default.")
-SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds.")
-COLLECT = flags.DEFINE_bool("collect", False, "Only make the table and the figure from the result files.")
+from launch import experiment
 
 
 def main(argv: list[str]) -> None:
-    if argv[1:]:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}; give settings as --flag=value")
-    from aila_jax import presets, runs
-    from aila_jax.cli.config_flag import load_source
-    from aila_jax.config import Config, from_dict, one_of
+    experiment.no_arguments(argv)
+    from aila_jax import runs
     from aila_jax.experiments import leak, leak_report
 
-    base = presets.with_data_dir(from_dict(Config, load_source(CONFIG.value)), DATA_DIR.value)
-    for name in ONLY.value:
-        one_of("--only", name, tuple(leak.leak_runs(base)))
-    for seed in [] if COLLECT.value else SEEDS.value:
-        for name, config in leak.leak_runs(replace(base, seed=int(seed))).items():
-            if ONLY.value and name not in ONLY.value:
-                continue
-            model = runs.train(config, Path(RUNS.value) / f"{name}-seed{seed}").load()
-            dataset = runs.dataset_of(model)
-            leak.write_rows(leak.measure(model, dataset), model, dataset, Path(OUT.value) / f"{name}-seed{seed}")
-    print(leak_report.collect(Path(OUT.value)))
+    out = experiment.out_folder()
+    for stem, config in experiment.asked_runs(leak.leak_runs):
+        model = runs.train(config, experiment.runs_folder() / stem).load()
+        dataset = runs.dataset_of(model)
+        leak.write_rows(leak.measure(model, dataset), model, dataset, out / stem)
+    print(leak_report.collect(out))
 
 
 if __name__ == "__main__":
+    experiment.define_flags("leak")
+    flags.adopt_module_key_flags(experiment)  # so that --help shows them
     app.run(main)

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from aila_jax.config import Config, LocalityConfig, MarginConfig
-from aila_jax.evaluation.rows import CellRow, SweepResult
-from aila_jax.presets import small, with_data_dir
-from aila_jax.reporting import dial_figure, read_sweep, save_figure, write_sweep
+from aila_jax.evaluation.rows import SweepResult
+from aila_jax.experiments.results import cell_at, markdown, results_by_run, with_spread
+from aila_jax.presets import small
+from aila_jax.reporting import dial_figure, save_figure
 from aila_jax.reporting.files import write_atomically
 
 SHORT, LONG = 1200, 4500  # steps of 4,096 tokens: 4.9M and 18.4M
 
 
-def first_dial(data_dir: str, seed: int) -> dict[str, Config]:
-    """Plain, fixed and conditional training at equal tokens, and two of them at 18.4M, by name."""
-    base = replace(with_data_dir(small(), data_dir), seed=seed)
+def first_dial(base: Config) -> dict[str, Config]:
+    """Plain, fixed and conditional training at equal tokens, and two of them at 18.4M, by name; from the preset `small`."""
     conditional = LocalityConfig(mode="conditional")
     margin = MarginConfig(form="self_scaling")
     variants = {
@@ -36,12 +36,6 @@ def _variant(base: Config, locality: LocalityConfig, film: bool, margin: MarginC
     return replace(base, model=model, locality=locality)
 
 
-def write_result(result: SweepResult, directory: str | Path, stem: str) -> None:
-    """Writes one run's rows as a result file."""
-    Path(directory).mkdir(parents=True, exist_ok=True)
-    write_sweep(result, directory, stem=stem)
-
-
 LAMS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
@@ -52,12 +46,9 @@ def collect_first_dial(directory: str | Path) -> str:
     are several.
     """
     directory = Path(directory)
-    grouped = by_variant(directory)
+    grouped = results_by_run(directory, first_dial(small()))
     header = ["training", "seeds", *(f"λ = {lam:g}" for lam in LAMS), "worst ÷ best", "entropy 0 → 1 (bits)", "block mass 0 → 1"]
-    lines = [header, ["---"] * len(header)]
-    for name, results in grouped.items():
-        lines.append([name, str(len(results)), *_variant_cells(results)])
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    table = markdown(header, ([name, str(len(results)), *_variant_cells(results)] for name, results in grouped.items()))
     write_atomically(directory / "table.md", table.encode())
     # The first seed of each variant: a mean over seeds belongs in the table, where its spread stands beside it.
     for suffix, chosen in (("", [n for n in grouped if not n.endswith("18M")]), ("_18M", [n for n in grouped if n.endswith("18M")])):
@@ -66,21 +57,10 @@ def collect_first_dial(directory: str | Path) -> str:
     return table
 
 
-def by_variant(directory: Path) -> dict[str, list[SweepResult]]:
-    """The result files NAME-seedS.json of a folder, as name → results by seed, in the order of `first_dial`."""
-    found: dict[str, list[SweepResult]] = {}
-    for path in sorted(directory.glob("*-seed*.json")):
-        found.setdefault(path.stem.rsplit("-seed", 1)[0], []).append(read_sweep(path))
-    if not found:
-        raise ValueError(f"{str(directory)!r} holds no result file NAME-seedS.json. Fix: run the experiment first")
-    order = list(first_dial("", 0))
-    return {name: found[name] for name in sorted(found, key=lambda name: order.index(name) if name in order else len(order))}
-
-
 def _variant_cells(results: list[SweepResult]) -> list[str]:
-    perplexity = np.array([[_cell(result, lam).perplexity_token for lam in LAMS] for result in results])
+    perplexity = np.array([[cell_at(result, lam).perplexity_token for lam in LAMS] for result in results])
     ratio = perplexity.max(axis=1) / perplexity.min(axis=1)
-    ends = [(_cell(result, 0.0), _cell(result, 1.0)) for result in results]
+    ends = [(cell_at(result, 0.0), cell_at(result, 1.0)) for result in results]
     entropy = np.array([[first.entropy_bits, last.entropy_bits] for first, last in ends])
     mass = np.array([[first.block_mass, last.block_mass] for first, last in ends])
     return [
@@ -89,13 +69,3 @@ def _variant_cells(results: list[SweepResult]) -> list[str]:
         f"{with_spread(entropy[:, 0], 2)} → {with_spread(entropy[:, 1], 2)}",
         f"{with_spread(mass[:, 0], 2)} → {with_spread(mass[:, 1], 2)}",
     ]
-
-
-def _cell(result: SweepResult, lam: float) -> CellRow:
-    return next(row for row in result.cells if row.lam == lam and row.tau == 1.0)
-
-
-def with_spread(values: np.ndarray, decimals: int) -> str:
-    """The mean, and ± half the range where there are several values."""
-    mean = f"{values.mean():.{decimals}f}"
-    return mean if len(values) == 1 else f"{mean} ± {(values.max() - values.min()) / 2:.{decimals}f}"

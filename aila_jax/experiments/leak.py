@@ -16,6 +16,7 @@ from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.evaluator import evaluate
 from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.sweep import sweep_meta
+from aila_jax.experiments.results import portable
 from aila_jax.metrics.places import by_place, last_and_others
 from aila_jax.metrics.sums import summarize
 from aila_jax.progress import Progress
@@ -147,11 +148,8 @@ def _row(model: LanguageModel, dataset: Dataset, lam: float) -> LeakRow:
 
 def write_rows(rows: list[LeakRow], model: LanguageModel, dataset: Dataset, path_without_suffix: Path) -> None:
     """Writes `.csv` (a row each) and `.json` (rows, configuration, versions, commits), the JSON last."""
-    config = to_dict(model.config)
-    # The path of the data on this machine says nothing about the result; its fingerprint is in the file.
-    config["data"]["data_dir"] = "$WIKITEXT2" if config["data"]["data_dir"] else ""
     values: list[dict[str, Any]] = [asdict(row) for row in rows]
-    document = {"format": FORMAT, "config": config, "meta": sweep_meta(model, dataset), "rows": values}
+    document = {"format": FORMAT, "config": portable(to_dict(model.config)), "meta": sweep_meta(model, dataset), "rows": values}
     table = io.StringIO()
     writer = csv.DictWriter(table, [field.name for field in fields(LeakRow)], lineterminator="\n")
     writer.writeheader()

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from aila_jax.experiments.first_dial import with_spread
 from aila_jax.experiments.leak import MASKS, WINDOWS, LeakRow, leak_runs, read_rows
+from aila_jax.experiments.results import MISSING, markdown, result_paths, with_spread
 from aila_jax.presets import small
 from aila_jax.reporting import save_figure
 from aila_jax.reporting.files import write_atomically
@@ -30,7 +30,6 @@ QUANTITIES = {
     "perplexity": "perplexity",
     "entropy_bits": "entropy (bits)",
 }
-MISSING = "–"
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,10 @@ def collect(directory: Path) -> str:
     Raises:
       ValueError: there is no result file, or one that is not a result of this experiment.
     """
-    paths = sorted(directory.glob("*-seed*.json"))
-    if not paths:
-        raise ValueError(f"{str(directory)!r} holds no result file NAME-seedS.json. Fix: run the experiment first")
-    rows = [row for path in paths for row in read_rows(path)]
+    paths = result_paths(directory)
+    rows = [row for files in paths.values() for path in files for row in read_rows(path)]
     laws = {window: _law(_rows(rows, False, True, window, 1.0)) for window in WINDOWS}
-    text = "\n".join([_premise_table(rows, laws), _dialled_table(rows, laws), *_missing(paths)])
+    text = "\n".join([_premise_table(rows, laws), _dialled_table(rows, laws), *_missing(set(paths))])
     write_atomically(directory / "table.md", text.encode())
     save_figure(leak_figure(rows, laws), directory / "leak")
     return text
@@ -97,10 +94,6 @@ def _percent(values: np.ndarray) -> str:
 
 def _number(values: np.ndarray, decimals: int) -> str:
     return with_spread(values, decimals) if len(values) else MISSING
-
-
-def _markdown(header: list[str], lines: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *lines)) + "\n"
 
 
 def _premise_table(rows: list[LeakRow], laws: dict[int, Law | None]) -> str:
@@ -135,7 +128,7 @@ def _premise_table(rows: list[LeakRow], laws: dict[int, Law | None]) -> str:
             _number(_values(leaky, "entropy_bits"), 2),
         ])  # fmt: skip
     title = "Hard windows, where the law's premise holds: a query sees its window and nothing else.\n"
-    return f"{title}\n{_markdown(header, lines)}"
+    return f"{title}\n{markdown(header, lines)}"
 
 
 def _dialled_table(rows: list[LeakRow], laws: dict[int, Law | None]) -> str:
@@ -152,7 +145,7 @@ def _dialled_table(rows: list[LeakRow], laws: dict[int, Law | None]) -> str:
         if name in PAPER:
             lines.append([title, "paper", "5", *(PAPER[name].get(lam, "") for lam in lams), ""])
     title = "Plain training, dialled: trained at λ = 0 with all of the text in sight, read with windows by the margin.\n"
-    return f"{title}\n{_markdown(header, lines)}"
+    return f"{title}\n{markdown(header, lines)}"
 
 
 def _law_cell(found: Law | None, name: str) -> str:
@@ -163,9 +156,8 @@ def _law_cell(found: Law | None, name: str) -> str:
     return f"{100 * found.accuracy:.1f} %" if name == "accuracy" else f"{found.perplexity:.2f}"
 
 
-def _missing(paths: list[Path]) -> list[str]:
+def _missing(found: set[str]) -> list[str]:
     """Names the runs without a result, and the command that makes them."""
-    found = {path.stem.rsplit("-seed", 1)[0] for path in paths}
     names = [name for name in leak_runs(small()) if name not in found]
     if not names:
         return []

@@ -4,10 +4,10 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from absl import flags
 
 from aila_jax import runs
 from aila_jax.config import ModelConfig, SweepConfig, TrainConfig
@@ -15,6 +15,7 @@ from aila_jax.data.packing import pack
 from aila_jax.experiments.leak import WINDOWS, LeakRow, leak_runs, measure, read_rows, write_rows
 from aila_jax.experiments.leak_report import collect, law
 from aila_jax.presets import small
+from launch import experiment
 from launch import leak as launcher
 from tests.training.tiny import Trained, make_config, trained_once, write_corpus
 
@@ -145,18 +146,19 @@ def tiny(directory: str):
     return replace(config, model=model, train=train, sweep=SweepConfig(lams=(0.0, 1.0), batch_size=16))
 
 
-def run_command(monkeypatch, tmp_path: Path, **options) -> None:
-    """`python -m launch.leak` with these flags; stand-ins for absl's, whose one table all tests share."""
+def run_command(monkeypatch, tmp_path: Path, *options: str) -> None:
+    """`python -m launch.leak` with these flags, in a table of their own."""
     (tmp_path / "config.py").write_text(CONFIG.format(directory=str(tmp_path / "text")))
-    settings = {"config": str(tmp_path / "config.py"), "out": str(tmp_path / "out"), "runs": str(tmp_path / "runs"), **options}
-    for name, value in ({"data_dir": "", "only": [], "seeds": ["0"], "collect": False} | settings).items():
-        monkeypatch.setattr(launcher, name.upper(), SimpleNamespace(value=value))
+    values = flags.FlagValues()
+    experiment.define_flags("leak", values=values)
+    values(["leak", f"--config={tmp_path / 'config.py'}", f"--out={tmp_path / 'out'}", f"--runs={tmp_path / 'runs'}", *options])
+    monkeypatch.setattr(experiment, "FLAGS", values)
     launcher.main(["leak"])
 
 
 def test_the_whole_command(monkeypatch, tmp_path, capsys) -> None:
     """Windows of 5 in both masks: the leaky one copies what it sees, the causal one does not; then the rest is named as missing."""
-    run_command(monkeypatch, tmp_path, only=["leaky-window5", "causal-window5"])
+    run_command(monkeypatch, tmp_path, "--only=leaky-window5,causal-window5")
     said = capsys.readouterr().out
     assert "WARNING: model.bidirectional is set" in said
     assert "Not measured yet: leaky, leaky-window3, leaky-window10, causal, causal-window3, causal-window10." in said
@@ -165,7 +167,7 @@ def test_the_whole_command(monkeypatch, tmp_path, capsys) -> None:
     assert leaky.block_mass == pytest.approx(1.0)
     assert leaky.accuracy_others > 0.95 > 0.85 > max(leaky.accuracy_last, causal.accuracy_others)
     before = (tmp_path / "out" / "leak.png").read_bytes()
-    run_command(monkeypatch, tmp_path, collect=True)
+    run_command(monkeypatch, tmp_path, "--collect")
     assert (tmp_path / "out" / "leak.png").read_bytes() == before
 
 
@@ -180,7 +182,7 @@ def test_a_misspelt_run_is_refused_before_anything_runs(monkeypatch, tmp_path) -
     with pytest.raises(
         ValueError, match=r"--only is 'leaky-window4'; it must be one of leaky, .*did you mean 'leaky-window5'|'leaky-window"
     ):
-        run_command(monkeypatch, tmp_path, only=["leaky-window4"])
+        run_command(monkeypatch, tmp_path, "--only=leaky-window4")
     assert not (tmp_path / "runs").exists()
 
 

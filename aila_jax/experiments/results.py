@@ -1,0 +1,66 @@
+"""What experiments share: their result files NAME-seedS.json, and tables of means over seeds."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aila_jax.evaluation.rows import CellRow, SweepResult
+from aila_jax.reporting import read_sweep, write_sweep
+
+MISSING = "–"
+
+
+def portable(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration without the path of the data on this machine, which says nothing about a result; its fingerprint is beside it."""
+    data = config["data"]
+    return {**config, "data": {**data, "data_dir": "$WIKITEXT2" if data["data_dir"] else ""}}
+
+
+def write_result(result: SweepResult, directory: str | Path, stem: str) -> None:
+    """Writes one run's rows as a result file, `stem` being NAME-seedS."""
+    Path(directory).mkdir(parents=True, exist_ok=True)
+    write_sweep(replace(result, config=portable(result.config)), directory, stem=stem)
+
+
+def result_paths(directory: Path) -> dict[str, list[Path]]:
+    """The result files NAME-seedS.json of a folder, as name → files.
+
+    Raises:
+      ValueError: there is none.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in sorted(directory.glob("*-seed*.json")):
+        found.setdefault(path.stem.rsplit("-seed", 1)[0], []).append(path)
+    if not found:
+        raise ValueError(f"{str(directory)!r} holds no result file NAME-seedS.json. Fix: run the experiment first")
+    return found
+
+
+def results_by_run(directory: Path, order: Iterable[str]) -> dict[str, list[SweepResult]]:
+    """The sweeps of a folder by name, those of `order` first and in its order.
+
+    Raises:
+      ValueError: there is none, or a file is no sweep.
+    """
+    found = result_paths(directory)
+    names = [*(name for name in order if name in found)]
+    return {name: [read_sweep(path) for path in found[name]] for name in [*names, *(name for name in found if name not in names)]}
+
+
+def cell_at(result: SweepResult, lam: float, tau: float = 1.0) -> CellRow:
+    """The cell at λ and τ, which must be in the sweep."""
+    return next(row for row in result.cells if row.lam == lam and row.tau == tau)
+
+
+def with_spread(values: np.ndarray, decimals: int) -> str:
+    """The mean, and ± half the range where there are several values."""
+    mean = f"{values.mean():.{decimals}f}"
+    return mean if len(values) == 1 else f"{mean} ± {(values.max() - values.min()) / 2:.{decimals}f}"
+
+
+def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join("| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *lines)) + "\n"

@@ -1,0 +1,53 @@
+"""What the launchers of experiments share: which runs their flags ask for, and what they refuse before the first."""
+
+from dataclasses import replace
+
+import pytest
+from absl import app, flags
+
+from launch import experiment
+
+
+def two(base):
+    return {"one": base, "other": replace(base, model=replace(base.model, n_layers=1))}
+
+
+def ask(monkeypatch, *arguments):
+    values = flags.FlagValues()
+    experiment.define_flags("named", seeds=(0, 1), values=values)
+    values(["named", *arguments])
+    monkeypatch.setattr(experiment, "FLAGS", values)
+    return list(experiment.asked_runs(two))
+
+
+def test_the_flags_choose_runs_seed_by_seed(monkeypatch):
+    asked = ask(monkeypatch)
+    assert [stem for stem, _ in asked] == ["one-seed0", "other-seed0", "one-seed1", "other-seed1"]
+    assert [(config.seed, config.model.n_layers) for _, config in asked] == [(0, 2), (0, 1), (1, 2), (1, 1)]
+    assert asked[0][1].data.corpus == "wikitext2"
+    assert (str(experiment.out_folder()), str(experiment.runs_folder())) == ("docs/results/named", "runs/named")
+    asked = ask(monkeypatch, "--only=other", "--seeds=7,3", "--data_dir=here", "--out=o", "--runs=r")
+    assert [(stem, config.seed, config.data.data_dir) for stem, config in asked] == [("other-seed7", 7, "here"), ("other-seed3", 3, "here")]
+    assert (str(experiment.out_folder()), str(experiment.runs_folder())) == ("o", "r")
+    assert ask(monkeypatch, "--collect") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only=othre"], r"--only is 'othre'; it must be one of one, other. Fix: did you mean 'other'"),
+        (["--only=othre", "--collect"], r"--only is 'othre'"),
+        (["--seeds=0,x"], r"--seeds holds 'x'; it must be whole numbers from 0 .*Fix: --seeds=0,1,2"),
+        (["--seeds=-1"], r"--seeds holds '-1'"),
+        (["--config=smal"], r"--config is 'smal'.*did you mean 'small'"),
+    ],
+)
+def test_a_mistake_is_refused_before_the_first_run(monkeypatch, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ask(monkeypatch, *arguments)
+
+
+def test_what_is_no_flag_is_refused():
+    experiment.no_arguments(["program"])
+    with pytest.raises(app.UsageError, match="unexpected argument 'more'; give settings as --flag=value"):
+        experiment.no_arguments(["program", "more"])
