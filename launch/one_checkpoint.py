@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
     from aila_jax.cli.config_flag import load_source
     from aila_jax.config import Config, from_dict
     from aila_jax.experiments import one_checkpoint, one_checkpoint_report
-    from aila_jax.experiments.first_dial import write_result
+    from aila_jax.experiments.results import write_result
 
     base = presets.with_data_dir(from_dict(Config, load_source(CONFIG.value)), DATA_DIR.value)
     make = one_checkpoint.grid_runs if GRID.value else one_checkpoint.one_checkpoint_runs

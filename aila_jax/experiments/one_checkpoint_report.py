@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aila_jax.experiments.first_dial import with_spread
 from aila_jax.experiments.one_checkpoint import BUDGETS, LAMS, TRAINED, Dialled, Goal, goals, read_results, regret, tau_law
+from aila_jax.experiments.results import with_spread
 from aila_jax.reporting import read_sweep, save_figure
 from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style, lam_axis, legend_above
