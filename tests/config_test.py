@@ -96,9 +96,11 @@ BAD = [
     ("locality", "tau_high", [*NOT_FINITE_OR_ZERO, 0.25], ""),
     ("locality", "start", [-0.1, 0.5, 0.7, NAN], "0 <= start < end <= 1"),
     ("locality", "end", [0.0, 1.1, NAN], "0 <= start < end <= 1"),
-    ("locality", "power", NOT_FINITE_OR_ZERO, "finite and above 0"),
-    ("locality", "at_zero", [-0.1, 1.1, NAN], "at least 0 and together at most 1"),
-    ("locality", "at_one", [-0.1, 1.1, NAN], "at least 0 and together at most 1"),
+    *[("locality", f"{when}power", NOT_FINITE_OR_ZERO, "finite and above 0") for when in ("", "end_")],
+    *[
+        ("locality", f"{name}", [-0.1, 1.1, NAN], "at least 0 and together at most 1")
+        for name in "at_zero at_one end_at_zero end_at_one".split()
+    ],
     *[("train", name, BELOW_ONE, "at least 1") for name in ("steps", "batch_size", "log_every", "eval_every", "checkpoint_every", "keep")],
     ("train", "accumulate", BELOW_ONE, "at least 1"),
     ("train", "accumulate", [5, 64], "a divisor of train.batch_size (32)"),
@@ -121,7 +123,7 @@ FREE = {  # settings that every value of their type suits
     "data": {"url", "cache_dir", "rule"},
     "partition": {"global_first"},
     "model": {"margin", "hard", "qk_norm", "qkv_bias", "film", "document_mask", "localist", "bidirectional"},
-    "locality": {"draw_tau"},
+    "locality": {"draw_tau", "drift"},
     "penalty": {"ramp", "scale_free"},
     "": {"data", "partition", "anchors", "model", "locality", "penalty", "train", "sweep"},
 }
@@ -299,8 +301,7 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "beta2": st.floats(0.01, 0.99),
     "valid_fraction": st.floats(0.001, 0.499),
     "test_fraction": st.floats(0.001, 0.499),
-    "at_zero": st.floats(0, 0.5),
-    "at_one": st.floats(0, 0.5),
+    **dict.fromkeys("at_zero at_one end_at_zero end_at_one".split(), st.floats(0, 0.5)),
     "start": st.floats(0, 0.4),
     "end": st.floats(0.5, 1),
     "tau_low": st.floats(0.01, 1),

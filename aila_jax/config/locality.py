@@ -17,6 +17,9 @@ class LocalityConfig:
       shape: curriculum: `linear` or `cosine`.
       power: conditional: λ = u^power with u uniform on [0, 1]; 1 is uniform, 3 draws mostly small λ; above 0.
       at_zero, at_one: conditional: share of the draws put exactly at 0 and at 1.
+      drift: conditional: over the training steps the distribution moves linearly from the one above to end_power, end_at_zero and
+        end_at_one; without it those three are not read.
+      end_power, end_at_zero, end_at_one: conditional, drift: power, at_zero and at_one at the last step.
       tau: the τ of training, or, with `draw_tau`, ignored.
       draw_tau: draw τ for each sequence, log-uniform on [tau_low, tau_high].
     """
@@ -29,6 +32,10 @@ class LocalityConfig:
     power: float = 1.0
     at_zero: float = 0.0
     at_one: float = 0.0
+    drift: bool = False
+    end_power: float = 1.0
+    end_at_zero: float = 0.0
+    end_at_one: float = 0.0
     tau: float = 1.0
     draw_tau: bool = False
     tau_low: float = 0.5
@@ -50,12 +57,13 @@ class LocalityConfig:
             "0 <= start < end <= 1",
             "set start=0, end=0.5",
         )
-        require(0.0 < self.power < math.inf, "locality.power", self.power, "finite and above 0", "1 is uniform")
-        shares = (self.at_zero, self.at_one)
-        require(
-            min(shares) >= 0.0 and sum(shares) <= 1.0,
-            "locality.at_zero, at_one",
-            shares,
-            "at least 0 and together at most 1",
-            "set both to 0",
-        )
+        for prefix in ("", "end_"):
+            power, shares = getattr(self, f"{prefix}power"), (getattr(self, f"{prefix}at_zero"), getattr(self, f"{prefix}at_one"))
+            require(0.0 < power < math.inf, f"locality.{prefix}power", power, "finite and above 0", "1 is uniform")
+            require(
+                min(shares) >= 0.0 and sum(shares) <= 1.0,
+                f"locality.{prefix}at_zero, {prefix}at_one",
+                shares,
+                "at least 0 and together at most 1",
+                "set both to 0",
+            )

@@ -1,5 +1,7 @@
 """λ and τ of each training step: fixed, curriculum, or drawn for each sequence."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
@@ -22,7 +24,7 @@ def draw_locality(
     """
     key_lam, key_tau = jax.random.split(jax.random.fold_in(key, step))
     if config.mode == "conditional":
-        lam = draw_lam(config, key_lam, batch_size)
+        lam = draw_lam(config, key_lam, batch_size, step / steps)
     else:
         level = curriculum(config, step / steps) if config.mode == "curriculum" else config.lam
         lam = jnp.full((batch_size,), level, jnp.float32)
@@ -32,20 +34,34 @@ def draw_locality(
     return lam, jnp.exp(jax.random.uniform(key_tau, (batch_size,), minval=low, maxval=high))
 
 
-def draw_lam(config: LocalityConfig, key: Array, batch_size: int) -> Float[Array, "B"]:
+def draw_lam(config: LocalityConfig, key: Array, batch_size: int, progress: Float[Array, ""] | float = 0.0) -> Float[Array, "B"]:
     """Conditional draws: exactly 0 and 1 with their shares, u^power otherwise (ours, after loss-conditional training).
 
     Stratified: the i-th of B equal parts of [0, 1] gives one uniform number, and the parts go to the sequences in random order, so
     that every step sees its shares and the whole dial, and its gradient does not vary with the λ that happened to be drawn (ours).
+
+    Args:
+      progress: share of training done, in [0, 1]; it matters with `drift` only.
     """
     key_order, key_place = jax.random.split(key)
     part = jax.random.permutation(key_order, batch_size)
     place = (part + jax.random.uniform(key_place, (batch_size,))) / batch_size
-    between = 1.0 - config.at_zero - config.at_one
+    power, at_zero, at_one = distribution(config, progress)
+    between = 1.0 - at_zero - at_one
     # Without anything between the ends the quotient is not used, and must not be NaN.
-    value = jnp.clip((place - config.at_zero) / (between or 1.0), 0.0, 1.0) ** config.power
-    lam = jnp.where(place < config.at_zero, 0.0, value)
-    return jnp.where(place >= 1.0 - config.at_one, 1.0, lam).astype(jnp.float32)
+    value = jnp.clip((place - at_zero) / jnp.where(between > 0, between, 1.0), 0.0, 1.0) ** power
+    lam = jnp.where(place < at_zero, 0.0, value)
+    return jnp.where(place >= 1.0 - at_one, 1.0, lam).astype(jnp.float32)
+
+
+def distribution(config: LocalityConfig, progress: Float[Array, ""] | float) -> tuple[Any, Any, Any]:
+    """power, at_zero and at_one of the conditional draws at a share `progress` of training."""
+    first = (config.power, config.at_zero, config.at_one)
+    if not config.drift:
+        return first
+    last = (config.end_power, config.end_at_zero, config.end_at_one)
+    power, at_zero, at_one = (a + (b - a) * progress for a, b in zip(first, last, strict=True))
+    return power, at_zero, at_one
 
 
 def curriculum(config: LocalityConfig, progress: Float[Array, ""] | float) -> Float[Array, ""]:
@@ -56,9 +72,10 @@ def curriculum(config: LocalityConfig, progress: Float[Array, ""] | float) -> Fl
     return config.lam * rise
 
 
-def expected_lam(config: LocalityConfig) -> float:
-    """E[λ] of the conditional draws: at_one + (1 − at_zero − at_one) / (power + 1)."""
-    return config.at_one + (1.0 - config.at_zero - config.at_one) / (config.power + 1.0)
+def expected_lam(config: LocalityConfig, progress: Float[Array, ""] | float = 0.0) -> Float[Array, ""] | float:
+    """E[λ] of the conditional draws at a share of training: at_one + (1 − at_zero − at_one) / (power + 1)."""
+    power, at_zero, at_one = distribution(config, progress)
+    return at_one + (1.0 - at_zero - at_one) / (power + 1.0)
 
 
 def penalty_lam(config: LocalityConfig, steps: int, ramp_steps: int, step: Int[Array, ""] | int) -> Float[Array, ""]:
@@ -70,7 +87,7 @@ def penalty_lam(config: LocalityConfig, steps: int, ramp_steps: int, step: Int[A
       steps: length of training, for the curriculum. ramp_steps: 0 is no ramp.
     """
     if config.mode == "conditional":
-        lam = jnp.float32(expected_lam(config))
+        lam = jnp.asarray(expected_lam(config, step / steps), jnp.float32)
     else:
         lam = jnp.asarray(curriculum(config, step / steps) if config.mode == "curriculum" else config.lam, jnp.float32)
     return lam * jnp.clip(step / ramp_steps, 0.0, 1.0) if ramp_steps else lam

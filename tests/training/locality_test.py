@@ -61,6 +61,20 @@ def test_each_step_has_one_draw_in_every_stratum_in_an_order_of_its_own():
     assert np.abs(ranks.mean(axis=0) - 15.5).max() < 5 * np.sqrt((32**2 - 1) / 12 / 20)
 
 
+def test_the_distribution_drifts_linearly_over_training():
+    """From uniform to a half at 0, an eighth at 1 and the cube of a uniform number between; half-way a quarter, a sixteenth and the square."""
+    config = LocalityConfig(drift=True, end_power=3.0, end_at_zero=0.5, end_at_one=0.125)
+    for step, power, at_zero, at_one in ((0, 1.0, 0.0, 0.0), (50, 2.0, 0.25, 0.0625), (100, 3.0, 0.5, 0.125)):
+        same = LocalityConfig(power=power, at_zero=at_zero, at_one=at_one)
+        found, want = (np.asarray(draw_locality(one, 100, 4000, KEY, step)[0]) for one in (config, same))
+        np.testing.assert_allclose(found, want, atol=1e-6)
+        assert np.mean(found == 0.0) == pytest.approx(at_zero, abs=1 / 4000)
+        # The penalty's λ is the mean of the draws of its step.
+        np.testing.assert_allclose(penalty_lam(config, 100, 0, step), found.mean(), atol=1e-3)
+    still = LocalityConfig(end_power=3.0, end_at_zero=0.5)
+    np.testing.assert_array_equal(draw_locality(still, 100, 64, KEY, 90)[0], draw_locality(LocalityConfig(), 100, 64, KEY, 90)[0])
+
+
 @pytest.mark.parametrize(("shares", "values"), [((1.0, 0.0), {0.0}), ((0.0, 1.0), {1.0}), ((0.5, 0.5), {0.0, 1.0})])
 def test_shares_that_add_up_to_one_leave_nothing_between(shares, values):
     lam, _ = draws(at_zero=shares[0], at_one=shares[1])
