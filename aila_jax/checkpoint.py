@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 from aila_jax.config import Config, from_dict, to_dict
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.anchors import Anchors
+from aila_jax.partition.build import Partition, TypeTable, build_partition, check_vocabulary, table_of
 from aila_jax.training.state import TrainState
 
 FORMAT = 1
@@ -31,6 +32,7 @@ class Record:
       meta: versions, git commit, device.
       format: version of this layout.
       anchors: k and estimator of the anchors whose arrays are in the checkpoint; None before they are made.
+      table: vocabulary and names of the partition's table, which is in the checkpoint; None for a partition without one.
     """
 
     config: dict[str, Any]
@@ -40,10 +42,11 @@ class Record:
     meta: dict[str, Any]
     format: int = FORMAT
     anchors: dict[str, Any] | None = None
+    table: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, config: Config, tokenizer: Tokenizer, data: dict[str, Any], meta: dict[str, Any]) -> "Record":
-        return cls(to_dict(config), tokenizer.to_json(), asdict(config.partition), data, meta)
+        return cls(to_dict(config), tokenizer.to_json(), config.partition.settings, data, meta)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Checkpoint:
 
     Attributes:
       directory: the folder that holds the step folders. step: optimizer steps done. run: name of the run directory.
-      arrays: "params/…", "state/…" and "anchors/…" names → {"shape", "dtype", "sha256"}.
+      arrays: "params/…", "state/…", "anchors/…" and "partition/…" names → {"shape", "dtype", "sha256"}.
     """
 
     directory: Path
@@ -86,9 +89,26 @@ class Checkpoint:
         """The anchors, likewise; None where the run had made none when it was saved."""
         if self.record.anchors is None:
             return None
-        shapes = {name: self.arrays[f"anchors/{name}"] for name in ANCHOR_ARRAYS}
-        template = {name: np.empty(entry["shape"], entry["dtype"]) for name, entry in shapes.items()}
-        return Anchors(**self._restore("anchors", template), **self.record.anchors)
+        return Anchors(**self._restore("anchors", self._template("anchors", ANCHOR_ARRAYS)), **self.record.anchors)
+
+    def partition(self) -> Partition:
+        """The partition that the run was trained with, its table likewise.
+
+        Raises:
+          ValueError: also for a table of another vocabulary than the checkpoint's tokenizer.
+        """
+        table = None
+        if self.record.table is not None:
+            stored = self._restore("partition", self._template("partition", ("values",)))
+            table = TypeTable(stored["values"], self.record.table["vocabulary"], tuple(self.record.table["names"]))
+        partition = build_partition(self.config.partition, table)
+        check_vocabulary(partition, self.tokenizer)
+        return partition
+
+    def _template(self, item: str, names: tuple[str, ...]) -> dict[str, Any]:
+        """Empty arrays of the shapes and types that the record says."""
+        entries = {name: self.arrays[f"{item}/{name}"] for name in names}
+        return {name: np.empty(entry["shape"], entry["dtype"]) for name, entry in entries.items()}
 
     def _restore(self, item: str, template: Any) -> Any:
         where = f"{self.directory / str(self.step)}"
@@ -129,7 +149,9 @@ class CheckpointStore:
     def __exit__(self, *_: object) -> None:
         self._manager.close()
 
-    def save(self, step: int, state: TrainState, record: Record, anchors: Anchors | None = None) -> None:
+    def save(
+        self, step: int, state: TrainState, record: Record, anchors: Anchors | None = None, partition: Partition | None = None
+    ) -> None:
         """Saves and waits until everything is on disk, so that a failed save shows here and not at the next one."""
         if step in whole_steps(self.directory):
             return
@@ -139,6 +161,10 @@ class CheckpointStore:
         if anchors is not None:
             items["anchors"] = {name: np.asarray(getattr(anchors, name)) for name in ANCHOR_ARRAYS}
             record = replace(record, anchors={"k": anchors.k, "estimator": anchors.estimator})
+        table = None if partition is None else table_of(partition)
+        if table is not None:
+            items["partition"] = {"values": table.values}
+            record = replace(record, table={"vocabulary": table.vocabulary, "names": list(table.names)})
         arrays = {}
         for item, tree in items.items():
             for name, leaf in _leaves(tree):

@@ -1,7 +1,9 @@
 """Settings of the blocks, and of their anchors."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from aila_jax.config.checks import one_of, require
 
@@ -11,18 +13,61 @@ class PartitionConfig:
     """Which tokens count as one block (docs/method.md, section 1).
 
     Attributes:
-      kind: `windows` (position // size) or `given` (ids that come with the data: lines, fields, your own `block_ids`).
+      kind: `windows` (position // size), `given` (ids that come with the data: lines, fields, your own `block_ids`), `segments` (text up
+        to a punctuation mark or line end), `learned_segments` (text up to a token type after which the next token is hard to predict).
       size: windows only: tokens a block, from 1 to the window length.
+      unit: segments only: they end with every `clause` (, ; : – and brackets too) or with a `sentence` (. ! ?).
+      mean_length: learned_segments only: tokens a segment on the training split, finite and at least 2.
       global_first: put the first token of each document into every block (an attention sink).
     """
 
     kind: str = "windows"
     size: int = 5
+    unit: str = "clause"
+    mean_length: float = 10.0
     global_first: bool = False
 
     def __post_init__(self):
-        one_of("partition.kind", self.kind, ("windows", "given"))
+        one_of("partition.kind", self.kind, tuple(PARTITION_SETTINGS))
+        one_of("partition.unit", self.unit, ("clause", "sentence"))
         require(self.size >= 1, "partition.size", self.size, "at least 1", "set --config.partition.size=5")
+        long_enough = 2.0 <= self.mean_length < math.inf
+        require(long_enough, "partition.mean_length", self.mean_length, "finite and at least 2", "set --config.partition.mean_length=10")
+        for name, default in _free_settings():
+            value, readers = getattr(self, name), [kind for kind, names in PARTITION_SETTINGS.items() if name in names]
+            fix = f"leave it out, or set --config.partition.kind={readers[0]}"
+            # Runs with `given` are older than this check, and some of their configurations hold a size.
+            read = name in PARTITION_SETTINGS[self.kind] or (self.kind, name) == ("given", "size")
+            require(read or value == default, f"partition.{name}", value, f"left alone when partition.kind is {self.kind!r}", fix)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the kind has a table over token types, which is made from the training split and kept in the checkpoint."""
+        return self.kind not in ("windows", "given")
+
+    @property
+    def makes_segments(self) -> bool:
+        """Whether that table says which types close a segment; else it gives each type's class."""
+        return self.kind in ("segments", "learned_segments")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that this kind reads, by name, `kind` first."""
+        return {name: getattr(self, name) for name in ("kind", *PARTITION_SETTINGS[self.kind], "global_first")}
+
+
+# What each kind reads beside `global_first`.
+PARTITION_SETTINGS: dict[str, tuple[str, ...]] = {
+    "windows": ("size",),
+    "given": (),
+    "segments": ("unit",),
+    "learned_segments": ("mean_length",),
+}
+
+
+def _free_settings() -> list[tuple[str, Any]]:
+    """The settings that only some kinds read, with their defaults."""
+    return [(one.name, one.default) for one in dataclasses.fields(PartitionConfig) if one.name not in ("kind", "global_first")]
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def eval_step(
     Pointer fidelity is measured on the known answers, or on `anchors`, where one of them is given.
     """
 
-    def on_device(params: Any, batch: Batch, lam: Array, tau: Array, anchors: Anchors | None) -> MetricSums:
+    def on_device(partition: Partition, params: Any, batch: Batch, lam: Array, tau: Array, anchors: Anchors | None) -> MetricSums:
         block_ids = partition(batch)
         pointers = None
         if answers:
@@ -64,8 +64,10 @@ def eval_step(
         scores = scores_of(output, params, batch, loss_chunk)
         return jax.lax.psum(metric_sums(output, batch, block_ids, scores, places), AXIS)
 
-    mapped = jax.shard_map(on_device, mesh=mesh, in_specs=(WHOLE, SPLIT, SPLIT, SPLIT, WHOLE), out_specs=WHOLE, check_vma=False)
-    return mapped(params, batch, lam, tau, anchors)
+    specs = (WHOLE, WHOLE, SPLIT, SPLIT, SPLIT, WHOLE)
+    return jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=WHOLE, check_vma=False)(
+        partition, params, batch, lam, tau, anchors
+    )
 
 
 def evaluate(

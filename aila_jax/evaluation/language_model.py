@@ -1,7 +1,7 @@
 """A trained model with its tokenizer and partition, ready to be dialled: what `aila_jax.load` returns."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from aila_jax.evaluation.generation import generate_ids
 from aila_jax.model.forward import forward, init_params
 from aila_jax.model.transformer import Dial, ModelOutput, Request, Transformer, build_transformer
 from aila_jax.partition.anchors import Anchors
-from aila_jax.partition.build import Partition, build_partition
+from aila_jax.partition.build import Partition, build_partition, check_vocabulary, table_of
 from aila_jax.types import PADDING_ID, Array, Batch
 
 
@@ -39,6 +39,7 @@ class LanguageModel:
       meta: versions, commit, device and data fingerprint of the training run.
       anchors: the table that ranks token types, k and the groups' importance; None where the run makes none, or before the end
         of its warm-up.
+      fitted: the partition, where it has a table that was fitted to a corpus; None for windows and given ids.
     """
 
     params: Any
@@ -48,6 +49,7 @@ class LanguageModel:
     step: int
     meta: dict[str, Any]
     anchors: Anchors | None = None
+    fitted: Partition | None = None
 
     @cached_property
     def module(self) -> Transformer:
@@ -55,24 +57,33 @@ class LanguageModel:
 
     @cached_property
     def partition(self) -> Partition:
-        return build_partition(self.config.partition)
+        return build_partition(self.config.partition, None if self.fitted is None else table_of(self.fitted))
 
-    def with_partition(self, partition: PartitionConfig) -> "LanguageModel":
+    def with_partition(self, partition: PartitionConfig, fitted: Partition | None = None) -> "LanguageModel":
         """The same weights, read with another partition than the one in training: attention knows blocks only by "same block".
 
         `config.partition` says what it is read with, `meta["partition"]` what it was trained with.
 
+        Args:
+          partition: which partition.
+          fitted: what `fit_partition(partition, model.tokenizer, train)` made, for the kinds that are fitted to a corpus.
+
         Raises:
-          ValueError: windows longer than the model's length, or localist positions, which belong to the blocks of training.
+          ValueError: windows longer than the model's length, localist positions, which belong to the blocks of training, or a
+            `fitted` that is missing, of another kind, or of another vocabulary.
         """
+        made = build_partition(partition, None if fitted is None else table_of(fitted))
+        check_vocabulary(made, self.tokenizer)
         config = self.config
         fix = "read it with the partition it was trained with"
         require(not config.model.localist, "model.localist", True, "false to read a model with another partition", fix)
         penalty = config.penalty
         if penalty.solver != "none":  # groups are those of the weights, whatever the blocks are now
             penalty = replace(penalty, groups=config.feature_groups)
-        meta = {"partition": asdict(config.partition), **self.meta}
-        return replace(self, config=replace(config, partition=partition, penalty=penalty), meta=meta)
+        meta = {"partition": config.partition.settings, **self.meta}
+        return replace(
+            self, config=replace(config, partition=partition, penalty=penalty), meta=meta, fitted=made if partition.fitted else None
+        )
 
     def with_window(self, size: int) -> "LanguageModel":
         """`with_partition` for windows of another size.
@@ -241,7 +252,9 @@ def load(path: str | Path, step: int | None = None) -> LanguageModel:
     """
     found = find_checkpoint(path, step)
     meta = {**found.record.meta, "data": found.record.data}
-    model = LanguageModel(None, found.config, found.tokenizer, found.run, found.step, meta, found.anchors())
+    partition = found.partition()
+    fitted = partition if found.config.partition.fitted else None
+    model = LanguageModel(None, found.config, found.tokenizer, found.run, found.step, meta, found.anchors(), fitted)
     shape = jax.eval_shape(lambda: init_params(model.module, model.partition, example_batch(found.config), jax.random.key(0)))
     return replace(model, params=jax.tree.map(jnp.asarray, found.params(shape)))
 

@@ -10,7 +10,7 @@ from aila_jax.config import Config
 from aila_jax.evaluation.language_model import example_batch
 from aila_jax.model.forward import init_params
 from aila_jax.model.transformer import Transformer
-from aila_jax.partition.build import build_partition
+from aila_jax.partition.windows import Windows
 from aila_jax.training.locality import draw_locality
 from aila_jax.training.penalty import initial_importance, penalty_strength
 from aila_jax.training.placement import Placement
@@ -20,7 +20,8 @@ from aila_jax.training.state import TrainState, create_state
 def initial_state(config: Config, module: Transformer, optimizer: Any) -> TrainState:
     """Parameters and optimizer state at step 0, from the run's seed."""
     key_params, key_dropout = jax.random.split(jax.random.key(config.seed))
-    params = init_params(module, build_partition(config.partition), example_batch(config), key_params)
+    # Parameters depend on no partition, so any will do, and one without a table needs no corpus.
+    params = init_params(module, Windows(), example_batch(config), key_params)
     return create_state(params, optimizer, jax.random.key_data(key_dropout), initial_importance(config))
 
 

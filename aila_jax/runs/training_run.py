@@ -1,7 +1,7 @@
 """Training: a readable list of stages, and what a run does beside its steps."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import TrainBatches, eval_batches
 from aila_jax.evaluation.language_model import LanguageModel, load
 from aila_jax.model.transformer import Transformer, build_transformer
-from aila_jax.partition.build import Partition, build_partition
+from aila_jax.partition.build import Partition
+from aila_jax.partition.fit import fit_partition
 from aila_jax.runs.starting import initial_state, step_draws
 from aila_jax.runs.watching import eval_record, evaluated_lams
 from aila_jax.runs.workdir import existing_run, run_meta, write_run_files
@@ -82,7 +83,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
         write_run_files(workdir, config, text.dataset)
 
     module = build_transformer(config, text.dataset.tokenizer.vocab_size)
-    partition = build_partition(config.partition)
+    partition = _partition(config, text, found)
     optimizer = build_optimizer(config.train, config.penalty, config.feature_groups)
     state = initial_state(config, module, optimizer)
     if found is not None:
@@ -100,7 +101,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
     train_step = _mapped_step(config, module, partition, optimizer, placement)
     log = _training_log(config, workdir, start, quiet)
     with log, CheckpointStore(workdir, config.train.keep) as store, stop_requests() as stop:
-        save = partial(_save, config, text, store, anchors, log)
+        save = partial(_save, config, text, store, anchors, partition, log)
         measure = partial(_measure, config, module, partition, text.validation, placement, log)
         # Anchors first, so that a checkpoint of the same step has them.
         at_warmup = Hook(config.train.warmup_end, anchors, at_end=False, once=True)
@@ -134,6 +135,13 @@ def _read_text(config: Config, found: Checkpoint | None) -> Text:
     return Text(dataset, windows, dataset.windows("validation", config.model.length, config.model.document_mask), batches)
 
 
+def _partition(config: Config, text: Text, found: Checkpoint | None) -> Partition:
+    """The checkpoint's partition, or one that is fitted to the training split now."""
+    if found is not None:
+        return found.partition()
+    return fit_partition(config.partition, text.dataset.tokenizer, text.dataset.splits["train"])
+
+
 def _mapped_step(config: Config, module: Transformer, partition: Partition, optimizer: Any, placement: Placement) -> Callable[..., Any]:
     """The training step, mapped over the devices."""
     penalty = penalty_rule(config)
@@ -163,12 +171,19 @@ def _training_log(config: Config, workdir: Path, start: int, quiet: bool) -> Tra
 
 
 def _save(
-    config: Config, text: Text, store: CheckpointStore, anchors: AnchorsAtWarmup, log: TrainingLog, step: int, state: TrainState
+    config: Config,
+    text: Text,
+    store: CheckpointStore,
+    anchors: AnchorsAtWarmup,
+    partition: Partition,
+    log: TrainingLog,
+    step: int,
+    state: TrainState,
 ) -> None:
     """The hook that writes a checkpoint."""
     dataset = text.dataset
     data = {"name": dataset.name, "fingerprint": dataset.fingerprint, "position": text.batches.get_state()}
-    store.save(step, state, Record.of(config, dataset.tokenizer, data, run_meta(dataset)), anchors.made)
+    store.save(step, state, Record.of(config, dataset.tokenizer, data, run_meta(dataset)), anchors.made, partition)
     log.restart_clock()
 
 
@@ -195,5 +210,5 @@ def _announce(config: Config, workdir: Path, dataset: Dataset, state: TrainState
     sizes = ", ".join(f"{split} {len(stream.tokens):,}" for split, stream in dataset.splits.items())
     print(f"device   {describe_devices()}")
     print(f"data     {dataset.name}: {sizes} tokens of {dataset.tokenizer.vocab_size:,} types")
-    print(f"model    {parameters:,} parameters, partition {asdict(config.partition)}, locality {config.locality.mode}")
+    print(f"model    {parameters:,} parameters, partition {config.partition.settings}, locality {config.locality.mode}")
     print(f"run      {workdir}, seed {config.seed}, steps {start} to {config.train.steps}", flush=True)

@@ -1,4 +1,4 @@
-"""Block ids of both partitions, worked out by hand."""
+"""Block ids of the partitions, worked out by hand and by loops."""
 
 import dataclasses
 
@@ -10,15 +10,20 @@ from hypothesis import strategies as st
 
 from aila_jax.config import PartitionConfig
 from aila_jax.partition.build import build_partition
+from aila_jax.partition.classes import Classes
 from aila_jax.partition.given import Given
 from aila_jax.partition.rules import document_starts
+from aila_jax.partition.segments import Segments
 from aila_jax.partition.windows import Windows
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Batch
+from tests.oracles import partitions as oracle
 
 TOKENS = np.arange(14, dtype=np.int32).reshape(2, 7)
 DOCS = np.array([[3, 3, 3, 3, 4, 4, 4], [5, 5, 5, 6, 6, -1, -1]], np.int32)
 PIECES = np.array([[0, 0, 1, 1, 0, 2, 2], [9, 9, 9, 9, 8, 7, 7]], np.int32)
 BATCH = Batch.from_tokens(TOKENS, PIECES, DOCS)
+BOUNDARY = np.isin(np.arange(14), [1, 2, 5, 8, 10])
+CLASSES = (np.arange(14) % 3).astype(np.int32)
 
 
 def test_reserved_ids() -> None:
@@ -33,8 +38,12 @@ def test_reserved_ids() -> None:
         (Windows(2, global_first=True), [[-2, 0, 1, 1, -2, 0, 1], [-2, 0, 1, -2, 0, -1, -1]]),
         (Given(), [[0, 0, 1, 1, 0, 2, 2], [9, 9, 9, 9, 8, -1, -1]]),
         (Given(global_first=True), [[-2, 0, 1, 1, -2, 2, 2], [-2, 9, 9, -2, 8, -1, -1]]),
+        (Segments(BOUNDARY), [[0, 0, 1, 2, 0, 0, 1], [0, 0, 1, 0, 1, -1, -1]]),
+        (Segments(BOUNDARY, True), [[-2, 0, 1, 2, -2, 0, 1], [-2, 0, 1, -2, 1, -1, -1]]),
+        (Classes(CLASSES), [[0, 1, 2, 0, 1, 2, 0], [1, 2, 0, 1, 2, -1, -1]]),
+        (Classes(CLASSES, True), [[-2, 1, 2, 0, -2, 2, 0], [-2, 2, 0, -2, 2, -1, -1]]),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__ if isinstance(value, Windows | Given | Segments | Classes) else "",
 )
 def test_block_ids_by_hand(partition, want) -> None:
     found = partition(BATCH)
@@ -46,6 +55,24 @@ def test_block_ids_by_hand(partition, want) -> None:
 def test_windows_do_not_restart_without_a_document_mask() -> None:
     running = BATCH.replace(positions=np.tile(np.arange(7, dtype=np.int32), (2, 1)))
     np.testing.assert_array_equal(Windows(5)(running), [[0, 0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, -1, -1]])
+
+
+def test_segments_do_not_restart_without_a_document_mask() -> None:
+    running = BATCH.replace(positions=np.tile(np.arange(7, dtype=np.int32), (2, 1)))
+    np.testing.assert_array_equal(Segments(BOUNDARY)(running), [[0, 0, 1, 2, 2, 2, 3], [0, 0, 1, 1, 2, -1, -1]])
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans())
+@settings(max_examples=20)
+def test_segments_are_counted_as_by_a_loop(seed: int, restart: bool) -> None:
+    rng = np.random.default_rng(seed)
+    tokens, documents = rng.integers(0, 14, (2, 7)).astype(np.int32), np.sort(rng.integers(0, 3, (2, 7)), axis=1).astype(np.int32)
+    documents[0, 5:] = -1
+    batch = Batch.from_tokens(tokens, doc_ids=documents)
+    if not restart:
+        batch = batch.replace(positions=np.tile(np.arange(7, dtype=np.int32), (2, 1)))
+    boundary = rng.random(14) < 0.4
+    np.testing.assert_array_equal(Segments(boundary)(batch), oracle.segments(tokens, documents, boundary, restart))
 
 
 def test_document_starts_hold_position_zero_even_at_padding() -> None:
@@ -62,7 +89,10 @@ def test_configuration_names_the_partition() -> None:
             dataclasses.replace(PartitionConfig(), **value)
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from([Windows(2), Windows(3, True), Given(), Given(True)]), st.integers(1, 6))
+FAMILIES = [Windows(2), Windows(3, True), Given(), Given(True), Segments(BOUNDARY), Segments(BOUNDARY, True), Classes(CLASSES, True)]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(FAMILIES), st.integers(1, 6))
 @settings(max_examples=30)
 def test_what_comes_later_never_changes_an_earlier_block_id(seed: int, partition, cut: int) -> None:
     rng = np.random.default_rng(seed)

@@ -60,11 +60,11 @@ ONE_STEP = """
     import numpy as np
     import optax
     from jax.sharding import Mesh
-    from aila_jax.config import Config, PartitionConfig, PenaltyConfig, TrainConfig
+    from aila_jax.config import Config, PenaltyConfig, TrainConfig
     from aila_jax.evaluation.evaluator import evaluate
     from aila_jax.metrics.sums import MetricSums
     from aila_jax.model.transformer import Transformer
-    from aila_jax.partition.build import build_partition
+    from aila_jax.partition.segments import Segments
     from aila_jax.training.optimizer import build_optimizer
     from aila_jax.training.penalty import initial_importance, penalty_rule, penalty_strength
     from aila_jax.training.placement import AXIS, Placement, map_step, place
@@ -74,7 +74,8 @@ ONE_STEP = """
 
     ROWS = 32
     LAM, TAU = np.linspace(0, 1, ROWS, dtype=np.float32), np.linspace(0.5, 2, ROWS, dtype=np.float32)
-    module, partition = Transformer(replace(MODEL, dropout=0.2), VOCAB_SIZE), build_partition(PartitionConfig())
+    module = Transformer(replace(MODEL, dropout=0.2), VOCAB_SIZE)
+    partition = Segments(np.arange(VOCAB_SIZE) % 4 == 0)  # its table must be whole on every device
     momentum = optax.sgd(1.0, momentum=0.9)
     PROXIMAL = Config(model=MODEL, penalty=PenaltyConfig(solver="proximal", eta=0.02, nu=0.01), train=TrainConfig(warmup_steps=1))
 
@@ -116,7 +117,7 @@ ONE_STEP = """
 
 
 def test_eight_devices_make_the_update_and_the_sums_of_one_however_the_batch_is_cut(run_in_subprocess_with_devices):
-    """Under jit and pmap, with dropout, with whole and chunked losses, with microbatches, with a penalty and its proximal solver."""
+    """Under jit and pmap, with a partition that has a table, dropout, whole and chunked losses, microbatches, a penalty, its proximal solver."""
     found = json.loads(run_in_subprocess_with_devices(8, ONE_STEP))
     for expected, *others in found.values():
         assert len(others) >= 1

@@ -1,0 +1,94 @@
+"""What a partition makes of a corpus: statistics, correlation of a model's vectors, and a listing."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from aila_jax.data.dataset import Dataset
+from aila_jax.data.packing import Windows
+from aila_jax.data.pipeline import eval_batches
+from aila_jax.evaluation.language_model import LanguageModel
+from aila_jax.model.feature_groups import localist_support
+from aila_jax.partition.boundaries import next_token_entropy
+from aila_jax.partition.build import Partition
+from aila_jax.partition.correlation import BlockCorrelation, block_correlation
+from aila_jax.partition.listing import BlockListing, list_blocks
+from aila_jax.partition.statistics import BlockStatistics, BlockSums, block_sums, total
+from aila_jax.progress import Progress
+from aila_jax.types import Array, Batch
+
+BATCH_SIZE = 64  # windows read at a time
+CORRELATION_BATCHES = 32  # whose vectors are compared; means over some 10⁵ tokens hardly move
+
+
+@dataclass(frozen=True)
+class BlockReport:
+    """A partition on one split.
+
+    Attributes:
+      partition: its settings. source: the run and step, or the corpus. split: what was read.
+      statistics: see there. correlation: of the model's input vectors; None without a model. listing: for people.
+      meta: configuration, seed, versions, commit.
+    """
+
+    partition: dict[str, Any]
+    source: str
+    split: str
+    statistics: BlockStatistics
+    correlation: BlockCorrelation | None
+    listing: BlockListing
+    meta: dict[str, Any]
+
+
+def measure_blocks(partition: Partition, windows: Windows, batches: int = 0) -> BlockStatistics:
+    """Statistics over the first `batches` batches of 64 windows; 0 is all."""
+    parts: list[BlockSums] = []
+    count = -(-len(windows) // BATCH_SIZE)
+    with Progress(min(batches, count) if batches else count, "blocks, batches:") as progress:
+        for batch in eval_batches(windows, BATCH_SIZE, batches):
+            parts.append(block_sums(np.asarray(_ids(partition, batch)), np.asarray(batch.doc_ids) if windows.document_mask else None))
+            progress.advance()
+    return total(parts).statistics()
+
+
+def correlate_blocks(model: LanguageModel, windows: Windows, batches: int = CORRELATION_BATCHES) -> BlockCorrelation:
+    """Correlation of the first layer's input embeddings, token and position, over the first `batches` batches of 64 windows."""
+
+    def read() -> Iterable[tuple[Int[np.ndarray, "B L"], Float[np.ndarray, "B L D"]]]:
+        for batch in eval_batches(windows, BATCH_SIZE, batches):
+            yield np.asarray(_ids(model.partition, batch)), np.asarray(embed(batch))
+
+    embed: Callable[[Batch], Float[Array, "B L D"]] = partial(input_embeddings, model)
+    return block_correlation(read)
+
+
+def input_embeddings(model: LanguageModel, batch: Batch) -> Float[Array, "B L D"]:
+    """What the first layer reads, before its LayerNorm: the embedding of the token plus that of its position."""
+    config = model.config
+    positions = model.params["position"][batch.positions]
+    if config.model.localist:
+        support = jnp.asarray(localist_support(config.model.d_model, config.feature_groups, config.model.localist_shared))
+        block_ids = model.partition(batch)
+        positions = positions * (support[block_ids % config.feature_groups] | (block_ids < 0)[:, :, None])
+    return model.params["embedding"][batch.tokens] + positions
+
+
+def read_blocks(partition: Partition, dataset: Dataset, windows: Windows, *, top: int, examples: int) -> BlockListing:
+    """The listing: types by their frequency in the training split, examples spread over the windows of the split that is read."""
+    train = dataset.splits["train"]
+    counts = np.bincount(train.tokens, minlength=dataset.tokenizer.vocab_size)
+    entropy = next_token_entropy(train, dataset.tokenizer.vocab_size)
+    spread = np.linspace(0, len(windows) - 1, min(examples, len(windows))).astype(int)
+    batch = jax.tree.map(lambda array: array[spread], windows.batch)
+    return list_blocks(partition, dataset.tokenizer, counts, entropy, [batch], top=top, examples=examples)
+
+
+@jax.jit
+def _ids(partition: Partition, batch: Batch) -> Int[Array, "B L"]:
+    return partition(batch)

@@ -1,0 +1,148 @@
+"""A partition for people to read: what its blocks hold, or where they end, and real text cut by it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from aila_jax.data.tokenizer import Tokenizer
+from aila_jax.partition.build import Partition
+from aila_jax.partition.classes import Classes
+from aila_jax.partition.segments import Segments
+from aila_jax.partition.type_entropy import TypeEntropy
+from aila_jax.types import PADDING_ID, Batch
+
+EDGE = " ‖ "  # between two blocks of an example
+
+
+@dataclass(frozen=True)
+class ClassEntry:
+    """One class.
+
+    Attributes:
+      number: its block id. name: empty where classes have none. share: of the training split's tokens, in [0, 1].
+      types: how many token types it has that occur there. frequent: the most frequent ones as text, with their share of the class.
+    """
+
+    number: int
+    name: str
+    share: float
+    types: int
+    frequent: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class BoundaryEntry:
+    """One token type that closes segments.
+
+    Attributes:
+      token: its id. text: what it stands for. count: occurrences in the training split. share: of all boundary tokens there, in [0, 1].
+      entropy: of the next token, ÷ log2 V (`next_token_entropy`).
+    """
+
+    token: int
+    text: str
+    count: int
+    share: float
+    entropy: float
+
+
+@dataclass(frozen=True)
+class BlockListing:
+    """What there is to read of a partition.
+
+    Attributes:
+      classes: largest share first; none where blocks are no classes. boundaries: most frequent first; none where blocks are not segments.
+      examples: stretches of text with ‖ between blocks; for classes, each token with /class behind it.
+    """
+
+    classes: tuple[ClassEntry, ...]
+    boundaries: tuple[BoundaryEntry, ...]
+    examples: tuple[str, ...]
+
+
+def list_blocks(
+    partition: Partition,
+    tokenizer: Tokenizer,
+    counts: Int[np.ndarray, "V"],
+    entropy: TypeEntropy,
+    batches: Iterable[Batch],
+    *,
+    top: int,
+    examples: int,
+    words: int = 40,
+) -> BlockListing:
+    """Lists a partition.
+
+    Args:
+      counts: occurrences of each type in the training split. entropy: of its next tokens.
+      batches: where the examples are taken from, the first `words` tokens of a window each.
+      top: types of each class, and boundary types, that are listed. examples: stretches of text.
+    """
+    return BlockListing(
+        classes=_classes(partition, tokenizer, counts, top) if isinstance(partition, Classes) else (),
+        boundaries=_boundaries(partition, tokenizer, counts, entropy, top) if isinstance(partition, Segments) else (),
+        examples=tuple(_examples(partition, tokenizer, batches, examples, words)),
+    )
+
+
+def type_text(tokenizer: Tokenizer, token: int) -> str:
+    """A token type alone, a line end as ⏎."""
+    return tokenizer.decode([token]).replace("\n", "⏎")
+
+
+def _classes(partition: Classes, tokenizer: Tokenizer, counts: Int[np.ndarray, "V"], top: int) -> tuple[ClassEntry, ...]:
+    table = np.asarray(partition.table)
+    groups = max(int(table.max()) + 1, len(partition.names))
+    tokens = np.bincount(table, counts, groups)
+    entries = []
+    for number in np.argsort(-tokens, kind="stable"):
+        members = _frequent(table == number, counts)
+        frequent = tuple((type_text(tokenizer, int(token)), float(counts[token] / tokens[number])) for token in members[:top])
+        name = partition.names[number] if partition.names else ""
+        entries.append(ClassEntry(int(number), name, float(tokens[number] / max(tokens.sum(), 1.0)), len(members), frequent))
+    return tuple(entries)
+
+
+def _boundaries(
+    partition: Segments, tokenizer: Tokenizer, counts: Int[np.ndarray, "V"], entropy: TypeEntropy, top: int
+) -> tuple[BoundaryEntry, ...]:
+    boundary = np.asarray(partition.boundary)
+    every = max(int(counts[boundary].sum()), 1)
+    return tuple(
+        BoundaryEntry(
+            int(token), type_text(tokenizer, int(token)), int(counts[token]), float(counts[token] / every), float(entropy.entropy[token])
+        )
+        for token in _frequent(boundary, counts)[:top]
+    )
+
+
+def _frequent(which: Bool[np.ndarray, "V"], counts: Int[np.ndarray, "V"]) -> Int[np.ndarray, " found"]:
+    """The types of `which` that occur, most frequent first, then by id."""
+    found = np.flatnonzero(which & (counts > 0))
+    return found[np.argsort(-counts[found], kind="stable")]
+
+
+def _examples(partition: Partition, tokenizer: Tokenizer, batches: Iterable[Batch], examples: int, words: int) -> list[str]:
+    found: list[str] = []
+    for batch in batches:
+        block_ids, tokens = np.asarray(partition(batch)), np.asarray(batch.tokens)
+        for row in range(len(tokens)):
+            if len(found) == examples:
+                return found
+            kept = np.flatnonzero(np.asarray(batch.doc_ids)[row] != PADDING_ID)[:words]
+            if len(kept):
+                named = partition.names if isinstance(partition, Classes) else None
+                found.append(_marked(tokenizer, tokens[row, kept], block_ids[row, kept], named))
+    return found
+
+
+def _marked(tokenizer: Tokenizer, tokens: Int[np.ndarray, "n"], block_ids: Int[np.ndarray, "n"], names: Sequence[str] | None) -> str:
+    """Text in one line; `names` are those of classes, empty for numbered ones, and None where blocks are stretches of text."""
+    if names is not None:
+        labels = (names[block] if names and block >= 0 else str(block) for block in block_ids)
+        return " ".join(f"{type_text(tokenizer, int(t)).strip()}/{label}" for t, label in zip(tokens, labels, strict=True))
+    edges = np.flatnonzero(np.diff(block_ids)) + 1
+    parts = (tokenizer.decode([int(token) for token in part]).replace("\n", "⏎") for part in np.split(tokens, edges))
+    return EDGE.join(part.strip() for part in parts)

@@ -1,0 +1,143 @@
+"""A partition fitted to a corpus in a run: fitted on the training split, kept in the checkpoint with checksums, used by everything."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import aila_jax as aila
+from aila_jax import runs
+from aila_jax.checkpoint import find_checkpoint
+from aila_jax.config import AnchorConfig, Config, PartitionConfig, PenaltyConfig
+from aila_jax.partition.fit import fit_partition
+from aila_jax.partition.segments import Segments
+from aila_jax.runs import training_run
+from aila_jax.types import Batch
+from tests.training.tiny import make_config, write_corpus
+
+LEARNED = PartitionConfig(kind="learned_segments", mean_length=3.0, global_first=True)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """Four steps with anchors, a penalty and a document mask, on segments learned from the corpus."""
+    settings = {"steps": 4, "warmup_steps": 2, "checkpoint_every": 2, "keep": 2, "eval_every": 4, "eval_batches": 1, "accumulate": 1}
+    config = make_config(write_corpus(tmp_path_factory.mktemp("text")), **settings)
+    return replace(
+        config,
+        model=replace(config.model, n_layers=1, film=False, document_mask=True),
+        partition=LEARNED,
+        anchors=AnchorConfig(estimator="corpus", k=1),
+        penalty=PenaltyConfig(solver="subgradient", eta=1e-3, weights="anchors", groups=4),
+        sweep=replace(config.sweep, lams=(0.0, 1.0), taus=(1.0,), max_batches=1),
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(base: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return runs.train(base, tmp_path_factory.mktemp("run") / "whole", quiet=True).workdir
+
+
+def test_the_table_is_of_the_training_split_and_comes_back_with_the_checkpoint(base: Config, finished: Path) -> None:
+    model = aila.load(finished)
+    train = runs.dataset_of(model).splits["train"]
+    want = fit_partition(LEARNED, model.tokenizer, train)
+    assert isinstance(model.partition, Segments) and isinstance(want, Segments)
+    assert model.partition.global_first and model.partition.vocabulary == model.tokenizer.fingerprint
+    np.testing.assert_array_equal(model.partition.boundary, want.boundary)
+    assert 2 < len(train.tokens) / np.asarray(model.partition.boundary)[train.tokens].sum() <= 3.0
+    stored = find_checkpoint(finished)
+    assert stored.arrays["partition/values"]["shape"] == [model.tokenizer.vocab_size]
+    assert len(stored.arrays["partition/values"]["sha256"]) == 64
+    assert stored.record.table == {"vocabulary": model.tokenizer.fingerprint, "names": []}
+
+
+def test_a_stopped_run_continues_to_the_same_bits_without_fitting_again(
+    base: Config, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    shutil.rmtree(copy / "checkpoints" / "4")
+    monkeypatch.setattr(training_run, "fit_partition", lambda *_: pytest.fail("the table must come from the checkpoint"))
+    runs.train(base, copy, quiet=True)
+    mine, whole = aila.load(copy), aila.load(finished)
+    for left, right in zip(jax.tree.leaves((mine.params, mine.partition)), jax.tree.leaves((whole.params, whole.partition)), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_the_sweep_attention_and_generation_use_it(finished: Path) -> None:
+    model = aila.load(finished)
+    result = runs.sweep(str(finished), quiet=True)
+    assert [row.lam for row in result.cells] == [0.0, 1.0]
+    assert result.cells[1].block_mass > result.cells[0].block_mass
+    assert json.loads((finished / "sweep.json").read_text())["config"]["partition"]["kind"] == "learned_segments"
+    assert runs.evaluate(str(finished), lam=1.0, quiet=True).loss == pytest.approx(result.cells[1].loss)
+    maps = model.attention("the cat saw the owl .", lam=1.0)
+    tokens = np.asarray([model.tokenizer.encode("the cat saw the owl .")], np.int32)
+    np.testing.assert_array_equal(maps.block_ids, np.asarray(model.partition(Batch.from_tokens(tokens)))[0])
+    assert len(set(maps.block_ids.tolist())) > 2
+    assert model.generate("the cat", lam=1.0, max_tokens=3, sample_temperature=0.0)
+    mask = model.anchor_mask(tokens)
+    assert mask.shape == tokens.shape
+
+
+def test_another_partition_can_be_read_and_must_be_of_this_vocabulary(finished: Path) -> None:
+    model = aila.load(finished)
+    train = runs.dataset_of(model).splits["train"]
+    assert model.with_partition(PartitionConfig(size=4)).fitted is None
+    clauses = PartitionConfig(kind="segments")
+    other = model.with_partition(clauses, fit_partition(clauses, model.tokenizer, train))
+    tokens = np.asarray([model.tokenizer.encode("the cat saw .\nthe owl")], np.int32)
+    found = np.asarray(other.partition(other.batch(tokens)))[0]
+    assert found[0] == 0 and found[-1] >= 1
+    assert not np.array_equal(other.apply(tokens, lam=1.0).logits, model.apply(tokens, lam=1.0).logits)
+    with pytest.raises(ValueError, match=r"'segments', which is fitted to a corpus, and no table is given. Fix: use what"):
+        model.with_partition(clauses)
+    with pytest.raises(ValueError, match=r"table is bool\[\d+\]; partition.kind 'windows' needs no table"):
+        model.with_partition(PartitionConfig(), other.fitted)
+    boundary = np.zeros(model.tokenizer.vocab_size + 1, bool)
+    with pytest.raises(ValueError, match=rf"has {len(boundary)} types; the vocabulary has {len(boundary) - 1}. Fix: fit it with this"):
+        model.with_partition(clauses, Segments(boundary))
+    with pytest.raises(ValueError, match=r"fitted to the vocabulary abc; this one is .*as many types, but others. Fix: "):
+        model.with_partition(clauses, Segments(boundary[1:], vocabulary="abc"))
+
+
+def edit_record(step: Path, change) -> None:
+    (file,) = [path for path in (step / "record").rglob("*") if path.is_file() and path.stat().st_size > 200]
+    stored = json.loads(file.read_text())
+    change(stored)
+    file.write_text(json.dumps(stored))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda stored: stored["table"].update(vocabulary="0123456789abcdef"), "fitted to the vocabulary 0123456789ab; this one is"),
+        (lambda stored: stored["arrays"]["partition/values"].update(sha256="0" * 64), "partition/values does not match its checksum"),
+        (lambda stored: stored.update(table=None), "which is fitted to a corpus, and no table is given"),
+        (lambda stored: stored["config"]["partition"].update(kind="given", mean_length=10.0), "partition.kind 'given' needs no table"),
+    ],
+    ids=["vocabulary", "damage", "no table", "another kind"],
+)
+def test_a_checkpoint_whose_table_does_not_fit_is_refused(finished: Path, tmp_path: Path, change, message: str) -> None:
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    edit_record(copy / "checkpoints" / "4", change)
+    with pytest.raises(ValueError, match=message):
+        aila.load(copy)
+
+
+def test_other_settings_than_those_a_kind_reads_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"partition.size is 3; it must be left alone when partition.kind is 'segments'. Fix: .*kind=windows"
+    ):
+        PartitionConfig(kind="segments", size=3)
+    with pytest.raises(ValueError, match=r"partition.mean_length is 5.0; it must be left alone when partition.kind is 'windows'"):
+        PartitionConfig(mean_length=5.0)
+    with pytest.raises(ValueError, match=r"partition.mean_length is 1.5; it must be finite and at least 2"):
+        PartitionConfig(kind="learned_segments", mean_length=1.5)
+    with pytest.raises(ValueError, match=r"partition.unit is 'sentences'.*did you mean 'sentence'"):
+        PartitionConfig(kind="segments", unit="sentences")
+    assert LEARNED.settings == {"kind": "learned_segments", "mean_length": 3.0, "global_first": True}
