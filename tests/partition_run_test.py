@@ -13,11 +13,17 @@ import aila_jax as aila
 from aila_jax import runs
 from aila_jax.checkpoint import find_checkpoint
 from aila_jax.config import AnchorConfig, Config, PartitionConfig, PenaltyConfig
+from aila_jax.data.dataset import encode_documents
+from aila_jax.data.documents import Document
+from aila_jax.data.packing import TokenStream
+from aila_jax.evaluation.language_model import LanguageModel
+from aila_jax.partition.classes import Classes
 from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.segments import Segments
 from aila_jax.runs import training_run
 from aila_jax.types import Batch
-from tests.training.tiny import make_config, write_corpus
+from tests.evaluation.untrained import untrained_model
+from tests.training.tiny import make_config, sentences, write_corpus
 
 LEARNED = PartitionConfig(kind="learned_segments", mean_length=3.0, global_first=True)
 
@@ -84,9 +90,15 @@ def test_the_sweep_attention_and_generation_use_it(finished: Path) -> None:
     assert mask.shape == tokens.shape
 
 
-def test_another_partition_can_be_read_and_must_be_of_this_vocabulary(finished: Path) -> None:
-    model = aila.load(finished)
-    train = runs.dataset_of(model).splits["train"]
+@pytest.fixture(scope="module")
+def untrained() -> tuple[LanguageModel, TokenStream]:
+    """A model of windows, and tokens of its vocabulary to fit a partition to."""
+    model = untrained_model()
+    return model, encode_documents(model.tokenizer, [Document("grammar", tuple(sentences(50, 0).splitlines()))])
+
+
+def test_another_partition_can_be_read_and_must_be_of_this_vocabulary(untrained: tuple[LanguageModel, TokenStream]) -> None:
+    model, train = untrained
     assert model.with_partition(PartitionConfig(size=4)).fitted is None
     clauses = PartitionConfig(kind="segments")
     other = model.with_partition(clauses, fit_partition(clauses, model.tokenizer, train))
@@ -141,3 +153,20 @@ def test_other_settings_than_those_a_kind_reads_are_refused() -> None:
     with pytest.raises(ValueError, match=r"partition.unit is 'sentences'.*did you mean 'sentence'"):
         PartitionConfig(kind="segments", unit="sentences")
     assert LEARNED.settings == {"kind": "learned_segments", "mean_length": 3.0, "global_first": True}
+
+
+def test_classes_come_from_rules_or_a_file_and_keep_their_names(untrained: tuple[LanguageModel, TokenStream], tmp_path: Path) -> None:
+    model, train = untrained
+    file = tmp_path / "my.classes"
+    file.write_text("the\tarticle\n##a\tvowel\n", encoding="utf-8")
+    for config, name in (
+        (PartitionConfig(kind="pos"), "determiner"),
+        (PartitionConfig(kind="class_file", class_file=str(file)), "article"),
+    ):
+        made = fit_partition(config, model.tokenizer, train)
+        assert isinstance(made, Classes) and made.vocabulary == model.tokenizer.fingerprint
+        tokens = np.asarray([model.tokenizer.encode("saw the")], np.int32)
+        read = model.with_partition(config, made)
+        assert made.names[int(np.asarray(read.partition(read.batch(tokens)))[0, -1])] == name
+    with pytest.raises(ValueError, match=r"partition.class_file is ''; it must be the path of a file. Fix: set --config"):
+        PartitionConfig(kind="class_file")

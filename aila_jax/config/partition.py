@@ -14,10 +14,12 @@ class PartitionConfig:
 
     Attributes:
       kind: `windows` (position // size), `given` (ids that come with the data: lines, fields, your own `block_ids`), `segments` (text up
-        to a punctuation mark or line end), `learned_segments` (text up to a token type after which the next token is hard to predict).
+        to a punctuation mark or line end), `learned_segments` (text up to a token type after which the next token is hard to predict),
+        `pos` (the type's part of speech, by rule, for English), `class_file` (the type's class in a file of yours).
       size: windows only: tokens a block, from 1 to the window length.
       unit: segments only: they end with every `clause` (, ; : – and brackets too) or with a `sentence` (. ! ?).
       mean_length: learned_segments only: tokens a segment on the training split, finite and at least 2.
+      class_file: class_file only: path of the file, a token and its class a line (docs/data.md). The checkpoint keeps the classes.
       global_first: put the first token of each document into every block (an attention sink).
     """
 
@@ -25,6 +27,7 @@ class PartitionConfig:
     size: int = 5
     unit: str = "clause"
     mean_length: float = 10.0
+    class_file: str = ""
     global_first: bool = False
 
     def __post_init__(self):
@@ -33,6 +36,8 @@ class PartitionConfig:
         require(self.size >= 1, "partition.size", self.size, "at least 1", "set --config.partition.size=5")
         long_enough = 2.0 <= self.mean_length < math.inf
         require(long_enough, "partition.mean_length", self.mean_length, "finite and at least 2", "set --config.partition.mean_length=10")
+        if self.kind == "class_file":
+            require(bool(self.class_file), "partition.class_file", "", "the path of a file", "set --config.partition.class_file=my.classes")
         for name, default in _free_settings():
             value, readers = getattr(self, name), [kind for kind, names in PARTITION_SETTINGS.items() if name in names]
             fix = f"leave it out, or set --config.partition.kind={readers[0]}"
@@ -62,6 +67,8 @@ PARTITION_SETTINGS: dict[str, tuple[str, ...]] = {
     "given": (),
     "segments": ("unit",),
     "learned_segments": ("mean_length",),
+    "pos": (),
+    "class_file": ("class_file",),
 }
 
 

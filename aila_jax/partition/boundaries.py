@@ -23,8 +23,7 @@ def punctuation_boundaries(tokenizer: Tokenizer, unit: str) -> Bool[np.ndarray, 
     close nothing; a mark that is a token of its own always does, as in 3 . 14 cut into three tokens.
     """
     marks = SENTENCE_MARKS if unit == "sentence" else SENTENCE_MARKS | CLAUSE_MARKS
-    texts = (tokenizer.decode([token]).strip() for token in range(tokenizer.vocab_size))
-    boundary = np.array([_closes(text, marks) for text in texts])
+    boundary = np.array([_closes(text.strip(), marks) for text in tokenizer.types])
     boundary[tokenizer.eos_id] = True
     return boundary
 

@@ -5,6 +5,9 @@ from aila_jax.data.packing import TokenStream
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.boundaries import learned_boundaries, next_token_entropy, punctuation_boundaries
 from aila_jax.partition.build import Partition, TypeTable, build_partition
+from aila_jax.partition.class_file import read_class_file
+from aila_jax.partition.class_table import ClassTable
+from aila_jax.partition.parts_of_speech import pos_classes
 
 
 def fit_partition(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream) -> Partition:
@@ -23,5 +26,15 @@ def fit_table(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream)
     """The table of a kind that is fitted to a corpus; arguments as in `fit_partition`."""
     if config.kind == "segments":
         return TypeTable(punctuation_boundaries(tokenizer, config.unit), tokenizer.fingerprint)
-    entropy = next_token_entropy(train, tokenizer.vocab_size)
-    return TypeTable(learned_boundaries(train, entropy, config.mean_length), tokenizer.fingerprint)
+    if config.kind == "learned_segments":
+        entropy = next_token_entropy(train, tokenizer.vocab_size)
+        return TypeTable(learned_boundaries(train, entropy, config.mean_length), tokenizer.fingerprint)
+    classes = _classes(config, tokenizer)
+    return TypeTable(classes.table, tokenizer.fingerprint, classes.names)
+
+
+def _classes(config: PartitionConfig, tokenizer: Tokenizer) -> ClassTable:
+    """The classes of a kind whose blocks are classes."""
+    if config.kind == "pos":
+        return pos_classes(tokenizer)
+    return read_class_file(config.class_file, tokenizer)
