@@ -33,8 +33,8 @@ class Batch:
       weights: 1.0 where the target is scored, 0.0 elsewhere.
       positions: position of the token in its window, or, under a document mask, in its document's part of the window.
       doc_ids: number of the token's document inside its split; PADDING_ID at padding.
-      given_ids: number of the token's piece (line, field, record part) inside its split, for the partition `Given`;
-        PADDING_ID at padding.
+      given_ids: number of the token's piece (line, field, record part) inside its split, or of its annotated block, for the partition
+        `Given`; PADDING_ID at padding.
       pointers: on rule corpora, position in the window of what determines the target, −1 where the rule does not determine it
         or that position is not in the window; None for other data.
     """

@@ -64,12 +64,15 @@ class DataConfig:
 
     Attributes:
       corpus: `pydocs` (embedded: the docstrings and language reference of this Python), `wikitext2`, `text` (your files),
-        `tfds` (a TensorFlow data set by name, see docs/data.md), or `recall` or `brackets` (synthetic, see data.rule).
+        `conllu` (your annotated files), `tfds` (a TensorFlow data set by name), all in docs/data.md, or `recall` or `brackets` (synthetic,
+        see data.rule).
       data_dir: wikitext2 only: a folder that holds wiki.{train,valid,test}.tokens. Empty: download from `url`.
       url: wikitext2 only: address of the zip archive that is downloaded when `data_dir` is empty.
-      files: text only: paths or globs of UTF-8 files (`.jsonl` files: one document a line, see docs/data.md).
-      valid_files: text only: paths or globs of the validation split. Empty: the last lines of `files` are held out.
-      test_files: text only: the same for the test split.
+      files: text and conllu only: paths or globs of UTF-8 files (`.jsonl` files: one document a line, see docs/data.md).
+      valid_files: text and conllu only: paths or globs of the validation split. Empty: the last lines of `files` are held out.
+      test_files: text and conllu only: the same for the test split.
+      conllu_blocks: conllu only: which annotation gives the partition `given` its blocks: `sentences`, `classes` (of words, by
+        universal part-of-speech tag) or `constituents` (clauses).
       tfds_name: tfds only: NAME, NAME/CONFIG, NAME:VERSION or NAME/CONFIG:VERSION, as TensorFlow Datasets writes them.
       tfds_data_dir: tfds only: the folder that holds prepared data sets. Empty: that of TensorFlow Datasets, ~/tensorflow_datasets.
       tfds_text: tfds only: the feature that holds the text; outer/inner for a nested one. Empty: the only text feature there is.
@@ -89,6 +92,7 @@ class DataConfig:
     files: tuple[str, ...] = ()
     valid_files: tuple[str, ...] = ()
     test_files: tuple[str, ...] = ()
+    conllu_blocks: str = "sentences"
     tfds_name: str = ""
     tfds_data_dir: str = ""
     tfds_text: str = ""
@@ -103,7 +107,7 @@ class DataConfig:
     rule: RuleConfig = field(default_factory=RuleConfig)
 
     def __post_init__(self):
-        one_of("data.corpus", self.corpus, ("pydocs", "wikitext2", "text", "tfds", *RULE_SETTINGS))
+        one_of("data.corpus", self.corpus, ("pydocs", "wikitext2", "text", "conllu", "tfds", *RULE_SETTINGS))
         one_of("data.tokenizer", self.tokenizer, ("bpe", "word"))
         least = 258 if self.tokenizer == "bpe" else 3
         require(
@@ -116,14 +120,20 @@ class DataConfig:
         for name in ("valid_fraction", "test_fraction"):
             value = getattr(self, name)
             require(0.0 < value < 0.5, f"data.{name}", value, "in (0, 0.5)", f"set --config.data.{name}=0.05")
-        if self.corpus == "text":
-            require(
-                len(self.files) > 0, "data.files", self.files, "at least one path or glob", "pass --config.data.files=\"('my/*.txt',)\""
-            )
+        one_of("data.conllu_blocks", self.conllu_blocks, ("sentences", "classes", "constituents"))
+        if self.corpus != "conllu":
+            fix = "leave it out, or set --config.data.corpus=conllu"
+            limit = f"left alone when data.corpus is {self.corpus!r}"
+            require(self.conllu_blocks == "sentences", "data.conllu_blocks", self.conllu_blocks, limit, fix)
+        if self.corpus in ("text", "conllu"):
+            pattern = "my/*.txt" if self.corpus == "text" else "my/*.conllu"
+            fix = f"pass --config.data.files=\"('{pattern}',)\""
+            require(len(self.files) > 0, "data.files", self.files, "at least one path or glob", fix)
         else:
             for name in ("files", "valid_files", "test_files"):
                 value = getattr(self, name)
-                require(not value, f"data.{name}", value, f"empty when data.corpus is {self.corpus!r}", "set --config.data.corpus=text")
+                fix = "set --config.data.corpus=text or conllu"
+                require(not value, f"data.{name}", value, f"empty when data.corpus is {self.corpus!r}", fix)
         if self.corpus == "tfds":
             shape = "a name such as ag_news_subset, glue/sst2 or glue/sst2:2.0.0"
             require(bool(TFDS_NAME.fullmatch(self.tfds_name)), "data.tfds_name", self.tfds_name, shape, "set --config.data.tfds_name")

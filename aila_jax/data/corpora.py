@@ -33,6 +33,12 @@ def _text(config: DataConfig) -> Corpus:
     return read_text_files(config)
 
 
+def _conllu(config: DataConfig) -> Corpus:
+    from aila_jax.data.conllu_files import read_conllu_files
+
+    return read_conllu_files(config)
+
+
 def _rules(config: DataConfig) -> Corpus:
     from aila_jax.data.rule_corpora import generate_rule_corpus
 
@@ -45,4 +51,12 @@ def _tfds(config: DataConfig) -> Corpus:
     return read_tfds(config, cache_directory(config.cache_dir) / "prepared" / "tfds")
 
 
-_READERS = {"pydocs": _pydocs, "wikitext2": _wikitext2, "text": _text, "recall": _rules, "brackets": _rules, "tfds": _tfds}
+_READERS = {
+    "pydocs": _pydocs,
+    "wikitext2": _wikitext2,
+    "text": _text,
+    "conllu": _conllu,
+    "recall": _rules,
+    "brackets": _rules,
+    "tfds": _tfds,
+}

@@ -1,12 +1,14 @@
 """A corpus as token streams, with the tokenizer that made them: what training and evaluation read."""
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import tokenizers
+from jaxtyping import Int
 
 from aila_jax.config import DataConfig
 from aila_jax.data.cache import Arrays, cache_directory, key_of, load_or_build
@@ -71,6 +73,9 @@ def load_dataset(config: DataConfig, tokenizer: Tokenizer | None = None) -> Data
         text = fingerprint(documents)
         digest.update(text.encode())
         stream = _encoded(tokenizer, documents, text, directory)
+        if documents[0].blocks is not None:
+            stream = replace(stream, given_ids=word_blocks(tokenizer, documents))
+            digest.update(stream.given_ids.tobytes())
         splits[split] = stream if corpus.pointers is None else replace(stream, pointers=corpus.pointers[split])
     return Dataset(corpus.name, tokenizer, splits, digest.hexdigest())
 
@@ -92,6 +97,24 @@ def encode_documents(tokenizer: Tokenizer, documents: Sequence[Document]) -> Tok
         words=sum(len(piece.split()) + piece.count("\n") + 1 for piece in pieces),
         bytes=sum(len(piece.encode()) + 1 for piece in pieces),
     )
+
+
+def word_blocks(tokenizer: Tokenizer, documents: Sequence[Document]) -> Int[np.ndarray, " T"]:
+    """For every token of documents with blocks of their own, the block id of its word or line end.
+
+    Words stand one space apart, where both tokenizers cut, so that a word's tokens are those of the word with the space before it.
+    """
+    ids = []
+    pieces = [(piece, blocks) for document in documents for piece, blocks in zip(document.pieces, document.blocks or (), strict=True)]
+    for start in range(0, len(pieces), _CHUNK):
+        chunk = pieces[start : start + _CHUNK]
+        words = [f" {word}" if number else word for piece, _ in chunk for number, word in enumerate(piece.split(" "))]
+        # A word's <eos> is that of no line: one token less for each word, one more for each line.
+        tokens = iter([len(found) - 1 for found in tokenizer.encode_pieces(words)])
+        for _, blocks in chunk:
+            counts = [*itertools.islice(tokens, len(blocks) - 1), 1]
+            ids.append(np.repeat(np.asarray(blocks, np.int32), counts))
+    return np.concatenate(ids)
 
 
 def _trained(config: DataConfig, corpus: Corpus, directory: Path) -> Tokenizer:

@@ -17,20 +17,26 @@ def hold_out(documents: Sequence[Document], count: int, by_line: bool) -> tuple[
         elif left == 0:
             held.append(document)
         else:
-            kept.append(Document(document.title, document.pieces[:left]))
-            held.append(Document(document.title, document.pieces[left:]))
+            kept.append(document.part(0, left))
+            held.append(document.part(left, size))
         left = max(0, left - size)
     return kept, held
 
 
 def fill_splits(
-    splits: dict[str, list[Document]], fractions: dict[str, float], by_line: bool, source: str, settings: dict[str, str]
+    splits: dict[str, list[Document]],
+    fractions: dict[str, float],
+    by_line: bool,
+    source: str,
+    settings: dict[str, str],
+    piece: str = "lines",
 ) -> dict[str, list[Document]]:
     """The splits, those without documents filled from the end of the training documents.
 
     Args:
       splits: by name, `train` among them. fractions: share of the training text for each split that may be empty.
       by_line: cut between lines; otherwise between documents, since a record is never cut.
+      piece: what pieces are, for the message.
       source: the setting that names the training text. settings: for each split the setting that would give it a text of its own.
 
     Raises:
@@ -39,7 +45,7 @@ def fill_splits(
     total = _units(splits["train"], by_line)
     counts = {split: max(1, round(fraction * total)) for split, fraction in fractions.items() if not splits[split]}
     if sum(counts.values()) >= total:
-        unit = "lines" if by_line else "documents"
+        unit = piece if by_line else "documents"
         named = " and ".join(f"--config.data.{settings[split]}" for split in counts)
         raise ValueError(
             f"{source} has {total} {unit}; holding out {' and '.join(counts)} needs more than {sum(counts.values())}. "

@@ -15,7 +15,7 @@ class TokenStream:
     Attributes:
       tokens: token ids.
       doc_ids: number of the token's document inside the split, from 0.
-      given_ids: number of the token's piece inside the split, from 0.
+      given_ids: number of the token's piece inside the split, or of its annotated block, from 0.
       words: whitespace-separated words plus line ends: the count that perplexity per word divides by.
       bytes: UTF-8 bytes, one of them for each line end.
       pointers: on rule corpora, the position in the stream that determines the token after each one, −1 for none; never a later one.

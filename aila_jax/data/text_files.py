@@ -1,7 +1,7 @@
 """The user's own text: UTF-8 files and JSON lines, with held-out lines or files, checked before any work."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aila_jax.config import DataConfig
@@ -24,15 +24,20 @@ def read_text_files(config: DataConfig) -> Corpus:
       ValueError: a pattern matches no file, a file is empty or not UTF-8 or malformed, one file or two identical
         documents are in two splits, or the text is too short to hold anything out.
     """
+    return read_splits(config, read_file)
+
+
+def read_splits(config: DataConfig, read: Callable[[Path], list[Document]], piece: str = "lines") -> Corpus:
+    """The corpus of the three settings, its files read by `read`; `piece` is what pieces are, for messages. See `read_text_files`."""
     paths = {split: find_files(getattr(config, setting), f"data.{setting}") for split, setting in _SETTINGS.items()}
     _refuse_shared_files(paths)
-    splits = {split: [document for path in found for document in read_file(path)] for split, found in paths.items()}
+    splits = {split: [document for path in found for document in read(path)] for split, found in paths.items()}
     _refuse_shared_documents(splits)  # whole files and records, and below what is left of them
     by_line = all(path.suffix != ".jsonl" for path in paths["train"])
     fractions = {"test": config.test_fraction, "validation": config.valid_fraction}
-    splits = fill_splits(splits, fractions, by_line, "data.files", _SETTINGS)
+    splits = fill_splits(splits, fractions, by_line, "data.files", _SETTINGS, piece)
     _refuse_shared_documents(splits)
-    return Corpus("text", {split: tuple(documents) for split, documents in splits.items()})
+    return Corpus(config.corpus, {split: tuple(documents) for split, documents in splits.items()})
 
 
 def find_files(patterns: Sequence[str], setting: str) -> list[Path]:

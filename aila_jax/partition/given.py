@@ -13,7 +13,7 @@ from aila_jax.types import Array, Batch
 
 @flax.struct.dataclass
 class Given:
-    """Block id = the id that packing carried beside the token: its line, field, record part, or the caller's own number.
+    """Block id = the id that packing carried beside the token: its line, field, record part, annotated block, or the caller's own number.
 
     Attributes:
       global_first: give the first token of each document `GLOBAL_ID`, so that it belongs to every block.
