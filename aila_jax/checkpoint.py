@@ -32,7 +32,7 @@ class Record:
       meta: versions, git commit, device.
       format: version of this layout.
       anchors: k and estimator of the anchors whose arrays are in the checkpoint; None before they are made.
-      table: vocabulary and names of the partition's table, which is in the checkpoint; None for a partition without one.
+      table: vocabulary, names and note of the partition's table, which is in the checkpoint; None for a partition without one.
     """
 
     config: dict[str, Any]
@@ -100,7 +100,9 @@ class Checkpoint:
         table = None
         if self.record.table is not None:
             stored = self._restore("partition", self._template("partition", ("values",)))
-            table = TypeTable(stored["values"], self.record.table["vocabulary"], tuple(self.record.table["names"]))
+            table = TypeTable(
+                stored["values"], self.record.table["vocabulary"], tuple(self.record.table["names"]), self.record.table["note"]
+            )
         partition = build_partition(self.config.partition, table)
         check_vocabulary(partition, self.tokenizer)
         return partition
@@ -164,7 +166,7 @@ class CheckpointStore:
         table = None if partition is None else table_of(partition)
         if table is not None:
             items["partition"] = {"values": table.values}
-            record = replace(record, table={"vocabulary": table.vocabulary, "names": list(table.names)})
+            record = replace(record, table={"vocabulary": table.vocabulary, "names": list(table.names), "note": table.note})
         arrays = {}
         for item, tree in items.items():
             for name, leaf in _leaves(tree):

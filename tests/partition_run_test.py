@@ -59,7 +59,7 @@ def test_the_table_is_of_the_training_split_and_comes_back_with_the_checkpoint(b
     stored = find_checkpoint(finished)
     assert stored.arrays["partition/values"]["shape"] == [model.tokenizer.vocab_size]
     assert len(stored.arrays["partition/values"]["sha256"]) == 64
-    assert stored.record.table == {"vocabulary": model.tokenizer.fingerprint, "names": []}
+    assert stored.record.table == {"vocabulary": model.tokenizer.fingerprint, "names": [], "note": ""}
 
 
 def test_a_stopped_run_continues_to_the_same_bits_without_fitting_again(
@@ -164,7 +164,7 @@ def test_classes_come_from_rules_or_a_file_and_keep_their_names(untrained: tuple
         (PartitionConfig(kind="class_file", class_file=str(file)), "article"),
     ):
         made = fit_partition(config, model.tokenizer, train)
-        assert isinstance(made, Classes) and made.vocabulary == model.tokenizer.fingerprint
+        assert isinstance(made, Classes) and made.note and made.vocabulary == model.tokenizer.fingerprint
         tokens = np.asarray([model.tokenizer.encode("saw the")], np.int32)
         read = model.with_partition(config, made)
         assert made.names[int(np.asarray(read.partition(read.batch(tokens)))[0, -1])] == name

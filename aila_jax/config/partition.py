@@ -20,6 +20,7 @@ class PartitionConfig:
       unit: segments only: they end with every `clause` (, ; : – and brackets too) or with a `sentence` (. ! ?).
       mean_length: learned_segments only: tokens a segment on the training split, finite and at least 2.
       class_file: class_file only: path of the file, a token and its class a line (docs/data.md). The checkpoint keeps the classes.
+      unnamed: class_file only: class of the types that the file does not name, one of the file's own or another; empty refuses such types.
       global_first: put the first token of each document into every block (an attention sink).
     """
 
@@ -28,6 +29,7 @@ class PartitionConfig:
     unit: str = "clause"
     mean_length: float = 10.0
     class_file: str = ""
+    unnamed: str = "other"
     global_first: bool = False
 
     def __post_init__(self):
@@ -68,7 +70,7 @@ PARTITION_SETTINGS: dict[str, tuple[str, ...]] = {
     "segments": ("unit",),
     "learned_segments": ("mean_length",),
     "pos": (),
-    "class_file": ("class_file",),
+    "class_file": ("class_file", "unnamed"),
 }
 
 

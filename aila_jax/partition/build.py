@@ -31,12 +31,13 @@ class TypeTable:
     Attributes:
       values: whether the type closes a segment (bool), or its class, from 0 (int).
       vocabulary: fingerprint of the tokenizer whose types these are.
-      names: of the classes; empty for segments.
+      names: of the classes; empty for segments. note: a line for people on where classes come from.
     """
 
     values: Bool[np.ndarray, " V"] | Int[np.ndarray, " V"]
     vocabulary: str
     names: tuple[str, ...] = ()
+    note: str = ""
 
 
 def build_partition(config: PartitionConfig, table: TypeTable | None = None) -> Partition:
@@ -63,7 +64,7 @@ def build_partition(config: PartitionConfig, table: TypeTable | None = None) -> 
         )
     if config.makes_segments:
         return Segments(values, config.global_first, table.vocabulary)
-    return Classes(values.astype(np.int32), config.global_first, table.names, table.vocabulary)
+    return Classes(values.astype(np.int32), config.global_first, table.names, table.vocabulary, table.note)
 
 
 def table_of(partition: Partition) -> TypeTable | None:
@@ -71,7 +72,7 @@ def table_of(partition: Partition) -> TypeTable | None:
     if isinstance(partition, Segments):
         return TypeTable(np.asarray(partition.boundary), partition.vocabulary)
     if isinstance(partition, Classes):
-        return TypeTable(np.asarray(partition.table), partition.vocabulary, partition.names)
+        return TypeTable(np.asarray(partition.table), partition.vocabulary, partition.names, partition.note)
     return None
 
 

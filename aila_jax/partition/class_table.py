@@ -1,10 +1,9 @@
 """A class for every token type, with the classes' names: what the partition `Classes` looks up."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,29 +54,6 @@ class ClassTable:
     def n_classes(self) -> int:
         """G, the number of names; some classes may hold no type."""
         return len(self.names)
-
-    def listing(self, types: Sequence[str], counts: Int[np.ndarray, " V"], most: int = 30) -> str:
-        """For people: a line for each class, largest share of tokens first, with its most frequent types.
-
-        Args:
-          types: the V types as text. counts: occurrences of each. most: types shown of a class, at least 1.
-        Returns:
-          Lines "name  share of tokens  number of types  types …"; ties are listed by class and type number.
-        """
-        shares = self.token_shares(counts)
-        width = max(len(name) for name in self.names)
-        lines = []
-        for index in np.argsort(-shares, kind="stable"):
-            members = np.flatnonzero(self.table == index)
-            shown = members[np.argsort(-counts[members], kind="stable")][:most]
-            words = " ".join(repr(types[member])[1:-1] for member in shown)
-            lines.append(f"{self.names[index]:<{width}}  {shares[index]:6.2%}  {len(members):>6} types  {words}".rstrip())
-        return "\n".join(lines)
-
-    def token_shares(self, counts: Int[np.ndarray, " V"]) -> Float[np.ndarray, " G"]:
-        """Share of the tokens that each class holds; all 0 where `counts` are."""
-        sums = np.bincount(self.table, counts.astype(np.float64), len(self.names))
-        return sums / max(1.0, sums.sum())
 
 
 def _check_names(names: tuple[str, ...]) -> None:

@@ -17,12 +17,14 @@ class Classes:
       global_first: give the first token of each document `GLOBAL_ID`, so that it belongs to every block.
       names: of the classes, for people; may be empty.
       vocabulary: fingerprint of the tokenizer whose types these are; empty where it is not known.
+      note: a line for people on where the classes come from; may be empty.
     """
 
     table: Int[Array, "V"]
     global_first: bool = flax.struct.field(pytree_node=False, default=False)
     names: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
     vocabulary: str = flax.struct.field(pytree_node=False, default="")
+    note: str = flax.struct.field(pytree_node=False, default="")
 
     def __call__(self, batch: Batch) -> Int[Array, "B L"]:
         """Block ids of every position; PADDING_ID at padding. A pure function, usable inside jit."""

@@ -30,11 +30,11 @@ def fit_table(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream)
         entropy = next_token_entropy(train, tokenizer.vocab_size)
         return TypeTable(learned_boundaries(train, entropy, config.mean_length), tokenizer.fingerprint)
     classes = _classes(config, tokenizer)
-    return TypeTable(classes.table, tokenizer.fingerprint, classes.names)
+    return TypeTable(classes.table, tokenizer.fingerprint, classes.names, classes.note)
 
 
 def _classes(config: PartitionConfig, tokenizer: Tokenizer) -> ClassTable:
     """The classes of a kind whose blocks are classes."""
     if config.kind == "pos":
         return pos_classes(tokenizer)
-    return read_class_file(config.class_file, tokenizer)
+    return read_class_file(config.class_file, tokenizer, unnamed=config.unnamed)

@@ -55,11 +55,13 @@ class BlockListing:
     Attributes:
       classes: largest share first; none where blocks are no classes. boundaries: most frequent first; none where blocks are not segments.
       examples: stretches of text with ‖ between blocks; for classes, each token with /class behind it.
+      note: where classes come from; empty where nothing is to be said.
     """
 
     classes: tuple[ClassEntry, ...]
     boundaries: tuple[BoundaryEntry, ...]
     examples: tuple[str, ...]
+    note: str = ""
 
 
 def list_blocks(
@@ -84,6 +86,7 @@ def list_blocks(
         classes=_classes(partition, tokenizer, counts, top) if isinstance(partition, Classes) else (),
         boundaries=_boundaries(partition, tokenizer, counts, entropy, top) if isinstance(partition, Segments) else (),
         examples=tuple(_examples(partition, tokenizer, batches, examples, words)),
+        note=partition.note if isinstance(partition, Classes) else "",
     )
 
 

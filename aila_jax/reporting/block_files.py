@@ -21,6 +21,7 @@ def describe_blocks(report: BlockReport) -> str:
     s = report.statistics
     lines = [
         f"partition {report.partition}, {report.source}, {report.split}: {s.tokens:,} tokens in {s.windows:,} windows",
+        *([report.listing.note] if report.listing.note else []),
         "",
         f"keys in a query's block      {s.n_in:.2f} (without global keys {s.n_local:.2f}); two or more for {s.share_two:.1%} of the queries",
         f"blocks a window              {s.blocks:.1f}",

@@ -16,6 +16,7 @@ from aila_jax.data.pipeline import TrainBatches, eval_batches
 from aila_jax.evaluation.language_model import LanguageModel, load
 from aila_jax.model.transformer import Transformer, build_transformer
 from aila_jax.partition.build import Partition
+from aila_jax.partition.classes import Classes
 from aila_jax.partition.fit import fit_partition
 from aila_jax.runs.starting import initial_state, step_draws
 from aila_jax.runs.watching import eval_record, evaluated_lams
@@ -96,7 +97,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
     if start == 0:
         state = anchors(0, state) or state  # without a warm-up they are made before the first step
     if not quiet:
-        _announce(config, workdir, text.dataset, state, start)
+        _announce(config, workdir, text.dataset, partition, state, start)
 
     train_step = _mapped_step(config, module, partition, optimizer, placement)
     log = _training_log(config, workdir, start, quiet)
@@ -205,10 +206,12 @@ def _measure(
     log.restart_clock()
 
 
-def _announce(config: Config, workdir: Path, dataset: Dataset, state: TrainState, start: int) -> None:
+def _announce(config: Config, workdir: Path, dataset: Dataset, partition: Partition, state: TrainState, start: int) -> None:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     sizes = ", ".join(f"{split} {len(stream.tokens):,}" for split, stream in dataset.splits.items())
     print(f"device   {describe_devices()}")
     print(f"data     {dataset.name}: {sizes} tokens of {dataset.tokenizer.vocab_size:,} types")
     print(f"model    {parameters:,} parameters, partition {config.partition.settings}, locality {config.locality.mode}")
+    if isinstance(partition, Classes) and partition.note:
+        print(f"classes  {partition.note}")
     print(f"run      {workdir}, seed {config.seed}, steps {start} to {config.train.steps}", flush=True)

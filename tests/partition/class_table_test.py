@@ -18,20 +18,6 @@ def test_a_table_is_kept_as_a_frozen_int32_copy() -> None:
         table.table[0] = 1
 
 
-def test_listing_by_hand() -> None:
-    table = ClassTable(NAMES, np.array([0, 1, 1, 0]))
-    counts = np.array([1, 4, 5, 0])
-    np.testing.assert_allclose(table.token_shares(counts), [0.1, 0.9, 0.0])
-    np.testing.assert_array_equal(table.token_shares(np.zeros(4, np.int64)), [0, 0, 0])
-    types = ["cat", "sat", "ran", "a\nb"]
-    assert table.listing(types, counts).split("\n") == [
-        "verb  90.00%       2 types  ran sat",
-        "noun  10.00%       2 types  cat a\\nb",
-        "none   0.00%       0 types",
-    ]
-    assert "sat" not in table.listing(types, counts, most=1)
-
-
 @pytest.mark.parametrize(
     ("names", "table", "message"),
     [
