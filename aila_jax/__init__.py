@@ -13,6 +13,7 @@ _HOME = {
     "SelfScaling": "aila_jax.model.attention",
     "demo": "aila_jax.runs",
     "evaluate": "aila_jax.runs",
+    "fit_partition": "aila_jax.partition.fit",
     "load": "aila_jax.evaluation.language_model",
     "load_dataset": "aila_jax.data.dataset",
     "locality_attention": "aila_jax.model.attention",

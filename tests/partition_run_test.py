@@ -1,5 +1,6 @@
 """A partition fitted to a corpus in a run: fitted on the training split, kept in the checkpoint with checksums, used by everything."""
 
+import csv
 import json
 import shutil
 from dataclasses import replace
@@ -20,9 +21,11 @@ from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.partition.classes import Classes
 from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.segments import Segments
+from aila_jax.reporting.block_files import describe_blocks
 from aila_jax.runs import training_run
 from aila_jax.types import Batch
 from tests.evaluation.untrained import untrained_model
+from tests.oracles import partitions as oracle
 from tests.training.tiny import make_config, sentences, write_corpus
 
 LEARNED = PartitionConfig(kind="learned_segments", mean_length=3.0, global_first=True)
@@ -170,3 +173,51 @@ def test_classes_come_from_rules_or_a_file_and_keep_their_names(untrained: tuple
         assert made.names[int(np.asarray(read.partition(read.batch(tokens)))[0, -1])] == name
     with pytest.raises(ValueError, match=r"partition.class_file is ''; it must be the path of a file. Fix: set --config"):
         PartitionConfig(kind="class_file")
+
+
+def test_blocks_of_a_checkpoint_are_measured_and_listed(finished: Path, tmp_path: Path) -> None:
+    model = aila.load(finished)
+    report = runs.blocks(str(finished), split="validation", top=2, examples=3, out=str(tmp_path / "out"))
+    windows = runs.dataset_of(model).windows("validation", 16, True)
+    ids, doc_ids = np.asarray(model.partition(windows.batch)), np.asarray(windows.batch.doc_ids)
+    n_in = oracle.in_block_keys(ids, doc_ids)[ids != -1]
+    assert report.statistics.n_in == pytest.approx(n_in.mean())
+    assert report.statistics.n_local < report.statistics.n_in  # the first token of each document is in every block
+    vectors = np.asarray(model.params["embedding"])[windows.batch.tokens] + np.asarray(model.params["position"])[windows.batch.positions]
+    kept = ids >= 0
+    centre = vectors[kept].mean(axis=0)
+    means = {block: vectors[ids == block].mean(axis=0) - centre for block in np.unique(ids[kept])}
+    cosines = [
+        (x - centre) @ means[block] / np.linalg.norm(x - centre) / np.linalg.norm(means[block])
+        for x, block in zip(vectors[kept], ids[kept], strict=True)
+    ]
+    assert report.correlation is not None
+    assert report.correlation.within == pytest.approx(np.mean(cosines), abs=1e-5)
+    assert report.correlation.blocks == len(means)
+    assert len(report.listing.boundaries) == 2 and len(report.listing.examples) == 3 and not report.listing.classes
+    boundary = np.flatnonzero(model.partition.boundary)
+    counts = np.bincount(runs.dataset_of(model).splits["train"].tokens, minlength=model.tokenizer.vocab_size)
+    assert report.listing.boundaries[0].count == counts[boundary].max()
+    for part in report.listing.examples[0].split(" ‖ ")[1:-1]:
+        assert model.tokenizer.encode(f"x {part}")[-1] in boundary
+    stored = json.loads((tmp_path / "out" / "blocks.json").read_text(encoding="utf-8"))
+    assert stored["partition"] == LEARNED.settings and stored["meta"]["config"]["seed"] == 0
+    (row,) = csv.DictReader((tmp_path / "out" / "blocks.csv").read_text(encoding="utf-8").splitlines())
+    assert float(row["n_in"]) == report.statistics.n_in and row["mean_length"] == "3.0"
+    assert len(list(csv.DictReader((tmp_path / "out" / "block_types.csv").read_text(encoding="utf-8").splitlines()))) == 2
+
+
+def test_blocks_of_a_configuration_need_no_model(base: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = replace(base, partition=PartitionConfig(kind="pos"), penalty=PenaltyConfig(), anchors=AnchorConfig())
+    report = runs.blocks(config=config, top=1, examples=1, batches=1, out=str(tmp_path))
+    assert report.correlation is None
+    assert report.listing.classes[0].share == max(entry.share for entry in report.listing.classes)
+    assert sum(entry.share for entry in report.listing.classes) == pytest.approx(1.0)
+    text = describe_blocks(report)
+    assert "noun" in text and "/determiner" in text.split("examples:")[1]
+    rows = list(csv.DictReader((tmp_path / "block_types.csv").read_text(encoding="utf-8").splitlines()))
+    assert {row["name"] for row in rows} <= {entry.name for entry in report.listing.classes}
+    with pytest.raises(ValueError, match=r"checkpoint, config is \(\); it must be one of the two. Fix: pass --checkpoint=RUN, or --config"):
+        runs.blocks(out=str(tmp_path))
+    with pytest.raises(ValueError, match="top is 0; it must be at least 1"):
+        runs.blocks(config=config, top=0)

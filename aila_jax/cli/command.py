@@ -17,7 +17,7 @@ class Command:
     Attributes:
       name: as typed. summary: one line for the list of commands. about: what it does, reads and writes.
       examples: command lines after the program's name. define: adds its flags. needed: flags without a default.
-      run: does the work with the parsed flags. takes_config: it has `--config` and `--config.KEY`.
+      run: does the work with the parsed flags. takes_config: it has `--config` and `--config.KEY`, which may be left out unless needed.
     """
 
     name: str

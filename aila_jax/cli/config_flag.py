@@ -21,8 +21,10 @@ OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 SOURCE_HELP = f"Where the settings start from: a preset ({', '.join(presets.PRESETS)}) or a Python file with get_config()."
 
 
-def define_config(arguments: list[str], values: flags.FlagValues) -> list[str]:
+def define_config(arguments: list[str], values: flags.FlagValues, needed: bool = True) -> list[str]:
     """Defines `--config.KEY` for every key that `arguments` override; returns the arguments without `--config=SOURCE`.
+
+    Where no configuration is `needed` and none is given, `--config` is None.
 
     Raises:
       ValueError: no such preset or file, a file without get_config(), or an override of a key that does not exist.
@@ -31,6 +33,9 @@ def define_config(arguments: list[str], values: flags.FlagValues) -> list[str]:
     flags.DEFINE_string("config", None, SOURCE_HELP, flag_values=first)
     first.set_gnu_getopt(True)  # go on after the value of `--config.KEY VALUE`
     rest = first(["aila", *arguments], known_only=True)
+    if first.config is None and not needed and not any(OVERRIDE.match(argument) for argument in rest):
+        flags.DEFINE_string("config", None, SOURCE_HELP, flag_values=values)
+        return rest[1:]
     if first.config is None:
         raise ValueError(
             f"--config is missing. Fix: add --config={next(iter(presets.PRESETS))}, or the path of a Python file with get_config()"

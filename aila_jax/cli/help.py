@@ -69,7 +69,7 @@ def flag_entries(command: Command) -> Iterator[tuple[str, str]]:
     values = flags.FlagValues()
     command.define(values)
     if command.takes_config:
-        yield "--config=TEXT", f"{SOURCE_HELP} Needed."
+        yield "--config=TEXT", f"{SOURCE_HELP} Needed." if "config" in command.needed else SOURCE_HELP
     for name in values:
         flag = values[name]
         text = str(flag.help).split("\n")[0]

@@ -77,7 +77,7 @@ def parse(command: Command, arguments: list[str]) -> flags.FlagValues:
     values = flags.FlagValues()
     command.define(values)
     if command.takes_config:
-        arguments = define_config(arguments, values)
+        arguments = define_config(arguments, values, needed="config" in command.needed)
     rest = values([command.name, *arguments])[1:]
     if rest:
         raise ValueError(f"unexpected argument {rest[0]!r}. Fix: give settings as --flag=value")

@@ -84,7 +84,7 @@ def read_blocks(partition: Partition, dataset: Dataset, windows: Windows, *, top
     train = dataset.splits["train"]
     counts = np.bincount(train.tokens, minlength=dataset.tokenizer.vocab_size)
     entropy = next_token_entropy(train, dataset.tokenizer.vocab_size)
-    spread = np.linspace(0, len(windows) - 1, min(examples, len(windows))).astype(int)
+    spread = np.linspace(0, len(windows), min(examples, len(windows)), endpoint=False).astype(int)
     batch = jax.tree.map(lambda array: array[spread], windows.batch)
     return list_blocks(partition, dataset.tokenizer, counts, entropy, [batch], top=top, examples=examples)
 

@@ -1,15 +1,20 @@
 """The other commands: what they call, what they print, and their exit codes."""
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from aila_jax import presets
 from aila_jax.cli.commands import COMMANDS
 from aila_jax.cli.main import find_command, main, parse
+from aila_jax.config import PartitionConfig
 from aila_jax.training.stopping import TrainingStopped
 
 ROOT = Path(__file__).resolve().parents[2]
+BLOCKS = {"split": "train", "batches": 0, "top": 20, "examples": 8, "data_dir": "", "out": ""}
+SEGMENTS = replace(presets.tiny(), partition=PartitionConfig(kind="segments"))
 SCORING = {"split": None, "hard": None, "window": None, "data_dir": "", "batch_size": None, "max_batches": None}
 
 
@@ -58,6 +63,15 @@ SCORING = {"split": None, "hard": None, "window": None, "data_dir": "", "batch_s
                 {"prompt": "x", "lam": 0.6, "tau": 2.0, "max_tokens": 8, "sample_temperature": 0.0, "top_k": 0, "seed": 3},
             ),
         ),
+        ("blocks --checkpoint=c", ("blocks", ("c",), {"config": None, **BLOCKS})),
+        (
+            "blocks --config=tiny --config.partition.kind=segments --split=test --batches=2 --top=3 --examples=4 --data_dir=d --out=o",
+            (
+                "blocks",
+                ("",),
+                {"config": SEGMENTS, "split": "test", "batches": 2, "top": 3, "examples": 4, "data_dir": "d", "out": "o"},
+            ),
+        ),
         ("demo", ("demo", ("runs/demo",), {})),
         ("demo --workdir=w", ("demo", ("w",), {})),
     ],
@@ -87,6 +101,8 @@ def test_what_the_commands_print(runs, capsys):
     assert capsys.readouterr().out == "a.png\na.svg\n"
     assert main(["generate", "--checkpoint=c", "--prompt=p"]) == 0
     assert capsys.readouterr().out == "a λ continuation\n"
+    assert main(["blocks", "--checkpoint=c"]) == 0
+    assert "keys in a query's block      2.50" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -101,6 +117,8 @@ def test_what_the_commands_print(runs, capsys):
         ("sweep --checkpoint=c --lams=a,b", "'a,b' is not a list of numbers"),
         ("sweep --checkpoint=c --lams=", "'' is not a list of numbers"),
         ("sweep --checkpoint=c --taus=1,-1", "--taus is -1.0"),
+        ("blocks --config.partition.size=3", "--config is missing"),
+        ("blocks --checkpoint=c --batches=-1", "--batches=-1"),
         ("report", "--sweep is missing"),
         ("attention --checkpoint=c", "--text is missing"),
         ("attention --text=t", "--checkpoint is missing"),

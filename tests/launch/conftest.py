@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 import aila_jax
+from aila_jax.evaluation.blocks import BlockReport
 from aila_jax.evaluation.rows import CellRow
+from aila_jax.partition.listing import BlockListing
+from aila_jax.partition.statistics import BlockStatistics
 
 
 class FakeNonFiniteError(RuntimeError):
@@ -50,6 +53,11 @@ class FakeRuns(types.ModuleType):
 
     def attention(self, *args: Any, **kwargs: Any) -> list[Path]:
         return self._called("attention", args, kwargs, [Path("a.png"), Path("a.svg")])
+
+    def blocks(self, *args: Any, **kwargs: Any) -> BlockReport:
+        statistics = BlockStatistics(60, 3, 2.5, 2.5, 0.75, 4.0, 5.0, 5.0, 5)
+        report = BlockReport({"kind": "windows"}, "c", "train", statistics, None, BlockListing((), (), ("a ‖ b",)), {})
+        return self._called("blocks", args, kwargs, report)
 
     def generate(self, *args: Any, **kwargs: Any) -> str:
         return self._called("generate", args, kwargs, "a λ continuation")

@@ -51,7 +51,7 @@ def test_every_example_parses(monkeypatch, command, example):
     words = shlex.split(example)
     assert find_command(words[0]) is command
     values = parse(command, words[1:])
-    if command.takes_config:
+    if command.takes_config and values.config is not None:
         from_dict(Config, values.config.to_dict())
 
 

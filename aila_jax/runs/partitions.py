@@ -1,0 +1,70 @@
+"""What a partition makes of a corpus, with a checkpoint or before there is one."""
+
+from pathlib import Path
+
+from aila_jax.config import Config, require, to_dict
+from aila_jax.data.dataset import Dataset, load_dataset
+from aila_jax.evaluation.blocks import BlockReport, correlate_blocks, measure_blocks, read_blocks
+from aila_jax.evaluation.language_model import LanguageModel, load
+from aila_jax.partition.build import Partition
+from aila_jax.partition.fit import fit_partition
+from aila_jax.presets import with_data_dir
+from aila_jax.provenance import git_commit, versions
+from aila_jax.reporting.block_files import write_blocks
+from aila_jax.runs.corpus import dataset_of
+from aila_jax.runs.workdir import check_writable, run_directory
+
+
+def blocks(
+    checkpoint: str = "",
+    *,
+    config: Config | None = None,
+    split: str = "train",
+    batches: int = 0,
+    top: int = 20,
+    examples: int = 8,
+    data_dir: str = "",
+    out: str = "",
+) -> BlockReport:
+    """Statistics and a listing of a checkpoint's partition, or of one that is fitted to a corpus now; writes them to `out`.
+
+    Args:
+      checkpoint: run directory or checkpoint. config: instead of it, which corpus, partition, window length and document mask.
+      split, batches: which text is read, and how many batches of 64 windows of it; 0 is all.
+      top: types listed of each class, or boundary types. examples: stretches of text shown.
+      data_dir: where the corpus is now. out: folder of blocks.json and the CSV files; the run directory or runs/blocks by default.
+
+    Raises:
+      ValueError: neither a checkpoint nor a configuration, or both; or a value outside its limits.
+    """
+    for name, value in (("top", top), ("examples", examples)):
+        require(value >= 1, name, value, "at least 1", f"set --{name}=8")
+    fix = "pass --checkpoint=RUN, or --config=tiny and --config.partition.kind"
+    given = [name for name, value in (("checkpoint", checkpoint), ("config", config)) if value]
+    require(len(given) == 1, "checkpoint, config", tuple(given), "one of the two", fix)
+    directory = check_writable(Path(out) if out else run_directory(checkpoint) if checkpoint else Path("runs/blocks"))
+    if config is None:
+        model = load(checkpoint)
+        report = _report(model.config, model.partition, dataset_of(model, data_dir), model, split, batches, top, examples)
+    else:
+        config = with_data_dir(config, data_dir)
+        dataset = load_dataset(config.data)
+        partition = fit_partition(config.partition, dataset.tokenizer, dataset.splits["train"])
+        report = _report(config, partition, dataset, None, split, batches, top, examples)
+    write_blocks(report, directory)
+    return report
+
+
+def _report(
+    config: Config, partition: Partition, dataset: Dataset, model: LanguageModel | None, split: str, batches: int, top: int, examples: int
+) -> BlockReport:
+    windows = dataset.windows(split, config.model.length, config.model.document_mask)
+    return BlockReport(
+        partition=config.partition.settings,
+        source=dataset.name if model is None else f"{model.run}, step {model.step}",
+        split=split,
+        statistics=measure_blocks(partition, windows, batches),
+        correlation=None if model is None else correlate_blocks(model, windows),
+        listing=read_blocks(partition, dataset, windows, top=top, examples=examples),
+        meta={"config": to_dict(config), "seed": config.seed, "commit": git_commit(), "versions": versions(), "data": dataset.fingerprint},
+    )
