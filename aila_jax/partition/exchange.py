@@ -1,0 +1,45 @@
+"""The exchange algorithm: types move, one after another, to the class that saves most bits."""
+
+import numpy as np
+from jaxtyping import Int
+
+from aila_jax.partition.bigrams import Bigrams
+from aila_jax.partition.class_counts import ClassCounts
+
+
+def by_frequency(bigrams: Bigrams) -> Int[np.ndarray, "S"]:
+    """The types that occur, most frequent first; ties by the lower index."""
+    counts = bigrams.first + bigrams.second
+    return bigrams.seen[np.argsort(-counts[bigrams.seen], kind="stable")]
+
+
+def deal(bigrams: Bigrams, classes: int) -> Int[np.ndarray, "V"]:
+    """The types that occur dealt out to `classes` classes in turn, most frequent first; 0 for all others."""
+    order = by_frequency(bigrams)
+    of = np.zeros(bigrams.vocab_size, np.int64)
+    of[order] = np.arange(len(order)) % classes
+    return of
+
+
+def exchange(state: ClassCounts, order: Int[np.ndarray, "S"], least: float) -> int:
+    """One sweep: each type in turn goes to the class, the lowest of equals, that saves most bits, if that is more than `least`.
+
+    The last member of a class stays, so the number of classes does, and with it the model bits: every move lowers the bits.
+
+    Returns:
+      How many types moved.
+    Source: Kneser & Ney 1993, Martin, Liermann & Ney 1998 (the exchange algorithm for class bigrams).
+    """
+    sizes = np.bincount(state.of[order], minlength=state.size)
+    moved = 0
+    for word in order:
+        if sizes[state.of[word]] == 1:
+            continue
+        gains = state.move_gains(word)
+        target = int(np.argmax(gains))
+        if gains[target] > least:
+            sizes[state.of[word]] -= 1
+            sizes[target] += 1
+            state.move(word, target)
+            moved += 1
+    return moved
