@@ -5,7 +5,7 @@ from typing import Any
 
 import flax.struct
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from aila_jax.config import require
 from aila_jax.model.feature_groups import group_sum
@@ -134,10 +134,15 @@ class Sparsity:
 
 def sparsity(params: Any, groups: int) -> Sparsity:
     """Counts groups and heads whose weights are all exactly 0."""
-    filled = jnp.any(query_key_kernels(params) != 0, axis=-1).astype(jnp.float32)
-    used_Nx2xGxH = group_sum(filled, groups) > 0  # not by their norms, which underflow before the weights do
+    used_Nx2xGxH = used_groups(params, groups)
     zero_2 = jnp.mean(~used_Nx2xGxH, axis=(0, 2, 3))
     return Sparsity(zero_2[0], zero_2[1], jnp.sum(~jnp.any(used_Nx2xGxH, axis=(1, 2))))
+
+
+def used_groups(params: Any, groups: int) -> Bool[Array, "N 2 G H"]:
+    """Whether any weight of each layer, (query, key), group and head differs from 0."""
+    filled = jnp.any(query_key_kernels(params) != 0, axis=-1).astype(jnp.float32)
+    return group_sum(filled, groups) > 0  # not by their norms, which underflow before the weights do
 
 
 def _layers(params: Any) -> list[str]:
