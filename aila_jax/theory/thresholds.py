@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aila_jax.config import check_tau, require
+from aila_jax.partition.correlation import FEWEST_BLOCKS, PARALLEL, VectorSums, rho
 from aila_jax.types import GLOBAL_ID, PADDING_ID
 
 LOSS_LIPSCHITZ = math.sqrt(2.0)  # L_ℓ: the cross-entropy's gradient in the logits, softmax − one-hot, is never longer
-MOST_RHO = 0.999
 MOST_EXPONENT = 700.0  # exp of more is no float64
 
 
@@ -76,32 +76,25 @@ class BlockSums:
         means = self._sums / self._counts[:, None]
         covariance = self._moments / self._counts[:, None, None] - means[:, :, None] * means[:, None, :]
         variance = np.linalg.eigvalsh(covariance)[:, -1]
-        centre = self._sums.sum(axis=0) / self._counts.sum()
         return InputEstimates(
             sigma=np.sqrt(np.maximum(variance, 0.0)),
             tokens=self._counts / self._sequences,
-            rho=largest_correlation(means - centre),
+            rho=largest_correlation(VectorSums(np.arange(len(means)), self._counts, self._sums)),
             counts=self._counts.copy(),
             width=means.shape[1],
         )
 
 
-def largest_correlation(means: Float[np.ndarray, "G D"]) -> Correlation:
-    """ρ_max = max over i ≠ j of |cos(m_i, m_j)| of the block means less the corpus mean.
+def largest_correlation(sums: VectorSums) -> Correlation:
+    """ρ_max = max over i ≠ j of |cos(m_i, m_j)| of the block means less the corpus mean; see `partition.correlation.rho`.
 
-    Undefined for fewer than 3 blocks (two means less their own mean are always opposite), for a block whose mean is the corpus
-    mean, and from .999 on, where 1 − ρ_max is rounding.
+    Undefined for fewer than 3 blocks (two means less their own mean are always opposite), and from .999 on, where 1 − ρ_max is rounding.
     """
-    if len(means) < 3:
-        return Correlation(None, f"there are {len(means)} blocks, and fewer than 3 always correlate fully")
-    lengths = np.linalg.norm(means, axis=1)
-    if not lengths.all():
-        return Correlation(None, "a block's mean is the corpus mean")
-    unit = means / lengths[:, None]
-    cosine = np.abs(unit @ unit.T)
-    np.fill_diagonal(cosine, 0.0)
-    rho = float(cosine.max())
-    return Correlation(rho) if rho < MOST_RHO else Correlation(None, f"ρ is {rho:.4f}, {MOST_RHO} or more")
+    largest, _ = rho(sums)
+    if largest is not None:
+        return Correlation(largest)
+    few = len(sums.ids) < FEWEST_BLOCKS
+    return Correlation(None, f"of {len(sums.ids)} blocks any two correlate fully" if few else f"ρ_max is {PARALLEL} or more")
 
 
 def predicted_thresholds(
