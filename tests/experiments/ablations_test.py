@@ -1,0 +1,168 @@
+"""The ablations: what their runs share and differ in, partitions at equal n_in, the tables by hand, and the whole command at tiny size."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from absl import flags
+
+from aila_jax import runs
+from aila_jax.config import Config, PartitionConfig, to_dict
+from aila_jax.data.dataset import load_dataset
+from aila_jax.evaluation.rows import SweepResult
+from aila_jax.experiments.ablations import ABLATIONS, MATCHED, UNMATCHED, matched_partitions, penalty_runs, windows_runs
+from aila_jax.experiments.ablations_report import COLUMNS, ablation_table, collect
+from aila_jax.experiments.results import write_result
+from aila_jax.presets import small
+from aila_jax.reporting import read_sweep
+from launch import ablations as launcher
+from launch import experiment
+from tests.reporting.conftest import make_cell
+from tests.training.tiny import Trained, make_config, trained_once, write_corpus
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """One finished tiny run, causal and conditional."""
+    return trained_once(tmp_path_factory)
+
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results" / "ablations"
+
+
+def without(config: Config, *names: str) -> Config:
+    """The configuration with these parts as they are by default, so that only the others can differ."""
+    plain = Config()
+    return replace(config, **{name: getattr(plain, name) for name in names})
+
+
+def test_windows_differ_in_their_size_alone() -> None:
+    made = windows_runs(small())
+    assert {name: config.partition.size for name, config in made.items()} == {"windows3": 3, "windows5": 5, "windows10": 10}
+    assert len({without(config, "partition") for config in made.values()}) == 1
+    config = made["windows5"]
+    assert (config.locality.mode, config.locality.lam, config.model.film, config.model.dial_weights) == ("fixed", 0.6, False, "none")
+    assert config.train.steps * config.train.batch_size * config.model.length == 1_638_400
+
+
+def test_penalty_and_margin_come_alone_together_and_not_at_all() -> None:
+    made = penalty_runs(small())
+    switches = {name: (config.penalty.solver != "none", config.model.margin.nats > 0) for name, config in made.items()}
+    assert switches == {"neither": (False, False), "penalty-alone": (True, False), "margin-alone": (False, True), "both": (True, True)}
+    assert (
+        len({without(replace(config, model=replace(config.model, margin=Config().model.margin)), "penalty") for config in made.values()})
+        == 1
+    )
+    assert made["margin-alone"] == windows_runs(small())["windows5"]
+
+
+def test_partitions_are_compared_at_equal_n_in(tmp_path: Path) -> None:
+    """On a corpus of its own: each family's n_in is nearest to windows(5)'s, or windows stand beside it at its own."""
+    from aila_jax.partition.fit import fit_partition
+    from aila_jax.partition.match import mean_n_in
+
+    config = make_config(write_corpus(tmp_path))
+    made = matched_partitions(config.data, 16, False)
+    dataset = load_dataset(config.data)
+    windows = dataset.windows("train", 16, False)
+
+    def n_in(partition: PartitionConfig) -> float:
+        return mean_n_in(fit_partition(partition, dataset.tokenizer, dataset.splits["train"]), windows)
+
+    # Sixteen tokens in windows of 5: three whole ones, (1 + … + 5)/5 = 3 keys a query, and one of 1 key.
+    assert n_in(made["windows5"]) == pytest.approx((15 * 3 + 1) / 16, rel=0.01)
+    sizes = [n_in(PartitionConfig(size=size)) for size in range(1, 17)]
+    for name in MATCHED:
+        assert abs(n_in(made[name]) - n_in(made["windows5"])) < 1.0
+    for name in UNMATCHED:
+        nearest = 1 + int(np.argmin([abs(size - n_in(made[name])) for size in sizes]))
+        assert made[f"windows{nearest}"] == PartitionConfig(size=nearest)
+
+
+def result(seed: int, sparsity: dict | None = None, **cell) -> SweepResult:
+    row = make_cell(0.6, 1.0, **cell)
+    meta = {"n_in": 2.97} | ({} if sparsity is None else {"sparsity": sparsity})
+    return SweepResult((row,), (), to_dict(replace(Config(), seed=seed)), meta)
+
+
+def test_the_tables_by_hand(tmp_path: Path) -> None:
+    quality = {"perplexity_token": 50.0, "accuracy": 0.25, "entropy_bits": 1.5, "block_mass": 0.875, "block_mass_uniform": 0.125}
+    two = [result(0, **quality), result(2, **quality | {"perplexity_token": 51.0, "accuracy": 0.26})]
+    assert ablation_table({"windows5": two}, COLUMNS["windows"]).splitlines()[2] == (
+        "| windows5 | 0, 2 | 2.97 ± 0.00 | 50.5 ± 0.5 | 25.50 ± 0.50 % | 1.50 ± 0.00 | 0.875 ± 0.000 | 0.125 ± 0.000 |"
+    )
+    zero = {"groups": 26, "zero_query": 0.5, "zero_key": 0.25, "dead_heads": 3, "heads": 8}
+    rows = {
+        "both": [result(0, zero, **quality, delta_measured=-1.5)],
+        "margin-alone": [result(0, **quality, delta_measured=2.0)],
+    }
+    assert ablation_table(rows, COLUMNS["penalty"]).splitlines()[2:] == [
+        "| both | 0 | 50.0 | 25.00 % | 1.50 | 0.875 | 50 % | 25 % | 3.0 | −1.50 |",
+        "| margin-alone | 0 | 50.0 | 25.00 % | 1.50 | 0.875 | – | – | – | 2.00 |",
+    ]
+    for name, results in {"windows10": two[:1], "windows5": two, "windows3": two[1:]}.items():
+        for one in results:
+            write_result(one, tmp_path, f"{name}-seed{one.config['seed']}")
+    table = collect("windows", tmp_path)
+    assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == ["| windows3", "| windows5", "| windows10"]
+    assert (tmp_path / "table.md").read_text() == table
+    assert (tmp_path / "ablation.png").stat().st_size > 10_000
+
+
+def test_there_is_no_table_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no result file NAME-seedS\.json\. Fix: run the experiment first"):
+        collect("penalty", tmp_path)
+
+
+CONFIG = """
+from tests.training.tiny import make_config, write_corpus
+from pathlib import Path
+def get_config():
+    return make_config(write_corpus(Path({directory!r})))
+"""
+
+
+def run_command(monkeypatch, tmp_path: Path, *options: str) -> None:
+    """`python -m launch.ablations` with these flags, in a table of their own."""
+    (tmp_path / "config.py").write_text(CONFIG.format(directory=str(tmp_path / "text")))
+    values = flags.FlagValues()
+    launcher.define_flags(values)
+    values(["ablations", f"--config={tmp_path / 'config.py'}", f"--out={tmp_path / 'out'}", f"--runs={tmp_path / 'runs'}", *options])
+    monkeypatch.setattr(experiment, "FLAGS", values)
+    launcher.main(["ablations"])
+
+
+def test_the_command_trains_measures_and_collects(monkeypatch, tmp_path: Path, capsys, trained: Trained) -> None:
+    """With a run that is trained already, at λ from 0 to 1: it is read at the `lam` of its configuration, 0."""
+    asked = []
+    monkeypatch.setattr(runs, "train", lambda config, workdir: asked.append((config, workdir)) or trained.run)
+    run_command(monkeypatch, tmp_path, "--which=windows", "--only=windows5", "--seeds=3", "--steps=6")
+    (config, workdir), *more = asked
+    assert not more and workdir == tmp_path / "runs" / "windows" / "windows5-seed3"
+    assert (config.seed, config.train.steps, config.partition.size) == (3, 6, 5)
+    made = read_sweep(tmp_path / "out" / "windows" / "windows5-seed3.json")
+    assert [(cell.lam, cell.tau) for cell in made.cells] == [(0.0, 1.0)]
+    assert made.cells[0].delta_measured is not None
+    assert made.meta["n_in"] == pytest.approx((15 * 3 + 1) / 16, rel=0.01)
+    assert "| windows5 | 0 | 2.8" in capsys.readouterr().out
+
+
+@pytest.mark.medium  # trains and compiles a run of its own
+def test_the_whole_command(monkeypatch, tmp_path: Path) -> None:
+    run_command(monkeypatch, tmp_path, "--which=penalty", "--only=both", "--seeds=1", "--steps=6")
+    made = read_sweep(tmp_path / "out" / "penalty" / "both-seed1.json")
+    assert (made.cells[0].lam, made.cells[0].tau, made.cells[0].seed, made.meta["checkpoint_step"]) == (0.6, 1.0, 1, 6)
+    assert {"zero_query", "zero_key", "dead_heads"} <= set(made.meta["sparsity"])
+    assert "| both | 1 | " in (tmp_path / "out" / "penalty" / "table.md").read_text()
+
+
+@pytest.mark.parametrize("which", [which for which in ABLATIONS if (RESULTS / which).is_dir()])
+def test_the_committed_tables_are_those_of_the_committed_files(tmp_path: Path, which: str) -> None:
+    copy = Path(shutil.copytree(RESULTS / which, tmp_path / which, ignore=shutil.ignore_patterns("*.png", "*.svg", "table.md")))
+    assert collect(which, copy) == (RESULTS / which / "table.md").read_text(encoding="utf-8")
+    for path in copy.glob("*.json"):
+        one = read_sweep(path)
+        assert one.config["data"]["data_dir"] == "$WIKITEXT2"
+        assert np.isfinite(one.cells[0].perplexity_token)
