@@ -32,7 +32,7 @@ def first_dial(base: Config) -> dict[str, Config]:
 
 
 def _variant(base: Config, locality: LocalityConfig, film: bool, margin: MarginConfig | None = None) -> Config:
-    model = replace(base.model, film=film, margin=margin or base.model.margin)
+    model = replace(base.model, film=film, dial_weights="none", margin=margin or MarginConfig())
     return replace(base, model=model, locality=locality)
 
 

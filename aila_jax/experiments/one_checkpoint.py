@@ -22,13 +22,14 @@ RATES, DROPOUTS = (1.5e-3, 3e-3, 6e-3), (0.0, 0.1)  # the grid from which every 
 MOST_REGRET, MOST_ENTROPY, LEAST_MASS, MOST_STEP = 0.02, 0.3, 0.95, 0.4
 
 
-def one_checkpoint_runs(base: Config) -> dict[str, Config]:
-    """The runs of one seed by name: BUDGET-conditional, which is `base` itself, and BUDGET-fixed-LAM for each λ of `TRAINED`.
+def one_checkpoint_runs(base: Config, budgets: Sequence[str] = tuple(BUDGETS)) -> dict[str, Config]:
+    """The runs of one seed by name, for each of the named budgets: BUDGET-conditional, which is `base` itself, and BUDGET-fixed-LAM for each λ of `TRAINED`.
 
     A model trained at one λ has the margin of `base`, and is not shown a λ that never changes.
     """
     runs = {}
-    for budget, steps in BUDGETS.items():
+    for budget in budgets:
+        steps = BUDGETS[budget]
         train = replace(base.train, steps=steps, eval_every=steps, checkpoint_every=max(steps // 3, 1))
         trained = replace(base, train=train)
         runs[f"{budget}-conditional"] = trained
@@ -46,7 +47,7 @@ def grid_runs(base: Config) -> dict[str, Config]:
     """Conditional and plain training at the shorter budget over learning rate and dropout, by name."""
     runs = {}
     for name in ("5M-conditional", "5M-fixed-0"):
-        config = one_checkpoint_runs(base)[name]
+        config = one_checkpoint_runs(base, ("5M",))[name]
         for rate in RATES:
             for dropout in DROPOUTS:
                 tried = replace(config, train=replace(config.train, learning_rate=rate), model=replace(config.model, dropout=dropout))
