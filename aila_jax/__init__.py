@@ -11,6 +11,7 @@ _HOME = {
     "LanguageModel": "aila_jax.evaluation.language_model",
     "Run": "aila_jax.runs",
     "SelfScaling": "aila_jax.model.attention",
+    "certify": "aila_jax.evaluation.certify",
     "demo": "aila_jax.runs",
     "evaluate": "aila_jax.runs",
     "fit_partition": "aila_jax.partition.fit",

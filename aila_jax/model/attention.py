@@ -66,6 +66,7 @@ def locality_attention(
     delta: bool = False,
     weights: bool = False,
     in_block: bool = False,
+    largest: bool = False,
     pointers: Bool[Array, "B L L"] | None = None,
 ) -> tuple[Float[Array, "B L H K"], AttentionStats | None]:
     """Attention with a locality dial.
@@ -90,6 +91,7 @@ def locality_attention(
       delta: with `stats`, also the measured gap between in-block and out-of-block scores.
       weights: with `stats`, also α itself, B·H·L² numbers.
       in_block: with `stats`, also the entropy of the attention inside the block.
+      largest: with `stats`, also the largest |s_tj| over A_t.
       pointers: with `stats`, [query, key] pairs whose attention is measured: pointer fidelity.
 
     Returns:
@@ -125,7 +127,11 @@ def locality_attention(
     found = attention_stats(
         logits, alpha, mask, same, block_ids, key_ids, tau=per_example(tau), delta=delta, in_block=in_block, pointers=pointers
     )
-    return out, replace(found, weights=alpha) if weights else found
+    if weights:
+        found = replace(found, weights=alpha)
+    if largest:
+        found = replace(found, largest_score=jnp.max(jnp.abs(scores), axis=-1, where=mask, initial=0.0))
+    return out, found
 
 
 def per_example(value: float | Array) -> Float[Array, "..."]:

@@ -40,6 +40,7 @@ class AttentionStats:
       weights: on request, α itself, [query, key], 0 outside A_t.
       in_block_entropy_bits: on request, entropy of α_t restricted to the block and made to sum to 1, from 0 to log2 n_in.
       pointed: where pointers are given, the statistics of what they point at.
+      largest_score: on request, max of |s_tj| over A_t: the scores themselves, before margin and τ.
     """
 
     entropy_bits: Float[Array, "*N B H L"]
@@ -52,6 +53,7 @@ class AttentionStats:
     weights: Float[Array, "*N B H L L"] | None = None
     in_block_entropy_bits: Float[Array, "*N B H L"] | None = None
     pointed: PointedStats | None = None
+    largest_score: Float[Array, "*N B H L"] | None = None
 
 
 def attention_stats(

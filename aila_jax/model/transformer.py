@@ -35,7 +35,8 @@ class Request:
 
     Attributes:
       logits: next-token logits. stats: attention statistics; delta: with them, the measured score gap.
-      weights: the attention weights of every layer. hard: attend inside the block only.
+      weights: the attention weights of every layer. in_block, largest: with statistics, the entropy inside the block, the largest score.
+      hard: attend inside the block only.
       no_attention: the attention branch of every layer adds 0 to the residual stream; then there are no statistics or weights.
     """
 
@@ -44,6 +45,7 @@ class Request:
     delta: bool = flax.struct.field(pytree_node=False, default=False)
     weights: bool = flax.struct.field(pytree_node=False, default=False)
     in_block: bool = flax.struct.field(pytree_node=False, default=False)
+    largest: bool = flax.struct.field(pytree_node=False, default=False)
     hard: bool = flax.struct.field(pytree_node=False, default=False)
     no_attention: bool = flax.struct.field(pytree_node=False, default=False)
 
@@ -166,6 +168,7 @@ class Attention(nn.Module):
             delta=request.delta,
             weights=request.weights,
             in_block=request.in_block,
+            largest=request.largest,
             pointers=pointers,
         )
         out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)

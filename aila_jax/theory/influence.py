@@ -14,7 +14,7 @@ def value_bounds(params: Any, config: ModelConfig, lam: float = 0.0, arithmetic:
     """The most that one key can add to the residual stream through a head with weight 1: (‖A_V‖₂ · √D + ‖b‖₂ + ρ) · ‖W_O‖₂.
 
     A = P · Λ · W_V and b = W_Vᵀs + b_V as in the certificates' score bounds: P centres, Λ = diag(1 + λa) and s = λc are FiLM's. So a
-    value is v = Aᵀx + b with ‖x‖ ≤ √D. ρ = 3u(‖W_V‖₂ R + ‖b_V‖₂) is for the rounding of v, and 1 + 3u is put on top for that of the output.
+    value is v = Aᵀx + b with ‖x‖ ≤ √D. ρ is for the rounding of v (`Projection.off`), and 1 + 3u is put on top for that of the output.
 
     Args:
       params: the model's. config: its shape. lam: λ in [0, 1], which FiLM shows to the network.
@@ -25,7 +25,7 @@ def value_bounds(params: Any, config: ModelConfig, lam: float = 0.0, arithmetic:
 
     Raises:
       ValueError: a λ outside [0, 1], or weights that are not finite.
-    Source: ours (docs/influence.md). Spectral norms by float64 SVD.
+    Source: ours (docs/influence.md). Spectral norms in float64.
     """
     check_lam(lam)
     u = ROUNDING[arithmetic or arithmetic_of(config)]
@@ -36,8 +36,7 @@ def value_bounds(params: Any, config: ModelConfig, lam: float = 0.0, arithmetic:
         out_HxKxD = np.asarray(params_layer["attention"]["out"]["kernel"], np.float64)
         require(bool(np.isfinite(out_HxKxD).all()), "output weights", "not finite", "finite numbers", "load an earlier checkpoint")
         root = math.sqrt(config.d_model)
-        rounding_H = 3 * u * (spectral_norms(value.kernel_HxDxK) * value.most_input + np.linalg.norm(value.bias_HxK, axis=-1))
-        longest_H = root * spectral_norms(value.centred_HxDxK) + np.linalg.norm(value.constant_HxK, axis=-1) + rounding_H
+        longest_H = root * spectral_norms(value.centred_HxDxK) + np.linalg.norm(value.constant_HxK, axis=-1) + value.off(u)
         bounds.append(longest_H * spectral_norms(out_HxKxD) * (1 + 3 * u))
     return np.stack(bounds)
 

@@ -13,6 +13,7 @@ from aila_jax.config import DIAL_WEIGHTS, ModelConfig, require
 
 # Relative error of one rounding of a vector. float32: sums of up to some thousand products included. bfloat16: 2⁻⁹.
 ROUNDING = {"float32": 2e-6, "bfloat16": 2.0**-9}
+DOUBLINGS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,16 +23,15 @@ class Projection:
     is Aᵀx + b with A = PΛW and b = Wᵀs + bias.
 
     Attributes:
-      kernel_HxDxK: W, rounded to the compute type. bias_HxK: 0 where there is none.
-      centred_HxDxK: A. constant_HxK: b.
-      most_input: R = √D · max|1 + λa| + ‖s‖, at least the length of anything that attention reads.
+      centred_HxDxK: A, with W rounded to the compute type and, with `dial_weights`, W + λW′ for W. constant_HxK: b.
+      rounded_H: (‖W‖₂ + λ‖W′‖₂) · R + ‖bias‖ with R = √D · max|1 + λa| + ‖s‖: no vector that the projection rounds on its way is longer.
+      roundings: how many there are: of the input, the product and the sum with the bias, and with W′ of the sum of the two products.
     """
 
-    kernel_HxDxK: Float[np.ndarray, "H D K"]
-    bias_HxK: Float[np.ndarray, "H K"]
     centred_HxDxK: Float[np.ndarray, "H D K"]
     constant_HxK: Float[np.ndarray, "H K"]
-    most_input: float
+    rounded_H: Float[np.ndarray, "H"]
+    roundings: int
 
     @classmethod
     def of(cls, layer: Mapping[str, Any], name: str, config: ModelConfig, lam: float) -> "Projection":
@@ -41,27 +41,70 @@ class Projection:
             norm = layer["attention_norm"]
             scale_D = 1.0 + lam * np.asarray(norm["film_scale"], np.float64)
             shift_D = lam * np.asarray(norm["film_shift"], np.float64)
-        dense, dtype = layer["attention"][name], jax.numpy.dtype(config.dtype)
-        kernel_DxHxK = np.asarray(dense["kernel"]).astype(dtype).astype(np.float64)
-        if name in DIAL_WEIGHTS[config.dial_weights]:
-            kernel_DxHxK = kernel_DxHxK + lam * np.asarray(layer["attention"][f"{name}_dial"]["kernel"]).astype(dtype).astype(np.float64)
-        bias_HxK = np.asarray(dense["bias"]).astype(dtype).astype(np.float64) if "bias" in dense else np.zeros(kernel_DxHxK.shape[1:])
-        finite = bool(np.isfinite(kernel_DxHxK).all() and np.isfinite(bias_HxK).all())
-        require(finite, f"{name} weights", "not finite", "finite numbers", "load a checkpoint from before training diverged")
-        kernel_HxDxK = kernel_DxHxK.transpose(1, 0, 2)
+        kernel_HxDxK = _rounded(layer, name, "kernel", config).transpose(1, 0, 2)
+        bias_HxK = np.zeros((config.n_heads, kernel_HxDxK.shape[2]))
+        if "bias" in layer["attention"][name]:
+            bias_HxK = _rounded(layer, name, "bias", config)
+        norms_H = spectral_norms(kernel_HxDxK)
+        turns = name in DIAL_WEIGHTS[config.dial_weights]
+        if turns:
+            turned_HxDxK = lam * _rounded(layer, f"{name}_dial", "kernel", config).transpose(1, 0, 2)
+            kernel_HxDxK, norms_H = kernel_HxDxK + turned_HxDxK, norms_H + spectral_norms(turned_HxDxK)
         scaled_HxDxK = scale_D[None, :, None] * kernel_HxDxK
+        most_input = math.sqrt(config.d_model) * float(np.abs(scale_D).max()) + float(np.linalg.norm(shift_D))
         return cls(
-            kernel_HxDxK,
-            bias_HxK,
             centred_HxDxK=scaled_HxDxK - scaled_HxDxK.mean(axis=1, keepdims=True),
             constant_HxK=np.einsum("d,hdk->hk", shift_D, kernel_HxDxK) + bias_HxK,
-            most_input=math.sqrt(config.d_model) * float(np.abs(scale_D).max()) + float(np.linalg.norm(shift_D)),
+            rounded_H=norms_H * most_input + np.linalg.norm(bias_HxK, axis=-1),
+            roundings=4 if turns else 3,
         )
+
+    def off(self, u: float) -> Float[np.ndarray, "H"]:
+        """How far rounding by a share `u` each time can move a query, key or value from Aᵀx + b, at most."""
+        return self.roundings * u * self.rounded_H
+
+
+def _rounded(layer: Mapping[str, Any], name: str, part: str, config: ModelConfig) -> Float[np.ndarray, "..."]:
+    """Weights or biases of an attention projection, rounded to the compute type as the model rounds them."""
+    values = np.asarray(layer["attention"][name][part]).astype(jax.numpy.dtype(config.dtype)).astype(np.float64)
+    fix = "load a checkpoint from before training diverged"
+    require(bool(np.isfinite(values).all()), f"{name} weights", "not finite", "finite numbers", fix)
+    return values
 
 
 def spectral_norms(matrices: Float[np.ndarray, "H I K"]) -> Float[np.ndarray, "H"]:
-    """The largest singular value of each matrix, by float64 SVD: a power iteration would give too small a number."""
-    return np.linalg.norm(np.asarray(matrices, np.float64), 2, axis=(-2, -1))
+    """‖M‖₂ of each matrix from above: at least the largest singular value, and at most a millionth above it."""
+    matrices = np.asarray(matrices, np.float64)
+    wide = matrices.shape[1] < matrices.shape[2]
+    return np.sqrt(_largest_eigenvalues(_squares(matrices.transpose(0, 2, 1) if wide else matrices)))
+
+
+def product_norms(left: Float[np.ndarray, "H I K"], right: Float[np.ndarray, "H I K"]) -> Float[np.ndarray, "H"]:
+    """‖M Nᵀ‖₂ of each pair in the same way, without the [I, I] matrix: its square is the largest eigenvalue of MᵀM NᵀN."""
+    return np.sqrt(_largest_eigenvalues(_squares(np.asarray(left, np.float64)) @ _squares(np.asarray(right, np.float64))))
+
+
+def _squares(matrices: Float[np.ndarray, "H I K"]) -> Float[np.ndarray, "H K K"]:
+    """MᵀM, summed in one thread."""
+    return np.einsum("hik,hij->hkj", matrices, matrices)
+
+
+def _largest_eigenvalues(matrices: Float[np.ndarray, "H K K"]) -> Float[np.ndarray, "H"]:
+    """Of matrices without negative eigenvalues: ‖M^n‖_F^(1/n) with n = 2²⁰, by repeated squaring.
+
+    That is at least the largest eigenvalue for any n, as a guarantee needs and power iteration is not, and at most a factor of K^(1/2n)
+    above it for a symmetric M. Rounding shrinks with the root: 1e-13. LAPACK's SVD is as good, but takes thousands of small steps in all
+    threads of its library, and on a busy machine waits for them a hundred times as long as it computes.
+    """
+    logs = np.zeros(len(matrices))
+    power = matrices
+    for doubling in range(DOUBLINGS + 1):
+        size = np.sqrt(np.sum(power * power, axis=(1, 2)))
+        with np.errstate(divide="ignore"):  # a matrix of zeros: ln 0 = −∞, and its eigenvalue is 0
+            logs += np.log(size) / 2.0**doubling
+        power = power / np.where(size > 0.0, size, 1.0)[:, None, None]
+        power = power @ power
+    return np.exp(logs)
 
 
 def arithmetic_of(config: ModelConfig) -> str:

@@ -1,0 +1,123 @@
+"""Certificates of a loaded model: for every text, for one text, or by the largest scores seen on a corpus."""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from aila_jax.config import check_lam, check_tau, require
+from aila_jax.data.dataset import Dataset
+from aila_jax.data.pipeline import eval_batches
+from aila_jax.evaluation.dial import dial_values
+from aila_jax.model.forward import forward
+from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.partition.build import Partition
+from aila_jax.partition.given import line_blocks
+from aila_jax.theory.certificates import Certificate, certificate
+from aila_jax.theory.key_counts import KeyCounts, counts_of, merge_counts
+from aila_jax.types import PADDING_ID, Array, Batch
+
+if TYPE_CHECKING:
+    from aila_jax.evaluation.language_model import LanguageModel
+
+
+def certify(
+    model: "LanguageModel",
+    lam: float = 1.0,
+    tau: float = 1.0,
+    length: int | None = None,
+    *,
+    bound: str = "auto",
+    hard: bool | None = None,
+    text: str | Sequence[int] | None = None,
+    block_ids: Sequence[int] | None = None,
+    dataset: Dataset | None = None,
+    split: str | None = None,
+    batch_size: int | None = None,
+    max_batches: int | None = None,
+) -> Certificate:
+    """What λ, τ and the margin guarantee of every layer, head and position (docs/certificates.md).
+
+    Without a text it holds for every text: with windows positions have the same keys in every one; with other partitions a query may be
+    alone in its block, and no text's entropy is bounded.
+
+    Args:
+      lam, tau: the dial. length: positions, up to the model's length, which is the default.
+      bound: what the scores are bounded by: `parameters`, `qk_norm`, `self_scaling`, `empirical` (the largest score of `dataset`: no
+        guarantee), or `auto`. hard: block attention only; the configuration's by default.
+      text: certify the positions of this text alone, whose blocks are known: a text or its token ids. block_ids: its blocks, for the
+        partition `given`; by default a line end closes a block there.
+      dataset, split, batch_size, max_batches: `empirical` only: what is read; the last three as in `config.sweep` by default.
+
+    Raises:
+      ValueError: an argument outside its limits, or a bound that the model's logits do not have.
+    """
+    config = model.config
+    check_lam(lam), check_tau(tau)
+    hard = config.model.hard if hard is None else hard
+    gap: dict[str, Any] = {"bound": bound, "hard": hard}
+    if bound == "empirical":
+        fix = "dataset=aila_jax.load_dataset(model.config.data, model.tokenizer), or another bound"
+        require(dataset is not None, "dataset", None, "given for bound='empirical': S is the largest score seen on it", fix)
+        assert dataset is not None  # for mypy, which does not know `require`
+        batches = scored_batches(model, dataset, split, batch_size, max_batches)
+        gap["largest_score"] = largest_scores(model, batches, lam, tau)
+    counts = None
+    if text is not None:
+        require(length is None, "length", length, "left out with a text, which has its own", "leave it out")
+        counts = _text_counts(model, text, block_ids)
+    else:
+        require(block_ids is None, "block_ids", block_ids, "left out without a text", "pass the text, or its token ids")
+    return certificate(model.params, config, lam, tau, length=length, counts=counts, **gap)
+
+
+def scored_batches(
+    model: "LanguageModel", dataset: Dataset, split: str | None, batch_size: int | None, max_batches: int | None
+) -> Iterable[Batch]:
+    """The batches that a sweep of this model would score; arguments left out come from `config.sweep`."""
+    sweep = model.config.sweep
+    split = sweep.split if split is None else split
+    require(split in dataset.splits, "split", split, f"one of {', '.join(dataset.splits)}", "use 'validation'")
+    same = dataset.tokenizer.fingerprint == model.tokenizer.fingerprint
+    fix = "load_dataset(config.data, tokenizer=model.tokenizer)"
+    require(same, "dataset.tokenizer", dataset.tokenizer.fingerprint, f"the model's ({model.tokenizer.fingerprint})", fix)
+    windows = dataset.windows(split, model.config.model.length, model.config.model.document_mask)
+    batch_size = sweep.batch_size if batch_size is None else batch_size
+    return eval_batches(windows, batch_size, sweep.max_batches if max_batches is None else max_batches)
+
+
+@partial(jax.jit, static_argnames=("module",))
+def _largest(module: Transformer, partition: Partition, params: Any, batch: Batch, dial: Dial) -> Float[Array, "N H"]:
+    output = forward(module, partition, params, batch, dial, Request(logits=False, stats=True, largest=True))
+    assert output.stats is not None and output.stats.largest_score is not None, "asked for above"
+    real = (jnp.asarray(batch.doc_ids) != PADDING_ID)[None, :, None, :]
+    return jnp.max(output.stats.largest_score, axis=(1, 3), where=real, initial=0.0)
+
+
+def largest_scores(model: "LanguageModel", batches: Iterable[Batch], lam: float, tau: float) -> Float[np.ndarray, "N H"]:
+    """The largest |s| of every layer and head over all queries of `batches`, at λ and τ: later layers' scores depend on both."""
+    most = np.zeros((model.config.model.n_layers, model.config.model.n_heads))
+    for batch in batches:
+        rows = batch.tokens.shape[0]
+        dial = Dial(dial_values(lam, "lam", rows), dial_values(tau, "tau", rows))
+        most = np.maximum(most, np.asarray(_largest(model.module, model.partition, model.params, batch, dial), np.float64))
+    return most
+
+
+def key_counts(model: "LanguageModel", batches: Iterable[Batch]) -> KeyCounts:
+    """Keys in and out of their block of all real queries of `batches`."""
+    mask = model.config.model.document_mask
+    return merge_counts([counts_of(np.asarray(model.partition(batch)), batch.doc_ids if mask else None) for batch in batches])
+
+
+def _text_counts(model: "LanguageModel", text: str | Sequence[int], block_ids: Sequence[int] | None) -> KeyCounts:
+    tokens = model.tokenizer.encode(text) if isinstance(text, str) else [int(token) for token in text]
+    require(len(tokens) > 0, "text", text, "at least one token", "write some text")
+    if block_ids is None and model.config.partition.kind == "given":
+        block_ids = line_blocks(tokens, model.tokenizer.eos_id).tolist()
+    row_ids = None if block_ids is None else np.asarray(block_ids, np.int32)[None]
+    return key_counts(model, [model.batch(np.asarray(tokens, np.int32)[None], row_ids)])

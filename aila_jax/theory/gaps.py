@@ -1,0 +1,128 @@
+"""The gap that a model's margin guarantees between in-block and out-of-block scores, layer by layer and head by head."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from aila_jax.config import ModelConfig, check_lam, one_of, require
+from aila_jax.model.transformer import default_layer_scale, margin_share
+from aila_jax.theory.bounds import fixed_gap, self_scaling_gap
+from aila_jax.theory.score_bounds import ScoreBounds, parameter_bounds, qk_norm_bounds
+
+BOUNDS = ("auto", "parameters", "qk_norm", "self_scaling", "empirical")
+# Scores, margin, their difference and its quotient by τ are float32: at most six roundings of 2⁻²⁴ in all.
+LOGIT_ROUNDING = 4e-7
+
+
+@dataclass(frozen=True, eq=False)
+class Gap:
+    """What the margin guarantees at one λ.
+
+    Attributes:
+      lam: λ. bound: what the scores are bounded by: one of `BOUNDS` but `auto`, or `hard` (attention that has no keys outside).
+      share: λ_ℓ^p of each layer. margin: nats that λ = 1 imposes whatever the scores (`model.margin.nats`, or `m0`); 0 for `hard`.
+      score_bound: S of each layer and head; 0 for `hard`.
+      nats: the least by which in-block scores lead, +∞ for `hard`. Nothing is guaranteed where it is not above 0, beyond what uniform
+        attention has.
+    """
+
+    lam: float
+    bound: str
+    share: Float[np.ndarray, "N"]
+    margin: float
+    score_bound: Float[np.ndarray, "N H"]
+    nats: Float[np.ndarray, "N H"]
+
+    @property
+    def empirical(self) -> bool:
+        """Whether S is the largest score seen on a corpus: then all that follows holds only for texts whose scores stay within it."""
+        return self.bound == "empirical"
+
+    @property
+    def says_something(self) -> bool:
+        """Whether any head is guaranteed more than uniform attention has."""
+        return bool((self.nats > 0.0).any())
+
+
+def layer_shares(config: ModelConfig, lam: float) -> Float[np.ndarray, "N"]:
+    """λ_ℓ^p, the share of its margin that each layer imposes at λ, with λ_ℓ = λ · ((ℓ + 1)/N)^β."""
+    return np.asarray(margin_share(config.margin, lam * np.asarray(default_layer_scale(config), np.float64)))
+
+
+def guaranteed_gap(
+    params: Any,
+    config: ModelConfig,
+    lam: float,
+    *,
+    bound: str = "auto",
+    hard: bool = False,
+    largest_score: Float[np.ndarray, "N H"] | None = None,
+    arithmetic: str | None = None,
+) -> Gap:
+    """The gap at λ: share · m − 2S for a fixed margin, share · m₀ − max(0, 1 − share · c) · 2S for a self-scaling one, less rounding.
+
+    Args:
+      params, config: the model's. lam: λ in [0, 1]. hard: block attention only, which needs λ = 1.
+      bound: where S comes from: `parameters`, `qk_norm`, or `empirical` (then `largest_score`, the largest |s| seen, is needed).
+        `self_scaling` takes the first two as the model has it; from share · c = 1 on S is for rounding only. `auto` takes what
+        the model's logits are bounded by, in the order hard, self_scaling, qk_norm, parameters.
+      arithmetic: as in `parameter_bounds`.
+
+    Raises:
+      ValueError: a bound that the model's logits do not have, or a model that sees later tokens.
+    """
+    check_lam(lam)
+    fix = "certify a causal model; this one sees the targets it is scored on"
+    require(not config.bidirectional, "model.bidirectional", True, "false for a certificate", fix)
+    if hard:
+        require(lam == 1.0, "lam", lam, "1 with hard attention", "lam=1")
+        require(bound == "auto", "bound", bound, "'auto' with hard attention, which has no margin", "leave the bound out")
+        everywhere = np.zeros((config.n_layers, config.n_heads))
+        return Gap(lam, "hard", np.ones(config.n_layers), 0.0, everywhere, everywhere + np.inf)
+    bound = _resolve(bound, config)
+    bounds = _score_bounds(bound, params, config, lam, largest_score, arithmetic)
+    share, margin = layer_shares(config, lam), config.margin
+    share_Nx1 = share[:, None]
+    if margin.form == "fixed":
+        nats, imposed = fixed_gap(share_Nx1 * margin.nats, bounds.score), share_Nx1 * margin.nats
+    else:
+        nats = self_scaling_gap(share_Nx1, margin.c, margin.m0, bounds.score)
+        imposed = share_Nx1 * (2.0 * margin.c * bounds.largest + margin.m0)
+    nats = nats - LOGIT_ROUNDING * (imposed + bounds.largest)
+    return Gap(float(lam), bound, share, margin.nats if margin.form == "fixed" else margin.m0, bounds.score, nats)
+
+
+def _resolve(bound: str, config: ModelConfig) -> str:
+    """The bound meant by `auto`; raises ValueError for one that this model does not have."""
+    one_of("bound", bound, BOUNDS)
+    if bound == "auto":
+        return "self_scaling" if config.margin.form == "self_scaling" else "qk_norm" if config.qk_norm else "parameters"
+    limit = "one that bounds this model's logits"
+    if bound == "qk_norm":
+        fix = "train with --config.model.qk_norm=true, or ask for bound='parameters', which may guarantee nothing"
+        require(config.qk_norm, "bound", bound, f"{limit}: it has model.qk_norm=false", fix)
+    if bound == "parameters":
+        require(not config.qk_norm, "bound", bound, f"{limit}: with model.qk_norm=true weights do not", "ask for bound='qk_norm'")
+    if bound == "self_scaling":
+        fix = "train with --config.model.margin.form=self_scaling, or ask for bound='auto'"
+        form = config.margin.form
+        require(form == "self_scaling", "bound", bound, f"{limit}: it has model.margin.form={form!r}, which weights can outgrow", fix)
+    return bound
+
+
+def _score_bounds(
+    bound: str,
+    params: Any,
+    config: ModelConfig,
+    lam: float,
+    largest_score: Float[np.ndarray, "N H"] | None,
+    arithmetic: str | None,
+) -> ScoreBounds:
+    if bound == "empirical":
+        fix = "measure it: aila_jax.certify(model, bound='empirical', dataset=…)"
+        require(largest_score is not None, "largest_score", None, "the largest |s| of each layer and head for bound='empirical'", fix)
+        seen = np.asarray(largest_score, np.float64)
+        return ScoreBounds(seen, seen)
+    return (qk_norm_bounds if config.qk_norm else parameter_bounds)(params, config, lam, arithmetic)

@@ -1,0 +1,181 @@
+"""Certificates of loaded models: against what attention measures, for texts, and by the scores seen on a corpus."""
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from aila_jax.config import MarginConfig, PartitionConfig
+from aila_jax.evaluation.certify import certify, key_counts, largest_scores, scored_batches
+from aila_jax.evaluation.language_model import LanguageModel, example_batch
+from aila_jax.model.forward import init_params
+from aila_jax.model.transformer import Dial, Request, Transformer
+from tests.evaluation.untrained import untrained_model
+from tests.training.tiny import Trained
+
+
+@cache
+def model_of(**options: Any) -> LanguageModel:
+    """The untrained model with other options, its parameters drawn anew."""
+    base = untrained_model()
+    model = replace(base, config=replace(base.config, model=replace(base.config.model, **options)))
+    params = jax.jit(lambda key: init_params(model.module, model.partition, example_batch(model.config), key))(jax.random.key(0))
+    return replace(model, params=jax.tree.map(lambda x: 6 * x if x.ndim > 1 else x + 0.3, params))
+
+
+def measured(model: LanguageModel, tokens: np.ndarray, lam: float, tau: float, **given: Any):
+    stats = model.apply(tokens, lam=lam, tau=tau, **given).stats
+    return np.asarray(stats.block_mass, np.float64), np.asarray(stats.entropy_bits, np.float64)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"film": True, "margin": MarginConfig(nats=40.0)},
+        {"qk_norm": True, "margin": MarginConfig(nats=14.0), "layer_beta": 1.0},
+        {"film": True, "margin": MarginConfig(form="self_scaling", power=2.0)},
+    ],
+    ids=["parameters", "QK-norm", "self-scaling"],
+)
+def test_what_is_measured_keeps_to_the_certificate(options: dict[str, Any]) -> None:
+    model = model_of(**options)
+    tokens = np.random.default_rng(0).integers(0, model.tokenizer.vocab_size, (6, 24)).astype(np.int32)
+    for lam, tau in ((0.6, 1.0), (1.0, 0.5)):
+        found = certify(model, lam, tau)
+        mass, entropy = measured(model, tokens, lam, tau)
+        assert (mass >= found.block_mass[:, None] - 1e-5).all()
+        assert (entropy <= found.entropy_bits[:, None] + 1e-4).all()
+    assert certify(model, 1.0).share_said > 0.0
+
+
+def test_a_shorter_length_has_the_first_positions_of_a_longer_one() -> None:
+    model = model_of(qk_norm=True)
+    np.testing.assert_array_equal(certify(model, 0.8, 2.0, 11).block_mass, certify(model, 0.8, 2.0).block_mass[:, :, :11])
+
+
+def test_a_text_is_certified_with_its_own_blocks() -> None:
+    base = model_of(qk_norm=True, margin=MarginConfig(nats=14.0))
+    model = replace(base, config=replace(base.config, partition=PartitionConfig(kind="given")))
+    tokens, blocks = list(range(5, 13)), [0, 0, 1, 1, 0, 2, -1, -1]
+    found = certify(model, 1.0, text=tokens, block_ids=blocks)
+    mass, entropy = measured(model, np.array([tokens], np.int32), 1.0, 1.0, block_ids=np.array([blocks], np.int32))
+    assert dict(
+        zip(zip(found.counts.n_in.tolist(), found.counts.n_out.tolist(), strict=True), found.counts.queries.tolist(), strict=True)
+    ) == {
+        (1, 0): 1,
+        (2, 0): 1,
+        (1, 2): 1,
+        (2, 2): 1,
+        (3, 2): 1,
+        (1, 5): 1,
+    }
+    assert (mass[:, 0, :, :6].mean(axis=-1) >= found.head_block_mass - 1e-5).all()
+    assert (entropy[:, 0, :, :6].mean(axis=-1) <= found.head_entropy_bits + 1e-4).all()
+    assert found.mean_block_mass > certify(model, 1.0).mean_block_mass
+    lines = certify(model, 1.0, text="the cat saw\nthe old owl\n")
+    assert lines.counts.n_out.any() and not lines.counts.worst
+
+
+def test_the_largest_scores_are_those_of_the_inputs_read(trained: Trained) -> None:
+    """Against scores made here from the model's own inputs of each layer, query by query."""
+    model = trained.model
+    batches = list(scored_batches(model, trained.dataset, "validation", 8, 2))
+    found = largest_scores(model, batches, 0.5, 0.7)
+    cfg = model.config.model
+    want = np.zeros((cfg.n_layers, cfg.n_heads))
+    for batch in batches:
+        _, kept = model.module.apply(
+            {"params": model.params},
+            batch.tokens,
+            batch.positions,
+            model.partition(batch),
+            batch.doc_ids,
+            Dial(np.float32(0.5), np.float32(0.7)),
+            Request(),
+            capture_intermediates=lambda module, _: module.name in ("query", "key"),
+        )
+        for layer in range(cfg.n_layers):
+            inner = kept["intermediates"][f"layer_{layer}"]["attention"]
+            q, k = (np.asarray(inner[name]["__call__"][0], np.float64) for name in ("query", "key"))
+            for row in range(len(q)):
+                for t in np.flatnonzero(batch.doc_ids[row] >= 0):
+                    scores = np.einsum("hk,jhk->hj", q[row, t], k[row, : t + 1]) / np.sqrt(q.shape[-1])
+                    want[layer] = np.maximum(want[layer], np.abs(scores).max(axis=-1))
+    np.testing.assert_allclose(found, want, rtol=1e-4)
+
+
+def test_an_empirical_certificate_holds_on_what_was_read_and_says_that_it_is_no_guarantee(trained: Trained) -> None:
+    found = certify(trained.model, 1.0, 1.0, bound="empirical", dataset=trained.dataset, split="validation", batch_size=8, max_batches=2)
+    assert found.gap.empirical
+    assert (found.gap.score_bound < certify(trained.model, 1.0).gap.score_bound).all()
+    for batch in scored_batches(trained.model, trained.dataset, "validation", 8, 2):
+        mass, entropy = measured(trained.model, batch.tokens, 1.0, 1.0)
+        real = batch.doc_ids >= 0
+        for row in range(len(real)):
+            assert (mass[:, row][..., real[row]] >= found.block_mass[..., real[row]] - 1e-5).all()
+            assert (entropy[:, row][..., real[row]] <= found.entropy_bits[..., real[row]] + 1e-4).all()
+
+
+def test_new_values_of_the_dial_do_not_recompile_the_search_for_scores(trained: Trained) -> None:
+    batches = list(scored_batches(trained.model, trained.dataset, "validation", 8, 1))
+    largest_scores(trained.model, batches, 0.5, 0.7)
+    from aila_jax.evaluation.certify import _largest
+
+    before = _largest._cache_size()
+    largest_scores(trained.model, batches, 0.25, 1.5)
+    assert _largest._cache_size() == before
+
+
+def test_the_largest_score_is_made_only_where_asked_for() -> None:
+    model = model_of()
+    batch = model.batch(np.zeros((1, 24), np.int32))
+
+    def outputs(**asked: bool) -> str:
+        def run(params):
+            return model.module.apply(
+                {"params": params}, batch.tokens, batch.positions, model.partition(batch), batch.doc_ids, Dial(0.5, 1.0), Request(**asked)
+            )
+
+        return str(jax.make_jaxpr(run)(model.params))
+
+    assert outputs(stats=True).count("abs") == 0 < outputs(stats=True, largest=True).count("abs")
+    assert isinstance(model.module, Transformer)
+
+
+def test_counts_of_a_split_are_those_that_attention_reports(trained: Trained) -> None:
+    model = trained.model
+    batches = list(scored_batches(model, trained.dataset, "validation", 8, 2))
+    counts = key_counts(model, batches)
+    seen: dict[tuple[int, int], int] = {}
+    for batch in batches:
+        stats = model.apply(batch.tokens).stats
+        n_in, n_keys = np.asarray(stats.n_in[0]), np.asarray(stats.n_keys[0])
+        for place in zip(*np.nonzero(batch.doc_ids >= 0), strict=True):
+            pair = int(n_in[place]), int(n_keys[place] - n_in[place])
+            seen[pair] = seen.get(pair, 0) + 1
+    assert seen == dict(zip(zip(counts.n_in.tolist(), counts.n_out.tolist(), strict=True), counts.queries.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"bound": "empirical"}, r"dataset is None; it must be given for bound='empirical'.* Fix: dataset="),
+        ({"text": ""}, r"text is ''; it must be at least one token"),
+        ({"text": "a", "length": 3}, r"length is 3; it must be left out with a text"),
+        ({"block_ids": [1]}, r"block_ids is \[1\]; it must be left out without a text"),
+        ({"lam": -0.1}, r"lam is -0\.1; it must be a number in \[0, 1\]"),
+    ],
+)
+def test_bad_input_is_refused(call: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        certify(model_of(), **call)
+
+
+def test_a_data_set_of_another_tokenizer_or_without_the_split_is_refused(trained: Trained) -> None:
+    with pytest.raises(ValueError, match=r"dataset\.tokenizer is .*; it must be the model's"):
+        certify(model_of(), bound="empirical", dataset=trained.dataset)
+    with pytest.raises(ValueError, match=r"split is 'dev'; it must be one of train"):
+        certify(trained.model, bound="empirical", dataset=trained.dataset, split="dev")
