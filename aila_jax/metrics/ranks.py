@@ -30,7 +30,8 @@ def rank_correlation(
     """Spearman's ρ of two measurements, ties at their mean rank, and the percentile bootstrap over clusters.
 
     Rows of one cluster share what was measured, so whole clusters are drawn, with replacement: rows drawn one by one would make the
-    interval too narrow. Where `strata` are given, ρ is the mean of the strata's own.
+    interval too narrow. Where `strata` are given, ρ is the mean over those strata that
+    have one.
 
     Args:
       clusters: of each row. strata: of each row, for instance its head; every cluster must have rows in each.
@@ -48,7 +49,9 @@ def rank_correlation(
 
     def mean_spearman(drawn: Int[np.ndarray, "b c"]) -> Float[np.ndarray, "b"]:
         rows = [table[drawn].reshape(len(drawn), -1) for table in tables]
-        return np.mean([_spearman(first[one], second[one]) for one in rows], axis=0)
+        found = np.stack([_spearman(first[one], second[one]) for one in rows])
+        counted = np.sum(~np.isnan(found), axis=0)
+        return np.nansum(found, axis=0) / np.where(counted > 0, counted, np.nan)
 
     value = float(mean_spearman(np.arange(len(names))[None])[0])
     if np.isnan(value):

@@ -1,0 +1,37 @@
+"""The threshold formula against what was measured: predicted, exactly stationary, and zeroed along a proximal path.
+
+    python -m launch.threshold --data_dir=$WIKITEXT2 --out=docs/results/threshold
+
+trains what is not trained yet under --runs (windows of 3, 5 and 10, a third of the preset `small`'s steps each), measures it, and
+writes one CSV and JSON per run into --out, then table.md and the scatter. `--only` and `--seeds` choose a part. `--collect` makes
+the table and the figure from the files that are there, training nothing. About an hour on one busy core, half of it training.
+"""
+
+from absl import app, flags
+
+from launch import experiment
+
+GRADIENTS = flags.DEFINE_integer("gradients", 256, "Batches of 8 sequences for the gradient at the checkpoint.", lower_bound=1)
+AT_ZERO = flags.DEFINE_integer("at_zero", 4, "Those of them in which every group is set to zero in turn.", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 8, "Proximal steps at each level of the path.", lower_bound=1)
+RATIO = flags.DEFINE_float("ratio", 1.35, "Ratio of one level of the path to the next, above 1.")
+
+
+def main(argv: list[str]) -> None:
+    experiment.no_arguments(argv)
+    from aila_jax import runs
+    from aila_jax.experiments import threshold, threshold_report, threshold_rows
+    from aila_jax.experiments.threshold_path import PathSettings
+
+    path = PathSettings(ratio=RATIO.value, steps=STEPS.value)
+    settings = threshold.ThresholdSettings(gradients=GRADIENTS.value, at_zero=AT_ZERO.value, path=path)
+    for stem, config in experiment.asked_runs(threshold.threshold_runs):
+        model = runs.train(config, experiment.runs_folder() / stem).load()
+        threshold_rows.write_threshold(threshold.measure(model, runs.dataset_of(model), settings), experiment.out_folder() / stem)
+    print(threshold_report.collect(experiment.out_folder()))
+
+
+if __name__ == "__main__":
+    experiment.define_flags("threshold")
+    flags.adopt_module_key_flags(experiment)  # so that --help shows them
+    app.run(main)
