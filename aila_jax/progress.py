@@ -13,16 +13,16 @@ class Progress:
     line of its own.
 
     Args:
-      total: units of work. unit: what they are, one word. start: units already done before. quiet: show nothing.
+      total: units of work; None where nobody knows. unit: what they are, one word. start: units already done before. quiet: show nothing.
     """
 
-    def __init__(self, total: int, unit: str, start: int = 0, quiet: bool = False):
+    def __init__(self, total: int | None, unit: str, start: int = 0, quiet: bool = False):
         terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=total,
             initial=start,
             unit=unit,
-            unit_scale=total > 99_999,
+            unit_scale=total is not None and total > 99_999,
             disable=quiet or not terminal,
             dynamic_ncols=True,
             mininterval=0.5,
@@ -46,10 +46,14 @@ class Progress:
         """Shows `text` beside the bar, or in a line with the units done and the time left at the mean speed so far."""
         self._bar.set_postfix_str(text)
         if self._lines:
-            seconds = time.monotonic() - self._began
-            left = seconds * (self._total - self._done) / max(self._done - self._start, 1)
-            time_left = f"ETA {duration(left)}" if self._done < self._total else f"done in {duration(seconds)}"
-            print(f"{self._unit} {self._done:,} of {self._total:,}: {text}, {time_left}", file=sys.stderr, flush=True)
+            of, time_left = self._time_left(time.monotonic() - self._began)
+            print(f"{self._unit} {self._done:,}{of}: {text}, {time_left}", file=sys.stderr, flush=True)
+
+    def _time_left(self, seconds: float) -> tuple[str, str]:
+        if self._total is None:
+            return "", f"{duration(seconds)} so far"
+        left = seconds * (self._total - self._done) / max(self._done - self._start, 1)
+        return f" of {self._total:,}", f"ETA {duration(left)}" if self._done < self._total else f"done in {duration(seconds)}"
 
     def close(self) -> None:
         """Ends the bar's line."""

@@ -35,6 +35,17 @@ def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch, stream, quiet):
         assert text == "step 8 of 20: loss 1.5, ETA 6 min\n"
 
 
+def test_work_of_unknown_length_shows_the_time_so_far(monkeypatch):
+    clock = iter([0.0, 90.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    with Progress(None, "step") as counted:
+        counted.advance(1200)
+        counted.report("bits 1.5")
+    assert shown.getvalue() == "step 1,200: bits 1.5, 2 min so far\n"
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.2, "0 s"), (89, "89 s"), (100, "2 min"), (3600, "60 min"), (5400, "1 h 30 min"), (7500, "2 h 05 min")]
 )

@@ -8,7 +8,7 @@ from aila_jax.config.checks import check_lam, check_tau, one_of, require
 from aila_jax.config.data import TFDS_NAME, DataConfig, RuleConfig
 from aila_jax.config.locality import LocalityConfig
 from aila_jax.config.model import DIAL_WEIGHTS, MOST_MARGIN, MarginConfig, ModelConfig
-from aila_jax.config.partition import AnchorConfig, PartitionConfig
+from aila_jax.config.partition import AnchorConfig, PartitionConfig, check_recruitment
 from aila_jax.config.penalty import PenaltyConfig
 from aila_jax.config.plain import from_dict, to_dict, unknown_key
 from aila_jax.config.root import Config
@@ -31,6 +31,7 @@ __all__ = [
     "SweepConfig",
     "TrainConfig",
     "check_lam",
+    "check_recruitment",
     "check_tau",
     "from_dict",
     "one_of",

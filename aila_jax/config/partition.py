@@ -15,12 +15,16 @@ class PartitionConfig:
     Attributes:
       kind: `windows` (position // size), `given` (ids that come with the data: lines, fields, your own `block_ids`), `segments` (text up
         to a punctuation mark or line end), `learned_segments` (text up to a token type after which the next token is hard to predict),
-        `pos` (the type's part of speech, by rule, for English), `class_file` (the type's class in a file of yours).
+        `pos` (the type's part of speech, by rule, for English), `class_file` (the type's class in a file of yours), `induced_classes` (so
+        many classes of types with like neighbours), `recruited` (as many such classes as pay for themselves).
       size: windows only: tokens a block, from 1 to the window length.
       unit: segments only: they end with every `clause` (, ; : – and brackets too) or with a `sentence` (. ! ?).
       mean_length: learned_segments only: tokens a segment on the training split, finite and at least 2.
       class_file: class_file only: path of the file, a token and its class a line (docs/data.md). The checkpoint keeps the classes.
       unnamed: class_file only: class of the types that the file does not name, one of the file's own or another; empty refuses such types.
+      classes: induced_classes only: how many, at least 2.
+      start: recruited only: classes at the start, at least 1.
+      max_classes: recruited only: no more than so many, at least 2 and `start`; 0 is as many as pay for themselves.
       global_first: put the first token of each document into every block (an attention sink).
     """
 
@@ -30,6 +34,9 @@ class PartitionConfig:
     mean_length: float = 10.0
     class_file: str = ""
     unnamed: str = "other"
+    classes: int = 50
+    start: int = 2
+    max_classes: int = 0
     global_first: bool = False
 
     def __post_init__(self):
@@ -38,6 +45,8 @@ class PartitionConfig:
         require(self.size >= 1, "partition.size", self.size, "at least 1", "set --config.partition.size=5")
         long_enough = 2.0 <= self.mean_length < math.inf
         require(long_enough, "partition.mean_length", self.mean_length, "finite and at least 2", "set --config.partition.mean_length=10")
+        require(self.classes >= 2, "partition.classes", self.classes, "at least 2", "set --config.partition.classes=50")
+        check_recruitment(self.start, self.max_classes, "partition.")
         if self.kind == "class_file":
             require(bool(self.class_file), "partition.class_file", "", "the path of a file", "set --config.partition.class_file=my.classes")
         for name, default in _free_settings():
@@ -71,7 +80,22 @@ PARTITION_SETTINGS: dict[str, tuple[str, ...]] = {
     "learned_segments": ("mean_length",),
     "pos": (),
     "class_file": ("class_file", "unnamed"),
+    "induced_classes": ("classes",),
+    "recruited": ("start", "max_classes"),
 }
+
+
+def check_recruitment(start: int, max_classes: int, where: str = "") -> None:
+    """Raises ValueError where the limits of a recruitment contradict each other; `where` goes before their names."""
+    require(start >= 1, f"{where}start", start, "at least 1", f"set {where}start=2")
+    least = max(start, 2)
+    require(
+        max_classes == 0 or max_classes >= least,
+        f"{where}max_classes",
+        max_classes,
+        f"0 (as many as pay for themselves) or at least {least}, since recruitment starts with {start} and one class is no partition",
+        f"raise {where}max_classes to {least}, or lower {where}start",
+    )
 
 
 def _free_settings() -> list[tuple[str, Any]]:

@@ -7,34 +7,61 @@ from aila_jax.partition.boundaries import learned_boundaries, next_token_entropy
 from aila_jax.partition.build import Partition, TypeTable, build_partition
 from aila_jax.partition.class_file import read_class_file
 from aila_jax.partition.class_table import ClassTable
+from aila_jax.partition.induced import MOST_SWEEPS, induced_classes
 from aila_jax.partition.parts_of_speech import pos_classes
+from aila_jax.partition.recruitment import Recruitment, RecruitmentStep, recruit
+from aila_jax.progress import Progress
 
 
-def fit_partition(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream) -> Partition:
+def fit_partition(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, quiet: bool = True) -> Partition:
     """The partition that `config` names, its table fitted to the training split; deterministic.
 
     Args:
       config: which partition. tokenizer: its types are what the table is over. train: the training split's tokens, no others.
+      quiet: show no progress; only classes made from the corpus take longer than a moment.
 
     Raises:
       ValueError: whatever a kind cannot make of this vocabulary or text.
     """
-    return build_partition(config, fit_table(config, tokenizer, train) if config.fitted else None)
+    return build_partition(config, fit_table(config, tokenizer, train, quiet) if config.fitted else None)
 
 
-def fit_table(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream) -> TypeTable:
+def fit_table(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, quiet: bool = True) -> TypeTable:
     """The table of a kind that is fitted to a corpus; arguments as in `fit_partition`."""
     if config.kind == "segments":
         return TypeTable(punctuation_boundaries(tokenizer, config.unit), tokenizer.fingerprint)
     if config.kind == "learned_segments":
         entropy = next_token_entropy(train, tokenizer.vocab_size)
         return TypeTable(learned_boundaries(train, entropy, config.mean_length), tokenizer.fingerprint)
-    classes = _classes(config, tokenizer)
+    classes = _classes(config, tokenizer, train, quiet)
     return TypeTable(classes.table, tokenizer.fingerprint, classes.names, classes.note)
 
 
-def _classes(config: PartitionConfig, tokenizer: Tokenizer) -> ClassTable:
+def fit_recruitment(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, quiet: bool = True) -> Recruitment:
+    """The recruitment behind the kind `recruited`, with its steps; arguments as in `fit_partition`."""
+    with Progress(None, "recruitment, step", quiet=quiet) as progress:
+
+        def show(step: RecruitmentStep) -> None:
+            progress.advance()
+            if step.kind != "recruit":  # there is one for every class
+                bits = step.total_bits / (len(train.tokens) - 1)
+                progress.report(f"{step.classes} classes, {bits:.4f} bits a token with the model's")
+
+        return recruit(train.tokens, tokenizer.vocab_size, start=config.start, max_classes=config.max_classes, on_step=show)
+
+
+def _classes(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, quiet: bool) -> ClassTable:
     """The classes of a kind whose blocks are classes."""
     if config.kind == "pos":
         return pos_classes(tokenizer)
+    if config.kind == "recruited":
+        return fit_recruitment(config, tokenizer, train, quiet).class_table()
+    if config.kind == "induced_classes":
+        with Progress(MOST_SWEEPS, "classes, sweep", quiet=quiet) as progress:
+
+            def show(sweep: int, moved: int) -> None:
+                progress.advance()
+                progress.report(f"{moved:,} types moved")
+
+            return induced_classes(train.tokens, tokenizer.vocab_size, config.classes, on_sweep=show)
     return read_class_file(config.class_file, tokenizer, unnamed=config.unnamed)

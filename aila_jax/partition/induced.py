@@ -57,4 +57,5 @@ def induced_classes(
             on_sweep(sweep, moved)
         if not moved:
             break
-    return class_table(canonical(bigrams, state.of))
+    note = f"{n_classes} classes of types with like neighbours, induced from the bigrams of the training split"
+    return class_table(canonical(bigrams, state.of), note)

@@ -7,9 +7,9 @@ from aila_jax.partition.bigrams import Bigrams
 from aila_jax.partition.class_table import ClassTable
 
 
-def class_table(table: Int[np.ndarray, "V"]) -> ClassTable:
-    """The classes 0 … G − 1 under the names `class 0`, `class 1` and so on."""
-    return ClassTable(tuple(f"class {number}" for number in range(int(table.max()) + 1)), table)
+def class_table(table: Int[np.ndarray, "V"], note: str) -> ClassTable:
+    """The classes 0 … G − 1 under the names `c0`, `c1` and so on."""
+    return ClassTable(tuple(f"c{number}" for number in range(int(table.max()) + 1)), table, note)
 
 
 def canonical(bigrams: Bigrams, of: Int[np.ndarray, "V"]) -> Int[np.ndarray, "V"]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from aila_jax.config import require
+from aila_jax.config import check_recruitment, require
 from aila_jax.partition.bigrams import Bigrams, count_bigrams
 from aila_jax.partition.class_counts import ClassCounts
 from aila_jax.partition.class_table import ClassTable
@@ -71,9 +71,10 @@ class Recruitment:
             "the number of classes recruited",
             self.classes,
             "at least 2, or every token is in one block: no two classes save more bits than they take on this text",
-            "train on more text, or use --config.partition.kind=induced, whose number of classes is given",
+            "train on more text, or use --config.partition.kind=induced_classes, whose number of classes is given",
         )
-        return class_table(self.table)
+        note = f"{self.classes} classes recruited by description length from the bigrams of the training split"
+        return class_table(self.table, note)
 
 
 def recruit(
@@ -102,7 +103,8 @@ def recruit(
       ValueError: limits that contradict each other or the text, or tokens outside the vocabulary.
     Source: description length of docs/method.md, section 9; the search ours.
     """
-    check_limits(start, max_classes, max_rounds)
+    check_recruitment(start, max_classes)
+    require(max_rounds >= 1, "max_rounds", max_rounds, "at least 1", "100 is more than most texts need")
     bigrams = count_bigrams(tokens, vocab_size)
     seen = len(bigrams.seen)
     require(start <= seen, "start", start, f"at most the {seen} types that occur in the training split", "lower start to 2")
@@ -117,20 +119,6 @@ def recruit(
             break
     table = canonical(bigrams, search.state.of)
     return Recruitment(table, tuple(search.steps), bigrams.pairs, seen, search.bound, finished)
-
-
-def check_limits(start: int, max_classes: int, max_rounds: int) -> None:
-    """Raises ValueError where the limits of a recruitment contradict each other."""
-    require(start >= 1, "start", start, "at least 1", "start with 2 classes")
-    least = max(start, 2)
-    require(
-        max_classes == 0 or max_classes >= least,
-        "max_classes",
-        max_classes,
-        f"0 (as many as pay) or at least {least}, since recruitment starts with {start} classes and one class is no partition",
-        f"raise max_classes to {least}, or lower start",
-    )
-    require(max_rounds >= 1, "max_rounds", max_rounds, "at least 1", "100 is more than most texts need")
 
 
 class _Search:

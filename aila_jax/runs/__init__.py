@@ -4,6 +4,7 @@ from aila_jax.runs.corpus import dataset_of
 from aila_jax.runs.demonstration import demo
 from aila_jax.runs.measuring import anchors, describe_sweep, evaluate, sweep
 from aila_jax.runs.partitions import blocks
+from aila_jax.runs.recruiting import recruit
 from aila_jax.runs.showing import attention, dial_maps, draw_figures, generate, report
 from aila_jax.runs.starting import initial_state, locality_draws, step_draws
 from aila_jax.runs.training_run import Run, train
@@ -29,6 +30,7 @@ __all__ = [
     "generate",
     "initial_state",
     "locality_draws",
+    "recruit",
     "report",
     "run_directory",
     "run_meta",

@@ -49,7 +49,7 @@ def blocks(
     else:
         config = with_data_dir(config, data_dir)
         dataset = load_dataset(config.data)
-        partition = fit_partition(config.partition, dataset.tokenizer, dataset.splits["train"])
+        partition = fit_partition(config.partition, dataset.tokenizer, dataset.splits["train"], quiet=False)
         report = _report(config, partition, dataset, None, split, batches, top, examples)
     write_blocks(report, directory)
     return report

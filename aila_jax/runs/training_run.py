@@ -84,7 +84,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
         write_run_files(workdir, config, text.dataset)
 
     module = build_transformer(config, text.dataset.tokenizer.vocab_size)
-    partition = _partition(config, text, found)
+    partition = _partition(config, text, found, quiet)
     optimizer = build_optimizer(config.train, config.penalty, config.feature_groups)
     state = initial_state(config, module, optimizer)
     if found is not None:
@@ -136,11 +136,11 @@ def _read_text(config: Config, found: Checkpoint | None) -> Text:
     return Text(dataset, windows, dataset.windows("validation", config.model.length, config.model.document_mask), batches)
 
 
-def _partition(config: Config, text: Text, found: Checkpoint | None) -> Partition:
+def _partition(config: Config, text: Text, found: Checkpoint | None, quiet: bool) -> Partition:
     """The checkpoint's partition, or one that is fitted to the training split now."""
     if found is not None:
         return found.partition()
-    return fit_partition(config.partition, text.dataset.tokenizer, text.dataset.splits["train"])
+    return fit_partition(config.partition, text.dataset.tokenizer, text.dataset.splits["train"], quiet)
 
 
 def _mapped_step(config: Config, module: Transformer, partition: Partition, optimizer: Any, placement: Placement) -> Callable[..., Any]:

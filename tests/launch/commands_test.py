@@ -15,6 +15,7 @@ from aila_jax.training.stopping import TrainingStopped
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = {"split": "train", "batches": 0, "top": 20, "examples": 8, "data_dir": "", "out": ""}
 SEGMENTS = replace(presets.tiny(), partition=PartitionConfig(kind="segments"))
+RECRUITED = replace(presets.tiny(), partition=PartitionConfig(kind="recruited", start=3))
 SCORING = {"split": None, "hard": None, "window": None, "data_dir": "", "batch_size": None, "max_batches": None}
 
 
@@ -72,6 +73,11 @@ SCORING = {"split": None, "hard": None, "window": None, "data_dir": "", "batch_s
                 {"config": SEGMENTS, "split": "test", "batches": 2, "top": 3, "examples": 4, "data_dir": "d", "out": "o"},
             ),
         ),
+        ("recruit --checkpoint=c", ("recruit", ("c",), {"config": None, "top": 20, "data_dir": "", "out": ""})),
+        (
+            "recruit --config=tiny --config.partition.kind=recruited --config.partition.start=3 --top=5 --data_dir=d --out=o",
+            ("recruit", ("",), {"config": RECRUITED, "top": 5, "data_dir": "d", "out": "o"}),
+        ),
         ("demo", ("demo", ("runs/demo",), {})),
         ("demo --workdir=w", ("demo", ("w",), {})),
     ],
@@ -103,6 +109,8 @@ def test_what_the_commands_print(runs, capsys):
     assert capsys.readouterr().out == "a λ continuation\n"
     assert main(["blocks", "--checkpoint=c"]) == 0
     assert "keys in a query's block      2.50" in capsys.readouterr().out
+    assert main(["recruit", "--checkpoint=c"]) == 0
+    assert "2 classes recruited from 2 on the corpus: 60 pairs, 9 types" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -119,6 +127,8 @@ def test_what_the_commands_print(runs, capsys):
         ("sweep --checkpoint=c --taus=1,-1", "--taus is -1.0"),
         ("blocks --config.partition.size=3", "--config is missing"),
         ("blocks --checkpoint=c --batches=-1", "--batches=-1"),
+        ("recruit --config=tiny --config.partition.max_classes=9", "partition.max_classes is 9; it must be left alone"),
+        ("recruit --config=tiny --top=0", "--top=0"),
         ("report", "--sweep is missing"),
         ("attention --checkpoint=c", "--text is missing"),
         ("attention --text=t", "--checkpoint is missing"),

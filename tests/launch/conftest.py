@@ -6,13 +6,16 @@ import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import aila_jax
 from aila_jax.evaluation.blocks import BlockReport
 from aila_jax.evaluation.rows import CellRow
 from aila_jax.partition.listing import BlockListing
+from aila_jax.partition.recruitment import Recruitment, RecruitmentStep
 from aila_jax.partition.statistics import BlockStatistics
+from aila_jax.reporting.recruitment_files import RecruitmentReport
 
 
 class FakeNonFiniteError(RuntimeError):
@@ -58,6 +61,11 @@ class FakeRuns(types.ModuleType):
         statistics = BlockStatistics(60, 3, 2.5, 2.5, 0.75, 4.0, 5.0, 5.0, 5)
         report = BlockReport({"kind": "windows"}, "c", "train", statistics, None, BlockListing((), (), ("a ‖ b",)), {})
         return self._called("blocks", args, kwargs, report)
+
+    def recruit(self, *args: Any, **kwargs: Any) -> RecruitmentReport:
+        steps = (RecruitmentStep(0, "start", 2, 0, 150.0, 30.0, 180.0, 0.5),)
+        found = Recruitment(np.array([0, 1, 1]), steps, pairs=60, types_seen=9, most_classes=4, finished=True)
+        return self._called("recruit", args, kwargs, RecruitmentReport("the corpus", found, (), None, {}))
 
     def generate(self, *args: Any, **kwargs: Any) -> str:
         return self._called("generate", args, kwargs, "a λ continuation")

@@ -17,7 +17,7 @@ def test_finds_the_classes_of_a_cyclic_language() -> None:
     found = induced_classes(cyclic(THREE, 3001), 11, 3)
     assert same_classes(found.table[:9], THREE)
     np.testing.assert_array_equal(found.table[9:], np.full(2, found.table[2]))  # never seen: the class of most types
-    assert found.names == ("class 0", "class 1", "class 2")
+    assert found.names == ("c0", "c1", "c2")
 
 
 def test_each_sweep_raises_the_mutual_information_until_none_moves() -> None:

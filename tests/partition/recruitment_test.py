@@ -114,7 +114,7 @@ def test_numbers_go_by_tokens_and_unseen_types_join_the_class_of_most_types() ->
     assert by_tokens == sorted(by_tokens, reverse=True)
     np.testing.assert_array_equal(found.table[9:], np.full(3, found.table[2]))  # [2, 6, 7, 8] is the class of most types
     classes = found.class_table()
-    assert classes.names == ("class 0", "class 1", "class 2")
+    assert classes.names == ("c0", "c1", "c2")
     np.testing.assert_array_equal(classes.table, found.table)
 
 
