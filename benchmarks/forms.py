@@ -26,6 +26,7 @@ class OursForm:
       conditional: λ drawn for each sequence. film: the network is shown λ. self_scaling: that margin instead of the fixed one.
       stats: the sweep cell measures attention statistics (without them it could not say more than the plain evaluation).
       chunk: tokens whose logits exist at once; −1 takes the shape's.
+      partition: `windows` of 5, `given`, `segments` or `classes`.
     """
 
     conditional: bool = False
@@ -33,6 +34,7 @@ class OursForm:
     self_scaling: bool = False
     stats: bool = True
     chunk: int = -1
+    partition: str = "windows"
 
     family = "ours"
 

@@ -16,6 +16,9 @@ from aila_jax.evaluation.evaluator import eval_step, scores_of
 from aila_jax.model.forward import forward
 from aila_jax.model.transformer import Dial, Request, Transformer
 from aila_jax.partition.build import Partition, build_partition
+from aila_jax.partition.classes import Classes
+from aila_jax.partition.given import Given
+from aila_jax.partition.segments import Segments
 from aila_jax.training.locality import draw_locality
 from aila_jax.training.optimizer import build_optimizer
 from aila_jax.training.placement import AXIS, Placement, map_step
@@ -33,6 +36,18 @@ def model_config(form: OursForm, shape: Shape, exact: bool) -> ModelConfig:
     """The model of one contestant."""
     margin = MarginConfig(form="self_scaling") if form.self_scaling else MarginConfig()
     return replace(shape.config.model, film=form.film, margin=margin, dtype="float32" if exact else shape.dtype)
+
+
+def draw_partition(form: OursForm, shape: Shape, seed: int = 0) -> Partition:
+    """The partition of one contestant; a tenth of the types close segments, and there are 52 classes, drawn."""
+    draw = np.random.default_rng(seed)
+    drawn = {
+        "windows": build_partition(shape.config.partition),
+        "given": Given(),
+        "segments": Segments(draw.random(shape.vocab_size) < 0.1),
+        "classes": Classes(draw.integers(0, 52, shape.vocab_size).astype(np.int32)),
+    }
+    return drawn[form.partition]
 
 
 def make_batch(tokens: Int[np.ndarray, "B L+1"]) -> Batch:
@@ -82,7 +97,7 @@ class OursRunner:
         config = replace(shape.config, model=model_config(form, shape, exact))
         locality = LocalityConfig(mode="conditional" if form.conditional else "fixed", lam=LAM)
         chunk = shape.chunk if form.chunk < 0 else form.chunk
-        module, partition = Transformer(config.model, shape.vocab_size), build_partition(config.partition)
+        module, partition = Transformer(config.model, shape.vocab_size), draw_partition(form, shape)
         optimizer = build_optimizer(config.train)
         placement = Placement(Mesh(np.asarray(jax.local_devices()[:1]), (AXIS,)))
         weights = draw_weights(config.model, shape.vocab_size)

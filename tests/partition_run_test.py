@@ -13,7 +13,7 @@ import pytest
 import aila_jax as aila
 from aila_jax import runs
 from aila_jax.checkpoint import find_checkpoint
-from aila_jax.config import AnchorConfig, Config, PartitionConfig, PenaltyConfig
+from aila_jax.config import AnchorConfig, Config, PartitionConfig
 from aila_jax.data.dataset import encode_documents
 from aila_jax.data.documents import Document
 from aila_jax.data.packing import TokenStream
@@ -33,15 +33,14 @@ LEARNED = PartitionConfig(kind="learned_segments", mean_length=3.0, global_first
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """Four steps with anchors, a penalty and a document mask, on segments learned from the corpus."""
+    """Four steps with anchors and a document mask, on segments learned from the corpus."""
     settings = {"steps": 4, "warmup_steps": 2, "checkpoint_every": 2, "keep": 2, "eval_every": 4, "eval_batches": 1, "accumulate": 1}
     config = make_config(write_corpus(tmp_path_factory.mktemp("text")), **settings)
     return replace(
         config,
-        model=replace(config.model, n_layers=1, film=False, document_mask=True),
+        model=replace(config.model, n_layers=1, film=False, dropout=0.0, document_mask=True),
         partition=LEARNED,
         anchors=AnchorConfig(estimator="corpus", k=1),
-        penalty=PenaltyConfig(solver="subgradient", eta=1e-3, weights="anchors", groups=4),
         sweep=replace(config.sweep, lams=(0.0, 1.0), taus=(1.0,), max_batches=1),
     )
 
@@ -65,6 +64,13 @@ def test_the_table_is_of_the_training_split_and_comes_back_with_the_checkpoint(b
     assert stored.record.table == {"vocabulary": model.tokenizer.fingerprint, "names": [], "note": ""}
 
 
+def test_a_continued_run_takes_the_table_from_its_checkpoint(base: Config, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_run, "fit_partition", lambda *_: pytest.fail("the table must come from the checkpoint"))
+    found = find_checkpoint(finished, 2)
+    np.testing.assert_array_equal(training_run._partition(base, None, found).boundary, aila.load(finished).partition.boundary)
+
+
+@pytest.mark.medium  # trains a second time; the default tests continue a run without a table
 def test_a_stopped_run_continues_to_the_same_bits_without_fitting_again(
     base: Config, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,7 +214,7 @@ def test_blocks_of_a_checkpoint_are_measured_and_listed(finished: Path, tmp_path
 
 
 def test_blocks_of_a_configuration_need_no_model(base: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = replace(base, partition=PartitionConfig(kind="pos"), penalty=PenaltyConfig(), anchors=AnchorConfig())
+    config = replace(base, partition=PartitionConfig(kind="pos"), anchors=AnchorConfig())
     report = runs.blocks(config=config, top=1, examples=1, batches=1, out=str(tmp_path))
     assert report.correlation is None
     assert report.listing.classes[0].share == max(entry.share for entry in report.listing.classes)

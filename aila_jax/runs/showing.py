@@ -69,7 +69,11 @@ def _shows_attention(checkpoint: str | Path, folder: Path, text: str) -> bool:
 def _as_scored(model: LanguageModel, result: SweepResult) -> LanguageModel:
     """The model read with the partition that the rows were read with; a sweep may have had other windows than training."""
     config = from_dict(Config, result.config) if result.config else model.config
-    return model if config.partition == model.config.partition else model.with_partition(config.partition)
+    if config.partition == model.config.partition:
+        return model
+    limit = "that of the checkpoint, windows or given: rows hold no table of another one"
+    require(not config.partition.fitted, "partition.kind of the sweep", config.partition.kind, limit, "pass --checkpoint=none")
+    return model.with_partition(config.partition)
 
 
 SAMPLE_TEXT = "Return a new list containing the first item of each list , or None if the list has no items . The old list is not changed ."

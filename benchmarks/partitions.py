@@ -1,0 +1,146 @@
+"""Time of a training step under each partition, divided by that under windows of 5, as JSON and a table.
+
+    python -m benchmarks.partitions --out=docs/results/partition_speed
+
+All run in one process and take turns; a ratio is of one round, so what slows a whole round cancels. What a table holds does not
+matter for the time: boundary types and classes are drawn.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+from aila_jax.progress import Progress
+from aila_jax.reporting.files import write_atomically
+from benchmarks.forms import TRAIN, OursForm
+from benchmarks.record import Machine, Quartiles, commit, describe_machine, load
+from benchmarks.rounds import measure, ratios
+from benchmarks.runner import Runner, Timing, timing
+from benchmarks.shapes import QUICK, SHAPES, Shape, make_shape
+from benchmarks.workload import draw_tokens
+
+BASELINE = "windows"
+PARTITIONS = (BASELINE, "given", "segments", "classes")
+
+flags.DEFINE_enum("shape", "small", (*SHAPES, QUICK), "Model shape.")
+flags.DEFINE_integer("rounds", 9, "Rounds in which every partition has its turn; medians are over them.", lower_bound=1)
+flags.DEFINE_integer("steps", 3, "Training steps a turn, after one that is not counted.", lower_bound=1)
+flags.DEFINE_string("out", "runs/partition_speed", "Folder for partition_speed.json and table.md.")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One partition.
+
+    Attributes:
+      seconds, processor_seconds: of `steps` training steps, one number a round. versus_windows, processor_versus_windows: those divided
+        by the times of windows in the same round.
+    """
+
+    partition: str
+    seconds: tuple[float, ...]
+    processor_seconds: tuple[float, ...]
+    versus_windows: Quartiles
+    processor_versus_windows: Quartiles
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run."""
+
+    command: str
+    commit: str
+    versions: dict[str, str]
+    machine: Machine
+    shape: str
+    tokens: int
+    rounds: int
+    steps: int
+    partitions: tuple[Measured, ...]
+
+
+def main(argv: list[str]) -> None:
+    """Parses, measures, writes."""
+    if argv[1:]:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}; give settings as --flag=value")
+    import jax
+
+    values = flags.FLAGS
+    command = " ".join(["python -m benchmarks.partitions", *sys.argv[1:]])
+    result = run(make_shape(values.shape, cpu=jax.default_backend() == "cpu"), values.rounds, values.steps, command)
+    write_atomically(Path(values.out) / "partition_speed.json", (json.dumps(dataclasses.asdict(result), indent=1) + "\n").encode())
+    write_atomically(Path(values.out) / "table.md", table(result).encode())
+    print(table(result))
+
+
+def run(shape: Shape, rounds: int, steps: int, command: str) -> Result:
+    """Compiles the step under each partition and times them in turn."""
+    from aila_jax.provenance import versions
+    from aila_jax.training.placement import describe_devices
+
+    machine = describe_machine(describe_devices())
+    tokens = draw_tokens(shape)
+    runners: dict[str, Runner] = {}
+    with Progress(len(PARTITIONS), "partitions, compiled:") as progress:
+        for name in PARTITIONS:
+            runners[name] = OursForm(partition=name).start(shape, tokens, False, (TRAIN,))
+            progress.advance()
+    times = time_all(runners, rounds, steps)
+    measured = tuple(describe(name, times[name], times[BASELINE]) for name in PARTITIONS)
+    machine = dataclasses.replace(machine, load_after=load())
+    return Result(command, commit(), versions(), machine, shape.name, shape.tokens, rounds, steps, measured)
+
+
+def time_all(runners: Mapping[str, Runner], rounds: int, steps: int) -> dict[str, list[Timing]]:
+    """The time of every partition's turn, one a round."""
+    with Progress(rounds * len(runners), "turns:") as progress:
+
+        def time_one(name: str, task: str) -> Timing:
+            taken = timing(runners[name], task, steps)
+            progress.advance()
+            return taken
+
+        return {name: found for (name, _), found in measure(dict.fromkeys(runners, (TRAIN,)), rounds, time_one).items()}
+
+
+def describe(name: str, times: list[Timing], baseline: list[Timing]) -> Measured:
+    """The record of one partition."""
+    wall, processor = [one.wall for one in times], [one.processor for one in times]
+    wall_ratios = ratios(wall, [one.wall for one in baseline])
+    processor_ratios = ratios(processor, [one.processor for one in baseline])
+    return Measured(name, tuple(wall), tuple(processor), wall_ratios, processor_ratios)
+
+
+def table(result: Result) -> str:
+    """Markdown: medians over the rounds, with quartiles."""
+    machine = result.machine
+    lines = [
+        f"Training step, shape `{result.shape}` ({result.tokens:,} tokens), {result.rounds} rounds of {result.steps} steps, "
+        f"{machine.processor}, {machine.cores} cores, load {machine.load_before:.1f} before and {machine.load_after:.1f} after.",
+        "",
+        "| partition | seconds a step, median | time ÷ that of windows(5) | processor time ÷ that of windows(5) |",
+        "| --- | --- | --- | --- |",
+    ]
+    for one in result.partitions:
+        cells = [
+            one.partition,
+            f"{np.median(one.seconds) / result.steps:.3f}",
+            _ratio(one.versus_windows),
+            _ratio(one.processor_versus_windows),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _ratio(value: Quartiles) -> str:
+    return f"{value.median:.3f} ({value.low:.3f} to {value.high:.3f})"
+
+
+if __name__ == "__main__":
+    app.run(main)
