@@ -28,6 +28,9 @@ class CellRow:
         pointer_uniform: what uniform attention would have; pointer_lift: their ratio. pointer_queries: queries counted.
       pointer_block_ratio: pointed-at attention inside the block ÷ attention inside the block; pointer_key_share: the same for keys,
         which is what the ratio would be if attention inside the block were uniform.
+      guaranteed_block_mass: what block mass the margin guarantees for these queries, whatever the tokens' scores (docs/certificates.md), mean
+        over layers, heads and queries; guaranteed_entropy_bits: the same for the largest entropy. None where no head is guaranteed
+        more than uniform attention has.
       determined, accuracy_determined: on rule corpora, targets that the rule determines, and the share of them ranked first.
     """
 
@@ -62,6 +65,8 @@ class CellRow:
     pointer_queries: int | None = None
     determined: int | None = None
     accuracy_determined: float | None = None
+    guaranteed_block_mass: float | None = None
+    guaranteed_entropy_bits: float | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,8 @@ class HeadRow:
     pointer_lift: float | None = None
     pointer_block_ratio: float | None = None
     pointer_key_share: float | None = None
+    guaranteed_block_mass: float | None = None
+    guaranteed_entropy_bits: float | None = None
 
 
 @dataclass(frozen=True)

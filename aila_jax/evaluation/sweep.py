@@ -13,14 +13,16 @@ from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.dial import dial_values
 from aila_jax.evaluation.evaluator import evaluate
+from aila_jax.evaluation.guarantees import Guarantees, guaranteed_fields
 from aila_jax.evaluation.language_model import LanguageModel, check_hard
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.loss.group_sparsity import sparsity
 from aila_jax.metrics.pointers import PointerSummary
 from aila_jax.metrics.sums import Summary, summarize
-from aila_jax.model.transformer import default_layer_scale, margin_share
 from aila_jax.progress import Progress
 from aila_jax.provenance import git_commit, versions
+from aila_jax.theory.certificates import Certificate
+from aila_jax.theory.gaps import layer_shares
 from aila_jax.training.placement import describe_devices, place
 
 
@@ -74,6 +76,7 @@ def sweep(
     batches = list(eval_batches(windows, batch_size, max_batches))
     tokens = sum(int(np.sum(batch.weights > 0)) for batch in batches)
     params = placement.replicate(model.params)
+    guarantees = Guarantees(model, batches, lams, hard)
 
     cells: list[CellRow] = []
     heads: list[HeadRow] = []
@@ -106,8 +109,9 @@ def sweep(
                 "tau": tau,
             }
             words, text_bytes = (None, None) if whole is None else (whole.words, whole.bytes)
-            cells.append(_cell_row(label, summary, config, hard, words, text_bytes, pointers))
-            heads.extend(_head_rows(label, summary, config, hard))
+            guaranteed = guarantees.at(lam, tau)
+            cells.append(_cell_row(label, summary, config, hard, words, text_bytes, pointers, guaranteed))
+            heads.extend(_head_rows(label, summary, config, hard, guaranteed))
             progress.advance(tokens)
             progress.report(f"λ {lam:g}, τ {tau:g}, loss {summary.loss:.3f}, {tokens / (time.monotonic() - began):,.0f} tokens/s")
     return SweepResult(tuple(cells), tuple(heads), to_dict(config), sweep_meta(model, dataset))
@@ -168,12 +172,18 @@ def _imposed(config: Config, lam: float, hard: bool) -> list[float] | None:
     """λ_ℓ m of each layer; None for the self-scaling margin, which differs from query to query, and for hard attention, which has none."""
     if hard or config.model.margin.form != "fixed":
         return None
-    margin = config.model.margin
-    return [float(margin_share(margin, lam * scale)) * margin.nats for scale in np.asarray(default_layer_scale(config.model), np.float64)]
+    return (layer_shares(config.model, lam) * config.model.margin.nats).tolist()
 
 
 def _cell_row(
-    label: dict[str, Any], s: Summary, config: Config, hard: bool, words: int | None, text_bytes: int | None, pointers: str
+    label: dict[str, Any],
+    s: Summary,
+    config: Config,
+    hard: bool,
+    words: int | None,
+    text_bytes: int | None,
+    pointers: str,
+    guaranteed: Certificate | None,
 ) -> CellRow:
     total = s.loss * s.targets
     imposed = _imposed(config, label["lam"], hard)
@@ -195,6 +205,7 @@ def _cell_row(
         delta_imposed=None if imposed is None else float(np.mean(imposed)),
         delta_measured=None if s.delta_measured is None else float(s.delta_measured.mean()),
         delta_share=None if s.delta_share is None else float(s.delta_share.mean()),
+        **guaranteed_fields(guaranteed),
         **_pointer_fields(s.pointers, ...),
         **({} if s.pointers is None else _pointer_counts(s.pointers, pointers)),
     )
@@ -224,7 +235,7 @@ def _pointer_fields(p: PointerSummary | None, at: Any) -> dict[str, Any]:
     }
 
 
-def _head_rows(label: dict[str, Any], s: Summary, config: Config, hard: bool) -> list[HeadRow]:
+def _head_rows(label: dict[str, Any], s: Summary, config: Config, hard: bool, guaranteed: Certificate | None) -> list[HeadRow]:
     imposed = _imposed(config, label["lam"], hard)
     rows = []
     for layer, head in np.ndindex(s.entropy_bits.shape):
@@ -243,6 +254,7 @@ def _head_rows(label: dict[str, Any], s: Summary, config: Config, hard: bool) ->
                 delta_imposed=None if imposed is None else imposed[layer],
                 delta_measured=None if s.delta_measured is None else float(s.delta_measured[at]),
                 delta_share=None if s.delta_share is None else float(s.delta_share[at]),
+                **guaranteed_fields(guaranteed, at),
                 **_pointer_fields(s.pointers, at),
             )
         )

@@ -40,6 +40,13 @@ _ATTENTION: tuple[_Spec, ...] = (
     ("block_mass_uniform", "uniform mass", "block mass of uniform attention", _four),
     ("block_mass_lift", "lift", "block mass over that of uniform attention", formats.lift),
     ("block_mass_local", "local mass", "block mass without the mass on global keys", _four),
+    (
+        "guaranteed_block_mass",
+        "guaranteed mass",
+        "block mass that the margin guarantees, whatever the scores; empty where that is nothing",
+        _four,
+    ),
+    ("guaranteed_entropy_bits", "guaranteed entropy (bits)", "largest entropy that the margin allows", _four),
     ("delta_imposed", "δ imposed", "margin λm that the dial imposes, in nats, mean over layers", _four),
     ("delta_measured", "δ measured", "lowest score inside the block minus highest outside, in nats, mean over queries", _four),
     ("delta_share", "δ > 0", "share of queries where the measured margin is positive", formats.percent),

@@ -53,7 +53,7 @@ def dial_figure(results: SweepResult | Mapping[str, SweepResult], *, perplexity:
       theme: page colours.
 
     Returns:
-      A figure of four panels; uniform attention's block mass is dashed.
+      A figure of four panels; uniform attention's block mass is dashed, what the margin guarantees dotted.
 
     Raises:
       ValueError: no cells, perplexity of that unit not recorded, or token perplexities of different tokenizers.
@@ -74,6 +74,7 @@ def dial_figure(results: SweepResult | Mapping[str, SweepResult], *, perplexity:
         panels[2].set_ylim(bottom=0.0)
         panels[3].set(title="Block mass", ylabel="attention inside the block", ylim=(0.0, 1.03))
         _uniform_lines(panels[3], series, theme)
+        _guaranteed_lines(panels[3], series, theme)
         legend_above(fig, panels[3])
         fig.align_ylabels(panels)
     return fig
@@ -180,6 +181,16 @@ def _uniform_lines(axes: Axes, series: Sequence[Series], theme: Theme) -> None:
             marker=marker,
             ms=14,
         )
+
+
+def _guaranteed_lines(axes: Axes, series: Sequence[Series], theme: Theme) -> None:
+    """Dots the block mass that is guaranteed, in each series' colour, at the λ where anything is; one entry in the legend for all."""
+    for line in series:
+        points = [(cell.lam, cell.guaranteed_block_mass) for cell in line.cells if cell.guaranteed_block_mass is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), color=line.style["color"], linestyle=":", marker="_", markersize=6)
+    if any(cell.guaranteed_block_mass is not None for line in series for cell in line.cells):
+        axes.plot([], [], color=theme.muted, linestyle=":", marker="_", markersize=6, label="guaranteed")
 
 
 def _distinct_uniform(series: Sequence[Series]) -> list[Series]:

@@ -9,8 +9,9 @@ from aila_jax.reporting.grid import cells_at, sees_targets
 LEAKY_LINE = "NOT CAUSAL: this model sees the targets it is scored on. Its perplexity and accuracy are not a language model's."
 
 
-# Columns that only stand where pointer fidelity was measured.
-_POINTED = (
+# Columns that only stand where there is something in them: a guarantee, or pointer fidelity.
+_OPTIONAL = (
+    ("guaranteed_block_mass", "guaranteed", formats.fixed),
     ("pointer_fidelity", "fidelity", formats.fixed),
     ("pointer_lift", "fidelity lift", formats.lift),
     ("pointer_block_ratio", "÷ block mass", formats.fixed),
@@ -54,8 +55,8 @@ def _rows(cells: Sequence[CellRow]) -> list[list[str]]:
     """The header and a row of text for each cell."""
     units = [unit for unit in formats.UNITS if any(getattr(cell, f"perplexity_{unit}") is not None for cell in cells)]
     header = ["λ", *(f"perplexity/{unit}" for unit in units), "accuracy", "entropy (bits)", "block mass", "lift"]
-    pointed = [(field, title, show) for field, title, show in _POINTED if any(getattr(cell, field) is not None for cell in cells)]
-    header += [title for _, title, _ in pointed]
+    optional = [(field, title, show) for field, title, show in _OPTIONAL if any(getattr(cell, field) is not None for cell in cells)]
+    header += [title for _, title, _ in optional]
     rows = [
         [
             f"{cell.lam:g}",
@@ -64,7 +65,7 @@ def _rows(cells: Sequence[CellRow]) -> list[list[str]]:
             formats.fixed(cell.entropy_bits),
             formats.fixed(cell.block_mass),
             formats.lift(cell.block_mass_lift),
-            *("–" if getattr(cell, field) is None else show(getattr(cell, field)) for field, _, show in pointed),
+            *("–" if getattr(cell, field) is None else show(getattr(cell, field)) for field, _, show in optional),
         ]
         for cell in cells
     ]

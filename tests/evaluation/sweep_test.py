@@ -6,11 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from aila_jax.config import MarginConfig
 from aila_jax.data.dataset import load_dataset
 from aila_jax.data.pipeline import eval_batches
+from aila_jax.evaluation.certify import certify
 from aila_jax.evaluation.evaluator import eval_step, evaluate
+from aila_jax.evaluation.guarantees import guaranteed_fields
 from aila_jax.evaluation.sweep import sweep
 from aila_jax.metrics.sums import summarize
+from aila_jax.theory.certificates import Certificate
+from aila_jax.theory.gaps import Gap
+from aila_jax.theory.key_counts import KeyCounts
 from aila_jax.training.placement import place
 
 GRID = {"lams": (0.0, 0.5, 1.0), "taus": (0.5, 1.0)}
@@ -156,6 +162,39 @@ def test_measured_gaps_come_on_request(trained):
     # δ grows by the margin of 8 nats as far as the scores stay what they are; they differ through FiLM and the layer before.
     assert cell[1].delta_measured > cell[0].delta_measured + 4
     assert cell[0].delta_share <= cell[1].delta_share <= 1
+
+
+def test_rows_have_the_guarantee_beside_the_measurement(trained):
+    """A self-scaling margin guarantees from the dial's full position on; the last window is shorter, so positions weigh as they occur."""
+    config = trained.model.config
+    model = replace(trained.model, config=replace(config, model=replace(config.model, margin=MarginConfig(form="self_scaling", m0=6.0))))
+    result = sweep(model, trained.dataset, lams=(0.0, 1.0), taus=(1.0,), quiet=True)
+    nothing, cell = result.cells
+    assert nothing.guaranteed_block_mass is nothing.guaranteed_entropy_bits is None
+    found = certify(model, 1.0)
+    lengths = (trained.dataset.windows("validation", 16, False).batch.doc_ids >= 0).sum(axis=1)
+    weights = (lengths[:, None] > np.arange(16)).sum(axis=0)
+    assert cell.guaranteed_block_mass == pytest.approx(np.average(found.block_mass, axis=-1, weights=weights).mean(), rel=1e-9)
+    assert cell.guaranteed_entropy_bits == pytest.approx(np.average(found.entropy_bits, axis=-1, weights=weights).mean(), rel=1e-9)
+    assert 0.8 < cell.guaranteed_block_mass < cell.block_mass
+    assert cell.entropy_bits < cell.guaranteed_entropy_bits
+    for head in result.heads:
+        if head.lam == 1.0:
+            assert 0.8 < head.guaranteed_block_mass < head.block_mass
+        else:
+            assert head.guaranteed_block_mass is None
+
+
+def test_a_head_of_which_nothing_is_guaranteed_has_empty_columns():
+    counts = KeyCounts(np.array([1]), np.array([3]), np.array([1]))
+    gap = Gap(1.0, "parameters", np.ones(1), 8.0, np.array([[2.0, 5.0]]), np.array([[4.0, -2.0]]))
+    found = Certificate(gap, 1.0, counts)
+    assert (
+        guaranteed_fields(found, (0, 1)) == guaranteed_fields(None) == dict.fromkeys(("guaranteed_block_mass", "guaranteed_entropy_bits"))
+    )
+    assert guaranteed_fields(found, (0, 0))["guaranteed_block_mass"] == pytest.approx(1 / (1 + 3 * np.exp(-4.0)))
+    both = [1 / (1 + 3 * np.exp(-4.0)), 1 / (1 + 3 * np.exp(2.0))]
+    assert guaranteed_fields(found)["guaranteed_block_mass"] == pytest.approx(np.mean(both))
 
 
 def test_where_there_is_no_terminal_each_cell_is_a_line(trained, capsys):

@@ -38,6 +38,7 @@ CELLS = st.builds(
     **dict.fromkeys(("perplexity_word", "perplexity_byte", "delta_imposed", "delta_measured", "delta_share"), OPTIONAL),
     **dict.fromkeys(("pointer_fidelity", "pointer_uniform", "pointer_lift", "pointer_block_ratio", "pointer_key_share"), OPTIONAL),
     **dict.fromkeys(("pointer_queries", "determined"), st.none() | st.integers(0)),
+    **dict.fromkeys(("guaranteed_block_mass", "guaranteed_entropy_bits"), OPTIONAL),
     pointers=st.none() | TEXT,
     accuracy_determined=OPTIONAL,
 )
@@ -67,7 +68,7 @@ def test_a_file_from_before_a_column_is_read_without_it(sweep: SweepResult, tmp_
     path = write_sweep(sweep, tmp_path)[2]
     document = json.loads(path.read_text(encoding="utf-8"))
     later = {field.name for field in dataclasses.fields(CellRow) if field.default is None}
-    assert "pointer_fidelity" in later
+    assert {"pointer_fidelity", "guaranteed_block_mass"} <= later
     for row in (*document["cells"], *document["heads"]):
         for name in later & row.keys():
             del row[name]

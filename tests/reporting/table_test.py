@@ -68,6 +68,14 @@ def test_pointer_fidelity_has_columns_where_it_was_measured(make_sweep: Callable
     assert "fidelity" not in dial_table(make_sweep())
 
 
+def test_a_guarantee_has_a_column_where_there_is_one(small: SweepResult) -> None:
+    cells = (small.cells[0], dataclasses.replace(small.cells[1], guaranteed_block_mass=0.9123))
+    header, _, *rows = dial_table(dataclasses.replace(small, cells=cells)).splitlines()[1:]
+    assert header.split()[-1] == "guaranteed"
+    assert [row.split()[-1] for row in rows] == ["–", "0.912"]
+    assert "guaranteed" not in dial_table(small)
+
+
 def test_an_unknown_tau_is_refused(sweep: SweepResult) -> None:
     for table in (dial_table, markdown_table):
         with pytest.raises(ValueError, match=r"tau is 0\.7; it must be one of"):
