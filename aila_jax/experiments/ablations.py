@@ -11,6 +11,7 @@ from aila_jax.evaluation.rows import SweepResult
 from aila_jax.evaluation.sweep import sweep
 from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.match import match_n_in, mean_n_in
+from aila_jax.theory.score_bounds import parameter_bounds
 
 LAM = 0.6
 STEPS = 400  # of `small`'s 4,096 tokens: 1.6M
@@ -80,8 +81,12 @@ ABLATIONS: dict[str, Callable[..., dict[str, Config]]] = {
 
 
 def measure(model: LanguageModel, dataset: Dataset, quiet: bool = False) -> SweepResult:
-    """A run read at the λ and τ of its training, with score gaps; `meta` gets mean n_in on the training split."""
+    """A run read at the λ and τ of its training, with score gaps; `meta` gets mean n_in on the training split and each head's S.
+
+    S bounds the head's scores for any text, from its weights: what the margin must outgrow for a certificate (docs/method.md).
+    """
     config = model.config
     result = sweep(model, dataset, lams=(config.locality.lam,), taus=(config.locality.tau,), delta=True, quiet=quiet)
     n_in = mean_n_in(model.partition, dataset.windows("train", config.model.length, config.model.document_mask))
-    return replace(result, meta={**result.meta, "n_in": n_in})
+    bounds = parameter_bounds(model.params, config.model, config.locality.lam).score
+    return replace(result, meta={**result.meta, "n_in": n_in, "score_bounds": bounds.tolist()})

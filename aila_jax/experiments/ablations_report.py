@@ -50,6 +50,7 @@ PENALTY: dict[str, tuple[Value, float, int, str]] = {
     "zero groups of W_Q": (_sparsity("zero_query"), 100.0, 0, " %"),
     "zero groups of W_K": (_sparsity("zero_key"), 100.0, 0, " %"),
     "dead heads": (_sparsity("dead_heads"), 1.0, 1, ""),
+    "S (nats, mean of heads)": (lambda result: float(np.mean(result.meta["score_bounds"])), 1.0, 1, ""),
     "score gap δ (nats)": (_cell("delta_measured"), 1.0, 2, ""),
 }
 COLUMNS = {"windows": BLOCKS, "partitions": BLOCKS, "penalty": PENALTY}

@@ -83,7 +83,7 @@ def test_partitions_are_compared_at_equal_n_in(tmp_path: Path) -> None:
 
 def result(seed: int, sparsity: dict | None = None, **cell) -> SweepResult:
     row = make_cell(0.6, 1.0, **cell)
-    meta = {"n_in": 2.97} | ({} if sparsity is None else {"sparsity": sparsity})
+    meta = {"n_in": 2.97, "score_bounds": [[3.0, 4.0], [5.0, 6.0]]} | ({} if sparsity is None else {"sparsity": sparsity})
     return SweepResult((row,), (), to_dict(replace(Config(), seed=seed)), meta)
 
 
@@ -99,8 +99,8 @@ def test_the_tables_by_hand(tmp_path: Path) -> None:
         "margin-alone": [result(0, **quality, delta_measured=2.0)],
     }
     assert ablation_table(rows, COLUMNS["penalty"]).splitlines()[2:] == [
-        "| both | 0 | 50.0 | 25.00 % | 1.50 | 0.875 | 50 % | 25 % | 3.0 | −1.50 |",
-        "| margin-alone | 0 | 50.0 | 25.00 % | 1.50 | 0.875 | – | – | – | 2.00 |",
+        "| both | 0 | 50.0 | 25.00 % | 1.50 | 0.875 | 50 % | 25 % | 3.0 | 4.5 | −1.50 |",
+        "| margin-alone | 0 | 50.0 | 25.00 % | 1.50 | 0.875 | – | – | – | 4.5 | 2.00 |",
     ]
     for name, results in {"windows10": two[:1], "windows5": two, "windows3": two[1:]}.items():
         for one in results:
@@ -146,6 +146,7 @@ def test_the_command_trains_measures_and_collects(monkeypatch, tmp_path: Path, c
     assert [(cell.lam, cell.tau) for cell in made.cells] == [(0.0, 1.0)]
     assert made.cells[0].delta_measured is not None
     assert made.meta["n_in"] == pytest.approx((15 * 3 + 1) / 16, rel=0.01)
+    assert np.shape(made.meta["score_bounds"]) == (2, 2)
     assert "| windows5 | 0 | 2.8" in capsys.readouterr().out
 
 
