@@ -20,6 +20,8 @@ class MarginConfig:
       c: self-scaling form: multiple of the score range, from 0 to 10,000; from 1 on the margin guarantees at λ = 1.
       m0: self-scaling form: nats added to it, from 0 to 10,000.
       power: p of the dial's curve, finite and above 0: λ imposes λ^p times the margin. 1 is linear; 2 has finer steps near λ = 0.
+      range_bend: self-scaling form: b ≥ 1; λ imposes λ^(p·b) times the range's part c · r_t. With b above 1 the fixed part m0 leads while
+        λ is small, and the part that cannot be outgrown takes over towards λ = 1.
       range: self-scaling form: r_t as the `exact` range of the scores or as its bound by the `norms` of query and keys.
     """
 
@@ -29,9 +31,12 @@ class MarginConfig:
     m0: float = 8.0
     range: str = "exact"
     power: float = 1.0
+    range_bend: float = 1.0
 
     def __post_init__(self):
         require(0.0 < self.power < math.inf, "model.margin.power", self.power, "finite and above 0", "1 is linear in λ")
+        bend = self.range_bend
+        require(1.0 <= bend < math.inf, "model.margin.range_bend", bend, "finite and at least 1", "1 bends both parts alike")
         one_of("model.margin.form", self.form, ("fixed", "self_scaling"))
         one_of("model.margin.range", self.range, ("exact", "norms"))
         for name in ("nats", "c", "m0"):

@@ -21,6 +21,7 @@ class SelfScaling:
     Attributes:
       c: multiple of the range, from 0 to 10,000; from c = 1 on, λ = 1 guarantees block mass whatever the weights.
       m0: nats added to it, from 0 to 10,000.
+      bend: b ≥ 1: λ imposes λ^b · c · r_t + λ · m0, so with b above 1 the range's part comes late. At λ = 0 and 1 it changes nothing.
       exact: True takes max − min of the scores over A_t; False their bound 2‖q_t‖ max‖k_j‖ · scale.
     Source: ours (docs/method.md, section 2).
     """
@@ -28,8 +29,11 @@ class SelfScaling:
     c: float = 1.0
     m0: float = 8.0
     exact: bool = True
+    bend: float = 1.0
 
     def __post_init__(self):
+        if not 1.0 <= self.bend < math.inf:
+            raise ValueError(f"SelfScaling.bend is {self.bend!r}; it must be finite and at least 1. Fix: bend=1 bends both parts alike.")
         for name in ("c", "m0"):
             check_margin(getattr(self, name), f"SelfScaling.{name}")
 
@@ -117,7 +121,9 @@ def locality_attention(
     scores = jnp.einsum("blhk,bmhk->bhlm", q_BxLxHxK, k_BxLxHxK, preferred_element_type=jnp.float32)
     scores *= scale_H[None, :, None, None]
     if isinstance(margin, SelfScaling):
-        margin = margin.c * _score_range(margin, scores, mask, q_BxLxHxK, k_BxLxHxK, scale_H) + margin.m0
+        range_BxHxLx1 = _score_range(margin, scores, mask, q_BxLxHxK, k_BxLxHxK, scale_H)
+        later = 1.0 if margin.bend == 1.0 else per_example(lam) ** (margin.bend - 1.0)
+        margin = later * margin.c * range_BxHxLx1 + margin.m0
     pushed = per_example(lam) * jnp.asarray(margin, jnp.float32)
     logits = jnp.where(mask, (scores - jnp.where(same, 0.0, pushed)) / per_example(tau), -jnp.inf)
     alpha = jax.nn.softmax(logits, axis=-1)

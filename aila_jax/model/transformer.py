@@ -74,7 +74,7 @@ def build_margin(config: MarginConfig) -> Margin:
     """The margin that `config` names: nats, or a SelfScaling."""
     if config.form == "fixed":
         return config.nats
-    return SelfScaling(config.c, config.m0, exact=config.range == "exact")
+    return SelfScaling(config.c, config.m0, exact=config.range == "exact", bend=config.range_bend)
 
 
 def margin_share(config: MarginConfig, lam: Float[Array, "..."]) -> Float[Array, "..."]:

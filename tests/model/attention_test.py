@@ -19,6 +19,7 @@ TAU = np.array([0.5, 1.0, 2.0], np.float32)
 KEY_IDS = np.where(IDS == -1, -1, (IDS + np.arange(11)) % 4).astype(np.int32)
 SCALE = np.array([0.3, -1.2], np.float32)
 EXACT, NORMS = SelfScaling(1.0, 8.0), SelfScaling(0.5, 3.0, exact=False)
+BENT = SelfScaling(1.0, 4.0, bend=3.0)
 
 CASES = {
     "causal": {"lam": 0.6, "tau": 0.7, "margin": 8.0},
@@ -32,6 +33,7 @@ CASES = {
     "exact": {"lam": LAM, "tau": TAU, "margin": EXACT},
     "exact, document mask, bidirectional": {"lam": 0.8, "tau": 1.0, "margin": EXACT, "doc_ids": DOCS, "causal": False},
     "exact, head scale": {"lam": 0.8, "tau": 1.0, "margin": EXACT, "scale": SCALE},
+    "exact, bent": {"lam": LAM, "tau": TAU, "margin": BENT},
     "norms": {"lam": LAM, "tau": TAU, "margin": NORMS},
     "norms, document mask, bidirectional": {"lam": 0.8, "tau": 1.0, "margin": NORMS, "doc_ids": DOCS, "causal": False},
     "norms, head scale": {"lam": 0.8, "tau": 1.0, "margin": NORMS, "scale": SCALE},
@@ -47,7 +49,9 @@ def expected(q, k, v, ids, arguments) -> oracle.Attended:
     margin = arguments["margin"]
     if isinstance(margin, SelfScaling):
         shared = {name: arguments[name] for name in ("causal", "doc_ids", "key_ids", "scale") if arguments.get(name) is not None}
-        arguments["margin"] = oracle.self_scaling(q, k, ids, c=margin.c, m0=margin.m0, exact=margin.exact, **shared)
+        # λ^b · c · r + λ · m0 is λ times what the oracle makes of c · λ^(b − 1).
+        c = np.reshape(margin.c * np.asarray(arguments["lam"], np.float64) ** (margin.bend - 1.0), (-1, 1, 1))
+        arguments["margin"] = oracle.self_scaling(q, k, ids, c=c, m0=margin.m0, exact=margin.exact, **shared)
     return oracle.attend(q, k, v, ids, **arguments)
 
 
@@ -151,7 +155,7 @@ def reference(q, k, v, ids, tau, causal: bool):
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("margin", [8.0, EXACT, NORMS], ids=["fixed", "exact", "norms"])
+@pytest.mark.parametrize("margin", [8.0, EXACT, BENT, NORMS], ids=["fixed", "exact", "bent", "norms"])
 def test_lambda_zero_is_softmax_attention_bit_for_bit(margin, causal: bool) -> None:
     for seed, tau in ((8, 1.0), (9, 0.37)):
         q, k, v = qkv(seed, size=3.0)
@@ -215,6 +219,12 @@ def test_a_margin_outside_its_limits_is_refused(value: float) -> None:
         SelfScaling(c=value)
     with pytest.raises(ValueError, match=f"SelfScaling.m0 {message}"):
         SelfScaling(m0=value)
+
+
+@pytest.mark.parametrize("value", [0.5, -1.0, float("inf"), float("nan")])
+def test_a_bend_outside_its_limits_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match=f"SelfScaling.bend is {re.escape(repr(value))}; it must be finite and at least 1. Fix"):
+        SelfScaling(bend=value)
 
 
 def test_the_largest_margin_still_tells_scores_a_thousandth_of_a_nat_apart() -> None:

@@ -111,9 +111,9 @@ def test_the_margin_needed_is_just_enough(epsilon: float) -> None:
 
 
 @pytest.mark.parametrize("exact", [True, False], ids=["exact", "norms"])
-@pytest.mark.parametrize(("c", "m0"), [(1.0, 8.0), (0.25, 1.0), (2.0, 0.0)])
-def test_self_scaling_certificate(exact: bool, c: float, m0: float) -> None:
-    margin = SelfScaling(c, m0, exact=exact)
+@pytest.mark.parametrize(("c", "m0", "bend"), [(1.0, 8.0, 1.0), (0.25, 1.0, 1.0), (2.0, 0.0, 1.0), (2.0, 4.0, 3.0)])
+def test_self_scaling_certificate(exact: bool, c: float, m0: float, bend: float) -> None:
+    margin = SelfScaling(c, m0, exact=exact, bend=bend)
 
     @given(scores(), ids, dial)
     @settings(max_examples=40)
@@ -123,8 +123,9 @@ def test_self_scaling_certificate(exact: bool, c: float, m0: float) -> None:
         found = self_scaled(q, k, v, block_ids, np.float32(lam), np.float32(tau), margin)
         r = score_range(q, k, block_ids, exact=exact, scale=1.0)
         for t, n_in, n_out, mass, _ in per_query(found, block_ids):
-            assert mass <= bounds.mass_self_scaling(n_in, n_out, lam, c, m0, r[0, 0, t], tau) * (1 + ROUNDING) + TINY
-            if lam * c >= 1:
+            bent = c * lam ** (bend - 1)
+            assert mass <= bounds.mass_self_scaling(n_in, n_out, lam, bent, m0, r[0, 0, t], tau) * (1 + ROUNDING) + TINY
+            if lam * bent >= 1:
                 assert mass <= bounds.mass_self_scaling(n_in, n_out, 1.0, 1.0, lam * m0, 0.0, tau) * (1 + ROUNDING) + TINY
 
     holds()

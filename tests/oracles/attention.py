@@ -49,8 +49,10 @@ def scores(q, k, scale=None) -> np.ndarray:
     return np.einsum("bthk,bjhk,h->bhtj", q, k, scale)
 
 
-def self_scaling(q, k, ids, *, c: float, m0: float, exact: bool, causal=True, doc_ids=None, key_ids=None, scale=None) -> np.ndarray:
-    """m[b, h, t] = c · r_t + m0, r_t the range of the scores over A_t or its bound 2‖q_t‖ max‖k_j‖ · |scale|."""
+def self_scaling(
+    q, k, ids, *, c: float | np.ndarray, m0: float, exact: bool, causal=True, doc_ids=None, key_ids=None, scale=None
+) -> np.ndarray:
+    """m[b, h, t] = c · r_t + m0, c a number or [B, 1, 1], r_t the range of the scores over A_t or its bound 2‖q_t‖ max‖k_j‖ · |scale|."""
     return c * score_range(q, k, ids, exact=exact, causal=causal, doc_ids=doc_ids, key_ids=key_ids, scale=scale) + m0
 
 
