@@ -177,6 +177,7 @@ def test_classes_come_from_rules_or_a_file_and_keep_their_names(untrained: tuple
         tokens = np.asarray([model.tokenizer.encode("saw the")], np.int32)
         read = model.with_partition(config, made)
         assert made.names[int(np.asarray(read.partition(read.batch(tokens)))[0, -1])] == name
+    assert "the other" in made.note  # how many types the file leaves out
     with pytest.raises(ValueError, match=r"partition.class_file is ''; it must be the path of a file. Fix: set --config"):
         PartitionConfig(kind="class_file")
 
@@ -227,3 +228,11 @@ def test_blocks_of_a_configuration_need_no_model(base: Config, tmp_path: Path, c
         runs.blocks(out=str(tmp_path))
     with pytest.raises(ValueError, match="top is 0; it must be at least 1"):
         runs.blocks(config=config, top=0)
+
+
+def test_a_bad_class_file_leaves_the_directory_to_the_next_try(base: Config, tmp_path: Path) -> None:
+    file = tmp_path / "my.classes"
+    config = replace(base, partition=PartitionConfig(kind="class_file", class_file=str(file)))
+    with pytest.raises(ValueError, match=r"class file '.*my\.classes' is no file"):
+        runs.train(config, tmp_path / "run", quiet=True)
+    assert not list((tmp_path / "run").iterdir())

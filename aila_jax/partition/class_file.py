@@ -57,7 +57,7 @@ def read_class_file(path: str | Path, tokenizer: Tokenizer, *, unnamed: str = OT
     if len(left) and not unnamed:
         raise ValueError(
             f"{path} leaves {len(left)} of {tokenizer.vocab_size} types without a class, {_written(tokenizer, int(left[0]))!r} first; "
-            f"it must name every type when no class is set for the others. Fix: name them, or give them a class ({OTHER!r})"
+            f"it must name every type when no class is set for the others. Fix: name them, or set --config.partition.unnamed={OTHER}"
         )
     if len(left):
         table[left] = names.setdefault(unnamed, len(names))
@@ -102,16 +102,13 @@ def _text(token: str) -> str:
 
 
 def _written(tokenizer: Tokenizer, index: int) -> str:
-    """How a class file writes a type; its opposite is `_text`."""
+    """How a class file may write a type; its opposite is `_text`."""
     text = tokenizer.types[index]
     if index == tokenizer.eos_id:
         return EOS
     if not tokenizer.byte_level:
         return text
-    plain = text.removeprefix(" ")
-    if " " in plain or not plain or (plain != text and plain.startswith(INSIDE)):
-        return text.replace(" ", SPACE)
-    return plain if plain != text else f"{INSIDE}{text}"
+    return text.replace(" ", SPACE) if " " in text else f"{INSIDE}{text}"
 
 
 def _unknown(token: str, where: str, tokenizer: Tokenizer, ids: dict[str, int]) -> str:

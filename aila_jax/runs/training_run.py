@@ -80,11 +80,11 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
     if config.model.bidirectional and not quiet:
         print(BIDIRECTIONAL_WARNING)
     text = _read_text(config, found)
+    partition = _partition(config, text, found, quiet)  # may refuse a file of classes, which must leave the directory as it was
     if found is None:
         write_run_files(workdir, config, text.dataset)
 
     module = build_transformer(config, text.dataset.tokenizer.vocab_size)
-    partition = _partition(config, text, found, quiet)
     optimizer = build_optimizer(config.train, config.penalty, config.feature_groups)
     state = initial_state(config, module, optimizer)
     if found is not None:
