@@ -14,6 +14,9 @@ from aila_jax.partition.build import Partition
 from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.statistics import block_sums
 
+MOST_CLASSES = 300  # that the search tries: exchange takes time in proportion to them
+CLOSE = 0.02  # of the target: every number of classes that is tried is a fit of its own
+
 
 @dataclass(frozen=True, eq=False)
 class Matched:
@@ -55,7 +58,8 @@ def match_n_in(
 ) -> Matched:
     """Chooses a family's free setting so that its mean n_in on the training split is nearest `target` (ours).
 
-    Free are the size of `windows` and the mean length of `learned_segments`. Everything else is as in `config`.
+    Free are the size of `windows`, the mean length of `learned_segments`, the number of `induced_classes` (up to 300; within 2 % will do)
+    and the largest number of `recruited` ones (the same). Everything else is as in `config`.
 
     Args:
       target: mean n_in, from 1 to (length + 1)/2, where every key before a query is in its block.
@@ -88,8 +92,13 @@ def free_setting(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStre
     if config.kind == "learned_segments":
         _, means = boundary_order(train, next_token_entropy(train, tokenizer.vocab_size))
         return Setting("mean_length", tuple(float(mean) for mean in means[::-1] if mean >= 2.0))
+    if config.kind in ("induced_classes", "recruited"):
+        name, least = ("classes", 2) if config.kind == "induced_classes" else ("max_classes", max(config.start, 2))
+        most = min(MOST_CLASSES, len(np.unique(train.tokens)))
+        return Setting(name, tuple(range(max(most, least), least - 1, -1)), CLOSE)
     raise ValueError(
-        f"partition.kind is {config.kind!r}, which has no setting that its mean n_in could be matched by; it must be windows or learned_segments. "
+        f"partition.kind is {config.kind!r}, which has no setting that its mean n_in could be matched by; it must be one of windows, "
+        "learned_segments, induced_classes, recruited. "
         "Fix: measure its n_in with mean_n_in, and match the others to it"
     )
 

@@ -49,6 +49,21 @@ def test_learned_segments_are_refitted_to_the_same_table(text: tuple[Tokenizer, 
     np.testing.assert_array_equal(again.boundary, found.partition.boundary)
 
 
+@pytest.mark.parametrize(("kind", "name"), [("induced_classes", "classes"), ("recruited", "max_classes")])
+def test_classes_are_as_many_as_come_within_two_percent(text: tuple[Tokenizer, TokenStream], kind: str, name: str) -> None:
+    """Or, where no number of classes comes so close, the nearest of those that bisection tries."""
+    for target in (2.5, 8.5):
+        found = match_n_in(target, PartitionConfig(kind=kind), *text, length=16)
+        tried = dict(found.tried)
+        assert abs(found.n_in - target) == min(abs(n_in - target) for n_in in tried.values())
+        assert found.n_in == tried[getattr(found.config, name)]
+        assert found.n_in == mean_n_in(fit_partition(found.config, *text), pack(text[1], 16, False))
+        if target == 8.5:  # more than two classes ever have
+            assert getattr(found.config, name) == 2
+        else:
+            assert found.n_in == pytest.approx(target, rel=0.25)
+
+
 def test_search_finds_the_nearest_or_what_is_close_enough() -> None:
     values = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
     for target in (0.5, 2.9, 3.1, 16.0, 100.0):
