@@ -23,8 +23,8 @@ class RecruitmentStep:
     Attributes:
       step: 0 for the start. kind: `start`, `recruit` (a class split in two), `move` (a sweep over all types) or `merge`.
       classes: G. types: how many types changed class. data_bits, model_bits, total_bits: of the training split.
-      same_share: probability that two tokens drawn from it are of one class, in (0, 1]. Causal windows of L tokens have about
-        1 + same_share · (L − 1)/2 keys in a query's block.
+      same_share: probability that two tokens drawn from it are of one class, in (0, 1]. Were neighbours independent, a query in causal
+        windows of L tokens would have 1 + same_share · (L − 1)/2 keys in its block on average; in real text it has more.
     """
 
     step: int

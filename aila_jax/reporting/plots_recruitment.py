@@ -38,7 +38,7 @@ def recruitment_figure(steps: Sequence[RecruitmentStep], pairs: int, *, theme: T
             axes.set_ylabel("bits a token")
         for axes in (blocks, total, model):
             axes.set_xlabel("step")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         blocks.yaxis.set_major_locator(MaxNLocator(integer=True))
         if len(steps) > 1:
             legend_above(fig, blocks)
