@@ -17,12 +17,20 @@ LAM = 0.6
 STEPS = 400  # of `small`'s 4,096 tokens: 1.6M
 SIZES = (3, 5, 10)
 WINDOWS = PartitionConfig(size=5)
-MARGIN = MarginConfig(form="fixed", nats=8.0)
+MARGIN = MarginConfig(form="fixed", nats=8.0, power=1.0)
 # At a larger η every head is dead at the end of warm-up (docs/method.md, section 3).
 PENALTY = PenaltyConfig(solver="proximal", eta=1e-5)
 # Families with a setting that n_in can be matched by, and families that are what they are.
-MATCHED = {"segments-learned": PartitionConfig(kind="learned_segments")}
-UNMATCHED = {"segments-clause": PartitionConfig(kind="segments", unit="clause"), "classes-pos": PartitionConfig(kind="pos")}
+MATCHED = {
+    "segments-learned": PartitionConfig(kind="learned_segments"),
+    "classes-induced": PartitionConfig(kind="induced_classes"),
+    "classes-recruited": PartitionConfig(kind="recruited"),
+}
+UNMATCHED = {
+    "segments-clause": PartitionConfig(kind="segments", unit="clause"),
+    "classes-pos": PartitionConfig(kind="pos"),
+    "classes-recruited-all": PartitionConfig(kind="recruited"),  # as many as pay
+}
 
 
 def at_lam(base: Config, steps: int) -> Config:

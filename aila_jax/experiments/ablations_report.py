@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from aila_jax.evaluation.rows import SweepResult
-from aila_jax.experiments.ablations import SIZES
+from aila_jax.experiments.ablations import MATCHED, SIZES, UNMATCHED
 from aila_jax.experiments.results import MISSING, markdown, results_by_run, with_spread
 from aila_jax.reporting import save_figure
 from aila_jax.reporting.files import write_atomically
@@ -17,7 +17,8 @@ from aila_jax.reporting.style import CATEGORIES, LIGHT, house_style
 Value = Callable[[SweepResult], float | None]
 ORDER = (
     *(f"windows{size}" for size in SIZES),
-    "segments-learned",
+    *MATCHED,
+    *UNMATCHED,
     "neither",
     "penalty-alone",
     "margin-alone",
