@@ -1,0 +1,56 @@
+"""A recruitment's files: what is written is read back, and the committed ones say what the documentation quotes."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aila_jax.partition.description_length import model_bits
+from aila_jax.reporting.recruitment_files import describe_recruitment, read_recruitment, write_recruitment
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+COMMITTED = DOCS / "results" / "recruitment"
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    report = read_recruitment(COMMITTED)
+    paths = write_recruitment(report, tmp_path)
+    assert [path.name for path in paths] == ["recruitment.csv", "recruitment.txt", "recruitment.json"]
+    for path in paths:
+        assert path.read_bytes() == (COMMITTED / path.name).read_bytes()
+    again = read_recruitment(tmp_path / "recruitment.json")
+    assert again.recruitment.steps == report.recruitment.steps
+    assert (again.classes, again.statistics, again.meta) == (report.classes, report.statistics, report.meta)
+    np.testing.assert_array_equal(again.recruitment.table, report.recruitment.table)
+
+
+def test_the_committed_recruitment_is_what_the_documentation_quotes() -> None:
+    report = read_recruitment(COMMITTED)
+    found = report.recruitment
+    first, last = found.steps[0], found.steps[-1]
+    assert found.finished and "-dirty" not in report.meta["commit"]
+    assert all(after.total_bits < before.total_bits for before, after in pairwise(found.steps))
+    assert len(found.table) == 4096 and found.table.max() + 1 == found.classes
+    assert last.model_bits == pytest.approx(float(model_bits(4096, found.classes, found.pairs)))
+    text = (DOCS / "method.md").read_text(encoding="utf-8")
+    quoted = [f"{found.classes} classes, where more than {found.most_classes:,} could never pay"]
+    quoted += [f"from {first.data_bits:,.0f} to {last.data_bits:,.0f}", f"from {first.model_bits:,.0f} to {last.model_bits:,.0f}"]
+    quoted += [f"from {first.total_bits / found.pairs:.4f} to {last.total_bits / found.pairs:.4f} bits a token"]
+    assert report.statistics is not None
+    quoted += [f"{report.statistics.n_in:.2f} keys in its block"]
+    for words in quoted:
+        assert words in text, words
+    assert describe_recruitment(report).startswith("248 classes recruited from 2 on wikitext2")
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no recruitment at .*recruitment.json.*run aila recruit first"):
+        read_recruitment(tmp_path)
+    path = tmp_path / "recruitment.json"
+    stored = json.loads((COMMITTED / "recruitment.json").read_text(encoding="utf-8"))
+    for content in ("{", "{}", json.dumps({**stored, "format": "other"}), json.dumps({**stored, "steps": [{"step": 1}]})):
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(ValueError, match=r"is no recruitment .*Fix: give a file that aila recruit wrote"):
+            read_recruitment(path)
