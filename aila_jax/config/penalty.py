@@ -17,7 +17,7 @@ class PenaltyConfig:
       eta: η, the strength of R, finite and at least 0; 0 with the solver `none`.
       nu: ν, the strength of Σ‖W_V‖², finite and at least 0; 0 with the solver `none`.
       groups: G, groups that the model's d_model input coordinates are split into, at most d_model; 0 takes the number of blocks in
-        a window of model.length tokens (partition `windows`).
+        a window of model.length tokens (partition `windows`), or of classes (`induced_classes`).
       weights: a_i of each group, with mean 1: `size` (the root of its number of coordinates), `anchors` (the importance of its
         blocks' anchors: more important, more penalised) or `inverse_anchors` (less). Anchors are known after warm-up; until then `size`.
       scale_free: each group's norm as a share of its head's; model.qk_norm needs it, and the solver `proximal` refuses it.

@@ -74,10 +74,10 @@ class Config:
             )
         if self.penalty.solver != "none" or self.model.localist:
             require(
-                self.penalty.groups > 0 or self.partition.kind == "windows",
+                self.feature_groups > 0,
                 "penalty.groups",
                 self.penalty.groups,
-                f"above 0 when partition.kind is {self.partition.kind!r}, where a window has no fixed number of blocks",
+                f"above 0 when partition.kind is {self.partition.kind!r}, whose number of blocks is not set beforehand",
                 "set --config.penalty.groups=16",
             )
             require(
@@ -90,10 +90,12 @@ class Config:
 
     @property
     def feature_groups(self) -> int:
-        """G: `penalty.groups`, or the number of blocks in a window; 0 where neither says."""
-        if self.penalty.groups or self.partition.kind != "windows":
+        """G: `penalty.groups`, or the number of blocks in a window, or of induced classes; 0 where none of them says."""
+        if self.penalty.groups:
             return self.penalty.groups
-        return -(-self.model.length // self.partition.size)
+        if self.partition.kind == "windows":
+            return -(-self.model.length // self.partition.size)
+        return self.partition.classes if self.partition.kind == "induced_classes" else 0
 
     def _check_anchors(self) -> None:
         """Weights need anchors, blocks need a token beside them, and attention is measured on steps that there must be."""

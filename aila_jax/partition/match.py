@@ -91,7 +91,7 @@ def free_setting(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStre
         return Setting("size", tuple(range(1, length + 1)))
     if config.kind == "learned_segments":
         _, means = boundary_order(train, next_token_entropy(train, tokenizer.vocab_size))
-        return Setting("mean_length", tuple(float(mean) for mean in means[::-1] if mean >= 2.0))
+        return Setting("mean_length", tuple(float(mean) for mean in means[::-1] if mean >= 2.0) or (2.0,))
     if config.kind in ("induced_classes", "recruited"):
         name, least = ("classes", 2) if config.kind == "induced_classes" else ("max_classes", max(config.start, 2))
         most = min(MOST_CLASSES, len(np.unique(train.tokens)))
