@@ -46,7 +46,7 @@ def results_by_run(directory: Path, order: Iterable[str]) -> dict[str, list[Swee
       ValueError: there is none, or a file is no sweep.
     """
     found = result_paths(directory)
-    names = [*(name for name in order if name in found)]
+    names = [name for name in order if name in found]
     return {name: [read_sweep(path) for path in found[name]] for name in [*names, *(name for name in found if name not in names)]}
 
 

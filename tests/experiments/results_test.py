@@ -32,6 +32,7 @@ def test_files_are_read_back_by_run_in_the_order_asked_for(tmp_path: Path) -> No
         "a": ["a-seed0"],
         "c-seedling": ["c-seedling-seed2"],
     }
+    assert list(found) == ["b", "a", "c-seedling"]
     assert found["a"][0].config["data"]["data_dir"] == "$WIKITEXT2"
     assert (cell_at(found["b"][0], 0.6).lam, cell_at(found["b"][0], 0.6).tau, cell_at(found["b"][0], 0.0, 0.5).tau) == (0.6, 1.0, 0.5)
     with pytest.raises(ValueError, match=r"holds no result file NAME-seedS\.json\. Fix: run the experiment first"):
