@@ -164,7 +164,9 @@ class _Reading:
 
 def _columns_fix(line: str) -> str:
     return (
-        "write tabs, not spaces, between the columns" if "\t" not in line and len(line.split()) == len(COLUMNS) else "write _ for nothing"
+        "write tabs, not spaces, between the columns"
+        if "\t" not in line and len(line.split()) == len(COLUMNS)
+        else "write _ for nothing, or leave the file out if it is no CoNLL-U"
     )
 
 

@@ -69,7 +69,7 @@ FINE = row("1", "a")
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (["1\ta\t_"], r"f:1 has 3 columns; it must be 10 columns with a tab between them\. Fix: write _ for nothing"),
+        (["1\ta\t_"], r"f:1 has 3 columns; it must be 10 columns with a tab between them\. Fix: write _ for nothing, or leave"),
         ([FINE.replace("\t", "  ")], r"f:1 has 1 columns.*Fix: write tabs, not spaces"),
         ([FINE + "\t_"], r"f:1 has 11 columns"),
         (["no annotation at all"], r"f:1 has 1 columns"),
