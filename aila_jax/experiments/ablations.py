@@ -18,8 +18,8 @@ STEPS = 400  # of `small`'s 4,096 tokens: 1.6M
 SIZES = (3, 5, 10)
 WINDOWS = PartitionConfig(size=5)
 MARGIN = MarginConfig(form="fixed", nats=8.0, power=1.0)
-# At a larger η every head is dead at the end of warm-up (docs/method.md, section 3).
-PENALTY = PenaltyConfig(solver="proximal", eta=1e-5)
+# Strong enough to empty groups within these steps; several times as much empties nearly all heads during warm-up (docs/method.md, section 3).
+PENALTY = PenaltyConfig(solver="proximal", eta=1e-4)
 # Families with a setting that n_in can be matched by, and families that are what they are.
 MATCHED = {
     "segments-learned": PartitionConfig(kind="learned_segments"),
