@@ -31,6 +31,16 @@ def fixed(value: float | None, decimals: int = 3) -> str:
     return "–" if value is None else f"{value:.{decimals}f}"
 
 
+def at_least(value: float | None, decimals: int = 3) -> str:
+    """A lower bound, rounded down: what is guaranteed is not overstated by its last digit."""
+    return "–" if value is None else f"{math.floor(value * 10**decimals) / 10**decimals:.{decimals}f}"
+
+
+def at_most(value: float | None, decimals: int = 3) -> str:
+    """An upper bound, rounded up."""
+    return "–" if value is None else f"{math.ceil(value * 10**decimals) / 10**decimals:.{decimals}f}"
+
+
 def lift(value: float) -> str:
     """A ratio: ×2.18."""
     return f"×{value:.2f}"

@@ -27,6 +27,14 @@ def _four(value: float | None) -> str:
     return formats.fixed(value, 4)
 
 
+def _least(value: float | None) -> str:
+    return formats.at_least(value, 4)
+
+
+def _most(value: float | None) -> str:
+    return formats.at_most(value, 4)
+
+
 def _short(value: float) -> str:
     return f"{value:g}"
 
@@ -44,9 +52,9 @@ _ATTENTION: tuple[_Spec, ...] = (
         "guaranteed_block_mass",
         "guaranteed mass",
         "block mass that the margin guarantees, whatever the scores; empty where that is nothing",
-        _four,
+        _least,
     ),
-    ("guaranteed_entropy_bits", "guaranteed entropy (bits)", "largest entropy that the margin allows", _four),
+    ("guaranteed_entropy_bits", "guaranteed entropy (bits)", "largest entropy that the margin allows", _most),
     ("delta_imposed", "δ imposed", "margin λm that the dial imposes, in nats, mean over layers", _four),
     ("delta_measured", "δ measured", "lowest score inside the block minus highest outside, in nats, mean over queries", _four),
     ("delta_share", "δ > 0", "share of queries where the measured margin is positive", formats.percent),

@@ -1,5 +1,6 @@
 """The composition root: training, evaluation, sweep, report and demo as readable lists of stages."""
 
+from aila_jax.runs.certifying import certify
 from aila_jax.runs.corpus import dataset_of
 from aila_jax.runs.demonstration import demo
 from aila_jax.runs.measuring import anchors, describe_sweep, evaluate, sweep
@@ -18,6 +19,7 @@ __all__ = [
     "anchors",
     "attention",
     "blocks",
+    "certify",
     "check_writable",
     "dataset_of",
     "demo",

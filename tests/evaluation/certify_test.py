@@ -1,18 +1,23 @@
 """Certificates of loaded models: against what attention measures, for texts, and by the scores seen on a corpus."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
-from aila_jax.config import MarginConfig, PartitionConfig
+from aila_jax import runs
+from aila_jax.config import MarginConfig, PartitionConfig, to_dict
 from aila_jax.evaluation.certify import certify, key_counts, largest_scores, scored_batches
 from aila_jax.evaluation.language_model import LanguageModel, example_batch
+from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.model.forward import init_params
 from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.reporting.records import write_sweep
+from aila_jax.runs.certifying import measured_heads
 from tests.evaluation.untrained import untrained_model
 from tests.training.tiny import Trained
 
@@ -179,3 +184,22 @@ def test_a_data_set_of_another_tokenizer_or_without_the_split_is_refused(trained
         certify(model_of(), bound="empirical", dataset=trained.dataset)
     with pytest.raises(ValueError, match=r"split is 'dev'; it must be one of train"):
         certify(trained.model, bound="empirical", dataset=trained.dataset, split="dev")
+
+
+def test_the_command_writes_its_files_and_finds_what_a_sweep_measured(trained: Trained, tmp_path: Path) -> None:
+    text = runs.certify(str(trained.run.workdir), lam=1.0, out=str(tmp_path / "new"))
+    assert text.startswith(f"{trained.model.run}, step 24: λ = 1, τ = 1, 16 positions\nscores bounded by the weights")
+    names = {path.name for path in (tmp_path / "new").iterdir()}
+    assert names == {"certificate.json", "certificate.csv", "certificate.png", "certificate.svg"}
+    row = HeadRow("run", 0, "c", "test", 1.0, 1.0, 0, 1, *[0.25] * 6, None, None, None)
+    row = replace(row, run=trained.model.run)
+    cell = {field.name: getattr(row, field.name, 1.0) for field in fields(CellRow)} | {"hard": False, "targets": 1}
+    cell |= {"pointers": None, "pointer_queries": None, "determined": None}
+    config, meta = to_dict(trained.model.config), {"checkpoint_step": trained.model.step}
+    write_sweep(SweepResult((CellRow(**cell),), (row,), config, meta), tmp_path)
+    assert measured_heads(tmp_path, trained.model, 1.0, 1.0, False) == {(0, 1): row}
+    assert measured_heads(tmp_path, trained.model, 0.5, 1.0, False) is None
+    assert measured_heads(tmp_path, trained.model, 1.0, 1.0, True) is None
+    assert measured_heads(tmp_path, trained.model.with_window(3), 1.0, 1.0, False) is None
+    assert measured_heads(tmp_path, replace(trained.model, step=8), 1.0, 1.0, False) is None
+    assert measured_heads(tmp_path / "nowhere", trained.model, 1.0, 1.0, False) is None

@@ -17,6 +17,8 @@ BLOCKS = {"split": "train", "batches": 0, "top": 20, "examples": 8, "data_dir": 
 SEGMENTS = replace(presets.tiny(), partition=PartitionConfig(kind="segments"))
 RECRUITED = replace(presets.tiny(), partition=PartitionConfig(kind="recruited", start=3))
 SCORING = {"split": None, "hard": None, "window": None, "data_dir": "", "batch_size": None, "max_batches": None}
+CERTIFY = {"lam": 1.0, "tau": 1.0, "length": None, "bound": "auto", "target_mass": 0.9, "out": "", **SCORING}
+TEST = {"split": "test", "data_dir": "d"}
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,15 @@ SCORING = {"split": None, "hard": None, "window": None, "data_dir": "", "batch_s
             "recruit --config=tiny --config.partition.kind=recruited --config.partition.start=3 --top=5 --data_dir=d --out=o",
             ("recruit", ("",), {"config": RECRUITED, "top": 5, "data_dir": "d", "out": "o"}),
         ),
+        ("certify --checkpoint=c", ("certify", ("c",), CERTIFY)),
+        (
+            "certify --checkpoint=c --lam=0.8 --tau=0.5 --length=9 --bound=empirical --target_mass=0.95 --out=o --split=test --data_dir=d",
+            (
+                "certify",
+                ("c",),
+                CERTIFY | {"lam": 0.8, "tau": 0.5, "length": 9, "bound": "empirical", "target_mass": 0.95, "out": "o"} | TEST,
+            ),
+        ),
         ("demo", ("demo", ("runs/demo",), {})),
         ("demo --workdir=w", ("demo", ("w",), {})),
     ],
@@ -107,6 +118,8 @@ def test_what_the_commands_print(runs, capsys):
     assert capsys.readouterr().out == "a.png\na.svg\n"
     assert main(["generate", "--checkpoint=c", "--prompt=p"]) == 0
     assert capsys.readouterr().out == "a λ continuation\n"
+    assert main(["certify", "--checkpoint=c"]) == 0
+    assert capsys.readouterr().out == "what is guaranteed\n"
     assert main(["blocks", "--checkpoint=c"]) == 0
     assert "keys in a query's block      2.50" in capsys.readouterr().out
     assert main(["recruit", "--checkpoint=c"]) == 0
@@ -137,6 +150,9 @@ def test_what_the_commands_print(runs, capsys):
         ("attention --checkpoint=c --text=t --lam=", "'' is not a list of numbers"),
         ("attention --checkpoint=c --text=t --tau=0", "--tau is 0.0; it must be a finite number above 0"),
         ("attention --checkpoint=c --text=t --layers=all", "'all' is not a list of numbers"),
+        ("certify --checkpoint=c --lam=2", "--lam is 2.0; it must be a number in [0, 1]"),
+        ("certify --checkpoint=c --target_mass=1", "--target_mass is 1.0; it must be above 0 and below 1"),
+        ("certify --checkpoint=c --length=0", "--length=0"),
         ("generate --checkpoint=c", "--prompt is missing"),
         ("generate --checkpoint=c --prompt=p --top_k=-1", "--top_k=-1"),
         ("generate --checkpoint=c --prompt=p --max_tokens=0", "--max_tokens=0"),

@@ -70,6 +70,9 @@ class FakeRuns(types.ModuleType):
     def generate(self, *args: Any, **kwargs: Any) -> str:
         return self._called("generate", args, kwargs, "a λ continuation")
 
+    def certify(self, *args: Any, **kwargs: Any) -> str:
+        return self._called("certify", args, kwargs, "what is guaranteed")
+
     def demo(self, *args: Any, **kwargs: Any) -> None:
         return self._called("demo", args, kwargs, None)
 

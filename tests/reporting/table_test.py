@@ -69,7 +69,7 @@ def test_pointer_fidelity_has_columns_where_it_was_measured(make_sweep: Callable
 
 
 def test_a_guarantee_has_a_column_where_there_is_one(small: SweepResult) -> None:
-    cells = (small.cells[0], dataclasses.replace(small.cells[1], guaranteed_block_mass=0.9123))
+    cells = (small.cells[0], dataclasses.replace(small.cells[1], guaranteed_block_mass=0.9129))
     header, _, *rows = dial_table(dataclasses.replace(small, cells=cells)).splitlines()[1:]
     assert header.split()[-1] == "guaranteed"
     assert [row.split()[-1] for row in rows] == ["–", "0.912"]
@@ -99,6 +99,11 @@ def test_an_unknown_tau_is_refused(sweep: SweepResult) -> None:
 )
 def test_perplexity_has_four_significant_digits(value: float | None, text: str) -> None:
     assert formats.perplexity(value) == text
+
+
+def test_bounds_are_rounded_to_the_safe_side() -> None:
+    assert (formats.at_least(0.9999), formats.at_least(0.5), formats.at_least(None)) == ("0.999", "0.500", "–")
+    assert (formats.at_most(1.2301), formats.at_most(2.0, 1), formats.at_most(None)) == ("1.231", "2.0", "–")
 
 
 def test_other_formats() -> None:

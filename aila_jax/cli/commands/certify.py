@@ -1,0 +1,59 @@
+"""`aila certify`: what is guaranteed of a checkpoint's attention."""
+
+from absl import flags
+
+from aila_jax.cli import command
+from aila_jax.cli.command import Command
+from aila_jax.config import check_lam, check_tau, require
+
+
+def _define(values: flags.FlagValues) -> None:
+    command.define_checkpoint(values)
+    flags.DEFINE_float("lam", 1.0, "λ in [0, 1]: 0 is distributed, 1 localist.", flag_values=values)
+    flags.DEFINE_float("tau", 1.0, "τ above 0: the attention's temperature.", flag_values=values)
+    flags.DEFINE_integer("length", None, "Positions, at least 1. Default: the model's length.", lower_bound=1, flag_values=values)
+    command.define_text(
+        "bound",
+        "auto",
+        "What scores are bounded by: parameters, qk_norm, self_scaling, empirical (the largest seen on the split; no guarantee), or auto.",
+        values,
+    )
+    flags.DEFINE_float("target_mass", 0.9, "Also say which margin would guarantee this block mass, in (0, 1).", flag_values=values)
+    command.define_text("out", "", "Folder for the files. Default: the folder certificate in the run directory.", values)
+    command.define_scoring(values)
+
+
+def _run(values: flags.FlagValues) -> None:
+    lam, tau = check_lam(values.lam, "--lam"), check_tau(values.tau, "--tau")
+    require(0.0 < values.target_mass < 1.0, "--target_mass", values.target_mass, "above 0 and below 1", "--target_mass=0.9")
+    from aila_jax import runs
+
+    text = runs.certify(
+        values.checkpoint,
+        lam=lam,
+        tau=tau,
+        length=values.length,
+        bound=values.bound,
+        target_mass=values.target_mass,
+        hard=values.hard,
+        split=values.split,
+        data_dir=values.data_dir,
+        window=values.window,
+        batch_size=values.batch_size,
+        max_batches=values.max_batches,
+        out=values.out,
+    )
+    print(text)
+
+
+COMMAND = Command(
+    name="certify",
+    summary="say what λ, τ and the margin guarantee of a checkpoint's attention",
+    about="Prints the block mass and entropy that are guaranteed for every text, by head, and the margin that a target would need; writes "
+    "certificate.json, certificate.csv (a row per layer, head and position) and a figure. Only --bound=empirical reads a corpus "
+    "(with --split, --batch_size, --max_batches), and it guarantees nothing.",
+    examples=("certify --checkpoint=runs/tiny", "certify --checkpoint=runs/tiny --lam=0.8 --tau=0.5 --bound=parameters --target_mass=0.95"),
+    define=_define,
+    needed=("checkpoint",),
+    run=_run,
+)

@@ -1,0 +1,147 @@
+"""A certificate on the terminal, as CSV (a row per layer, head and position) and as JSON."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aila_jax.evaluation.rows import HeadRow
+from aila_jax.reporting import formats
+from aila_jax.reporting.files import write_atomically
+from aila_jax.theory.certificates import Certificate
+
+FORMAT = "aila_jax certificate, version 1"
+COLUMNS = ("layer", "head", "position", "n_in", "n_out", "block_mass", "entropy_bits")
+EMPIRICAL = "NO GUARANTEE: S is the largest score seen on a corpus; all this holds for texts whose scores stay within it."
+SOURCES = {
+    "parameters": "the weights",
+    "qk_norm": "QK-normalisation",
+    "self_scaling": "the margin, which scales with them",
+    "empirical": "what was seen on a corpus",
+    "hard": "nothing: hard attention has no keys outside the block",
+}
+Heads = Mapping[tuple[int, int], HeadRow]
+
+
+def describe_certificate(found: Certificate, name: str, target_mass: float, measured: Heads | None = None) -> str:
+    """The certificate as text: what is guaranteed in short, and a line for every head, with the measurement where there is one."""
+    gap, accompanied = found.gap, found.least_block_mass_accompanied
+    lines = [
+        f"{name}: λ = {gap.lam:g}, τ = {found.tau:g}, {len(found.counts.n_in)} positions",
+        f"scores bounded by {SOURCES[gap.bound]}; blocks {'depend on the tokens: the worst case' if found.counts.worst else 'as in every text'}",
+        *([EMPIRICAL] if gap.empirical else []),
+        "",
+        f"block mass at least       {formats.at_least(found.least_block_mass)}",
+        f"  with another key inside {formats.at_least(accompanied)}",
+        f"  mean over positions     {formats.at_least(found.mean_block_mass)}",
+        f"entropy at most (bits)    {formats.at_most(found.largest_entropy_bits)}",
+        f"  mean over positions     {formats.at_most(found.mean_entropy_bits)}",
+        f"says something at         {formats.percent(found.share_said)} of heads and positions with keys outside their block",
+        *_margin_line(found, target_mass),
+        *([] if gap.says_something else ["NOTHING IS GUARANTEED beyond what uniform attention has: scores may outweigh this margin."]),
+        "",
+    ]
+    header = ["layer", "head", "S", "gap (nats)", "least mass", "mean mass", "measured", "mean entropy", "measured"]
+    rows = [header, *(_head_line(head, measured) for head in head_records(found, measured))]
+    if measured is None:
+        rows = [[text for text, title in zip(row, header, strict=True) if title != "measured"] for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join([*lines, *("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows)])
+
+
+def head_records(found: Certificate, measured: Heads | None = None) -> list[dict[str, Any]]:
+    """A record for every layer and head; what is infinite or not measured is None."""
+    gap, records = found.gap, []
+    for layer, head in np.ndindex(gap.nats.shape):
+        row = None if measured is None else measured.get((layer, head))
+        nats = float(gap.nats[layer, head])
+        records.append(
+            {
+                "layer": layer,
+                "head": head,
+                "score_bound": float(gap.score_bound[layer, head]),
+                "gap": nats if math.isfinite(nats) else None,
+                "least_block_mass": float(found.block_mass[layer, head].min()),
+                "mean_block_mass": float(found.head_block_mass[layer, head]),
+                "measured_block_mass": None if row is None else row.block_mass,
+                "mean_entropy_bits": float(found.head_entropy_bits[layer, head]),
+                "measured_entropy_bits": None if row is None else row.entropy_bits,
+            }
+        )
+    return records
+
+
+def write_certificate(
+    found: Certificate, directory: Path, *, meta: Mapping[str, Any], target_mass: float, measured: Heads | None = None
+) -> list[Path]:
+    """Writes `certificate.csv` and `certificate.json`; returns the paths. `meta` says what was certified, in JSON values."""
+    gap = found.gap
+    document = {
+        "format": FORMAT,
+        "meta": dict(meta),
+        "lam": gap.lam,
+        "tau": found.tau,
+        "bound": gap.bound,
+        "empirical": gap.empirical,
+        "worst_case_blocks": found.counts.worst,
+        "positions": len(found.counts.n_in),
+        "least_block_mass": found.least_block_mass,
+        "least_block_mass_accompanied": found.least_block_mass_accompanied,
+        "mean_block_mass": found.mean_block_mass,
+        "largest_entropy_bits": found.largest_entropy_bits,
+        "mean_entropy_bits": found.mean_entropy_bits,
+        "share_said": found.share_said,
+        "target_mass": target_mass,
+        "margin": gap.margin,
+        "margin_required": _required(found, target_mass),
+        "heads": head_records(found, measured),
+    }
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for layer, head, position in np.ndindex(found.block_mass.shape):
+        at = (layer, head, position)
+        counts = int(found.counts.n_in[position]), int(found.counts.n_out[position])
+        writer.writerow((layer, head, position, *counts, float(found.block_mass[at]), float(found.entropy_bits[at])))
+    contents = {
+        "certificate.csv": text.getvalue(),
+        "certificate.json": json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n",
+    }
+    for name, content in contents.items():
+        write_atomically(directory / name, content.encode("utf-8"))
+    return [directory / name for name in contents]
+
+
+def _required(found: Certificate, target_mass: float) -> float | None:
+    """The margin for the target at positions with another key in their block; None where no margin is imposed at all."""
+    if found.gap.bound == "hard" or not (found.gap.share > 0.0).all():
+        return None
+    return found.required_margin(target_mass)
+
+
+def _margin_line(found: Certificate, target_mass: float) -> list[str]:
+    needed = _required(found, target_mass)
+    if needed is None:
+        return []
+    return [
+        f"margin for {target_mass:g}            {formats.at_most(needed, 2)} nats with another key inside, at these scores; now {found.gap.margin:g}"
+    ]
+
+
+def _head_line(record: Mapping[str, Any], measured: Heads | None) -> list[str]:
+    gap = "∞" if record["gap"] is None else f"{record['gap']:.3g}"
+    masses = [formats.at_least(record["least_block_mass"]), formats.at_least(record["mean_block_mass"])]
+    masses += [formats.fixed(record["measured_block_mass"]), formats.at_most(record["mean_entropy_bits"])]
+    return [
+        str(record["layer"]),
+        str(record["head"]),
+        f"{record['score_bound']:.3g}",
+        gap,
+        *masses,
+        formats.fixed(record["measured_entropy_bits"]),
+    ]

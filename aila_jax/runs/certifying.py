@@ -1,0 +1,75 @@
+"""A checkpoint's certificate: made, written, drawn."""
+
+import math
+from pathlib import Path
+
+from aila_jax.config import to_dict
+from aila_jax.evaluation.certify import certify as certify_model
+from aila_jax.evaluation.language_model import LanguageModel, load
+from aila_jax.evaluation.rows import HeadRow
+from aila_jax.provenance import git_commit, versions
+from aila_jax.reporting import read_sweep, save_figure
+from aila_jax.reporting.certificate_files import describe_certificate, write_certificate
+from aila_jax.reporting.plots_certificate import certificate_figure
+from aila_jax.runs.corpus import dataset_of
+from aila_jax.runs.workdir import check_writable, run_directory
+
+
+def certify(
+    checkpoint: str,
+    *,
+    lam: float = 1.0,
+    tau: float = 1.0,
+    length: int | None = None,
+    bound: str = "auto",
+    target_mass: float = 0.9,
+    hard: bool | None = None,
+    split: str | None = None,
+    data_dir: str = "",
+    window: int | None = None,
+    batch_size: int | None = None,
+    max_batches: int | None = None,
+    out: str = "",
+) -> str:
+    """Certifies a checkpoint at one λ and τ; writes certificate.json, certificate.csv and a figure; returns the certificate as text.
+
+    Args:
+      target_mass: the block mass that a margin is looked for, in (0, 1). window: read the model with windows of another size.
+      out: folder for the files; `certificate` in the run directory by default. Where the run directory's sweep.json has this λ and τ of
+        this very checkpoint, what it measured stands beside the guarantee.
+      Everything else: see `aila_jax.evaluation.certify.certify`; the corpus is read for bound='empirical' only.
+    """
+    model = load(checkpoint)
+    model = model if window is None else model.with_window(window)
+    hard = model.config.model.hard if hard is None else hard
+    dataset = dataset_of(model, data_dir) if bound == "empirical" else None
+    found = certify_model(
+        model, lam, tau, length, bound=bound, hard=hard, dataset=dataset, split=split, batch_size=batch_size, max_batches=max_batches
+    )
+    measured = measured_heads(run_directory(checkpoint), model, lam, tau, hard)
+    text = describe_certificate(found, f"{model.run}, step {model.step}", target_mass, measured)
+    directory = check_writable(Path(out) if out else run_directory(checkpoint) / "certificate")
+    meta = {
+        "run": model.run,
+        "checkpoint_step": model.step,
+        "seed": model.config.seed,
+        "commit": git_commit(),
+        "versions": versions(),
+        "config": to_dict(model.config),
+    }
+    write_certificate(found, directory, meta=meta, target_mass=target_mass, measured=measured)
+    save_figure(certificate_figure(found, measured), directory / "certificate")
+    return f"{text}\n\nWritten to {directory}"
+
+
+def measured_heads(directory: Path, model: LanguageModel, lam: float, tau: float, hard: bool) -> dict[tuple[int, int], HeadRow] | None:
+    """The head rows of the folder's sweep at λ and τ, by layer and head; None where it has none of this very checkpoint and partition."""
+    if not (directory / "sweep.json").is_file():
+        return None
+    result = read_sweep(directory)
+    partition = result.config.get("partition", {})
+    same = all(partition.get(name) == getattr(model.config.partition, name) for name in ("kind", "size", "global_first"))
+    if not same or result.meta.get("checkpoint_step") != model.step or result.cells[0].hard != hard:
+        return None
+    rows = [row for row in result.heads if math.isclose(row.lam, lam) and math.isclose(row.tau, tau) and row.run == model.run]
+    return {(row.layer, row.head): row for row in rows} or None
