@@ -64,7 +64,15 @@ def define_data_dir(values: flags.FlagValues) -> None:
 
 
 def define_scoring(values: flags.FlagValues) -> None:
-    """Flags of every command that scores text; those without a default follow the run's own configuration."""
+    """Flags of every command that scores whole splits; those without a default follow the run's own configuration."""
+    define_reading(values)
+    flags.DEFINE_integer(
+        "max_batches", None, "Score only so many batches; 0 is all. Default: the run's sweep.max_batches.", flag_values=values
+    )
+
+
+def define_reading(values: flags.FlagValues) -> None:
+    """Flags of every command that reads a split; those without a default follow the run's own configuration."""
     define_text("split", None, "train, validation or test. Default: the run's sweep.split.", values)
     flags.DEFINE_boolean(
         "hard", None, "Hard block attention: nothing outside the block; needs λ = 1. Default: as trained.", flag_values=values
@@ -74,9 +82,6 @@ def define_scoring(values: flags.FlagValues) -> None:
     )
     define_data_dir(values)
     flags.DEFINE_integer("batch_size", None, "Sequences a batch, at least 1. Default: the run's sweep.batch_size.", flag_values=values)
-    flags.DEFINE_integer(
-        "max_batches", None, "Score only so many batches; 0 is all. Default: the run's sweep.max_batches.", flag_values=values
-    )
 
 
 def define_dial(values: flags.FlagValues) -> None:

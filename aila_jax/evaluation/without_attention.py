@@ -21,10 +21,11 @@ from aila_jax.evaluation.language_model import LanguageModel, check_hard
 from aila_jax.model.forward import forward
 from aila_jax.model.transformer import Dial, Request, Transformer
 from aila_jax.partition.build import Partition
+from aila_jax.theory.diagnosis import LEAST_ATTENTION_COST
 from aila_jax.training.placement import AXIS, SPLIT, WHOLE, place
 from aila_jax.types import Array, Batch
 
-LEAST_COST = 0.1  # of perplexity: below it a dial turns something that the predictions hardly need (the guard "used")
+LEAST_COST = LEAST_ATTENTION_COST  # the guard "used": below it a dial turns something that the predictions hardly need
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,17 @@ def without_attention(
       lams: values of λ. tau: τ. split, batch_size, max_batches, hard: as in `sweep`, from the run's configuration by default.
 
     Raises:
-      ValueError: a value outside its limits.
-    Source: ours (docs/method.md, section 6).
+      ValueError: a value outside its limits, or another tokenizer than the model's.
+    Source: ours (docs/influence.md).
     """
     config = model.config
     lams, tau = [check_lam(float(lam)) for lam in lams], check_tau(float(tau))
     require(len(lams) > 0, "lams", tuple(lams), "at least one λ", "lams=(0, 1), say")
     hard = config.model.hard if hard is None else hard
     check_hard(hard, lams)
+    same = dataset.tokenizer.fingerprint == model.tokenizer.fingerprint
+    fix = "load_dataset(config.data, tokenizer=model.tokenizer)"
+    require(same, "dataset.tokenizer", dataset.tokenizer.fingerprint, f"the model's ({model.tokenizer.fingerprint})", fix)
     split = config.sweep.split if split is None else split
     batch_size = config.sweep.batch_size if batch_size is None else batch_size
     placement = place(batch_size, "sweep.batch_size")

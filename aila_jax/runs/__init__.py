@@ -3,6 +3,8 @@
 from aila_jax.runs.certifying import certify
 from aila_jax.runs.corpus import dataset_of
 from aila_jax.runs.demonstration import demo
+from aila_jax.runs.diagnosing import describe_diagnosis, diagnose
+from aila_jax.runs.influencing import describe_influence, influence
 from aila_jax.runs.measuring import anchors, describe_sweep, evaluate, sweep
 from aila_jax.runs.partitions import blocks
 from aila_jax.runs.recruiting import recruit
@@ -23,13 +25,17 @@ __all__ = [
     "check_writable",
     "dataset_of",
     "demo",
+    "describe_diagnosis",
+    "describe_influence",
     "describe_sweep",
+    "diagnose",
     "dial_maps",
     "draw_figures",
     "eval_record",
     "evaluate",
     "evaluated_lams",
     "generate",
+    "influence",
     "initial_state",
     "locality_draws",
     "recruit",

@@ -1,6 +1,7 @@
 """Attention removed: against a model whose output projections are 0, and against the sweep's own perplexity."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -62,3 +63,9 @@ def test_what_is_refused(trained, settings, message):
 def test_there_are_no_statistics_of_attention_that_is_removed(asked):
     with pytest.raises(ValueError, match=r"Request\.no_attention is True; it must be false with stats or weights"):
         Request(no_attention=True, **{asked: True})
+
+
+def test_text_of_another_tokenizer_is_refused(trained):
+    other = replace(trained.dataset, tokenizer=SimpleNamespace(fingerprint="other"))
+    with pytest.raises(ValueError, match=r"dataset\.tokenizer is 'other'; it must be the model's"):
+        without_attention(trained.model, other)

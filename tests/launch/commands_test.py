@@ -20,6 +20,9 @@ SCORING = {"split": None, "hard": None, "window": None, "data_dir": "", "batch_s
 CERTIFY = {"lam": 1.0, "tau": 1.0, "length": None, "bound": "auto", "target_mass": 0.9, "out": "", **SCORING}
 TEST = {"split": "test", "data_dir": "d"}
 
+READING = {name: value for name, value in SCORING.items() if name != "max_batches"}
+INFLUENCE = {"lams": None, "tau": 1.0, "positions": 256, "draws": 4, "seed": 0, "out": "", **READING}
+
 
 @pytest.mark.parametrize(
     ("line", "call"),
@@ -89,6 +92,19 @@ TEST = {"split": "test", "data_dir": "d"}
                 CERTIFY | {"lam": 0.8, "tau": 0.5, "length": 9, "bound": "empirical", "target_mass": 0.95, "out": "o"} | TEST,
             ),
         ),
+        ("influence --checkpoint=c", ("influence", ("c",), INFLUENCE)),
+        (
+            "influence --checkpoint=c --lams=0,1 --tau=2 --positions=9 --draws=3 --seed=5 --split=test --window=3 --out=o --batch_size=4",
+            (
+                "influence",
+                ("c",),
+                INFLUENCE
+                | {"lams": (0.0, 1.0), "tau": 2.0, "positions": 9, "draws": 3, "seed": 5}
+                | {"split": "test", "window": 3, "out": "o", "batch_size": 4},
+            ),
+        ),
+        ("diagnose --checkpoint=c", ("diagnose", ("c",), {"batches": 8, "data_dir": "", "out": ""})),
+        ("diagnose --checkpoint=c --batches=2 --data_dir=d --out=o", ("diagnose", ("c",), {"batches": 2, "data_dir": "d", "out": "o"})),
         ("demo", ("demo", ("runs/demo",), {})),
         ("demo --workdir=w", ("demo", ("w",), {})),
     ],
@@ -112,6 +128,10 @@ def test_what_the_commands_print(runs, capsys):
     assert ["delta_share", "-"] in lines
     assert main(["sweep", "--checkpoint=c"]) == 0
     assert capsys.readouterr().out == "table of RESULT\n"
+    assert main(["influence", "--checkpoint=c"]) == 0
+    assert capsys.readouterr().out == "influence of RESULT\n"
+    assert main(["diagnose", "--checkpoint=c"]) == 0
+    assert capsys.readouterr().out == "diagnosis of RESULT\n"
     assert main(["report", "--sweep=c"]) == 0
     assert capsys.readouterr().out == "page.html\n"
     assert main(["attention", "--checkpoint=c", "--text=t"]) == 0
@@ -153,6 +173,12 @@ def test_what_the_commands_print(runs, capsys):
         ("certify --checkpoint=c --lam=2", "--lam is 2.0; it must be a number in [0, 1]"),
         ("certify --checkpoint=c --target_mass=1", "--target_mass is 1.0; it must be above 0 and below 1"),
         ("certify --checkpoint=c --length=0", "--length=0"),
+        ("influence --checkpoint=c --lams=0,2", "--lams is 2.0"),
+        ("influence --checkpoint=c --tau=0", "--tau is 0.0"),
+        ("influence --checkpoint=c --positions=1", "--positions=1"),
+        ("influence --checkpoint=c --max_batches=1", "max_batches"),
+        ("diagnose", "--checkpoint is missing"),
+        ("diagnose --checkpoint=c --batches=0", "--batches=0"),
         ("generate --checkpoint=c", "--prompt is missing"),
         ("generate --checkpoint=c --prompt=p --top_k=-1", "--top_k=-1"),
         ("generate --checkpoint=c --prompt=p --max_tokens=0", "--max_tokens=0"),

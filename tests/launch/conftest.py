@@ -51,6 +51,18 @@ class FakeRuns(types.ModuleType):
     def describe_sweep(self, result: Any) -> str:
         return f"table of {result}"
 
+    def influence(self, *args: Any, **kwargs: Any) -> str:
+        return self._called("influence", args, kwargs, "RESULT")
+
+    def describe_influence(self, result: Any) -> str:
+        return f"influence of {result}"
+
+    def diagnose(self, *args: Any, **kwargs: Any) -> str:
+        return self._called("diagnose", args, kwargs, "RESULT")
+
+    def describe_diagnosis(self, diagnosis: Any) -> str:
+        return f"diagnosis of {diagnosis}"
+
     def report(self, *args: Any, **kwargs: Any) -> Path:
         return self._called("report", args, kwargs, Path("page.html"))
 

@@ -13,13 +13,16 @@ from aila_jax.theory.influence import contribution_bounds, kl_nats, value_bounds
 D, H, K = 6, 2, 3
 PLAIN = ModelConfig(length=4, d_model=D, n_heads=H, d_ff=4, n_layers=1)
 FILM = ModelConfig(length=4, d_model=D, n_heads=H, d_ff=4, n_layers=1, film=True, qkv_bias=True)
+TURNED = ModelConfig(length=4, d_model=D, n_heads=H, d_ff=4, n_layers=1, dial_weights="qkv")
 
 
 def layer(seed: int, config: ModelConfig) -> dict:
     """One layer's parameters as the model names them, drawn from a normal distribution."""
     draw = np.random.default_rng(seed).standard_normal
+    turned = {"value_dial": {"kernel": draw((D, H, K))}} if config.dial_weights == "qkv" else {}
     params = {
         "attention": {
+            **turned,
             "value": {"kernel": draw((D, H, K)), **({"bias": draw((H, K))} if config.qkv_bias else {})},
             "out": {"kernel": draw((H, K, D)), "bias": draw(D)},
         },
@@ -34,11 +37,14 @@ def contributions(params: dict, config: ModelConfig, lam: float, x: np.ndarray) 
     y = (x - x.mean()) / np.sqrt(x.var() + 1e-6)
     if config.film:
         y = y * (1 + lam * one["attention_norm"]["film_scale"]) + lam * one["attention_norm"]["film_shift"]
-    v = np.einsum("d,dhk->hk", y, one["attention"]["value"]["kernel"]) + one["attention"]["value"].get("bias", 0)
+    kernel = one["attention"]["value"]["kernel"]
+    if config.dial_weights == "qkv":
+        kernel = kernel + lam * one["attention"]["value_dial"]["kernel"]
+    v = np.einsum("d,dhk->hk", y, kernel) + one["attention"]["value"].get("bias", 0)
     return np.linalg.norm(np.einsum("hk,hkd->hd", v, one["attention"]["out"]["kernel"]), axis=-1)
 
 
-@pytest.mark.parametrize("config", [PLAIN, FILM], ids=["plain", "film and bias"])
+@pytest.mark.parametrize("config", [PLAIN, FILM, TURNED], ids=["plain", "film and bias", "dial weights"])
 def test_no_residual_vector_passes_the_bound(config) -> None:
     @given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.sampled_from([1e-3, 1.0, 1e3]))
     @settings(max_examples=100)

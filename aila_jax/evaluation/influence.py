@@ -1,0 +1,211 @@
+"""Influence: how far the prediction moves when tokens outside the query's block are others. Attention mass is not influence."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float, Int
+
+from aila_jax.config import check_lam, check_tau, require
+from aila_jax.data.dataset import Dataset
+from aila_jax.data.pipeline import take
+from aila_jax.evaluation.dial import dial_values
+from aila_jax.evaluation.language_model import LanguageModel, check_hard
+from aila_jax.evaluation.resampling import SIDES, Queries, choose_queries, resampled_texts
+from aila_jax.model.forward import forward
+from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.progress import Progress
+from aila_jax.theory.influence import kl_nats
+from aila_jax.training.placement import SPLIT, WHOLE, Placement, place
+from aila_jax.types import Array, Batch
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How far predictions moved when the tokens of one side of the block were resampled, over the queries that have such tokens.
+
+    Attributes:
+      positions: queries. tokens: mean number of tokens resampled for one of them.
+      kl: mean over queries and draws of KL(next token as it was ‖ after resampling), nats.
+      error: standard error of that mean over queries. spread: standard deviation over draws of the mean over queries.
+    """
+
+    positions: int
+    tokens: float
+    kl: float
+    error: float
+    spread: float
+
+
+@dataclass(frozen=True, eq=False)
+class InfluenceCell:
+    """One λ.
+
+    Attributes:
+      lam, tau, hard: the dial. draws: of the resampled tokens.
+      outside: resampled are the keys of A_t outside t's block. inside: those in it other than t; None where no query has any.
+      outside_paired: `outside` over the queries of `inside` alone, so that the two compare.
+      block_mass: attention inside the block of each layer and head, mean over the queries, in the text as it is.
+    """
+
+    lam: float
+    tau: float
+    hard: bool
+    draws: int
+    outside: Moved
+    inside: Moved | None
+    outside_paired: Moved | None
+    block_mass: Float[np.ndarray, "N H"]
+
+
+def influence(
+    model: LanguageModel,
+    dataset: Dataset,
+    *,
+    lams: Sequence[float] | None = None,
+    tau: float = 1.0,
+    positions: int = 256,
+    draws: int = 4,
+    split: str | None = None,
+    hard: bool | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    quiet: bool = False,
+) -> list[InfluenceCell]:
+    """Mean KL divergence of the next-token distribution when tokens outside the query's block are resampled, at each λ.
+
+    For each of `positions` queries t, drawn from those with a key outside their block: every key of A_t outside the block is replaced
+    by a token drawn from the unigram distribution of the training split; blocks stay what they were; the prediction at t alone is
+    compared. The same queries and tokens serve every λ, and one compilation does.
+
+    Args:
+      model: a loaded checkpoint. dataset: encoded with the model's tokenizer.
+      lams: values of λ, the run's sweep.lams by default; with hard attention 1 alone. tau: τ.
+      positions: queries, at least 2. draws: of the resampled tokens, at least 2. seed: of queries and draws.
+      split, batch_size, hard: from the run's configuration by default. quiet: no progress.
+
+    Raises:
+      ValueError: a value outside its limits, more positions than the split has, blocks that hold every key, or another tokenizer.
+    Source: ours (docs/influence.md).
+    """
+    config = model.config
+    hard = config.model.hard if hard is None else hard
+    default = (1.0,) if hard else config.sweep.lams
+    lams, tau = [check_lam(float(lam)) for lam in (default if lams is None else lams)], check_tau(float(tau))
+    require(len(lams) > 0, "lams", tuple(lams), "at least one λ", "lams=(0, 1), say")
+    check_hard(hard, lams)
+    for name, value in (("positions", positions), ("draws", draws)):
+        require(value >= 2, name, value, "at least 2: a spread needs two", f"set {name} to {256 if name == 'positions' else 4}")
+    require(seed >= 0, "seed", seed, "at least 0", "seed=0")
+    same = dataset.tokenizer.fingerprint == model.tokenizer.fingerprint
+    fix = "load_dataset(config.data, tokenizer=model.tokenizer)"
+    require(same, "dataset.tokenizer", dataset.tokenizer.fingerprint, f"the model's ({model.tokenizer.fingerprint})", fix)
+    batch_size = config.sweep.batch_size if batch_size is None else batch_size
+    placement = place(batch_size, "sweep.batch_size")
+    split = config.sweep.split if split is None else split
+    queries = choose_queries(model, dataset.windows(split, config.model.length, config.model.document_mask), positions, seed)
+    texts = resampled_texts(queries, dataset.splits["train"].tokens, draws, seed)
+    measure = Measure(model, placement, batch_size, tau, hard)
+    with Progress(len(lams) * draws * len(SIDES) * positions, "text", quiet=quiet) as progress:
+        return [measure.cell(lam, queries, texts, progress) for lam in lams]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Runs the model over texts, batch by batch.
+
+    The text as it is and its resampled forms pass through the same rows of one program, so that a prediction that does not depend on
+    the resampled tokens comes out with the same bits.
+    """
+
+    model: LanguageModel
+    placement: Placement
+    batch_size: int
+    tau: float
+    hard: bool
+
+    def cell(self, lam: float, queries: Queries, texts: Int[np.ndarray, "draws 2 P L"], progress: Progress) -> InfluenceCell:
+        """Everything at one λ."""
+        draws = len(texts)
+        total = len(queries.at)
+        kl = np.zeros((len(SIDES), draws, total))
+        mass: list[Array] = []
+        for rows in self._rows(total):
+            here = slice(0, min(self.batch_size, total - rows[0]))
+            before, block_mass = self._run(lam, queries, queries.windows.tokens, rows)
+            mass.append(block_mass[:, here])
+            for draw, side in np.ndindex(draws, len(SIDES)):
+                after, _ = self._run(lam, queries, texts[draw][side], rows)
+                kl[side, draw, rows[here]] = kl_nats(before, after)[here]
+                progress.advance(len(rows[here]))
+        several = queries.resampled[1].any(axis=-1)
+        counts = queries.resampled.sum(axis=-1)
+        cell = InfluenceCell(
+            lam,
+            self.tau,
+            self.hard,
+            draws,
+            outside=moved(kl[0], counts[0]),
+            inside=moved(kl[1][:, several], counts[1][several]) if several.sum() >= 2 else None,
+            outside_paired=moved(kl[0][:, several], counts[0][several]) if several.sum() >= 2 else None,
+            block_mass=np.concatenate(mass, axis=1).astype(np.float64).mean(axis=1),
+        )
+        progress.report(f"λ {lam:g}, KL outside {cell.outside.kl:.4g} nats")
+        return cell
+
+    def _rows(self, total: int) -> Iterator[Int[np.ndarray, "B"]]:
+        """Numbers of the rows of each batch; the last batch is filled up with its first row."""
+        for start in range(0, total, self.batch_size):
+            rows = np.arange(start, start + self.batch_size)
+            yield np.where(rows < total, rows, start)
+
+    def _run(self, lam: float, queries: Queries, tokens: Array, rows: Array) -> tuple[Float[np.ndarray, "B V"], Float[np.ndarray, "N B H"]]:
+        batch = take(replace(queries.windows, tokens=tokens), rows)
+        dial = Dial(dial_values(lam, "lam", len(rows)), dial_values(self.tau, "tau", len(rows)))
+        given = self.placement.shard((batch, queries.block_ids[rows], queries.at[rows].astype(np.int32), dial))
+        request = Request(logits=False, stats=True, hard=self.hard)
+        found = prediction_at(self.model.module, self.model.params, *given, request, self.placement.mesh)
+        logits, block_mass = (np.asarray(x) for x in found)
+        return logits, block_mass.transpose(1, 0, 2)
+
+
+@partial(jax.jit, static_argnames=("module", "request", "mesh"))
+def prediction_at(
+    module: Transformer,
+    params: Any,
+    batch: Batch,
+    block_ids: Int[Array, "B L"],
+    at: Int[Array, "B"],
+    dial: Dial,
+    request: Request,
+    mesh: Mesh,
+) -> tuple[Float[Array, "B V"], Float[Array, "B N H"]]:
+    """Next-token logits at one position of each row, and its attention inside the block. Block ids are given, whatever the tokens are."""
+
+    def on_device(params: Any, batch: Batch, block_ids: Array, at: Array, dial: Dial) -> tuple[Array, Array]:
+        output = forward(module, lambda _: block_ids, params, batch, dial, request)
+        assert output.stats is not None, "they are asked for"
+        row = jnp.arange(len(at))
+        embedding = params["embedding"].astype(output.features.dtype)
+        logits = jnp.einsum("bd,vd->bv", output.features[row, at], embedding, preferred_element_type=jnp.float32)
+        return logits, output.stats.block_mass.transpose(1, 3, 0, 2)[row, at]
+
+    split = jax.shard_map(on_device, mesh=mesh, in_specs=(WHOLE, *[SPLIT] * 4), out_specs=SPLIT, check_vma=False)
+    return split(params, batch, block_ids, at, dial)
+
+
+def moved(kl: Float[np.ndarray, "draws P"], tokens: Int[np.ndarray, "P"]) -> Moved:
+    """The summary of `kl` over at least two draws and two queries."""
+    each = kl.mean(axis=0)
+    return Moved(
+        positions=kl.shape[1],
+        tokens=float(tokens.mean()),
+        kl=float(each.mean()),
+        error=float(each.std(ddof=1) / np.sqrt(kl.shape[1])),
+        spread=float(kl.mean(axis=1).std(ddof=1)),
+    )

@@ -1,0 +1,159 @@
+"""Influence as tidy rows: one for each λ, and one for each λ, layer and head with the bound on what that head can carry."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from aila_jax.config import to_dict
+from aila_jax.data.dataset import Dataset
+from aila_jax.evaluation.certify import certify
+from aila_jax.evaluation.influence import InfluenceCell
+from aila_jax.evaluation.language_model import LanguageModel
+from aila_jax.evaluation.sweep import sweep_meta
+from aila_jax.theory.bounds import out_mass_bound
+from aila_jax.theory.influence import contribution_bounds, value_bounds
+
+
+@dataclass(frozen=True)
+class InfluenceRow:
+    """One λ. KL divergences are means in nats of KL(next token in the text as it is ‖ with tokens resampled).
+
+    Attributes:
+      run, seed, commit, split, lam, tau, hard: as in `CellRow`. draws: of the resampled tokens.
+      positions: queries measured, all with a key outside their block. block_mass: their attention inside it, mean over layers and heads.
+      tokens_outside: mean number of keys outside. kl_outside: these resampled; _error: its standard error over queries; _spread: standard
+        deviation over draws of the mean over queries.
+      positions_inside: those of the queries with a key in their block besides themselves; tokens_inside: the mean number of such keys.
+      kl_inside, _error, _spread: these resampled; None where fewer than two queries have any.
+      kl_outside_paired: kl_outside over the queries of kl_inside.
+    """
+
+    run: str
+    seed: int
+    commit: str
+    split: str
+    lam: float
+    tau: float
+    hard: bool
+    draws: int
+    positions: int
+    block_mass: float
+    tokens_outside: float
+    kl_outside: float
+    kl_outside_error: float
+    kl_outside_spread: float
+    positions_inside: int
+    tokens_inside: float | None
+    kl_inside: float | None
+    kl_inside_error: float | None
+    kl_inside_spread: float | None
+    kl_outside_paired: float | None
+
+
+@dataclass(frozen=True)
+class HeadInfluenceRow:
+    """One layer and head at one λ: attention outside the block, and the most that it can add to the residual stream.
+
+    Attributes:
+      run, seed, commit, split, lam, tau, layer, head: as in `HeadRow`.
+      value_bound: the most that one key adds with weight 1 (`value_bounds`), a length in the residual stream.
+      out_mass_measured: mean over the queries measured. contribution_measured: times value_bound: bounds their mean contribution.
+      guarantee: what the guaranteed mass rests on (`Gap.bound`), or None for a model that is not causal.
+      out_mass_guaranteed: the most at any query. contribution_guaranteed: times value_bound: bounds every contribution.
+    """
+
+    run: str
+    seed: int
+    commit: str
+    split: str
+    lam: float
+    tau: float
+    layer: int
+    head: int
+    value_bound: float
+    out_mass_measured: float
+    contribution_measured: float
+    guarantee: str | None
+    out_mass_guaranteed: float | None
+    contribution_guaranteed: float | None
+
+
+@dataclass(frozen=True)
+class InfluenceResult:
+    """All rows, λ in the order asked for, and what made them: configuration, versions, commit, device, seed of the draws."""
+
+    rows: tuple[InfluenceRow, ...]
+    heads: tuple[HeadInfluenceRow, ...]
+    config: dict[str, Any]
+    meta: dict[str, Any]
+
+
+def influence_result(model: LanguageModel, dataset: Dataset, cells: list[InfluenceCell], split: str, seed: int) -> InfluenceResult:
+    """The rows of these cells of one model; `split` and `seed` are those that they were measured with."""
+    label = {"run": model.run, "seed": model.config.seed, "commit": model.meta.get("commit", "unknown"), "split": split}
+    heads = [row for cell in cells for row in _head_rows(model, cell, label)]
+    meta = {
+        **sweep_meta(model, dataset),
+        "draws_seed": seed,
+        "unit": "nats",
+        "resampled_from": "unigram distribution of the training split",
+    }
+    return InfluenceResult(tuple(_row(cell, label) for cell in cells), tuple(heads), to_dict(model.config), meta)
+
+
+def _row(cell: InfluenceCell, label: dict[str, Any]) -> InfluenceRow:
+    outside, inside = cell.outside, cell.inside
+    return InfluenceRow(
+        **label,
+        lam=cell.lam,
+        tau=cell.tau,
+        hard=cell.hard,
+        draws=cell.draws,
+        positions=outside.positions,
+        block_mass=float(cell.block_mass.mean()),
+        tokens_outside=outside.tokens,
+        kl_outside=outside.kl,
+        kl_outside_error=outside.error,
+        kl_outside_spread=outside.spread,
+        positions_inside=0 if inside is None else inside.positions,
+        tokens_inside=None if inside is None else inside.tokens,
+        kl_inside=None if inside is None else inside.kl,
+        kl_inside_error=None if inside is None else inside.error,
+        kl_inside_spread=None if inside is None else inside.spread,
+        kl_outside_paired=None if cell.outside_paired is None else cell.outside_paired.kl,
+    )
+
+
+def _head_rows(model: LanguageModel, cell: InfluenceCell, label: dict[str, Any]) -> list[HeadInfluenceRow]:
+    values = value_bounds(model.params, model.config.model, cell.lam)
+    measured = np.clip(1.0 - cell.block_mass, 0.0, 1.0)  # float32 sums of weights may pass 1 by rounding
+    carried = contribution_bounds(measured, values)
+    name, guaranteed = _guaranteed(model, cell)
+    most = None if guaranteed is None else contribution_bounds(guaranteed, values)
+    return [
+        HeadInfluenceRow(
+            **label,
+            lam=cell.lam,
+            tau=cell.tau,
+            layer=at[0],
+            head=at[1],
+            value_bound=float(values[at]),
+            out_mass_measured=float(measured[at]),
+            contribution_measured=float(carried[at]),
+            guarantee=name,
+            out_mass_guaranteed=None if guaranteed is None else float(guaranteed[at]),
+            contribution_guaranteed=None if most is None else float(most[at]),
+        )
+        for at in np.ndindex(values.shape)
+    ]
+
+
+def _guaranteed(model: LanguageModel, cell: InfluenceCell) -> tuple[str | None, np.ndarray | None]:
+    """The most attention outside the block that any query of each head can have, and what that rests on; (None, None) if not causal."""
+    if model.config.model.bidirectional:
+        return None, None
+    found = certify(model, cell.lam, cell.tau, hard=cell.hard)
+    counts = found.counts
+    masses = out_mass_bound(counts.n_in, counts.n_out, found.gap.nats[:, :, None], cell.tau)
+    return found.gap.bound, masses.max(axis=-1)

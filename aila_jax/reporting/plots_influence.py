@@ -1,0 +1,56 @@
+"""Influence over λ, beside the attention that is usually taken for it."""
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from aila_jax.evaluation.influence_rows import InfluenceResult, InfluenceRow
+from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, Theme, house_style, lam_axis, legend_above
+
+DECADES = 2.0  # of nats: from there on the axis is logarithmic
+
+
+def influence_figure(result: InfluenceResult, theme: Theme = LIGHT) -> Figure:
+    """KL divergence when tokens outside or inside the block are resampled, and attention outside the block, against λ.
+
+    Bars are standard errors over queries. A KL of exactly 0 has no place on a logarithmic axis: it is left out there and noted.
+    """
+    rows = sorted(result.rows, key=lambda row: row.lam)
+    lams = [row.lam for row in rows]
+    inside = [row for row in rows if row.kl_inside is not None]
+    with house_style(theme):
+        fig = Figure(figsize=(7.2, 3.4), layout="constrained")
+        left, right = fig.subplots(1, 2)
+        values = [value for row in rows for value in (row.kl_outside, row.kl_inside) if value]
+        log = bool(values) and max(values) > 10**DECADES * min(values)
+        _line(left, rows, "outside", 0, log)
+        if inside:
+            _line(left, inside, "inside", 1, log)
+        left.set(title="Influence", ylabel=f"KL of the prediction (nats{', log scale' if log else ''})")
+        if log:
+            left.set_yscale("log")
+        else:
+            left.set_ylim(bottom=0.0)
+        zeros = [f"{row.lam:g}" for row in rows if row.kl_outside == 0]
+        if zeros:
+            left.set_title(f"exactly 0 outside at λ = {', '.join(zeros)}", loc="right", fontweight="normal", fontsize=8)
+        style = {"color": CATEGORIES[0], "marker": MARKERS[0]}
+        right.plot(lams, [1.0 - row.block_mass for row in rows], **style)
+        right.set(title="Attention", ylabel="mass outside the block", ylim=(0.0, 1.03))
+        for axes in (left, right):
+            lam_axis(axes, lams)
+        legend_above(fig, left)
+    return fig
+
+
+def _line(axes: Axes, rows: list[InfluenceRow], side: str, index: int, log: bool) -> None:
+    """Draws one side; points of 0 only where the axis has a place for them."""
+    shown = [row for row in rows if getattr(row, f"kl_{side}") > 0 or not log]
+    axes.errorbar(
+        [row.lam for row in shown],
+        [getattr(row, f"kl_{side}") for row in shown],
+        yerr=[getattr(row, f"kl_{side}_error") for row in shown],
+        label=f"tokens {side} the block resampled",
+        color=CATEGORIES[index],
+        marker=MARKERS[index],
+        capsize=2,
+    )

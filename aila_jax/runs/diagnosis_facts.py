@@ -1,0 +1,183 @@
+"""The facts of one run that a diagnosis rests on, from its files where they say enough, else measured on a little text."""
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from aila_jax.config import to_dict
+from aila_jax.data.dataset import Dataset
+from aila_jax.data.pipeline import eval_batches
+from aila_jax.evaluation.blocks import correlate_blocks
+from aila_jax.evaluation.certify import certify, largest_scores
+from aila_jax.evaluation.language_model import LanguageModel
+from aila_jax.evaluation.rows import HeadRow, SweepResult
+from aila_jax.evaluation.sweep import sweep
+from aila_jax.evaluation.without_attention import without_attention
+from aila_jax.partition.statistics import in_block_keys
+from aila_jax.reporting import read_sweep, read_training_log
+from aila_jax.runs.penalty_facts import penalty_facts
+from aila_jax.theory.diagnosis import STEP
+from aila_jax.theory.diagnosis_facts import BlockFacts, DialPoint, Facts, PenaltyFacts, ScoreFacts, TrainingFacts
+from aila_jax.theory.gaps import layer_shares
+from aila_jax.types import PADDING_ID, Batch
+
+GRID = tuple(round(index * STEP, 10) for index in range(round(1 / STEP) + 1))
+ENDS = (0.0, 1.0)
+
+
+class FactFinder:
+    """Collects facts about one model; what cannot be had is written down in `missing`, with the reason."""
+
+    def __init__(self, model: LanguageModel, dataset: Dataset, folder: Path, batches: int, quiet: bool):
+        """`folder`: the run's, with sweep.json and metrics.jsonl where they exist. `batches`: of text for what has to be measured."""
+        self.model, self.dataset, self.folder, self.batches, self.quiet = model, dataset, folder, batches, quiet
+        self.missing: list[str] = []
+
+    def facts(self) -> Facts:
+        """All of them."""
+        return Facts(
+            run=self.model.run,
+            dial=self.dial(),
+            scores=self.scores(),
+            blocks=self.blocks(),
+            penalty=self.penalty(),
+            training=self.training(),
+            attention_cost=self.attention_cost(),
+            missing=tuple(self.missing),
+        )
+
+    def text(self, split: str) -> list[Batch]:
+        """The first batches of a split."""
+        model = self.model.config.model
+        windows = self.dataset.windows(split, model.length, model.document_mask)
+        return list(eval_batches(windows, self.model.config.sweep.batch_size, self.batches))
+
+    def measured(self, lams: tuple[float, ...], split: str | None = None, delta: bool = False) -> SweepResult:
+        """A short sweep at τ = 1."""
+        return sweep(
+            self.model,
+            self.dataset,
+            lams=lams,
+            taus=(1.0,),
+            split=split,
+            delta=delta,
+            pointers="none",
+            max_batches=self.batches,
+            quiet=self.quiet,
+        )
+
+    @cached_property
+    def ends(self) -> SweepResult:
+        """Both ends of the dial, with score gaps."""
+        return self.measured(ENDS, delta=True)
+
+    def dial(self) -> tuple[DialPoint, ...]:
+        """From sweep.json where it is this checkpoint's and has the grid at τ = 1; else a short sweep."""
+        if self.model.config.model.hard:
+            self.missing.append("the dial: hard attention is read at λ = 1 only")
+            result = self.measured((1.0,))
+        else:
+            result = self._found_sweep() or self.measured(GRID)
+        cells = sorted((cell for cell in result.cells if cell.tau == 1.0), key=lambda cell: cell.lam)
+        return tuple(DialPoint(cell.lam, cell.perplexity_token, cell.entropy_bits, cell.block_mass) for cell in cells)
+
+    def _found_sweep(self) -> SweepResult | None:
+        """The run's own sweep, or None where there is none that serves."""
+        if not (self.folder / "sweep.json").exists():
+            return None
+        result = read_sweep(self.folder)
+        lams = {round(cell.lam, 10) for cell in result.cells if cell.tau == 1.0 and not cell.hard}
+        config = to_dict(self.model.config)
+        same = all(_plain(result.config.get(name)) == _plain(config[name]) for name in ("model", "partition", "locality", "train", "seed"))
+        serves = same and result.meta.get("checkpoint_step") == self.model.step and lams.issuperset(GRID)
+        return result if serves else None
+
+    def scores(self) -> ScoreFacts:
+        """The margin, and the scores that it has to outweigh."""
+        config = self.model.config.model
+        margin = config.margin
+        if config.hard:
+            return ScoreFacts("hard", 0.0, 0.0, (1.0,) * config.n_layers)
+        zero, one = self.ends.cells
+        largest = float(largest_scores(self.model, self.text("validation"), 1.0, 1.0).max())
+        guarantee = None
+        if config.bidirectional:
+            self.missing.append("what is guaranteed: certificates are for causal models, and this one sees its targets")
+        else:
+            guarantee = certify(self.model, 1.0)
+        return ScoreFacts(
+            form=margin.form,
+            margin=margin.nats if margin.form == "fixed" else margin.m0,
+            c=margin.c,
+            shares=tuple(layer_shares(config, 1.0).tolist()),
+            largest=largest,
+            bound=None if guarantee is None else float(guarantee.gap.score_bound.max()),
+            bound_name="" if guarantee is None else guarantee.gap.bound,
+            guaranteed=None if guarantee is None else guarantee.least_block_mass,
+            delta_zero=zero.delta_measured,
+            delta_one=one.delta_measured,
+            delta_share=one.delta_share,
+        )
+
+    def blocks(self) -> BlockFacts:
+        """What attention inside blocks could have, and how alike the blocks are to the first layer."""
+        config = self.model.config
+        mask = config.model.document_mask
+        bits: list[np.ndarray] = []
+        for batch in self.text("validation"):
+            ids = np.asarray(self.model.partition(batch))
+            n_in = in_block_keys(ids, np.asarray(batch.doc_ids) if mask else None)
+            bits.append(np.log2(n_in[ids != PADDING_ID]))
+        found = correlate_blocks(self.model, self.dataset.windows("validation", config.model.length, mask), self.batches)
+        undefined = "" if found.rho_max is not None else f"{found.blocks} blocks: fewer than 3, too many, or two of one direction"
+        return BlockFacts(float(np.concatenate(bits).mean()), found.rho_max, undefined, found.within)
+
+    def penalty(self) -> PenaltyFacts:
+        """Dead heads, and the penalty beside its thresholds."""
+
+        def at_zero() -> list[HeadRow]:
+            return [row for row in self.ends.heads if row.lam == 0.0]
+
+        return penalty_facts(self.model, lambda: self.text("train"), at_zero, self.missing, self.quiet)
+
+    def training(self) -> TrainingFacts:
+        """The log, and perplexity without dropout on the training and the validation split at one λ."""
+        config = self.model.config
+        per_step = config.train.batch_size * config.model.length
+        tokens = len(self.dataset.splits["train"].tokens)
+        lam = 1.0 if config.model.hard else 0.0 if config.locality.mode == "conditional" else config.locality.lam
+        seen, unseen = (self.measured((lam,), split=split).cells[0].perplexity_token for split in ("train", "validation"))
+        losses, skipped = self._log(per_step / tokens)
+        return TrainingFacts(
+            config.locality.mode,
+            config.locality.lam,
+            epochs=self.model.step * per_step / tokens,
+            losses=losses,
+            skipped=skipped,
+            train_perplexity=seen,
+            validation_perplexity=unseen,
+        )
+
+    def _log(self, epochs_a_step: float) -> tuple[tuple[tuple[float, float], ...], int | None]:
+        """(epoch, training loss) of each record up to the checkpoint's step, and the discarded updates; nothing without a log."""
+        path = self.folder / "metrics.jsonl"
+        if not path.exists():
+            self.missing.append(f"the training log: there is no metrics.jsonl in {self.folder.name}")
+            return (), None
+        records = [record for record in read_training_log(path) if record["kind"] == "train" and record["step"] <= self.model.step]
+        losses = tuple((record["step"] * epochs_a_step, float(record["loss"])) for record in records if record["loss"] is not None)
+        return losses, int(records[-1].get("skipped", 0)) if records else None
+
+    def attention_cost(self) -> tuple[tuple[float, float], ...]:
+        """What removing attention costs at both ends of the dial."""
+        lams = (1.0,) if self.model.config.model.hard else ENDS
+        rows = without_attention(self.model, self.dataset, lams, max_batches=self.batches)
+        return tuple((row.lam, row.cost) for row in rows)
+
+
+def _plain(value: object) -> object:
+    """As JSON brings it back: tuples are lists."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,63 @@
+"""Influence of what lies outside a query's block: measured, bounded, written and drawn."""
+
+from pathlib import Path
+
+from aila_jax.evaluation.influence import influence as measure_influence
+from aila_jax.evaluation.influence_rows import InfluenceResult, influence_result
+from aila_jax.evaluation.language_model import load
+from aila_jax.reporting.influence_files import describe_influence, write_influence
+from aila_jax.reporting.plots_influence import influence_figure
+from aila_jax.reporting.saving import save_figure
+from aila_jax.runs.corpus import dataset_of
+from aila_jax.runs.workdir import check_writable, run_directory
+
+__all__ = ["describe_influence", "influence"]
+
+
+def influence(
+    checkpoint: str,
+    *,
+    lams: tuple[float, ...] | None = None,
+    tau: float = 1.0,
+    positions: int = 256,
+    draws: int = 4,
+    split: str | None = None,
+    hard: bool | None = None,
+    window: int | None = None,
+    data_dir: str = "",
+    out: str = "",
+    batch_size: int | None = None,
+    seed: int = 0,
+    quiet: bool = False,
+) -> InfluenceResult:
+    """Measures a checkpoint's influence over λ, bounds it head by head, and writes influence.csv, influence_heads.csv, influence.json and
+    the figure influence (PNG and SVG) to `out`.
+
+    Args:
+      checkpoint: run directory or checkpoint. data_dir: where its corpus is now, if elsewhere than in training.
+      out: folder for the files; the run directory by default, or, with `window`, the folder windowSIZE in it.
+      window: read the model with windows of another size than in training.
+      Everything else: see `aila_jax.evaluation.influence.influence`.
+    """
+    model = load(checkpoint)
+    model = model if window is None else model.with_window(window)
+    beside = run_directory(checkpoint) / ("" if window is None else f"window{window}")
+    directory = check_writable(Path(out) if out else beside)
+    dataset = dataset_of(model, data_dir)
+    cells = measure_influence(
+        model,
+        dataset,
+        lams=lams,
+        tau=tau,
+        positions=positions,
+        draws=draws,
+        split=split,
+        hard=hard,
+        batch_size=batch_size,
+        seed=seed,
+        quiet=quiet,
+    )
+    result = influence_result(model, dataset, cells, model.config.sweep.split if split is None else split, seed)
+    write_influence(result, directory)
+    save_figure(influence_figure(result), directory / "influence")
+    return result

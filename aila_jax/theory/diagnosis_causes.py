@@ -1,0 +1,133 @@
+"""The likely causes of a failure signature, with their figures, and what to change. Each function returns (causes, changes)."""
+
+import math
+
+from aila_jax.theory.diagnosis_facts import BlockFacts, Facts, ScoreFacts
+
+Told = tuple[tuple[str, ...], tuple[str, ...]]
+
+# ρ_max from which on blocks hardly differ in what attention reads: cos 26°.
+MOST_COHERENT_RHO = 0.9
+# A layer that imposes less of the margin at λ = 1 is itself a cause.
+LEAST_SHARE = 0.9
+# Block mass that a recommended margin is to guarantee, for a query with as many keys outside its block as there are tokens in a window
+# of 128 and one key inside.
+TARGET_MASS, WORST_ODDS = 0.9, 127.0
+
+
+def outside_causes(facts: Facts) -> Told:
+    """Why attention lies outside the block at λ = 1: the margin against the scores, layers without margin, incoherent blocks."""
+    causes: list[str] = []
+    changes: list[str] = []
+    if facts.scores is not None:
+        _margin_causes(facts.scores, causes, changes)
+    if facts.blocks is not None:
+        _block_causes(facts.blocks, causes, changes)
+    delta = None if facts.scores is None else facts.scores.delta_zero
+    if delta is not None:
+        causes.append(f"Without the dial in-block keys trail: δ = {delta:.1f} nats at λ = 0, which the margin has to make up for.")
+    return tuple(causes), tuple(changes)
+
+
+def _block_causes(blocks: BlockFacts, causes: list[str], changes: list[str]) -> None:
+    """Whether blocks differ in what attention reads."""
+    within = "" if blocks.within is None else f", and a token's cosine with its block's mean is {blocks.within:.2f}"
+    if blocks.rho is None:
+        if blocks.undefined:
+            causes.append(f"Whether blocks are coherent is not known: ρ_max is undefined ({blocks.undefined}).")
+    elif blocks.rho > MOST_COHERENT_RHO:
+        causes.append(
+            f"Blocks are incoherent: ρ_max = {blocks.rho:.2f}{within}; two blocks have nearly the same mean input, so that scores can hardly "
+            "tell them apart."
+        )
+        changes.append("try another partition (segments or classes), or windows of another size")
+    else:
+        causes.append(f"Incoherent blocks are not the cause: ρ_max = {blocks.rho:.2f}{within}.")
+
+
+def _margin_causes(scores: ScoreFacts, causes: list[str], changes: list[str]) -> None:
+    """The margin against the scores it must outweigh."""
+    if scores.form == "hard":
+        return
+    reach = _reach(scores)
+    least = min(scores.shares)
+    if scores.form == "fixed":
+        needed = None if scores.largest is None else 2 * scores.largest + math.log(WORST_ODDS * TARGET_MASS / (1 - TARGET_MASS))
+        if scores.largest is not None and 2 * scores.largest > scores.margin:
+            causes.append(
+                f"The margin is too small: m = {scores.margin:g} nats, while scores reach |s| = {scores.largest:.1f}, so that a key outside may "
+                f"lead by up to {2 * scores.largest:.1f} nats{reach}."
+            )
+            changes.append(
+                "use a margin that weights cannot outgrow: model.margin.form=self_scaling, or model.qk_norm=true with model.g_max below "
+                f"half the margin; a fixed margin would have to be {needed:.0f} nats, and training would outgrow that too"
+            )
+    elif scores.c < 1.0:
+        causes.append(f"The self-scaling margin has c = {scores.c:g} below 1, so scores may outweigh it{reach}.")
+        changes.append("set model.margin.c=1 and model.margin.m0=8, or more")
+    elif scores.margin < math.log(WORST_ODDS):
+        causes.append(f"The self-scaling margin has m0 = {scores.margin:g} nats, too little against many keys outside the block{reach}.")
+        changes.append("raise model.margin.m0 to 8")
+    if least < LEAST_SHARE:
+        causes.append(f"At λ = 1 a layer gets only {least:.2f} of the margin (model.layer_beta, model.margin.power).")
+        changes.append("set model.layer_beta=0")
+    if scores.guaranteed is not None and scores.bound is not None:
+        causes.append(
+            f"No text's scores exceed S = {scores.bound:.1f} (bound: {scores.bound_name}), which guarantees a block mass of "
+            f"{scores.guaranteed:.2g} at least."
+        )
+
+
+def _reach(scores: ScoreFacts) -> str:
+    """δ at λ = 1, as the end of a sentence."""
+    if scores.delta_one is None or scores.delta_share is None:
+        return ""
+    return f"; with the margin in-block keys lead by δ = {scores.delta_one:.1f} nats on average, and for {scores.delta_share:.0%} of the queries"
+
+
+def penalty_causes(facts: Facts) -> Told:
+    """Whether the penalty is above its thresholds, and dead heads; nothing without them."""
+    penalty = facts.penalty
+    if penalty is None or (penalty.solver == "none" and not penalty.dead_heads):
+        return (), ()
+    causes: list[str] = []
+    if penalty.dead_heads:
+        causes.append(f"{penalty.dead_heads} of {penalty.heads} heads are dead.")
+    if penalty.solver != "none":
+        text = f"The penalty acts with λη = {penalty.level:.3g} ({penalty.solver})."
+        if penalty.stationarity is not None and penalty.share_above is not None:
+            text += (
+                f" A zero group stays zero from λη = {penalty.stationarity:.3g} on (stationarity threshold, median): the penalty is at or above "
+                f"it for {penalty.share_above:.0%} of the groups."
+            )
+        if penalty.predicted is not None:
+            text += f" The papers' formula puts the threshold at {penalty.predicted:.3g}."
+        causes.append(text)
+    above = penalty.share_above is None or penalty.share_above >= 0.5 or penalty.dead_heads
+    target = "" if penalty.stationarity is None else f" below {penalty.stationarity:.3g}"
+    changes = (f"lower penalty.eta, so that λη stays{target or ' far lower'}, and keep penalty.ramp=true",) if above else ()
+    return tuple(causes), changes
+
+
+def poor_dial_causes(facts: Facts) -> Told:
+    """Why perplexity is poor somewhere on the dial: training at one λ, or the penalty."""
+    causes, changes = penalty_causes(facts)
+    training = facts.training
+    if training is not None and training.mode != "conditional":
+        how = f"at λ = {training.lam:g} alone" if training.mode == "fixed" else f"last at λ = {training.lam:g} (curriculum)"
+        causes = (f"The model was trained {how}, and is read at other λ.", *causes)
+        changes = ("train for the whole dial: locality.mode=conditional with model.film=true", *changes)
+    elif training is not None and not causes:
+        causes = ("It was trained for every λ (conditional), so the λ above are those that training drew too rarely.",)
+        changes = ("draw these λ more often (locality.power, at_zero, at_one), show λ to the network (model.film), or train longer",)
+    return causes, changes
+
+
+def not_graded_causes(facts: Facts) -> Told:
+    """Why one step of λ does most of the work."""
+    scores, causes = facts.scores, []
+    if scores is not None and scores.form == "self_scaling":
+        causes.append(f"The self-scaling margin (c = {scores.c:g}, m0 = {scores.margin:g}) outweighs all scores soon after λ = 0.")
+    elif scores is not None and scores.form == "fixed" and scores.largest is not None:
+        causes.append(f"The margin of {scores.margin:g} nats meets scores of at most {scores.largest:.1f}: what λ does saturates.")
+    return tuple(causes), ("bend the margin with model.margin.power (2 makes the steps near λ = 0 finer), or choose a smaller margin",)

@@ -1,0 +1,120 @@
+"""What a diagnosis looks at: measured facts about one run, each None where it is not known."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DialPoint:
+    """One λ of a sweep at τ = 1: perplexity per token, and means over layers and heads of entropy (bits) and block mass."""
+
+    lam: float
+    perplexity: float
+    entropy_bits: float
+    block_mass: float
+
+
+@dataclass(frozen=True)
+class ScoreFacts:
+    """Scores against the margin, at λ = 1 where nothing else is said.
+
+    Attributes:
+      form: `fixed`, `self_scaling`, or `hard` for hard attention, which has no margin. margin: m or m0, nats. c: of the self-scaling form.
+      shares: λ_ℓ^p of each layer, the share of the margin that it imposes.
+      largest: the largest |s| of any head on the text read, or None.
+      bound: S that no text exceeds, the largest of any head, and bound_name, what it rests on; None where there is none.
+      guaranteed: the least block mass that is guaranteed of any head and position.
+      delta_zero, delta_one: mean of (least in-block − greatest out-of-block score), margin included, at λ = 0 and 1, nats.
+      delta_share: share of queries where that is above 0 at λ = 1.
+    """
+
+    form: str
+    margin: float
+    c: float
+    shares: tuple[float, ...]
+    largest: float | None = None
+    bound: float | None = None
+    bound_name: str = ""
+    guaranteed: float | None = None
+    delta_zero: float | None = None
+    delta_one: float | None = None
+    delta_share: float | None = None
+
+
+@dataclass(frozen=True)
+class BlockFacts:
+    """The blocks themselves.
+
+    Attributes:
+      entropy_bits: mean over queries of log2 n_in: the most that attention inside blocks can have.
+      rho: ρ_max, the largest absolute cosine between two block means of the first layer's inputs, or None with the reason `undefined`.
+      within: mean cosine of a token with its block's mean, in [−1, 1].
+    """
+
+    entropy_bits: float
+    rho: float | None = None
+    undefined: str = ""
+    within: float | None = None
+
+
+@dataclass(frozen=True)
+class PenaltyFacts:
+    """Query and key weights, and the penalty that acted on them.
+
+    Attributes:
+      dead_heads, heads: heads with W_Q = W_K = 0, and all heads. solver: `none` without a penalty.
+      level: λη, of a group of weight 1 in a layer of scale 1, at the end of training.
+      stationarity: median over groups of the λη from which on a zero group stays zero. share_above: share of groups whose λη is not below.
+      predicted: median of the papers' threshold, in the first layer. None where it was not computed or does not apply.
+    """
+
+    dead_heads: int
+    heads: int
+    solver: str = "none"
+    level: float = 0.0
+    stationarity: float | None = None
+    share_above: float | None = None
+    predicted: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """How the run was trained and what its log shows.
+
+    Attributes:
+      mode, lam: `fixed`, `curriculum` or `conditional`, and locality.lam. epochs: passes over the training split.
+      losses: (epoch, training loss) of each record, in order; empty where there is no log.
+      skipped: non-finite updates that were discarded, or None without a log.
+      train_perplexity, validation_perplexity: at the same λ, without dropout; None where they were not measured.
+    """
+
+    mode: str
+    lam: float
+    epochs: float
+    losses: tuple[tuple[float, float], ...] = ()
+    skipped: int | None = None
+    train_perplexity: float | None = None
+    validation_perplexity: float | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything about one run that a diagnosis may use.
+
+    Attributes:
+      run: its name. dial: τ = 1, λ ascending; empty where there is no sweep.
+      attention_cost: (λ, share of perplexity that removing attention costs); empty where it was not measured.
+      missing: in words, what could not be had and why.
+    """
+
+    run: str
+    dial: tuple[DialPoint, ...] = ()
+    scores: ScoreFacts | None = None
+    blocks: BlockFacts | None = None
+    penalty: PenaltyFacts | None = None
+    training: TrainingFacts | None = None
+    attention_cost: tuple[tuple[float, float], ...] = ()
+    missing: tuple[str, ...] = ()
+
+    def at(self, lam: float) -> DialPoint | None:
+        """The point of the dial at λ, or None."""
+        return next((point for point in self.dial if abs(point.lam - lam) < 1e-9), None)

@@ -1,0 +1,184 @@
+"""Diagnosis of real models: silent on a healthy run, and right about runs made to fail in each way."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from aila_jax import runs
+from aila_jax.config import LocalityConfig, MarginConfig, PenaltyConfig
+from aila_jax.evaluation.language_model import load
+from aila_jax.loss.group_sparsity import query_key_kernels, with_query_key_kernels
+from aila_jax.runs.diagnosis_facts import FactFinder
+from aila_jax.theory import diagnosis as signatures
+from aila_jax.theory.diagnosis import diagnose
+from tests.training.tiny import make_config, write_corpus
+
+BATCHES = 2
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory) -> Path:
+    """A small model that learned its grammar for every λ: 150 steps, about 7 epochs."""
+    directory = tmp_path_factory.mktemp("healthy")
+    settings = {"steps": 150, "accumulate": 1, "learning_rate": 1e-2, "warmup_steps": 10, "eval_every": 150, "checkpoint_every": 150}
+    config = make_config(write_corpus(directory / "text"), **settings)
+    model = replace(config.model, dropout=0.0, margin=MarginConfig(nats=6.0, power=1.3))
+    locality = LocalityConfig(mode="conditional", power=2.0, at_zero=0.4)
+    config = replace(config, model=model, locality=locality, sweep=replace(config.sweep, batch_size=32))
+    runs.train(config, directory / "run", quiet=True)
+    return directory / "run"
+
+
+@pytest.fixture(scope="module")
+def loaded(healthy):
+    model = load(healthy)
+    return model, runs.dataset_of(model)
+
+
+def facts_of(loaded, folder, *, params=None, dataset=None, **changes):
+    """Facts of the healthy model with other parameters, text or configuration."""
+    model, text = loaded
+    model = replace(model, params=model.params if params is None else params, config=replace(model.config, **changes))
+    return FactFinder(model, text if dataset is None else dataset, folder, BATCHES, quiet=True).facts()
+
+
+def findings(facts) -> dict:
+    return {finding.name: finding for finding in diagnose(facts).findings}
+
+
+def test_a_healthy_run_is_silent_and_its_file_says_what_was_looked_at(healthy, tmp_path):
+    found = runs.diagnose(str(healthy), batches=BATCHES, out=str(tmp_path), quiet=True)
+    assert found.findings == ()
+    assert found.passed == tuple(signatures.CHECKS)
+    assert found.not_assessed == ()
+    text = runs.describe_diagnosis(found)
+    assert text.startswith("run: healthy, no failure signature found.")
+    document = json.loads((tmp_path / "diagnosis.json").read_text(encoding="utf-8"))
+    assert document["format"] == "aila_jax diagnosis, version 1"
+    assert [point["lam"] for point in document["facts"]["dial"]] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert document["facts"]["training"]["losses"][-1][0] == pytest.approx(document["facts"]["training"]["epochs"])
+    assert document["meta"]["batches"] == BATCHES
+
+
+def test_weights_that_outgrew_the_margin(loaded, healthy):
+    """Queries and keys grown eightfold: scores that the margin of 6 nats cannot outweigh."""
+    params = with_query_key_kernels(loaded[0].params, 8.0 * query_key_kernels(loaded[0].params))
+    facts = facts_of(loaded, healthy, params=params)
+    finding = findings(facts)[signatures.STAYS_HIGH]
+    assert "of its mass inside the block, below 0.9" in finding.seen
+    assert finding.causes[0].startswith("The margin is too small: m = 6 nats, while scores reach |s| = ")
+    assert "model.margin.form=self_scaling" in finding.changes[0]
+    largest = float(finding.causes[0].split("|s| = ")[1].split(",")[0])
+    assert 3.0 < largest <= facts.scores.bound
+
+
+def test_dead_heads_under_a_penalty_that_is_too_strong(loaded, healthy):
+    """All queries and keys 0, as a penalty above its threshold leaves them: one λ is like the other, and no head ever comes back."""
+    params = with_query_key_kernels(loaded[0].params, 0.0 * query_key_kernels(loaded[0].params))
+    facts = facts_of(loaded, healthy, params=params, penalty=PenaltyConfig(solver="proximal", eta=0.5))
+    finding = findings(facts)[signatures.DEAD_HEADS]
+    assert finding.seen.startswith("4 of 4 heads have W_Q = W_K = 0")
+    assert "λη = " in " ".join(finding.causes)
+    assert "lower penalty.eta" in finding.changes[-1]
+    assert facts.missing == (
+        "stationarity thresholds: every head is dead, and a dead head has no gradient",
+        "the papers' threshold: it is about localist positions (model.localist)",
+    )
+
+
+@pytest.mark.medium  # compiles the gradient of every group of two layers: python -m pytest tests/diagnosis_run_test.py -m medium
+def test_a_penalty_is_compared_with_its_thresholds(loaded, healthy):
+    """Stationarity of living groups: a penalty of 10⁶ is above it for all of them, one of 10⁻⁹ for none."""
+    config = replace(loaded[0].config, model=replace(loaded[0].config.model, localist=True))
+    finders = []
+    for eta in (1e6, 1e-9):
+        penalised = replace(config, penalty=PenaltyConfig(solver="proximal", eta=eta, ramp=False))
+        finders.append(FactFinder(replace(loaded[0], config=penalised), loaded[1], healthy, 1, quiet=True))
+    strong, weak = (finder.penalty() for finder in finders)
+    assert [strong.share_above, weak.share_above] == [1.0, 0.0]
+    assert strong.stationarity == weak.stationarity > 1e-9
+    assert strong.level == pytest.approx(1e6 * 0.6 / 3, rel=1e-5)  # E[λ]: λ = u² in 60 % of the draws, 0 in 40 %
+    assert strong.dead_heads == 0
+    assert strong.predicted == weak.predicted > 0
+    assert finders[0].missing == []
+
+
+def test_a_model_that_one_end_of_the_dial_ruins(loaded, healthy):
+    """A shift of the last LayerNorm that grows with λ, as if no training had ever seen λ above 0."""
+    norm = loaded[0].params["final_norm"]
+    shift = 5.0 * jax.random.normal(jax.random.key(0), norm["film_shift"].shape)
+    params = {**loaded[0].params, "final_norm": {**norm, "film_shift": shift}}
+    finding = findings(facts_of(loaded, healthy, params=params, locality=LocalityConfig(mode="fixed", lam=0.0)))[signatures.COLLAPSES]
+    assert "times as much; it is above 1.3 times the best at λ = " in finding.seen
+    assert finding.seen.endswith("0.8, 1.")
+    assert finding.causes[0] == "The model was trained at λ = 0 alone, and is read at other λ."
+    assert "locality.mode=conditional" in finding.changes[0]
+
+
+def test_validation_text_that_the_model_does_not_know(loaded, healthy):
+    """The same tokens in a random order: the loss on the training text is long down, and generalisation is bad."""
+    stream = loaded[1].splits["validation"]
+    shuffled = replace(stream, tokens=np.random.default_rng(0).permutation(stream.tokens))
+    dataset = replace(loaded[1], splits={**loaded[1].splits, "validation": shuffled})
+    facts = facts_of(loaded, healthy, dataset=dataset)
+    early = replace(facts.training, losses=tuple((epoch / 2, loss) for epoch, loss in facts.training.losses))
+    finding = findings(replace(facts, training=early))[signatures.OVERFITS]
+    assert "locality.mode=curriculum" in finding.changes[0]
+
+
+def test_attention_that_is_not_used_and_a_dial_that_is_one_step(loaded, healthy):
+    """Output projections near 0 make attention worthless; scores that FiLM multiplies by 25 at λ = 0.2 leave no entropy to take away."""
+
+    def changed(path, x):
+        names = [part.key for part in path]
+        return 0.01 * x if "out" in names else 0 * x + 20 if names[-2:] == ["attention_norm", "film_scale"] else x
+
+    found = findings(facts_of(loaded, healthy, params=jax.tree_util.tree_map_with_path(changed, loaded[0].params)))
+    assert "Removing attention from every layer changes perplexity by" in found[signatures.UNUSED].seen
+    assert "he step from λ = 0 to 0.2 carries" in found[signatures.NOT_GRADED].seen
+
+
+def test_the_runs_own_sweep_is_read_where_it_serves(loaded, healthy, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(healthy, tmp_path / "run"))
+    result = runs.sweep(str(folder), lams=(0, 0.2, 0.4, 0.6, 0.8, 1), taus=(1,), quiet=True)
+    made = []
+    monkeypatch.setattr(FactFinder, "measured", lambda self, lams, **_: made.append(lams) or result)
+    found = FactFinder(*loaded, folder, BATCHES, quiet=True).dial()
+    assert [(point.lam, point.perplexity) for point in found] == [(cell.lam, cell.perplexity_token) for cell in result.cells]
+    assert made == []
+    for model in (replace(loaded[0], step=10), replace(loaded[0], config=replace(loaded[0].config, seed=1))):
+        FactFinder(model, loaded[1], folder, BATCHES, quiet=True).dial()
+    assert made == [(0.0, 0.2, 0.4, 0.6, 0.8, 1.0)] * 2
+
+
+def test_a_missing_log_is_named(loaded, healthy, tmp_path):
+    finder = FactFinder(*loaded, tmp_path, BATCHES, quiet=True)
+    training = finder.training()
+    assert (training.losses, training.skipped) == ((), None)
+    assert finder.missing == [f"the training log: there is no metrics.jsonl in {tmp_path.name}"]
+
+
+def test_discarded_updates_are_read_from_the_log(loaded, healthy, tmp_path):
+    lines = (healthy / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    last = max(record["step"] for record in records if record["kind"] == "train")
+    changed = [record | ({"skipped": 2} if record["kind"] == "train" and record["step"] == last else {}) for record in records]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in changed), encoding="utf-8")
+    assert FactFinder(*loaded, tmp_path, BATCHES, quiet=True).training().skipped == 2
+
+
+def test_hard_attention_has_no_dial_to_assess(loaded, healthy):
+    model = replace(loaded[0].config.model, hard=True)
+    found = diagnose(facts_of(loaded, healthy, model=model, locality=LocalityConfig(mode="fixed", lam=1.0)))
+    assert found.findings == ()
+    assert any("hard attention is read at λ = 1 only" in text for text in found.not_assessed)
+
+
+def test_no_text_is_refused_before_any_work(healthy):
+    with pytest.raises(ValueError, match="batches is 0; it must be at least 1"):
+        runs.diagnose(str(healthy), batches=0)

@@ -1,0 +1,199 @@
+"""The diagnosis as a pure function: each signature on facts made to show it, none on healthy ones, and nothing guessed."""
+
+from dataclasses import replace
+
+import pytest
+
+from aila_jax.theory import diagnosis as module
+from aila_jax.theory.diagnosis import converged_at, diagnose
+from aila_jax.theory.diagnosis_facts import BlockFacts, DialPoint, Facts, PenaltyFacts, ScoreFacts, TrainingFacts
+
+LAMS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+def dial(perplexity=(50, 51, 52, 53, 54, 55), entropy=(3.0, 2.5, 2.0, 1.5, 1.0, 0.6), mass=(0.2, 0.4, 0.55, 0.7, 0.85, 0.99)):
+    return tuple(DialPoint(*values) for values in zip(LAMS, perplexity, entropy, mass, strict=True))
+
+
+HEALTHY = Facts(
+    run="healthy",
+    dial=dial(),
+    scores=ScoreFacts("self_scaling", 8.0, 1.0, (1.0, 1.0), 6.0, 24.0, "self_scaling", 0.92, -3.0, 7.5, 0.99),
+    blocks=BlockFacts(1.38, 0.4),
+    penalty=PenaltyFacts(0, 8),
+    training=TrainingFacts("conditional", 0.0, 8.0, ((0.1, 8.0), (2.0, 5.0), (4.0, 4.2), (6.0, 4.0), (8.0, 3.6)), 0, 40.0, 44.0),
+    attention_cost=((0.0, 1.4), (1.0, 0.5)),
+)
+FIXED = ScoreFacts("fixed", 8.0, 1.0, (1.0, 1.0), 9.3, 40.0, "parameters", 1e-9, -6.0, 1.2, 0.55)
+
+
+def only(facts):
+    """The single finding; everything else passed."""
+    found = diagnose(facts)
+    assert len(found.findings) == 1
+    assert len(found.passed) == len(module.CHECKS) - 1
+    assert found.not_assessed == ()
+    return found.findings[0]
+
+
+def test_a_healthy_run_is_silent():
+    found = diagnose(HEALTHY)
+    assert found.findings == ()
+    assert found.passed == tuple(module.CHECKS)
+    assert found.not_assessed == ()
+
+
+def test_entropy_that_stays_high_is_put_down_to_the_margin():
+    mass = (0.2, 0.3, 0.38, 0.45, 0.52, 0.59)
+    finding = only(replace(HEALTHY, dial=dial(mass=mass, entropy=(2.66, 2.4, 2.2, 1.9, 1.7, 1.45)), scores=FIXED))
+    assert finding.name == module.STAYS_HIGH
+    assert "At λ = 1 attention has 1.45 bits of entropy (λ = 0: 2.66) and 0.59 of its mass inside the block, below 0.9." in finding.seen
+    assert "could have 1.38 bits at most" in finding.seen
+    causes = " ".join(finding.causes)
+    assert "m = 8 nats, while scores reach |s| = 9.3, so that a key outside may lead by up to 18.6 nats" in causes
+    assert "in-block keys lead by δ = 1.2 nats on average, and for 55% of the queries" in causes
+    assert "exceed S = 40.0 (bound: parameters), which guarantees a block mass of 1e-09 at least" in causes
+    assert "δ = -6.0 nats at λ = 0" in causes
+    assert "Incoherent blocks are not the cause: ρ_max = 0.40." in causes
+    assert "model.margin.form=self_scaling" in finding.changes[0]
+    assert "would have to be 26 nats" in finding.changes[0]  # 2 · 9.3 + ln(127 · 9)
+
+
+def test_entropy_above_what_blocks_allow_is_enough():
+    finding = only(replace(HEALTHY, dial=dial(entropy=(3.0, 2.7, 2.4, 2.1, 1.8, 1.5))))
+    assert finding.name == module.STAYS_HIGH
+    assert "below 0.9" not in finding.seen
+
+
+@pytest.mark.parametrize(
+    ("scores", "blocks", "cause", "change"),
+    [
+        (replace(FIXED, largest=3.0), BlockFacts(1.38, 0.95), "Blocks are incoherent: ρ_max = 0.95", "another partition"),
+        (replace(FIXED, largest=3.0, shares=(0.25, 1.0)), BlockFacts(1.38, 0.4), "a layer gets only 0.25 of the margin", "layer_beta=0"),
+        (replace(FIXED, form="self_scaling", c=0.5), BlockFacts(1.38), "has c = 0.5 below 1", "model.margin.c=1"),
+        (replace(FIXED, form="self_scaling", margin=2.0), BlockFacts(1.38), "has m0 = 2 nats", "raise model.margin.m0"),
+        (None, BlockFacts(1.38, None, "there are 2 blocks"), "ρ_max is undefined (there are 2 blocks)", None),
+    ],
+)
+def test_other_causes_of_attention_outside(scores, blocks, cause, change):
+    finding = only(replace(HEALTHY, dial=dial(mass=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7)), scores=scores, blocks=blocks))
+    assert any(cause in text for text in finding.causes)
+    assert "The margin is too small" not in " ".join(finding.causes)
+    assert any(change in text for text in finding.changes) if change else finding.changes == ()
+
+
+@pytest.mark.parametrize(
+    ("training", "cause", "change"),
+    [
+        (TrainingFacts("fixed", 1.0, 8.0), "trained at λ = 1 alone", "locality.mode=conditional"),
+        (TrainingFacts("curriculum", 0.6, 8.0), "last at λ = 0.6 (curriculum)", "locality.mode=conditional"),
+        (TrainingFacts("conditional", 0.0, 8.0), "drew too rarely", "draw these λ more often"),
+    ],
+)
+def test_quality_that_collapses_on_the_dial_is_put_down_to_training(training, cause, change):
+    training = replace(HEALTHY.training, mode=training.mode, lam=training.lam)
+    finding = only(replace(HEALTHY, dial=dial(perplexity=(123, 88, 70, 61.5, 58.3, 57.7)), training=training))
+    assert finding.name == module.COLLAPSES
+    assert "57.7 at λ = 1 and 123 at λ = 0, 2.13 times as much; it is above 1.3 times the best at λ = 0, 0.2." in finding.seen
+    assert cause in finding.causes[0]
+    assert change in finding.changes[0]
+
+
+def test_dead_heads_and_a_penalty_above_its_threshold_are_named_with_both_figures():
+    penalty = PenaltyFacts(3, 8, "proximal", 0.02, stationarity=0.004, share_above=0.75, predicted=7.1)
+    found = diagnose(
+        replace(HEALTHY, penalty=penalty, attention_cost=((0.0, 0.02), (1.0, -0.01)), dial=dial(perplexity=(50, 60, 70, 80, 90, 99)))
+    )
+    assert [finding.name for finding in found.findings] == [module.COLLAPSES, module.UNUSED, module.DEAD_HEADS]
+    for finding in found.findings:
+        causes = " ".join(finding.causes)
+        assert "3 of 8 heads are dead." in causes
+        assert "λη = 0.02 (proximal). A zero group stays zero from λη = 0.004 on" in causes
+        assert "at or above it for 75% of the groups. The papers' formula puts the threshold at 7.1." in causes
+        assert "lower penalty.eta, so that λη stays below 0.004" in finding.changes[-1]
+    assert "changes perplexity by +2.0 % at λ = 0 and −1.0 % at λ = 1; at least +10% is expected" in found.findings[1].seen
+
+
+def test_a_weak_penalty_is_reported_but_not_to_be_changed():
+    penalty = PenaltyFacts(0, 8, "proximal", 0.001, stationarity=0.004, share_above=0.0)
+    finding = only(replace(HEALTHY, penalty=penalty, dial=dial(perplexity=(50, 60, 70, 80, 90, 99))))
+    assert "at or above it for 0% of the groups" in " ".join(finding.causes)
+    assert not any("penalty.eta" in text for text in finding.changes)
+
+
+def test_training_that_converges_early_and_generalises_badly():
+    losses = ((0.5, 8.0), (1.0, 5.0), (2.0, 4.05), (5.0, 4.0), (9.0, 4.0))
+    training = replace(HEALTHY.training, mode="fixed", losses=losses, train_perplexity=50.0, validation_perplexity=100.0)
+    finding = only(replace(HEALTHY, training=training))
+    assert finding.name == module.OVERFITS
+    assert (
+        "after 2.0 of 8.0 epochs, and perplexity is 100 on the validation split against 50 on the training split, 2.00 times"
+        in finding.seen
+    )
+    assert "locality.mode=curriculum" in finding.changes[0]
+    late = ((0.5, 8.0), (2.0, 6.0), (5.0, 4.1), (9.0, 4.0))
+    assert diagnose(replace(HEALTHY, training=replace(training, losses=late))).findings == ()
+    assert diagnose(replace(HEALTHY, training=replace(training, validation_perplexity=74.0))).findings == ()
+    curriculum = only(replace(HEALTHY, training=replace(training, mode="curriculum")))
+    assert not any("curriculum" in text for text in curriculum.changes)
+
+
+@pytest.mark.parametrize(
+    ("losses", "epoch"),
+    [
+        (((1.0, 8.0), (2.0, 4.0), (3.0, 6.0), (4.0, 4.1), (5.0, 4.0)), 4.0),  # it has to stay down
+        (((1.0, 8.0), (2.0, 7.0)), 2.0),
+        (((1.0, 4.0), (2.0, 4.0)), 1.0),  # nothing falls
+        (((1.0, 4.0),), 1.0),
+    ],
+)
+def test_when_training_converged(losses, epoch):
+    assert converged_at(losses) == epoch
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"entropy": (3.0, 1.7, 1.5, 1.2, 0.9, 0.6)}, "The step from λ = 0 to 0.2 carries 54% of the change in entropy, more than 40%."),
+        ({"mass": (0.2, 0.25, 0.3, 0.45, 0.5, 0.99)}, "The step from λ = 0.8 to 1 carries 62% of the change in block mass, more than 40%."),
+    ],
+)
+def test_a_dial_with_one_large_step_is_not_graded(changes, text):
+    finding = only(replace(HEALTHY, dial=dial(**changes)))
+    assert (finding.name, finding.seen) == (module.NOT_GRADED, text)
+    assert "outweighs all scores soon" in finding.causes[0]
+    assert "model.margin.power" in finding.changes[0]
+
+
+def test_changes_too_small_for_steps_are_left_alone():
+    assert diagnose(replace(HEALTHY, dial=dial(entropy=(0.65, 0.6, 0.6, 0.6, 0.6, 0.6)))).findings == ()
+
+
+def test_discarded_updates():
+    finding = only(replace(HEALTHY, training=replace(HEALTHY.training, skipped=3)))
+    assert (finding.name, finding.seen[:24]) == (module.NON_FINITE, "3 updates were discarded")
+
+
+def test_what_is_missing_is_named_and_not_guessed():
+    found = diagnose(Facts("bare", missing=("ρ_max: not measured",)))
+    assert (found.findings, found.passed) == ((), ())
+    assert [text.split(":")[0] for text in found.not_assessed] == [*module.CHECKS, "ρ_max"]
+    assert "no sweep at λ = 0, τ = 1" in found.not_assessed[0]
+    assert "no training log (metrics.jsonl)" in found.not_assessed[2]
+    coarse = diagnose(replace(HEALTHY, dial=tuple(point for point in HEALTHY.dial if point.lam != 0.4)))
+    assert coarse.not_assessed == (f"{module.NOT_GRADED}: no sweep at λ = 0.4, τ = 1",)
+
+
+@pytest.mark.parametrize(
+    ("facts", "name"),
+    [
+        (replace(HEALTHY, dial=dial(mass=(0.2, 0.4, 0.55, 0.7, 0.8, 0.9))), None),
+        (replace(HEALTHY, dial=dial(mass=(0.2, 0.4, 0.55, 0.7, 0.8, 0.899))), module.STAYS_HIGH),
+        (replace(HEALTHY, dial=dial(perplexity=(100, 100, 100, 130, 100, 100))), None),
+        (replace(HEALTHY, dial=dial(perplexity=(100, 100, 100, 131, 100, 100))), module.COLLAPSES),
+        (replace(HEALTHY, attention_cost=((0.0, 0.1), (1.0, 0.1))), None),
+        (replace(HEALTHY, attention_cost=((0.0, 0.1), (1.0, 0.099))), module.UNUSED),
+    ],
+)
+def test_each_side_of_a_threshold(facts, name):
+    assert [finding.name for finding in diagnose(facts).findings] == ([name] if name else [])
