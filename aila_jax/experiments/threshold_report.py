@@ -4,17 +4,15 @@ import math
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from aila_jax.experiments.results import MISSING, markdown, result_paths
 from aila_jax.experiments.threshold import WINDOWS
+from aila_jax.experiments.threshold_figure import threshold_figure
+from aila_jax.experiments.threshold_ranks import ranks_table, window_name
 from aila_jax.experiments.threshold_rows import ThresholdResult, ThresholdRow, read_threshold
-from aila_jax.metrics.ranks import RankCorrelation, rank_correlation
 from aila_jax.reporting import save_figure
 from aila_jax.reporting.files import write_atomically
-from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style
 
-PAIRS = (("predicted", "stationarity"), ("predicted", "path"), ("stationarity", "path"))
 PAPER_BITS = 6.0  # the paper calls attention localised below it
 
 
@@ -34,7 +32,7 @@ def collect(directory: Path) -> str:
 
 def describe(results: list[ThresholdResult]) -> str:
     """All tables, as Markdown, with what they say in a sentence each."""
-    parts = [_levels_table(results), _ranks_table(results), _window_law(results), _bits_table(results), *_missing(results)]
+    parts = [_levels_table(results), ranks_table(results), _window_law(results), _bits_table(results), *_missing(results)]
     return "\n".join(part for part in parts if part)
 
 
@@ -50,55 +48,16 @@ def _levels_table(results: list[ThresholdResult]) -> str:
         path = meta["path"]
         above = [row.gradient > 2 * row.noise for row in rows if row.noise is not None]
         lines.append([
-            _window(rows), str(rows[0].seed), str(1 + max(row.group for row in rows)), _range(rows, "coordinates", "{:d}"),
+            window_name(rows), str(rows[0].seed), str(1 + max(row.group for row in rows)), _range(rows, "coordinates", "{:d}"),
             MISSING if meta["rho"] is None else f"{meta['rho']:.3f}", _range(rows, "delta", "{:.2f}"), _range(rows, "sigma", "{:.2f}"),
             _median(rows, "predicted"), _median(rows, "stationarity"), f"{np.mean(above):.0%}" if above else MISSING,
             _median(rows, "path"), MISSING if path is None else f"{path['eta']:.3g}", f"{meta['targets']:,} ({meta['targets_at_zero']:,} at zero)",
         ])  # fmt: skip
     title = "Thresholds of the first layer's groups, W_Q and W_K of every head: medians, with the range in brackets.\n"
-    notes = [f"Windows of {_window(r.rows)}: no prediction, since {r.meta['undefined']}.\n" for r in results if r.meta["undefined"]]
+    notes = [f"Windows of {window_name(r.rows)}: no prediction, since {r.meta['undefined']}.\n" for r in results if r.meta["undefined"]]
     never = sum(row.path is None for result in results if result.meta["path"] for row in result.rows)
     notes += [f"{never} groups were not 0 at the path's last level; they have no path threshold and are left out.\n"] if never else []
     return f"{title}\n{markdown(header, lines)}" + "".join(f"\n{note}" for note in notes)
-
-
-def _ranks_table(results: list[ThresholdResult]) -> str:
-    """Spearman's ρ of each pair, all rows of a run together, and inside heads."""
-    header = ["window", "rows", *(f"{a} ~ {b}" for a, b in PAIRS), *(f"{a} ~ {b}, inside heads" for a, b in PAIRS)]
-    chosen = [(_window(result.rows), [result]) for result in results]
-    chosen += [("all", results)] if len(results) > 1 else []
-    lines = []
-    for name, some in chosen:
-        cells = [show_correlation(correlate(some, *pair, inside_heads=inside)) for inside in (False, True) for pair in PAIRS]
-        lines.append([name, str(sum(len(result.rows) for result in some)), *cells])
-    title = (
-        "Rank correlation (Spearman) with its 95 % interval, by a bootstrap over groups. Inside heads: the mean over heads and W_Q, W_K.\n"
-    )
-    return f"{title}\n{markdown(header, lines)}"
-
-
-def correlate(results: list[ThresholdResult], first: str, second: str, inside_heads: bool = False) -> RankCorrelation | None:
-    """The rank correlation of two thresholds over the rows of some runs; None where one of them was not found.
-
-    The unit of the bootstrap is a group of a run: its rows share σ_X,i. A group with a row that has no value is left out whole.
-    """
-    rows = [(number, row) for number, result in enumerate(results) for row in result.rows]
-    kept = {(n, row.group) for n, row in rows} - {(n, row.group) for n, row in rows if None in (getattr(row, first), getattr(row, second))}
-    rows = [(number, row) for number, row in rows if (number, row.group) in kept]
-    if len(kept) < 3:
-        return None
-    names = {name: index for index, name in enumerate(sorted(kept))}
-    clusters = np.array([names[number, row.group] for number, row in rows])
-    strata = np.array([2 * row.head + (row.projection == "key") for _, row in rows]) if inside_heads else None
-    one, other = (np.array([getattr(row, name) for _, row in rows], float) for name in (first, second))
-    return rank_correlation(one, other, clusters, strata)
-
-
-def show_correlation(found: RankCorrelation | None) -> str:
-    """`0.42 [0.11, 0.63]`."""
-    if found is None or found.value is None:
-        return MISSING
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]".replace("-", "−")
 
 
 def _window_law(results: list[ThresholdResult]) -> str:
@@ -163,7 +122,7 @@ def _bits_table(results: list[ThresholdResult]) -> str:
             above = np.array(path["levels"]) >= max(row.predicted for row in rows if row.predicted is not None)
             cells = [f"{above.sum()}", f"{np.sum(above == under)} of {len(under)}"]
         ends = [f"{entropy[0]:.2f}", f"{entropy[-1]:.2f}"]
-        lines.append([_window(rows), f"{uniform_bits(result):.2f}", *ends, f"{len(under)}", f"{under.sum()}", *cells])
+        lines.append([window_name(rows), f"{uniform_bits(result):.2f}", *ends, f"{len(under)}", f"{under.sum()}", *cells])
     if not lines:
         return ""
     title = f"Attention entropy of the first layer along the path, and the paper's mark of {PAPER_BITS:g} bits.\n"
@@ -193,36 +152,6 @@ def _missing(results: list[ThresholdResult]) -> list[str]:
     return [
         f"Not measured yet: {', '.join(names)}. `python -m launch.threshold --data_dir=$WIKITEXT2 --only={','.join(names)}` continues.\n"
     ]
-
-
-def threshold_figure(results: list[ThresholdResult]) -> Figure:
-    """Predicted against measured on logarithmic axes, a panel for each way of measuring, with the rank correlation of all rows."""
-    with house_style(LIGHT):
-        fig = Figure(figsize=(7.2, 3.9), layout="constrained")
-        panels = fig.subplots(1, 2, sharex=True)
-        titles = {"stationarity": "Stationarity threshold", "path": "Zeroed along the path"}
-        for axes, (name, title) in zip(panels, titles.items(), strict=True):
-            for result, colour, marker in zip(results, CATEGORIES, MARKERS, strict=False):
-                for projection, face in (("query", colour), ("key", "none")):
-                    points = _points(result.rows, name, projection)
-                    label = f"windows of {_window(result.rows)}" if projection == "query" else None
-                    axes.plot(*points, marker, color=colour, markerfacecolor=face, markersize=3.0, alpha=0.7, label=label)
-            axes.set(
-                title=f"{title}\nρ {show_correlation(correlate(results, 'predicted', name))}", xlabel="predicted λη", ylabel="measured λη"
-            )
-            if axes.lines and any(len(line.get_xdata()) for line in axes.lines):
-                axes.set(xscale="log", yscale="log")
-        fig.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, title="filled: W_Q, open: W_K")
-    return fig
-
-
-def _points(rows: tuple[ThresholdRow, ...], name: str, projection: str) -> tuple[list[float], list[float]]:
-    some = [row for row in rows if row.projection == projection and row.predicted and getattr(row, name)]
-    return [row.predicted or 0.0 for row in some], [getattr(row, name) for row in some]
-
-
-def _window(rows: tuple[ThresholdRow, ...]) -> str:
-    return MISSING if rows[0].window is None else str(rows[0].window)
 
 
 def _median(rows: tuple[ThresholdRow, ...] | list[ThresholdRow], name: str, span: bool = True) -> str:

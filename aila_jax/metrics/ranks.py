@@ -30,8 +30,7 @@ def rank_correlation(
     """Spearman's ρ of two measurements, ties at their mean rank, and the percentile bootstrap over clusters.
 
     Rows of one cluster share what was measured, so whole clusters are drawn, with replacement: rows drawn one by one would make the
-    interval too narrow. Where `strata` are given, ρ is the mean over those strata that
-    have one.
+    interval too narrow. Where `strata` are given, ρ is the mean over those that have one.
 
     Args:
       clusters: of each row. strata: of each row, for instance its head; every cluster must have rows in each.

@@ -1,0 +1,33 @@
+"""The scatter of the threshold experiment: predicted against measured."""
+
+from matplotlib.figure import Figure
+
+from aila_jax.experiments.threshold_ranks import correlate, show_correlation, window_name
+from aila_jax.experiments.threshold_rows import ThresholdResult, ThresholdRow
+from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style
+
+
+def threshold_figure(results: list[ThresholdResult]) -> Figure:
+    """Predicted against measured on logarithmic axes, a panel for each way of measuring, with the rank correlation of all rows."""
+    with house_style(LIGHT):
+        fig = Figure(figsize=(7.2, 3.9), layout="constrained")
+        panels = fig.subplots(1, 2, sharex=True)
+        titles = {"stationarity": "Stationarity threshold", "path": "Zeroed along the path"}
+        for axes, (name, title) in zip(panels, titles.items(), strict=True):
+            for result, colour, marker in zip(results, CATEGORIES, MARKERS, strict=False):
+                for projection, face in (("query", colour), ("key", "none")):
+                    points = _points(result.rows, name, projection)
+                    label = f"windows of {window_name(result.rows)}" if projection == "query" else None
+                    axes.plot(*points, marker, color=colour, markerfacecolor=face, markersize=3.0, alpha=0.7, label=label)
+            axes.set(
+                title=f"{title}\nρ {show_correlation(correlate(results, 'predicted', name))}", xlabel="predicted λη", ylabel="measured λη"
+            )
+            if axes.lines and any(len(line.get_xdata()) for line in axes.lines):
+                axes.set(xscale="log", yscale="log")
+        fig.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, title="filled: W_Q, open: W_K")
+    return fig
+
+
+def _points(rows: tuple[ThresholdRow, ...], name: str, projection: str) -> tuple[list[float], list[float]]:
+    some = [row for row in rows if row.projection == projection and row.predicted and getattr(row, name)]
+    return [row.predicted or 0.0 for row in some], [getattr(row, name) for row in some]
