@@ -5,7 +5,13 @@
 trains what is not trained yet under --runs (windows of 3, 5 and 10, a third of the preset `small`'s steps each), measures it, and
 writes one CSV and JSON per run into --out, then table.md and the scatter. `--only` and `--seeds` choose a part. `--collect` makes
 the table and the figure from the files that are there, training nothing. About an hour on one busy core, half of it training.
+
+    python -m launch.threshold --checkpoint=runs/x
+
+measures a run of your own instead, and is `aila threshold …` after an installation; `--checkpoint=runs/x --help` explains its flags.
 """
+
+import sys
 
 from absl import app, flags
 
@@ -17,7 +23,7 @@ STEPS = flags.DEFINE_integer("steps", 8, "Proximal steps at each level of the pa
 RATIO = flags.DEFINE_float("ratio", 1.35, "Ratio of one level of the path to the next, above 1.")
 
 
-def main(argv: list[str]) -> None:
+def measure_all(argv: list[str]) -> None:
     experiment.no_arguments(argv)
     from aila_jax import runs
     from aila_jax.experiments import threshold, threshold_report, threshold_rows
@@ -32,6 +38,10 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    if any(argument.lstrip("-").partition("=")[0] == "checkpoint" for argument in sys.argv[1:]):
+        from aila_jax.cli.main import main
+
+        sys.exit(main(["threshold", *sys.argv[1:]], program="python -m launch.threshold"))
     experiment.define_flags("threshold")
     flags.adopt_module_key_flags(experiment)  # so that --help shows them
-    app.run(main)
+    app.run(measure_all)

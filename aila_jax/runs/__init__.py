@@ -10,6 +10,7 @@ from aila_jax.runs.partitions import blocks
 from aila_jax.runs.recruiting import recruit
 from aila_jax.runs.showing import attention, dial_maps, draw_figures, generate, report
 from aila_jax.runs.starting import initial_state, locality_draws, step_draws
+from aila_jax.runs.thresholding import threshold
 from aila_jax.runs.training_run import Run, train
 from aila_jax.runs.watching import eval_record, evaluated_lams
 from aila_jax.runs.workdir import check_writable, run_directory, run_meta
@@ -44,5 +45,6 @@ __all__ = [
     "run_meta",
     "step_draws",
     "sweep",
+    "threshold",
     "train",
 ]

@@ -105,6 +105,11 @@ INFLUENCE = {"lams": None, "tau": 1.0, "positions": 256, "draws": 4, "seed": 0, 
         ),
         ("diagnose --checkpoint=c", ("diagnose", ("c",), {"batches": 8, "data_dir": "", "out": ""})),
         ("diagnose --checkpoint=c --batches=2 --data_dir=d --out=o", ("diagnose", ("c",), {"batches": 2, "data_dir": "d", "out": "o"})),
+        ("threshold --checkpoint=c", ("threshold", ("c",), {"path": False, "gradients": 256, "at_zero": 4, "data_dir": "", "out": ""})),
+        (
+            "threshold --checkpoint=c --path --gradients=9 --at_zero=2 --data_dir=d --out=o",
+            ("threshold", ("c",), {"path": True, "gradients": 9, "at_zero": 2, "data_dir": "d", "out": "o"}),
+        ),
         ("demo", ("demo", ("runs/demo",), {})),
         ("demo --workdir=w", ("demo", ("w",), {})),
     ],
@@ -136,6 +141,8 @@ def test_what_the_commands_print(runs, capsys):
     assert capsys.readouterr().out == "page.html\n"
     assert main(["attention", "--checkpoint=c", "--text=t"]) == 0
     assert capsys.readouterr().out == "a.png\na.svg\n"
+    assert main(["threshold", "--checkpoint=c"]) == 0
+    assert "no prediction, since positions are not localist." in capsys.readouterr().out
     assert main(["generate", "--checkpoint=c", "--prompt=p"]) == 0
     assert capsys.readouterr().out == "a λ continuation\n"
     assert main(["certify", "--checkpoint=c"]) == 0
@@ -162,6 +169,8 @@ def test_what_the_commands_print(runs, capsys):
         ("blocks --checkpoint=c --batches=-1", "--batches=-1"),
         ("recruit --config=tiny --config.partition.max_classes=9", "partition.max_classes is 9; it must be left alone"),
         ("recruit --config=tiny --top=0", "--top=0"),
+        ("threshold", "--checkpoint is missing"),
+        ("threshold --checkpoint=c --at_zero=0", "--at_zero=0"),
         ("report", "--sweep is missing"),
         ("attention --checkpoint=c", "--text is missing"),
         ("attention --text=t", "--checkpoint is missing"),

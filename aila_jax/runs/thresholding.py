@@ -1,0 +1,44 @@
+"""Thresholds of a checkpoint's feature groups."""
+
+from pathlib import Path
+
+from aila_jax.evaluation.language_model import load
+from aila_jax.experiments.threshold import ThresholdSettings, check, measure
+from aila_jax.experiments.threshold_figure import threshold_figure
+from aila_jax.experiments.threshold_path import PathSettings
+from aila_jax.experiments.threshold_rows import ThresholdResult, write_threshold
+from aila_jax.reporting import save_figure
+from aila_jax.runs.corpus import dataset_of
+from aila_jax.runs.workdir import check_writable, run_directory
+
+
+def threshold(
+    checkpoint: str,
+    *,
+    path: bool = False,
+    gradients: int = 256,
+    at_zero: int = 4,
+    data_dir: str = "",
+    out: str = "",
+    quiet: bool = False,
+) -> ThresholdResult:
+    """Measures how strong a penalty must be for each query and key group of the first layer to be zero, and writes it to `out`.
+
+    Writes threshold.csv and threshold.json, and the scatter where the formula applies (localist positions, G = number of blocks).
+
+    Args:
+      checkpoint: run directory or checkpoint. path: also train on with a rising penalty and see where groups become zero.
+      gradients, at_zero: see `ThresholdSettings`. data_dir: where its corpus is now. out: the run directory by default.
+
+    Raises:
+      ValueError: a model without feature groups, with weights that turn with the dial, or, for the path, with QK-normalisation.
+    """
+    settings = ThresholdSettings(gradients=gradients, at_zero=at_zero, path=PathSettings() if path else None)
+    model = load(checkpoint)
+    check(model.config, settings)
+    directory = check_writable(Path(out) if out else run_directory(checkpoint))
+    result = measure(model, dataset_of(model, data_dir), settings, quiet)
+    write_threshold(result, directory / "threshold")
+    if not result.meta["undefined"]:
+        save_figure(threshold_figure([result]), directory / "threshold")
+    return result

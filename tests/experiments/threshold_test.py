@@ -1,0 +1,235 @@
+"""The threshold experiment: its runs, its table on rows made up so that the answer is known, and the whole command on a tiny run."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from aila_jax import runs
+from aila_jax.config import Config, LocalityConfig, ModelConfig, TrainConfig, from_dict
+from aila_jax.experiments.threshold import ThresholdSettings, check, threshold_runs
+from aila_jax.experiments.threshold_estimates import formula_undefined, spread_batches
+from aila_jax.experiments.threshold_path import PathSettings, ZeroingPath, zeroing_path
+from aila_jax.experiments.threshold_ranks import correlate, show_correlation
+from aila_jax.experiments.threshold_report import collect, describe, uniform_bits
+from aila_jax.experiments.threshold_rows import ThresholdResult, ThresholdRow, read_threshold, write_threshold
+from aila_jax.loss.importance import size_weights
+from aila_jax.presets import small
+from aila_jax.types import Batch
+from launch import experiment
+from launch import threshold as launcher
+from tests.training.tiny import make_config, trained_once, write_corpus
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return trained_once(tmp_path_factory)
+
+
+def test_the_runs_differ_in_their_windows_alone():
+    found = threshold_runs(small())
+    assert list(found) == ["window3", "window5", "window10"]
+    for name, config in found.items():
+        assert replace(config, partition=found["window5"].partition) == found["window5"]
+        assert config.partition.size == int(name.removeprefix("window"))
+        assert config.feature_groups == math.ceil(128 / config.partition.size)
+        assert (config.model.localist, config.model.film, config.model.dial_weights, config.locality.lam) == (True, False, "none", 0.0)
+        assert config.train.steps * config.train.batch_size * config.model.length == 1_638_400
+        assert formula_undefined(config) == ""
+
+
+def test_where_the_formula_does_not_apply_a_reason_is_given():
+    config = threshold_runs(small())["window5"]
+    assert "not localist" in formula_undefined(replace(config, model=replace(config.model, localist=False)))
+    assert "16 groups for 26 blocks" in formula_undefined(replace(config, penalty=replace(config.penalty, groups=16)))
+
+
+def test_what_cannot_be_measured_is_refused():
+    config = threshold_runs(small())["window5"]
+    settings = ThresholdSettings()
+    no_groups = replace(config, model=replace(config.model, localist=False), partition=replace(config.partition, kind="given"))
+    with pytest.raises(ValueError, match=r"penalty\.groups is 0; it must be above 0 for thresholds of groups"):
+        check(no_groups, settings)
+    with pytest.raises(ValueError, match=r"model\.qk_norm is True; it must be false for the path"):
+        check(replace(config, model=replace(config.model, qk_norm=True)), settings)
+    check(replace(config, model=replace(config.model, qk_norm=True)), replace(settings, path=None))
+    with pytest.raises(ValueError, match=r"model\.dial_weights is 'qk'; it must be 'none'"):
+        check(replace(config, model=replace(config.model, dial_weights="qk")), settings)
+    with pytest.raises(ValueError, match=r"threshold\.at_zero is 9; it must be at most threshold\.gradients \(8\)"):
+        ThresholdSettings(gradients=8, at_zero=9)
+    with pytest.raises(ValueError, match=r"threshold\.held_out is 0; it must be at least 1"):
+        ThresholdSettings(held_out=0)
+    for name, value in (("first", 0.0), ("ratio", 1.0), ("most_levels", 0), ("steps", 0), ("learning_rate", -1.0)):
+        with pytest.raises(ValueError, match=rf"path\.{name} is {value}; it must be .*Fix: "):
+            PathSettings(**{name: value})
+
+
+def test_batches_are_spread_over_the_text_without_repetition():
+    batch = Batch.from_tokens(np.arange(40, dtype=np.int32).reshape(20, 2))
+    chosen = spread_batches(batch, 3, 4)
+    assert [part.tokens.shape for part in chosen] == [(3, 2)] * 4
+    rows = np.concatenate([part.tokens[:, 0] for part in chosen]) // 2
+    assert (rows[0], rows[-1], len(set(rows.tolist()))) == (0, 19, 12)
+    assert np.diff(rows).max() <= 2
+    assert len(spread_batches(batch, 8, 99)) == 2
+
+
+def test_a_group_counts_from_where_it_stays_zero():
+    """Four groups: zero from the first level, zero and back and zero, never, only in between."""
+    zero = np.array([[1, 0, 0, 0], [1, 1, 0, 1], [1, 0, 0, 1], [1, 1, 0, 0]], bool).reshape(4, 1, 2, 2, 1)
+    path = ZeroingPath(np.array([0.0, 1.0, 2.0, 4.0]), zero, np.zeros(4), np.zeros((4, 1)))
+    np.testing.assert_array_equal(path.zeroed().ravel(), [0.0, 4.0, np.inf, np.inf])
+    assert path.eta == 4.0
+
+
+def test_the_path_ends_where_every_group_is_zero_and_leaves_the_model_alone(trained):
+    """At first nothing is 0; the last level zeroes all of both layers, so attention is uniform there; the checkpoint is untouched."""
+    model = replace(trained.model, config=replace(trained.config, locality=LocalityConfig(mode="fixed", lam=0.0)))
+    windows = trained.dataset.windows("train", 16, False)
+    held_out = spread_batches(trained.dataset.windows("validation", 16, False).batch, 8, 1)
+    before = np.asarray(model.params["layer_0"]["attention"]["query"]["kernel"]).copy()
+    importance = size_weights(16, 2, 4)
+    settings = PathSettings(first=1e-4, ratio=1000.0, most_levels=9, steps=6, learning_rate=0.05)
+    path = zeroing_path(model, windows, held_out, importance, settings, quiet=True)
+    assert path.zero.shape[1:] == (2, 2, 4, 2)
+    assert not path.zero[0].any()
+    assert path.zero[-1].all()
+    assert not path.zero[-2].all()
+    np.testing.assert_allclose(path.levels[1:], 1e-4 * 1000.0 ** np.arange(len(path.levels) - 1))
+    assert np.isfinite(path.zeroed()).all()
+    assert path.zeroed().max() == path.eta
+    uniform = np.log2(np.arange(1, 17)).mean()
+    np.testing.assert_allclose(path.entropy[-1], uniform, rtol=1e-5)
+    assert (path.entropy[0] < uniform - 0.01).all()
+    np.testing.assert_array_equal(model.params["layer_0"]["attention"]["query"]["kernel"], before)
+    np.testing.assert_array_equal(importance, size_weights(16, 2, 4))
+
+
+def row(window: int, group: int, head: int, projection: str, **values) -> ThresholdRow:
+    given = {"run": f"window{window}-seed0", "seed": 0, "commit": "c", "layer": 0, "coordinates": window, "importance": 1.0}
+    measured = {"tokens": float(window), "sigma": 1.0, "delta": -1.0, "predicted": 8.0, "gradient": 0.2, "noise": 0.05}
+    measured |= {"stationarity": 0.2, "path": 0.1, "path_lam": 0.5}
+    return ThresholdRow(window=window, group=group, head=head, projection=projection, **{**given, **measured, **values})
+
+
+def made_up(window: int, length: int = 128, **meta) -> ThresholdResult:
+    """Eight groups whose predicted value rises with the group, and with it the stationarity threshold; the path falls. All grow as √window."""
+    size = math.sqrt(window)
+    rows = [
+        row(window, group, head, projection, predicted=size * (8 + group), stationarity=size * 2.0**group, path=size / (1 + group))
+        for group in range(8)
+        for head in range(2)
+        for projection in ("query", "key")
+    ]
+    config = threshold_runs(small())["window5"]
+    config = replace(config, model=replace(config.model, length=length), partition=replace(config.partition, size=window))
+    path = {"eta": 0.2, "levels": [0.0, 1.0, 100.0], "share_zero": [[0.0], [0.5], [1.0]], "loss": [1.0, 1.0, 1.0]}
+    path["entropy_bits"] = [[6.2, 1.0], [6.1, 1.0], [5.5, 1.0]]
+    base = {"undefined": "", "rho": 0.5, "targets": 1000, "targets_at_zero": 100, "path": path}
+    return ThresholdResult(tuple(rows), config, {**base, **meta})
+
+
+def cells(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_the_table_says_what_was_put_in():
+    text = describe([made_up(3), made_up(5), made_up(10)])
+    found = cells(text)
+    assert ["3", "0", "8", "3", "0.500", "−1.00", "1.00"] in [line[:7] for line in found]
+    ranks = next(line for line in found if line[:2] == ["5", "32"])
+    assert ranks[2:] == ["1.00 [1.00, 1.00]", "−1.00 [−1.00, −1.00]", "−1.00 [−1.00, −1.00]"] * 2
+    assert next(line for line in found if line[0] == "all")[1] == "96"
+    for name in ("predicted", "stationarity", "path"):
+        slope = next(line for line in found if line[0] == name)[-2]
+        assert slope.startswith("0.50 [")
+    assert "no evidence for the law by itself" in text
+    assert "the mark decides nothing here" in text
+    assert "Not measured" not in text
+
+
+def test_six_bits_decide_where_attention_can_have_more_of_them():
+    """At 256 tokens uniform attention has 6.58 bits. Predicted at most √5 · 15 = 33.5: the level 100 is above it, and alone under 6 bits."""
+    result = made_up(5, length=256)
+    assert uniform_bits(result) == pytest.approx(8 - 1.44 + math.log2(2 * math.pi * 256) / 512, abs=1e-2)
+    text = describe([result])
+    assert ["5", "6.58", "6.20", "5.50", "3", "1", "1", "3 of 3"] in cells(text)
+    assert "decides nothing" not in text
+    assert "Not measured yet: window3, window10." in text
+
+
+def test_what_is_missing_is_a_dash_and_never_a_number():
+    """No prediction, one group that never was 0, one batch: no noise."""
+    result = made_up(5, undefined="ρ_max is 0.999 or more", rho=None)
+    rows = tuple(replace(one, predicted=None, noise=None, path=None if one.group == 7 else one.path) for one in result.rows)
+    result = replace(result, rows=rows)
+    assert correlate([result], "predicted", "path") is None
+    assert show_correlation(None) == "–"
+    assert correlate([result], "stationarity", "path").count == 28
+    text = describe([result])
+    assert "Windows of 5: no prediction, since ρ_max is 0.999 or more." in text
+    assert "4 groups were not 0 at the path's last level" in text
+    line = next(line for line in cells(text) if line[:3] == ["5", "0", "8"])
+    assert (line[4], line[7], line[9]) == ("–", "–", "–")
+
+
+def test_rows_come_back_from_their_files(tmp_path):
+    result = made_up(5)
+    result = replace(result, rows=(replace(result.rows[0], path=None, noise=None), *result.rows[1:]))
+    write_threshold(result, tmp_path / "window5-seed0")
+    assert read_threshold(tmp_path / "window5-seed0.json") == result
+    assert (tmp_path / "window5-seed0.csv").read_text().count("\n") == 1 + len(result.rows)
+    (tmp_path / "window9-seed0.json").write_text('{"format": "other"}')
+    with pytest.raises(ValueError, match=r"window9-seed0\.json is no result of the threshold experiment .*Fix: "):
+        collect(tmp_path)
+    with pytest.raises(ValueError, match=r"holds no result file"):
+        collect(tmp_path / "nothing")
+
+
+CONFIG = """
+from tests.experiments.threshold_test import tiny
+def get_config():
+    return tiny({directory!r})
+"""
+
+
+def tiny(directory: str) -> Config:
+    """Texts of 15 tokens in three windows of 5, one layer of width 12; 40 steps."""
+    config = make_config(write_corpus(Path(directory)), accumulate=1)
+    model = ModelConfig(length=15, d_model=12, n_heads=2, d_ff=16, n_layers=1)
+    train = TrainConfig(steps=120, batch_size=8, learning_rate=1e-2, warmup_steps=4, eval_every=120, eval_batches=1)
+    return replace(config, model=model, train=train, sweep=replace(config.sweep, batch_size=8))
+
+
+@pytest.mark.medium  # training, sweep, gradients and path are six compilations
+def test_the_whole_command_and_a_users_own_run(monkeypatch, tmp_path, capsys):
+    """One run: trained, measured, described; then its checkpoint again, without the path, as `aila threshold` does it."""
+    (tmp_path / "config.py").write_text(CONFIG.format(directory=str(tmp_path / "text")))
+    folders = {"config": str(tmp_path / "config.py"), "out": str(tmp_path / "out"), "runs": str(tmp_path / "runs")}
+    monkeypatch.setattr(experiment, "FLAGS", SimpleNamespace(data_dir="", only=["window5"], seeds=["0"], collect=False, **folders))
+    for name, value in (("GRADIENTS", 4), ("AT_ZERO", 2), ("STEPS", 4), ("RATIO", 10.0)):
+        monkeypatch.setattr(launcher, name, SimpleNamespace(value=value))
+    launcher.measure_all(["threshold"])
+    assert "Not measured yet: window3, window10." in capsys.readouterr().out
+    found = read_threshold(tmp_path / "out" / "window5-seed0.json")
+    assert len(found.rows) == 3 * 2 * 2
+    assert found.config.train.steps == 40
+    assert found.meta["path"]["share_zero"][-1] == [1.0]
+    for one in found.rows:
+        expected = 2 * math.sqrt(2 * 12) * one.sigma * math.sqrt(one.tokens) / (1 - found.meta["rho"]) * math.exp(-one.delta)
+        assert one.predicted == pytest.approx(expected, rel=1e-6)
+        assert (one.tokens, one.stationarity, one.path_lam) == (5.0, one.gradient / one.importance, one.path / found.meta["path"]["eta"])
+    assert (tmp_path / "out" / "threshold.png").stat().st_size > 10_000
+    run = tmp_path / "runs" / "window5-seed0"
+    sweep = runs.sweep(str(run), lams=(0.0,), taus=(1.0,), split="train", delta=True, out=str(tmp_path / "sweep"), quiet=True)
+    gaps = {head.head: head.delta_measured for head in sweep.heads}
+    assert {one.head: one.delta for one in found.rows} == pytest.approx(gaps, rel=0.2)
+    own = runs.threshold(str(run), gradients=4, at_zero=2, out=str(tmp_path / "own"), quiet=True)
+    assert [one.gradient for one in own.rows] == pytest.approx([one.gradient for one in found.rows])
+    assert {one.path for one in own.rows} == {None}
+    assert {file.name for file in (tmp_path / "own").iterdir()} == {f"threshold.{kind}" for kind in ("csv", "json", "png", "svg")}
+    assert from_dict(Config, json.loads((tmp_path / "own" / "threshold.json").read_text())["config"]).partition.size == 5
