@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from aila_jax.config import Config, LocalityConfig, PartitionConfig, require
+from aila_jax.config import Config, LocalityConfig, MarginConfig, PartitionConfig, require
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.language_model import LanguageModel
@@ -31,7 +31,7 @@ def threshold_runs(base: Config) -> dict[str, Config]:
     A third of the base's steps: 1.6M tokens for the preset `small`. λ stays 0 because the formula's δ is measured there, and because
     the λ of this experiment is the penalty's.
     """
-    model = replace(base.model, film=False, dial_weights="none", localist=True)
+    model = replace(base.model, margin=MarginConfig(), film=False, dial_weights="none", localist=True)
     short = replace(base.train, steps=max(base.train.steps // 3, 1))
     plain = LocalityConfig(mode="fixed", lam=0.0)
     return {

@@ -1,6 +1,7 @@
 """The scatter of the threshold experiment: predicted against measured."""
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from aila_jax.experiments.threshold_ranks import correlate, show_correlation, window_name
 from aila_jax.experiments.threshold_rows import ThresholdResult, ThresholdRow
@@ -20,10 +21,16 @@ def threshold_figure(results: list[ThresholdResult]) -> Figure:
                     label = f"windows of {window_name(result.rows)}" if projection == "query" else None
                     axes.plot(*points, marker, color=colour, markerfacecolor=face, markersize=3.0, alpha=0.7, label=label)
             axes.set(
-                title=f"{title}\nρ {show_correlation(correlate(results, 'predicted', name))}", xlabel="predicted λη", ylabel="measured λη"
+                title=f"{title}\nSpearman {show_correlation(correlate(results, 'predicted', name))}",
+                xlabel="predicted λη",
+                ylabel="measured λη",
             )
             if axes.lines and any(len(line.get_xdata()) for line in axes.lines):
                 axes.set(xscale="log", yscale="log")
+                for axis in (axes.xaxis, axes.yaxis):
+                    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+                    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("e-0", "e−").replace("e+0", "e")))
+                    axis.set_minor_formatter(NullFormatter())
         fig.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, title="filled: W_Q, open: W_K")
     return fig
 

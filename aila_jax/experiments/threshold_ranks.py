@@ -7,10 +7,11 @@ from aila_jax.experiments.threshold_rows import ThresholdResult, ThresholdRow
 from aila_jax.metrics.ranks import RankCorrelation, rank_correlation
 
 PAIRS = (("predicted", "stationarity"), ("predicted", "path"), ("stationarity", "path"))
+FEWEST = 10  # points of which a bootstrap can say how far they might be off
 
 
 def ranks_table(results: list[ThresholdResult]) -> str:
-    """Spearman's ρ of each pair, all rows of a run together, and inside heads."""
+    """Spearman's ρ of each pair: all rows of a run together, inside heads, and of the heads' medians."""
     header = ["window", "rows", *(f"{a} ~ {b}" for a, b in PAIRS), *(f"{a} ~ {b}, inside heads" for a, b in PAIRS)]
     chosen = [(window_name(result.rows), [result]) for result in results]
     chosen += [("all", results)] if len(results) > 1 else []
@@ -18,10 +19,30 @@ def ranks_table(results: list[ThresholdResult]) -> str:
     for name, some in chosen:
         cells = [show_correlation(correlate(some, *pair, inside_heads=inside)) for inside in (False, True) for pair in PAIRS]
         lines.append([name, str(sum(len(result.rows) for result in some)), *cells])
+    heads = sum(1 + max(row.head for row in result.rows) for result in results)
+    lines.append(["heads' medians", str(heads), *(show_correlation(correlate_heads(results, *pair)) for pair in PAIRS), *[""] * len(PAIRS)])
     title = (
         "Rank correlation (Spearman) with its 95 % interval, by a bootstrap over groups. Inside heads: the mean over heads and W_Q, W_K.\n"
     )
-    return f"{title}\n{markdown(header, lines)}"
+    caution = (
+        "The formula's δ is a head's: over all rows it is the order of the few heads that counts most, and an interval over groups holds "
+        "for these heads only. The last line has one point a head and draws heads, where there are at least ten.\n"
+    )
+    return f"{title}\n{markdown(header, lines)}\n{caution}"
+
+
+def correlate_heads(results: list[ThresholdResult], first: str, second: str) -> RankCorrelation | None:
+    """The same over the heads of all runs, each by the medians of its groups; None with fewer than three heads that have both."""
+    points = []
+    for result in results:
+        for head in range(1 + max(row.head for row in result.rows)):
+            rows = [row for row in result.rows if row.head == head and None not in (getattr(row, first), getattr(row, second))]
+            if rows:
+                points.append([np.median([getattr(row, name) for row in rows]) for name in (first, second)])
+    if len(points) < 3:
+        return None
+    one, other = np.array(points).T
+    return rank_correlation(one, other, np.arange(len(points)))
 
 
 def correlate(results: list[ThresholdResult], first: str, second: str, inside_heads: bool = False) -> RankCorrelation | None:
@@ -42,10 +63,11 @@ def correlate(results: list[ThresholdResult], first: str, second: str, inside_he
 
 
 def show_correlation(found: RankCorrelation | None) -> str:
-    """`0.42 [0.11, 0.63]`."""
+    """`0.42 [0.11, 0.63]`, or the number alone where there are too few points for an interval."""
     if found is None or found.value is None:
         return MISSING
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]".replace("-", "−")
+    interval = f" [{found.low:.2f}, {found.high:.2f}]" if found.count >= FEWEST else ""
+    return f"{found.value:.2f}{interval}".replace("-", "−")
 
 
 def window_name(rows: tuple[ThresholdRow, ...]) -> str:

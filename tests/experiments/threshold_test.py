@@ -144,6 +144,8 @@ def test_the_table_says_what_was_put_in():
     ranks = next(line for line in found if line[:2] == ["5", "32"])
     assert ranks[2:] == ["1.00 [1.00, 1.00]", "−1.00 [−1.00, −1.00]", "−1.00 [−1.00, −1.00]"] * 2
     assert next(line for line in found if line[0] == "all")[1] == "96"
+    # Both heads of a run have the same medians, which rise with the window.
+    assert next(line for line in found if line[0] == "heads' medians")[1:3] == ["6", "1.00"]
     for name in ("predicted", "stationarity", "path"):
         slope = next(line for line in found if line[0] == name)[-2]
         assert slope.startswith("0.50 [")
@@ -233,3 +235,9 @@ def test_the_whole_command_and_a_users_own_run(monkeypatch, tmp_path, capsys):
     assert {one.path for one in own.rows} == {None}
     assert {file.name for file in (tmp_path / "own").iterdir()} == {f"threshold.{kind}" for kind in ("csv", "json", "png", "svg")}
     assert from_dict(Config, json.loads((tmp_path / "own" / "threshold.json").read_text())["config"]).partition.size == 5
+
+
+def test_the_committed_table_is_that_of_the_committed_files(tmp_path):
+    committed = Path(__file__).parents[2] / "docs" / "results" / "threshold"
+    copy = Path(shutil.copytree(committed, tmp_path / "threshold", ignore=shutil.ignore_patterns("*.png", "*.svg", "table.md")))
+    assert collect(copy) == (committed / "table.md").read_text(encoding="utf-8")
