@@ -4,7 +4,7 @@
 
 trains what is not trained yet under --runs (windows of 3, 5 and 10, a third of the preset `small`'s steps each), measures it, and
 writes one CSV and JSON per run into --out, then table.md and the scatter. `--only` and `--seeds` choose a part. `--collect` makes
-the table and the figure from the files that are there, training nothing. About an hour on one busy core, half of it training.
+the table and the figure from the files that are there, training nothing.
 
     python -m launch.threshold --checkpoint=runs/x
 

@@ -74,7 +74,7 @@ def group_thresholds(
         ∂CE/∂W_i at W_i = 0   =   ∂CE/∂W_i at W   +   (∂CE/∂W_i at W_i = 0   −   ∂CE/∂W_i at W)
 
     The first term is one backward pass for all groups, taken on every batch. The bracket needs a pass of its own for each group,
-    2·G·H for a batch and layer; but it varies far less from text to text (on a trained model about a tenth), so it is
+    2·G·H for a batch and layer; but it varies far less from text to text, so it is
     taken on `at_zero` of the batches. With all of them the sum is the gradient at W_i = 0 itself. Sums are float64 on the host.
 
     Args:
