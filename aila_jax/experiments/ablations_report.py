@@ -8,22 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from aila_jax.evaluation.rows import SweepResult
-from aila_jax.experiments.ablations import MATCHED, SIZES, UNMATCHED
+from aila_jax.experiments.ablations import penalty_runs
 from aila_jax.experiments.results import MISSING, markdown, results_by_run, with_spread
+from aila_jax.presets import small
 from aila_jax.reporting import save_figure
 from aila_jax.reporting.files import write_atomically
-from aila_jax.reporting.style import CATEGORIES, LIGHT, house_style
+from aila_jax.reporting.style import CATEGORIES, LIGHT, house_style, legend_above
 
 Value = Callable[[SweepResult], float | None]
-ORDER = (
-    *(f"windows{size}" for size in SIZES),
-    *MATCHED,
-    *UNMATCHED,
-    "neither",
-    "penalty-alone",
-    "margin-alone",
-    "both",
-)
 
 
 def _cell(name: str) -> Value:
@@ -54,6 +46,7 @@ PENALTY: dict[str, tuple[Value, float, int, str]] = {
     "S (nats, mean of heads)": (lambda result: float(np.mean(result.meta["score_bounds"])), 1.0, 1, ""),
     "score gap δ (nats)": (_cell("delta_measured"), 1.0, 2, ""),
 }
+UNIFORM = {"color": LIGHT.muted, "linestyle": (0, (4, 3)), "linewidth": 1.1}
 COLUMNS = {"windows": BLOCKS, "partitions": BLOCKS, "penalty": PENALTY}
 
 
@@ -65,7 +58,9 @@ def collect(which: str, directory: Path) -> str:
     Raises:
       ValueError: there is no result file, or one that is no sweep.
     """
-    results = results_by_run(directory, ORDER)
+    results = results_by_run(directory, penalty_runs(small()))
+    if COLUMNS[which] is BLOCKS:  # partitions of the same n_in side by side
+        results = dict(sorted(results.items(), key=lambda item: item[1][0].meta["n_in"]))
     table = ablation_table(results, COLUMNS[which])
     write_atomically(directory / "table.md", table.encode())
     save_figure(ablation_figure(results), directory / "ablation")
@@ -93,11 +88,12 @@ def ablation_figure(results: dict[str, list[SweepResult]]) -> Figure:
         for axes, (title, (value, _, _, _)) in zip(panels, QUALITY.items(), strict=True):
             for place, seeds in enumerate(results.values()):
                 values = np.array([value(result) for result in seeds], np.float64)
-                axes.plot([place] * len(values), values, "o", color=CATEGORIES[0], alpha=0.7)
-                axes.hlines(values.mean(), place - 0.25, place + 0.25, color=CATEGORIES[1])
+                label = {} if place else {"seed": "one seed", "mean": "mean", "uniform": "uniform attention"}
+                axes.plot([place] * len(values), values, "o", color=CATEGORIES[0], alpha=0.7, label=label.get("seed"))
+                axes.hlines(values.mean(), place - 0.25, place + 0.25, color=CATEGORIES[1], label=label.get("mean"))
                 if title == "block mass":
                     uniform = np.mean([result.cells[0].block_mass_uniform for result in seeds])
-                    axes.hlines(uniform, place - 0.35, place + 0.35, color=LIGHT.muted, linestyle=(0, (4, 3)), linewidth=1.1)
+                    axes.hlines(uniform, place - 0.35, place + 0.35, label=label.get("uniform"), **UNIFORM)
             axes.set(title=title[0].upper() + title[1:])
             axes.margins(x=0.12, y=0.12)
         panels[1].yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -106,4 +102,5 @@ def ablation_figure(results: dict[str, list[SweepResult]]) -> Figure:
         for axes in panels[2:]:
             turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if max(map(len, results)) > 9 else {}
             axes.set_xticks(range(len(results)), list(results), **turned)
+        legend_above(fig, panels[3])
     return fig

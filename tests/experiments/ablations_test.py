@@ -102,12 +102,13 @@ def test_the_tables_by_hand(tmp_path: Path) -> None:
         "| both | 0 | 50.0 | 25.00 % | 1.50 | 0.875 | 50 % | 25 % | 3.0 | 4.5 | −1.50 |",
         "| margin-alone | 0 | 50.0 | 25.00 % | 1.50 | 0.875 | – | – | – | 4.5 | 2.00 |",
     ]
-    for name, results in {"windows10": two[:1], "windows5": two, "windows3": two[1:]}.items():
-        for one in results:
-            write_result(one, tmp_path, f"{name}-seed{one.config['seed']}")
+    for name, n_in in {"windows10": 5.2, "windows5": 2.97, "classes-pos": 2.9, "windows3": 2.0}.items():
+        for one in two:
+            write_result(replace(one, meta={**one.meta, "n_in": n_in}), tmp_path, f"{name}-seed{one.config['seed']}")
     table = collect("windows", tmp_path)
-    assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == ["| windows3", "| windows5", "| windows10"]
+    assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == ["| windows3", "| classes-pos", "| windows5", "| windows10"]
     assert (tmp_path / "table.md").read_text() == table
+    assert [line.split(" | ")[0] for line in collect("penalty", tmp_path).splitlines()[2:3]] == ["| classes-pos"]  # not sorted by n_in
     assert (tmp_path / "ablation.png").stat().st_size > 10_000
 
 
