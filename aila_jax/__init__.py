@@ -19,6 +19,7 @@ _HOME = {
     "load_dataset": "aila_jax.data.dataset",
     "locality_attention": "aila_jax.model.attention",
     "presets": "",
+    "recruit": "aila_jax.runs",
     "report": "aila_jax.reporting",
     "sweep": "aila_jax.evaluation.sweep",
     "train": "aila_jax.runs",

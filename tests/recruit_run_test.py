@@ -52,7 +52,7 @@ def test_a_run_keeps_what_recruitment_finds_without_it(
 
 
 def test_files_hold_every_step_and_what_the_classes_hold(base: Config, tmp_path: Path) -> None:
-    report = runs.recruit(config=base, top=2, out=str(tmp_path), quiet=True)
+    report = aila.recruit(config=base, top=2, out=str(tmp_path), quiet=True)
     steps = report.recruitment.steps
     rows = list(csv.DictReader((tmp_path / "recruitment.csv").read_text(encoding="utf-8").splitlines()))
     assert [(row["kind"], int(row["classes"]), float(row["total_bits"])) for row in rows] == [

@@ -91,7 +91,8 @@ def recruit(
     A round proposes to split every class (`propose_split`), the largest saving first, and checks each proposal again with the counts
     as they are by then; moves types one after another (`exchange`), over and over where no class was split; and merges the
     best pair of classes for as long as one pays. It ends when a whole round lowers nothing. Every step lowers the total bits and
-    there are finitely many partitions, so it terminates. Equal gains go to the lowest index; nothing is random.
+    there are finitely many partitions, so it terminates. Equal gains go to the lowest index; nothing is random. Memory: 8 bytes a token
+    and what the different pairs and G² take.
 
     Args:
       tokens: those of the training split, in order. vocab_size: V.
@@ -136,6 +137,8 @@ class _Search:
 
     def split_all(self) -> int:
         """Splits the classes for which that pays, the largest saving first; returns how many."""
+        if self.state.size >= self.limit:
+            return 0
         found = [(which, propose_split(self.state, which, self.columns)) for which in range(self.state.size)]
         splits = [(which, split) for which, split in found if split is not None]
         splits.sort(key=lambda pair: -pair[1].gain)  # stable: of equals the lowest class
