@@ -1,6 +1,7 @@
 """The ablations' tables and figures, made from their result files."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,25 +27,34 @@ def _sparsity(name: str) -> Value:
     return lambda result: result.meta.get("sparsity", {}).get(name)
 
 
-# Heading → the number of one result, a factor, decimals, what stands behind the number.
-QUALITY: dict[str, tuple[Value, float, int, str]] = {
-    "perplexity per token": (_cell("perplexity_token"), 1.0, 1, ""),
-    "accuracy": (_cell("accuracy"), 100.0, 2, " %"),
-    "entropy (bits)": (_cell("entropy_bits"), 1.0, 2, ""),
-    "block mass": (_cell("block_mass"), 1.0, 3, ""),
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: `factor` times the number of each result (None where it has none), and how the mean is written."""
+
+    value: Value
+    decimals: int
+    factor: float = 1.0
+    unit: str = ""
+
+
+QUALITY: dict[str, Column] = {
+    "perplexity per token": Column(_cell("perplexity_token"), 1),
+    "accuracy": Column(_cell("accuracy"), 2, 100.0, " %"),
+    "entropy (bits)": Column(_cell("entropy_bits"), 2),
+    "block mass": Column(_cell("block_mass"), 3),
 }
-BLOCKS: dict[str, tuple[Value, float, int, str]] = {
-    "mean n_in": (lambda result: result.meta["n_in"], 1.0, 2, ""),
+BLOCKS: dict[str, Column] = {
+    "mean n_in": Column(lambda result: result.meta["n_in"], 2),
     **QUALITY,
-    "block mass of uniform attention": (_cell("block_mass_uniform"), 1.0, 3, ""),
+    "block mass of uniform attention": Column(_cell("block_mass_uniform"), 3),
 }
-PENALTY: dict[str, tuple[Value, float, int, str]] = {
+PENALTY: dict[str, Column] = {
     **QUALITY,
-    "zero groups of W_Q": (_sparsity("zero_query"), 100.0, 0, " %"),
-    "zero groups of W_K": (_sparsity("zero_key"), 100.0, 0, " %"),
-    "dead heads": (_sparsity("dead_heads"), 1.0, 1, ""),
-    "S (nats, mean of heads)": (lambda result: float(np.mean(result.meta["score_bounds"])), 1.0, 1, ""),
-    "score gap δ (nats)": (_cell("delta_measured"), 1.0, 2, ""),
+    "zero groups of W_Q": Column(_sparsity("zero_query"), 0, 100.0, " %"),
+    "zero groups of W_K": Column(_sparsity("zero_key"), 0, 100.0, " %"),
+    "dead heads": Column(_sparsity("dead_heads"), 1),
+    "S (nats, mean of heads)": Column(lambda result: float(np.mean(result.meta["score_bounds"])), 1),
+    "score gap δ (nats)": Column(_cell("delta_measured"), 2),
 }
 UNIFORM = {"color": LIGHT.muted, "linestyle": (0, (4, 3)), "linewidth": 1.1}
 COLUMNS = {"windows": BLOCKS, "partitions": BLOCKS, "penalty": PENALTY}
@@ -67,15 +77,15 @@ def collect(which: str, directory: Path) -> str:
     return table
 
 
-def ablation_table(results: dict[str, list[SweepResult]], columns: dict[str, tuple[Value, float, int, str]]) -> str:
+def ablation_table(results: dict[str, list[SweepResult]], columns: dict[str, Column]) -> str:
     """A row a run, a column a quantity, as Markdown."""
     lines = []
     for name, seeds in results.items():
         cells = []
-        for value, factor, decimals, unit in columns.values():
-            values = [value(result) for result in seeds]
-            known = np.array([factor * one for one in values if one is not None])
-            cells.append(f"{with_spread(known, decimals)}{unit}".replace("-", "−") if len(known) == len(seeds) else MISSING)
+        for column in columns.values():
+            values = [column.value(result) for result in seeds]
+            known = np.array([column.factor * one for one in values if one is not None])
+            cells.append(f"{with_spread(known, column.decimals)}{column.unit}".replace("-", "−") if len(known) == len(seeds) else MISSING)
         lines.append([name, ", ".join(str(result.config["seed"]) for result in seeds), *cells])
     return markdown(["run", "seeds", *columns], lines)
 
@@ -85,9 +95,9 @@ def ablation_figure(results: dict[str, list[SweepResult]]) -> Figure:
     with house_style(LIGHT):
         fig = Figure(figsize=(7.2, 5.6), layout="constrained")
         panels = fig.subplots(2, 2, sharex=True).ravel()
-        for axes, (title, (value, _, _, _)) in zip(panels, QUALITY.items(), strict=True):
+        for axes, (title, column) in zip(panels, QUALITY.items(), strict=True):
             for place, seeds in enumerate(results.values()):
-                values = np.array([value(result) for result in seeds], np.float64)
+                values = np.array([column.value(result) for result in seeds], np.float64)
                 label = {} if place else {"seed": "one seed", "mean": "mean", "uniform": "uniform attention"}
                 axes.plot([place] * len(values), values, "o", color=CATEGORIES[0], alpha=0.7, label=label.get("seed"))
                 axes.hlines(values.mean(), place - 0.25, place + 0.25, color=CATEGORIES[1], label=label.get("mean"))
