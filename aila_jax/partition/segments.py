@@ -1,6 +1,7 @@
 """Segments: stretches of text that end with a boundary token."""
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Int
 
@@ -27,7 +28,8 @@ class Segments:
     def __call__(self, batch: Batch) -> Int[Array, "B L"]:
         """Block ids of every position; PADDING_ID at padding. A pure function, usable inside jit."""
         closes = jnp.asarray(self.boundary)[jnp.asarray(batch.tokens)].astype(jnp.int32)
-        before = jnp.cumsum(closes, axis=1) - closes
+        # jnp.cumsum is one operation that XLA's CPU compiler fuses into the L × L masks that read the ids, and so does again for every pair.
+        before = jax.lax.associative_scan(jnp.add, closes, axis=1) - closes
         index = jnp.arange(before.shape[1])[None, :]
         starts = index - jnp.asarray(batch.positions)
         return finish(before - jnp.take_along_axis(before, starts, axis=1), batch, self.global_first)
