@@ -86,12 +86,14 @@ def list_anchors(model: LanguageModel, anchors: Anchors, batches: Iterable[Batch
 
 
 def _blocks(model: LanguageModel, batch: Batch, row: int, block_ids: np.ndarray, is_anchor: np.ndarray) -> list[AnchorBlock]:
-    """The blocks of one window that lie in one piece and have anchors, in order."""
+    """The blocks of one window that have anchors, by their first token. A block of a class is all its tokens, wherever they stand."""
     documents = np.asarray(batch.doc_ids)[row] if model.config.model.document_mask else np.zeros_like(block_ids)
-    edges = np.flatnonzero((np.diff(block_ids) != 0) | (np.diff(documents) != 0)) + 1
+    members: dict[tuple[int, int], list[int]] = {}
+    for place, block in enumerate(zip(documents.tolist(), block_ids.tolist(), strict=True)):
+        members.setdefault(block, []).append(place)
     found = []
-    for places in np.split(np.arange(len(block_ids)), edges):
-        if block_ids[places[0]] in (PADDING_ID, GLOBAL_ID) or not is_anchor[places].any():
+    for (_, block), places in members.items():
+        if block in (PADDING_ID, GLOBAL_ID) or not is_anchor[places].any():
             continue
         words = tuple(model.tokenizer.decode([int(token)]) for token in np.asarray(batch.tokens)[row, places])
         found.append(AnchorBlock(words, tuple(bool(value) for value in is_anchor[places])))
