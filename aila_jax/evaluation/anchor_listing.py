@@ -89,8 +89,8 @@ def _blocks(model: LanguageModel, batch: Batch, row: int, block_ids: np.ndarray,
     """The blocks of one window that have anchors, by their first token. A block of a class is all its tokens, wherever they stand."""
     documents = np.asarray(batch.doc_ids)[row] if model.config.model.document_mask else np.zeros_like(block_ids)
     members: dict[tuple[int, int], list[int]] = {}
-    for place, block in enumerate(zip(documents.tolist(), block_ids.tolist(), strict=True)):
-        members.setdefault(block, []).append(place)
+    for place, key in enumerate(zip(documents.tolist(), block_ids.tolist(), strict=True)):
+        members.setdefault(key, []).append(place)
     found = []
     for (_, block), places in members.items():
         if block in (PADDING_ID, GLOBAL_ID) or not is_anchor[places].any():
