@@ -118,6 +118,7 @@ class FactFinder:
             delta_zero=zero.delta_measured,
             delta_one=one.delta_measured,
             delta_share=one.delta_share,
+            power=margin.power,
         )
 
     def blocks(self) -> BlockFacts:

@@ -156,7 +156,7 @@ def converged_at(losses: tuple[tuple[float, float], ...]) -> float:
 def not_graded(facts: Facts) -> Finding | None:
     """One step of `STEP` carries most of the change in entropy or block mass."""
     points = [_needed(facts, index * STEP) for index in range(round(1 / STEP) + 1)]
-    seen = []
+    seen, starts = [], []
     for name, unit in (("entropy_bits", "entropy"), ("block_mass", "block mass")):
         whole = getattr(points[-1], name) - getattr(points[0], name)
         if abs(whole) < LEAST_CHANGE[name]:
@@ -164,10 +164,11 @@ def not_graded(facts: Facts) -> Finding | None:
         share, before, after = max(((getattr(b, name) - getattr(a, name)) / whole, a.lam, b.lam) for a, b in pairwise(points))
         if share > MOST_STEP_SHARE:
             seen.append(f"the step from λ = {before:g} to {after:g} carries {share:.0%} of the change in {unit}")
+            starts.append(before)
     if not seen:
         return None
     text = f"{' and '.join(seen)}, more than {MOST_STEP_SHARE:.0%}."
-    return Finding(NOT_GRADED, text[0].upper() + text[1:], *not_graded_causes(facts))
+    return Finding(NOT_GRADED, text[0].upper() + text[1:], *not_graded_causes(facts, min(starts), STEP))
 
 
 def unused(facts: Facts) -> Finding | None:
@@ -206,7 +207,7 @@ def non_finite(facts: Facts) -> Finding | None:
     return Finding(NON_FINITE, seen, ("Training is at the edge of diverging.",), changes)
 
 
-STAYS_HIGH = "entropy stays high at λ = 1"
+STAYS_HIGH = "entropy, or attention outside the block, stays high at λ = 1"
 COLLAPSES = "quality collapses on the dial"
 OVERFITS = "training converges early and generalises badly"
 NOT_GRADED = "the dial is not graded"

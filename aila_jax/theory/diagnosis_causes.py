@@ -22,19 +22,24 @@ def outside_causes(facts: Facts) -> Told:
     if facts.scores is not None:
         _margin_causes(facts.scores, causes, changes)
     if facts.blocks is not None:
-        _block_causes(facts.blocks, causes, changes)
+        _block_causes(facts.blocks, bool(changes), causes, changes)
     delta = None if facts.scores is None else facts.scores.delta_zero
     if delta is not None:
         causes.append(f"Without the dial in-block keys trail: δ = {delta:.1f} nats at λ = 0, which the margin has to make up for.")
     return tuple(causes), tuple(changes)
 
 
-def _block_causes(blocks: BlockFacts, causes: list[str], changes: list[str]) -> None:
-    """Whether blocks differ in what attention reads."""
+def _block_causes(blocks: BlockFacts, explained: bool, causes: list[str], changes: list[str]) -> None:
+    """Whether blocks differ in what attention reads; only a cause where nothing else has `explained` the signature.
+
+    Among many blocks, windows above all, two are nearly always alike, so that a high ρ_max alone says little.
+    """
     within = "" if blocks.within is None else f", and a token's cosine with its block's mean is {blocks.within:.2f}"
     if blocks.rho is None:
         if blocks.undefined:
             causes.append(f"Whether blocks are coherent is not known: ρ_max is undefined ({blocks.undefined}).")
+    elif explained:
+        causes.append(f"For the record, coherence of the blocks: ρ_max = {blocks.rho:.2f}{within}.")
     elif blocks.rho > MOST_COHERENT_RHO:
         causes.append(
             f"Blocks are incoherent: ρ_max = {blocks.rho:.2f}{within}; two blocks have nearly the same mean input, so that scores can hardly "
@@ -123,11 +128,20 @@ def poor_dial_causes(facts: Facts) -> Told:
     return causes, changes
 
 
-def not_graded_causes(facts: Facts) -> Told:
-    """Why one step of λ does most of the work."""
-    scores, causes = facts.scores, []
-    if scores is not None and scores.form == "self_scaling":
-        causes.append(f"The self-scaling margin (c = {scores.c:g}, m0 = {scores.margin:g}) outweighs all scores soon after λ = 0.")
-    elif scores is not None and scores.form == "fixed" and scores.largest is not None:
-        causes.append(f"The margin of {scores.margin:g} nats meets scores of at most {scores.largest:.1f}: what λ does saturates.")
-    return tuple(causes), ("bend the margin with model.margin.power (2 makes the steps near λ = 0 finer), or choose a smaller margin",)
+def not_graded_causes(facts: Facts, before: float, step: float) -> Told:
+    """Why one step of λ, that from `before` to `before` + `step`, does most of the work: the margin bites at once, or late."""
+    scores = facts.scores
+    if scores is None or scores.form == "hard":
+        return (), ("bend the margin with model.margin.power: above 1 makes the steps near λ = 0 finer, below 1 those near λ = 1",)
+    margin = f"{scores.margin:g} nats" if scores.form == "fixed" else f"self-scaling, c = {scores.c:g}, m0 = {scores.margin:g}"
+    known = "" if scores.largest is None else f", scores reaching |s| = {scores.largest:.1f} at λ = 1"
+    if before < 0.5 - step / 2:
+        cause = f"The margin ({margin}{known}) bites at small λ: at λ = {before + step:g} it imposes λ^p = {(before + step) ** scores.power:.2f} of itself."
+        change = f"raise model.margin.power above {scores.power:g}, or choose a smaller margin"
+    else:
+        cause = (
+            f"Scores hold out against the margin ({margin}{known}) up to λ = {before:g}, where it imposes λ^p = {before**scores.power:.2f} of "
+            "itself, and then give way at once."
+        )
+        change = f"lower model.margin.power below {scores.power:g}, or draw the λ of this step more often in training"
+    return (cause,), (change,)
