@@ -19,14 +19,14 @@ def fixed_gap(imposed: Array, score_bound: Array) -> Numbers:
     return np.asarray(imposed, np.float64) - 2.0 * np.asarray(score_bound, np.float64)
 
 
-def self_scaling_gap(share: Array, c: float, m0: float, score_bound: Array) -> Numbers:
-    """λm₀ − max(0, 1 − λc) · 2S, where `share` stands for λ.
+def self_scaling_gap(share: Array, c: float, m0: float, score_bound: Array, bend: float = 1.0) -> Numbers:
+    """λm₀ − max(0, 1 − λ^b · c) · 2S, where `share` stands for λ and `bend` is b.
 
-    The margin is m_t = c · r_t + m₀ with r_t at least the range of the query's scores, so the gap is at least (λc − 1) · r_t + λm₀.
-    From λc = 1 on that is at least λm₀, whatever the scores; below, the range may cost up to 2S.
+    The margin is λ^b · c · r_t + λm₀ with r_t at least the range of the query's scores, so the gap is at least (λ^b · c − 1) · r_t + λm₀.
+    From λ^b · c = 1 on that is at least λm₀, whatever the scores; below, the range may cost up to 2S.
     """
     share = np.asarray(share, np.float64)
-    return share * m0 - np.maximum(0.0, 1.0 - share * c) * 2.0 * np.asarray(score_bound, np.float64)
+    return share * m0 - np.maximum(0.0, 1.0 - share**bend * c) * 2.0 * np.asarray(score_bound, np.float64)
 
 
 def out_mass_bound(n_in: Array, n_out: Array, gap: Array, tau: Array) -> Numbers:

@@ -12,8 +12,8 @@ from aila_jax.theory.bounds import fixed_gap, self_scaling_gap
 from aila_jax.theory.score_bounds import ScoreBounds, parameter_bounds, qk_norm_bounds
 
 BOUNDS = ("auto", "parameters", "qk_norm", "self_scaling", "empirical")
-# Scores, margin, their difference and its quotient by τ are float32: at most six roundings of 2⁻²⁴ in all.
-LOGIT_ROUNDING = 4e-7
+# λ and its powers, scores, margin, their difference and its quotient by τ are float32: at most sixteen roundings of 2⁻²⁴ in all.
+LOGIT_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +61,12 @@ def guaranteed_gap(
     largest_score: Float[np.ndarray, "N H"] | None = None,
     arithmetic: str | None = None,
 ) -> Gap:
-    """The gap at λ: share · m − 2S for a fixed margin, share · m₀ − max(0, 1 − share · c) · 2S for a self-scaling one, less rounding.
+    """The gap at λ: share · m − 2S for a fixed margin, share · m₀ − max(0, 1 − share^b · c) · 2S for a self-scaling one, less rounding.
 
     Args:
       params, config: the model's. lam: λ in [0, 1]. hard: block attention only, which needs λ = 1.
       bound: where S comes from: `parameters`, `qk_norm`, or `empirical` (then `largest_score`, the largest |s| seen, is needed).
-        `self_scaling` takes the first two as the model has it; from share · c = 1 on S is for rounding only. `auto` takes what
+        `self_scaling` takes the first two as the model has it; from share^b · c = 1 on (b: `margin.range_bend`) S is for rounding only. `auto` takes what
         the model's logits are bounded by, in the order hard, self_scaling, qk_norm, parameters.
       arithmetic: as in `parameter_bounds`.
 
@@ -88,8 +88,8 @@ def guaranteed_gap(
     if margin.form == "fixed":
         nats, imposed = fixed_gap(share_Nx1 * margin.nats, bounds.score), share_Nx1 * margin.nats
     else:
-        nats = self_scaling_gap(share_Nx1, margin.c, margin.m0, bounds.score)
-        imposed = share_Nx1 * (2.0 * margin.c * bounds.largest + margin.m0)
+        nats = self_scaling_gap(share_Nx1, margin.c, margin.m0, bounds.score, margin.range_bend)
+        imposed = 2.0 * share_Nx1**margin.range_bend * margin.c * bounds.largest + share_Nx1 * margin.m0
     nats = nats - LOGIT_ROUNDING * (imposed + bounds.largest)
     return Gap(float(lam), bound, share, margin.nats if margin.form == "fixed" else margin.m0, bounds.score, nats)
 

@@ -26,12 +26,15 @@ def test_masses_are_those_of_the_oracle(pair: tuple[int, int], imposed: float, t
     np.testing.assert_allclose(bounds.block_mass_bound(n_in, n_out, imposed - 2 * s, tau), inside, **CLOSE)
 
 
-@given(counts, st.floats(0, 1), taus, st.floats(0, 3), st.floats(0, 20), st.floats(0, 40))
-def test_the_self_scaling_gap_is_the_least_over_all_ranges(pair, share: float, tau: float, c: float, m0: float, s: float) -> None:
-    """No range r from 0 to 2S has a smaller gap, and one of its ends has this one."""
+@given(counts, st.floats(0, 1), taus, st.floats(0, 3), st.floats(0, 20), st.floats(0, 40), st.sampled_from([0.5, 1.0, 4.0]))
+def test_the_self_scaling_gap_is_the_least_over_all_ranges(
+    pair, share: float, tau: float, c: float, m0: float, s: float, bend: float
+) -> None:
+    """No range r from 0 to 2S has a smaller gap, (λ^b · c − 1) · r + λm₀, and one of its ends has this one."""
     n_in, n_out = pair
-    found = bounds.out_mass_bound(n_in, n_out, bounds.self_scaling_gap(share, c, m0, s), tau)
-    each = [oracle.mass_self_scaling(n_in, n_out, share, c, m0, r, tau) for r in np.linspace(0, 2 * s, 5)]
+    found = bounds.out_mass_bound(n_in, n_out, bounds.self_scaling_gap(share, c, m0, s, bend), tau)
+    gaps = [(share**bend * c - 1) * r + share * m0 for r in np.linspace(0, 2 * s, 5)]
+    each = [oracle.sigmoid(np.log(n_out / n_in) - gap / tau) if n_out else 0.0 for gap in gaps]
     np.testing.assert_allclose(found, max(each), rtol=1e-9, atol=1e-300)
 
 

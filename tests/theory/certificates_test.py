@@ -76,6 +76,9 @@ def test_self_scaling_needs_scores_only_below_a_full_margin() -> None:
         np.testing.assert_allclose(gap.nats, lam * 5.0, atol=1e-3)
     low = certificate(params, config, 0.2, 1.0).gap
     np.testing.assert_allclose(low.nats, 0.2 * 5.0 - 0.6 * 2 * low.score_bound, atol=1e-3)
+    bent = replace(config, model=replace(config.model, margin=replace(margin, power=2.0, range_bend=3.0)))
+    gap = certificate(params, bent, 0.8, 1.0).gap  # λ^(p·b) · c = .8⁶ · 2 = .524
+    np.testing.assert_allclose(gap.nats, 0.64 * 5.0 - (1 - 2 * 0.8**6) * 2 * gap.score_bound, atol=1e-3)
     norms = replace(config, model=replace(config.model, margin=replace(margin, range="norms")))
     np.testing.assert_array_equal(certificate(params, norms, 0.2, 1.0).gap.nats, low.nats)
 
