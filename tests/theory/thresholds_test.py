@@ -47,7 +47,7 @@ def test_estimators_against_numpy_on_all_inputs_at_once():
     inputs = (draw.standard_normal((9, 20, 5)) @ draw.standard_normal((5, 5)) + 100.0).astype(np.float32)
     block_ids = draw.choice(8, (9, 20), p=np.arange(1, 9) / 36)
     inputs += 0.5 * draw.standard_normal((8, 5)).astype(np.float32)[block_ids]
-    block_ids[2, 15:], block_ids[:, 0] = -1, -2
+    block_ids[2, 15:], block_ids[:, 0], block_ids[5, 1:] = -1, -2, 2  # the sixth sequence has one block alone
     found = estimates_of(inputs, block_ids, 4)
     owner = np.where(block_ids >= 0, block_ids % 4, -1)
     x = [inputs[owner == i].astype(np.float64) for i in range(4)]
