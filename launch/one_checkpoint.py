@@ -13,8 +13,11 @@ from absl import app, flags
 
 from launch import experiment
 
-BUDGET = flags.DEFINE_enum("budget", None, ["5M", "18M"], "Training tokens of each run; both by default.")
-GRID = flags.DEFINE_bool("grid", False, "Run the grid of learning rate and dropout, at 5M tokens.")
+
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+    experiment.define_flags("one_checkpoint", values=values)
+    flags.DEFINE_enum("budget", None, ["5M", "18M"], "Training tokens of each run; both by default.", values)
+    flags.DEFINE_bool("grid", False, "Run the grid of learning rate and dropout, at 5M tokens.", values)
 
 
 def main(argv: list[str]) -> None:
@@ -23,15 +26,16 @@ def main(argv: list[str]) -> None:
     from aila_jax.experiments import one_checkpoint, one_checkpoint_report
     from aila_jax.experiments.results import write_result
 
-    made = partial(one_checkpoint.one_checkpoint_runs, budgets=[BUDGET.value] if BUDGET.value else tuple(one_checkpoint.BUDGETS))
+    budget = experiment.FLAGS.budget
+    made = partial(one_checkpoint.one_checkpoint_runs, budgets=[budget] if budget else tuple(one_checkpoint.BUDGETS))
     out = experiment.out_folder()
-    for stem, config in experiment.asked_runs(one_checkpoint.grid_runs if GRID.value else made):
+    for stem, config in experiment.asked_runs(one_checkpoint.grid_runs if experiment.FLAGS.grid else made):
         model = runs.train(config, experiment.runs_folder() / stem).load()
         write_result(one_checkpoint.measure(model, runs.dataset_of(model)), out, stem)
     print(one_checkpoint_report.collect(out))
 
 
 if __name__ == "__main__":
-    experiment.define_flags("one_checkpoint")
+    define_flags()
     flags.adopt_module_key_flags(experiment)  # so that --help shows them
     app.run(main)

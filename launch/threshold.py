@@ -17,10 +17,13 @@ from absl import app, flags
 
 from launch import experiment
 
-GRADIENTS = flags.DEFINE_integer("gradients", 256, "Batches of 8 sequences for the gradient at the checkpoint.", lower_bound=1)
-AT_ZERO = flags.DEFINE_integer("at_zero", 4, "Those of them in which every group is set to zero in turn.", lower_bound=1)
-STEPS = flags.DEFINE_integer("steps", 8, "Proximal steps at each level of the path.", lower_bound=1)
-RATIO = flags.DEFINE_float("ratio", 1.35, "Ratio of one level of the path to the next, above 1.")
+
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+    experiment.define_flags("threshold", values=values)
+    flags.DEFINE_integer("gradients", 256, "Batches of 8 sequences for the gradient at the checkpoint.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("at_zero", 4, "Those of them in which every group is set to zero in turn.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("steps", 8, "Proximal steps at each level of the path.", lower_bound=1, flag_values=values)
+    flags.DEFINE_float("ratio", 1.35, "Ratio of one level of the path to the next, above 1.", flag_values=values)
 
 
 def measure_all(argv: list[str]) -> None:
@@ -29,8 +32,9 @@ def measure_all(argv: list[str]) -> None:
     from aila_jax.experiments import threshold, threshold_report, threshold_rows
     from aila_jax.experiments.threshold_path import PathSettings
 
-    path = PathSettings(ratio=RATIO.value, steps=STEPS.value)
-    settings = threshold.ThresholdSettings(gradients=GRADIENTS.value, at_zero=AT_ZERO.value, path=path)
+    given = experiment.FLAGS
+    path = PathSettings(ratio=given.ratio, steps=given.steps)
+    settings = threshold.ThresholdSettings(gradients=given.gradients, at_zero=given.at_zero, path=path)
     for stem, config in experiment.asked_runs(threshold.threshold_runs):
         model = runs.train(config, experiment.runs_folder() / stem).load()
         threshold_rows.write_threshold(threshold.measure(model, runs.dataset_of(model), settings), experiment.out_folder() / stem)
@@ -42,6 +46,6 @@ if __name__ == "__main__":
         from aila_jax.cli.main import main
 
         sys.exit(main(["threshold", *sys.argv[1:]], program="python -m launch.threshold"))
-    experiment.define_flags("threshold")
+    define_flags()
     flags.adopt_module_key_flags(experiment)  # so that --help shows them
     app.run(measure_all)

@@ -5,10 +5,10 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from absl import flags
 
 from aila_jax import runs
 from aila_jax.config import Config, LocalityConfig, ModelConfig, TrainConfig, from_dict
@@ -214,9 +214,11 @@ def test_the_whole_command_and_a_users_own_run(monkeypatch, tmp_path, capsys):
     """One run: trained, measured, described; then its checkpoint again, without the path, as `aila threshold` does it."""
     (tmp_path / "config.py").write_text(CONFIG.format(directory=str(tmp_path / "text")))
     folders = {"config": str(tmp_path / "config.py"), "out": str(tmp_path / "out"), "runs": str(tmp_path / "runs")}
-    monkeypatch.setattr(experiment, "FLAGS", SimpleNamespace(data_dir="", only=["window5"], seeds=["0"], collect=False, **folders))
-    for name, value in (("GRADIENTS", 4), ("AT_ZERO", 2), ("STEPS", 4), ("RATIO", 10.0)):
-        monkeypatch.setattr(launcher, name, SimpleNamespace(value=value))
+    values = flags.FlagValues()
+    launcher.define_flags(values)
+    asked = ["--only=window5", "--gradients=4", "--at_zero=2", "--steps=4", "--ratio=10"]
+    values(["threshold", *(f"--{name}={value}" for name, value in folders.items()), *asked])
+    monkeypatch.setattr(experiment, "FLAGS", values)
     launcher.measure_all(["threshold"])
     assert "Not measured yet: window3, window10." in capsys.readouterr().out
     found = read_threshold(tmp_path / "out" / "window5-seed0.json")
