@@ -89,6 +89,7 @@ BAD = [
     *[("model", name, BELOW_ONE, "at least 1") for name in ("length", "d_model", "n_heads", "d_ff", "n_layers")],
     ("model", "d_model", [130], "divisible by model.n_heads (4)"),
     ("model", "dropout", [-0.1, 1.0, NAN], "in [0, 1)"),
+    ("model", "score_cap", NOT_FINITE_OR_NEGATIVE, "finite and at least 0"),
     ("model", "dial_weights", ["q", "kv"], "one of none, qk, qkv"),
     ("model", "dtype", ["float16", "bf16"], "one of float32, bfloat16"),
     ("model", "layer_beta", NOT_FINITE_OR_NEGATIVE, "finite and at least 0"),

@@ -63,6 +63,7 @@ class ModelConfig:
       hard: block attention with nothing outside the block, in every layer whatever `layer_beta`; needs λ = 1.
       qk_norm: unit-norm queries and keys with a learned scale per head in (0, g_max).
       g_max: largest logit that QK-normalisation allows, above 0.
+      score_cap: c of capped scores c · tanh(s / c), which are never larger than c, finite and at least 0; 0 leaves scores as they are.
       qkv_bias: biases on queries, keys and values.
       film: show λ to the network: scale 1 + λa and shift λc on every LayerNorm.
       dial_weights: projections whose weights turn with the dial, W + λW′ with W′ learned from 0: `none`, `qk` (queries and keys) or
@@ -86,6 +87,7 @@ class ModelConfig:
     hard: bool = False
     qk_norm: bool = False
     g_max: float = 6.0
+    score_cap: float = 0.0
     qkv_bias: bool = False
     film: bool = False
     dial_weights: str = "none"
@@ -113,6 +115,9 @@ class ModelConfig:
             self.layer_beta,
             "finite and at least 0",
             "0 is uniform; 1, 3, 5 are progressive",
+        )
+        require(
+            0.0 <= self.score_cap < math.inf, "model.score_cap", self.score_cap, "finite and at least 0", "0 is none; 8 keeps scores small"
         )
         require(0.0 < self.g_max < math.inf, "model.g_max", self.g_max, "finite and above 0", "set --config.model.g_max=6")
         require(

@@ -47,7 +47,7 @@ def certify(
 
     Args:
       lam, tau: the dial. length: positions, up to the model's length, which is the default.
-      bound: what the scores are bounded by: `parameters`, `qk_norm`, `self_scaling`, `empirical` (the largest score of `dataset`: no
+      bound: what the scores are bounded by: `parameters`, `qk_norm`, `score_cap`, `self_scaling`, `empirical` (the largest score of `dataset`: no
         guarantee), or `auto`. hard: block attention only; the configuration's by default.
       text: certify the positions of this text alone, whose blocks are known: a text or its token ids. block_ids: its blocks, for the
         partition `given`; by default a line end closes a block there.

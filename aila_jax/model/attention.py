@@ -65,6 +65,7 @@ def locality_attention(
     doc_ids: Int[Array, "B L"] | None = None,
     key_block_ids: Int[Array, "B L"] | None = None,
     scale: float | Float[Array, "H"] | None = None,
+    score_cap: float = 0.0,
     hard: bool = False,
     stats: bool = False,
     delta: bool = False,
@@ -90,6 +91,7 @@ def locality_attention(
       key_block_ids: blocks of the keys where they differ from those of the queries. A query may then have no key in its block:
         the dial leaves its attention as it is (all keys lose the same), its block mass is 0, and its δ is 0 and counts nowhere.
       scale: of the scores, one number or one per head; 1/√K by default.
+      score_cap: c > 0 makes c · tanh(s / c) of each score s, at most c in size, before anything else sees it; 0 leaves them.
       hard: attend inside the block only, or, without a key there, to the query's own position; λ must be 1.
       stats: return the statistics; nothing of them is computed otherwise.
       delta: with `stats`, also the measured gap between in-block and out-of-block scores.
@@ -120,6 +122,8 @@ def locality_attention(
 
     scores = jnp.einsum("blhk,bmhk->bhlm", q_BxLxHxK, k_BxLxHxK, preferred_element_type=jnp.float32)
     scores *= scale_H[None, :, None, None]
+    if score_cap:
+        scores = score_cap * jnp.tanh(scores / score_cap)
     if isinstance(margin, SelfScaling):
         range_BxHxLx1 = _score_range(margin, scores, mask, q_BxLxHxK, k_BxLxHxK, scale_H)
         later = 1.0 if margin.bend == 1.0 else per_example(lam) ** (margin.bend - 1.0)

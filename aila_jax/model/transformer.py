@@ -163,6 +163,7 @@ class Attention(nn.Module):
             causal=not cfg.bidirectional,
             doc_ids=doc_ids if cfg.document_mask else None,
             scale=scale,
+            score_cap=cfg.score_cap,
             hard=request.hard,
             stats=request.stats or request.weights,
             delta=request.delta,

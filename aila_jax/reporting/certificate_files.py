@@ -21,6 +21,7 @@ EMPIRICAL = "NO GUARANTEE: S is the largest score seen on a corpus; all this hol
 SOURCES = {
     "parameters": "the weights",
     "qk_norm": "QK-normalisation",
+    "score_cap": "the score cap",
     "self_scaling": "the margin, which scales with them",
     "empirical": "what was seen on a corpus",
     "hard": "nothing: hard attention has no keys outside the block",

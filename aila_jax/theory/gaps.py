@@ -9,9 +9,9 @@ from jaxtyping import Float
 from aila_jax.config import ModelConfig, check_lam, one_of, require
 from aila_jax.model.transformer import default_layer_scale, margin_share
 from aila_jax.theory.bounds import fixed_gap, self_scaling_gap
-from aila_jax.theory.score_bounds import ScoreBounds, parameter_bounds, qk_norm_bounds
+from aila_jax.theory.score_bounds import ScoreBounds, cap_bounds, parameter_bounds, qk_norm_bounds
 
-BOUNDS = ("auto", "parameters", "qk_norm", "self_scaling", "empirical")
+BOUNDS = ("auto", "parameters", "qk_norm", "score_cap", "self_scaling", "empirical")
 # λ and its powers, scores, margin, their difference and its quotient by τ are float32: at most sixteen roundings of 2⁻²⁴ in all.
 LOGIT_ROUNDING = 1e-6
 
@@ -65,9 +65,9 @@ def guaranteed_gap(
 
     Args:
       params, config: the model's. lam: λ in [0, 1]. hard: block attention only, which needs λ = 1.
-      bound: where S comes from: `parameters`, `qk_norm`, or `empirical` (then `largest_score`, the largest |s| seen, is needed).
+      bound: where S comes from: `parameters`, `qk_norm`, `score_cap`, or `empirical` (then `largest_score`, the largest |s| seen, is needed).
         `self_scaling` takes the first two as the model has it; from share^b · c = 1 on (b: `margin.range_bend`) S is for rounding only. `auto` takes what
-        the model's logits are bounded by, in the order hard, self_scaling, qk_norm, parameters.
+        the model's logits are bounded by, in the order hard, self_scaling, score_cap, qk_norm, parameters.
       arithmetic: as in `parameter_bounds`.
 
     Raises:
@@ -98,11 +98,16 @@ def _resolve(bound: str, config: ModelConfig) -> str:
     """The bound meant by `auto`; raises ValueError for one that this model does not have."""
     one_of("bound", bound, BOUNDS)
     if bound == "auto":
-        return "self_scaling" if config.margin.form == "self_scaling" else "qk_norm" if config.qk_norm else "parameters"
+        if config.margin.form == "self_scaling":
+            return "self_scaling"
+        return "score_cap" if config.score_cap else "qk_norm" if config.qk_norm else "parameters"
     limit = "one that bounds this model's logits"
     if bound == "qk_norm":
         fix = "train with --config.model.qk_norm=true, or ask for bound='parameters', which may guarantee nothing"
         require(config.qk_norm, "bound", bound, f"{limit}: it has model.qk_norm=false", fix)
+    if bound == "score_cap":
+        fix = "train with --config.model.score_cap=8, or ask for bound='auto'"
+        require(config.score_cap > 0.0, "bound", bound, f"{limit}: it has model.score_cap=0", fix)
     if bound == "parameters":
         require(not config.qk_norm, "bound", bound, f"{limit}: with model.qk_norm=true weights do not", "ask for bound='qk_norm'")
     if bound == "self_scaling":
@@ -125,4 +130,7 @@ def _score_bounds(
         require(largest_score is not None, "largest_score", None, "the largest |s| of each layer and head for bound='empirical'", fix)
         seen = np.asarray(largest_score, np.float64)
         return ScoreBounds(seen, seen)
-    return (qk_norm_bounds if config.qk_norm else parameter_bounds)(params, config, lam, arithmetic)
+    if bound == "score_cap":
+        return cap_bounds(config)
+    found = (qk_norm_bounds if config.qk_norm else parameter_bounds)(params, config, lam, arithmetic)
+    return found.capped(config) if config.score_cap else found

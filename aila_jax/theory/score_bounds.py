@@ -12,6 +12,7 @@ from aila_jax.config import ModelConfig
 from aila_jax.model.transformer import head_scale
 from aila_jax.theory.norms import ROUNDING, Projection, arithmetic_of, product_norms, spectral_norms
 
+CAP_ROUNDING = 1e-6  # of float32's tanh and of the product with the cap
 QK_NORM_ROUNDING = {"float32": 1e-5, "bfloat16": 1e-2}
 
 
@@ -27,6 +28,17 @@ class ScoreBounds:
 
     score: Float[np.ndarray, "N H"]
     largest: Float[np.ndarray, "N H"]
+
+    def capped(self, config: ModelConfig) -> "ScoreBounds":
+        """The same after `model.score_cap`: at most the cap, and at most what it was, since c · tanh(s / c) never moves two scores apart."""
+        cap = cap_bounds(config)
+        return ScoreBounds(np.minimum(self.score, cap.score), np.minimum(self.largest, cap.largest))
+
+
+def cap_bounds(config: ModelConfig) -> ScoreBounds:
+    """S = c, the score cap, of every layer and head, and 1e-6 of it for rounding: |c · tanh(s / c)| ≤ c whatever the weights. Source: ours."""
+    most = np.full((config.n_layers, config.n_heads), config.score_cap * (1.0 + CAP_ROUNDING))
+    return ScoreBounds(most, most)
 
 
 def parameter_bounds(params: Any, config: ModelConfig, lam: float = 0.0, arithmetic: str | None = None) -> ScoreBounds:

@@ -33,6 +33,8 @@ CASES = {
     "exact": {"lam": LAM, "tau": TAU, "margin": EXACT},
     "exact, document mask, bidirectional": {"lam": 0.8, "tau": 1.0, "margin": EXACT, "doc_ids": DOCS, "causal": False},
     "exact, head scale": {"lam": 0.8, "tau": 1.0, "margin": EXACT, "scale": SCALE},
+    "capped": {"lam": LAM, "tau": TAU, "margin": 4.0, "score_cap": 1.5},
+    "exact, capped": {"lam": LAM, "tau": TAU, "margin": EXACT, "score_cap": 1.5, "doc_ids": DOCS},
     "exact, bent": {"lam": LAM, "tau": TAU, "margin": BENT},
     "norms": {"lam": LAM, "tau": TAU, "margin": NORMS},
     "norms, document mask, bidirectional": {"lam": 0.8, "tau": 1.0, "margin": NORMS, "doc_ids": DOCS, "causal": False},
@@ -48,7 +50,9 @@ def expected(q, k, v, ids, arguments) -> oracle.Attended:
     arguments["key_ids"] = arguments.pop("key_block_ids", None)
     margin = arguments["margin"]
     if isinstance(margin, SelfScaling):
-        shared = {name: arguments[name] for name in ("causal", "doc_ids", "key_ids", "scale") if arguments.get(name) is not None}
+        shared = {
+            name: arguments[name] for name in ("causal", "doc_ids", "key_ids", "scale", "score_cap") if arguments.get(name) is not None
+        }
         # λ^b · c · r + λ · m0 is λ times what the oracle makes of c · λ^(b − 1).
         c = np.reshape(margin.c * np.asarray(arguments["lam"], np.float64) ** (margin.bend - 1.0), (-1, 1, 1))
         arguments["margin"] = oracle.self_scaling(q, k, ids, c=c, m0=margin.m0, exact=margin.exact, **shared)

@@ -42,23 +42,24 @@ def in_block(query_id: int, key_id: int) -> bool:
     return GLOBAL in (query_id, key_id) or query_id == key_id
 
 
-def scores(q, k, scale=None) -> np.ndarray:
-    """s[b, h, t, j] = ⟨q_t, k_j⟩ · scale_h, with 1/√K by default."""
+def scores(q, k, scale=None, cap=0.0) -> np.ndarray:
+    """s[b, h, t, j] = ⟨q_t, k_j⟩ · scale_h, with 1/√K by default; c · tanh(s / c) with a cap c."""
     q, k = np.asarray(q, np.float64), np.asarray(k, np.float64)
     scale = np.broadcast_to(1.0 / math.sqrt(q.shape[-1]) if scale is None else np.asarray(scale, np.float64), (q.shape[2],))
-    return np.einsum("bthk,bjhk,h->bhtj", q, k, scale)
+    s = np.einsum("bthk,bjhk,h->bhtj", q, k, scale)
+    return cap * np.tanh(s / cap) if cap else s
 
 
 def self_scaling(
-    q, k, ids, *, c: float | np.ndarray, m0: float, exact: bool, causal=True, doc_ids=None, key_ids=None, scale=None
+    q, k, ids, *, c: float | np.ndarray, m0: float, exact: bool, causal=True, doc_ids=None, key_ids=None, scale=None, score_cap=0.0
 ) -> np.ndarray:
     """m[b, h, t] = c · r_t + m0, c a number or [B, 1, 1], r_t the range of the scores over A_t or its bound 2‖q_t‖ max‖k_j‖ · |scale|."""
-    return c * score_range(q, k, ids, exact=exact, causal=causal, doc_ids=doc_ids, key_ids=key_ids, scale=scale) + m0
+    return c * score_range(q, k, ids, exact=exact, causal=causal, doc_ids=doc_ids, key_ids=key_ids, scale=scale, score_cap=score_cap) + m0
 
 
-def score_range(q, k, ids, *, exact: bool, causal=True, doc_ids=None, key_ids=None, scale=None) -> np.ndarray:
+def score_range(q, k, ids, *, exact: bool, causal=True, doc_ids=None, key_ids=None, scale=None, score_cap=0.0) -> np.ndarray:
     """r[b, h, t] of the self-scaling margin."""
-    s = scores(q, k, scale)
+    s = scores(q, k, scale, score_cap)
     rows, heads, length, _ = s.shape
     scale = np.broadcast_to(1.0 / math.sqrt(np.shape(q)[-1]) if scale is None else np.asarray(scale, np.float64), (heads,))
     r = np.zeros((rows, heads, length))
@@ -72,9 +73,9 @@ def score_range(q, k, ids, *, exact: bool, causal=True, doc_ids=None, key_ids=No
     return r
 
 
-def attend(q, k, v, ids, *, lam, tau, margin, causal=True, doc_ids=None, key_ids=None, scale=None, hard=False) -> Attended:
+def attend(q, k, v, ids, *, lam, tau, margin, causal=True, doc_ids=None, key_ids=None, scale=None, score_cap=0.0, hard=False) -> Attended:
     """The whole of section 2 for one batch; `lam` and `tau` scalar or [B], `margin` a number or [B, H, L]."""
-    s = scores(q, k, scale)
+    s = scores(q, k, scale, score_cap)
     v = np.asarray(v, np.float64)
     rows, heads, length, _ = s.shape
     lam, tau = (np.broadcast_to(np.asarray(x, np.float64), (rows,)) for x in (lam, tau))

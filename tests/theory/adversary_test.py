@@ -17,6 +17,7 @@ CASES: dict[str, tuple[ModelConfig, float]] = {
     "parameters with FiLM, biases and a dial": (config_of(film=True, qkv_bias=True, dial_weights="qk"), 0.8),
     "parameters in bfloat16": (config_of(film=True, dtype="bfloat16"), 0.8),
     "QK-norm": (config_of(qk_norm=True, g_max=4.0, margin=MarginConfig(nats=7.0)), 1.0),
+    "score cap": (config_of(score_cap=4.0, margin=MarginConfig(nats=7.0)), 1.0),
     "self-scaling at half a dial": (config_of(margin=SELF_SCALING, film=True), 0.5),
 }
 TAU = 1.5
@@ -40,7 +41,8 @@ def understated(config: ModelConfig, gap: Gap) -> np.ndarray:
 
 def check(name: str, restarts: int) -> None:
     config, lam = CASES[name]
-    params = tight_layer(config, lam)
+    # A score cap is reached only in the limit: with scores far beyond it.
+    params = tight_layer(config, lam, strength=3.0) if config.score_cap else tight_layer(config, lam)
     gap = guaranteed_gap(params, config, lam)
     found, bound = attack(config, params, lam, TAU, restarts), bound_of(gap)
     assert found.shape == bound.shape == (HEADS, 4)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -64,6 +65,26 @@ def test_each_layer_has_its_share_of_the_margin() -> None:
     gap = guaranteed_gap({f"layer_{i}": one for i in range(3)}, model, 0.9)
     np.testing.assert_allclose(gap.nats, layer_shares(model, 0.9)[:, None] * 10 - 2 * gap.score_bound, atol=1e-4)
     assert layer_shares(model, 1.0)[-1] == 1.0
+
+
+def test_a_score_cap_bounds_scores_whatever_the_weights() -> None:
+    """S = c: λm − 2c nats are guaranteed, and the other bounds are cut at it too."""
+    config = whole(score_cap=3.0, margin=MarginConfig(nats=10.0))
+    huge = jax.tree.map(lambda x: 100 * x, random_layer(config.model, 1))
+    for params in (random_layer(config.model, 1), huge):
+        gap = certificate(params, config, 0.9, 1.0).gap
+        assert gap.bound == "score_cap"
+        np.testing.assert_allclose(gap.nats, 9.0 - 6.0, rtol=1e-5)
+        assert (gap.nats < 3.0).all()
+    tiny = jax.tree.map(lambda x: 0.1 * x, random_layer(config.model, 1))
+    for params, expected in ((huge, 3.0), (tiny, None)):
+        bounded = certificate(params, config, 0.9, 1.0, bound="parameters").gap.score_bound
+        if expected is None:
+            free = certificate(params, whole(margin=MarginConfig(nats=10.0)), 0.9, 1.0, bound="parameters").gap.score_bound
+            assert (free < 3.0).all()
+            np.testing.assert_array_equal(bounded, free)
+        else:
+            np.testing.assert_allclose(bounded, expected, rtol=1e-5)
 
 
 def test_self_scaling_needs_scores_only_below_a_full_margin() -> None:
@@ -145,6 +166,7 @@ def test_the_required_margin_brings_the_target_and_not_much_more(options: dict[s
             r"bound is 'qk_norm'; it must be one that bounds this model's logits: it has model\.qk_norm=false\. Fix: train",
         ),
         (QK, {"bound": "parameters"}, r"bound is 'parameters'; .*with model\.qk_norm=true weights do not\. Fix: ask for bound='qk_norm'"),
+        ({}, {"bound": "score_cap"}, r"bound is 'score_cap'; .*it has model\.score_cap=0\. Fix: train"),
         ({}, {"bound": "self_scaling"}, r"bound is 'self_scaling'; .*model\.margin\.form='fixed', which weights can outgrow\. Fix: train"),
         ({}, {"bound": "empirical"}, r"largest_score is None; it must be the largest \|s\|.* Fix: measure it"),
         ({}, {"bound": "weights"}, r"bound is 'weights'; it must be one of auto, parameters"),

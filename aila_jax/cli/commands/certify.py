@@ -15,7 +15,7 @@ def _define(values: flags.FlagValues) -> None:
     command.define_text(
         "bound",
         "auto",
-        "What scores are bounded by: parameters, qk_norm, self_scaling, empirical (the largest seen on the split; no guarantee), or auto.",
+        "What scores are bounded by: parameters, qk_norm, score_cap, self_scaling, empirical (the largest seen on the split; no guarantee), or auto.",
         values,
     )
     flags.DEFINE_float("target_mass", 0.9, "Also say which margin would guarantee this block mass, in (0, 1).", flag_values=values)
