@@ -12,7 +12,7 @@ from aila_jax.model.attention import SelfScaling, locality_attention
 from tests.oracles import attention as oracle
 from tests.oracles.cases import DOCS, IDS, exposing, qkv
 
-STATIC = ("margin", "causal", "hard", "stats", "delta", "weights")
+STATIC = ("margin", "score_cap", "causal", "hard", "stats", "delta", "weights")
 ATTEND = jax.jit(locality_attention, static_argnames=STATIC)
 LAM = np.array([0.3, 1.0, 0.0], np.float32)
 TAU = np.array([0.5, 1.0, 2.0], np.float32)
