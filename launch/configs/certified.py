@@ -1,0 +1,13 @@
+"""WikiText-2 in 4,096 BPE tokens, a width of 128, with a guarantee at λ = 1.
+
+Command: python -m launch.train --config=launch/configs/certified.py --data_dir=$WIKITEXT2 --workdir=runs/certified
+Cost: as launch/configs/small.py.
+Expected result: see docs/results/one_checkpoint.
+"""
+
+from aila_jax import presets
+from aila_jax.config import Config
+
+
+def get_config() -> Config:
+    return presets.certified()
