@@ -400,7 +400,8 @@ def test_presets_come_back_too(name):
 
 def test_a_preset_of_another_name_is_refused():
     with pytest.raises(
-        ValueError, match=r"preset is .smal.; it must be one of tiny, small, certified, paper, recall, brackets\. Fix: did you mean .small.\?"
+        ValueError,
+        match=r"preset is .smal.; it must be one of tiny, small, certified, paper, recall, brackets\. Fix: did you mean .small.\?",
     ):
         presets.preset("smal")
 

@@ -65,9 +65,9 @@ def test_the_table_is_of_the_training_split_and_comes_back_with_the_checkpoint(b
 
 
 def test_a_continued_run_takes_the_table_from_its_checkpoint(base: Config, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_run, "fit_partition", lambda *_: pytest.fail("the table must come from the checkpoint"))
+    monkeypatch.setattr(training_run, "fit_partition", lambda *_, **__: pytest.fail("the table must come from the checkpoint"))
     found = find_checkpoint(finished, 2)
-    np.testing.assert_array_equal(training_run._partition(base, None, found).boundary, aila.load(finished).partition.boundary)
+    np.testing.assert_array_equal(training_run._partition(base, None, found, quiet=True).boundary, aila.load(finished).partition.boundary)
 
 
 @pytest.mark.medium  # trains a second time; the default tests continue a run without a table
@@ -76,7 +76,7 @@ def test_a_stopped_run_continues_to_the_same_bits_without_fitting_again(
 ) -> None:
     copy = shutil.copytree(finished, tmp_path / "copy")
     shutil.rmtree(copy / "checkpoints" / "4")
-    monkeypatch.setattr(training_run, "fit_partition", lambda *_: pytest.fail("the table must come from the checkpoint"))
+    monkeypatch.setattr(training_run, "fit_partition", lambda *_, **__: pytest.fail("the table must come from the checkpoint"))
     runs.train(base, copy, quiet=True)
     mine, whole = aila.load(copy), aila.load(finished)
     for left, right in zip(jax.tree.leaves((mine.params, mine.partition)), jax.tree.leaves((whole.params, whole.partition)), strict=True):

@@ -1,6 +1,8 @@
 """The experiment of one checkpoint: its runs, and regret, guards, law and tables on rows made by hand."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,3 +164,9 @@ def test_tables_and_figures_are_made_from_the_files(tmp_path):
     assert "| 5M-fixed-0-rate0.006-dropout0 | 1 | 51.0 | 50.0 |" in table
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == table
     assert {path.name for path in tmp_path.glob("*.png")} == {"transfer_5M.png", "regret_5M.png"}
+
+
+def test_the_committed_tables_are_those_of_the_committed_files(tmp_path):
+    committed = Path(__file__).parents[2] / "docs" / "results" / "one_checkpoint"
+    copy = Path(shutil.copytree(committed, tmp_path / "files", ignore=shutil.ignore_patterns("*.png", "*.svg", "table.md")))
+    assert report.collect(copy) == (committed / "table.md").read_text(encoding="utf-8")

@@ -126,7 +126,10 @@ def test_mistakes_are_refused_before_anything_runs(runs, capsys, arguments, mess
         (["--config=tiny"], "--workdir is missing. Fix: for example, aila train --config=tiny --workdir=runs/tiny"),
         (["--workdir=w"], "--config is missing"),
         (["--workdir=w", "--config=smal"], "did you mean 'small'?"),
-        (["--workdir=w", "--config=no/such.py"], "'no/such.py'; it must be tiny, small, certified, paper, recall, brackets or an existing .py file"),
+        (
+            ["--workdir=w", "--config=no/such.py"],
+            "'no/such.py'; it must be tiny, small, certified, paper, recall, brackets or an existing .py file",
+        ),
     ],
 )
 def test_what_is_missing_is_named(runs, capsys, arguments, message):
