@@ -127,7 +127,7 @@ def _grid(found: Results) -> list[str]:
 
 
 def transfer_figure(found: Results, budget: str) -> Figure:
-    """Perplexity of every way of training read at every λ, as its excess over the best of the column; mean over seeds."""
+    """Perplexity of every way of training read at every λ, mean over seeds; the darker, the further above the best of its column."""
     names = {name: label for name, label in rows_of(budget).items() if name in found}
     mean = np.array([np.mean([one.perplexity for one in found[name].values()], axis=0) for name in names])
     # The logarithm keeps a few per cent apart where other cells are far off.
@@ -142,7 +142,7 @@ def transfer_figure(found: Results, budget: str) -> Figure:
             axes.text(column, row, f"{mean[row, column]:.1f}", ha="center", va="center", color=colour)
         axes.set_xticks(range(len(LAMS)), [f"{lam:g}" for lam in LAMS])
         axes.set_yticks(range(len(names)), list(names.values()))
-        axes.set(xlabel="read at λ", title=f"Perplexity per token, {budget} training tokens; dark: far above the column's best")
+        axes.set(xlabel="read at λ", title=f"Perplexity per token, {budget} training tokens")
     return fig
 
 
@@ -161,16 +161,16 @@ def regret_figure(found: Results, budget: str) -> Figure:
             _line(
                 axes, [(lam, [values(run)[LAMS.index(lam)] for run in runs.values()]) for lam, runs in own.items()], "trained at that λ", 1
             )
-            if title.startswith("Perplexity") and plain:
+            if not title.startswith("Perplexity"):
+                _line(axes, [(lam, [values(run)[index] for run in plain.values()]) for index, lam in enumerate(LAMS)], "plain, dialled", 2)
+                axes.set_ylim(0.0, 1.05 * axes.get_ylim()[1])
+            elif plain:  # dialled, it would leave no room for the others
                 axes.axhline(
                     float(np.mean([run.perplexity[0] for run in plain.values()])), color=LIGHT.muted, linestyle="--", linewidth=1.0
                 )
-            else:
-                _line(axes, [(lam, [values(run)[index] for run in plain.values()]) for index, lam in enumerate(LAMS)], "plain, dialled", 2)
-                axes.set_ylim(bottom=0.0)
+                axes.set_ylabel("dashed: plain training, λ = 0")
             axes.set_title(title)
             lam_axis(axes, LAMS)
-        panels[0].set_ylabel("dashed: plain training, λ = 0")
         legend_above(fig, panels[1])
     return fig
 
