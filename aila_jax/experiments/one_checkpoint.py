@@ -13,6 +13,7 @@ from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.evaluation.sweep import sweep
 from aila_jax.evaluation.without_attention import LEAST_COST, without_attention
+from aila_jax.experiments.results import result_paths
 from aila_jax.reporting import read_sweep
 
 LAMS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # where checkpoints are read
@@ -126,13 +127,10 @@ def read_results(directory: Path) -> dict[str, dict[int, Dialled]]:
     Raises:
       ValueError: there is none, or one that is no result of this experiment.
     """
-    found: dict[str, dict[int, Dialled]] = {}
-    for path in sorted(directory.glob("*-seed*.json")):
-        name, seed = path.stem.rsplit("-seed", 1)
-        found.setdefault(name, {})[int(seed)] = dialled(read_sweep(path), path.stem)
-    if not found:
-        raise ValueError(f"{str(directory)!r} holds no result file NAME-seedS.json. Fix: run the experiment first")
-    return found
+    return {
+        name: {int(path.stem.rsplit("-seed", 1)[1]): dialled(read_sweep(path), path.stem) for path in paths}
+        for name, paths in result_paths(directory).items()
+    }
 
 
 def regret(conditional: dict[int, Dialled], fixed: dict[int, Dialled], lam: float) -> np.ndarray:

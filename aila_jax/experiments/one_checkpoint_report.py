@@ -8,12 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aila_jax.experiments.one_checkpoint import BUDGETS, LAMS, TRAINED, Dialled, Goal, goals, read_results, regret, tau_law
-from aila_jax.experiments.results import with_spread
+from aila_jax.experiments.results import MISSING, markdown, with_spread
 from aila_jax.reporting import read_sweep, save_figure
 from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style, lam_axis, legend_above
 
-MISSING = "–"
 Results = dict[str, dict[int, Dialled]]
 QUANTITIES: dict[str, tuple[Callable[[Dialled], np.ndarray], int]] = {
     "Perplexity per token": (lambda one: one.perplexity, 1),
@@ -50,10 +49,6 @@ def rows_of(budget: str) -> dict[str, str]:
     return {**{f"{budget}-fixed-{lam:g}": f"trained at λ = {lam:g}" for lam in TRAINED}, f"{budget}-conditional": "one checkpoint"}
 
 
-def _markdown(header: list[str], lines: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *lines)) + "\n"
-
-
 def _transfer(found: Results, budget: str, title: str) -> str:
     """Rows: λ of training; columns: λ of reading."""
     values, decimals = QUANTITIES[title]
@@ -63,7 +58,7 @@ def _transfer(found: Results, budget: str, title: str) -> str:
         cells = [with_spread(np.array([one[column] for one in ones]), decimals) if ones else MISSING for column in range(len(LAMS))]
         lines.append([label, str(len(ones)), *cells])
     header = ["", "seeds", *(f"read at λ = {lam:g}" for lam in LAMS)]
-    return f"{title}, τ = 1.\n\n{_markdown(header, lines)}"
+    return f"{title}, τ = 1.\n\n{markdown(header, lines)}"
 
 
 def _regrets(found: Results, budget: str) -> str:
@@ -71,7 +66,7 @@ def _regrets(found: Results, budget: str) -> str:
     for lam in LAMS:
         values = 100 * regret(found.get(f"{budget}-conditional", {}), found.get(f"{budget}-fixed-{lam:g}", {}), lam)
         cells.append(f"{_signed(values)} %" if len(values) else MISSING)
-    return "Dial regret, paired by seed.\n\n" + _markdown([f"λ = {lam:g}" for lam in LAMS], [cells])
+    return "Dial regret, paired by seed.\n\n" + markdown([f"λ = {lam:g}" for lam in LAMS], [cells])
 
 
 def _signed(values: np.ndarray) -> str:
@@ -94,7 +89,7 @@ def _goals(asked: list[Goal]) -> str:
                 "yes" if goal.holds else "no",
             ]
         )
-    return "What is asked of the one checkpoint. It holds where every seed keeps the limit.\n\n" + _markdown(
+    return "What is asked of the one checkpoint. It holds where every seed keeps the limit.\n\n" + markdown(
         ["", "seeds", "measured", "limit", "holds"], lines
     )
 
@@ -123,7 +118,7 @@ def _grid(found: Results) -> list[str]:
         ones = list(found[name].values())
         at_zero, best = (np.array([take(one.perplexity) for one in ones]) for take in (lambda p: p[0], np.min))
         lines.append([name.removeprefix("grid-"), str(len(ones)), with_spread(at_zero, 1), with_spread(best, 1)])
-    return ["## Grid of learning rate and dropout\n", _markdown(["training", "seeds", "perplexity at λ = 0", "best over λ"], lines)]
+    return ["## Grid of learning rate and dropout\n", markdown(["training", "seeds", "perplexity at λ = 0", "best over λ"], lines)]
 
 
 def transfer_figure(found: Results, budget: str) -> Figure:
