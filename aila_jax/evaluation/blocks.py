@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -14,7 +13,7 @@ from aila_jax.data.dataset import Dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.language_model import LanguageModel
-from aila_jax.model.feature_groups import localist_support
+from aila_jax.model.feature_groups import block_support
 from aila_jax.partition.boundaries import next_token_entropy
 from aila_jax.partition.build import Partition
 from aila_jax.partition.correlation import BlockCorrelation, block_correlation
@@ -73,9 +72,8 @@ def input_embeddings(model: LanguageModel, batch: Batch) -> Float[Array, "B L D"
     config = model.config
     positions = model.params["position"][batch.positions]
     if config.model.localist:
-        support = jnp.asarray(localist_support(config.model.d_model, config.feature_groups, config.model.localist_shared))
-        block_ids = model.partition(batch)
-        positions = positions * (support[block_ids % config.feature_groups] | (block_ids < 0)[:, :, None])
+        shape = config.model
+        positions = positions * block_support(model.partition(batch), shape.d_model, config.feature_groups, shape.localist_shared)
     return model.params["embedding"][batch.tokens] + positions
 
 

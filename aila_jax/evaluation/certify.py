@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from aila_jax.config import check_lam, check_tau, require
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.dial import dial_values
+from aila_jax.evaluation.language_model import LanguageModel, check_tokenizer
 from aila_jax.model.forward import forward
 from aila_jax.model.transformer import Dial, Request, Transformer
 from aila_jax.partition.build import Partition
@@ -21,12 +22,9 @@ from aila_jax.theory.certificates import Certificate, certificate
 from aila_jax.theory.key_counts import KeyCounts, counts_of, merge_counts
 from aila_jax.types import PADDING_ID, Array, Batch
 
-if TYPE_CHECKING:
-    from aila_jax.evaluation.language_model import LanguageModel
-
 
 def certify(
-    model: "LanguageModel",
+    model: LanguageModel,
     lam: float = 1.0,
     tau: float = 1.0,
     length: int | None = None,
@@ -76,15 +74,13 @@ def certify(
 
 
 def scored_batches(
-    model: "LanguageModel", dataset: Dataset, split: str | None, batch_size: int | None, max_batches: int | None
+    model: LanguageModel, dataset: Dataset, split: str | None, batch_size: int | None, max_batches: int | None
 ) -> Iterable[Batch]:
     """The batches that a sweep of this model would score; arguments left out come from `config.sweep`."""
     sweep = model.config.sweep
     split = sweep.split if split is None else split
     require(split in dataset.splits, "split", split, f"one of {', '.join(dataset.splits)}", "use 'validation'")
-    same = dataset.tokenizer.fingerprint == model.tokenizer.fingerprint
-    fix = "load_dataset(config.data, tokenizer=model.tokenizer)"
-    require(same, "dataset.tokenizer", dataset.tokenizer.fingerprint, f"the model's ({model.tokenizer.fingerprint})", fix)
+    check_tokenizer(model, dataset)
     windows = dataset.windows(split, model.config.model.length, model.config.model.document_mask)
     batch_size = sweep.batch_size if batch_size is None else batch_size
     return eval_batches(windows, batch_size, sweep.max_batches if max_batches is None else max_batches)
@@ -98,7 +94,7 @@ def _largest(module: Transformer, partition: Partition, params: Any, batch: Batc
     return jnp.max(output.stats.largest_score, axis=(1, 3), where=real, initial=0.0)
 
 
-def largest_scores(model: "LanguageModel", batches: Iterable[Batch], lam: float, tau: float) -> Float[np.ndarray, "N H"]:
+def largest_scores(model: LanguageModel, batches: Iterable[Batch], lam: float, tau: float) -> Float[np.ndarray, "N H"]:
     """The largest |s| of every layer and head over all queries of `batches`, at λ and τ: later layers' scores depend on both."""
     most = np.zeros((model.config.model.n_layers, model.config.model.n_heads))
     for batch in batches:
@@ -108,13 +104,13 @@ def largest_scores(model: "LanguageModel", batches: Iterable[Batch], lam: float,
     return most
 
 
-def key_counts(model: "LanguageModel", batches: Iterable[Batch]) -> KeyCounts:
+def key_counts(model: LanguageModel, batches: Iterable[Batch]) -> KeyCounts:
     """Keys in and out of their block of all real queries of `batches`."""
     mask = model.config.model.document_mask
     return merge_counts([counts_of(np.asarray(model.partition(batch)), batch.doc_ids if mask else None) for batch in batches])
 
 
-def _text_counts(model: "LanguageModel", text: str | Sequence[int], block_ids: Sequence[int] | None) -> KeyCounts:
+def _text_counts(model: LanguageModel, text: str | Sequence[int], block_ids: Sequence[int] | None) -> KeyCounts:
     tokens = model.tokenizer.encode(text) if isinstance(text, str) else [int(token) for token in text]
     require(len(tokens) > 0, "text", text, "at least one token", "write some text")
     if block_ids is None and model.config.partition.kind == "given":

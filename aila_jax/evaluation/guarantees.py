@@ -1,21 +1,19 @@
 """The guarantee beside the measurement: what is certified of the very queries that a sweep measures."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aila_jax.evaluation.certify import key_counts
+from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.theory.certificates import Certificate
 from aila_jax.theory.gaps import guaranteed_gap
 from aila_jax.types import Batch
-
-if TYPE_CHECKING:
-    from aila_jax.evaluation.language_model import LanguageModel
 
 
 class Guarantees:
     """Certificates of one model over a grid of λ and τ, for the queries of the batches scored. Made once, on the host."""
 
-    def __init__(self, model: "LanguageModel", batches: Iterable[Batch], lams: Sequence[float], hard: bool):
+    def __init__(self, model: LanguageModel, batches: Iterable[Batch], lams: Sequence[float], hard: bool):
         """Counts keys once, and bounds scores once for each λ; nothing for a model that sees later tokens."""
         config = model.config.model
         self._gaps = {} if config.bidirectional else {lam: guaranteed_gap(model.params, config, lam, hard=hard) for lam in lams}

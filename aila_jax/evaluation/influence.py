@@ -15,7 +15,7 @@ from aila_jax.config import check_lam, check_tau, require
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import take
 from aila_jax.evaluation.dial import dial_values
-from aila_jax.evaluation.language_model import LanguageModel, check_hard
+from aila_jax.evaluation.language_model import LanguageModel, check_hard, check_tokenizer
 from aila_jax.evaluation.resampling import SIDES, Queries, choose_queries, resampled_texts
 from aila_jax.model.forward import forward
 from aila_jax.model.transformer import Dial, Request, Transformer
@@ -102,9 +102,7 @@ def influence(
     for name, value in (("positions", positions), ("draws", draws)):
         require(value >= 2, name, value, "at least 2: a spread needs two", f"set {name} to {256 if name == 'positions' else 4}")
     require(seed >= 0, "seed", seed, "at least 0", "seed=0")
-    same = dataset.tokenizer.fingerprint == model.tokenizer.fingerprint
-    fix = "load_dataset(config.data, tokenizer=model.tokenizer)"
-    require(same, "dataset.tokenizer", dataset.tokenizer.fingerprint, f"the model's ({model.tokenizer.fingerprint})", fix)
+    check_tokenizer(model, dataset)
     batch_size = config.sweep.batch_size if batch_size is None else batch_size
     placement = place(batch_size, "sweep.batch_size")
     split = config.sweep.split if split is None else split

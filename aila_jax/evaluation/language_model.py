@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from aila_jax.checkpoint import find_checkpoint
 from aila_jax.config import Config, PartitionConfig, require
+from aila_jax.data.dataset import Dataset
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.evaluation.attention_maps import AttentionMaps, attention_maps
 from aila_jax.evaluation.dial import dial_values
@@ -222,6 +223,13 @@ class LanguageModel:
             if cfg.model.document_mask
             else replace(batch, positions=np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length)))
         )
+
+
+def check_tokenizer(model: LanguageModel, dataset: Dataset) -> None:
+    """Raises ValueError where the data set was encoded with another tokenizer than the model's."""
+    same = dataset.tokenizer.fingerprint == model.tokenizer.fingerprint
+    fix = "load_dataset(config.data, tokenizer=model.tokenizer)"
+    require(same, "dataset.tokenizer", dataset.tokenizer.fingerprint, f"the model's ({model.tokenizer.fingerprint})", fix)
 
 
 def check_hard(hard: bool, lam: Any) -> None:

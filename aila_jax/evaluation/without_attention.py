@@ -17,7 +17,7 @@ from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.dial import dial_values
 from aila_jax.evaluation.evaluator import scores_of
-from aila_jax.evaluation.language_model import LanguageModel, check_hard
+from aila_jax.evaluation.language_model import LanguageModel, check_hard, check_tokenizer
 from aila_jax.model.forward import forward
 from aila_jax.model.transformer import Dial, Request, Transformer
 from aila_jax.partition.build import Partition
@@ -84,9 +84,7 @@ def without_attention(
     require(len(lams) > 0, "lams", tuple(lams), "at least one λ", "lams=(0, 1), say")
     hard = config.model.hard if hard is None else hard
     check_hard(hard, lams)
-    same = dataset.tokenizer.fingerprint == model.tokenizer.fingerprint
-    fix = "load_dataset(config.data, tokenizer=model.tokenizer)"
-    require(same, "dataset.tokenizer", dataset.tokenizer.fingerprint, f"the model's ({model.tokenizer.fingerprint})", fix)
+    check_tokenizer(model, dataset)
     split = config.sweep.split if split is None else split
     batch_size = config.sweep.batch_size if batch_size is None else batch_size
     placement = place(batch_size, "sweep.batch_size")

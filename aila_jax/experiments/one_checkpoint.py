@@ -71,6 +71,7 @@ class Dialled:
     Attributes:
       name: of its way of training. seed. perplexity (per token), entropy_bits, block_mass: at each λ.
       cost: share by which perplexity grows without attention, at λ = 0 and λ = 1. cells: all of its rows, every τ.
+      power: p of its margin.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Dialled:
     block_mass: np.ndarray
     cost: tuple[float, float]
     cells: tuple[CellRow, ...]
+    power: float
 
     @property
     def entropy_ratio(self) -> float:
@@ -118,6 +120,7 @@ def dialled(result: SweepResult, name: str) -> Dialled:
         block_mass=over_lam("block_mass"),
         cost=(costs[0.0], costs[1.0]),
         cells=result.cells,
+        power=result.config["model"]["margin"]["power"],
     )
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from aila_jax.experiments.one_checkpoint import BUDGETS, LAMS, TRAINED, Dialled, Goal, goals, read_results, regret, tau_law
 from aila_jax.experiments.results import MISSING, markdown, with_spread
-from aila_jax.reporting import read_sweep, save_figure
+from aila_jax.reporting import save_figure
 from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style, lam_axis, legend_above
 
@@ -35,7 +35,7 @@ def collect(directory: Path) -> str:
         if not any(name.startswith(f"{budget}-") for name in found):
             continue
         parts += [f"## {budget} tokens\n", *(_transfer(found, budget, title) for title in QUANTITIES), _regrets(found, budget)]
-        parts += [_goals(goals(found, budget)), _law(found, budget, directory)]
+        parts += [_goals(goals(found, budget)), _law(found, budget)]
         save_figure(transfer_figure(found, budget), directory / f"transfer_{budget}")
         save_figure(regret_figure(found, budget), directory / f"regret_{budget}")
     parts += _grid(found)
@@ -94,13 +94,11 @@ def _goals(asked: list[Goal]) -> str:
     )
 
 
-def _law(found: Results, budget: str, directory: Path) -> str:
+def _law(found: Results, budget: str) -> str:
     ones = found.get(f"{budget}-conditional", {})
     if not ones:
         return ""
-    first = min(ones)
-    margin = read_sweep(directory / f"{budget}-conditional-seed{first}.json").config["model"]["margin"]
-    power = float(margin.get("power", 1.0))
+    power = ones[min(ones)].power
     law = tau_law(list(ones.values()), power)
     return (
         f"ln(mass outside the block) against λ^{power:g}/τ, λ > 0: slope {law.slope:.2f} (95 % interval {law.low:.2f} to {law.high:.2f}, "

@@ -46,3 +46,9 @@ def localist_support(width: int, groups: int, shared: float) -> Bool[np.ndarray,
     place = np.arange(width) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     common = place < np.round(shared * sizes)[owner]
     return (owner[None, :] == np.arange(groups)[:, None]) | common[None, :]
+
+
+def block_support(block_ids: Int[Array, "B L"], width: int, groups: int, shared: float) -> Bool[Array, "B L D"]:
+    """The coordinates that each position's embedding may use, by its block (`localist_support`); all, for padding and global ids."""
+    support_GxD = jnp.asarray(localist_support(width, groups, shared))
+    return support_GxD[block_ids % groups] | (block_ids < 0)[:, :, None]

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int, Key
 
 from aila_jax.config import DIAL_WEIGHTS, Config, MarginConfig, ModelConfig, require
 from aila_jax.model.attention import Margin, SelfScaling, locality_attention, per_example
-from aila_jax.model.feature_groups import localist_support
+from aila_jax.model.feature_groups import block_support
 from aila_jax.model.stats import AttentionStats
 from aila_jax.types import Array
 
@@ -279,8 +279,7 @@ class Transformer(nn.Module):
         require(
             self.groups > 0, "groups", self.groups, "above 0 for localist positions", "make the model with build_transformer(config, …)"
         )
-        support_GxD = jnp.asarray(localist_support(self.config.d_model, self.groups, self.config.localist_shared))
-        return support_GxD[block_ids % self.groups] | (block_ids < 0)[:, :, None]
+        return block_support(block_ids, self.config.d_model, self.groups, self.config.localist_shared)
 
 
 def build_transformer(config: Config, vocab_size: int) -> Transformer:

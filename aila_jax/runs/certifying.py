@@ -5,13 +5,13 @@ from pathlib import Path
 
 from aila_jax.config import to_dict
 from aila_jax.evaluation.certify import certify as certify_model
-from aila_jax.evaluation.language_model import LanguageModel, load
+from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.rows import HeadRow
 from aila_jax.provenance import git_commit, versions
 from aila_jax.reporting import read_sweep, save_figure
 from aila_jax.reporting.certificate_files import describe_certificate, write_certificate
 from aila_jax.reporting.plots_certificate import certificate_figure
-from aila_jax.runs.corpus import dataset_of
+from aila_jax.runs.corpus import dataset_of, load_with_window
 from aila_jax.runs.workdir import check_writable, run_directory
 
 
@@ -39,8 +39,7 @@ def certify(
         this very checkpoint, what it measured stands beside the guarantee.
       Everything else: see `aila_jax.evaluation.certify.certify`; the corpus is read for bound='empirical' only.
     """
-    model = load(checkpoint)
-    model = model if window is None else model.with_window(window)
+    model = load_with_window(checkpoint, window)
     hard = model.config.model.hard if hard is None else hard
     dataset = dataset_of(model, data_dir) if bound == "empirical" else None
     found = certify_model(

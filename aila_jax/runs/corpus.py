@@ -1,8 +1,14 @@
-"""The corpus of a trained model."""
+"""A trained model and its corpus."""
 
 from aila_jax.data.dataset import Dataset, load_dataset
-from aila_jax.evaluation.language_model import LanguageModel
+from aila_jax.evaluation.language_model import LanguageModel, load
 from aila_jax.presets import with_data_dir
+
+
+def load_with_window(checkpoint: str, window: int | None) -> LanguageModel:
+    """A checkpoint's model, read with windows of `window` tokens where that is given."""
+    model = load(checkpoint)
+    return model if window is None else model.with_window(window)
 
 
 def dataset_of(model: LanguageModel, data_dir: str = "") -> Dataset:

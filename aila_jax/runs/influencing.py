@@ -1,15 +1,12 @@
 """Influence of what lies outside a query's block: measured, bounded, written and drawn."""
 
-from pathlib import Path
-
 from aila_jax.evaluation.influence import influence as measure_influence
 from aila_jax.evaluation.influence_rows import InfluenceResult, influence_result
-from aila_jax.evaluation.language_model import load
 from aila_jax.reporting.influence_files import describe_influence, write_influence
 from aila_jax.reporting.plots_influence import influence_figure
 from aila_jax.reporting.saving import save_figure
-from aila_jax.runs.corpus import dataset_of
-from aila_jax.runs.workdir import check_writable, run_directory
+from aila_jax.runs.corpus import dataset_of, load_with_window
+from aila_jax.runs.workdir import reading_folder
 
 __all__ = ["describe_influence", "influence"]
 
@@ -39,10 +36,8 @@ def influence(
       window: read the model with windows of another size than in training.
       Everything else: see `aila_jax.evaluation.influence.influence`.
     """
-    model = load(checkpoint)
-    model = model if window is None else model.with_window(window)
-    beside = run_directory(checkpoint) / ("" if window is None else f"window{window}")
-    directory = check_writable(Path(out) if out else beside)
+    model = load_with_window(checkpoint, window)
+    directory = reading_folder(checkpoint, window, out)
     dataset = dataset_of(model, data_dir)
     cells = measure_influence(
         model,

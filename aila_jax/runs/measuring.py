@@ -12,9 +12,9 @@ from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.evaluation.sweep import sweep as sweep_grid
 from aila_jax.reporting import dial_table, write_sweep
 from aila_jax.reporting.anchor_files import write_anchors
-from aila_jax.runs.corpus import dataset_of
+from aila_jax.runs.corpus import dataset_of, load_with_window
 from aila_jax.runs.starting import step_draws
-from aila_jax.runs.workdir import check_writable, run_directory
+from aila_jax.runs.workdir import check_writable, reading_folder, run_directory
 from aila_jax.training.anchors import make_anchors
 from aila_jax.training.placement import place
 
@@ -33,8 +33,7 @@ def evaluate(
     quiet: bool = False,
 ) -> CellRow:
     """Evaluates a checkpoint at one λ and τ on the corpus it was trained on; `window` as in `sweep`."""
-    model = load(checkpoint)
-    model = model if window is None else model.with_window(window)
+    model = load_with_window(checkpoint, window)
     dataset = dataset_of(model, data_dir)
     result = sweep_grid(
         model, dataset, lams=(lam,), taus=(tau,), split=split, hard=hard, batch_size=batch_size, max_batches=max_batches, quiet=quiet
@@ -66,10 +65,8 @@ def sweep(
       window: read the model with windows of another size than in training (`LanguageModel.with_window`).
       Everything else: see `aila_jax.evaluation.sweep.sweep`.
     """
-    model = load(checkpoint)
-    model = model if window is None else model.with_window(window)
-    beside = run_directory(checkpoint) / ("" if window is None else f"window{window}")
-    directory = check_writable(Path(out) if out else beside)
+    model = load_with_window(checkpoint, window)
+    directory = reading_folder(checkpoint, window, out)
     dataset = dataset_of(model, data_dir)
     result = sweep_grid(
         model,

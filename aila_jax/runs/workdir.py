@@ -18,6 +18,11 @@ def run_directory(checkpoint: str | Path) -> Path:
     return find_checkpoint(checkpoint).directory.parent
 
 
+def reading_folder(checkpoint: str | Path, window: int | None, out: str) -> Path:
+    """Where the files of a reading go: `out`, or the run directory, or, with other windows than in training, windowSIZE in it."""
+    return check_writable(Path(out) if out else run_directory(checkpoint) / ("" if window is None else f"window{window}"))
+
+
 def check_writable(directory: Path) -> Path:
     """Makes the folder; ValueError where that, or writing in it, is not possible."""
     try:
