@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,18 @@ def _wrapped(text: str, indent: str = "") -> list[str]:
 def write_diagnosis(diagnosis: Diagnosis, facts: Facts, meta: dict[str, Any], directory: str | Path) -> Path:
     """Writes `diagnosis.json`: the findings, what was and was not assessed, the facts that they rest on, and what made them.
 
-    Raises:
-      ValueError: a fact that is not finite.
+    Facts that are not finite, as those of a diverged run, are null.
     """
-    document = {"format": FORMAT, **dataclasses.asdict(diagnosis), "facts": dataclasses.asdict(facts), "meta": meta}
+    document = {"format": FORMAT, **dataclasses.asdict(diagnosis), "facts": _finite(dataclasses.asdict(facts)), "meta": meta}
     path = Path(directory) / "diagnosis.json"
     write_atomically(path, (json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n").encode("utf-8"))
     return path
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for numbers that JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

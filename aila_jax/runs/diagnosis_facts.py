@@ -119,6 +119,8 @@ class FactFinder:
             delta_one=one.delta_measured,
             delta_share=one.delta_share,
             power=margin.power,
+            cap=config.score_cap,
+            bend=margin.range_bend,
         )
 
     def blocks(self) -> BlockFacts:

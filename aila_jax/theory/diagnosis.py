@@ -1,5 +1,6 @@
 """Which of the papers' failure signatures a run shows, the likely causes with their figures, and what to change."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -83,7 +84,13 @@ def _needed(facts: Facts, lam: float) -> DialPoint:
     point = facts.at(lam)
     if point is None:
         raise NotAssessed(f"no sweep at λ = {lam:g}, τ = 1")
+    if not (_finite(point.perplexity) and _finite(point.entropy_bits) and _finite(point.block_mass)):
+        raise NotAssessed(f"perplexity, entropy or block mass is not finite at λ = {lam:g}")
     return point
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def stays_high(facts: Facts) -> Finding | None:
@@ -108,6 +115,8 @@ def collapses(facts: Facts) -> Finding | None:
     """Signature 2: perplexity somewhere on the dial, moderate λ included, is far above the dial's best."""
     if len(facts.dial) < 2:
         raise NotAssessed("no sweep over λ")
+    if not all(_finite(point.perplexity) for point in facts.dial):
+        raise NotAssessed("perplexity is not finite everywhere on the dial")
     best, worst = (pick(facts.dial, key=lambda point: point.perplexity) for pick in (min, max))
     ratio = worst.perplexity / best.perplexity
     if ratio <= MOST_PERPLEXITY_RATIO:
@@ -127,6 +136,8 @@ def overfits(facts: Facts) -> Finding | None:
         raise NotAssessed("no training log (metrics.jsonl)")
     if training.train_perplexity is None or training.validation_perplexity is None:
         raise NotAssessed("perplexity on the training and the validation split was not measured")
+    if not (_finite(training.train_perplexity) and _finite(training.validation_perplexity)):
+        raise NotAssessed("perplexity on the training or the validation split is not finite")
     epoch = converged_at(training.losses)
     ratio = training.validation_perplexity / training.train_perplexity
     if epoch >= EARLY_EPOCHS or ratio <= MOST_GENERALISATION_RATIO:
@@ -175,6 +186,8 @@ def unused(facts: Facts) -> Finding | None:
     """Removing attention costs little: the dial turns something that predictions hardly need."""
     if not facts.attention_cost:
         raise NotAssessed("perplexity without attention was not measured")
+    if not all(_finite(cost) for _, cost in facts.attention_cost):
+        raise NotAssessed("perplexity with or without attention is not finite")
     low = [(lam, cost) for lam, cost in facts.attention_cost if cost < LEAST_ATTENTION_COST]
     if not low:
         return None
@@ -197,14 +210,20 @@ def dead_heads(facts: Facts) -> Finding | None:
 
 
 def non_finite(facts: Facts) -> Finding | None:
-    """Updates that were discarded because the loss or a gradient was not finite."""
-    if facts.training is None or facts.training.skipped is None:
+    """Updates that were discarded because the loss or a gradient was not finite, or weights with which perplexity is not."""
+    broken = [f"{point.lam:g}" for point in facts.dial if not _finite(point.perplexity)]
+    skipped = None if facts.training is None else facts.training.skipped
+    if skipped is None and not broken:
         raise NotAssessed("no training log (metrics.jsonl)")
-    if not facts.training.skipped:
+    seen = [f"{skipped} updates were discarded because the loss or a gradient was not finite"] if skipped else []
+    if broken:
+        seen.append(f"perplexity is not finite at λ = {', '.join(broken)}")
+    if not seen:
         return None
-    seen = f"{facts.training.skipped} updates were discarded because the loss or a gradient was not finite."
+    text = f"{'; '.join(seen)}."
     changes = ("lower train.learning_rate, lengthen train.warmup_steps, or lower train.clip_norm",)
-    return Finding(NON_FINITE, seen, ("Training is at the edge of diverging.",), changes)
+    cause = "Training diverged: no number of this checkpoint can be used." if broken else "Training is at the edge of diverging."
+    return Finding(NON_FINITE, text[0].upper() + text[1:], (cause,), changes)
 
 
 STAYS_HIGH = "entropy, or attention outside the block, stays high at λ = 1"
@@ -213,7 +232,7 @@ OVERFITS = "training converges early and generalises badly"
 NOT_GRADED = "the dial is not graded"
 UNUSED = "attention is hardly used"
 DEAD_HEADS = "dead heads"
-NON_FINITE = "non-finite updates"
+NON_FINITE = "updates or results that are not finite"
 CHECKS: dict[str, Callable[[Facts], Finding | None]] = {
     STAYS_HIGH: stays_high,
     COLLAPSES: collapses,

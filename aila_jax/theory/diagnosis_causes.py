@@ -57,16 +57,12 @@ def _margin_causes(scores: ScoreFacts, causes: list[str], changes: list[str]) ->
     reach = _reach(scores)
     least = min(scores.shares)
     if scores.form == "fixed":
-        needed = None if scores.largest is None else 2 * scores.largest + math.log(WORST_ODDS * TARGET_MASS / (1 - TARGET_MASS))
         if scores.largest is not None and 2 * scores.largest > scores.margin:
             causes.append(
                 f"The margin is too small: m = {scores.margin:g} nats, while scores reach |s| = {scores.largest:.1f}, so that a key outside may "
                 f"lead by up to {2 * scores.largest:.1f} nats{reach}."
             )
-            changes.append(
-                "use a margin that weights cannot outgrow: model.margin.form=self_scaling, or model.qk_norm=true with model.g_max below "
-                f"half the margin; a fixed margin would have to be {needed:.0f} nats, and training would outgrow that too"
-            )
+            changes.append(_enough_margin(scores, scores.largest))
     elif scores.c < 1.0:
         causes.append(f"The self-scaling margin has c = {scores.c:g} below 1, so scores may outweigh it{reach}.")
         changes.append("set model.margin.c=1 and model.margin.m0=8, or more")
@@ -81,6 +77,21 @@ def _margin_causes(scores: ScoreFacts, causes: list[str], changes: list[str]) ->
             f"No text's scores exceed S = {scores.bound:.1f} (bound: {scores.bound_name}), which guarantees a block mass of "
             f"{scores.guaranteed:.2g} at least."
         )
+
+
+def _enough_margin(scores: ScoreFacts, largest: float) -> str:
+    """What to change where scores, the largest of them `largest`, outweigh a fixed margin."""
+    beyond = math.log(WORST_ODDS * TARGET_MASS / (1 - TARGET_MASS))
+    if scores.cap:
+        return (
+            f"raise model.margin.nats to {math.ceil(2 * scores.cap + beyond)}, or lower model.score_cap ({scores.cap:g}): the cap holds scores, so "
+            f"that a margin of twice the cap and {beyond:.0f} nats guarantees a block mass of {TARGET_MASS:g}"
+        )
+    return (
+        "use a margin that weights cannot outgrow: model.score_cap below half the margin (the preset certified has 8 and 24 nats), "
+        "model.margin.form=self_scaling, or model.qk_norm=true with model.g_max below half the margin; a fixed margin alone would have to be "
+        f"{2 * largest + beyond:.0f} nats, and training would outgrow that too"
+    )
 
 
 def _reach(scores: ScoreFacts) -> str:
@@ -133,7 +144,8 @@ def not_graded_causes(facts: Facts, before: float, step: float) -> Told:
     scores = facts.scores
     if scores is None or scores.form == "hard":
         return (), ("bend the margin with model.margin.power: above 1 makes the steps near λ = 0 finer, below 1 those near λ = 1",)
-    margin = f"{scores.margin:g} nats" if scores.form == "fixed" else f"self-scaling, c = {scores.c:g}, m0 = {scores.margin:g}"
+    bent = f", range_bend = {scores.bend:g}" if scores.bend > 1.0 else ""
+    margin = f"{scores.margin:g} nats" if scores.form == "fixed" else f"self-scaling, c = {scores.c:g}, m0 = {scores.margin:g}{bent}"
     known = "" if scores.largest is None else f", scores reaching |s| = {scores.largest:.1f} at λ = 1"
     if before < 0.5 - step / 2:
         cause = f"The margin ({margin}{known}) bites at small λ: at λ = {before + step:g} it imposes λ^p = {(before + step) ** scores.power:.2f} of itself."
@@ -143,5 +155,6 @@ def not_graded_causes(facts: Facts, before: float, step: float) -> Told:
             f"Scores hold out against the margin ({margin}{known}) up to λ = {before:g}, where it imposes λ^p = {before**scores.power:.2f} of "
             "itself, and then give way at once."
         )
-        change = f"lower model.margin.power below {scores.power:g}, or draw the λ of this step more often in training"
+        lower = f"model.margin.range_bend below {scores.bend:g}" if bent else f"model.margin.power below {scores.power:g}"
+        change = f"lower {lower}, or draw the λ of this step more often in training"
     return (cause,), (change,)

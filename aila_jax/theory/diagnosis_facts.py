@@ -25,6 +25,7 @@ class ScoreFacts:
       guaranteed: the least block mass that is guaranteed of any head and position.
       delta_zero, delta_one: mean of (least in-block − greatest out-of-block score), margin included, at λ = 0 and 1, nats.
       delta_share: share of queries where that is above 0 at λ = 1.
+      cap: the score cap that the model has, nats; 0 without one. bend: b of the self-scaling form's range.
     """
 
     form: str
@@ -39,6 +40,8 @@ class ScoreFacts:
     delta_one: float | None = None
     delta_share: float | None = None
     power: float = 1.0
+    cap: float = 0.0
+    bend: float = 1.0
 
 
 @dataclass(frozen=True)

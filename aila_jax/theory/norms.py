@@ -96,15 +96,17 @@ def _largest_eigenvalues(matrices: Float[np.ndarray, "H K K"]) -> Float[np.ndarr
     above it for a symmetric M. Rounding shrinks with the root: 1e-13. LAPACK's SVD is as good, but takes thousands of small steps in all
     threads of its library, and on a busy machine waits for them a hundred times as long as it computes.
     """
+    # Relative to the largest entry, since squares of what float32 can hold to the fourth power leave float64's range.
+    largest = np.max(np.abs(matrices), axis=(1, 2))
+    power = matrices / np.where(largest > 0.0, largest, 1.0)[:, None, None]
     logs = np.zeros(len(matrices))
-    power = matrices
     for doubling in range(DOUBLINGS + 1):
         size = np.sqrt(np.sum(power * power, axis=(1, 2)))
         with np.errstate(divide="ignore"):  # a matrix of zeros: ln 0 = −∞, and its eigenvalue is 0
             logs += np.log(size) / 2.0**doubling
         power = power / np.where(size > 0.0, size, 1.0)[:, None, None]
         power = power @ power
-    return np.exp(logs)
+    return largest * np.exp(logs)
 
 
 def arithmetic_of(config: ModelConfig) -> str:

@@ -59,6 +59,16 @@ def test_entropy_that_stays_high_is_put_down_to_the_margin():
     assert "would have to be 26 nats" in finding.changes[0]  # 2 · 9.3 + ln(127 · 9)
 
 
+def test_with_a_score_cap_the_margin_that_would_do_is_named():
+    """2 · 5 nats between capped scores, and ln(127 · 9) = 7.04 beyond: 18."""
+    mass = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+    finding = only(replace(HEALTHY, dial=dial(mass=mass), scores=replace(FIXED, largest=4.9, cap=5.0)))
+    assert "m = 8 nats, while scores reach |s| = 4.9" in finding.causes[0]
+    assert finding.changes[0].startswith("raise model.margin.nats to 18, or lower model.score_cap (5)")
+    uncapped = only(replace(HEALTHY, dial=dial(mass=mass), scores=replace(FIXED, largest=4.9)))
+    assert "model.score_cap below half the margin" in uncapped.changes[0]
+
+
 def test_entropy_above_what_blocks_allow_is_enough():
     finding = only(replace(HEALTHY, dial=dial(entropy=(3.0, 2.7, 2.4, 2.1, 1.8, 1.5))))
     assert finding.name == module.STAYS_HIGH
@@ -173,6 +183,13 @@ def test_a_dial_with_one_large_step_is_not_graded(changes, text, cause, change):
     assert (finding.name, finding.seen) == (module.NOT_GRADED, text)
     assert cause in finding.causes[0]
     assert change in finding.changes[0]
+
+
+def test_a_bent_range_is_named_where_it_comes_late():
+    scores = replace(HEALTHY.scores, bend=4.0)
+    finding = only(replace(HEALTHY, dial=dial(mass=(0.2, 0.25, 0.3, 0.45, 0.5, 0.99)), scores=scores))
+    assert "(self-scaling, c = 1, m0 = 8, range_bend = 4, scores reaching" in finding.causes[0]
+    assert finding.changes[0].startswith("lower model.margin.range_bend below 4")
 
 
 def test_changes_too_small_for_steps_are_left_alone():

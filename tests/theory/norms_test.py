@@ -15,7 +15,7 @@ def cases() -> dict[str, np.ndarray]:
         "of rank 1": tall[:, :, :1] * draw.standard_normal((3, 1, 4)),
         "equal singular values": np.stack([np.linalg.qr(one)[0] for one in tall]),
         "far apart": tall * np.array([1e-6, 1.0, 1e3, 1e8]),
-        "huge and tiny": tall * np.array([1e30, 1.0, 1e-30])[:, None, None],
+        "huge and tiny": tall * np.array([1e38, 1.0, 1e-38])[:, None, None],
         "one column": tall[:, :, :1],
     }
 
@@ -29,7 +29,7 @@ def test_norms_are_those_of_an_svd_from_above(name: str) -> None:
 
 
 def test_norms_of_products() -> None:
-    matrices = {name: found for name, found in cases().items() if name not in ("wide", "one column", "huge and tiny")}
+    matrices = {name: found for name, found in cases().items() if name not in ("wide", "one column")}
     for left in matrices.values():
         for right in matrices.values():
             want = np.linalg.svd(left @ right.transpose(0, 2, 1), compute_uv=False)[:, 0]
