@@ -64,6 +64,8 @@ class ModelConfig:
       qk_norm: unit-norm queries and keys with a learned scale per head in (0, g_max).
       g_max: largest logit that QK-normalisation allows, above 0.
       score_cap: c of capped scores c · tanh(s / c), which are never larger than c, finite and at least 0; 0 leaves scores as they are.
+      rotary_base: base of rotary positions, above 1: queries and keys turn with their position, beside the learned embeddings of positions;
+        D / H must be even. 0 is none.
       qkv_bias: biases on queries, keys and values.
       film: show λ to the network: scale 1 + λa and shift λc on every LayerNorm.
       dial_weights: projections whose weights turn with the dial, W + λW′ with W′ learned from 0: `none`, `qk` (queries and keys) or
@@ -88,6 +90,7 @@ class ModelConfig:
     qk_norm: bool = False
     g_max: float = 6.0
     score_cap: float = 0.0
+    rotary_base: float = 0.0
     qkv_bias: bool = False
     film: bool = False
     dial_weights: str = "none"
@@ -118,6 +121,15 @@ class ModelConfig:
         )
         require(
             0.0 <= self.score_cap < math.inf, "model.score_cap", self.score_cap, "finite and at least 0", "0 is none; 8 keeps scores small"
+        )
+        base = self.rotary_base
+        require(base == 0.0 or 1.0 < base < math.inf, "model.rotary_base", base, "0 for none, or finite and above 1", "10000 is usual")
+        require(
+            not base or (self.d_model // self.n_heads) % 2 == 0,
+            "model.d_model / model.n_heads",
+            self.d_model // self.n_heads,
+            "even with model.rotary_base, which turns pairs of coordinates",
+            "choose a head width that is even, or --config.model.rotary_base=0",
         )
         require(0.0 < self.g_max < math.inf, "model.g_max", self.g_max, "finite and above 0", "set --config.model.g_max=6")
         require(

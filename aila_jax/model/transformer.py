@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int, Key
 from aila_jax.config import DIAL_WEIGHTS, Config, MarginConfig, ModelConfig, require
 from aila_jax.model.attention import Margin, SelfScaling, locality_attention, per_example
 from aila_jax.model.feature_groups import block_support
+from aila_jax.model.rotary import Rotation
 from aila_jax.model.stats import AttentionStats
 from aila_jax.types import Array
 
@@ -133,7 +134,7 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_BxLxD, block_ids, doc_ids, dial_lam, lam, tau, request: Request, pointers=None
+        self, x_BxLxD, block_ids, doc_ids, dial_lam, lam, tau, request: Request, pointers=None, rotation: Rotation | None = None
     ) -> tuple[Float[Array, "B L D"], AttentionStats | None]:
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
@@ -148,6 +149,8 @@ class Attention(nn.Module):
             return (y.astype(jnp.float32) + per_example(dial_lam) * turned.astype(jnp.float32)).astype(dtype)
 
         q, k, v = projected("query"), projected("key"), projected("value")
+        if rotation is not None:
+            q, k = rotation(q), rotation(k)
         scale = None
         if cfg.qk_norm:
             q, k = unit_norm(q), unit_norm(k)
@@ -193,7 +196,9 @@ class Block(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, x_BxLxD, block_ids, doc_ids, dial_lam, layer_lam, tau, request: Request, dropout_keys_B, pointers=None):
+    def __call__(
+        self, x_BxLxD, block_ids, doc_ids, dial_lam, layer_lam, tau, request: Request, dropout_keys_B, pointers=None, rotation=None
+    ):
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
         attention_keys_B, mlp_keys_B = fold_in_each(dropout_keys_B, 0), fold_in_each(dropout_keys_B, 1)
@@ -201,7 +206,7 @@ class Block(nn.Module):
         if not request.no_attention:
             # Without scale and bias: they fold into W and b, and with them the group penalty has no minimiser.
             y = Norm(affine=False, film=cfg.film, name="attention_norm")(x_BxLxD, dial_lam).astype(dtype)
-            y, stats = Attention(cfg, name="attention")(y, block_ids, doc_ids, dial_lam, layer_lam, tau, request, pointers)
+            y, stats = Attention(cfg, name="attention")(y, block_ids, doc_ids, dial_lam, layer_lam, tau, request, pointers, rotation)
             x_BxLxD = x_BxLxD + dropout(y, attention_keys_B, cfg.dropout)
         y = Norm(affine=True, film=cfg.film, name="mlp_norm")(x_BxLxD, dial_lam).astype(dtype)
         # As one matrix [B · L, D]: with three axes XLA's CPU compiler copies the gradients transposed for those of the kernels.
@@ -213,7 +218,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The whole language model, with tied embeddings and learned positions.
+    """The whole language model, with tied embeddings and learned positions, and rotary ones where `rotary_base` is set.
 
     Attributes:
       config: its shape. vocab_size: V, the tokenizer's. groups: G, feature groups of localist positions; unused without them.
@@ -257,13 +262,14 @@ class Transformer(nn.Module):
             position_BxLxD = position_BxLxD * self._support(block_ids)
         x_BxLxD = (embedding_VxD[tokens] + position_BxLxD).astype(dtype)
         x_BxLxD = dropout(x_BxLxD, fold_in_each(dropout_keys_B, cfg.n_layers), cfg.dropout)
+        rotation = Rotation.of(positions, cfg.d_model // cfg.n_heads, cfg.rotary_base) if cfg.rotary_base else None
         layers = []
         for layer in range(cfg.n_layers):
             block = Block(cfg, name=f"layer_{layer}")
             # Hard attention is not a matter of degree: every layer is hard, at the λ = 1 that it needs.
             layer_lam = lam if request.hard else margin_share(cfg.margin, lam * scale_N[layer])
             keys_B = fold_in_each(dropout_keys_B, layer)
-            x_BxLxD, layer_stats = block(x_BxLxD, block_ids, doc_ids, lam, layer_lam, tau, request, keys_B, pointers)
+            x_BxLxD, layer_stats = block(x_BxLxD, block_ids, doc_ids, lam, layer_lam, tau, request, keys_B, pointers, rotation)
             layers.append(layer_stats)
         x_BxLxD = Norm(affine=True, film=cfg.film, name="final_norm")(x_BxLxD, lam).astype(dtype)
         logits_BxLxV = None

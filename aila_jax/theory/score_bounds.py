@@ -12,6 +12,7 @@ from aila_jax.config import ModelConfig
 from aila_jax.model.transformer import head_scale
 from aila_jax.theory.norms import ROUNDING, Projection, arithmetic_of, product_norms, spectral_norms
 
+ROTATION_ROUNDING = 1e-6  # of float32's cos, sin and products; beside one more rounding to the compute type
 CAP_ROUNDING = 1e-6  # of float32's tanh and of the product with the cap
 QK_NORM_ROUNDING = {"float32": 1e-5, "bfloat16": 1e-2}
 
@@ -52,6 +53,9 @@ def parameter_bounds(params: Any, config: ModelConfig, lam: float = 0.0, arithme
     ρ is for rounding, which moves q and k by at most E_Q and E_K (`Projection.off`), and so √K times the score, but for a part that is
     constant in j, by at most ρ = E_Q · √D‖A_K‖ + (√D‖A_Q‖ + ‖b‖ + E_Q) · E_K. E is relative to ‖W‖ where W is not centred; with centred
     weights and no biases ρ is about 1e-5 of the rest in float32, 1.2 % in bfloat16.
+
+    With rotary positions (`rotary_base`) a query and a key are turned by their positions, so that A_Q and A_K are no longer next to each
+    other and no part of a score is constant in j. Turning leaves lengths as they are: S is the bound on |s|, ‖q_t‖ ‖k_j‖ / √K at most.
 
     Args:
       params: the model's. config: its shape, without `qk_norm`. lam: λ in [0, 1], which FiLM shows to the network.
@@ -95,4 +99,7 @@ def _layer_bounds(
     off_q_H, off_k_H = query.off(u), key.off(u)
     rounding_H = off_q_H * most_k_H + (most_q_H + off_q_H) * off_k_H
     largest_H = (most_q_H + off_q_H) * (most_k_H + np.linalg.norm(key.constant_HxK, axis=-1) + off_k_H)
+    if config.rotary_base:
+        largest_H *= (1.0 + ROTATION_ROUNDING + u) ** 2
+        return largest_H / width, largest_H / width
     return (root**2 * product_H + root * linear_H + rounding_H) / width, largest_H / width

@@ -16,6 +16,7 @@ SELF_SCALING = MarginConfig(form="self_scaling", m0=3.0, power=0.5, range_bend=2
 CASES: dict[str, tuple[ModelConfig, float]] = {
     "parameters with FiLM, biases and a dial": (config_of(film=True, qkv_bias=True, dial_weights="qk"), 0.8),
     "parameters in bfloat16": (config_of(film=True, dtype="bfloat16"), 0.8),
+    "parameters with rotary positions": (config_of(rotary_base=1e8), 0.8),
     "QK-norm": (config_of(qk_norm=True, g_max=4.0, margin=MarginConfig(nats=7.0)), 1.0),
     "score cap": (config_of(score_cap=4.0, margin=MarginConfig(nats=7.0)), 1.0),
     "self-scaling at half a dial": (config_of(margin=SELF_SCALING, film=True), 0.5),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from aila_jax.config import ModelConfig
+from aila_jax.model.rotary import Rotation
 from aila_jax.model.transformer import Attention, Norm, Request, head_scale, unit_norm
 from aila_jax.theory.norms import ROUNDING, arithmetic_of
 from aila_jax.theory.score_bounds import parameter_bounds, qk_norm_bounds
@@ -56,6 +57,7 @@ def plain_bound(params: dict[str, Any], config: ModelConfig, lam: float, head: i
     return (math.sqrt(WIDTH) * query + constant) * math.sqrt(WIDTH) * key / math.sqrt(K)
 
 
+STRIDE = 7  # between the positions of a rotary model, so that few tokens turn far apart
 SOFT = 1000.0  # a temperature at which no weight underflows
 
 
@@ -68,7 +70,10 @@ def spread(config: ModelConfig):
         norm = Norm(affine=False, film=config.film)
         y = norm.apply({"params": layer["attention_norm"]} if config.film else {}, x_RxLxD, lam).astype(config.dtype)
         ids = jnp.zeros(x_RxLxD.shape[:2], jnp.int32)
-        _, stats = Attention(config).apply({"params": layer["attention"]}, y, ids, ids, lam, 0 * lam, SOFT + 0 * lam, Request(weights=True))
+        rotation = Rotation.of(jnp.arange(LENGTH)[None] * STRIDE, K, config.rotary_base) if config.rotary_base else None
+        _, stats = Attention(config).apply(
+            {"params": layer["attention"]}, y, ids, ids, lam, 0 * lam, SOFT + 0 * lam, Request(weights=True), rotation=rotation
+        )
         scores = SOFT * jnp.log(stats.weights)
         seen = jnp.tri(LENGTH, dtype=bool)[None, None]
         high = jnp.max(scores, axis=-1, where=seen, initial=-jnp.inf)
@@ -114,6 +119,28 @@ def test_no_scores_spread_further_even_where_rounding_breaks_the_centring(dtype:
     assert (reached <= parameter_bounds(nothing_but_mean, config).score[0] + 1e-3).all()
     exactly = parameter_bounds(nothing_but_mean, config, arithmetic="float32").score[0]
     assert dtype == "float32" or (reached > exactly).all(), "there was no rounding to pay for"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("options", [{}, FULL], ids=["plain", "FiLM and biases"])
+def test_turned_queries_and_keys_exceed_the_bound_of_unturned_ones_and_not_their_own(options: dict[str, Any], dtype: str) -> None:
+    """Key weights that point away from query weights: unturned they hardly meet, turned they do."""
+    config = config_of(dtype=dtype, rotary_base=100.0, **options)
+    params = jax.tree.map(lambda leaf: (0.3 * leaf).astype(np.float32), random_layer(config, 5))
+    query, key = (params["layer_0"]["attention"][name] for name in ("query", "key"))
+    key["kernel"][..., : K // 2] = query["kernel"][..., K // 2 :] = (
+        0.0  # pairs (i, i + K/2): queries have the first halves, keys the second
+    )
+    if options:
+        for name in ("query_dial", "key_dial"):
+            params["layer_0"]["attention"][name]["kernel"] *= 0.0
+        query["bias"][..., K // 2 :] = key["bias"][..., : K // 2] = 0.0
+    x = 10 * np.random.default_rng(0).standard_normal((200, LENGTH, WIDTH)).astype(np.float32)
+    reached = np.asarray(spread(config)(params, x, np.float32(0.7)), np.float64).max(axis=(0, 2))
+    bound = parameter_bounds(params, config, 0.7).score[0]
+    unturned = parameter_bounds(params, config_of(dtype=dtype, **options), 0.7).score[0]
+    assert (reached <= bound).all() and (0.2 * bound < reached).all()
+    assert (reached > unturned).all()
 
 
 def test_rounding_costs_what_the_docs_say() -> None:

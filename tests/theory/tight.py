@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from aila_jax.config import MarginConfig, ModelConfig
+from aila_jax.model.rotary import Rotation
 from aila_jax.model.transformer import Attention, Norm, Request
 from aila_jax.theory.gaps import layer_shares
 
@@ -38,7 +39,8 @@ def tight_layer(config: ModelConfig, lam: float, strength: float = 0.8) -> dict[
     a, c = (0.5 * draw.standard_normal(WIDTH) * config.film for _ in range(2))
     kernels = 0.25 * draw.standard_normal((3, WIDTH, HEADS, WIDTH // HEADS))
     kernels[:2, :, 0] = 0.0
-    kernels[0, :, 0, 0], kernels[1, :, 0, 0] = strength * w / (1 + lam * a), -strength * w / (1 + lam * a)
+    at = 1 if config.rotary_base else 0  # with a huge base the first pair of coordinates turns, and the second hardly does
+    kernels[0, :, 0, at], kernels[1, :, 0, at] = strength * w / (1 + lam * a), -strength * w / (1 + lam * a)
     names = ("query", "key", "value")
     attention: dict[str, Any] = {name: {"kernel": kernel} for name, kernel in zip(names, kernels, strict=True)}
     if config.dial_weights != "none":
@@ -66,7 +68,15 @@ def out_mass(config: ModelConfig, params: dict[str, Any], x_LxD: Any, lam: Any, 
     y = norm.apply({"params": layer["attention_norm"]} if config.film else {}, x_LxD[None], lam)
     share = lam**config.margin.power
     _, stats = Attention(config).apply(
-        {"params": layer["attention"]}, y.astype(config.dtype), BLOCK_IDS, 0 * BLOCK_IDS, lam, share, tau, Request(weights=True)
+        {"params": layer["attention"]},
+        y.astype(config.dtype),
+        BLOCK_IDS,
+        0 * BLOCK_IDS,
+        lam,
+        share,
+        tau,
+        Request(weights=True),
+        rotation=Rotation.of(jnp.arange(LENGTH)[None], WIDTH // HEADS, config.rotary_base) if config.rotary_base else None,
     )
     return jnp.sum(stats.weights[0], axis=-1, where=BLOCK_IDS.T[None] != BLOCK_IDS[None])
 
