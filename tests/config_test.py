@@ -119,7 +119,7 @@ BAD = [
     ("train", "accumulate", [5, 64], "a divisor of train.batch_size (32)"),
     ("train", "parallel", ["pmapped", ""], "one of jit, pmap"),
     *[("train", name, [-1], "at least 0") for name in ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk")],
-    *[("train", name, NOT_FINITE_OR_ZERO, "finite and above 0") for name in ("learning_rate", "clip_norm")],
+    *[("train", name, NOT_FINITE_OR_ZERO, "finite and above 0") for name in ("learning_rate", "clip_norm", "dial_rate")],
     ("train", "weight_decay", NOT_FINITE_OR_NEGATIVE, "finite and at least 0"),
     ("train", "final_rate", OUTSIDE_UNIT, "in [0, 1]"),
     ("train", "beta2", [0.0, 1.0, NAN], "in (0, 1)"),

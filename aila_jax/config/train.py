@@ -15,6 +15,8 @@ class TrainConfig:
       accumulate: microbatches that a device's share of the batch is cut into, one after another, to save memory; it must divide that share.
       parallel: how the step is mapped over devices: `jit` over a mesh, or `pmap`, its predecessor; both give the same update.
       learning_rate: AdamW's highest rate, reached after `warmup_steps`, then a cosine down to `final_rate` times it.
+      dial_rate: factor of the learning rate, and of weight decay, for the weights that `model.dial_weights` adds, finite and above 0: where λ
+        is large a projection moves by both its parts.
       weight_decay: decoupled, on matrices only. clip_norm: largest global gradient norm.
       beta2: AdamW's second-moment decay.
       log_every, eval_every, checkpoint_every: steps between records; eval and checkpoints also at the end.
@@ -32,6 +34,7 @@ class TrainConfig:
     learning_rate: float = 3e-3
     warmup_steps: int = 100
     final_rate: float = 0.1
+    dial_rate: float = 1.0
     weight_decay: float = 0.1
     beta2: float = 0.98
     clip_norm: float = 1.0
@@ -56,7 +59,7 @@ class TrainConfig:
         )
         for name in ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk"):
             require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0", f"set --config.train.{name}=0")
-        for name in ("learning_rate", "clip_norm"):
+        for name in ("learning_rate", "clip_norm", "dial_rate"):
             require(
                 0.0 < getattr(self, name) < math.inf,
                 f"train.{name}",

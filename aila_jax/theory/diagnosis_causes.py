@@ -88,7 +88,7 @@ def _enough_margin(scores: ScoreFacts, largest: float) -> str:
             f"that a margin of twice the cap and {beyond:.0f} nats guarantees a block mass of {TARGET_MASS:g}"
         )
     return (
-        "use a margin that weights cannot outgrow: model.score_cap below half the margin (the preset certified has 8 and 24 nats), "
+        "use a margin that weights cannot outgrow: model.score_cap below half the margin (as the preset certified has), "
         "model.margin.form=self_scaling, or model.qk_norm=true with model.g_max below half the margin; a fixed margin alone would have to be "
         f"{2 * largest + beyond:.0f} nats, and training would outgrow that too"
     )

@@ -45,6 +45,11 @@ def decayed(params: Any, spared: Collection[str] = ()) -> Any:
     return jax.tree_util.tree_map_with_path(chosen, params)
 
 
+def turns_with_the_dial(params: Any) -> Any:
+    """True for the weights W′ of `model.dial_weights`."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: any(str(getattr(part, "key", "")).endswith("_dial") for part in path), params)
+
+
 def penalised_kernels(penalty: PenaltyConfig) -> tuple[str, ...]:
     """The attention projections on which weight decay is off, because R, its proximal operator, or ν acts on them."""
     if penalty.solver == "none":
@@ -60,6 +65,8 @@ def build_optimizer(config: TrainConfig, penalty: PenaltyConfig | None = None, g
     penalty = PenaltyConfig() if penalty is None else penalty
     rate, mask = learning_rate(config), partial(decayed, spared=penalised_kernels(penalty))
     adamw = optax.adamw(rate, b2=config.beta2, weight_decay=config.weight_decay, mask=mask)
+    if config.dial_rate != 1.0:
+        adamw = optax.chain(adamw, optax.masked(optax.scale(config.dial_rate), turns_with_the_dial))
     if penalty.solver == "proximal":
         return proximal_adamw(rate, adamw, groups, clip_norm=config.clip_norm, b2=config.beta2)
     return optax.with_extra_args_support(optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw))

@@ -1,5 +1,7 @@
 """Tests of the schedule, of what is decayed, and of clipping, against AdamW written out in NumPy."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import optax
@@ -7,7 +9,7 @@ import pytest
 
 from aila_jax.config import TrainConfig
 from aila_jax.training.optimizer import build_optimizer, decayed, learning_rate, learning_rates
-from tests.training.tiny import fresh_params
+from tests.training.tiny import MODEL, fresh_params
 
 
 def test_the_schedule_has_the_values_of_its_formula():
@@ -87,3 +89,20 @@ def test_three_updates_are_those_of_adamw_with_clipping_and_decay_on_matrices(cl
     expected = adamw(dict(params), gradients, config, rates)
     for name in params:
         np.testing.assert_allclose(found[name], expected[name], rtol=2e-5, err_msg=name)
+
+
+def test_the_dial_rate_scales_the_updates_of_dial_weights_and_of_nothing_else():
+    params = fresh_params(replace(MODEL, dial_weights="qkv"))
+    grads = jax.tree.map(lambda x: np.cos(np.arange(x.size, dtype=np.float32)).reshape(x.shape), params)
+    updates = []
+    for rate in (1.0, 0.25):
+        optimizer = build_optimizer(TrainConfig(steps=10, warmup_steps=0, dial_rate=rate))
+        updates.append(optimizer.update(grads, optimizer.init(params), params)[0])
+    scaled = set()
+    for (path, whole), part in zip(jax.tree_util.tree_leaves_with_path(updates[0]), jax.tree.leaves(updates[1]), strict=True):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        turns = name.endswith("_dial/kernel")
+        np.testing.assert_allclose(part, (0.25 if turns else 1.0) * whole, rtol=1e-6, err_msg=name)
+        if turns:
+            scaled.add(name.split("/")[-2])
+    assert scaled == {"query_dial", "key_dial", "value_dial"}
