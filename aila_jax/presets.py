@@ -47,21 +47,22 @@ def small() -> Config:
 
 
 def certified() -> Config:
-    """`small` with bounded scores: at λ = 1 block mass is at least .9 wherever a block has a second key, for every text and any weights.
+    """`small` with bounded scores and rotary positions: at λ = 1 block mass is at least .9 wherever a block has a second key, for every text
+    and any weights.
 
-    No score exceeds 8 nats, so the margin of 24 keeps every key outside the block 8 nats below every key inside it. Small λ are drawn most
-    often, and λ = 0 more often towards the end of training, since what is learned under a soft margin serves the whole dial.
+    No score exceeds 6 nats, so the margin of 18.5 keeps every key outside the block 6.5 nats below every key inside it. Training begins with
+    small λ, and the hard end of the dial comes in later, beside more and more draws of exactly 0 (docs/method.md, section 6).
 
     Command: aila train --config=certified --data_dir=$WIKITEXT2 --workdir=runs/certified
     """
     base = small()
-    margin = MarginConfig(nats=24.0, power=2.0)
-    draws = LocalityConfig(mode="conditional", power=2.5, at_one=0.08, drift=True, end_power=2.5, end_at_zero=0.35, end_at_one=0.08)
+    margin = MarginConfig(nats=18.5, power=2.5)
+    draws = LocalityConfig(mode="conditional", power=8.0, at_zero=0.5, drift=True, end_power=3.0, end_at_zero=0.6, end_at_one=0.08)
     return replace(
         base,
-        model=replace(base.model, margin=margin, score_cap=8.0, dial_weights="qkv"),
+        model=replace(base.model, margin=margin, score_cap=6.0, rotary_base=1000.0, dial_weights="qkv"),
         locality=draws,
-        train=replace(base.train, learning_rate=6e-3),
+        train=replace(base.train, learning_rate=6e-3, dial_rate=0.5),
     )
 
 
