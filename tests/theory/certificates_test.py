@@ -212,16 +212,16 @@ def test_the_paper_preset_with_random_weights_is_vacuous_and_says_so() -> None:
 
 
 def test_the_certified_preset_guarantees_nine_tenths_with_any_weights() -> None:
-    """No score is above 8, so the gap at λ = 1 is 24 − 16 nats. At position 126, the second of its block, n_in = 2 and n_out = 125 (of the
-    last block, positions 125 to 127): 1 − sigmoid(ln(125/2) − 8) = .979."""
+    """No score is above 6, so the gap at λ = 1 is 18.5 − 12 nats. At position 126, the second of its block, n_in = 2 and n_out = 125 (of the
+    last block, positions 125 to 127): 1 − sigmoid(ln(125/2) − 6.5) = .914."""
     config = presets.certified()
     found = certificate({}, config, 1.0, 1.0)
     assert found.gap.bound == "score_cap"
     accompanied = found.least_block_mass_accompanied
     assert accompanied is not None
-    np.testing.assert_allclose(accompanied, 1 / (1 + 125 / 2 * np.exp(-8.0)), rtol=1e-3)
+    np.testing.assert_allclose(accompanied, 1 / (1 + 125 / 2 * np.exp(-6.5)), rtol=1e-3)
     assert accompanied >= 0.9
     assert found.share_said == 1.0
-    # Below λ = √(16/24) the margin is smaller than the range of the scores, and nothing is guaranteed.
-    assert certificate({}, config, 0.81, 1.0).share_said == 0.0
-    assert certificate({}, config, 0.82, 1.0).share_said == 1.0
+    # Below λ = (12/18.5)^(1/2.5) = .841 the margin is smaller than the range of the scores, and nothing is guaranteed.
+    assert certificate({}, config, 0.84, 1.0).share_said == 0.0
+    assert certificate({}, config, 0.842, 1.0).share_said == 1.0
