@@ -56,7 +56,7 @@ def certified() -> Config:
     Command: aila train --config=certified --data_dir=$WIKITEXT2 --workdir=runs/certified
     """
     base = small()
-    margin = MarginConfig(nats=18.5, power=2.5)
+    margin = MarginConfig(nats=18.5, power=2.75)
     draws = LocalityConfig(mode="conditional", power=8.0, at_zero=0.5, drift=True, end_power=3.0, end_at_zero=0.6, end_at_one=0.08)
     return replace(
         base,

@@ -222,6 +222,6 @@ def test_the_certified_preset_guarantees_nine_tenths_with_any_weights() -> None:
     np.testing.assert_allclose(accompanied, 1 / (1 + 125 / 2 * np.exp(-6.5)), rtol=1e-3)
     assert accompanied >= 0.9
     assert found.share_said == 1.0
-    # Below λ = (12/18.5)^(1/2.5) = .841 the margin is smaller than the range of the scores, and nothing is guaranteed.
-    assert certificate({}, config, 0.84, 1.0).share_said == 0.0
-    assert certificate({}, config, 0.842, 1.0).share_said == 1.0
+    # Below λ = (12/18.5)^(1/2.75) = .8543 the margin is smaller than the range of the scores, and nothing is guaranteed.
+    assert certificate({}, config, 0.854, 1.0).share_said == 0.0
+    assert certificate({}, config, 0.855, 1.0).share_said == 1.0
