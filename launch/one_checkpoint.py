@@ -3,8 +3,9 @@
     python -m launch.one_checkpoint --data_dir=$WIKITEXT2 --budget=5M --seeds=0,1,2
 
 trains what is not trained yet under --runs (eight runs a seed and budget), reads it over the dial, and writes one CSV and JSON per run
-into --out, then table.md (transfer matrix, regret, goals, the law of τ) and the figures. `--only` and `--seeds` choose a part;
-`--grid` runs the grid of learning rate and dropout instead. `--collect` makes tables and figures from the files that are there, training nothing.
+into --out, then table.md (transfer matrix, regret, goals, the law of τ) and the figures. `--only` and `--seeds` choose a part.
+`--which=grid` runs the grid of learning rate and dropout instead, `--which=recipe` the one checkpoint with one part of its training
+changed at a time. `--collect` makes tables and figures from the files that are there, training nothing.
 """
 
 from functools import partial
@@ -17,21 +18,24 @@ from launch import experiment
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     experiment.define_flags("one_checkpoint", values=values)
     flags.DEFINE_enum("budget", None, ["5M", "18M"], "Training tokens of each run; both by default.", values)
-    flags.DEFINE_bool("grid", False, "Run the grid of learning rate and dropout, at 5M tokens.", values)
+    about = "Runs: the matrix of training and reading, or, at 5M tokens, the grid of rate and dropout, or the recipe with one part changed."
+    flags.DEFINE_enum("which", "matrix", ["matrix", "grid", "recipe"], about, values)
 
 
 def main(argv: list[str]) -> None:
     experiment.no_arguments(argv)
     from aila_jax import runs
-    from aila_jax.experiments import one_checkpoint, one_checkpoint_report
+    from aila_jax.experiments import one_checkpoint, one_checkpoint_recipe, one_checkpoint_report
     from aila_jax.experiments.results import write_result
 
     budget = experiment.FLAGS.budget
-    made = partial(one_checkpoint.one_checkpoint_runs, budgets=[budget] if budget else tuple(one_checkpoint.BUDGETS))
+    matrix = partial(one_checkpoint.one_checkpoint_runs, budgets=[budget] if budget else tuple(one_checkpoint.BUDGETS))
+    makers = {"matrix": matrix, "grid": one_checkpoint.grid_runs, "recipe": one_checkpoint_recipe.recipe_runs}
     out = experiment.out_folder()
-    for stem, config in experiment.asked_runs(one_checkpoint.grid_runs if experiment.FLAGS.grid else made):
+    for stem, config in experiment.asked_runs(makers[experiment.FLAGS.which]):
         model = runs.train(config, experiment.runs_folder() / stem).load()
-        write_result(one_checkpoint.measure(model, runs.dataset_of(model)), out, stem)
+        law = experiment.FLAGS.which == "matrix"
+        write_result(one_checkpoint.measure(model, runs.dataset_of(model), law), out, stem)
     print(one_checkpoint_report.collect(out))
 
 

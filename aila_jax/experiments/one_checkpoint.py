@@ -56,9 +56,9 @@ def grid_runs(base: Config) -> dict[str, Config]:
     return runs
 
 
-def measure(model: LanguageModel, dataset: Dataset, quiet: bool = False) -> SweepResult:
-    """The run over the dial, at every τ of its sweep where λ was drawn in training and at τ = 1 otherwise, and without attention."""
-    taus = model.config.sweep.taus if model.config.locality.mode == "conditional" else (1.0,)
+def measure(model: LanguageModel, dataset: Dataset, law: bool = True, quiet: bool = False) -> SweepResult:
+    """The run over the dial at τ = 1, for the `law` of τ at every τ of its sweep where λ was drawn in training, and without attention."""
+    taus = model.config.sweep.taus if law and model.config.locality.mode == "conditional" else (1.0,)
     result = sweep(model, dataset, lams=LAMS, taus=taus, quiet=quiet)
     costs = [asdict(row) for row in without_attention(model, dataset, lams=(0.0, 1.0))]
     return replace(result, meta={**result.meta, "without_attention": costs})

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aila_jax.experiments.one_checkpoint import BUDGETS, LAMS, TRAINED, Dialled, Goal, goals, read_results, regret, tau_law
+from aila_jax.experiments.one_checkpoint_recipe import recipe_table
 from aila_jax.experiments.results import MISSING, markdown, with_spread
 from aila_jax.reporting import save_figure
 from aila_jax.reporting.files import write_atomically
@@ -34,11 +35,11 @@ def collect(directory: Path) -> str:
     for budget in BUDGETS:
         if not any(name.startswith(f"{budget}-") for name in found):
             continue
-        parts += [f"## {budget} tokens\n", *(_transfer(found, budget, title) for title in QUANTITIES), _regrets(found, budget)]
+        parts += [f"## {budget} tokens\n", *(transfer_table(found, budget, title) for title in QUANTITIES), _regrets(found, budget)]
         parts += [_goals(goals(found, budget)), _law(found, budget)]
         save_figure(transfer_figure(found, budget), directory / f"transfer_{budget}")
         save_figure(regret_figure(found, budget), directory / f"regret_{budget}")
-    parts += _grid(found)
+    parts += [*recipe_table(found), *_grid(found)]
     text = "\n".join(part for part in parts if part)
     write_atomically(directory / "table.md", text.encode())
     return text
@@ -49,12 +50,14 @@ def rows_of(budget: str) -> dict[str, str]:
     return {**{f"{budget}-fixed-{lam:g}": f"trained at λ = {lam:g}" for lam in TRAINED}, f"{budget}-conditional": "one checkpoint"}
 
 
-def _transfer(found: Results, budget: str, title: str) -> str:
-    """Rows: λ of training; columns: λ of reading."""
+def transfer_table(found: Results, budget: str, title: str, empty: bool = True) -> str:
+    """One of `QUANTITIES` as Markdown. Rows: λ of training, those that were not run too if `empty`; columns: λ of reading."""
     values, decimals = QUANTITIES[title]
     lines = []
     for name, label in rows_of(budget).items():
         ones = [values(one) for one in found.get(name, {}).values()]
+        if not ones and not empty:
+            continue
         cells = [with_spread(np.array([one[column] for one in ones]), decimals) if ones else MISSING for column in range(len(LAMS))]
         lines.append([label, str(len(ones)), *cells])
     header = ["", "seeds", *(f"read at λ = {lam:g}" for lam in LAMS)]

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aila_jax.config import to_dict
 from aila_jax.experiments import one_checkpoint as exp
+from aila_jax.experiments import one_checkpoint_recipe as recipe
 from aila_jax.experiments import one_checkpoint_report as report
-from aila_jax.presets import small
+from aila_jax.presets import certified, small
 from aila_jax.reporting import write_sweep
 from tests.reporting.conftest import synthetic_sweep
 
@@ -75,6 +77,32 @@ def test_the_grid_varies_rate_and_dropout_of_conditional_and_plain_training_alik
     wanted = {(rate, dropout, mode) for rate in exp.RATES for dropout in exp.DROPOUTS for mode in ("conditional", "fixed")}
     assert len(tried) == len(wanted)
     assert set(tried.values()) == wanted
+
+
+def test_the_recipe_is_changed_in_one_part_at_a_time():
+    whole = exp.one_checkpoint_runs(certified(), ("5M",))["5M-conditional"]
+    changed = {}
+    for name, config in recipe.recipe_runs(certified()).items():
+        assert config.train.steps == exp.BUDGETS["5M"]
+        ours, theirs = to_dict(whole), to_dict(config)
+        changed[name] = {
+            f"{section}.{key}" for section in ours if section != "seed" for key in ours[section] if ours[section][key] != theirs[section][key]
+        }
+    assert changed == {
+        "recipe-learned-positions": {"model.rotary_base"},
+        "recipe-draws-at-once": {"locality.power", "locality.at_zero", "locality.at_one", "locality.drift"},
+        "recipe-draws-uniform": {
+            *("locality.power", "locality.at_zero", "locality.drift", "locality.end_power", "locality.end_at_zero", "locality.end_at_one")
+        },
+        "recipe-no-film": {"model.film"},
+        "recipe-no-dial-weights": {"model.dial_weights"},
+        "recipe-dial-weights-qk": {"model.dial_weights"},
+        "recipe-dial-rate-1": {"train.dial_rate"},
+        "recipe-margin-linear": {"model.margin"},
+        "recipe-margin-8": {"model.margin", "model.score_cap"},
+        "recipe-self-scaling": {"model.margin", "model.score_cap"},
+        "recipe-qk-norm": {"model.qk_norm", "model.score_cap"},
+    }
 
 
 def test_regret_is_paired_by_seed():
@@ -154,6 +182,7 @@ def test_tables_and_figures_are_made_from_the_files(tmp_path):
         for seed in (0, 1):
             scaled = {**columns, "perplexity": [value + seed for value in columns["perplexity"]]}
             write_sweep(result(*scaled.values(), seed=seed, power=2.0, taus=(0.5, 1.0)), tmp_path, stem=f"{name}-seed{seed}")
+    write_sweep(result(*ONE.values()), tmp_path, stem="recipe-no-film-seed0")
     write_sweep(result(*ONE.values()), tmp_path, stem="grid-5M-fixed-0-rate0.006-dropout0-seed0")
     table = report.collect(tmp_path)
     assert "| one checkpoint | 2 | 51.5 ± 0.5 | 50.5 ± 0.5 | 52.5 ± 0.5 |" in table
@@ -162,6 +191,8 @@ def test_tables_and_figures_are_made_from_the_files(tmp_path):
     assert "| block mass at λ = 1 | 2 | 0.980 ± 0.000 | ≥ 0.95 | yes |" in table
     assert "against λ^2/τ, λ > 0: slope −" in table
     assert "| 5M-fixed-0-rate0.006-dropout0 | 1 | 51.0 | 50.0 |" in table
+    assert "| **the whole recipe** | 2 | 51.5 ± 0.5 |" in table
+    assert "| no FiLM | 1 | 51.0 | 50.0 | 52.0 | 55.0 | 58.0 | 60.0 | 0.20 | 0.98 | 0.26 |" in table
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == table
     assert {path.name for path in tmp_path.glob("*.png")} == {"transfer_5M.png", "regret_5M.png"}
 
