@@ -37,7 +37,10 @@ PARTS: dict[str, tuple[str, Callable[[Config], Config]]] = {
     "no-dial-weights": ("no weights that turn with the dial", _model(dial_weights="none")),
     "dial-weights-qk": ("queries and keys turn, values do not", _model(dial_weights="qk")),
     "dial-rate-1": ("dial weights at the full learning rate", lambda base: replace(base, train=replace(base.train, dial_rate=1.0))),
-    "margin-linear": ("margin linear in λ", lambda base: replace(base, model=replace(base.model, margin=replace(base.model.margin, power=1.0)))),
+    "margin-linear": (
+        "margin linear in λ",
+        lambda base: replace(base, model=replace(base.model, margin=replace(base.model.margin, power=1.0))),
+    ),
     "margin-8": ("margin of 8 nats, scores without a cap", lambda base: _margin(base, MarginConfig(nats=8.0))),
     "self-scaling": (
         "self-scaling margin in place of the cap",
@@ -65,6 +68,8 @@ def recipe_table(found: dict[str, dict[int, Dialled]]) -> list[str]:
             continue
         columns = [with_spread(np.array([one.perplexity[column] for one in ones]), 1) for column in range(len(LAMS))]
         rest = [(lambda one: one.entropy_ratio, 2), (lambda one: one.block_mass[-1], 2), (lambda one: one.largest_step, 2)]
-        lines.append([label, str(len(ones)), *columns, *(with_spread(np.array([take(one) for one in ones]), digits) for take, digits in rest)])
+        lines.append(
+            [label, str(len(ones)), *columns, *(with_spread(np.array([take(one) for one in ones]), digits) for take, digits in rest)]
+        )
     header = ["", "seeds", *(f"λ = {lam:g}" for lam in LAMS), "entropy 1 ÷ 0", "block mass at 1", "largest step"]
     return ["## What each part is worth\n", f"Perplexity per token, {BUDGET} tokens, τ = 1.\n", markdown(header, lines)]

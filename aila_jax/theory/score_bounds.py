@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from aila_jax.config import ModelConfig
-from aila_jax.model.transformer import head_scale
+from aila_jax.model.layers import head_scale
 from aila_jax.theory.norms import ROUNDING, Projection, arithmetic_of, product_norms, spectral_norms
 
 ROTATION_ROUNDING = 1e-6  # of float32's cos, sin and products; beside one more rounding to the compute type

@@ -86,7 +86,11 @@ def test_the_recipe_is_changed_in_one_part_at_a_time():
         assert config.train.steps == exp.BUDGETS["5M"]
         ours, theirs = to_dict(whole), to_dict(config)
         changed[name] = {
-            f"{section}.{key}" for section in ours if section != "seed" for key in ours[section] if ours[section][key] != theirs[section][key]
+            f"{section}.{key}"
+            for section in ours
+            if section != "seed"
+            for key in ours[section]
+            if ours[section][key] != theirs[section][key]
         }
     assert changed == {
         "recipe-learned-positions": {"model.rotary_base"},

@@ -10,18 +10,14 @@ import pytest
 
 from aila_jax import presets
 from aila_jax.config import Config, MarginConfig, ModelConfig
+from aila_jax.model.layers import Norm, dropout, fold_in_each, head_scale, unit_norm
 from aila_jax.model.transformer import (
     Block,
     Dial,
     ModelOutput,
-    Norm,
     Request,
     Transformer,
     build_transformer,
-    dropout,
-    fold_in_each,
-    head_scale,
-    unit_norm,
 )
 from aila_jax.types import GLOBAL_ID
 

@@ -1,0 +1,55 @@
+"""Small parts of the decoder: LayerNorm with FiLM, dropout by example, and what QK-normalisation does to queries, keys and scores."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Key
+
+from aila_jax.types import Array
+
+
+class Norm(nn.Module):
+    """LayerNorm in float32; with `film`, its output x becomes x · (1 + λa) + λc (ours; a and c start at 0)."""
+
+    affine: bool
+    film: bool
+
+    @nn.compact
+    def __call__(self, x_BxLxD: Float[Array, "B L D"], lam: Float[Array, "..."]) -> Float[Array, "B L D"]:
+        # The fast variance E[x²] − E[x]² is wrong by factors at large means; certificates rest on the norm of this output.
+        norm = nn.LayerNorm(use_fast_variance=False, use_scale=self.affine, use_bias=self.affine, dtype=jnp.float32)
+        y_BxLxD = norm(x_BxLxD)
+        if self.film:
+            width = x_BxLxD.shape[-1]
+            a_D = self.param("film_scale", nn.initializers.zeros, (width,), jnp.float32)
+            c_D = self.param("film_shift", nn.initializers.zeros, (width,), jnp.float32)
+            lam = lam if lam.ndim == 0 else lam[:, None, None]
+            y_BxLxD = y_BxLxD * (1.0 + lam * a_D[None, None, :]) + lam * c_D[None, None, :]
+        return y_BxLxD
+
+
+def fold_in_each(keys_B: Key[Array, "B"] | None, data: int) -> Key[Array, "B"] | None:
+    """Each example's key for one use of it; None stays None."""
+    return None if keys_B is None else jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys_B, data)
+
+
+def dropout(x_BxLxD: Float[Array, "B L D"], keys_B: Key[Array, "B"] | None, rate: float) -> Float[Array, "B L D"]:
+    """Zeroes each number with probability `rate` and divides the others by 1 − rate; without keys, nothing.
+
+    Each example has a key of its own, so its mask does not depend on the devices and microbatches that a batch is split into.
+    """
+    if keys_B is None or rate == 0.0:
+        return x_BxLxD
+    keep_BxLxD = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - rate, x_BxLxD.shape[1:]))(keys_B)
+    return jnp.where(keep_BxLxD, x_BxLxD / (1.0 - rate), 0.0).astype(x_BxLxD.dtype)
+
+
+def unit_norm(x: Float[Array, "B L H K"], epsilon: float = 1e-6) -> Float[Array, "B L H K"]:
+    """x / √(‖x‖² + ε) over the last axis, computed in float32: never longer than 1."""
+    wide = x.astype(jnp.float32)
+    return (wide * jax.lax.rsqrt(jnp.sum(wide * wide, axis=-1, keepdims=True) + epsilon)).astype(x.dtype)
+
+
+def head_scale(raw_H: Float[Array, "H"], g_max: float) -> Float[Array, "H"]:
+    """g_h = g_max · sigmoid(raw): the largest logit of each head under QK-normalisation."""
+    return g_max * jax.nn.sigmoid(raw_H)
