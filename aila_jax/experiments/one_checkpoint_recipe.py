@@ -1,11 +1,10 @@
 """What each part of the conditional training is worth: the same run with one part changed, at the shorter budget."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from aila_jax.config import Config, LocalityConfig, MarginConfig, ModelConfig
+from aila_jax.config import Config, LocalityConfig, from_dict, to_dict
 from aila_jax.experiments.one_checkpoint import LAMS, Dialled, one_checkpoint_runs
 from aila_jax.experiments.results import markdown, with_spread
 
@@ -13,52 +12,53 @@ BUDGET = "5M"
 PREFIX = "recipe-"
 
 
-def _model(**changes: object) -> Callable[[Config], Config]:
-    return lambda base: replace(base, model=replace(base.model, **changes))
+Changes = dict[str, Any]  # sections of a configuration as nested dictionaries, as `to_dict` gives them
 
 
-def _margin(base: Config, margin: MarginConfig, **changes: object) -> Config:
-    model: ModelConfig = replace(base.model, margin=margin, score_cap=0.0, **changes)  # type: ignore[arg-type]
-    return replace(base, model=model)
-
-
-def _at_once(base: Config) -> Config:
-    """The last distribution of the draws from the first step on."""
+def _at_once(base: Config) -> Changes:
     draws = base.locality
-    ends = {"power": draws.end_power, "at_zero": draws.end_at_zero, "at_one": draws.end_at_one}
-    return replace(base, locality=replace(draws, drift=False, **ends) if draws.drift else draws)
+    return {"drift": False, "power": draws.end_power, "at_zero": draws.end_at_zero, "at_one": draws.end_at_one} if draws.drift else {}
 
 
-PARTS: dict[str, tuple[str, Callable[[Config], Config]]] = {
-    "learned-positions": ("learned positions only", _model(rotary_base=0.0)),
-    "draws-at-once": ("draws of the last step throughout", _at_once),
-    "draws-uniform": ("uniform draws of λ", lambda base: replace(base, locality=LocalityConfig(mode="conditional"))),
-    "no-film": ("no FiLM", _model(film=False)),
-    "no-dial-weights": ("no weights that turn with the dial", _model(dial_weights="none")),
-    "dial-weights-qk": ("queries and keys turn, values do not", _model(dial_weights="qk")),
-    "dial-rate-1": ("dial weights at the full learning rate", lambda base: replace(base, train=replace(base.train, dial_rate=1.0))),
-    "margin-linear": (
-        "margin linear in λ",
-        lambda base: replace(base, model=replace(base.model, margin=replace(base.model.margin, power=1.0))),
-    ),
-    "margin-8": ("margin of 8 nats, scores without a cap", lambda base: _margin(base, MarginConfig(nats=8.0))),
-    "self-scaling": (
-        "self-scaling margin in place of the cap",
-        lambda base: _margin(base, MarginConfig(form="self_scaling", power=base.model.margin.power)),
-    ),
-    "qk-norm": ("QK-norm, g_max 6, in place of the cap", lambda base: _margin(base, base.model.margin, qk_norm=True, g_max=6.0)),
-}
+def recipe_parts(base: Config) -> dict[str, tuple[str, Changes]]:
+    """Name of a changed part → its label in tables, and what is set otherwise than in `base`."""
+    curve = base.model.margin.power
+    free = {"form": "fixed", "nats": 8.0, "power": 1.0}
+    scaled = {"form": "self_scaling", "c": 1.0, "m0": 8.0, "power": curve}
+    return {
+        "learned-positions": ("learned positions only", {"model": {"rotary_base": 0.0}}),
+        "draws-at-once": ("draws of the last step throughout", {"locality": _at_once(base)}),
+        "draws-uniform": ("uniform draws of λ", {"locality": to_dict(LocalityConfig(mode="conditional"))}),
+        "no-film": ("no FiLM", {"model": {"film": False}}),
+        "no-dial-weights": ("no weights that turn with the dial", {"model": {"dial_weights": "none"}}),
+        "dial-weights-qk": ("queries and keys turn, values do not", {"model": {"dial_weights": "qk"}}),
+        "dial-rate-1": ("dial weights at the full learning rate", {"train": {"dial_rate": 1.0}}),
+        "margin-linear": ("margin linear in λ", {"model": {"margin": {"power": 1.0}}}),
+        "margin-8": ("margin of 8 nats, linear, scores without a cap", {"model": {"score_cap": 0.0, "margin": free}}),
+        "self-scaling": ("self-scaling margin in place of the cap", {"model": {"score_cap": 0.0, "margin": scaled}}),
+        "qk-norm": ("QK-norm, g_max 6, in place of the cap", {"model": {"score_cap": 0.0, "qk_norm": True, "g_max": 6.0}}),
+    }
 
 
 def recipe_runs(base: Config) -> dict[str, Config]:
-    """Conditional training at the shorter budget with one part changed, by name: recipe-PART for each of `PARTS`."""
+    """Conditional training at the shorter budget with one part changed, by name: recipe-PART for each of `recipe_parts`."""
     trained = one_checkpoint_runs(base, (BUDGET,))[f"{BUDGET}-conditional"]
-    return {f"{PREFIX}{name}": change(trained) for name, (_, change) in PARTS.items()}
+    return {
+        f"{PREFIX}{name}": from_dict(Config, _merged(to_dict(trained), changes)) for name, (_, changes) in recipe_parts(trained).items()
+    }
+
+
+def _merged(values: Changes, changes: Changes) -> Changes:
+    """`values` with `changes` in the place of what has the same keys, at any depth."""
+    return {
+        **values,
+        **{key: _merged(values[key], change) if isinstance(change, dict) else change for key, change in changes.items()},
+    }
 
 
 def recipe_table(found: dict[str, dict[int, Dialled]]) -> list[str]:
     """As Markdown: the whole recipe and each run with one part changed; nothing where none of these was run."""
-    labels = {f"{PREFIX}{name}": label for name, (label, _) in PARTS.items() if f"{PREFIX}{name}" in found}
+    labels = {f"{PREFIX}{name}": label for name, (label, _) in recipe_parts(Config()).items() if f"{PREFIX}{name}" in found}
     if not labels:
         return []
     lines = []
