@@ -205,3 +205,6 @@ def test_the_committed_tables_are_those_of_the_committed_files(tmp_path):
     committed = Path(__file__).parents[2] / "docs" / "results" / "one_checkpoint"
     copy = Path(shutil.copytree(committed, tmp_path / "files", ignore=shutil.ignore_patterns("*.png", "*.svg", "table.md")))
     assert report.collect(copy) == (committed / "table.md").read_text(encoding="utf-8")
+    found, readme = exp.read_results(copy), (committed.parents[2] / "README.md").read_text(encoding="utf-8")
+    for budget in exp.BUDGETS:
+        assert report.transfer_table(found, budget, "Perplexity per token", empty=False).rstrip() in readme
