@@ -91,6 +91,19 @@ def test_dead_heads_under_a_penalty_that_is_too_strong(loaded, healthy):
     )
 
 
+def test_heads_that_turn_with_the_dial_are_dead_only_where_nothing_is_left(loaded, healthy):
+    """W = 0 with a W′ of its own is no dead head; without it, it is."""
+    params = with_query_key_kernels(loaded[0].params, 0.0 * query_key_kernels(loaded[0].params))
+    for size, dead in ((1.0, 2), (0.0, 4)):
+        layer = params["layer_0"]
+        turned = {f"{name}_dial": {"kernel": size * np.ones_like(layer["attention"][name]["kernel"])} for name in ("query", "key", "value")}
+        turning = {**params, "layer_0": {**layer, "attention": {**layer["attention"], **turned}}}
+        model = replace(
+            loaded[0], params=turning, config=replace(loaded[0].config, model=replace(loaded[0].config.model, dial_weights="qkv"))
+        )
+        assert FactFinder(model, loaded[1], healthy, BATCHES, quiet=True).penalty().dead_heads == dead
+
+
 @pytest.mark.medium  # compiles the gradient of every group of two layers: python -m pytest tests/diagnosis_run_test.py -m medium
 def test_a_penalty_is_compared_with_its_thresholds(loaded, healthy):
     """Stationarity of living groups: a penalty of 10⁶ is above it for all of them, one of 10⁻⁹ for none."""

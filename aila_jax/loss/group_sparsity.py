@@ -5,6 +5,7 @@ from typing import Any
 
 import flax.struct
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Bool, Float
 
 from aila_jax.config import require
@@ -62,6 +63,21 @@ def query_key_kernels(params: Any) -> Float[Array, "N 2 D H K"]:
         "train with --config.model.dial_weights=none",
     )
     return jnp.stack([jnp.stack([_kernel(params, layer, name).astype(jnp.float32) for name in PROJECTIONS]) for layer in _layers(params)])
+
+
+def dead_heads(params: Any) -> int:
+    """How many heads have W_Q = W_K = 0, and W′ = 0 where these turn with the dial: they attend evenly, whatever λ. On the host."""
+    count = 0
+    for layer in _layers(params):
+        attention = params[layer]["attention"]
+        kernels = [
+            np.asarray(attention[name]["kernel"])
+            for projection in PROJECTIONS
+            for name in (projection, f"{projection}_dial")
+            if name in attention
+        ]
+        count += int(np.sum(~np.any([np.any(kernel != 0, axis=(0, 2)) for kernel in kernels], axis=0)))
+    return count
 
 
 def with_query_key_kernels(params: Any, kernels: Float[Array, "N 2 D H K"]) -> Any:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.rows import HeadRow
-from aila_jax.loss.group_sparsity import query_key_kernels, sparsity
+from aila_jax.loss.group_sparsity import dead_heads, query_key_kernels
 from aila_jax.loss.importance import anchor_weights, size_weights
 from aila_jax.model.inputs import attention_inputs
 from aila_jax.model.transformer import Dial, default_layer_scale
@@ -32,7 +32,7 @@ def penalty_facts(
       missing: what could not be had is appended, with the reason.
     """
     config = model.config
-    dead = int(sparsity(model.params, config.feature_groups or 1).dead_heads)
+    dead = dead_heads(model.params)
     heads = config.model.n_layers * config.model.n_heads
     if config.penalty.solver == "none":
         return PenaltyFacts(dead, heads)
