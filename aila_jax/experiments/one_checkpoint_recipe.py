@@ -11,7 +11,6 @@ from aila_jax.experiments.results import markdown, with_spread
 BUDGET = "5M"
 PREFIX = "recipe-"
 
-
 Changes = dict[str, Any]  # sections of a configuration as nested dictionaries, as `to_dict` gives them
 
 
@@ -22,9 +21,8 @@ def _at_once(base: Config) -> Changes:
 
 def recipe_parts(base: Config) -> dict[str, tuple[str, Changes]]:
     """Name of a changed part → its label in tables, and what is set otherwise than in `base`."""
-    curve = base.model.margin.power
     free = {"form": "fixed", "nats": 8.0, "power": 1.0}
-    scaled = {"form": "self_scaling", "c": 1.0, "m0": 8.0, "power": curve}
+    scaled = {"form": "self_scaling", "c": 1.0, "m0": 8.0}
     return {
         "learned-positions": ("learned positions only", {"model": {"rotary_base": 0.0}}),
         "draws-at-once": ("draws of the last step throughout", {"locality": _at_once(base)}),
@@ -66,10 +64,8 @@ def recipe_table(found: dict[str, dict[int, Dialled]]) -> list[str]:
         ones = list(found.get(name, {}).values())
         if not ones:
             continue
-        columns = [with_spread(np.array([one.perplexity[column] for one in ones]), 1) for column in range(len(LAMS))]
-        rest = [(lambda one: one.entropy_ratio, 2), (lambda one: one.block_mass[-1], 2), (lambda one: one.largest_step, 2)]
-        lines.append(
-            [label, str(len(ones)), *columns, *(with_spread(np.array([take(one) for one in ones]), digits) for take, digits in rest)]
-        )
+        perplexity = np.array([one.perplexity for one in ones])
+        rest = np.array([(one.entropy_ratio, one.block_mass[-1], one.largest_step) for one in ones])
+        lines.append([label, str(len(ones)), *(with_spread(x, 1) for x in perplexity.T), *(with_spread(x, 2) for x in rest.T)])
     header = ["", "seeds", *(f"λ = {lam:g}" for lam in LAMS), "entropy 1 ÷ 0", "block mass at 1", "largest step"]
     return ["## What each part is worth\n", f"Perplexity per token, {BUDGET} tokens, τ = 1.\n", markdown(header, lines)]

@@ -5,7 +5,6 @@ from typing import Any
 
 import flax.struct
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Bool, Float
 
 from aila_jax.config import require
@@ -65,19 +64,14 @@ def query_key_kernels(params: Any) -> Float[Array, "N 2 D H K"]:
     return jnp.stack([jnp.stack([_kernel(params, layer, name).astype(jnp.float32) for name in PROJECTIONS]) for layer in _layers(params)])
 
 
-def dead_heads(params: Any) -> int:
-    """How many heads have W_Q = W_K = 0, and W′ = 0 where these turn with the dial: they attend evenly, whatever λ. On the host."""
-    count = 0
-    for layer in _layers(params):
-        attention = params[layer]["attention"]
-        kernels = [
-            np.asarray(attention[name]["kernel"])
-            for projection in PROJECTIONS
-            for name in (projection, f"{projection}_dial")
-            if name in attention
-        ]
-        count += int(np.sum(~np.any([np.any(kernel != 0, axis=(0, 2)) for kernel in kernels], axis=0)))
-    return count
+def alive_heads(params: Any) -> Bool[Array, "N H"]:
+    """Whether any query or key weight of each layer and head differs from 0, W′ included where these turn with the dial."""
+
+    def alive(attention: Any) -> Bool[Array, "H"]:
+        kernels = [part["kernel"] for name, part in attention.items() if name.removesuffix("_dial") in PROJECTIONS]
+        return jnp.any(jnp.stack(kernels) != 0, axis=(0, 1, 3))
+
+    return jnp.stack([alive(params[layer]["attention"]) for layer in _layers(params)])
 
 
 def with_query_key_kernels(params: Any, kernels: Float[Array, "N 2 D H K"]) -> Any:
@@ -152,7 +146,7 @@ def sparsity(params: Any, groups: int) -> Sparsity:
     """Counts groups and heads whose weights are all exactly 0."""
     used_Nx2xGxH = used_groups(params, groups)
     zero_2 = jnp.mean(~used_Nx2xGxH, axis=(0, 2, 3))
-    return Sparsity(zero_2[0], zero_2[1], jnp.sum(~jnp.any(used_Nx2xGxH, axis=(1, 2))))
+    return Sparsity(zero_2[0], zero_2[1], jnp.sum(~alive_heads(params)))
 
 
 def used_groups(params: Any, groups: int) -> Bool[Array, "N 2 G H"]:

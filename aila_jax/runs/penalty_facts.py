@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.rows import HeadRow
-from aila_jax.loss.group_sparsity import dead_heads, query_key_kernels
+from aila_jax.loss.group_sparsity import alive_heads
 from aila_jax.loss.importance import anchor_weights, size_weights
 from aila_jax.model.inputs import attention_inputs
 from aila_jax.model.transformer import Dial, default_layer_scale
@@ -32,7 +32,7 @@ def penalty_facts(
       missing: what could not be had is appended, with the reason.
     """
     config = model.config
-    dead = dead_heads(model.params)
+    dead = int(np.sum(~np.asarray(alive_heads(model.params))))
     heads = config.model.n_layers * config.model.n_heads
     if config.penalty.solver == "none":
         return PenaltyFacts(dead, heads)
@@ -47,7 +47,7 @@ def _stationarity(
 ) -> tuple[float | None, float | None]:
     """Median of the λη from which on a zero group stays zero, and the share of groups that `level` reaches; over heads that are alive."""
     config = model.config
-    alive_NxH = np.asarray(query_key_kernels(model.params) != 0).any(axis=(1, 2, 4))
+    alive_NxH = np.asarray(alive_heads(model.params))
     if config.penalty.scale_free:
         missing.append("stationarity thresholds: they are those of the plain penalty, and this one is scale-free")
         return None, None
