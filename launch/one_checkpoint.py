@@ -8,6 +8,7 @@ into --out, then table.md (transfer matrix, regret, goals, the law of τ) and th
 changed at a time. `--collect` makes tables and figures from the files that are there, training nothing.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from absl import app, flags
@@ -25,11 +26,13 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
 def main(argv: list[str]) -> None:
     experiment.no_arguments(argv)
     from aila_jax import runs
+    from aila_jax.config import Config
     from aila_jax.experiments import one_checkpoint, one_checkpoint_recipe, one_checkpoint_report
     from aila_jax.experiments.results import write_result
 
     budget = experiment.FLAGS.budget
     matrix = partial(one_checkpoint.one_checkpoint_runs, budgets=[budget] if budget else tuple(one_checkpoint.BUDGETS))
+    makers: dict[str, Callable[[Config], dict[str, Config]]]
     makers = {"matrix": matrix, "grid": one_checkpoint.grid_runs, "recipe": one_checkpoint_recipe.recipe_runs}
     out = experiment.out_folder()
     for stem, config in experiment.asked_runs(makers[experiment.FLAGS.which]):
