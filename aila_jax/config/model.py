@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from aila_jax.config.checks import one_of, require
 
@@ -19,9 +20,10 @@ class MarginConfig:
       nats: fixed form: m, from 0 to 10,000: a larger one would round float32 scores by more than 0.001 nats.
       c: self-scaling form: multiple of the score range, from 0 to 10,000; from 1 on the margin guarantees at λ = 1.
       m0: self-scaling form: nats added to it, from 0 to 10,000.
-      power: p of the dial's curve, finite and above 0: λ imposes λ^p times the margin. 1 is linear; 2 has finer steps near λ = 0.
-      range_bend: self-scaling form: b ≥ 1; λ imposes λ^(p·b) times the range's part c · r_t. With b above 1 the fixed part m0 leads while
-        λ is small, and the part that cannot be outgrown takes over towards λ = 1.
+      power: p of the dial's curve, finite and above 0: λ imposes a·λ + (1 − a)·λ^p times the margin. 1 is linear; 2 has finer steps near λ = 0.
+      linear: a of the dial's curve, from 0 to 1: the share of the margin that grows as λ does, whatever p.
+      range_bend: self-scaling form: b ≥ 1; λ imposes the curve to the power of b times the range's part c · r_t. With b above 1 the fixed part
+        m0 leads while λ is small, and the part that cannot be outgrown takes over towards λ = 1.
       range: self-scaling form: r_t as the `exact` range of the scores or as its bound by the `norms` of query and keys.
     """
 
@@ -31,10 +33,12 @@ class MarginConfig:
     m0: float = 8.0
     range: str = "exact"
     power: float = 1.0
+    linear: float = 0.0
     range_bend: float = 1.0
 
     def __post_init__(self):
         require(0.0 < self.power < math.inf, "model.margin.power", self.power, "finite and above 0", "1 is linear in λ")
+        require(0.0 <= self.linear <= 1.0, "model.margin.linear", self.linear, "from 0 to 1", "0 leaves λ^p alone")
         bend = self.range_bend
         require(1.0 <= bend < math.inf, "model.margin.range_bend", bend, "finite and at least 1", "1 bends both parts alike")
         one_of("model.margin.form", self.form, ("fixed", "self_scaling"))
@@ -43,6 +47,15 @@ class MarginConfig:
             value = getattr(self, name)
             limit = f"from 0 to {MOST_MARGIN:g}, or float32 loses the scores beside it"
             require(0.0 <= value <= MOST_MARGIN, f"model.margin.{name}", value, limit, f"set --config.model.margin.{name}=8")
+
+    def share(self, lam: Any) -> Any:
+        """a·λ + (1 − a)·λ^p, the share of the margin that λ imposes (ours; a = `linear`, p = `power`): none at λ = 0, all of it at λ = 1.
+
+        λ is a number or an array of numbers in [0, 1], traced or not; the share has its shape.
+        """
+        if self.power == 1.0:
+            return lam
+        return self.linear * lam + (1.0 - self.linear) * lam**self.power
 
 
 # What model.dial_weights names: the projections that turn with λ.

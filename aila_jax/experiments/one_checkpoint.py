@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from aila_jax.config import Config, LocalityConfig
+from aila_jax.config import Config, LocalityConfig, MarginConfig
 from aila_jax.data.dataset import Dataset
 from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.rows import CellRow, SweepResult
@@ -71,7 +71,7 @@ class Dialled:
     Attributes:
       name: of its way of training. seed. perplexity (per token), entropy_bits, block_mass: at each λ.
       cost: share by which perplexity grows without attention, at λ = 0 and λ = 1. cells: all of its rows, every τ.
-      power: p of its margin.
+      margin: of its model.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Dialled:
     block_mass: np.ndarray
     cost: tuple[float, float]
     cells: tuple[CellRow, ...]
-    power: float
+    margin: MarginConfig
 
     @property
     def entropy_ratio(self) -> float:
@@ -120,7 +120,7 @@ def dialled(result: SweepResult, name: str) -> Dialled:
         block_mass=over_lam("block_mass"),
         cost=(costs[0.0], costs[1.0]),
         cells=result.cells,
-        power=result.config["model"]["margin"]["power"],
+        margin=MarginConfig(**result.config["model"]["margin"]),
     )
 
 
@@ -144,12 +144,12 @@ def regret(conditional: dict[int, Dialled], fixed: dict[int, Dialled], lam: floa
 
 @dataclass(frozen=True)
 class Law:
-    """Least squares of the natural logarithm of the mass outside the block against λ^p/τ, over λ > 0 and every τ.
+    """Least squares of ln(mass outside the block) against the share of the margin that λ imposes, divided by τ; over λ > 0 and every τ.
 
     Attributes:
-      slope: per unit of λ^p/τ, which imposes one whole margin. low, high: its 95 % interval; over seeds where there are two or more (Student's
+      slope: per whole margin. low, high: its 95 % interval; over seeds where there are two or more (Student's
         t over their slopes), otherwise that of the one regression.
-      correlation: of the logarithm with λ^p/τ, mean over seeds. cells: rows used for each seed. seeds: how many.
+      correlation: of the logarithm with that quotient, mean over seeds. cells: rows used for each seed. seeds: how many.
     """
 
     slope: float
@@ -160,16 +160,16 @@ class Law:
     seeds: int
 
 
-def tau_law(results: Sequence[Dialled], power: float) -> Law:
-    """Fits the law to one way of training; `power` is its margin's p.
+def tau_law(results: Sequence[Dialled]) -> Law:
+    """Fits the law to one way of training.
 
-    At fixed queries and keys the mass outside falls by at most a factor e per nat of λ^p·m/τ. Mean mass over queries falls more slowly, since the
+    At fixed queries and keys the mass outside falls by at most a factor e per nat of imposed margin ÷ τ. Mean mass over queries falls more slowly, since the
     queries that still look outside decide it, and since τ divides the scores too.
     """
     fits = []
     for result in results:
         cells = [row for row in result.cells if row.lam > 0.0]
-        x = np.array([row.lam**power / row.tau for row in cells])
+        x = np.array([result.margin.share(row.lam) / row.tau for row in cells])
         y = np.log([max(1.0 - row.block_mass, 1e-12) for row in cells])
         fits.append((stats.linregress(x, y), len(cells)))
     slopes = np.array([fit.slope for fit, _ in fits])

@@ -101,11 +101,10 @@ def _law(found: Results, budget: str) -> str:
     ones = found.get(f"{budget}-conditional", {})
     if not ones:
         return ""
-    power = ones[min(ones)].power
-    law = tau_law(list(ones.values()), power)
+    law = tau_law(list(ones.values()))
     return (
-        f"ln(mass outside the block) against λ^{power:g}/τ, λ > 0: slope {law.slope:.2f} (95 % interval {law.low:.2f} to {law.high:.2f}, "
-        f"{law.seeds} seeds of {law.cells} cells), correlation {law.correlation:.2f}.\n"
+        f"ln(mass outside the block) against the share of the margin imposed, divided by τ, λ > 0: slope {law.slope:.2f} "
+        f"(95 % interval {law.low:.2f} to {law.high:.2f}, {law.seeds} seeds of {law.cells} cells), correlation {law.correlation:.2f}.\n"
     ).replace("-", "−")
 
 

@@ -79,11 +79,6 @@ def build_margin(config: MarginConfig) -> Margin:
     return SelfScaling(config.c, config.m0, exact=config.range == "exact", bend=config.range_bend)
 
 
-def margin_share(config: MarginConfig, lam: Float[Array, "..."]) -> Float[Array, "..."]:
-    """λ^p, the share of the margin that a layer's λ in [0, 1] imposes (ours; p = `power`). λ = 0 imposes none, λ = 1 all of it."""
-    return lam if config.power == 1.0 else lam**config.power
-
-
 def default_layer_scale(config: ModelConfig) -> Float[Array, "N"]:
     """((ℓ + 1) / N)^β for layers ℓ = 0 … N − 1 (arXiv 2511.18375: β 0 uniform; 1, 3, 5 progressive)."""
     return (jnp.arange(1, config.n_layers + 1, dtype=jnp.float32) / config.n_layers) ** config.layer_beta
@@ -221,7 +216,7 @@ class Transformer(nn.Module):
         for layer in range(cfg.n_layers):
             block = Block(cfg, name=f"layer_{layer}")
             # Hard attention is not a matter of degree: every layer is hard, at the λ = 1 that it needs.
-            layer_lam = lam if request.hard else margin_share(cfg.margin, lam * scale_N[layer])
+            layer_lam = lam if request.hard else cfg.margin.share(lam * scale_N[layer])
             keys_B = fold_in_each(dropout_keys_B, layer)
             x_BxLxD, layer_stats = block(x_BxLxD, block_ids, doc_ids, lam, layer_lam, tau, request, keys_B, pointers, rotation)
             layers.append(layer_stats)

@@ -119,6 +119,7 @@ class FactFinder:
             delta_one=one.delta_measured,
             delta_share=one.delta_share,
             power=margin.power,
+            linear=margin.linear,
             cap=config.score_cap,
             bend=margin.range_bend,
         )

@@ -2,6 +2,7 @@
 
 import math
 
+from aila_jax.config import MarginConfig
 from aila_jax.theory.diagnosis_facts import BlockFacts, Facts, ScoreFacts
 
 Told = tuple[tuple[str, ...], tuple[str, ...]]
@@ -146,14 +147,15 @@ def not_graded_causes(facts: Facts, before: float, step: float) -> Told:
         return (), ("bend the margin with model.margin.power: above 1 makes the steps near λ = 0 finer, below 1 those near λ = 1",)
     bent = f", range_bend = {scores.bend:g}" if scores.bend > 1.0 else ""
     margin = f"{scores.margin:g} nats" if scores.form == "fixed" else f"self-scaling, c = {scores.c:g}, m0 = {scores.margin:g}{bent}"
+    curve = MarginConfig(power=scores.power, linear=scores.linear)
     known = "" if scores.largest is None else f", scores reaching |s| = {scores.largest:.1f} at λ = 1"
     if before < 0.5 - step / 2:
-        cause = f"The margin ({margin}{known}) bites at small λ: at λ = {before + step:g} it imposes λ^p = {(before + step) ** scores.power:.2f} of itself."
+        cause = f"The margin ({margin}{known}) bites at small λ: at λ = {before + step:g} it imposes {curve.share(before + step):.2f} of itself."
         change = f"raise model.margin.power above {scores.power:g}, or choose a smaller margin"
     else:
         cause = (
-            f"Scores hold out against the margin ({margin}{known}) up to λ = {before:g}, where it imposes λ^p = {before**scores.power:.2f} of "
-            "itself, and then give way at once."
+            f"Scores hold out against the margin ({margin}{known}) up to λ = {before:g}, where it imposes {curve.share(before):.2f} of itself, "
+            "and then give way at once."
         )
         lower = f"model.margin.range_bend below {scores.bend:g}" if bent else f"model.margin.power below {scores.power:g}"
         change = f"lower {lower}, or draw the λ of this step more often in training"

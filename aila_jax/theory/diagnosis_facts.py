@@ -19,7 +19,7 @@ class ScoreFacts:
 
     Attributes:
       form: `fixed`, `self_scaling`, or `hard` for hard attention, which has no margin. margin: m or m0, nats. c: of the self-scaling form.
-      shares: λ_ℓ^p of each layer, the share of the margin that it imposes. power: p.
+      shares: of the margin, that each layer imposes. power, linear: of the margin's curve over λ.
       largest: the largest |s| of any head on the text read, or None.
       bound: S that no text exceeds, the largest of any head, and bound_name, what it rests on; None where there is none.
       guaranteed: the least block mass that is guaranteed of any head and position.
@@ -40,6 +40,7 @@ class ScoreFacts:
     delta_one: float | None = None
     delta_share: float | None = None
     power: float = 1.0
+    linear: float = 0.0
     cap: float = 0.0
     bend: float = 1.0
 

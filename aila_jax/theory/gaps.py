@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import Float
 
 from aila_jax.config import ModelConfig, check_lam, one_of, require
-from aila_jax.model.transformer import default_layer_scale, margin_share
+from aila_jax.model.transformer import default_layer_scale
 from aila_jax.theory.bounds import fixed_gap, self_scaling_gap
 from aila_jax.theory.score_bounds import ScoreBounds, cap_bounds, parameter_bounds, qk_norm_bounds
 
 BOUNDS = ("auto", "parameters", "qk_norm", "score_cap", "self_scaling", "empirical")
-# λ and its powers, scores, margin, their difference and its quotient by τ are float32: at most sixteen roundings of 2⁻²⁴ in all.
+# λ and its curve, scores, margin, their difference and its quotient by τ are float32: at most sixteen roundings of 2⁻²⁴ in all.
 LOGIT_ROUNDING = 1e-6
 
 
@@ -22,7 +22,7 @@ class Gap:
 
     Attributes:
       lam: λ. bound: what the scores are bounded by: one of `BOUNDS` but `auto`, or `hard` (attention that has no keys outside).
-      share: λ_ℓ^p of each layer. margin: nats that λ = 1 imposes whatever the scores (`model.margin.nats`, or `m0`); 0 for `hard`.
+      share: of its margin that each layer imposes. margin: nats that λ = 1 imposes whatever the scores (`model.margin.nats`, or `m0`); 0 for `hard`.
       score_bound: S of each layer and head; 0 for `hard`.
       nats: the least by which in-block scores lead, +∞ for `hard`. Nothing is guaranteed where it is not above 0, beyond what uniform
         attention has.
@@ -47,8 +47,8 @@ class Gap:
 
 
 def layer_shares(config: ModelConfig, lam: float) -> Float[np.ndarray, "N"]:
-    """λ_ℓ^p, the share of its margin that each layer imposes at λ, with λ_ℓ = λ · ((ℓ + 1)/N)^β."""
-    return np.asarray(margin_share(config.margin, lam * np.asarray(default_layer_scale(config), np.float64)))
+    """The share of its margin that each layer imposes at λ (`MarginConfig.share`), with λ_ℓ = λ · ((ℓ + 1)/N)^β."""
+    return np.asarray(config.margin.share(lam * np.asarray(default_layer_scale(config), np.float64)))
 
 
 def guaranteed_gap(

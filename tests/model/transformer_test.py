@@ -162,14 +162,16 @@ def test_each_layer_has_its_share_of_lambda(beta: float) -> None:
     np.testing.assert_allclose(own, np.broadcast_to((lam[None, :] * np.array([[1.25], [0.0]]))[:, :, None, None], own.shape), atol=1e-5)
 
 
+@pytest.mark.parametrize("linear", [0.0, 0.25])
 @pytest.mark.parametrize(("form", "expected"), [("fixed", 5.0), ("self_scaling", 8.0)])
-def test_the_margins_power_bends_the_dial_and_leaves_its_ends(form: str, expected: float) -> None:
-    """With W_Q = 0 all scores and their ranges are 0, so delta is the margin in use: λ_ℓ^p · m, or λ_ℓ^p · m0, per example."""
-    module, params = built(layer_beta=1.0, margin=MarginConfig(form=form, nats=5.0, power=3.0))
+def test_the_margins_curve_bends_the_dial_and_leaves_its_ends(form: str, expected: float, linear: float) -> None:
+    """With W_Q = 0 all scores and their ranges are 0, so delta is the margin in use: (a λ_ℓ + (1 − a) λ_ℓ^p) · m, or · m0, per example."""
+    module, params = built(layer_beta=1.0, margin=MarginConfig(form=form, nats=5.0, power=3.0, linear=linear))
     params = jax.tree_util.tree_map_with_path(lambda path, x: 0 * x if "query" in str(path) else x, params)
     for lam in ([0.8, 0.3], [0.0, 1.0]):
         delta = np.asarray(run(module, params, Dial(np.float32(lam), 1.0)).stats.delta)[:, :, :, 3:]
-        want = (np.array(lam)[None, :] * np.array([[0.5], [1.0]])) ** 3 * expected
+        lam_NxB = np.array(lam)[None, :] * np.array([[0.5], [1.0]])
+        want = (linear * lam_NxB + (1 - linear) * lam_NxB**3) * expected
         np.testing.assert_allclose(delta, np.broadcast_to(want[:, :, None, None], delta.shape), rtol=1e-5)
 
 

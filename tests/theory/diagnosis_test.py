@@ -168,13 +168,13 @@ def test_when_training_converged(losses, epoch):
         (
             {"entropy": (3.0, 1.7, 1.5, 1.2, 0.9, 0.6)},
             "The step from λ = 0 to 0.2 carries 54% of the change in entropy, more than 40%.",
-            "(self-scaling, c = 1, m0 = 8, scores reaching |s| = 6.0 at λ = 1) bites at small λ: at λ = 0.2 it imposes λ^p = 0.04 of itself.",
+            "(self-scaling, c = 1, m0 = 8, scores reaching |s| = 6.0 at λ = 1) bites at small λ: at λ = 0.2 it imposes 0.04 of itself.",
             "raise model.margin.power above 2",
         ),
         (
             {"mass": (0.2, 0.25, 0.3, 0.45, 0.5, 0.99)},
             "The step from λ = 0.8 to 1 carries 62% of the change in block mass, more than 40%.",
-            "up to λ = 0.8, where it imposes λ^p = 0.64 of itself, and then give way at once.",
+            "up to λ = 0.8, where it imposes 0.64 of itself, and then give way at once.",
             "lower model.margin.power below 2",
         ),
     ],

@@ -67,7 +67,7 @@ def out_mass(config: ModelConfig, params: dict[str, Any], x_LxD: Any, lam: Any, 
     layer = params["layer_0"]
     norm = Norm(affine=False, film=config.film)
     y = norm.apply({"params": layer["attention_norm"]} if config.film else {}, x_LxD[None], lam)
-    share = lam**config.margin.power
+    share = config.margin.share(lam)
     _, stats = Attention(config).apply(
         {"params": layer["attention"]},
         y.astype(config.dtype),
