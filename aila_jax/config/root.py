@@ -66,11 +66,11 @@ class Config:
                 "set --config.penalty.scale_free=true --config.penalty.solver=subgradient",
             )
             require(
-                self.model.dial_weights == "none",
-                "model.dial_weights",
-                self.model.dial_weights,
-                "'none' where a penalty acts: its groups are those of one weight matrix, not of W + λW′ at every λ",
-                "set --config.model.dial_weights=none",
+                self.penalty.solver != "proximal" or self.train.dial_rate == 1.0 or self.model.dial_weights == "none",
+                "train.dial_rate",
+                self.train.dial_rate,
+                "1 with penalty.solver 'proximal', whose step has one rate for a whole group, W and W′ alike",
+                "set --config.train.dial_rate=1 or --config.penalty.solver=subgradient",
             )
         if self.penalty.solver != "none" or self.model.localist:
             require(

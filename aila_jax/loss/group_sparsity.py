@@ -7,11 +7,11 @@ import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from aila_jax.config import require
 from aila_jax.model.feature_groups import group_sum
 from aila_jax.types import Array
 
 PROJECTIONS = ("query", "key")  # in this order along the axis of length 2
+DIAL = "_dial"  # ends the names of the weights W′ that turn with the dial
 
 
 @flax.struct.dataclass
@@ -48,47 +48,40 @@ class PenaltyArgs:
 
 
 def query_key_kernels(params: Any) -> Float[Array, "N 2 D H K"]:
-    """W_Q and W_K of every layer, in float32.
+    """W_Q and W_K of every layer, in float32; with W′ beside W on the last axis, then twice as long, where they turn with the dial.
 
-    Raises:
-      ValueError: weights that turn with the dial, which are no one matrix.
+    So a feature group of W + λW′ is one group whose entries are those of both: it is 0 where both are, hence at every λ (ours).
     """
-    turned = [name for layer in _layers(params) for name in params[layer]["attention"] if name in ("query_dial", "key_dial")]
-    require(
-        not turned,
-        "dial weights",
-        turned,
-        "absent: feature groups are those of one matrix, not of W + λW′ at every λ",
-        "train with --config.model.dial_weights=none",
-    )
-    return jnp.stack([jnp.stack([_kernel(params, layer, name).astype(jnp.float32) for name in PROJECTIONS]) for layer in _layers(params)])
+    return jnp.stack([jnp.stack([_whole(params, layer, name) for name in PROJECTIONS]) for layer in _layers(params)])
 
 
 def alive_heads(params: Any) -> Bool[Array, "N H"]:
     """Whether any query or key weight of each layer and head differs from 0, W′ included where these turn with the dial."""
 
     def alive(attention: Any) -> Bool[Array, "H"]:
-        kernels = [part["kernel"] for name, part in attention.items() if name.removesuffix("_dial") in PROJECTIONS]
+        kernels = [part["kernel"] for name, part in attention.items() if name.removesuffix(DIAL) in PROJECTIONS]
         return jnp.any(jnp.stack(kernels) != 0, axis=(0, 1, 3))
 
     return jnp.stack([alive(params[layer]["attention"]) for layer in _layers(params)])
 
 
 def with_query_key_kernels(params: Any, kernels: Float[Array, "N 2 D H K"]) -> Any:
-    """`params` with these query and key kernels, in the type of those they replace."""
+    """`params` with these query and key kernels, as `query_key_kernels` gives them, in the type of those they replace."""
     changed = dict(params)
     for layer, pair in zip(_layers(params), kernels, strict=True):
         attention = dict(params[layer]["attention"])
-        for name, kernel in zip(PROJECTIONS, pair, strict=True):
-            attention[name] = {**attention[name], "kernel": kernel.astype(attention[name]["kernel"].dtype)}
+        for projection, whole in zip(PROJECTIONS, pair, strict=True):
+            names = _parts(attention, projection)
+            for name, kernel in zip(names, jnp.split(whole, len(names), axis=-1), strict=True):
+                attention[name] = {**attention[name], "kernel": kernel.astype(attention[name]["kernel"].dtype)}
         changed[layer] = {**params[layer], "attention": attention}
     return changed
 
 
 def is_kernel(path: tuple[Any, ...], names: Collection[str]) -> bool:
-    """Whether a parameter's path in the tree ends in the kernel of one of these attention projections."""
-    keys = [getattr(part, "key", None) for part in path[-3:]]
-    return len(keys) == 3 and keys[0] == "attention" and keys[1] in names and keys[2] == "kernel"
+    """Whether a parameter's path in the tree ends in the kernel, W or W′, of one of these attention projections."""
+    keys = [str(getattr(part, "key", "")) for part in path[-3:]]
+    return len(keys) == 3 and keys[0] == "attention" and keys[1].removesuffix(DIAL) in names and keys[2] == "kernel"
 
 
 def norm(square: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
@@ -123,8 +116,8 @@ def group_penalty(params: Any, args: PenaltyArgs, scale_free: bool = False) -> F
 
 
 def value_penalty(params: Any, args: PenaltyArgs) -> Float[Array, ""]:
-    """ν · Σ_ℓ ‖W_V‖_F²: it bounds what out-of-block attention can carry (ours)."""
-    squares = [jnp.sum(jnp.square(_kernel(params, layer, "value").astype(jnp.float32))) for layer in _layers(params)]
+    """ν · Σ_ℓ ‖W_V‖_F², with ‖W′_V‖_F² where values turn with the dial: it bounds what out-of-block attention can carry (ours)."""
+    squares = [jnp.sum(jnp.square(_whole(params, layer, "value"))) for layer in _layers(params)]
     return args.strength.nu * jnp.sum(jnp.stack(squares))
 
 
@@ -160,5 +153,12 @@ def _layers(params: Any) -> list[str]:
     return sorted((name for name in params if name.startswith("layer_")), key=lambda name: int(name.removeprefix("layer_")))
 
 
-def _kernel(params: Any, layer: str, name: str) -> Array:
-    return params[layer]["attention"][name]["kernel"]
+def _parts(attention: Any, projection: str) -> list[str]:
+    """The names of W and, where there is one, W′ of a projection."""
+    return [name for name in (projection, projection + DIAL) if name in attention]
+
+
+def _whole(params: Any, layer: str, projection: str) -> Float[Array, "D H K"]:
+    """W, with W′ beside it where there is one."""
+    attention = params[layer]["attention"]
+    return jnp.concatenate([attention[name]["kernel"].astype(jnp.float32) for name in _parts(attention, projection)], axis=-1)

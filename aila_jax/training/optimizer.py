@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Float
 
 from aila_jax.config import PenaltyConfig, TrainConfig
-from aila_jax.loss.group_sparsity import PROJECTIONS, is_kernel
+from aila_jax.loss.group_sparsity import DIAL, PROJECTIONS, is_kernel
 from aila_jax.training.proximal import proximal_adamw
 from aila_jax.types import Array
 
@@ -47,7 +47,7 @@ def decayed(params: Any, spared: Collection[str] = ()) -> Any:
 
 def turns_with_the_dial(params: Any) -> Any:
     """True for the weights W′ of `model.dial_weights`."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: any(str(getattr(part, "key", "")).endswith("_dial") for part in path), params)
+    return jax.tree_util.tree_map_with_path(lambda path, _: any(str(getattr(part, "key", "")).endswith(DIAL) for part in path), params)
 
 
 def penalised_kernels(penalty: PenaltyConfig) -> tuple[str, ...]:

@@ -211,8 +211,23 @@ def test_localist_support_worked_out_by_hand():
     assert localist_support(8, 3, 1.0).all()
 
 
-def test_weights_that_turn_with_the_dial_have_no_groups():
-    kernel = np.ones((4, 2, 3), np.float32)
-    attention = {name: {"kernel": kernel} for name in ("query", "key", "value", "query_dial", "key_dial")}
-    with pytest.raises(ValueError, match=r"dial weights is .*'query_dial', 'key_dial'.*; it must be absent.*dial_weights=none"):
-        query_key_kernels({"layer_0": {"attention": attention}})
+def test_a_group_of_weights_that_turn_with_the_dial_holds_both_parts():
+    """One head, D 4 in two groups: of W_Q 3 and 0, of W′_Q 4 and 2, so norms 5 and 2; W_K and its W′ 0 and 1; a = 1: R = 5 + 2 + 0 + 1."""
+
+    def kernel(*values):
+        return {"kernel": jnp.asarray(values, jnp.float32).reshape(4, 1, 1)}
+
+    attention = {"query": kernel(3, 0, 0, 0), "query_dial": kernel(0, 4, 0, 2), "key": kernel(0, 0, 0, 0), "key_dial": kernel(0, 0, 1, 0)}
+    params = {"layer_0": {"attention": {**attention, "value": kernel(1, 0, 0, 0), "value_dial": kernel(0, 2, 0, 0)}}}
+    found = PenaltyArgs(Strength(jnp.float32(1.0), jnp.float32(0.5), jnp.float32(0.1)), jnp.ones((1, 2)), jnp.ones(1))
+    np.testing.assert_allclose(group_penalty(params, found), 0.5 * 8.0, rtol=1e-6)
+    np.testing.assert_allclose(value_penalty(params, found), 0.1 * 5.0, rtol=1e-6)
+    counted = sparsity(params, 2)
+    assert (counted.zero_query, counted.zero_key, counted.dead_heads) == (0.0, 0.5, 0.0)
+    kernels = query_key_kernels(params)
+    assert kernels.shape == (1, 2, 4, 1, 2)
+    jax.tree.map(np.testing.assert_array_equal, with_query_key_kernels(params, kernels), params)
+    doubled = with_query_key_kernels(params, 2 * kernels)["layer_0"]["attention"]
+    for name, part in attention.items():
+        np.testing.assert_array_equal(doubled[name]["kernel"], 2 * part["kernel"])
+    np.testing.assert_array_equal(doubled["value_dial"]["kernel"], params["layer_0"]["attention"]["value_dial"]["kernel"])

@@ -157,6 +157,39 @@ def test_three_updates_are_those_of_the_loops_with_clipping_and_no_decay_on_pena
     assert 0 < zeros.sum() < zeros.size
 
 
+@pytest.mark.parametrize("solver", ["subgradient", "proximal"])
+def test_weights_that_turn_with_the_dial_move_as_one_matrix_beside_theirs(solver):
+    """W with W′ beside it gets the updates of one kernel of twice the width: one norm a group, no decay on either."""
+    train = TrainConfig(steps=10, learning_rate=0.1, warmup_steps=0, weight_decay=0.3, clip_norm=1.5)
+    penalty = PenaltyConfig(solver=solver, eta=1.0, nu=1.0, groups=GROUPS)
+    draw = np.random.default_rng(2)
+
+    def drawn():
+        return {name: jnp.asarray(draw.standard_normal((WIDTH, 1, 4)), jnp.float32) for name in ("query", "key", "value")}
+
+    def whole(kernels):
+        return {"layer_0": {"attention": {name: {"kernel": x} for name, x in kernels.items()}}}
+
+    def parted(kernels):
+        parts = {name + end: part for name, x in kernels.items() for end, part in zip(("", "_dial"), jnp.split(x, 2, -1), strict=True)}
+        return whole(parts)
+
+    params, gradients = drawn(), [drawn() for _ in range(3)]
+    found = {}
+    for form in (whole, parted):
+        optimizer, values = build_optimizer(train, penalty, GROUPS), form(params)
+        state = optimizer.init(values)
+        for gradient in gradients:
+            updates, state = optimizer.update(form(gradient), state, values, penalty=args(0.3))
+            values = optax.apply_updates(values, updates)
+        found[form] = values
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), found[parted], parted(unwrapped(found[whole])))
+
+
+def unwrapped(params):
+    return {name: part["kernel"] for name, part in params["layer_0"]["attention"].items()}
+
+
 def test_a_zero_group_comes_back_where_the_gradient_asks_for_it():
     kernel = jnp.zeros((WIDTH, 1, 2))
     params = tree(kernel, kernel)
