@@ -16,7 +16,7 @@ from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.evaluator import evaluate
 from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.sweep import sweep_meta
-from aila_jax.experiments.results import portable
+from aila_jax.experiments.results import portable, read_document
 from aila_jax.metrics.places import by_place, last_and_others
 from aila_jax.metrics.sums import summarize
 from aila_jax.progress import Progress
@@ -165,10 +165,8 @@ def read_rows(path: Path) -> list[LeakRow]:
     Raises:
       ValueError: it is not such a file.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["format"] != FORMAT:
-            raise ValueError(f"its format is {document['format']!r}")
+
+    def parse(document: dict[str, Any]) -> list[LeakRow]:
         return [LeakRow(**{**row, "accuracy_by_place": tuple(row["accuracy_by_place"])}) for row in document["rows"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no result of the leak experiment ({error!r}). Fix: remove it, or run the experiment again") from error
+
+    return read_document(path, "leak", FORMAT, parse)

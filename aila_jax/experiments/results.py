@@ -1,9 +1,10 @@
 """What experiments share: their result files NAME-seedS.json, and tables of means over seeds."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.reporting import read_sweep, write_sweep
 
 MISSING = "–"
+Read = TypeVar("Read")
 
 
 def portable(config: dict[str, Any]) -> dict[str, Any]:
@@ -23,6 +25,23 @@ def write_result(result: SweepResult, directory: str | Path, stem: str) -> None:
     """Writes one run's rows as a result file, `stem` being NAME-seedS."""
     Path(directory).mkdir(parents=True, exist_ok=True)
     write_sweep(replace(result, config=portable(result.config)), directory, stem=stem)
+
+
+def read_document(path: Path, experiment: str, form: str, parse: Callable[[dict[str, Any]], Read]) -> Read:
+    """What `parse` makes of the JSON document of an experiment that has its own form of result files, named under "format".
+
+    Raises:
+      ValueError: it is no such file, or `parse` raised ValueError, KeyError or TypeError.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["format"] != form:
+            raise ValueError(f"its format is {document['format']!r}")
+        return parse(document)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is no result of the {experiment} experiment ({error!r}). Fix: remove it, or run the experiment again"
+        ) from error
 
 
 def result_paths(directory: Path) -> dict[str, list[Path]]:

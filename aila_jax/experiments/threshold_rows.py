@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aila_jax.config import Config, from_dict, to_dict
-from aila_jax.experiments.results import portable
+from aila_jax.experiments.results import portable, read_document
 from aila_jax.reporting.files import write_atomically
 
 FORMAT = "aila_jax threshold, version 1"
@@ -92,13 +92,9 @@ def read_threshold(path: Path) -> ThresholdResult:
     Raises:
       ValueError: it is not such a file.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["format"] != FORMAT:
-            raise ValueError(f"its format is {document['format']!r}")
+
+    def parse(document: dict[str, Any]) -> ThresholdResult:
         rows = tuple(ThresholdRow(**dict(zip(document["columns"], row, strict=True))) for row in document["rows"])
         return ThresholdResult(rows, from_dict(Config, document["config"]), document["meta"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is no result of the threshold experiment ({error!r}). Fix: remove it, or run the experiment again"
-        ) from error
+
+    return read_document(path, "threshold", FORMAT, parse)
