@@ -105,7 +105,7 @@ def _rule(corpus: str, rule: RuleConfig, *, length: int, width: int, steps: int,
     """A small model at λ = 0 on a rule corpus, each window one sequence with its line end."""
     return Config(
         data=DataConfig(corpus=corpus, tokenizer="word", vocab_size=64, rule=rule),
-        model=ModelConfig(length=length, d_model=width, n_heads=2, d_ff=2 * width, n_layers=2, document_mask=True),
+        model=ModelConfig(length=length, d_model=width, n_heads=2, d_ff=2 * width, n_layers=2, document_mask=True, rotary_base=1000.0),
         locality=LocalityConfig(mode="fixed", lam=0.0),
         train=TrainConfig(steps=steps, batch_size=64, learning_rate=learning_rate, warmup_steps=50, weight_decay=0.0),
         sweep=SweepConfig(taus=(1.0,)),

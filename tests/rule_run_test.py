@@ -51,16 +51,16 @@ def test_fidelity_and_accuracy_rise_with_training(workdir: Path) -> None:
     assert before.pointer_fidelity < evals[0]["pointer_fidelity"]
 
 
-@pytest.mark.medium  # 3,000 steps for each seed tried
+@pytest.mark.medium  # 3,000 steps
 def test_recall_is_learned_where_one_layer_comes_to_point_at_the_value(tmp_path: Path) -> None:
     """Half of the answers come from knowing which values were listed; more needs to know whose.
 
-    Whether 3,000 steps are enough to find that out is a matter of luck: on one core, where sums are rounded otherwise than on two, one seed of four
-    did. So seeds are tried until one does.
+    Three seeds of three did in 3,000 steps (.73 to .97), with learned positions alone one of four. Rounding differs between machines and can decide
+    when a run finds it out, so a second and a third seed may be tried.
     """
     config = presets.recall()
     learned = []
-    for seed in range(5):
+    for seed in range(3):
         tried = replace(config, seed=seed, data=replace(config.data, cache_dir=str(tmp_path)))
         workdir = runs.train(tried, tmp_path / f"run{seed}", quiet=True).workdir
         result = runs.sweep(str(workdir), lams=(0.0,), quiet=True)
