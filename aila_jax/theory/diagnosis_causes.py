@@ -158,5 +158,5 @@ def not_graded_causes(facts: Facts, before: float, step: float) -> Told:
             "and then give way at once."
         )
         lower = f"model.margin.range_bend below {scores.bend:g}" if bent else f"model.margin.power below {scores.power:g}"
-        change = f"lower {lower}, or draw the λ of this step more often in training"
+        change = f"lower {lower}, raise model.margin.linear above {scores.linear:g}, or draw the λ of this step more often in training"
     return (cause,), (change,)

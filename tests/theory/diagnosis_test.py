@@ -175,7 +175,7 @@ def test_when_training_converged(losses, epoch):
             {"mass": (0.2, 0.25, 0.3, 0.45, 0.5, 0.99)},
             "The step from λ = 0.8 to 1 carries 62% of the change in block mass, more than 40%.",
             "up to λ = 0.8, where it imposes 0.64 of itself, and then give way at once.",
-            "lower model.margin.power below 2",
+            "lower model.margin.power below 2, raise model.margin.linear above 0, or draw",
         ),
     ],
 )
