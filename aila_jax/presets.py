@@ -63,7 +63,7 @@ def certified_dial(base: Config) -> Config:
     small λ, and the hard end of the dial comes in later, beside more and more draws of exactly 0 (docs/method.md, section 6).
     """
     margin = MarginConfig(nats=18.5, power=6.0, linear=0.35)
-    draws = LocalityConfig(mode="conditional", power=8.0, at_zero=0.6, drift=True, end_power=3.0, end_at_zero=0.75, end_at_one=0.05)
+    draws = LocalityConfig(mode="conditional", power=8.0, at_zero=0.6, drift=True, end_power=2.0, end_at_zero=0.7, end_at_one=0.04)
     return replace(
         base,
         model=replace(base.model, margin=margin, score_cap=6.0, rotary_base=1000.0, film=True, dial_weights="qkv"),
