@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from aila_jax.config import Config, LocalityConfig, from_dict, to_dict
-from aila_jax.experiments.one_checkpoint import LAMS, Dialled, one_checkpoint_runs
+from aila_jax.experiments.one_checkpoint import LAMS, one_checkpoint_runs
+from aila_jax.experiments.one_checkpoint_judged import Dialled
 from aila_jax.experiments.results import markdown, with_spread
 
 BUDGET = "5M"

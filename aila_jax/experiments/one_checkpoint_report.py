@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aila_jax.experiments.one_checkpoint import BUDGETS, LAMS, TRAINED, Dialled, Goal, goals, read_results, regret, tau_law
+from aila_jax.experiments.one_checkpoint import BUDGETS, LAMS, TRAINED
+from aila_jax.experiments.one_checkpoint_judged import Dialled, Goal, goals, read_results, regret, tau_law
 from aila_jax.experiments.one_checkpoint_recipe import recipe_table
 from aila_jax.experiments.results import MISSING, markdown, with_spread
 from aila_jax.reporting import save_figure

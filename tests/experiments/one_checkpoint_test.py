@@ -9,6 +9,7 @@ import pytest
 
 from aila_jax.config import to_dict
 from aila_jax.experiments import one_checkpoint as exp
+from aila_jax.experiments import one_checkpoint_judged as judged
 from aila_jax.experiments import one_checkpoint_recipe as recipe
 from aila_jax.experiments import one_checkpoint_report as report
 from aila_jax.presets import certified, small
@@ -41,11 +42,11 @@ def result(perplexity, entropy, mass, *, taus=(1.0,), seed=0, margin=None, costs
 
 def fixed(value, **changes):
     """A model trained at one λ whose perplexity is `value` wherever it is read."""
-    return exp.dialled(result([value] * 6, ONE["entropy"], ONE["mass"], **changes), "fixed")
+    return judged.dialled(result([value] * 6, ONE["entropy"], ONE["mass"], **changes), "fixed")
 
 
 def one(**changes):
-    return exp.dialled(result(ONE["perplexity"], ONE["entropy"], ONE["mass"], **changes), "one")
+    return judged.dialled(result(ONE["perplexity"], ONE["entropy"], ONE["mass"], **changes), "one")
 
 
 def test_the_runs_have_equal_steps_and_margin_and_only_the_conditional_one_is_shown_lambda():
@@ -112,9 +113,9 @@ def test_the_recipe_is_changed_in_one_part_at_a_time():
 def test_regret_is_paired_by_seed():
     conditional = {0: one(), 1: one(seed=1), 5: one(seed=5)}
     trained = {0: fixed(50.0), 1: fixed(51.0, seed=1), 2: fixed(1.0, seed=2)}
-    np.testing.assert_allclose(exp.regret(conditional, trained, 0.0), [51 / 50 - 1, 0.0])
-    np.testing.assert_allclose(exp.regret(conditional, trained, 1.0), [60 / 50 - 1, 60 / 51 - 1])
-    assert len(exp.regret(conditional, {}, 0.2)) == 0
+    np.testing.assert_allclose(judged.regret(conditional, trained, 0.0), [51 / 50 - 1, 0.0])
+    np.testing.assert_allclose(judged.regret(conditional, trained, 1.0), [60 / 50 - 1, 60 / 51 - 1])
+    assert len(judged.regret(conditional, {}, 0.2)) == 0
 
 
 def test_guards_worked_out_by_hand():
@@ -131,7 +132,7 @@ def test_goals_hold_for_every_seed_or_not_at_all():
         "5M-fixed-0": {0: fixed(50.1), 1: fixed(51.0)},
         "5M-fixed-1": {0: fixed(60.0)},
     }
-    made = {goal.text: goal for goal in exp.goals(found, "5M")}
+    made = {goal.text: goal for goal in judged.goals(found, "5M")}
     assert [text for text in made if text.startswith("regret")] == ["regret at λ = 0", "regret at λ = 1"]
     held = {text: goal.holds for text, goal in made.items()}
     assert held == {
@@ -145,10 +146,10 @@ def test_goals_hold_for_every_seed_or_not_at_all():
         "cost of removing attention, λ = 1": False,  # 20 % and 5 %
     }
     found["5M-fixed-0"][1] = fixed(49.9)  # regret 2.2 %, and the best of the dial is 0.2 % above plain training
-    held = {goal.text: goal.holds for goal in exp.goals(found, "5M")}
+    held = {goal.text: goal.holds for goal in judged.goals(found, "5M")}
     assert not held["regret at λ = 0"]
     assert not held["best dialled perplexity ÷ plain training's, − 1"]
-    assert exp.goals(found, "18M") == []
+    assert judged.goals(found, "18M") == []
 
 
 def test_the_law_of_tau_finds_a_slope_put_into_the_rows():
@@ -158,25 +159,25 @@ def test_the_law_of_tau_finds_a_slope_put_into_the_rows():
     def with_slope(slope, seed):
         mass = [1 - np.exp(slope * (lam / 4 + 3 * lam**2 / 4)) for lam in exp.LAMS[1:]]
         # λ = 0 has no place in the law; its row may be anything.
-        return exp.dialled(
+        return judged.dialled(
             result(ONE["perplexity"], ONE["entropy"], [0.1, *mass], taus=taus, seed=seed, margin={"power": 2.0, "linear": 0.25}),
             "one",
         )
 
-    law = exp.tau_law([with_slope(-3.0, 0)])
+    law = judged.tau_law([with_slope(-3.0, 0)])
     np.testing.assert_allclose((law.slope, law.low, law.high, law.correlation), (-3.0, -3.0, -3.0, -1.0), rtol=1e-6)
     assert (law.cells, law.seeds) == (15, 1)
-    law = exp.tau_law([with_slope(-3.0, 0), with_slope(-2.0, 1), with_slope(-4.0, 2)])
+    law = judged.tau_law([with_slope(-3.0, 0), with_slope(-2.0, 1), with_slope(-4.0, 2)])
     # Slopes −2, −3, −4: standard deviation 1, t(0.975, 2) = 4.3027.
     np.testing.assert_allclose((law.slope, law.low, law.high), (-3.0, -3 - 4.3027 / np.sqrt(3), -3 + 4.3027 / np.sqrt(3)), rtol=1e-4)
 
 
 def test_rows_of_another_grid_or_without_the_guard_are_refused():
     with pytest.raises(ValueError, match=r"one lacks λ of .* Fix: measure it again"):
-        exp.dialled(replace(result(*ONE.values()), meta={}), "one")
+        judged.dialled(replace(result(*ONE.values()), meta={}), "one")
     made = result(*ONE.values())
     with pytest.raises(ValueError, match=r"lacks λ of"):
-        exp.dialled(replace(made, cells=made.cells[:3]), "one")
+        judged.dialled(replace(made, cells=made.cells[:3]), "one")
 
 
 def test_tables_and_figures_are_made_from_the_files(tmp_path):
@@ -206,6 +207,6 @@ def test_the_committed_tables_are_those_of_the_committed_files(tmp_path):
     committed = Path(__file__).parents[2] / "docs" / "results" / "one_checkpoint"
     copy = Path(shutil.copytree(committed, tmp_path / "files", ignore=shutil.ignore_patterns("*.png", "*.svg", "table.md")))
     assert report.collect(copy) == (committed / "table.md").read_text(encoding="utf-8")
-    found, readme = exp.read_results(copy), (committed.parents[2] / "README.md").read_text(encoding="utf-8")
+    found, readme = judged.read_results(copy), (committed.parents[2] / "README.md").read_text(encoding="utf-8")
     for budget in exp.BUDGETS:
         assert report.transfer_table(found, budget, "Perplexity per token", empty=False).rstrip() in readme

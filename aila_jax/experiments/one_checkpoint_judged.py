@@ -1,0 +1,179 @@
+"""How the one checkpoint is judged: results as arrays over λ, dial regret, the law of τ, and what is asked of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from aila_jax.config import MarginConfig
+from aila_jax.evaluation.rows import CellRow, SweepResult
+from aila_jax.evaluation.without_attention import LEAST_COST
+from aila_jax.experiments.one_checkpoint import LAMS
+from aila_jax.experiments.results import result_paths
+from aila_jax.reporting import read_sweep
+
+MOST_REGRET, MOST_ENTROPY, LEAST_MASS, MOST_STEP = 0.02, 0.3, 0.95, 0.4
+
+
+@dataclass(frozen=True)
+class Dialled:
+    """One checkpoint read at every λ of `LAMS`, τ = 1.
+
+    Attributes:
+      name: of its way of training. seed. perplexity (per token), entropy_bits, block_mass: at each λ.
+      cost: share by which perplexity grows without attention, at λ = 0 and λ = 1. cells: all of its rows, every τ.
+      margin: of its model.
+    """
+
+    name: str
+    seed: int
+    perplexity: np.ndarray
+    entropy_bits: np.ndarray
+    block_mass: np.ndarray
+    cost: tuple[float, float]
+    cells: tuple[CellRow, ...]
+    margin: MarginConfig
+
+    @property
+    def entropy_ratio(self) -> float:
+        """Entropy at λ = 1 ÷ entropy at λ = 0."""
+        return float(self.entropy_bits[-1] / self.entropy_bits[0])
+
+    @property
+    def largest_step(self) -> float:
+        """The largest share that one step of `LAMS` carries of the whole change, in entropy or block mass."""
+        return max(_largest_share(self.entropy_bits), _largest_share(self.block_mass))
+
+
+def _largest_share(values: np.ndarray) -> float:
+    return float(np.max(np.abs(np.diff(values))) / abs(values[-1] - values[0]))
+
+
+def dialled(result: SweepResult, name: str) -> Dialled:
+    """The rows of a result file as arrays over λ.
+
+    Raises:
+      ValueError: it was not read at every λ of `LAMS` at τ = 1, or not without attention.
+    """
+    rows = {row.lam: row for row in result.cells if row.tau == 1.0}
+    costs = {row["lam"]: row["perplexity_without"] / row["perplexity"] - 1.0 for row in result.meta.get("without_attention", [])}
+    if not set(LAMS) <= set(rows) or not {0.0, 1.0} <= set(costs):
+        raise ValueError(f"{name} lacks λ of {LAMS} at τ = 1, or rows without attention. Fix: measure it again")
+
+    def over_lam(field: str) -> np.ndarray:
+        return np.array([getattr(rows[lam], field) for lam in LAMS])
+
+    return Dialled(
+        name,
+        rows[0.0].seed,
+        perplexity=over_lam("perplexity_token"),
+        entropy_bits=over_lam("entropy_bits"),
+        block_mass=over_lam("block_mass"),
+        cost=(costs[0.0], costs[1.0]),
+        cells=result.cells,
+        margin=MarginConfig(**result.config["model"]["margin"]),
+    )
+
+
+def read_results(directory: Path) -> dict[str, dict[int, Dialled]]:
+    """The result files NAME-seedS.json of a folder, as name → seed → rows.
+
+    Raises:
+      ValueError: there is none, or one that is no result of this experiment.
+    """
+    return {
+        name: {int(path.stem.rsplit("-seed", 1)[1]): dialled(read_sweep(path), path.stem) for path in paths}
+        for name, paths in result_paths(directory).items()
+    }
+
+
+def regret(conditional: dict[int, Dialled], fixed: dict[int, Dialled], lam: float) -> np.ndarray:
+    """Dial regret at λ: perplexity of the one checkpoint dialled to λ ÷ that of a model trained at λ, − 1, for each seed that has both."""
+    column = LAMS.index(lam)
+    return np.array([conditional[seed].perplexity[column] / fixed[seed].perplexity[column] - 1.0 for seed in conditional if seed in fixed])
+
+
+@dataclass(frozen=True)
+class Law:
+    """Least squares of ln(mass outside the block) against the share of the margin that λ imposes, divided by τ; over λ > 0 and every τ.
+
+    Attributes:
+      slope: per whole margin. low, high: its 95 % interval; over seeds where there are two or more (Student's
+        t over their slopes), otherwise that of the one regression.
+      correlation: of the logarithm with that quotient, mean over seeds. cells: rows used for each seed. seeds: how many.
+    """
+
+    slope: float
+    low: float
+    high: float
+    correlation: float
+    cells: int
+    seeds: int
+
+
+def tau_law(results: Sequence[Dialled]) -> Law:
+    """Fits the law to one way of training.
+
+    At fixed queries and keys the mass outside falls by at most a factor e per nat of imposed margin ÷ τ. Mean mass over queries falls more slowly, since the
+    queries that still look outside decide it, and since τ divides the scores too.
+    """
+    fits = []
+    for result in results:
+        cells = [row for row in result.cells if row.lam > 0.0]
+        x = np.array([result.margin.share(row.lam) / row.tau for row in cells])
+        y = np.log([max(1.0 - row.block_mass, 1e-12) for row in cells])
+        fits.append((stats.linregress(x, y), len(cells)))
+    slopes = np.array([fit.slope for fit, _ in fits])
+    count = fits[0][1]
+    if len(slopes) > 1:
+        half = stats.t.ppf(0.975, len(slopes) - 1) * slopes.std(ddof=1) / np.sqrt(len(slopes))
+    else:
+        half = stats.t.ppf(0.975, count - 2) * fits[0][0].stderr
+    middle = float(slopes.mean())
+    return Law(middle, middle - half, middle + half, float(np.mean([fit.rvalue for fit, _ in fits])), count, len(slopes))
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One thing asked of the one checkpoint, and whether it holds for every seed.
+
+    Attributes:
+      text: what is asked. values: of each seed. limit: what they are compared with. most: whether it is an upper limit.
+    """
+
+    text: str
+    values: np.ndarray
+    limit: float
+    most: bool = True
+
+    @property
+    def holds(self) -> bool:
+        """Whether every seed keeps the limit."""
+        return bool(np.all(self.values <= self.limit) if self.most else np.all(self.values >= self.limit))
+
+
+def goals(found: dict[str, dict[int, Dialled]], budget: str) -> list[Goal]:
+    """What is asked of the conditional checkpoint of one budget; goals that need a run which is not there yet are left out."""
+    conditional = found.get(f"{budget}-conditional", {})
+    if not conditional:
+        return []
+    asked = []
+    for lam in LAMS:
+        values = regret(conditional, found.get(f"{budget}-fixed-{lam:g}", {}), lam)
+        if len(values):
+            asked.append(Goal(f"regret at λ = {lam:g}", values, MOST_REGRET))
+    plain = found.get(f"{budget}-fixed-0", {})
+    best = [conditional[seed].perplexity.min() / plain[seed].perplexity[0] - 1.0 for seed in conditional if seed in plain]
+    if best:
+        asked.append(Goal("best dialled perplexity ÷ plain training's, − 1", np.array(best), 0.0))
+    ones = list(conditional.values())
+    return [
+        *asked,
+        Goal("entropy at λ = 1 ÷ entropy at λ = 0", np.array([one.entropy_ratio for one in ones]), MOST_ENTROPY),
+        Goal("block mass at λ = 1", np.array([one.block_mass[-1] for one in ones]), LEAST_MASS, most=False),
+        Goal("largest step of the dial, share of the change", np.array([one.largest_step for one in ones]), MOST_STEP),
+        Goal("cost of removing attention, λ = 0", np.array([one.cost[0] for one in ones]), LEAST_COST, most=False),
+        Goal("cost of removing attention, λ = 1", np.array([one.cost[1] for one in ones]), LEAST_COST, most=False),
+    ]
