@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from aila_jax.config import LocalityConfig, MarginConfig, ModelConfig
 from aila_jax.evaluation.evaluator import eval_step, scores_of
 from aila_jax.model.forward import forward
-from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition, build_partition
 from aila_jax.partition.classes import Classes
 from aila_jax.partition.given import Given

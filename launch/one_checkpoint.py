@@ -1,6 +1,6 @@
 """One checkpoint for every λ: conditional training beside training at each λ, with equal tokens, at two budgets.
 
-    python -m launch.one_checkpoint --data_dir=$WIKITEXT2 --budget=5M --seeds=0,1,2
+    python -m launch.one_checkpoint --config=certified --data_dir=$WIKITEXT2 --budget=5M --seeds=0,1,2
 
 trains what is not trained yet under --runs (eight runs a seed and budget), reads it over the dial, and writes one CSV and JSON per run
 into --out, then table.md (transfer matrix, regret, goals, the law of τ) and the figures. `--only` and `--seeds` choose a part.

@@ -25,7 +25,7 @@ class PartitionConfig:
       classes: induced_classes only: how many, at least 2.
       start: recruited only: classes at the start, at least 1.
       max_classes: recruited only: no more than so many, at least 2 and `start`; 0 is as many as pay for themselves.
-      global_first: put the first token of each document into every block (an attention sink).
+      global_first: put the first token of each window, and of each document in it, into every block (an attention sink).
     """
 
     kind: str = "windows"

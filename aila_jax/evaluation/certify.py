@@ -15,7 +15,8 @@ from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.dial import dial_values
 from aila_jax.evaluation.language_model import LanguageModel, check_tokenizer
 from aila_jax.model.forward import forward
-from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
 from aila_jax.partition.given import line_blocks
 from aila_jax.theory.certificates import Certificate, certificate

@@ -11,7 +11,8 @@ import numpy as np
 from aila_jax.config import require
 from aila_jax.evaluation.dial import dial_values
 from aila_jax.model.forward import forward
-from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
 from aila_jax.partition.given import line_blocks
 from aila_jax.types import PADDING_ID, Array, Batch

@@ -18,7 +18,8 @@ from aila_jax.evaluation.dial import dial_values
 from aila_jax.evaluation.language_model import LanguageModel, check_hard, check_tokenizer
 from aila_jax.evaluation.resampling import SIDES, Queries, choose_queries, resampled_texts
 from aila_jax.model.forward import forward
-from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.transformer import Transformer
 from aila_jax.progress import Progress
 from aila_jax.theory.influence import kl_nats
 from aila_jax.training.placement import SPLIT, WHOLE, Placement, place

@@ -19,7 +19,8 @@ from aila_jax.evaluation.attention_maps import AttentionMaps, attention_maps
 from aila_jax.evaluation.dial import dial_values
 from aila_jax.evaluation.generation import generate_ids
 from aila_jax.model.forward import forward, init_params
-from aila_jax.model.transformer import Dial, ModelOutput, Request, Transformer, build_transformer
+from aila_jax.model.interface import Dial, ModelOutput, Request
+from aila_jax.model.transformer import Transformer, build_transformer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition, build_partition, check_vocabulary, table_of
 from aila_jax.types import PADDING_ID, Array, Batch

@@ -1,28 +1,25 @@
 """The dial's grid: one checkpoint, every λ × τ, one compiled program."""
 
-import math
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from aila_jax.config import Config, check_lam, check_tau, one_of, require, to_dict
+from aila_jax.config import check_lam, check_tau, one_of, require, to_dict
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.dial import dial_values
 from aila_jax.evaluation.evaluator import evaluate
-from aila_jax.evaluation.guarantees import Guarantees, guaranteed_fields
+from aila_jax.evaluation.guarantees import Guarantees
 from aila_jax.evaluation.language_model import LanguageModel, check_hard
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
+from aila_jax.evaluation.sweep_rows import cell_row, head_rows
 from aila_jax.loss.group_sparsity import sparsity
-from aila_jax.metrics.pointers import PointerSummary
-from aila_jax.metrics.sums import Summary, summarize
+from aila_jax.metrics.sums import summarize
 from aila_jax.progress import Progress
 from aila_jax.provenance import git_commit, versions
-from aila_jax.theory.certificates import Certificate
-from aila_jax.theory.gaps import layer_shares
 from aila_jax.training.placement import describe_devices, place
 
 
@@ -110,8 +107,8 @@ def sweep(
             }
             words, text_bytes = (None, None) if whole is None else (whole.words, whole.bytes)
             guaranteed = guarantees.at(lam, tau)
-            cells.append(_cell_row(label, summary, config, hard, words, text_bytes, pointers, guaranteed))
-            heads.extend(_head_rows(label, summary, config, hard, guaranteed))
+            cells.append(cell_row(label, summary, config, hard, words, text_bytes, pointers, guaranteed))
+            heads.extend(head_rows(label, summary, config, hard, guaranteed))
             progress.advance(tokens)
             progress.report(f"λ {lam:g}, τ {tau:g}, loss {summary.loss:.3f}, {tokens / (time.monotonic() - began):,.0f} tokens/s")
     return SweepResult(tuple(cells), tuple(heads), to_dict(config), sweep_meta(model, dataset))
@@ -166,96 +163,3 @@ def sparsity_meta(model: LanguageModel) -> dict[str, Any]:
             "heads": config.model.n_layers * config.model.n_heads,
         }
     }
-
-
-def _imposed(config: Config, lam: float, hard: bool) -> list[float] | None:
-    """λ_ℓ m of each layer; None for the self-scaling margin, which differs from query to query, and for hard attention, which has none."""
-    if hard or config.model.margin.form != "fixed":
-        return None
-    return (layer_shares(config.model, lam) * config.model.margin.nats).tolist()
-
-
-def _cell_row(
-    label: dict[str, Any],
-    s: Summary,
-    config: Config,
-    hard: bool,
-    words: int | None,
-    text_bytes: int | None,
-    pointers: str,
-    guaranteed: Certificate | None,
-) -> CellRow:
-    total = s.loss * s.targets
-    imposed = _imposed(config, label["lam"], hard)
-    return CellRow(
-        **label,
-        hard=hard,
-        targets=s.targets,
-        loss=s.loss,
-        perplexity_token=math.exp(s.loss),
-        perplexity_word=None if not words else math.exp(total / words),
-        perplexity_byte=None if not text_bytes else math.exp(total / text_bytes),
-        accuracy=s.accuracy,
-        entropy_bits=float(s.entropy_bits.mean()),
-        entropy_fraction=float(s.entropy_fraction.mean()),
-        block_mass=float(s.block_mass.mean()),
-        block_mass_uniform=s.block_mass_uniform,
-        block_mass_lift=float(s.block_mass.mean()) / s.block_mass_uniform,
-        block_mass_local=float(s.block_mass_local.mean()),
-        delta_imposed=None if imposed is None else float(np.mean(imposed)),
-        delta_measured=None if s.delta_measured is None else float(s.delta_measured.mean()),
-        delta_share=None if s.delta_share is None else float(s.delta_share.mean()),
-        **guaranteed_fields(guaranteed),
-        **_pointer_fields(s.pointers, ...),
-        **({} if s.pointers is None else _pointer_counts(s.pointers, pointers)),
-    )
-
-
-def _pointer_counts(p: PointerSummary, pointers: str) -> dict[str, Any]:
-    """The fields that only a cell has."""
-    return {
-        "pointers": pointers,
-        "pointer_queries": p.queries,
-        "determined": p.determined,
-        "accuracy_determined": p.accuracy_determined,
-    }
-
-
-def _pointer_fields(p: PointerSummary | None, at: Any) -> dict[str, Any]:
-    """The fields that cells and heads share: means over the layers and heads `at`, ratios of such means."""
-    if p is None:
-        return {}
-    fidelity, inside, block = (float(mass[at].mean()) for mass in (p.fidelity, p.fidelity_in, p.block_mass))
-    return {
-        "pointer_fidelity": fidelity,
-        "pointer_uniform": p.uniform,
-        "pointer_lift": fidelity / p.uniform,
-        "pointer_block_ratio": inside / block if block else None,
-        "pointer_key_share": p.key_share,
-    }
-
-
-def _head_rows(label: dict[str, Any], s: Summary, config: Config, hard: bool, guaranteed: Certificate | None) -> list[HeadRow]:
-    imposed = _imposed(config, label["lam"], hard)
-    rows = []
-    for layer, head in np.ndindex(s.entropy_bits.shape):
-        at = (layer, head)
-        rows.append(
-            HeadRow(
-                **label,
-                layer=layer,
-                head=head,
-                entropy_bits=float(s.entropy_bits[at]),
-                entropy_fraction=float(s.entropy_fraction[at]),
-                block_mass=float(s.block_mass[at]),
-                block_mass_uniform=s.block_mass_uniform,
-                block_mass_lift=float(s.block_mass_lift[at]),
-                block_mass_local=float(s.block_mass_local[at]),
-                delta_imposed=None if imposed is None else imposed[layer],
-                delta_measured=None if s.delta_measured is None else float(s.delta_measured[at]),
-                delta_share=None if s.delta_share is None else float(s.delta_share[at]),
-                **guaranteed_fields(guaranteed, at),
-                **_pointer_fields(s.pointers, at),
-            )
-        )
-    return rows

@@ -19,7 +19,8 @@ from aila_jax.evaluation.dial import dial_values
 from aila_jax.evaluation.evaluator import scores_of
 from aila_jax.evaluation.language_model import LanguageModel, check_hard, check_tokenizer
 from aila_jax.model.forward import forward
-from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
 from aila_jax.theory.diagnosis import LEAST_ATTENTION_COST
 from aila_jax.training.placement import AXIS, SPLIT, WHOLE, place

@@ -110,9 +110,6 @@ def check(config: Config, settings: ThresholdSettings) -> None:
     """Raises ValueError where there are no groups, or where a path means nothing."""
     fix = "train with partition.kind=windows, or with --config.penalty.groups=16"
     require(config.feature_groups > 0, "penalty.groups", config.feature_groups, "above 0 for thresholds of groups", fix)
-    fix = "train with --config.model.dial_weights=none"
-    limit = "'none': feature groups are those of one weight matrix, not of W + λW′ at every λ"
-    require(config.model.dial_weights == "none", "model.dial_weights", config.model.dial_weights, limit, fix)
     if settings.path is not None:
         fix = "measure without the path"
         require(not config.model.qk_norm, "model.qk_norm", True, "false for the path: logits do not depend on ‖W‖ there", fix)

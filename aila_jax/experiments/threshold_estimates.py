@@ -12,7 +12,7 @@ from aila_jax.evaluation.evaluator import evaluate
 from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.metrics.sums import summarize
 from aila_jax.model.inputs import attention_inputs
-from aila_jax.model.transformer import Dial
+from aila_jax.model.interface import Dial
 from aila_jax.progress import Progress
 from aila_jax.theory.thresholds import BlockSums, InputEstimates
 from aila_jax.training.placement import place

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -22,7 +21,7 @@ from aila_jax.model.transformer import Transformer, default_layer_scale
 from aila_jax.progress import Progress
 from aila_jax.training.locality import draw_locality
 from aila_jax.training.loop import NonFiniteError
-from aila_jax.training.optimizer import decayed
+from aila_jax.training.optimizer import adamw_at
 from aila_jax.training.penalty import PenaltyRule
 from aila_jax.training.placement import AXIS, map_step, place
 from aila_jax.training.proximal import proximal_adamw
@@ -176,8 +175,7 @@ def _point(level: float, module: Transformer, model: LanguageModel, params: Any,
 
 
 def _optimizer(config: Config, groups: int, learning_rate: float) -> optax.GradientTransformationExtraArgs:
-    """The proximal solver of training, at a constant rate."""
+    """The proximal solver of training, at a constant rate; all parts of a group have the same."""
     rate = optax.constant_schedule(learning_rate)
-    mask = partial(decayed, spared=PROJECTIONS)
-    rest = optax.adamw(rate, b2=config.train.beta2, weight_decay=config.train.weight_decay, mask=mask)
+    rest = adamw_at(rate, config.train, PROJECTIONS)
     return proximal_adamw(rate, rest, groups, clip_norm=config.train.clip_norm, b2=config.train.beta2)

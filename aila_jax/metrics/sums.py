@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from aila_jax.loss.cross_entropy import TargetScores, target_scores
 from aila_jax.metrics.places import PlaceSums, place_sums
 from aila_jax.metrics.pointers import PointerSummary, PointerSums, pointer_sums, summarize_pointers
-from aila_jax.model.transformer import ModelOutput
+from aila_jax.model.interface import ModelOutput
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from jaxtyping import Bool, Key
 
-from aila_jax.model.transformer import Dial, ModelOutput, Request, Transformer
+from aila_jax.model.interface import Dial, ModelOutput, Request
+from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
 from aila_jax.types import Array, Batch
 

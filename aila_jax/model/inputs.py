@@ -4,7 +4,8 @@ from typing import Any
 
 from jaxtyping import Float
 
-from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
 from aila_jax.types import Array, Batch
 

@@ -17,7 +17,8 @@ from aila_jax.loss.group_sparsity import query_key_kernels, with_query_key_kerne
 from aila_jax.loss.linear_cross_entropy import linear_cross_entropy
 from aila_jax.model.feature_groups import group_sizes
 from aila_jax.model.forward import forward
-from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
 from aila_jax.progress import Progress
 from aila_jax.types import Array, Batch

@@ -16,7 +16,8 @@ from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import TrainBatches, take
 from aila_jax.loss.importance import anchor_weights
 from aila_jax.model.forward import forward
-from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.transformer import Transformer
 from aila_jax.partition.anchors import Anchors, ImportanceSums
 from aila_jax.partition.build import Partition
 from aila_jax.partition.type_entropy import EntropySums, TypeEntropy, corpus_entropy

@@ -57,16 +57,22 @@ def penalised_kernels(penalty: PenaltyConfig) -> tuple[str, ...]:
     return (PROJECTIONS if penalty.eta > 0 else ()) + (("value",) if penalty.nu > 0 else ())
 
 
+def adamw_at(rate: optax.Schedule, config: TrainConfig, spared: Collection[str] = ()) -> optax.GradientTransformation:
+    """AdamW as `config` has it but at this rate: no decay on the kernels of `spared`, and W′ at its own share of the rate."""
+    adamw = optax.adamw(rate, b2=config.beta2, weight_decay=config.weight_decay, mask=partial(decayed, spared=spared))
+    if config.dial_rate == 1.0:
+        return adamw
+    return optax.chain(adamw, optax.masked(optax.scale(config.dial_rate), turns_with_the_dial))
+
+
 def build_optimizer(config: TrainConfig, penalty: PenaltyConfig | None = None, groups: int = 0) -> optax.GradientTransformationExtraArgs:
     """The optimizer that `config` and `penalty` describe.
 
     With the solver `proximal` its `update` needs `penalty: PenaltyArgs` as extra argument; the others ignore it. `groups` is G.
     """
     penalty = PenaltyConfig() if penalty is None else penalty
-    rate, mask = learning_rate(config), partial(decayed, spared=penalised_kernels(penalty))
-    adamw = optax.adamw(rate, b2=config.beta2, weight_decay=config.weight_decay, mask=mask)
-    if config.dial_rate != 1.0:
-        adamw = optax.chain(adamw, optax.masked(optax.scale(config.dial_rate), turns_with_the_dial))
+    rate = learning_rate(config)
+    adamw = adamw_at(rate, config, penalised_kernels(penalty))
     if penalty.solver == "proximal":
         return proximal_adamw(rate, adamw, groups, clip_norm=config.clip_norm, b2=config.beta2)
     return optax.with_extra_args_support(optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw))

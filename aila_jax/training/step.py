@@ -14,7 +14,8 @@ from aila_jax.loss.cross_entropy import token_losses
 from aila_jax.loss.group_sparsity import Strength, sparsity
 from aila_jax.loss.linear_cross_entropy import linear_cross_entropy
 from aila_jax.model.forward import forward
-from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
 from aila_jax.training.penalty import PenaltyMetrics, PenaltyRule
 from aila_jax.training.state import TrainState, finite_parts

@@ -10,7 +10,8 @@ import pytest
 
 from aila_jax.evaluation.language_model import example_batch
 from aila_jax.model.forward import init_params
-from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import build_partition
 from benchmarks.forms import OursForm, PlainForm, TorchForm
 from benchmarks.ours import add_film, make_batch, model_config

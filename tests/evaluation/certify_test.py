@@ -15,7 +15,8 @@ from aila_jax.evaluation.certify import certify, key_counts, largest_scores, sco
 from aila_jax.evaluation.language_model import LanguageModel, example_batch
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.model.forward import init_params
-from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.transformer import Transformer
 from aila_jax.reporting.records import write_sweep
 from aila_jax.runs.certifying import measured_heads
 from tests.evaluation.untrained import untrained_model

@@ -11,7 +11,7 @@ import pytest
 from aila_jax.config import PartitionConfig
 from aila_jax.evaluation import language_model
 from aila_jax.model.forward import forward
-from aila_jax.model.transformer import Dial, Request
+from aila_jax.model.interface import Dial, Request
 from aila_jax.types import Batch
 
 TOKENS = np.random.default_rng(0).integers(0, 290, (3, 16)).astype(np.int32)

@@ -21,3 +21,13 @@ def untrained_model() -> LanguageModel:
     empty = LanguageModel(None, config, train_tokenizer(data, [Document("grammar", (sentences(50, 0),))]), "untrained", 0, {})
     params = jax.jit(lambda key: init_params(empty.module, empty.partition, example_batch(config), key))(jax.random.key(0))
     return replace(empty, params=jax.tree.map(lambda x: 12 * x if x.ndim > 1 else x, params))
+
+
+def with_dial_weights(model: LanguageModel) -> LanguageModel:
+    """The same function of text and λ: queries, keys and values turn with the dial, and every W′ is 0."""
+    params = dict(model.params)
+    for name in [name for name in params if name.startswith("layer_")]:
+        attention = params[name]["attention"]
+        turned = {f"{part}_dial": {"kernel": 0 * attention[part]["kernel"]} for part in ("query", "key", "value")}
+        params[name] = {**params[name], "attention": {**attention, **turned}}
+    return replace(model, params=params, config=replace(model.config, model=replace(model.config.model, dial_weights="qkv")))

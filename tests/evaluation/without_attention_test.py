@@ -9,7 +9,7 @@ import pytest
 from aila_jax.evaluation import without_attention as module
 from aila_jax.evaluation.sweep import sweep
 from aila_jax.evaluation.without_attention import AttentionCost, without_attention
-from aila_jax.model.transformer import Request
+from aila_jax.model.interface import Request
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from aila_jax.presets import small
 from aila_jax.types import Batch
 from launch import experiment
 from launch import threshold as launcher
+from tests.evaluation.untrained import with_dial_weights
 from tests.training.tiny import make_config, trained_once, write_corpus
 
 
@@ -58,8 +59,6 @@ def test_what_cannot_be_measured_is_refused():
     with pytest.raises(ValueError, match=r"model\.qk_norm is True; it must be false for the path"):
         check(replace(config, model=replace(config.model, qk_norm=True)), settings)
     check(replace(config, model=replace(config.model, qk_norm=True)), replace(settings, path=None))
-    with pytest.raises(ValueError, match=r"model\.dial_weights is 'qk'; it must be 'none'"):
-        check(replace(config, model=replace(config.model, dial_weights="qk")), settings)
     with pytest.raises(ValueError, match=r"threshold\.at_zero is 9; it must be at most threshold\.gradients \(8\)"):
         ThresholdSettings(gradients=8, at_zero=9)
     with pytest.raises(ValueError, match=r"threshold\.held_out is 0; it must be at least 1"):
@@ -87,9 +86,11 @@ def test_a_group_counts_from_where_it_stays_zero():
     assert path.eta == 4.0
 
 
-def test_the_path_ends_where_every_group_is_zero_and_leaves_the_model_alone(trained):
+@pytest.mark.parametrize("turning", [False, True])
+def test_the_path_ends_where_every_group_is_zero_and_leaves_the_model_alone(trained, turning):
     """At first nothing is 0; the last level zeroes all of both layers, so attention is uniform there; the checkpoint is untouched."""
     model = replace(trained.model, config=replace(trained.config, locality=LocalityConfig(mode="fixed", lam=0.0)))
+    model = with_dial_weights(model) if turning else model
     windows = trained.dataset.windows("train", 16, False)
     held_out = spread_batches(trained.dataset.windows("validation", 16, False).batch, 8, 1)
     before = np.asarray(model.params["layer_0"]["attention"]["query"]["kernel"]).copy()

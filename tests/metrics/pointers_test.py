@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from aila_jax.metrics.pointers import PointerSums
 from aila_jax.metrics.sums import MetricSums, merge, metric_sums, summarize, to_host
 from aila_jax.model.attention import locality_attention
-from aila_jax.model.transformer import ModelOutput
+from aila_jax.model.interface import ModelOutput
 from aila_jax.types import Batch
 from tests.oracles.attention import attend, in_block, may_attend
 from tests.oracles.cases import DOCS, IDS, qkv

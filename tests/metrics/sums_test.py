@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from aila_jax.loss.cross_entropy import target_scores
 from aila_jax.metrics.sums import MetricSums, merge, metric_sums, summarize, to_host
 from aila_jax.model.attention import locality_attention
-from aila_jax.model.transformer import ModelOutput
+from aila_jax.model.interface import ModelOutput
 from aila_jax.types import Batch
 from tests.oracles.attention import Attended, attend
 from tests.oracles.cases import DOCS, IDS, qkv

@@ -8,7 +8,8 @@ import pytest
 
 from aila_jax.config import MarginConfig, ModelConfig, PartitionConfig
 from aila_jax.model.forward import forward, init_params
-from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import build_partition
 from aila_jax.types import Batch
 

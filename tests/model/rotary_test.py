@@ -8,8 +8,9 @@ import pytest
 from aila_jax.config import Config, ModelConfig
 from aila_jax.evaluation.language_model import example_batch
 from aila_jax.model.forward import forward, init_params
+from aila_jax.model.interface import Dial, Request
 from aila_jax.model.rotary import Rotation
-from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import build_partition
 
 BASE, HEADS, WIDTH = 500.0, 3, 8

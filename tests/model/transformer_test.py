@@ -10,15 +10,9 @@ import pytest
 
 from aila_jax import presets
 from aila_jax.config import Config, MarginConfig, ModelConfig
+from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.layers import Norm, dropout, fold_in_each, head_scale, unit_norm
-from aila_jax.model.transformer import (
-    Block,
-    Dial,
-    ModelOutput,
-    Request,
-    Transformer,
-    build_transformer,
-)
+from aila_jax.model.transformer import Block, Transformer, build_transformer
 from aila_jax.types import GLOBAL_ID
 
 VOCAB, LENGTH = 13, 9

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from aila_jax.config import ModelConfig
+from aila_jax.model.interface import Request
 from aila_jax.model.layers import Norm, head_scale, unit_norm
 from aila_jax.model.rotary import Rotation
-from aila_jax.model.transformer import Attention, Request
+from aila_jax.model.transformer import Attention
 from aila_jax.theory.norms import ROUNDING, arithmetic_of
 from aila_jax.theory.score_bounds import parameter_bounds, qk_norm_bounds
 from tests.theory.tight import HEADS, LENGTH, WIDTH, config_of, tight_layer

@@ -9,11 +9,11 @@ import pytest
 
 from aila_jax.loss.prox import shrink
 from aila_jax.model.feature_groups import group_sizes
-from aila_jax.model.transformer import Dial, Request
+from aila_jax.model.interface import Dial, Request
 from aila_jax.theory import stationarity
 from aila_jax.theory.stationarity import GradientSums, GroupThresholds, gradients_at_zero, group_thresholds, over_groups
 from aila_jax.types import Batch
-from tests.evaluation.untrained import untrained_model
+from tests.evaluation.untrained import untrained_model, with_dial_weights
 
 GROUPS = 3  # of 16 coordinates: 6, 5 and 5
 LAYER = 1
@@ -116,6 +116,14 @@ def test_the_gradients_at_zero_are_those_of_brute_force():
     np.testing.assert_allclose(found.gradient, lengths(sum(brute_force(n)[1] for n in range(3)) / targets), rtol=1e-4)
     assert found.gradient.min() > 0
     assert np.abs(found.gradient / lengths(sum(brute_force(n)[0] for n in range(3)) / targets) - 1).max() > 0.05
+
+
+def test_where_weights_turn_with_the_dial_a_group_is_both_parts():
+    """∂loss/∂W′ = λ ∂loss/∂W at any λ; with W′ = 0 the loss is that of W alone, so the gradients are √(1 + λ²) times as long."""
+    turning = with_dial_weights(untrained_model())
+    found = group_thresholds(turning, batches()[:1], lam=0.5, groups=GROUPS, layers=(LAYER,), quiet=True)
+    plain = group_thresholds(untrained_model(), batches()[:1], lam=0.5, groups=GROUPS, layers=(LAYER,), quiet=True)
+    np.testing.assert_allclose(found.gradient, np.sqrt(1.25) * plain.gradient, rtol=1e-5)
 
 
 def test_with_fewer_batches_at_zero_their_change_is_added_to_the_gradient_of_all():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aila_jax.model.inputs import attention_inputs
-from aila_jax.model.transformer import Dial
+from aila_jax.model.interface import Dial
 from aila_jax.partition.correlation import VectorSums
 from aila_jax.theory.thresholds import BlockSums, Correlation, InputEstimates, largest_correlation, predicted_thresholds
 from aila_jax.types import Batch

@@ -10,9 +10,10 @@ import numpy as np
 import optax
 
 from aila_jax.config import MarginConfig, ModelConfig
+from aila_jax.model.interface import Request
 from aila_jax.model.layers import Norm
 from aila_jax.model.rotary import Rotation
-from aila_jax.model.transformer import Attention, Request
+from aila_jax.model.transformer import Attention
 from aila_jax.theory.gaps import layer_shares
 
 LENGTH, WIDTH, HEADS = 4, 8, 2

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from aila_jax.config import Config, MarginConfig, ModelConfig, PartitionConfig
-from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.transformer import Transformer
 from aila_jax.theory.bounds import fixed_gap, out_mass_bound
 from aila_jax.theory.certificates import Certificate, certificate
 from tests.theory.tight import tight_layer

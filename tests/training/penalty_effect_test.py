@@ -14,7 +14,8 @@ from aila_jax.loss.cross_entropy import token_losses
 from aila_jax.loss.group_sparsity import PenaltyArgs, Strength, group_penalty, query_key_kernels, sparsity, with_query_key_kernels
 from aila_jax.loss.importance import size_weights
 from aila_jax.model.forward import forward, init_params
-from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import build_partition
 from aila_jax.training.optimizer import build_optimizer, decayed, penalised_kernels
 from aila_jax.types import Batch

@@ -10,7 +10,8 @@ import pytest
 
 from aila_jax.config import Config, PartitionConfig, PenaltyConfig, TrainConfig
 from aila_jax.loss.group_sparsity import Strength, group_penalty, sparsity, value_penalty
-from aila_jax.model.transformer import Dial, Request, Transformer
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import build_partition
 from aila_jax.training.optimizer import build_optimizer
 from aila_jax.training.penalty import initial_importance, penalty_rule
