@@ -15,7 +15,7 @@ from aila_jax.theory.gaps import layer_shares
 
 
 def _imposed(config: Config, lam: float, hard: bool) -> list[float] | None:
-    """Nats of the margin that λ imposes in each layer; None for the self-scaling margin, which differs from query to query, and for hard attention, which has none."""
+    """Nats that λ imposes in each layer; None for the self-scaling margin, which differs from query to query, and for hard attention."""
     if hard or config.model.margin.form != "fixed":
         return None
     return (layer_shares(config.model, lam) * config.model.margin.nats).tolist()

@@ -66,8 +66,9 @@ def guaranteed_gap(
     Args:
       params, config: the model's. lam: λ in [0, 1]. hard: block attention only, which needs λ = 1.
       bound: where S comes from: `parameters`, `qk_norm`, `score_cap`, or `empirical` (then `largest_score`, the largest |s| seen, is needed).
-        `self_scaling` takes `qk_norm` or `parameters`, whichever fits the model, at most the score cap; from share^b · c = 1 on (b: `margin.range_bend`) S is for rounding
-        only. `auto` takes what the model's logits are bounded by, in the order hard, self_scaling, score_cap, qk_norm, parameters.
+        `self_scaling` takes `qk_norm` or `parameters`, whichever fits the model, at most the score cap; from share^b · c = 1 on (b:
+        `margin.range_bend`) S is for rounding only. `auto` takes what the model's logits are bounded by, in the order hard, self_scaling,
+        score_cap, qk_norm, parameters.
       arithmetic: as in `parameter_bounds`.
 
     Raises:
