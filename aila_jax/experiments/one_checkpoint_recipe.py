@@ -33,6 +33,7 @@ def recipe_parts(base: Config) -> dict[str, tuple[str, Changes]]:
         "dial-weights-qk": ("queries and keys turn, values do not", {"model": {"dial_weights": "qk"}}),
         "dial-rate-1": ("dial weights at the full learning rate", {"train": {"dial_rate": 1.0}}),
         "margin-linear": ("margin linear in λ", {"model": {"margin": {"power": 1.0}}}),
+        "margin-power": ("margin as λ^2.75, without a linear part", {"model": {"margin": {"power": 2.75, "linear": 0.0}}}),
         "margin-8": ("margin of 8 nats, linear, scores without a cap", {"model": {"score_cap": 0.0, "margin": free}}),
         "self-scaling": ("self-scaling margin in place of the cap", {"model": {"score_cap": 0.0, "margin": scaled}}),
         "qk-norm": ("QK-norm, g_max 6, in place of the cap", {"model": {"score_cap": 0.0, "qk_norm": True, "g_max": 6.0}}),
