@@ -1,5 +1,6 @@
 """Configurations to start from. `--config=NAME` takes one of them; overrides change single settings."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -57,19 +58,23 @@ def certified() -> Config:
 
 def certified_dial(base: Config) -> Config:
     """`base` with bounded scores, rotary positions and weights that turn with the dial: at λ = 1 block mass is at least .9 wherever a block has
-    a second key, for every text and any weights, as long as sequences have at most 128 tokens.
+    a second key, for every text and any weights.
 
-    No score exceeds 6 nats, so the margin of 18.5 keeps every key outside the block 6.5 nats below every key inside it. Training begins with
-    small λ, and the hard end of the dial comes in later, beside more and more draws of exactly 0 (docs/method.md, section 6).
+    No score exceeds 6 nats, so the margin keeps every key outside the block the rest of it below every key inside: 6.5 nats for 128 tokens.
+    Training begins with small λ, and the hard end of the dial comes in later, beside more and more draws of exactly 0 (docs/method.md, section 6).
     """
-    margin = MarginConfig(nats=18.5, power=6.0, linear=0.35)
+    cap, outside = 6.0, max(base.model.length - 2, 1)  # of the last query, when its block holds one key beside itself
+    nats = math.ceil(2 * (2 * cap + math.log(9 * outside / 2))) / 2  # mass inside 9 times that outside, to the next half
     draws = LocalityConfig(mode="conditional", power=8.0, at_zero=0.6, drift=True, end_power=2.0, end_at_zero=0.7, end_at_one=0.04)
-    return replace(
-        base,
-        model=replace(base.model, margin=margin, score_cap=6.0, rotary_base=1000.0, film=True, dial_weights="qkv"),
-        locality=draws,
-        train=replace(base.train, dial_rate=0.5),
+    model = replace(
+        base.model,
+        margin=MarginConfig(nats=nats, power=6.0, linear=0.35),
+        score_cap=cap,
+        rotary_base=1000.0,
+        film=True,
+        dial_weights="qkv",
     )
+    return replace(base, model=model, locality=draws, train=replace(base.train, dial_rate=0.5))
 
 
 def paper() -> Config:

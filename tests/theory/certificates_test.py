@@ -226,3 +226,12 @@ def test_the_certified_preset_guarantees_nine_tenths_with_any_weights() -> None:
     # Up to λ = .8955, where .35 λ + .65 λ⁶ = 12/18.5, the margin is no larger than the range of the scores, and nothing is guaranteed.
     assert certificate({}, config, 0.895, 1.0).share_said == 0.0
     assert certificate({}, config, 0.896, 1.0).share_said == 1.0
+
+
+@pytest.mark.parametrize("base", [presets.tiny(), presets.small(), presets.paper()], ids=lambda config: str(config.model.length))
+@pytest.mark.parametrize("size", [2, 5, 30])
+def test_the_certified_dial_guarantees_nine_tenths_at_every_length(base: Config, size: int) -> None:
+    config = replace(presets.certified_dial(base), partition=PartitionConfig(size=size))
+    accompanied = certificate({}, config, 1.0, 1.0).least_block_mass_accompanied
+    assert accompanied is not None
+    assert 0.9 <= accompanied < 0.96  # and no more than it takes
