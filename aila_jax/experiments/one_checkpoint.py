@@ -12,7 +12,7 @@ from aila_jax.evaluation.without_attention import without_attention
 
 LAMS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # where checkpoints are read
 TRAINED = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)  # the λ of training at one λ; 0 is plain training
-BUDGETS = {"5M": 1200, "18M": 4500}  # optimizer steps; of `small`'s 4,096 tokens
+BUDGETS = {"5M": 4_915_200, "18M": 18_432_000}  # training tokens: 1,200 and 4,500 steps of `small`
 RATES, DROPOUTS = (1.5e-3, 3e-3, 6e-3), (0.0, 0.1)  # the grid from which every way of training takes its best
 
 
@@ -23,7 +23,7 @@ def one_checkpoint_runs(base: Config, budgets: Sequence[str] = tuple(BUDGETS)) -
     """
     runs = {}
     for budget in budgets:
-        steps = BUDGETS[budget]
+        steps = BUDGETS[budget] // (base.train.batch_size * base.model.length)
         train = replace(base.train, steps=steps, eval_every=steps, checkpoint_every=max(steps // 3, 1))
         trained = replace(base, train=train)
         runs[f"{budget}-conditional"] = trained

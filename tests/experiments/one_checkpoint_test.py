@@ -12,7 +12,7 @@ from aila_jax.experiments import one_checkpoint as exp
 from aila_jax.experiments import one_checkpoint_judged as judged
 from aila_jax.experiments import one_checkpoint_recipe as recipe
 from aila_jax.experiments import one_checkpoint_report as report
-from aila_jax.presets import certified, small
+from aila_jax.presets import certified, paper, small
 from aila_jax.reporting import write_sweep
 from tests.reporting.conftest import synthetic_sweep
 
@@ -56,7 +56,7 @@ def test_the_runs_have_equal_steps_and_margin_and_only_the_conditional_one_is_sh
         f"{budget}-{name}" for budget in exp.BUDGETS for name in ("conditional", *(f"fixed-{lam:g}" for lam in exp.TRAINED))
     }
     for name, config in made.items():
-        assert config.train.steps == exp.BUDGETS[name.split("-")[0]]
+        assert config.train.steps == {"5M": 1200, "18M": 4500}[name.split("-")[0]]
         assert config.model.margin == base.model.margin
         assert (
             replace(
@@ -72,6 +72,13 @@ def test_the_runs_have_equal_steps_and_margin_and_only_the_conditional_one_is_sh
             assert config.model.dial_weights == "none"
 
 
+def test_a_budget_is_tokens_whatever_the_step_holds():
+    base = paper()
+    made = exp.one_checkpoint_runs(base)
+    assert [made[f"{budget}-conditional"].train.steps for budget in ("5M", "18M")] == [300, 1125]
+    assert base.train.batch_size * base.model.length == 16_384
+
+
 def test_the_grid_varies_rate_and_dropout_of_conditional_and_plain_training_alike():
     grid = exp.grid_runs(small())
     tried = {name: (config.train.learning_rate, config.model.dropout, config.locality.mode) for name, config in grid.items()}
@@ -84,7 +91,7 @@ def test_the_recipe_is_changed_in_one_part_at_a_time():
     whole = exp.one_checkpoint_runs(certified(), ("5M",))["5M-conditional"]
     changed = {}
     for name, config in recipe.recipe_runs(certified()).items():
-        assert config.train.steps == exp.BUDGETS["5M"]
+        assert config.train.steps == 1200
         ours, theirs = to_dict(whole), to_dict(config)
         changed[name] = {
             f"{section}.{key}"
