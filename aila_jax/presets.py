@@ -60,15 +60,15 @@ def certified_dial(base: Config) -> Config:
     """`base` with bounded scores, rotary positions and weights that turn with the dial: at λ = 1 block mass is at least .9 wherever a block has
     a second key, for every text and any weights.
 
-    No score exceeds 6 nats, so the margin keeps every key outside the block the rest of it below every key inside: 6.5 nats for 128 tokens.
+    No score exceeds 4 nats, so the margin keeps every key outside the block the rest of it below every key inside: 6.5 nats for 128 tokens.
     Training begins with small λ, and the hard end of the dial comes in later, beside more and more draws of exactly 0 (docs/method.md, section 6).
     """
-    cap, outside = 6.0, max(base.model.length - 2, 1)  # of the last query, when its block holds one key beside itself
+    cap, outside = 4.0, max(base.model.length - 2, 1)  # of the last query, when its block holds one key beside itself
     nats = math.ceil(2 * (2 * cap + math.log(9 * outside / 2))) / 2  # mass inside 9 times that outside, to the next half
     draws = LocalityConfig(mode="conditional", power=8.0, at_zero=0.6, drift=True, end_power=2.0, end_at_zero=0.7, end_at_one=0.04)
     model = replace(
         base.model,
-        margin=MarginConfig(nats=nats, power=6.0, linear=0.35),
+        margin=MarginConfig(nats=nats, power=6.0, linear=0.75),
         score_cap=cap,
         rotary_base=1000.0,
         film=True,
