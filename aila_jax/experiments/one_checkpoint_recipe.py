@@ -23,6 +23,7 @@ def _at_once(base: Config) -> Changes:
 def recipe_parts(base: Config) -> dict[str, tuple[str, Changes]]:
     """Name of a changed part → its label in tables, and what is set otherwise than in `base`."""
     free = {"form": "fixed", "nats": 8.0, "power": 1.0}
+    limit = base.model.score_cap or base.model.g_max
     scaled = {"form": "self_scaling", "c": 1.0, "m0": 8.0}
     return {
         "learned-positions": ("learned positions only", {"model": {"rotary_base": 0.0}}),
@@ -36,7 +37,7 @@ def recipe_parts(base: Config) -> dict[str, tuple[str, Changes]]:
         "margin-power": ("margin as λ^2.75, without a linear part", {"model": {"margin": {"power": 2.75, "linear": 0.0}}}),
         "margin-8": ("margin of 8 nats, linear, scores without a cap", {"model": {"score_cap": 0.0, "margin": free}}),
         "self-scaling": ("self-scaling margin in place of the cap", {"model": {"score_cap": 0.0, "margin": scaled}}),
-        "qk-norm": ("QK-norm, g_max 6, in place of the cap", {"model": {"score_cap": 0.0, "qk_norm": True, "g_max": 6.0}}),
+        "qk-norm": ("QK-norm in place of the cap, g_max as high", {"model": {"score_cap": 0.0, "qk_norm": True, "g_max": limit}}),
     }
 
 

@@ -114,7 +114,7 @@ def test_the_recipe_is_changed_in_one_part_at_a_time():
         "recipe-margin-power": {"model.margin"},
         "recipe-margin-8": {"model.margin", "model.score_cap"},
         "recipe-self-scaling": {"model.margin", "model.score_cap"},
-        "recipe-qk-norm": {"model.qk_norm", "model.score_cap"},
+        "recipe-qk-norm": {"model.qk_norm", "model.score_cap", "model.g_max"},
     }
 
 
