@@ -64,7 +64,7 @@ def certified_dial(base: Config) -> Config:
     Training begins with small λ, and the hard end of the dial comes in later, beside more and more draws of exactly 0 (docs/method.md, section 6).
     """
     cap, outside = 4.0, max(base.model.length - 2, 1)  # of the last query, when its block holds one key beside itself
-    nats = math.ceil(2 * (2 * cap + math.log(9 * outside / 2))) / 2  # mass inside 9 times that outside, to the next half
+    nats = math.ceil(2 * (2 * cap + math.log(9 * outside / 2) + 1e-3)) / 2  # mass inside 9 times that outside, to the next half
     draws = LocalityConfig(mode="conditional", power=8.0, at_zero=0.6, drift=True, end_power=2.0, end_at_zero=0.7, end_at_one=0.04)
     model = replace(
         base.model,

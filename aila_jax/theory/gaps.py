@@ -91,7 +91,8 @@ def guaranteed_gap(
     else:
         nats = self_scaling_gap(share_Nx1, margin.c, margin.m0, bounds.score, margin.range_bend)
         imposed = 2.0 * share_Nx1**margin.range_bend * margin.c * bounds.largest + share_Nx1 * margin.m0
-    nats = nats - LOGIT_ROUNDING * (imposed + bounds.largest)
+    curved = (15.0 + margin.power * margin.range_bend) / 16.0  # a rounding of λ counts as often as λ is multiplied
+    nats = nats - LOGIT_ROUNDING * curved * (imposed + bounds.largest)
     return Gap(float(lam), bound, share, margin.nats if margin.form == "fixed" else margin.m0, bounds.score, nats)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from aila_jax.config import ModelConfig, check_lam, require
-from aila_jax.theory.norms import ROUNDING, Projection, arithmetic_of, spectral_norms
+from aila_jax.theory.norms import ROUNDING, Projection, arithmetic_of, rounded, spectral_norms
 
 
 def value_bounds(params: Any, config: ModelConfig, lam: float = 0.0, arithmetic: str | None = None) -> Float[np.ndarray, "N H"]:
@@ -33,8 +33,7 @@ def value_bounds(params: Any, config: ModelConfig, lam: float = 0.0, arithmetic:
     for layer in range(config.n_layers):
         params_layer = params[f"layer_{layer}"]
         value = Projection.of(params_layer, "value", config, lam)
-        out_HxKxD = np.asarray(params_layer["attention"]["out"]["kernel"], np.float64)
-        require(bool(np.isfinite(out_HxKxD).all()), "output weights", "not finite", "finite numbers", "load an earlier checkpoint")
+        out_HxKxD = rounded(params_layer, "out", "kernel", config)
         root = math.sqrt(config.d_model)
         longest_H = root * spectral_norms(value.centred_HxDxK) + np.linalg.norm(value.constant_HxK, axis=-1) + value.off(u)
         bounds.append(longest_H * spectral_norms(out_HxKxD) * (1 + 3 * u))

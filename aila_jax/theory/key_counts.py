@@ -40,14 +40,15 @@ def counts_of_every_text(partition: PartitionConfig, length: int) -> KeyCounts:
 
     Windows are places, so every text has these very counts. For blocks that depend on the tokens the worst case is a query alone in its
     block: n_in = 1. With `global_first` position 0 is a key of every block, and a query of every block. Further documents inside the
-    window would add keys of every block: n_in only grows. Under a document mask, read "position in the document".
+    window would add keys of every block, and queries of every block: n_in only grows, so these counts are the worst case then too.
+    Under a document mask, read "position in the document".
     """
     position = np.arange(length)
     windows = partition.kind == "windows"
     n_in = position % partition.size + 1 if windows else np.ones_like(position)
     if partition.global_first:
         n_in = n_in + (position >= partition.size if windows else position >= 1)
-    return KeyCounts(n_in, position + 1 - n_in, np.ones_like(position), worst=not windows)
+    return KeyCounts(n_in, position + 1 - n_in, np.ones_like(position), worst=not windows or partition.global_first)
 
 
 def counts_of(block_ids: Int[np.ndarray, "B L"], doc_ids: Int[np.ndarray, "B L"] | None = None) -> KeyCounts:

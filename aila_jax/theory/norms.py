@@ -11,8 +11,8 @@ from jaxtyping import Float
 
 from aila_jax.config import DIAL_WEIGHTS, ModelConfig, require
 
-# Relative error of one rounding of a vector. float32: sums of up to some thousand products included. bfloat16: 2⁻⁹.
-ROUNDING = {"float32": 2e-6, "bfloat16": 2.0**-9}
+# Relative error of one rounding of a vector. float32: sums of up to some thousand products included. bfloat16, of 8 significant bits: 2⁻⁸.
+ROUNDING = {"float32": 2e-6, "bfloat16": 2.0**-8}
 DOUBLINGS = 20
 
 
@@ -41,14 +41,16 @@ class Projection:
             norm = layer["attention_norm"]
             scale_D = 1.0 + lam * np.asarray(norm["film_scale"], np.float64)
             shift_D = lam * np.asarray(norm["film_shift"], np.float64)
-        kernel_HxDxK = _rounded(layer, name, "kernel", config).transpose(1, 0, 2)
+            finite = bool(np.isfinite(scale_D).all() and np.isfinite(shift_D).all())
+            require(finite, "FiLM weights", "not finite", "finite numbers", "load a checkpoint from before training diverged")
+        kernel_HxDxK = rounded(layer, name, "kernel", config).transpose(1, 0, 2)
         bias_HxK = np.zeros((config.n_heads, kernel_HxDxK.shape[2]))
         if "bias" in layer["attention"][name]:
-            bias_HxK = _rounded(layer, name, "bias", config)
+            bias_HxK = rounded(layer, name, "bias", config)
         norms_H = spectral_norms(kernel_HxDxK)
         turns = name in DIAL_WEIGHTS[config.dial_weights]
         if turns:
-            turned_HxDxK = lam * _rounded(layer, f"{name}_dial", "kernel", config).transpose(1, 0, 2)
+            turned_HxDxK = lam * rounded(layer, f"{name}_dial", "kernel", config).transpose(1, 0, 2)
             kernel_HxDxK, norms_H = kernel_HxDxK + turned_HxDxK, norms_H + spectral_norms(turned_HxDxK)
         scaled_HxDxK = scale_D[None, :, None] * kernel_HxDxK
         most_input = math.sqrt(config.d_model) * float(np.abs(scale_D).max()) + float(np.linalg.norm(shift_D))
@@ -64,7 +66,7 @@ class Projection:
         return self.roundings * u * self.rounded_H
 
 
-def _rounded(layer: Mapping[str, Any], name: str, part: str, config: ModelConfig) -> Float[np.ndarray, "..."]:
+def rounded(layer: Mapping[str, Any], name: str, part: str, config: ModelConfig) -> Float[np.ndarray, "..."]:
     """Weights or biases of an attention projection, rounded to the compute type as the model rounds them."""
     values = np.asarray(layer["attention"][name][part]).astype(jax.numpy.dtype(config.dtype)).astype(np.float64)
     fix = "load a checkpoint from before training diverged"
