@@ -313,7 +313,7 @@ def test_check_tau_refuses(value):
 
 
 def test_check_lam_and_tau_return_floats():
-    for found in (check_lam(0), check_lam(1), check_tau(2)):
+    for found in (check_lam(0), check_lam(np.float32(1)), check_tau(2), check_tau(np.int64(2))):
         assert type(found) is float
 
 

@@ -163,6 +163,11 @@ def test_the_runs_own_sweep_is_read_where_it_serves(loaded, healthy, tmp_path, m
     monkeypatch.setattr(FactFinder, "measured", lambda self, lams, **_: made.append(lams) or result)
     found = FactFinder(*loaded, folder, BATCHES, quiet=True).dial()
     assert [(point.lam, point.perplexity) for point in found] == [(cell.lam, cell.perplexity_token) for cell in result.cells]
+    # A file from before a setting existed holds the model that has its default.
+    document = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    del document["config"]["model"]["margin"]["linear"]
+    (folder / "sweep.json").write_text(json.dumps(document), encoding="utf-8")
+    FactFinder(*loaded, folder, BATCHES, quiet=True).dial()
     assert made == []
     for model in (replace(loaded[0], step=10), replace(loaded[0], config=replace(loaded[0].config, seed=1))):
         FactFinder(model, loaded[1], folder, BATCHES, quiet=True).dial()

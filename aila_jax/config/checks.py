@@ -2,6 +2,7 @@
 
 import difflib
 import math
+from numbers import Real
 from typing import Any
 
 
@@ -22,7 +23,7 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def check_lam(lam: float, name: str = "lam") -> float:
     """Returns λ as a float; raises ValueError unless it is in [0, 1]."""
     require(
-        isinstance(lam, (int, float)) and 0.0 <= lam <= 1.0,
+        isinstance(lam, Real) and 0.0 <= lam <= 1.0,
         name,
         lam,
         "a number in [0, 1]",
@@ -34,7 +35,7 @@ def check_lam(lam: float, name: str = "lam") -> float:
 def check_tau(tau: float, name: str = "tau") -> float:
     """Returns τ as a float; raises ValueError unless it is finite and above 0."""
     require(
-        isinstance(tau, (int, float)) and 0.0 < tau < math.inf,
+        isinstance(tau, Real) and 0.0 < tau < math.inf,
         name,
         tau,
         "a finite number above 0",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aila_jax.config import to_dict
+from aila_jax.config import Config, from_dict, to_dict
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.blocks import correlate_blocks
@@ -88,8 +88,12 @@ class FactFinder:
             return None
         result = read_sweep(self.folder)
         lams = {round(cell.lam, 10) for cell in result.cells if cell.tau == 1.0 and not cell.hard}
+        try:
+            swept = to_dict(from_dict(Config, result.config))  # settings that are newer than the file have their defaults
+        except ValueError:
+            return None
         config = to_dict(self.model.config)
-        same = all(_plain(result.config.get(name)) == _plain(config[name]) for name in ("model", "partition", "locality", "train", "seed"))
+        same = all(swept[name] == config[name] for name in ("model", "partition", "locality", "train", "seed"))
         serves = same and result.meta.get("checkpoint_step") == self.model.step and lams.issuperset(GRID)
         return result if serves else None
 
@@ -178,10 +182,3 @@ class FactFinder:
         lams = (1.0,) if self.model.config.model.hard else ENDS
         rows = without_attention(self.model, self.dataset, lams, max_batches=self.batches)
         return tuple((row.lam, row.cost) for row in rows)
-
-
-def _plain(value: object) -> object:
-    """As JSON brings it back: tuples are lists."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
