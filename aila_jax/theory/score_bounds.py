@@ -52,7 +52,7 @@ def parameter_bounds(params: Any, config: ModelConfig, lam: float = 0.0, arithme
 
     ρ is for rounding, which moves q and k by at most E_Q and E_K (`Projection.off`), and so √K times the score, but for a part that is
     constant in j, by at most ρ = E_Q · √D‖A_K‖ + (√D‖A_Q‖ + ‖b‖ + E_Q) · E_K. E is relative to ‖W‖ where W is not centred; with centred
-    weights and no biases ρ is about 1e-5 of the rest in float32, 2.4 % in bfloat16.
+    weights and no biases ρ is about 1e-5 of the rest in float32, 3 % in bfloat16.
 
     With rotary positions (`rotary_base`) a query and a key are turned by their positions, so that A_Q and A_K are no longer next to each
     other and no part of a score is constant in j. Turning leaves lengths as they are: S is the bound on |s|, ‖q_t‖ ‖k_j‖ / √K at most.

@@ -50,7 +50,7 @@ def check(name: str, restarts: int) -> None:
     assert found.shape == bound.shape == (HEADS, 4)
     assert (found <= bound * (1 + ROUNDING)).all(), found / bound
     # Head 0 attains its bound where the query is alone in its block: the search is strong, and the bound not a bit too large.
-    slack = 0.06 if config.dtype == "bfloat16" else 1e-3
+    slack = 0.12 if config.dtype == "bfloat16" else 1e-3
     assert found[0, 2] >= bound[0, 2] * (1 - slack), found / bound
     assert found[0, 2] > 1.05 * understated(config, gap)[0, 2], "a fifth off S goes unnoticed"
 

@@ -149,7 +149,7 @@ def test_rounding_costs_what_the_docs_say() -> None:
     params = random_layer(config_of(), 0)
     exact = parameter_bounds(params, config_of(), arithmetic="float32").score
     rough = parameter_bounds(params, config_of(), arithmetic="bfloat16").score
-    assert (rough / exact > 1.01).all() and (rough / exact < 1.03).all()
+    assert (rough / exact > 1.02).all() and (rough / exact < 1.05).all()
     assert ROUNDING["float32"] == 2e-6
     assert (arithmetic_of(config_of()), arithmetic_of(config_of(dtype="bfloat16"))) == ("float32", "bfloat16")
 
