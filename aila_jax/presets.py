@@ -48,7 +48,7 @@ def small() -> Config:
 
 
 def certified() -> Config:
-    """`small` with the dial of `certified_dial`: what serves every λ best, and guarantees at λ = 1.
+    """`small` with the dial of `certified_dial`, which guarantees at λ = 1; what to start from.
 
     Command: aila train --config=certified --data_dir=$WIKITEXT2 --workdir=runs/certified
     """
