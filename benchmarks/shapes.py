@@ -76,6 +76,7 @@ def make_shape(name: str, *, cpu: bool, batch_size: int = 0, dtype: str = "auto"
 def _quick() -> Config:
     """`small` at a size that compiles and runs in seconds."""
     config = presets.preset("small")
+    # A higher rate than the preset's: few steps must move the weights far enough to prove equal updates.
     model = replace(config.model, length=32, d_model=32, n_heads=2, d_ff=64)
     return replace(
         config, data=replace(config.data, vocab_size=512), model=model, train=replace(config.train, batch_size=4, learning_rate=4e-3)

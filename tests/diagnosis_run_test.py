@@ -16,6 +16,7 @@ from aila_jax.loss.group_sparsity import query_key_kernels, with_query_key_kerne
 from aila_jax.runs.diagnosis_facts import FactFinder
 from aila_jax.theory import diagnosis as signatures
 from aila_jax.theory.diagnosis import diagnose
+from tests.evaluation.untrained import with_dial_weights
 from tests.training.tiny import make_config, write_corpus
 
 BATCHES = 2
@@ -93,14 +94,11 @@ def test_dead_heads_under_a_penalty_that_is_too_strong(loaded, healthy):
 
 def test_heads_that_turn_with_the_dial_are_dead_only_where_nothing_is_left(loaded, healthy):
     """W = 0 with a W′ of its own is no dead head; without it, it is."""
-    params = with_query_key_kernels(loaded[0].params, 0.0 * query_key_kernels(loaded[0].params))
+    turning = with_dial_weights(loaded[0])
+    nothing = 0.0 * query_key_kernels(turning.params)
+    width = loaded[0].config.model.d_model // loaded[0].config.model.n_heads  # of W; W′ comes after it
     for size, dead in ((1.0, 2), (0.0, 4)):
-        layer = params["layer_0"]
-        turned = {f"{name}_dial": {"kernel": size * np.ones_like(layer["attention"][name]["kernel"])} for name in ("query", "key", "value")}
-        turning = {**params, "layer_0": {**layer, "attention": {**layer["attention"], **turned}}}
-        model = replace(
-            loaded[0], params=turning, config=replace(loaded[0].config, model=replace(loaded[0].config.model, dial_weights="qkv"))
-        )
+        model = replace(turning, params=with_query_key_kernels(turning.params, nothing.at[0, ..., width:].set(size)))
         assert FactFinder(model, loaded[1], healthy, BATCHES, quiet=True).penalty().dead_heads == dead
 
 

@@ -18,9 +18,12 @@ class Norm(nn.Module):
     def __call__(self, x_BxLxD: Float[Array, "B L D"], lam: Float[Array, "..."]) -> Float[Array, "B L D"]:
         # The fast variance E[x²] − E[x]² is wrong by factors at large means; certificates rest on the norm of this output.
         norm = nn.LayerNorm(use_fast_variance=False, use_scale=self.affine, use_bias=self.affine, dtype=jnp.float32)
-        # One subtraction leaves a share of 1e-7 of the mean, which may be any multiple of what is left; certificates rest on centred outputs.
-        wide_BxLxD = x_BxLxD.astype(jnp.float32)
-        y_BxLxD = norm(wide_BxLxD - jnp.mean(wide_BxLxD, axis=-1, keepdims=True))
+        if not self.affine:
+            # What attention reads, and certificates rest on, is to be centred: one subtraction leaves a share of 1e-7 of the mean, which may be
+            # any multiple of what is left.
+            x_BxLxD = x_BxLxD.astype(jnp.float32)
+            x_BxLxD = x_BxLxD - jnp.mean(x_BxLxD, axis=-1, keepdims=True)
+        y_BxLxD = norm(x_BxLxD)
         if self.film:
             width = x_BxLxD.shape[-1]
             a_D = self.param("film_scale", nn.initializers.zeros, (width,), jnp.float32)

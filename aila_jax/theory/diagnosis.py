@@ -17,7 +17,7 @@ from aila_jax.theory.diagnosis_facts import DialPoint, Facts
 LEAST_BLOCK_MASS = 0.9
 # Perplexity ÷ the dial's best, λ trained for or not. Models trained for every λ stay within 1.18 in this project's first results, those
 # trained for a single one lie at 1.59 or above (docs/results/first_dial). Where attention lies inside the blocks (`LEAST_BLOCK_MASS`) the
-# context is given up, which costs more the better the model uses it: 1.40 and 1.58 for models trained for every λ with 4.9M and 18.4M
+# context is given up, which costs more the better the model uses it: 1.39 and 1.58 for models trained for every λ with 4.9M and 18.4M
 # tokens, 1.92 and 3.0 for those trained at λ = 0 (docs/results/one_checkpoint).
 MOST_PERPLEXITY_RATIO, MOST_INSIDE_RATIO = 1.3, 1.8
 # The paper's "under 5 epochs".
