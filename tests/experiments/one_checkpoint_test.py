@@ -110,7 +110,7 @@ def test_the_recipe_is_changed_in_one_part_at_a_time():
         "recipe-no-dial-weights": {"model.dial_weights"},
         "recipe-dial-weights-qk": {"model.dial_weights"},
         "recipe-dial-rate-1": {"train.dial_rate"},
-        "recipe-margin-linear": {"model.margin"},
+        "recipe-margin-bent": {"model.margin"},
         "recipe-margin-power": {"model.margin"},
         "recipe-margin-8": {"model.margin", "model.score_cap"},
         "recipe-self-scaling": {"model.margin", "model.score_cap"},

@@ -223,9 +223,9 @@ def test_the_certified_preset_guarantees_nine_tenths_with_any_weights() -> None:
     np.testing.assert_allclose(accompanied, 1 / (1 + 125 / 2 * np.exp(-6.5)), rtol=1e-3)
     assert accompanied >= 0.9
     assert found.share_said == 1.0
-    # Up to λ = .6973, where .75 λ + .25 λ⁶ = 8/14.5, the margin is no larger than the range of the scores, and nothing is guaranteed.
-    assert certificate({}, config, 0.697, 1.0).share_said == 0.0
-    assert certificate({}, config, 0.698, 1.0).share_said == 1.0
+    # Up to λ = 8/14.5 = .5517 the margin is no larger than the range of the scores, and nothing is guaranteed.
+    assert certificate({}, config, 0.551, 1.0).share_said == 0.0
+    assert certificate({}, config, 0.552, 1.0).share_said == 1.0
 
 
 @pytest.mark.parametrize("base", [presets.tiny(), presets.small(), presets.paper()], ids=lambda config: str(config.model.length))
