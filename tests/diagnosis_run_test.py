@@ -102,6 +102,14 @@ def test_heads_that_turn_with_the_dial_are_dead_only_where_nothing_is_left(loade
         assert FactFinder(model, loaded[1], healthy, BATCHES, quiet=True).penalty().dead_heads == dead
 
 
+def test_weights_that_are_not_finite_are_told_of_and_guarantee_nothing(loaded, healthy):
+    params = with_query_key_kernels(loaded[0].params, np.nan * query_key_kernels(loaded[0].params))
+    facts = facts_of(loaded, healthy, params=params)
+    assert set(findings(facts)) == {signatures.NON_FINITE}
+    assert facts.scores.bound is None
+    assert "what is guaranteed: parameters are not finite" in facts.missing
+
+
 @pytest.mark.medium  # compiles the gradient of every group of two layers: python -m pytest tests/diagnosis_run_test.py -m medium
 def test_a_penalty_is_compared_with_its_thresholds(loaded, healthy):
     """Stationarity of living groups: a penalty of 10⁶ is above it for all of them, one of 10⁻⁹ for none."""

@@ -6,7 +6,7 @@ from typing import Any
 from aila_jax.evaluation.certify import key_counts
 from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.theory.certificates import Certificate
-from aila_jax.theory.gaps import guaranteed_gap
+from aila_jax.theory.gaps import all_finite, guaranteed_gap
 from aila_jax.types import Batch
 
 
@@ -14,9 +14,10 @@ class Guarantees:
     """Certificates of one model over a grid of λ and τ, for the queries of the batches scored. Made once, on the host."""
 
     def __init__(self, model: LanguageModel, batches: Iterable[Batch], lams: Sequence[float], hard: bool):
-        """Counts keys once, and bounds scores once for each λ; nothing for a model that sees later tokens."""
+        """Counts keys once, and bounds scores once for each λ; nothing for a model that sees later tokens, or whose training diverged."""
         config = model.config.model
-        self._gaps = {} if config.bidirectional else {lam: guaranteed_gap(model.params, config, lam, hard=hard) for lam in lams}
+        nothing = config.bidirectional or not all_finite(model.params)
+        self._gaps = {} if nothing else {lam: guaranteed_gap(model.params, config, lam, hard=hard) for lam in lams}
         self._counts = key_counts(model, batches) if any(gap.says_something for gap in self._gaps.values()) else None
 
     def at(self, lam: float, tau: float) -> Certificate | None:

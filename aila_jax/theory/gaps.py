@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -51,6 +52,11 @@ def layer_shares(config: ModelConfig, lam: float) -> Float[np.ndarray, "N"]:
     return np.asarray(config.margin.share(lam * np.asarray(default_layer_scale(config), np.float64)))
 
 
+def all_finite(params: Any) -> bool:
+    """Whether every parameter is a finite number: attention of one that is not may be NaN, and then nothing holds of it."""
+    return all(bool(np.isfinite(np.asarray(leaf, np.float32)).all()) for leaf in jax.tree.leaves(params))
+
+
 def guaranteed_gap(
     params: Any,
     config: ModelConfig,
@@ -72,11 +78,12 @@ def guaranteed_gap(
       arithmetic: as in `parameter_bounds`.
 
     Raises:
-      ValueError: a bound that the model's logits do not have, or a model that sees later tokens.
+      ValueError: a bound that the model's logits do not have, a model that sees later tokens, or parameters that are not finite.
     """
     check_lam(lam)
     fix = "certify a causal model; this one sees the targets it is scored on"
     require(not config.bidirectional, "model.bidirectional", True, "false for a certificate", fix)
+    require(all_finite(params), "parameters", "not finite", "finite numbers", "load a checkpoint from before training diverged")
     if hard:
         require(lam == 1.0, "lam", lam, "1 with hard attention", "lam=1")
         require(bound == "auto", "bound", bound, "'auto' with hard attention, which has no margin", "leave the bound out")

@@ -204,3 +204,13 @@ def test_the_command_writes_its_files_and_finds_what_a_sweep_measured(trained: T
     assert measured_heads(tmp_path, trained.model.with_window(3), 1.0, 1.0, False) is None
     assert measured_heads(tmp_path, replace(trained.model, step=8), 1.0, 1.0, False) is None
     assert measured_heads(tmp_path / "nowhere", trained.model, 1.0, 1.0, False) is None
+
+
+@pytest.mark.parametrize("options", [{}, {"score_cap": 4.0}, {"qk_norm": True}], ids=str)
+def test_weights_that_are_not_finite_are_refused_whatever_bounds_the_scores(options: dict[str, Any]) -> None:
+    model = model_of(**options)
+    params = dict(model.params)
+    params["embedding"] = jax.numpy.full_like(params["embedding"], np.nan)
+    for hard in (False, True):
+        with pytest.raises(ValueError, match=r"parameters is 'not finite'; .* from before training diverged"):
+            certify(replace(model, params=params), 1.0, hard=hard)
