@@ -24,7 +24,7 @@ class MarginConfig:
       linear: a of the dial's curve, from 0 to 1: the share of the margin that grows as λ does, whatever p.
       range_bend: self-scaling form: b ≥ 1; λ imposes the curve to the power of b times the range's part c · r_t. With b above 1 the fixed part
         m0 leads while λ is small, and the part that cannot be outgrown takes over towards λ = 1.
-      range: self-scaling form: r_t as the `exact` range of the scores or as its bound by the `norms` of query and keys.
+      range: self-scaling form: r_t as the `exact` range of the scores or as its bound by the `norms` of query and keys, and 1 % for rounding.
     """
 
     form: str = "fixed"

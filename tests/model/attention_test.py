@@ -77,8 +77,7 @@ def assert_agrees(found, want: oracle.Attended, tolerance: float = 2e-5) -> None
 def test_agrees_with_float64_loops(name: str) -> None:
     q, k, v = qkv(seed=len(name))
     found = ATTEND(q, k, v, IDS, **CASES[name], stats=True, delta=True, weights=True)
-    # The bound from norms is widened by 1e-5 of itself, which delta shows: r reaches 20 nats here.
-    assert_agrees(found, expected(q, k, v, IDS, CASES[name]), tolerance=1e-4 if "norms" in name else 2e-5)
+    assert_agrees(found, expected(q, k, v, IDS, CASES[name]))
 
 
 def test_eager_agrees_too() -> None:

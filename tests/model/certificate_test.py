@@ -133,7 +133,7 @@ def test_self_scaling_certificate(exact: bool, c: float, m0: float, bend: float)
 
 @pytest.mark.parametrize("exact", [True, False], ids=["exact", "norms"])
 def test_self_scaling_bound_is_attained(exact: bool) -> None:
-    """Keys along ±e, queries against their own block's: the scores are −20 inside and 20 outside, and both forms of r are 40."""
+    """Keys along ±e, queries against their own block's: the scores are −20 inside and 20 outside: r is 40, and 1 % more from norms."""
     _, block_ids = attaining(1.0, 20.0)
     side = np.where(block_ids[0] == 0, 1.0, -1.0)
     k = np.zeros((1, LENGTH, 1, LENGTH), np.float32)
@@ -141,7 +141,7 @@ def test_self_scaling_bound_is_attained(exact: bool) -> None:
     weights = exposing(np.zeros((1, LENGTH, LENGTH)))[2]
     found = self_scaled(-20 * k, k, weights, block_ids, np.float32(1), np.float32(1), SelfScaling(1.0, 8.0, exact=exact))
     for _, n_in, n_out, mass, _ in per_query(found, block_ids):
-        want = bounds.mass_self_scaling(n_in, n_out, 1.0, 1.0, 8.0, 40.0, 1.0)
+        want = bounds.mass_self_scaling(n_in, n_out, 1.0, 1.0, 8.0 if exact else 8.4, 40.0, 1.0)
         assert want * (1 - 1e-3) <= mass <= want * (1 + 1e-5)
 
 

@@ -69,7 +69,7 @@ def score_range(q, k, ids, *, exact: bool, causal=True, doc_ids=None, key_ids=No
             r[b, h, t] = max(s[b, h, t, j] for j in keys) - min(s[b, h, t, j] for j in keys)
         else:
             longest = max(np.linalg.norm(np.asarray(k[b, j, h], np.float64)) for j in keys)
-            r[b, h, t] = 2.0 * abs(scale[h]) * np.linalg.norm(np.asarray(q[b, t, h], np.float64)) * longest
+            r[b, h, t] = 2.02 * abs(scale[h]) * np.linalg.norm(np.asarray(q[b, t, h], np.float64)) * longest
     return r
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from aila_jax.config import Config, MarginConfig, ModelConfig, PartitionConfig
+from aila_jax.model.attention import SelfScaling, _score_range
 from aila_jax.model.forward import forward, init_params
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.transformer import Attention, build_transformer
@@ -139,3 +140,14 @@ def test_film_weights_that_are_not_finite_are_refused() -> None:
     layer["attention_norm"]["film_scale"][3] = np.nan
     with pytest.raises(ValueError, match="FiLM weights is 'not finite'"):
         Projection.of(layer, "query", config, 1.0)
+
+
+def test_the_range_from_norms_covers_products_that_read_bfloat16() -> None:
+    """Operands just above halfway between two bfloat16 numbers: all round up, and the scores with them, by 2^-7 together."""
+    q = np.full((1, 2, 1, 8), 1.0 + 2.0**-8 + 2.0**-20, np.float32)
+    k = q * np.array([1.0, -1.0], np.float32)[None, :, None, None]
+    read_q, read_k = (jnp.asarray(x).astype(jnp.bfloat16).astype(jnp.float32) for x in (q, k))
+    scores = jnp.einsum("blhk,bmhk->bhlm", read_q, read_k)
+    margin, mask, scale = SelfScaling(exact=False), jnp.ones((1, 1, 2, 2), bool), jnp.ones(1)
+    found = _score_range(margin, scores, mask, jnp.asarray(q), jnp.asarray(k), scale)
+    assert (np.asarray(found)[..., 0] >= np.ptp(np.asarray(scores), axis=-1)).all()
