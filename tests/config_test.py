@@ -90,7 +90,7 @@ BAD = [
     *[("model", name, BELOW_ONE, "at least 1") for name in ("length", "d_model", "n_heads", "d_ff", "n_layers")],
     ("model", "d_model", [130], "divisible by model.n_heads (4)"),
     ("model", "dropout", [-0.1, 1.0, NAN], "in [0, 1)"),
-    ("model", "score_cap", NOT_FINITE_OR_NEGATIVE, "finite and at least 0"),
+    ("model", "score_cap", [*NOT_FINITE_OR_NEGATIVE, 1.0001e4, 3e38], "from 0 to 10,000"),
     ("model", "rotary_base", [1.0, 0.5, -1.0, NAN, INF], "0 for none, or finite and above 1"),
     ("model", "dial_weights", ["q", "kv"], "one of none, qk, qkv"),
     ("model", "dtype", ["float16", "bf16"], "one of float32, bfloat16"),
@@ -320,7 +320,7 @@ def test_check_lam_and_tau_return_floats():
 LIMITED = {  # settings whose limits a strategy must know; others are drawn by their type
     "vocab_size": st.integers(258, 10**6),
     "seed": st.integers(0, 2**32 - 1),
-    **dict.fromkeys(("nats", "c", "m0"), st.floats(0, 1e4)),
+    **dict.fromkeys(("nats", "c", "m0", "score_cap"), st.floats(0, 1e4)),
     "range_bend": st.floats(1, 9),
     "lam": st.floats(0, 1),
     "final_rate": st.floats(0, 1),

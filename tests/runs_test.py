@@ -16,7 +16,7 @@ import pytest
 
 from aila_jax import runs
 from aila_jax.checkpoint import find_checkpoint
-from aila_jax.config import PartitionConfig, to_dict
+from aila_jax.config import AnchorConfig, PartitionConfig, to_dict
 from aila_jax.data.pipeline import TrainBatches
 from aila_jax.evaluation.language_model import load
 from aila_jax.evaluation.rows import CellRow, SweepResult
@@ -312,6 +312,13 @@ def test_a_window_that_does_not_fit_is_refused_before_any_work(trained, no_work,
     for call in (runs.sweep, runs.evaluate):
         with pytest.raises(ValueError, match=rf"window is {size}; it must be from 1 to the model's length \(16\)\. Fix: "):
             call(str(trained.run.workdir), window=size, quiet=True)
+
+
+def test_windows_too_small_for_the_models_anchors_are_refused(trained):
+    anchored = replace(trained.model, config=replace(trained.config, anchors=AnchorConfig(estimator="corpus", k=3)))
+    assert anchored.with_window(4).config.partition.size == 4
+    with pytest.raises(ValueError, match=r"window is 3; it must be from 4 to .* \(16\), as a block has 3 anchors and more\. Fix: "):
+        anchored.with_window(3)
 
 
 def test_positions_that_know_their_blocks_are_not_read_with_others(trained):

@@ -76,7 +76,7 @@ class ModelConfig:
       hard: block attention with nothing outside the block, in every layer whatever `layer_beta`; needs λ = 1.
       qk_norm: unit-norm queries and keys with a learned scale per head in (0, g_max).
       g_max: largest logit that QK-normalisation allows, above 0.
-      score_cap: c of capped scores c · tanh(s / c), which are never larger than c, finite and at least 0; 0 leaves scores as they are.
+      score_cap: c of capped scores c · tanh(s / c), which are never larger than c, from 0 to 10,000; 0 leaves scores as they are.
       rotary_base: base of rotary positions, above 1: queries and keys turn with their position, beside the learned embeddings of positions;
         D / H must be even. 0 is none.
       qkv_bias: biases on queries, keys and values.
@@ -133,7 +133,7 @@ class ModelConfig:
             "0 is uniform; 1, 3, 5 are progressive",
         )
         require(
-            0.0 <= self.score_cap < math.inf, "model.score_cap", self.score_cap, "finite and at least 0", "0 is none; 8 keeps scores small"
+            0.0 <= self.score_cap <= MOST_MARGIN, "model.score_cap", self.score_cap, "from 0 to 10,000", "0 is none; 8 keeps scores small"
         )
         base = self.rotary_base
         require(base == 0.0 or 1.0 < base < math.inf, "model.rotary_base", base, "0 for none, or finite and above 1", "10000 is usual")

@@ -1,5 +1,6 @@
 """The public boundary of λ and τ: checked once, then float32 arrays that never cause a recompile."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from aila_jax.config import Config, check_lam, require
 from aila_jax.types import Array
 
 
@@ -33,3 +35,22 @@ def dial_values(value: Any, name: str, batch_size: int) -> Float[Array, "B"]:
     if not np.all(valid):
         raise ValueError(f"{name} is {value!r}; it must be {limit}. Fix: {fix}.")
     return np.broadcast_to(array, (batch_size,))
+
+
+def dial_lams(config: Config, lams: Sequence[float] | None, hard: bool) -> list[float]:
+    """`lams` as numbers, by default the configuration's sweep.lams, or 1 alone with hard block attention.
+
+    Raises:
+      ValueError: none, one outside [0, 1], or one other than 1 with hard attention.
+    """
+    default = (1.0,) if hard else config.sweep.lams
+    values = [check_lam(float(lam)) for lam in (default if lams is None else lams)]
+    require(len(values) > 0, "lams", tuple(values), "at least one λ", "lams=(0, 1), say")
+    check_hard(hard, values)
+    return values
+
+
+def check_hard(hard: bool, lam: Any) -> None:
+    """Raises ValueError where hard block attention is asked for with a λ other than 1."""
+    if hard and not isinstance(lam, jax.core.Tracer) and np.any(np.asarray(lam) != 1.0):
+        raise ValueError(f"lam is {np.unique(np.asarray(lam)).tolist()} with hard block attention; it must be 1. Fix: lam=1, or hard=False")

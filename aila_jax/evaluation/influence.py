@@ -11,11 +11,11 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from aila_jax.config import check_lam, check_tau, require
+from aila_jax.config import check_tau, require
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import take
-from aila_jax.evaluation.dial import dial_values
-from aila_jax.evaluation.language_model import LanguageModel, check_hard, check_tokenizer
+from aila_jax.evaluation.dial import dial_lams, dial_values
+from aila_jax.evaluation.language_model import LanguageModel, check_tokenizer
 from aila_jax.evaluation.resampling import SIDES, Queries, choose_queries, resampled_texts
 from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
@@ -96,10 +96,7 @@ def influence(
     """
     config = model.config
     hard = config.model.hard if hard is None else hard
-    default = (1.0,) if hard else config.sweep.lams
-    lams, tau = [check_lam(float(lam)) for lam in (default if lams is None else lams)], check_tau(float(tau))
-    require(len(lams) > 0, "lams", tuple(lams), "at least one λ", "lams=(0, 1), say")
-    check_hard(hard, lams)
+    lams, tau = dial_lams(config, lams, hard), check_tau(float(tau))
     for name, value in (("positions", positions), ("draws", draws)):
         require(value >= 2, name, value, "at least 2: a spread needs two", f"set {name} to {256 if name == 'positions' else 4}")
     require(seed >= 0, "seed", seed, "at least 0", "seed=0")

@@ -16,7 +16,7 @@ from aila_jax.config import Config, PartitionConfig, require
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.evaluation.attention_maps import AttentionMaps, attention_maps
-from aila_jax.evaluation.dial import dial_values
+from aila_jax.evaluation.dial import check_hard, dial_values
 from aila_jax.evaluation.generation import generate_ids
 from aila_jax.model.forward import forward, init_params
 from aila_jax.model.interface import Dial, ModelOutput, Request
@@ -91,13 +91,16 @@ class LanguageModel:
         """`with_partition` for windows of another size.
 
         Raises:
-          ValueError: a size below 1 or above the model's length, or a model whose blocks are no windows.
+          ValueError: a size below 1, or too small for the model's anchors and one more, or above its length; a model whose blocks are no windows.
         """
-        kind = self.config.partition.kind
+        kind, anchors = self.config.partition.kind, self.config.anchors
         fix = "leave the window out, or pass a PartitionConfig to with_partition"
         require(kind == "windows", "window", size, f"None where the model's partition is {kind!r}", fix)
         length = self.config.model.length
-        require(1 <= size <= length, "window", size, f"from 1 to the model's length ({length})", "choose a size such as 3, 5 or 10")
+        least = 1 if anchors.estimator == "none" else anchors.k + 1
+        why = f", as a block has {anchors.k} anchors and more" if least > 1 else ""
+        limit = f"from {least} to the model's length ({length}){why}"
+        require(least <= size <= length, "window", size, limit, f"choose a size such as {least + 2} or {2 * least + 4}")
         return self.with_partition(replace(self.config.partition, size=size))
 
     def apply(
@@ -231,12 +234,6 @@ def check_tokenizer(model: LanguageModel, dataset: Dataset) -> None:
     same = dataset.tokenizer.fingerprint == model.tokenizer.fingerprint
     fix = "load_dataset(config.data, tokenizer=model.tokenizer)"
     require(same, "dataset.tokenizer", dataset.tokenizer.fingerprint, f"the model's ({model.tokenizer.fingerprint})", fix)
-
-
-def check_hard(hard: bool, lam: Any) -> None:
-    """Raises ValueError where hard block attention is asked for with a λ other than 1."""
-    if hard and not isinstance(lam, jax.core.Tracer) and np.any(np.asarray(lam) != 1.0):
-        raise ValueError(f"lam is {np.unique(np.asarray(lam)).tolist()} with hard block attention; it must be 1. Fix: lam=1, or hard=False")
 
 
 def check_layer_scale(scale: Any, n_layers: int) -> Float[Array, "N"]:

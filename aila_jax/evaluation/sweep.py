@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from aila_jax.config import check_lam, check_tau, one_of, require, to_dict
+from aila_jax.config import check_tau, one_of, require, to_dict
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import eval_batches
-from aila_jax.evaluation.dial import dial_values
+from aila_jax.evaluation.dial import dial_lams, dial_values
 from aila_jax.evaluation.evaluator import evaluate
 from aila_jax.evaluation.guarantees import Guarantees
-from aila_jax.evaluation.language_model import LanguageModel, check_hard
+from aila_jax.evaluation.language_model import LanguageModel, check_tokenizer
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.evaluation.sweep_rows import cell_row, head_rows
 from aila_jax.loss.group_sparsity import sparsity
@@ -41,7 +41,7 @@ def sweep(
 
     Args:
       model: a loaded checkpoint. dataset: from `aila_jax.load_dataset`, encoded with the model's tokenizer.
-      lams, taus: the grid. split: `train`, `validation` or `test`.
+      lams, taus: the grid; λ = 1 alone by default where attention is hard. split: `train`, `validation` or `test`.
       batch_size: sequences a batch, divisible by the devices. max_batches: 0 scores the whole split.
       hard: block attention only (then every λ must be 1). delta: also measure score gaps. quiet: no progress bar.
       pointers: what pointer fidelity is measured on: `anchors`, `answers` (rule corpora), `none`, or `auto`: answers where the
@@ -54,17 +54,13 @@ def sweep(
       ValueError: a value outside its limits, or another tokenizer than the model's.
     """
     config = model.config
-    lams = [check_lam(float(lam)) for lam in (config.sweep.lams if lams is None else lams)]
+    hard = config.model.hard if hard is None else hard
+    lams = dial_lams(config, lams, hard)
     taus = [check_tau(float(tau)) for tau in (config.sweep.taus if taus is None else taus)]
-    require(len(lams) > 0 and len(taus) > 0, "lams, taus", (lams, taus), "non-empty", "give at least one λ and one τ")
+    require(len(taus) > 0, "taus", tuple(taus), "at least one τ", "taus=(1,), say")
     split = config.sweep.split if split is None else split
     require(split in dataset.splits, "split", split, f"one of {', '.join(dataset.splits)}", "use 'validation'")
-    hard = config.model.hard if hard is None else hard
-    check_hard(hard, lams)
-    if dataset.tokenizer.fingerprint != model.tokenizer.fingerprint:
-        raise ValueError(
-            "the data set was encoded with another tokenizer than the model's. Fix: load_dataset(config.data, tokenizer=model.tokenizer)"
-        )
+    check_tokenizer(model, dataset)
     batch_size = config.sweep.batch_size if batch_size is None else batch_size
     placement = place(batch_size, "sweep.batch_size")
     max_batches = config.sweep.max_batches if max_batches is None else max_batches

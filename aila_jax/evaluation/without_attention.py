@@ -12,12 +12,12 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from aila_jax.config import check_lam, check_tau, require
+from aila_jax.config import check_tau
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
-from aila_jax.evaluation.dial import dial_values
+from aila_jax.evaluation.dial import dial_lams, dial_values
 from aila_jax.evaluation.evaluator import scores_of
-from aila_jax.evaluation.language_model import LanguageModel, check_hard, check_tokenizer
+from aila_jax.evaluation.language_model import LanguageModel, check_tokenizer
 from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.transformer import Transformer
@@ -81,10 +81,8 @@ def without_attention(
     Source: ours (docs/influence.md).
     """
     config = model.config
-    lams, tau = [check_lam(float(lam)) for lam in lams], check_tau(float(tau))
-    require(len(lams) > 0, "lams", tuple(lams), "at least one λ", "lams=(0, 1), say")
     hard = config.model.hard if hard is None else hard
-    check_hard(hard, lams)
+    lams, tau = dial_lams(config, lams, hard), check_tau(float(tau))
     check_tokenizer(model, dataset)
     split = config.sweep.split if split is None else split
     batch_size = config.sweep.batch_size if batch_size is None else batch_size

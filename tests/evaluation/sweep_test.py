@@ -222,8 +222,8 @@ def test_other_splits_are_scored_whole(trained):
     ({"lams": [1.1]}, "lam is 1.1; it must be a number in [0, 1]"),
     ({"lams": [np.nan]}, "lam is nan; it must be a number in [0, 1]"),
     ({"taus": [0.0]}, "tau is 0.0; it must be a finite number above 0"),
-    ({"lams": []}, "lams, taus is ([], [0.5, 1.0]); it must be non-empty"),
-    ({"taus": []}, "it must be non-empty"),
+    ({"lams": []}, "lams is (); it must be at least one λ"),
+    ({"taus": []}, "taus is (); it must be at least one τ"),
     ({"split": "valid"}, "split is 'valid'; it must be one of train, validation, test"),
     ({"lams": [0.5, 1.0], "hard": True}, "lam is [0.5, 1.0] with hard block attention; it must be 1"),
     ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
@@ -237,6 +237,10 @@ def test_what_is_outside_its_limits_is_refused(trained, arguments, words):
 def test_another_tokenizer_than_the_models_is_refused(trained):
     other = load_dataset(replace(trained.config.data, vocab_size=280))
     with pytest.raises(
-        ValueError, match=re.escape("another tokenizer than the model's. Fix: load_dataset(config.data, tokenizer=model.tokenizer)")
+        ValueError, match=r"dataset\.tokenizer is .*; it must be the model's .*\. Fix: load_dataset\(config\.data, tokenizer="
     ):
         sweep(trained.model, other, quiet=True)
+
+
+def test_hard_attention_is_swept_at_one_alone_unless_told_otherwise(trained):
+    assert {cell.lam for cell in sweep(trained.model, trained.dataset, taus=[1], hard=True, max_batches=1, quiet=True).cells} == {1.0}

@@ -9,7 +9,7 @@ from aila_jax.config import check_lam, check_tau
 
 def _define(values: flags.FlagValues) -> None:
     command.define_checkpoint(values)
-    command.define_numbers("lams", "Values of λ with commas between them. Default: the run's sweep.lams.", values)
+    command.define_numbers("lams", "Values of λ with commas between them. Default: the run's sweep.lams, or 1 with hard attention.", values)
     command.define_numbers("taus", "Values of τ with commas between them. Default: the run's sweep.taus.", values)
     flags.DEFINE_boolean("delta", False, "Also measure score gaps between in-block and out-of-block keys.", flag_values=values)
     command.define_text(
