@@ -158,5 +158,6 @@ def not_graded_causes(facts: Facts, before: float, step: float) -> Told:
             "and then give way at once."
         )
         lower = f"model.margin.range_bend below {scores.bend:g}" if bent else f"model.margin.power below {scores.power:g}"
-        change = f"lower {lower}, raise model.margin.linear above {scores.linear:g}, or draw the λ of this step more often in training"
+        more = f"raise model.margin.linear above {scores.linear:g}, " if scores.power > 1.0 else ""
+        change = f"lower {lower}, {more}or draw the λ of this step more often in training"
     return (cause,), (change,)
