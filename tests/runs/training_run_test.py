@@ -5,9 +5,8 @@ import os
 import re
 import shutil
 import signal
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -16,37 +15,16 @@ import pytest
 
 from aila_jax import runs
 from aila_jax.checkpoint import find_checkpoint
-from aila_jax.config import AnchorConfig, PartitionConfig, to_dict
+from aila_jax.config import to_dict
 from aila_jax.data.pipeline import TrainBatches
-from aila_jax.evaluation.language_model import load
-from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.model.transformer import Transformer
 from aila_jax.reporting import read_training_log
-from aila_jax.runs import corpus, showing, training_run
+from aila_jax.runs import training_run
 from aila_jax.training import loop, placement
 from aila_jax.training.loop import NonFiniteError
 from aila_jax.training.optimizer import build_optimizer
 from aila_jax.training.stopping import TrainingStopped
-from tests.evaluation.untrained import untrained_model
-from tests.training.tiny import Trained, trained_once, write_corpus
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """One finished tiny run."""
-    return trained_once(tmp_path_factory)
-
-
-@pytest.fixture
-def no_work(monkeypatch):
-    """Fails the test where a data set is read or a run trained."""
-    for module, name in (
-        (training_run, "load_dataset"),
-        (corpus, "load_dataset"),
-        (training_run, "fit"),
-        (training_run, "write_run_files"),
-    ):
-        monkeypatch.setattr(module, name, lambda *_, name=name, **__: pytest.fail(f"{name} was called"))
+from tests.training.tiny import write_corpus
 
 
 def files(directory: Path) -> dict[str, bytes]:
@@ -283,69 +261,6 @@ def test_a_bidirectional_run_says_loudly_what_it_is(trained, tmp_path, monkeypat
     assert "WARNING" not in capsys.readouterr().out
 
 
-def test_a_model_is_not_evaluated_on_text_that_changed(trained, tmp_path):
-    data = write_corpus(tmp_path / "text")
-    moved = replace(trained.model, config=replace(trained.config, data=data))
-    assert runs.dataset_of(moved).fingerprint == trained.dataset.fingerprint  # the same text elsewhere is the same text
-    (tmp_path / "text" / "valid_files.txt").write_text("the cat heard the dog .\n")
-    with pytest.raises(ValueError, match=r"has fingerprint .*, the model was trained on .*its text has changed.*Fix: "):
-        runs.dataset_of(moved)
-
-
-def test_a_model_is_read_with_other_windows_than_in_training(trained, tmp_path):
-    copy = Path(shutil.copytree(trained.run.workdir, tmp_path / "run"))
-    result = runs.sweep(str(copy), lams=(0.0, 1.0), taus=(1.0,), window=3, quiet=True)
-    assert sorted(path.name for path in (copy / "window3").iterdir()) == ["sweep.csv", "sweep.json", "sweep_heads.csv"]
-    assert not (copy / "sweep.json").exists()
-    assert (result.config["partition"]["size"], result.meta["training"]["partition"]["size"]) == (3, 5)
-    own = runs.sweep(str(copy), lams=(0.0, 1.0), taus=(1.0,), out=str(tmp_path / "own"), quiet=True)
-    assert result.cells[0].loss == own.cells[0].loss  # at λ = 0 nothing depends on the blocks …
-    assert result.cells[0].block_mass < own.cells[0].block_mass  # … but what is measured of them
-    assert result.cells[1].loss != own.cells[1].loss
-    assert trained.model.with_window(3).with_window(5).apply(np.zeros((1, 16), int), lam=1.0).logits.tolist() == (
-        trained.model.apply(np.zeros((1, 16), int), lam=1.0).logits.tolist()
-    )
-
-
-@pytest.mark.parametrize("size", [0, 17])
-def test_a_window_that_does_not_fit_is_refused_before_any_work(trained, no_work, size):
-    for call in (runs.sweep, runs.evaluate):
-        with pytest.raises(ValueError, match=rf"window is {size}; it must be from 1 to the model's length \(16\)\. Fix: "):
-            call(str(trained.run.workdir), window=size, quiet=True)
-
-
-def test_windows_too_small_for_the_models_anchors_are_refused(trained):
-    anchored = replace(trained.model, config=replace(trained.config, anchors=AnchorConfig(estimator="corpus", k=3)))
-    assert anchored.with_window(4).config.partition.size == 4
-    with pytest.raises(ValueError, match=r"window is 3; it must be from 4 to .* \(16\), as a block has 3 anchors and more\. Fix: "):
-        anchored.with_window(3)
-
-
-def test_positions_that_know_their_blocks_are_not_read_with_others(trained):
-    localist = replace(trained.model, config=replace(trained.config, model=replace(trained.config.model, localist=True)))
-    with pytest.raises(ValueError, match=r"model\.localist is True; it must be false to read a model with another partition"):
-        localist.with_window(3)
-
-
-def test_groups_stay_those_of_the_weights(trained):
-    config = replace(trained.config, penalty=replace(trained.config.penalty, solver="subgradient", eta=0.1))
-    assert replace(trained.model, config=config).with_window(3).config.feature_groups == config.feature_groups == 4
-
-
-def test_blocks_that_are_no_windows_have_no_window_size(trained):
-    given = trained.model.with_partition(replace(trained.config.partition, kind="given"))
-    with pytest.raises(
-        ValueError, match=r"window is 3; it must be None where the model's partition is 'given'\. Fix: leave the window out"
-    ):
-        given.with_window(3)
-
-
-def test_the_run_directory_is_found_from_a_checkpoint(trained):
-    workdir = trained.run.workdir.resolve()
-    for place in (workdir, workdir / "checkpoints", workdir / "checkpoints" / "16"):
-        assert runs.run_directory(place) == workdir
-
-
 @pytest.mark.parametrize(("mode", "expected"), [("conditional", (0.0, 1.0)), ("fixed", (0.6,)), ("curriculum", (0.6,))])
 def test_training_is_watched_at_the_lams_it_is_about(trained, mode, expected):
     assert runs.evaluated_lams(replace(trained.config, locality=replace(trained.config.locality, mode=mode, lam=0.6))) == expected
@@ -363,75 +278,3 @@ def test_seeds_give_other_parameters_and_other_draws(trained):
     assert np.all(np.asarray(states[0].params["embedding"]) != states[2].params["embedding"])
     assert np.all(draws[0] != draws[2])
     assert np.any(np.asarray(states[0].key) != states[2].key)
-
-
-def test_attention_pictures_of_a_checkpoint(trained, tmp_path):
-    paths = runs.attention(
-        str(trained.run.workdir), text="the cat", lam=(0.0, 1.0), tau=0.5, layers=(1,), heads=(0,), out=tmp_path / "maps"
-    )
-    names = [f"attention_lam{lam}_tau0.5.{kind}" for lam in (0, 1) for kind in ("png", "svg")] + ["attention.html"]
-    assert [path.name for path in paths] == names
-    assert paths[0].read_bytes().startswith(b"\x89PNG")
-    assert "Attention weights of run, step 24 over one text" in paths[-1].read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"text": "the old owl saw the baker in the garden ."}, "the model reads at most 16"),
-        ({"lam": (0.0, 2.0)}, "it must be in [0, 1]"),
-        ({"layers": (2,)}, "layers is (2,); it must be numbers from 0 to 1"),
-    ],
-)
-def test_attention_that_cannot_be_drawn_leaves_nothing_behind(trained, tmp_path, changes, words):
-    with pytest.raises(ValueError, match=re.escape(words)):
-        runs.attention(str(trained.run.workdir), **{"text": "the cat", "out": tmp_path / "maps", **changes})
-    assert not (tmp_path / "maps").exists()
-
-
-def test_the_maps_of_a_report_are_the_models_over_a_whole_text_or_the_part_of_the_sample_that_fits(trained):
-    maps = runs.dial_maps(trained.model)
-    assert [one.lam for one in maps] == [index / 10 for index in range(11)]
-    assert "".join(maps[0].tokens) == showing.SAMPLE_TEXT[: len("".join(maps[0].tokens))]
-    assert len(maps[0].tokens) == 16
-    own = runs.dial_maps(load(trained.run.workdir / "checkpoints" / "16"), "the cat", tau=2.0)
-    assert ("".join(own[0].tokens), own[0].tau, own[0].source) == ("the cat", 2.0, "run, step 16")
-    with pytest.raises(ValueError, match=r"text is '\d+ tokens'; it must be at most 16 for this model"):
-        runs.dial_maps(trained.model, "the old owl " * 9)
-
-
-def test_the_maps_of_a_report_are_read_as_its_rows_were():
-    model = untrained_model()
-    cell = CellRow(**{field.name: 0.0 for field in fields(CellRow)})
-    scored = SweepResult((cell,), (), to_dict(replace(model.config, partition=PartitionConfig(size=3))), {})
-    maps = runs.dial_maps(showing._as_scored(model, scored), "the cat saw the dog", hard=True)
-    assert [one.lam for one in maps] == [1.0]
-    np.testing.assert_allclose(maps[0].block_mass, 1.0, atol=1e-6)
-    np.testing.assert_array_equal(maps[0].block_ids, np.arange(len(maps[0].tokens)) // 3)
-    assert showing._as_scored(model, replace(scored, config=to_dict(model.config))) is model
-
-
-@pytest.mark.parametrize(
-    ("checkpoint", "beside", "shown"), [("", True, True), ("", False, False), ("none", True, False), ("other", False, True)]
-)
-def test_a_report_shows_the_attention_of_the_checkpoint_it_is_given_or_lies_beside(tmp_path, monkeypatch, checkpoint, beside, shown):
-    asked = []
-    folder = tmp_path / "run"
-    (folder / "checkpoints" / "16" / "record" if beside else folder).mkdir(parents=True)
-    sweep = SimpleNamespace(cells=[SimpleNamespace(run="scored", hard=True)])
-    model = SimpleNamespace(run="other" if checkpoint else "scored", config=SimpleNamespace(model=SimpleNamespace(hard=False)))
-    monkeypatch.setattr(showing, "read_sweep", lambda _: sweep)
-    monkeypatch.setattr(showing, "nearest_tau", lambda _: 1.0)
-    monkeypatch.setattr(showing, "draw_figures", lambda *_: [])
-    monkeypatch.setattr(showing, "load", lambda path: asked.append(path) or model)
-    monkeypatch.setattr(showing, "_as_scored", lambda model, result: (model, result))
-    monkeypatch.setattr(showing, "dial_maps", lambda *given: asked.append(given) or "MAPS")
-    monkeypatch.setattr(showing, "write_report", lambda *_, maps, **__: maps)
-    found = runs.report(folder, tmp_path / "report.html", checkpoint=checkpoint, text="the cat" if shown else "")
-    assert found == ("MAPS" if shown else None)
-    # Rows of the same run say how it is read; another run is read as it was trained.
-    read, hard = (model, False) if checkpoint else ((model, sweep), True)
-    assert asked == ([checkpoint or folder, (read, "the cat", 1.0, hard)] if shown else [])
-    if not shown:
-        with pytest.raises(ValueError, match=r"text is 'x'; it must be left out where there is no checkpoint. Fix: pass --checkpoint=RUN"):
-            runs.report(folder, tmp_path / "report.html", checkpoint=checkpoint, text="x")
