@@ -27,6 +27,7 @@ class OursForm:
       stats: the sweep cell measures attention statistics (without them it could not say more than the plain evaluation).
       chunk: tokens whose logits exist at once; −1 takes the shape's.
       partition: `windows` of 5, `given`, `segments` or `classes`.
+      rotary, capped, dial_weights: rotary positions, scores capped at 4 nats, query, key and value weights that turn with the dial.
     """
 
     conditional: bool = False
@@ -35,6 +36,9 @@ class OursForm:
     stats: bool = True
     chunk: int = -1
     partition: str = "windows"
+    rotary: bool = False
+    capped: bool = False
+    dial_weights: bool = False
 
     family = "ours"
 

@@ -36,7 +36,15 @@ LAM = 0.6  # of the contestants with a fixed λ; its value changes nothing but t
 def model_config(form: OursForm, shape: Shape, exact: bool) -> ModelConfig:
     """The model of one contestant."""
     margin = MarginConfig(form="self_scaling") if form.self_scaling else MarginConfig()
-    return replace(shape.config.model, film=form.film, margin=margin, dtype="float32" if exact else shape.dtype)
+    return replace(
+        shape.config.model,
+        film=form.film,
+        margin=margin,
+        rotary_base=1000.0 if form.rotary else 0.0,
+        score_cap=4.0 if form.capped else 0.0,
+        dial_weights="qkv" if form.dial_weights else "none",
+        dtype="float32" if exact else shape.dtype,
+    )
 
 
 def draw_partition(form: OursForm, shape: Shape, seed: int = 0) -> Partition:
@@ -72,6 +80,22 @@ def add_film(weights: dict[str, Any], seed: int = 1) -> dict[str, Any]:
     return {**weights, **layers, "final_norm": {**weights["final_norm"], **vectors()}}
 
 
+def add_dial_weights(weights: dict[str, Any], seed: int = 2) -> dict[str, Any]:
+    """The weights with random parts that turn with the dial; at λ = 0 they must not matter."""
+    draw = np.random.default_rng(seed)
+
+    def turning(attention: dict[str, Any]) -> dict[str, Any]:
+        shape = attention["query"]["kernel"].shape
+        return {f"{name}_dial": {"kernel": (0.1 * draw.standard_normal(shape)).astype(np.float32)} for name in ("query", "key", "value")}
+
+    layers = {
+        name: {**layer, "attention": {**layer["attention"], **turning(layer["attention"])}}
+        for name, layer in weights.items()
+        if name.startswith("layer_")
+    }
+    return {**weights, **layers}
+
+
 @partial(jax.jit, static_argnames=("module", "request", "loss_chunk", "mesh"))
 def eval_without_stats(
     module: Transformer,
@@ -102,11 +126,13 @@ class OursRunner:
         optimizer = build_optimizer(config.train)
         placement = Placement(Mesh(np.asarray(jax.local_devices()[:1]), (AXIS,)))
         weights = draw_weights(config.model, shape.vocab_size)
-        params = placement.replicate(add_film(weights) if form.film else weights)
+        weights = add_film(weights) if form.film else weights
+        weights = add_dial_weights(weights) if form.dial_weights else weights
+        params = placement.replicate(weights)
         # NumPy's, because the step takes the state's arrays for itself.
         key = np.asarray(jax.random.key_data(jax.random.key(0)))
         self.state = placement.replicate(create_state(params, optimizer, key))
-        self.eval_params = placement.replicate(add_film(weights) if form.film else weights)
+        self.eval_params = placement.replicate(weights)
         self.batches = [placement.shard(make_batch(one)) for one in tokens]
         rows = shape.batch_size
         self.zero, self.fixed, self.one = (placement.shard(np.full(rows, value, np.float32)) for value in (0.0, LAM, 1.0))

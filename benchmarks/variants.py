@@ -1,6 +1,7 @@
-"""Time of a training step under each partition, divided by that under windows of 5, as JSON and a table.
+"""Time of a training step of our model with one thing changed, divided by that without the change, as JSON and a table.
 
-    python -m benchmarks.partitions --out=docs/results/partition_speed
+    python -m benchmarks.variants --compare=partitions --out=docs/results/partition_speed
+    python -m benchmarks.variants --compare=dial --out=docs/results/dial_speed
 
 All run in one process and take turns; a ratio is of one round, so what slows a whole round cancels. What a table holds does not
 matter for the time: boundary types and classes are drawn.
@@ -25,29 +26,41 @@ from benchmarks.runner import Runner, Timing, timing
 from benchmarks.shapes import QUICK, SHAPES, Shape, make_shape
 from benchmarks.workload import draw_tokens
 
-BASELINE = "windows"
-PARTITIONS = (BASELINE, "given", "segments", "classes")
+_FILM = OursForm(conditional=True, film=True)
+VARIANTS = {  # the first of each is what the others are divided by
+    "partitions": {name: OursForm(partition=name) for name in ("windows", "given", "segments", "classes")},
+    "dial": {
+        "preset small": _FILM,
+        "rotary positions": dataclasses.replace(_FILM, rotary=True),
+        "capped scores": dataclasses.replace(_FILM, capped=True),
+        "weights that turn with the dial": dataclasses.replace(_FILM, dial_weights=True),
+        "preset certified": dataclasses.replace(_FILM, rotary=True, capped=True, dial_weights=True),
+    },
+}
 
+flags.DEFINE_enum(
+    "compare", "partitions", tuple(VARIANTS), "What is changed: the partition, or the parts of the dial of the preset `certified`."
+)
 flags.DEFINE_enum("shape", "small", (*SHAPES, QUICK), "Model shape.")
-flags.DEFINE_integer("rounds", 9, "Rounds in which every partition has its turn; medians are over them.", lower_bound=1)
+flags.DEFINE_integer("rounds", 9, "Rounds in which every variant has its turn; medians are over them.", lower_bound=1)
 flags.DEFINE_integer("steps", 3, "Training steps a turn, after one that is not counted.", lower_bound=1)
-flags.DEFINE_string("out", "runs/partition_speed", "Folder for partition_speed.json and table.md.")
+flags.DEFINE_string("out", "runs/speed", "Folder for speed.json and table.md.")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One partition.
+    """One variant.
 
     Attributes:
-      seconds, processor_seconds: of `steps` training steps, one number a round. versus_windows, processor_versus_windows: those divided
-        by the times of windows in the same round.
+      seconds, processor_seconds: of `steps` training steps, one number a round. versus_first, processor_versus_first: those divided
+        by the times of the first variant in the same round.
     """
 
-    partition: str
+    variant: str
     seconds: tuple[float, ...]
     processor_seconds: tuple[float, ...]
-    versus_windows: Quartiles
-    processor_versus_windows: Quartiles
+    versus_first: Quartiles
+    processor_versus_first: Quartiles
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,7 @@ class Result:
     tokens: int
     rounds: int
     steps: int
-    partitions: tuple[Measured, ...]
+    variants: tuple[Measured, ...]
 
 
 def main(argv: list[str]) -> None:
@@ -72,33 +85,35 @@ def main(argv: list[str]) -> None:
     import jax
 
     values = flags.FLAGS
-    command = " ".join(["python -m benchmarks.partitions", *sys.argv[1:]])
-    result = run(make_shape(values.shape, cpu=jax.default_backend() == "cpu"), values.rounds, values.steps, command)
-    write_atomically(Path(values.out) / "partition_speed.json", (json.dumps(dataclasses.asdict(result), indent=1) + "\n").encode())
+    command = " ".join(["python -m benchmarks.variants", *sys.argv[1:]])
+    shape = make_shape(values.shape, cpu=jax.default_backend() == "cpu")
+    result = run(VARIANTS[values.compare], shape, values.rounds, values.steps, command)
+    write_atomically(Path(values.out) / "speed.json", (json.dumps(dataclasses.asdict(result), indent=1) + "\n").encode())
     write_atomically(Path(values.out) / "table.md", table(result).encode())
     print(table(result))
 
 
-def run(shape: Shape, rounds: int, steps: int, command: str) -> Result:
-    """Compiles the step under each partition and times them in turn."""
+def run(forms: Mapping[str, OursForm], shape: Shape, rounds: int, steps: int, command: str) -> Result:
+    """Compiles the step of each form and times them in turn."""
     from aila_jax.provenance import versions
     from aila_jax.training.placement import describe_devices
 
     machine = describe_machine(describe_devices())
     tokens = draw_tokens(shape)
     runners: dict[str, Runner] = {}
-    with Progress(len(PARTITIONS), "partitions, compiled:") as progress:
-        for name in PARTITIONS:
-            runners[name] = OursForm(partition=name).start(shape, tokens, False, (TRAIN,))
+    with Progress(len(forms), "variants, compiled:") as progress:
+        for name, form in forms.items():
+            runners[name] = form.start(shape, tokens, False, (TRAIN,))
             progress.advance()
     times = time_all(runners, rounds, steps)
-    measured = tuple(describe(name, times[name], times[BASELINE]) for name in PARTITIONS)
+    first = times[next(iter(forms))]
+    measured = tuple(describe(name, times[name], first) for name in forms)
     machine = dataclasses.replace(machine, load_after=load())
     return Result(command, commit(), versions(), machine, shape.name, shape.tokens, rounds, steps, measured)
 
 
 def time_all(runners: Mapping[str, Runner], rounds: int, steps: int) -> dict[str, list[Timing]]:
-    """The time of every partition's turn, one a round."""
+    """The time of every variant's turn, one a round."""
     with Progress(rounds * len(runners), "turns:") as progress:
 
         def time_one(name: str, task: str) -> Timing:
@@ -110,7 +125,7 @@ def time_all(runners: Mapping[str, Runner], rounds: int, steps: int) -> dict[str
 
 
 def describe(name: str, times: list[Timing], baseline: list[Timing]) -> Measured:
-    """The record of one partition."""
+    """The record of one variant."""
     wall, processor = [one.wall for one in times], [one.processor for one in times]
     wall_ratios = ratios(wall, [one.wall for one in baseline])
     processor_ratios = ratios(processor, [one.processor for one in baseline])
@@ -124,15 +139,15 @@ def table(result: Result) -> str:
         f"Training step, shape `{result.shape}` ({result.tokens:,} tokens), {result.rounds} rounds of {result.steps} steps, "
         f"{machine.processor}, {machine.cores} cores, load {machine.load_before:.1f} before and {machine.load_after:.1f} after.",
         "",
-        "| partition | seconds a step, median | time ÷ that of windows(5) | processor time ÷ that of windows(5) |",
+        f"| | seconds a step, median | time ÷ that of {result.variants[0].variant} | processor time ÷ that |",
         "| --- | --- | --- | --- |",
     ]
-    for one in result.partitions:
+    for one in result.variants:
         cells = [
-            one.partition,
+            one.variant,
             f"{np.median(one.seconds) / result.steps:.3f}",
-            _ratio(one.versus_windows),
-            _ratio(one.processor_versus_windows),
+            _ratio(one.versus_first),
+            _ratio(one.processor_versus_first),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
