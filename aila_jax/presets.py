@@ -65,7 +65,7 @@ def certified_dial(base: Config) -> Config:
     """
     cap, outside = 4.0, max(base.model.length - 2, 1)  # of the last query, when its block holds one key beside itself
     nats = math.ceil(2 * (2 * cap + math.log(9 * outside / 2) + 1e-3)) / 2  # mass inside 9 times that outside, to the next half
-    draws = LocalityConfig(mode="conditional", power=8.0, at_zero=0.6, drift=True, end_power=3.0, end_at_zero=0.75, end_at_one=0.04)
+    draws = LocalityConfig(mode="conditional", power=8.0, at_zero=0.6, drift=True, end_power=1.5, end_at_zero=0.72, end_at_one=0.04)
     model = replace(
         base.model,
         margin=MarginConfig(nats=nats),
