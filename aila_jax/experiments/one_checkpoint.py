@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from itertools import product
 
 from aila_jax.config import Config, LocalityConfig
 from aila_jax.data.dataset import Dataset
@@ -13,7 +14,8 @@ from aila_jax.evaluation.without_attention import without_attention
 LAMS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # where checkpoints are read
 TRAINED = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)  # the λ of training at one λ; 0 is plain training
 BUDGETS = {"5M": 4_915_200, "18M": 18_432_000}  # training tokens: 1,200 and 4,500 steps of `small`
-RATES, DROPOUTS = (1.5e-3, 3e-3, 6e-3), (0.0, 0.1)  # the grid from which every way of training takes its best
+GRID_RUNS = ("5M-conditional", "5M-fixed-0")  # the ways of training that the grid compares
+RATES, DROPOUTS = (0.5, 1.0, 2.0), (0.0, 0.1)  # the grid from which each takes its best: multiples of the configuration's rate, and dropout
 
 
 def one_checkpoint_runs(base: Config, budgets: Sequence[str] = tuple(BUDGETS)) -> dict[str, Config]:
@@ -38,13 +40,13 @@ def at_one_lam(config: Config, lam: float) -> Config:
 
 
 def grid_runs(base: Config) -> dict[str, Config]:
-    """Conditional and plain training at the shorter budget over learning rate and dropout, by name."""
+    """Conditional and plain training at the shorter budget over learning rate and dropout, by name; `base` itself is in the matrix."""
     runs = {}
-    for name in ("5M-conditional", "5M-fixed-0"):
+    for name in GRID_RUNS:
         config = one_checkpoint_runs(base, ("5M",))[name]
-        for rate in RATES:
-            for dropout in DROPOUTS:
-                tried = replace(config, train=replace(config.train, learning_rate=rate), model=replace(config.model, dropout=dropout))
+        for rate, dropout in product((factor * base.train.learning_rate for factor in RATES), DROPOUTS):
+            tried = replace(config, train=replace(config.train, learning_rate=rate), model=replace(config.model, dropout=dropout))
+            if tried != config:
                 runs[f"grid-{name}-rate{rate:g}-dropout{dropout:g}"] = tried
     return runs
 

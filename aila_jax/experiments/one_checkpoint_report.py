@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aila_jax.experiments.one_checkpoint import BUDGETS, LAMS, TRAINED
+from aila_jax.experiments.one_checkpoint import BUDGETS, GRID_RUNS, LAMS, TRAINED
 from aila_jax.experiments.one_checkpoint_judged import Dialled, Goal, goals, read_results, regret, tau_law
 from aila_jax.experiments.one_checkpoint_recipe import recipe_table
 from aila_jax.experiments.results import MISSING, markdown, with_spread
@@ -111,11 +111,11 @@ def _law(found: Results, budget: str) -> str:
 
 def _grid(found: Results) -> list[str]:
     """The grid of learning rate and dropout, where there is one."""
-    names = [name for name in found if name.startswith("grid-")]
-    if not names:
+    tried = sorted(name for name in found if name.startswith("grid-"))
+    if not tried:
         return []
     lines = []
-    for name in sorted(names):
+    for name in [*(name for name in GRID_RUNS if name in found), *tried]:
         ones = list(found[name].values())
         at_zero, best = (np.array([take(one.perplexity) for one in ones]) for take in (lambda p: p[0], np.min))
         lines.append([name.removeprefix("grid-"), str(len(ones)), with_spread(at_zero, 1), with_spread(best, 1)])
