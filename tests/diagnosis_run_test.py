@@ -133,7 +133,7 @@ def test_a_model_that_one_end_of_the_dial_ruins(loaded, healthy):
     shift = 5.0 * jax.random.normal(jax.random.key(0), norm["film_shift"].shape)
     params = {**loaded[0].params, "final_norm": {**norm, "film_shift": shift}}
     finding = findings(facts_of(loaded, healthy, params=params, locality=LocalityConfig(mode="fixed", lam=0.0)))[signatures.COLLAPSES]
-    assert "times as much; it is above 1.3 times the best, or 1.8 times" in finding.seen
+    assert "times as much; it is above 1.3 times the best, rising to 1.8 times" in finding.seen
     assert finding.seen.endswith("0.8, 1.")
     assert finding.causes[0] == "The model was trained at λ = 0 alone, and is read at other λ."
     assert "locality.mode=conditional" in finding.changes[0]
