@@ -6,7 +6,7 @@ from typing import Any
 from aila_jax.evaluation.certify import key_counts
 from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.theory.certificates import Certificate
-from aila_jax.theory.gaps import all_finite, guaranteed_gap
+from aila_jax.theory.gaps import guaranteed_gap, why_uncertifiable
 from aila_jax.types import Batch
 
 
@@ -16,8 +16,8 @@ class Guarantees:
     def __init__(self, model: LanguageModel, batches: Iterable[Batch], lams: Sequence[float], hard: bool):
         """Counts keys once, and bounds scores once for each λ; nothing for a model that sees later tokens, or whose training diverged."""
         config = model.config.model
-        nothing = config.bidirectional or not all_finite(model.params)
-        self._gaps = {} if nothing else {lam: guaranteed_gap(model.params, config, lam, hard=hard) for lam in lams}
+        certified = () if why_uncertifiable(model.params, config) else lams
+        self._gaps = {lam: guaranteed_gap(model.params, config, lam, hard=hard) for lam in certified}
         self._counts = key_counts(model, batches) if any(gap.says_something for gap in self._gaps.values()) else None
 
     def at(self, lam: float, tau: float) -> Certificate | None:

@@ -21,6 +21,7 @@ from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.transformer import Transformer
 from aila_jax.progress import Progress
+from aila_jax.theory.gaps import all_finite
 from aila_jax.theory.influence import kl_nats
 from aila_jax.training.placement import SPLIT, WHOLE, Placement, place
 from aila_jax.types import Array, Batch
@@ -100,6 +101,8 @@ def influence(
     for name, value in (("positions", positions), ("draws", draws)):
         require(value >= 2, name, value, "at least 2: a spread needs two", f"set {name} to {256 if name == 'positions' else 4}")
     require(seed >= 0, "seed", seed, "at least 0", "seed=0")
+    fix = "load a checkpoint from before training diverged"
+    require(all_finite(model.params), "parameters", "not finite", "finite numbers", fix)
     check_tokenizer(model, dataset)
     batch_size = config.sweep.batch_size if batch_size is None else batch_size
     placement = place(batch_size, "sweep.batch_size")

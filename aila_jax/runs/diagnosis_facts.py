@@ -19,7 +19,7 @@ from aila_jax.reporting import read_sweep, read_training_log
 from aila_jax.runs.penalty_facts import penalty_facts
 from aila_jax.theory.diagnosis import STEP
 from aila_jax.theory.diagnosis_facts import BlockFacts, DialPoint, Facts, PenaltyFacts, ScoreFacts, TrainingFacts
-from aila_jax.theory.gaps import all_finite, layer_shares
+from aila_jax.theory.gaps import layer_shares, why_uncertifiable
 from aila_jax.types import PADDING_ID, Batch
 
 GRID = tuple(round(index * STEP, 10) for index in range(round(1 / STEP) + 1))
@@ -106,10 +106,8 @@ class FactFinder:
         zero, one = self.ends.cells
         largest = float(largest_scores(self.model, self.text("validation"), 1.0, 1.0).max())
         guarantee = None
-        if config.bidirectional:
-            self.missing.append("what is guaranteed: certificates are for causal models, and this one sees its targets")
-        elif not all_finite(self.model.params):
-            self.missing.append("what is guaranteed: parameters are not finite")
+        if reason := why_uncertifiable(self.model.params, config):
+            self.missing.append(f"what is guaranteed: {reason}")
         else:
             guarantee = certify(self.model, 1.0)
         return ScoreFacts(

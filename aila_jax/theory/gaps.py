@@ -57,6 +57,16 @@ def all_finite(params: Any) -> bool:
     return all(bool(np.isfinite(np.asarray(leaf, np.float32)).all()) for leaf in jax.tree.leaves(params))
 
 
+def why_uncertifiable(params: Any, config: ModelConfig) -> str:
+    """Why nothing can be certified of a model, with the fix; empty for one of which something can."""
+    if config.bidirectional:
+        fix = "certify a causal model; this one sees the targets it is scored on"
+        return f"model.bidirectional is True; it must be false for a certificate. Fix: {fix}."
+    if not all_finite(params):
+        return "parameters are not finite; they must be for a certificate. Fix: load a checkpoint from before training diverged."
+    return ""
+
+
 def guaranteed_gap(
     params: Any,
     config: ModelConfig,
@@ -81,9 +91,8 @@ def guaranteed_gap(
       ValueError: a bound that the model's logits do not have, a model that sees later tokens, or parameters that are not finite.
     """
     check_lam(lam)
-    fix = "certify a causal model; this one sees the targets it is scored on"
-    require(not config.bidirectional, "model.bidirectional", True, "false for a certificate", fix)
-    require(all_finite(params), "parameters", "not finite", "finite numbers", "load a checkpoint from before training diverged")
+    if reason := why_uncertifiable(params, config):
+        raise ValueError(reason)
     if hard:
         require(lam == 1.0, "lam", lam, "1 with hard attention", "lam=1")
         require(bound == "auto", "bound", bound, "'auto' with hard attention, which has no margin", "leave the bound out")

@@ -212,5 +212,5 @@ def test_weights_that_are_not_finite_are_refused_whatever_bounds_the_scores(opti
     params = dict(model.params)
     params["embedding"] = jax.numpy.full_like(params["embedding"], np.nan)
     for hard in (False, True):
-        with pytest.raises(ValueError, match=r"parameters is 'not finite'; .* from before training diverged"):
+        with pytest.raises(ValueError, match=r"parameters are not finite; .* from before training diverged"):
             certify(replace(model, params=params), 1.0, hard=hard)

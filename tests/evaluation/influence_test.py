@@ -161,6 +161,12 @@ def test_what_is_refused(trained, settings, message):
         influence(trained.model, trained.dataset, quiet=True, **settings)
 
 
+def test_parameters_that_are_not_finite_are_refused(trained):
+    broken = {**trained.model.params, "embedding": np.nan * trained.model.params["embedding"]}
+    with pytest.raises(ValueError, match=r"parameters is 'not finite'; it must be finite numbers\. Fix: load a checkpoint from before"):
+        influence(replace(trained.model, params=broken), trained.dataset, quiet=True)
+
+
 def test_blocks_that_hold_every_key_have_no_influence_to_measure(trained):
     with pytest.raises(ValueError, match=r"outside their block \(0\). Fix: lower it, or use a partition whose blocks leave keys outside"):
         influence(trained.model.with_window(16), trained.dataset, quiet=True)
