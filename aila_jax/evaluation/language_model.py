@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 
 from aila_jax.checkpoint import find_checkpoint
 from aila_jax.config import Config, PartitionConfig, require
@@ -18,12 +18,13 @@ from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.evaluation.attention_maps import AttentionMaps, attention_maps
 from aila_jax.evaluation.dial import check_hard, dial_values
 from aila_jax.evaluation.generation import generate_ids
+from aila_jax.evaluation.inputs import check_layer_scale, example_batch, read_batch
 from aila_jax.model.forward import forward, init_params
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.transformer import Transformer, build_transformer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition, build_partition, check_vocabulary, table_of
-from aila_jax.types import PADDING_ID, Array, Batch
+from aila_jax.types import Array, Batch
 
 
 @partial(jax.jit, static_argnames=("module", "request"))
@@ -203,30 +204,7 @@ class LanguageModel:
 
     def batch(self, tokens: Any, block_ids: Any = None, doc_ids: Any = None) -> Batch:
         """Token ids as the model reads them; raises ValueError for what it cannot read. Arguments as in `apply`."""
-        cfg = self.config
-        batch = Batch.from_tokens(np.asarray(tokens), block_ids, doc_ids)
-        rows, length = batch.tokens.shape
-        if length > cfg.model.length:
-            raise ValueError(f"tokens has length {length}; the model reads at most {cfg.model.length}. Fix: split the text into windows")
-        if batch.tokens.size and not 0 <= batch.tokens.min() <= batch.tokens.max() < self.tokenizer.vocab_size:
-            worst = batch.tokens.max() if batch.tokens.min() >= 0 else batch.tokens.min()
-            raise ValueError(
-                f"tokens holds the id {worst}; ids run from 0 to {self.tokenizer.vocab_size - 1}. Fix: encode with model.tokenizer"
-            )
-        if cfg.partition.kind == "given" and block_ids is None:
-            raise ValueError("block_ids is None; this model's partition is `given`. Fix: pass block_ids, one id per token")
-        if cfg.partition.kind != "given" and block_ids is not None:
-            raise ValueError(
-                f"block_ids is given, but this model's partition is {cfg.partition.kind!r}. Fix: leave it out, or train with partition.kind=given"
-            )
-        if block_ids is not None and doc_ids is None:
-            padding = np.asarray(block_ids) == PADDING_ID
-            batch = replace(batch, doc_ids=np.where(padding, PADDING_ID, batch.doc_ids).astype(np.int32))
-        return (
-            batch
-            if cfg.model.document_mask
-            else replace(batch, positions=np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length)))
-        )
+        return read_batch(self.config, self.tokenizer.vocab_size, tokens, block_ids, doc_ids)
 
 
 def check_tokenizer(model: LanguageModel, dataset: Dataset) -> None:
@@ -234,17 +212,6 @@ def check_tokenizer(model: LanguageModel, dataset: Dataset) -> None:
     same = dataset.tokenizer.fingerprint == model.tokenizer.fingerprint
     fix = "load_dataset(config.data, tokenizer=model.tokenizer)"
     require(same, "dataset.tokenizer", dataset.tokenizer.fingerprint, f"the model's ({model.tokenizer.fingerprint})", fix)
-
-
-def check_layer_scale(scale: Any, n_layers: int) -> Float[Array, "N"]:
-    """layer_scale as float32 [N]; raises ValueError for another shape or, where the values are known, one outside [0, 1]."""
-    array = jnp.asarray(scale, jnp.float32)
-    known = not isinstance(array, jax.core.Tracer)
-    if array.shape != (n_layers,) or (known and not bool(jnp.all((array >= 0) & (array <= 1)))):
-        raise ValueError(
-            f"layer_scale is {scale!r}; it must be {n_layers} numbers in [0, 1], one a layer. Fix: leave it out for the configuration's"
-        )
-    return array
 
 
 def load(path: str | Path, step: int | None = None) -> LanguageModel:
@@ -263,8 +230,3 @@ def load(path: str | Path, step: int | None = None) -> LanguageModel:
     model = LanguageModel(None, found.config, found.tokenizer, found.run, found.step, meta, found.anchors(), fitted)
     shape = jax.eval_shape(lambda: init_params(model.module, model.partition, example_batch(found.config), jax.random.key(0)))
     return replace(model, params=jax.tree.map(jnp.asarray, found.params(shape)))
-
-
-def example_batch(config: Config) -> Batch:
-    """A batch of zeros of one window, for shapes."""
-    return Batch.from_tokens(np.zeros((1, config.model.length), np.int32))

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from aila_jax.config import Config
-from aila_jax.evaluation.language_model import example_batch
+from aila_jax.evaluation.inputs import example_batch
 from aila_jax.model.forward import init_params
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.windows import Windows

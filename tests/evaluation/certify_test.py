@@ -12,7 +12,8 @@ import pytest
 from aila_jax import runs
 from aila_jax.config import MarginConfig, PartitionConfig, to_dict
 from aila_jax.evaluation.certify import certify, key_counts, largest_scores, scored_batches
-from aila_jax.evaluation.language_model import LanguageModel, example_batch
+from aila_jax.evaluation.inputs import example_batch
+from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.model.forward import init_params
 from aila_jax.model.interface import Dial, Request

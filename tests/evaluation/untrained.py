@@ -8,7 +8,8 @@ import jax
 from aila_jax.config import Config, DataConfig, ModelConfig
 from aila_jax.data.documents import Document
 from aila_jax.data.tokenizer import train_tokenizer
-from aila_jax.evaluation.language_model import LanguageModel, example_batch
+from aila_jax.evaluation.inputs import example_batch
+from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.model.forward import init_params
 from tests.training.tiny import sentences
 

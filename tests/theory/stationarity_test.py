@@ -11,7 +11,8 @@ from aila_jax.loss.prox import shrink
 from aila_jax.model.feature_groups import group_sizes
 from aila_jax.model.interface import Dial, Request
 from aila_jax.theory import stationarity
-from aila_jax.theory.stationarity import GradientSums, GroupThresholds, gradients_at_zero, group_thresholds, over_groups
+from aila_jax.theory.gradient_sums import GradientSums, over_groups
+from aila_jax.theory.stationarity import GroupThresholds, gradients_at_zero, group_thresholds
 from aila_jax.types import Batch
 from tests.evaluation.untrained import untrained_model, with_dial_weights
 

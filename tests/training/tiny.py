@@ -14,7 +14,8 @@ import pytest
 from aila_jax import runs
 from aila_jax.config import Config, DataConfig, LocalityConfig, ModelConfig, SweepConfig, TrainConfig
 from aila_jax.data.dataset import Dataset
-from aila_jax.evaluation.language_model import LanguageModel, example_batch
+from aila_jax.evaluation.inputs import example_batch
+from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.model.forward import init_params
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import build_partition

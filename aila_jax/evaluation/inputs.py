@@ -1,0 +1,51 @@
+"""What a loaded model is given: token ids with their blocks and documents, and a factor of λ for each layer."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from aila_jax.config import Config
+from aila_jax.types import PADDING_ID, Array, Batch
+
+
+def read_batch(config: Config, vocab_size: int, tokens: Any, block_ids: Any = None, doc_ids: Any = None) -> Batch:
+    """Token ids as the model reads them; raises ValueError for what it cannot read. Arguments as in `LanguageModel.apply`."""
+    batch = Batch.from_tokens(np.asarray(tokens), block_ids, doc_ids)
+    rows, length = batch.tokens.shape
+    if length > config.model.length:
+        raise ValueError(f"tokens has length {length}; the model reads at most {config.model.length}. Fix: split the text into windows")
+    if batch.tokens.size and not 0 <= batch.tokens.min() <= batch.tokens.max() < vocab_size:
+        worst = batch.tokens.max() if batch.tokens.min() >= 0 else batch.tokens.min()
+        raise ValueError(f"tokens holds the id {worst}; ids run from 0 to {vocab_size - 1}. Fix: encode with model.tokenizer")
+    if config.partition.kind == "given" and block_ids is None:
+        raise ValueError("block_ids is None; this model's partition is `given`. Fix: pass block_ids, one id per token")
+    if config.partition.kind != "given" and block_ids is not None:
+        raise ValueError(
+            f"block_ids is given, but this model's partition is {config.partition.kind!r}. Fix: leave it out, or train with partition.kind=given"
+        )
+    if block_ids is not None and doc_ids is None:
+        padding = np.asarray(block_ids) == PADDING_ID
+        batch = replace(batch, doc_ids=np.where(padding, PADDING_ID, batch.doc_ids).astype(np.int32))
+    if config.model.document_mask:
+        return batch
+    return replace(batch, positions=np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length)))
+
+
+def check_layer_scale(scale: Any, n_layers: int) -> Float[Array, "N"]:
+    """layer_scale as float32 [N]; raises ValueError for another shape or, where the values are known, one outside [0, 1]."""
+    array = jnp.asarray(scale, jnp.float32)
+    known = not isinstance(array, jax.core.Tracer)
+    if array.shape != (n_layers,) or (known and not bool(jnp.all((array >= 0) & (array <= 1)))):
+        raise ValueError(
+            f"layer_scale is {scale!r}; it must be {n_layers} numbers in [0, 1], one a layer. Fix: leave it out for the configuration's"
+        )
+    return array
+
+
+def example_batch(config: Config) -> Batch:
+    """A batch of zeros of one window, for shapes."""
+    return Batch.from_tokens(np.zeros((1, config.model.length), np.int32))
