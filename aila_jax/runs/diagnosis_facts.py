@@ -100,9 +100,8 @@ class FactFinder:
     def scores(self) -> ScoreFacts:
         """The margin, and the scores that it has to outweigh."""
         config = self.model.config.model
-        margin = config.margin
         if config.hard:
-            return ScoreFacts("hard", 0.0, 0.0, (1.0,) * config.n_layers)
+            return ScoreFacts(None, (1.0,) * config.n_layers)
         zero, one = self.ends.cells
         largest = float(largest_scores(self.model, self.text("validation"), 1.0, 1.0).max())
         guarantee = None
@@ -111,9 +110,7 @@ class FactFinder:
         else:
             guarantee = certify(self.model, 1.0)
         return ScoreFacts(
-            form=margin.form,
-            margin=margin.nats if margin.form == "fixed" else margin.m0,
-            c=margin.c,
+            margin=config.margin,
             shares=tuple(layer_shares(config, 1.0).tolist()),
             largest=largest,
             bound=None if guarantee is None else float(guarantee.gap.score_bound.max()),
@@ -122,10 +119,7 @@ class FactFinder:
             delta_zero=zero.delta_measured,
             delta_one=one.delta_measured,
             delta_share=one.delta_share,
-            power=margin.power,
-            linear=margin.linear,
             cap=config.score_cap,
-            bend=margin.range_bend,
         )
 
     def blocks(self) -> BlockFacts:

@@ -2,7 +2,6 @@
 
 import math
 
-from aila_jax.config import MarginConfig
 from aila_jax.theory.diagnosis_facts import BlockFacts, Facts, ScoreFacts
 
 Told = tuple[tuple[str, ...], tuple[str, ...]]
@@ -53,22 +52,23 @@ def _block_causes(blocks: BlockFacts, explained: bool, causes: list[str], change
 
 def _margin_causes(scores: ScoreFacts, causes: list[str], changes: list[str]) -> None:
     """The margin against the scores it must outweigh."""
-    if scores.form == "hard":
+    margin = scores.margin
+    if margin is None:
         return
     reach = _reach(scores)
     least = min(scores.shares)
-    if scores.form == "fixed":
-        if scores.largest is not None and 2 * scores.largest > scores.margin:
+    if margin.form == "fixed":
+        if scores.largest is not None and 2 * scores.largest > margin.nats:
             causes.append(
-                f"The margin is too small: m = {scores.margin:g} nats, while scores reach |s| = {scores.largest:.1f}, so that a key outside may "
+                f"The margin is too small: m = {margin.nats:g} nats, while scores reach |s| = {scores.largest:.1f}, so that a key outside may "
                 f"lead by up to {2 * scores.largest:.1f} nats{reach}."
             )
             changes.append(_enough_margin(scores, scores.largest))
-    elif scores.c < 1.0:
-        causes.append(f"The self-scaling margin has c = {scores.c:g} below 1, so scores may outweigh it{reach}.")
+    elif margin.c < 1.0:
+        causes.append(f"The self-scaling margin has c = {margin.c:g} below 1, so scores may outweigh it{reach}.")
         changes.append("set model.margin.c=1 and model.margin.m0=8, or more")
-    elif scores.margin < math.log(WORST_ODDS):
-        causes.append(f"The self-scaling margin has m0 = {scores.margin:g} nats, too little against many keys outside the block{reach}.")
+    elif margin.m0 < math.log(WORST_ODDS):
+        causes.append(f"The self-scaling margin has m0 = {margin.m0:g} nats, too little against many keys outside the block{reach}.")
         changes.append("raise model.margin.m0 to 8")
     if least < LEAST_SHARE:
         causes.append(f"At λ = 1 a layer gets only {least:.2f} of the margin (model.layer_beta, model.margin.power).")
@@ -143,21 +143,22 @@ def poor_dial_causes(facts: Facts) -> Told:
 def not_graded_causes(facts: Facts, before: float, step: float) -> Told:
     """Why one step of λ, that from `before` to `before` + `step`, does most of the work: the margin bites at once, or late."""
     scores = facts.scores
-    if scores is None or scores.form == "hard":
+    if scores is None or scores.margin is None:
         return (), ("bend the margin with model.margin.power: above 1 makes the steps near λ = 0 finer, below 1 those near λ = 1",)
-    bent = f", range_bend = {scores.bend:g}" if scores.bend > 1.0 else ""
-    margin = f"{scores.margin:g} nats" if scores.form == "fixed" else f"self-scaling, c = {scores.c:g}, m0 = {scores.margin:g}{bent}"
-    curve = MarginConfig(power=scores.power, linear=scores.linear)
-    known = "" if scores.largest is None else f", scores reaching |s| = {scores.largest:.1f} at λ = 1"
+    margin, bend = scores.margin, scores.margin.range_bend
+    bent = f", range_bend = {bend:g}" if margin.form == "self_scaling" and bend > 1.0 else ""
+    said = f"{margin.nats:g} nats" if margin.form == "fixed" else f"self-scaling, c = {margin.c:g}, m0 = {margin.m0:g}{bent}"
+    if scores.largest is not None:
+        said += f", scores reaching |s| = {scores.largest:.1f} at λ = 1"
     if before < 0.5 - step / 2:
-        cause = f"The margin ({margin}{known}) bites at small λ: at λ = {before + step:g} it imposes {curve.share(before + step):.2f} of itself."
-        change = f"raise model.margin.power above {scores.power:g}, or choose a smaller margin"
+        cause = f"The margin ({said}) bites at small λ: at λ = {before + step:g} it imposes {margin.share(before + step):.2f} of itself."
+        change = f"raise model.margin.power above {margin.power:g}, or choose a smaller margin"
     else:
         cause = (
-            f"Scores hold out against the margin ({margin}{known}) up to λ = {before:g}, where it imposes {curve.share(before):.2f} of itself, "
+            f"Scores hold out against the margin ({said}) up to λ = {before:g}, where it imposes {margin.share(before):.2f} of itself, "
             "and then give way at once."
         )
-        lower = f"model.margin.range_bend below {scores.bend:g}" if bent else f"model.margin.power below {scores.power:g}"
-        more = f"raise model.margin.linear above {scores.linear:g}, " if scores.power > 1.0 else ""
+        lower = f"model.margin.range_bend below {bend:g}" if bent else f"model.margin.power below {margin.power:g}"
+        more = f"raise model.margin.linear above {margin.linear:g}, " if margin.power > 1.0 else ""
         change = f"lower {lower}, {more}or draw the λ of this step more often in training"
     return (cause,), (change,)

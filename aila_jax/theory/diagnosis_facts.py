@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from aila_jax.config import MarginConfig
+
 
 @dataclass(frozen=True)
 class DialPoint:
@@ -18,19 +20,16 @@ class ScoreFacts:
     """Scores against the margin, at λ = 1 where nothing else is said.
 
     Attributes:
-      form: `fixed`, `self_scaling`, or `hard` for hard attention, which has no margin. margin: m or m0, nats. c: of the self-scaling form.
-      shares: of the margin, that each layer imposes. power, linear: of the margin's curve over λ.
+      margin: the model's, or None for hard attention, which has none. shares: of the margin, that each layer imposes.
       largest: the largest |s| of any head on the text read, or None.
       bound: S that no text exceeds, the largest of any head, and bound_name, what it rests on; None where there is none.
       guaranteed: the least block mass that is guaranteed of any head and position.
       delta_zero, delta_one: mean of (least in-block − greatest out-of-block score), margin included, at λ = 0 and 1, nats.
       delta_share: share of queries where that is above 0 at λ = 1.
-      cap: the score cap that the model has, nats; 0 without one. bend: b of the self-scaling form's range.
+      cap: the score cap that the model has, nats; 0 without one.
     """
 
-    form: str
-    margin: float
-    c: float
+    margin: MarginConfig | None
     shares: tuple[float, ...]
     largest: float | None = None
     bound: float | None = None
@@ -39,10 +38,7 @@ class ScoreFacts:
     delta_zero: float | None = None
     delta_one: float | None = None
     delta_share: float | None = None
-    power: float = 1.0
-    linear: float = 0.0
     cap: float = 0.0
-    bend: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from aila_jax.config import MarginConfig
 from aila_jax.theory import diagnosis as module
 from aila_jax.theory.diagnosis import converged_at, diagnose
 from aila_jax.theory.diagnosis_facts import BlockFacts, DialPoint, Facts, PenaltyFacts, ScoreFacts, TrainingFacts
@@ -18,13 +19,13 @@ def dial(perplexity=(50, 51, 52, 53, 54, 55), entropy=(3.0, 2.5, 2.0, 1.5, 1.0, 
 HEALTHY = Facts(
     run="healthy",
     dial=dial(),
-    scores=ScoreFacts("self_scaling", 8.0, 1.0, (1.0, 1.0), 6.0, 24.0, "self_scaling", 0.92, -3.0, 7.5, 0.99),
+    scores=ScoreFacts(MarginConfig(form="self_scaling"), (1.0, 1.0), 6.0, 24.0, "self_scaling", 0.92, -3.0, 7.5, 0.99),
     blocks=BlockFacts(1.38, 0.4),
     penalty=PenaltyFacts(0, 8),
     training=TrainingFacts("conditional", 0.0, 8.0, ((0.1, 8.0), (2.0, 5.0), (4.0, 4.2), (6.0, 4.0), (8.0, 3.6)), 0, 40.0, 44.0),
     attention_cost=((0.0, 1.4), (1.0, 0.5)),
 )
-FIXED = ScoreFacts("fixed", 8.0, 1.0, (1.0, 1.0), 9.3, 40.0, "parameters", 1e-9, -6.0, 1.2, 0.55)
+FIXED = ScoreFacts(MarginConfig(), (1.0, 1.0), 9.3, 40.0, "parameters", 1e-9, -6.0, 1.2, 0.55)
 
 
 def only(facts):
@@ -80,8 +81,8 @@ def test_entropy_above_what_blocks_allow_is_enough():
     [
         (replace(FIXED, largest=3.0), BlockFacts(1.38, 0.95), "Blocks are incoherent: ρ_max = 0.95", "another partition"),
         (replace(FIXED, largest=3.0, shares=(0.25, 1.0)), BlockFacts(1.38, 0.4), "a layer gets only 0.25 of the margin", "layer_beta=0"),
-        (replace(FIXED, form="self_scaling", c=0.5), BlockFacts(1.38), "has c = 0.5 below 1", "model.margin.c=1"),
-        (replace(FIXED, form="self_scaling", margin=2.0), BlockFacts(1.38), "has m0 = 2 nats", "raise model.margin.m0"),
+        (replace(FIXED, margin=MarginConfig("self_scaling", c=0.5)), BlockFacts(1.38), "has c = 0.5 below 1", "model.margin.c=1"),
+        (replace(FIXED, margin=MarginConfig("self_scaling", m0=2.0)), BlockFacts(1.38), "has m0 = 2 nats", "raise model.margin.m0"),
         (None, BlockFacts(1.38, None, "there are 2 blocks"), "ρ_max is undefined (there are 2 blocks)", None),
     ],
 )
@@ -180,17 +181,20 @@ def test_when_training_converged(losses, epoch):
     ],
 )
 def test_a_dial_with_one_large_step_is_not_graded(changes, text, cause, change):
-    finding = only(replace(HEALTHY, dial=dial(**changes), scores=replace(HEALTHY.scores, power=2.0)))
+    finding = only(replace(HEALTHY, dial=dial(**changes), scores=replace(HEALTHY.scores, margin=MarginConfig("self_scaling", power=2.0))))
     assert (finding.name, finding.seen) == (module.NOT_GRADED, text)
     assert cause in finding.causes[0]
     assert change in finding.changes[0]
 
 
 def test_a_bent_range_is_named_where_it_comes_late():
-    scores = replace(HEALTHY.scores, bend=4.0)
+    scores = replace(HEALTHY.scores, margin=MarginConfig("self_scaling", range_bend=4.0))
     finding = only(replace(HEALTHY, dial=dial(mass=(0.2, 0.25, 0.3, 0.45, 0.5, 0.99)), scores=scores))
     assert "(self-scaling, c = 1, m0 = 8, range_bend = 4, scores reaching" in finding.causes[0]
     assert finding.changes[0].startswith("lower model.margin.range_bend below 4")
+    fixed = replace(scores, margin=MarginConfig("fixed", range_bend=4.0))  # which has no range to bend
+    finding = only(replace(HEALTHY, dial=dial(mass=(0.2, 0.25, 0.3, 0.45, 0.5, 0.99)), scores=fixed))
+    assert finding.changes[0].startswith("lower model.margin.power below 1")
 
 
 def test_changes_too_small_for_steps_are_left_alone():
