@@ -110,6 +110,13 @@ def test_weights_that_are_not_finite_are_told_of_and_guarantee_nothing(loaded, h
     assert any(line.startswith("what is guaranteed: parameters are not finite") for line in facts.missing)
 
 
+def test_a_loss_beyond_what_perplexity_can_say_is_told_of(loaded, healthy):
+    """Finite weights, 10⁴ times as large: a loss of thousands of nats, whose exponential float64 does not hold."""
+    facts = facts_of(loaded, healthy, params={**loaded[0].params, "embedding": 1e4 * loaded[0].params["embedding"]})
+    assert facts.dial[0].perplexity == np.inf
+    assert signatures.NON_FINITE in findings(facts)
+
+
 @pytest.mark.medium  # compiles the gradient of every group of two layers: python -m pytest tests/diagnosis_run_test.py -m medium
 def test_a_penalty_is_compared_with_its_thresholds(loaded, healthy):
     """Stationarity of living groups: a penalty of 10⁶ is above it for all of them, one of 10⁻⁹ for none."""

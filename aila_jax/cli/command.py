@@ -87,7 +87,7 @@ def define_reading(values: flags.FlagValues) -> None:
 def define_dial(values: flags.FlagValues) -> None:
     """λ and τ of one setting of the dial."""
     flags.DEFINE_float("lam", 0.0, "λ in [0, 1]: 0 is distributed, 1 localist.", flag_values=values)
-    flags.DEFINE_float("tau", 1.0, "τ above 0: the attention's temperature.", flag_values=values)
+    flags.DEFINE_float("tau", 1.0, "τ, 1e-6 to 1e6: the attention's temperature.", flag_values=values)
 
 
 def define_checkpoint(values: flags.FlagValues) -> None:

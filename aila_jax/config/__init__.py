@@ -4,7 +4,7 @@ Every setting is stated once, in the module of its stage, with its unit and its 
 ValueError when the dataclass is made, so nothing later needs to check again.
 """
 
-from aila_jax.config.checks import check_lam, check_tau, one_of, require
+from aila_jax.config.checks import LEAST_TAU, MOST_TAU, check_lam, check_tau, one_of, require
 from aila_jax.config.data import TFDS_NAME, DataConfig, RuleConfig
 from aila_jax.config.locality import LocalityConfig
 from aila_jax.config.model import DIAL_WEIGHTS, MOST_MARGIN, MarginConfig, ModelConfig
@@ -17,7 +17,9 @@ from aila_jax.config.train import TrainConfig
 
 __all__ = [
     "DIAL_WEIGHTS",
+    "LEAST_TAU",
     "MOST_MARGIN",
+    "MOST_TAU",
     "TFDS_NAME",
     "AnchorConfig",
     "Config",

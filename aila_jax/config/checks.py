@@ -1,9 +1,11 @@
 """What the settings' dataclasses check their values with."""
 
 import difflib
-import math
 from numbers import Real
 from typing import Any
+
+# Between them float32 scores divided by τ neither overflow nor vanish.
+LEAST_TAU, MOST_TAU = 1e-6, 1e6
 
 
 def require(condition: bool, name: str, value: Any, limit: str, fix: str) -> None:
@@ -33,12 +35,12 @@ def check_lam(lam: float, name: str = "lam") -> float:
 
 
 def check_tau(tau: float, name: str = "tau") -> float:
-    """Returns τ as a float; raises ValueError unless it is finite and above 0."""
+    """Returns τ as a float; raises ValueError unless it is from `LEAST_TAU` to `MOST_TAU`."""
     require(
-        isinstance(tau, Real) and 0.0 < tau < math.inf,
+        isinstance(tau, Real) and LEAST_TAU <= tau <= MOST_TAU,
         name,
         tau,
-        "a finite number above 0",
+        f"a number from {LEAST_TAU:g} to {MOST_TAU:g}",
         "choose τ = 1 for the trained temperature",
     )
     return float(tau)

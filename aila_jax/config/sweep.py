@@ -10,7 +10,7 @@ class SweepConfig:
     """The dial's grid: every λ of `lams` with every τ of `taus`, on one split.
 
     Attributes:
-      lams: values in [0, 1]. taus: values above 0.
+      lams: values in [0, 1]. taus: values from 1e-6 to 1e6.
       split: `train`, `validation` or `test`.
       batch_size: sequences a batch.
       max_batches: 0 scores the whole split.

@@ -88,9 +88,10 @@ def decode_text(data: bytes, path: Path) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
+        encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
         raise ValueError(
             f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start} ({error.reason}). "
-            f"Fix: convert it, for instance with: iconv -f latin1 -t utf-8 {path.name} > new_{path.name}"
+            f"Fix: convert it, for instance with: iconv -f {encoding} -t utf-8 {path.name} > new_{path.name}"
         ) from error
     return text.removeprefix("\ufeff")
 

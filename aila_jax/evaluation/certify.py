@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -112,7 +113,9 @@ def key_counts(model: LanguageModel, batches: Iterable[Batch]) -> KeyCounts:
 
 
 def _text_counts(model: LanguageModel, text: str | Sequence[int], block_ids: Sequence[int] | None) -> KeyCounts:
-    tokens = model.tokenizer.encode(text) if isinstance(text, str) else [int(token) for token in text]
+    tokens = model.tokenizer.encode(text) if isinstance(text, str) else list(text)
+    whole = all(isinstance(token, Integral) for token in tokens)
+    require(whole, "text", text, "a text, or whole numbers: its token ids", "model.tokenizer.encode(text)")
     require(len(tokens) > 0, "text", text, "at least one token", "write some text")
     if block_ids is None and model.config.partition.kind == "given":
         block_ids = line_blocks(tokens, model.tokenizer.eos_id).tolist()

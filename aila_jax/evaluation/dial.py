@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from aila_jax.config import Config, check_lam, require
+from aila_jax.config import LEAST_TAU, MOST_TAU, Config, check_lam, require
 from aila_jax.types import Array
 
 
@@ -16,12 +16,13 @@ def dial_values(value: Any, name: str, batch_size: int) -> Float[Array, "B"]:
     """λ or τ for each example as float32 [B], whether it comes as float, int, NumPy or jnp, one number or one per example.
 
     Raises:
-      ValueError: a λ outside [0, 1], a τ that is not finite and above 0, a NaN, or another shape than [] or [B].
+      ValueError: a λ outside [0, 1], a τ that is not from 1e-6 to 1e6, a NaN, or another shape than [] or [B].
     """
     if isinstance(value, jax.core.Tracer):  # inside a caller's jit the value is not known; shapes still are
         return jnp.broadcast_to(jnp.asarray(value, jnp.float32), (batch_size,))
     try:
-        array = np.asarray(value, np.float32)
+        with np.errstate(over="ignore"):  # ∞ is refused below
+            array = np.asarray(value, np.float32)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} is {value!r}; it must be a number, or one per example. Fix: pass {name}=0.5, say") from error
     if array.shape not in ((), (batch_size,)):
@@ -30,7 +31,7 @@ def dial_values(value: Any, name: str, batch_size: int) -> Float[Array, "B"]:
         )
     valid, limit, fix = {
         "lam": ((array >= 0) & (array <= 1), "in [0, 1]", "choose λ between 0 (distributed) and 1 (localist)"),
-        "tau": ((array > 0) & (array < np.inf), "finite and above 0", "τ = 1 is the usual temperature"),
+        "tau": ((array >= LEAST_TAU) & (array <= MOST_TAU), f"from {LEAST_TAU:g} to {MOST_TAU:g}", "τ = 1 is the usual temperature"),
     }[name]
     if not np.all(valid):
         raise ValueError(f"{name} is {value!r}; it must be {limit}. Fix: {fix}.")

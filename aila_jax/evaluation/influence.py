@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -99,7 +100,8 @@ def influence(
     hard = config.model.hard if hard is None else hard
     lams, tau = dial_lams(config, lams, hard), check_tau(float(tau))
     for name, value in (("positions", positions), ("draws", draws)):
-        require(value >= 2, name, value, "at least 2: a spread needs two", f"set {name} to {256 if name == 'positions' else 4}")
+        whole = isinstance(value, Integral) and value >= 2
+        require(whole, name, value, "a whole number, at least 2: a spread needs two", f"set {name} to {256 if name == 'positions' else 4}")
     require(seed >= 0, "seed", seed, "at least 0", "seed=0")
     fix = "load a checkpoint from before training diverged"
     require(all_finite(model.params), "parameters", "not finite", "finite numbers", fix)

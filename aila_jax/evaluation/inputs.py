@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from aila_jax.config import Config
 from aila_jax.types import PADDING_ID, Array, Batch
@@ -30,9 +30,28 @@ def read_batch(config: Config, vocab_size: int, tokens: Any, block_ids: Any = No
     if block_ids is not None and doc_ids is None:
         padding = np.asarray(block_ids) == PADDING_ID
         batch = replace(batch, doc_ids=np.where(padding, PADDING_ID, batch.doc_ids).astype(np.int32))
+    _check_documents(np.asarray(batch.doc_ids), config.model.document_mask)
     if config.model.document_mask:
         return batch
     return replace(batch, positions=np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length)))
+
+
+def _check_documents(doc_ids: Int[np.ndarray, "B L"], document_mask: bool) -> None:
+    """Raises ValueError where padding stands before a token, or a document comes back: certificates count keys by their places."""
+    padding = doc_ids == PADDING_ID
+    if (padding[:, :-1] & ~padding[:, 1:]).any():
+        raise ValueError(
+            f"doc_ids (or block_ids) has padding ({PADDING_ID}) before a token; padding must be at the end of a row. Fix: move it there"
+        )
+    starts = np.ones(doc_ids.shape, bool)
+    starts[:, 1:] = doc_ids[:, 1:] != doc_ids[:, :-1]
+    for row in range(len(doc_ids)) if document_mask else ():
+        found, times = np.unique(doc_ids[row][starts[row]], return_counts=True)
+        if (times > 1).any():
+            again = found[times > 1][0]
+            raise ValueError(
+                f"doc_ids has the document {again} in two places of row {row}; a document must be in one piece. Fix: give each piece an id"
+            )
 
 
 def check_layer_scale(scale: Any, n_layers: int) -> Float[Array, "N"]:

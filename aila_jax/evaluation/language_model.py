@@ -122,8 +122,8 @@ class LanguageModel:
         Args:
           tokens: ids below the tokenizer's vocab_size; L at most the model's length.
           lam, tau: one number or one per example; a new value never recompiles.
-          block_ids: block of each token, for a model trained with the partition `given`; −1 marks padding, −2 a token of every block.
-          doc_ids: document of each token, −1 at padding; one document a row by default.
+          block_ids: block of each token, for a model trained with the partition `given`; −1 is padding as in `doc_ids`, −2 a token of every block.
+          doc_ids: document of each token, in one piece; −1 at padding, which ends a row. One document a row by default.
           layer_scale: factor of λ in each layer, N numbers in [0, 1]; the configuration's by default. Hard attention has none.
           hard: block attention only, in every layer; needs λ = 1. The configuration's by default.
           delta: also measure the gap between in-block and out-of-block scores.

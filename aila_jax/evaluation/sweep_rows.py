@@ -9,7 +9,7 @@ from aila_jax.config import Config
 from aila_jax.evaluation.guarantees import guaranteed_fields
 from aila_jax.evaluation.rows import CellRow, HeadRow
 from aila_jax.metrics.pointers import PointerSummary
-from aila_jax.metrics.sums import Summary
+from aila_jax.metrics.sums import Summary, perplexity
 from aila_jax.theory.certificates import Certificate
 from aila_jax.theory.gaps import layer_shares
 
@@ -32,15 +32,16 @@ def cell_row(
     guaranteed: Certificate | None,
 ) -> CellRow:
     total = s.loss * s.targets
+    word = math.inf if not words else perplexity(total / words)
     imposed = _imposed(config, label["lam"], hard)
     return CellRow(
         **label,
         hard=hard,
         targets=s.targets,
         loss=s.loss,
-        perplexity_token=math.exp(s.loss),
-        perplexity_word=None if not words else math.exp(total / words),
-        perplexity_byte=None if not text_bytes else math.exp(total / text_bytes),
+        perplexity_token=perplexity(s.loss),
+        perplexity_word=word if math.isfinite(word) else None,
+        perplexity_byte=None if not text_bytes else perplexity(total / text_bytes),
         accuracy=s.accuracy,
         entropy_bits=float(s.entropy_bits.mean()),
         entropy_fraction=float(s.entropy_fraction.mean()),

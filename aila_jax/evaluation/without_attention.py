@@ -18,6 +18,7 @@ from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.dial import dial_lams, dial_values
 from aila_jax.evaluation.evaluator import scores_of
 from aila_jax.evaluation.language_model import LanguageModel, check_tokenizer
+from aila_jax.metrics.sums import perplexity
 from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.transformer import Transformer
@@ -93,16 +94,16 @@ def without_attention(
     params, chunk = placement.replicate(model.params), config.train.loss_chunk
     dial_tau = placement.shard(dial_values(tau, "tau", batch_size))
 
-    def perplexity(lam: float, removed: bool) -> float:
+    def measured(lam: float, removed: bool) -> float:
         request = Request(logits=chunk == 0, hard=hard and not removed, no_attention=removed)
         dial = Dial(placement.shard(dial_values(lam, "lam", batch_size)), dial_tau)
         parts = [
             float(_loss(model.module, model.partition, params, placement.shard(batch), dial, request, chunk, placement.mesh))
             for batch in batches
         ]
-        return math.exp(math.fsum(parts) / targets)
+        return perplexity(math.fsum(parts) / targets)
 
-    return [AttentionCost(lam, tau, split, targets, perplexity(lam, False), perplexity(lam, True)) for lam in lams]
+    return [AttentionCost(lam, tau, split, targets, measured(lam, False), measured(lam, True)) for lam in lams]
 
 
 @partial(jax.jit, static_argnames=("module", "request", "loss_chunk", "mesh"))

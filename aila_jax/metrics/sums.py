@@ -1,5 +1,7 @@
 """Mergeable metrics: sums and counts on the device, float64 and int64 on the host, divided once at the end."""
 
+import math
+import sys
 from dataclasses import dataclass
 
 import flax.struct
@@ -143,3 +145,8 @@ def summarize(sums: MetricSums) -> Summary:
         delta_share=mean(sums.delta_positive, sums.delta_queries) if crossing else None,
         pointers=None if sums.pointers is None else summarize_pointers(sums.pointers),
     )
+
+
+def perplexity(nats: float) -> float:
+    """e^nats, of a mean loss in nats; ∞ where float64 holds no such number (above 709 nats)."""
+    return math.inf if nats > math.log(sys.float_info.max) else math.exp(nats)

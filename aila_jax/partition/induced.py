@@ -48,7 +48,7 @@ def induced_classes(
         "the number of classes to induce",
         n_classes,
         f"from 2 to the {len(order)} types that occur in the training split",
-        "choose about 50",
+        f"choose {min(50, len(order))}",
     )
     state = ClassCounts(bigrams, deal(bigrams, n_classes))
     for sweep in range(1, max_sweeps + 1):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from aila_jax.config import MOST_MARGIN
 from aila_jax.evaluation.rows import HeadRow
 from aila_jax.reporting import formats
 from aila_jax.reporting.files import write_atomically
@@ -119,7 +120,7 @@ def write_certificate(
 
 
 def _required(found: Certificate, target_mass: float) -> float | None:
-    """The margin for the target at positions with another key in their block; None where no margin is imposed at all."""
+    """The margin for the target at positions with another key in their block; None where there are none or no margin is imposed."""
     if found.gap.bound == "hard" or not (found.gap.share > 0.0).all():
         return None
     return found.required_margin(target_mass)
@@ -129,9 +130,9 @@ def _margin_line(found: Certificate, target_mass: float) -> list[str]:
     needed = _required(found, target_mass)
     if needed is None:
         return []
-    return [
-        f"margin for {target_mass:g}            {formats.at_most(needed, 2)} nats with another key inside, at these scores; now {found.gap.margin:g}"
-    ]
+    most = f", more than a margin may be ({MOST_MARGIN:g})" if needed > MOST_MARGIN else ""
+    text = f"{formats.at_most(needed, 2)} nats with another key inside, at these scores{most}; now {found.gap.margin:g}"
+    return [f"margin for {target_mass:g}            {text}"]
 
 
 def _head_line(record: Mapping[str, Any], measured: Heads | None) -> list[str]:

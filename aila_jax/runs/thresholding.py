@@ -31,7 +31,7 @@ def threshold(
       gradients, at_zero: see `ThresholdSettings`. data_dir: where its corpus is now. out: the run directory by default.
 
     Raises:
-      ValueError: a model without feature groups, with weights that turn with the dial, or, for the path, with QK-normalisation.
+      ValueError: a model without feature groups or, for the path, with QK-normalisation.
     """
     settings = ThresholdSettings(gradients=gradients, at_zero=at_zero, path=PathSettings() if path else None)
     model = load(checkpoint)

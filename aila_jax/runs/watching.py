@@ -6,7 +6,7 @@ import numpy as np
 
 from aila_jax.config import Config
 from aila_jax.evaluation.evaluator import evaluate as evaluate_batches
-from aila_jax.metrics.sums import summarize
+from aila_jax.metrics.sums import perplexity, summarize
 from aila_jax.model.transformer import Transformer
 from aila_jax.training.placement import Placement
 
@@ -43,7 +43,7 @@ def eval_record(
         "lam": lam,
         "tau": config.locality.tau,
         "loss": summary.loss,
-        "perplexity": float(np.exp(summary.loss)),
+        "perplexity": perplexity(summary.loss),
         "accuracy": summary.accuracy,
         "entropy_bits": float(summary.entropy_bits.mean()),
         "block_mass": float(summary.block_mass.mean()),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -85,8 +86,10 @@ class Certificate:
         """Largest entropy of each head, mean over queries."""
         return self._over_queries(self.entropy_bits)
 
-    def required_margin(self, target_mass: float, accompanied: bool = True) -> float:
+    def required_margin(self, target_mass: float, accompanied: bool = True) -> float | None:
         """The setting `model.margin.nats` (`m0`, for the self-scaling form) that guarantees `target_mass` at this λ, τ and S.
+
+        At least 0; None where no position has a key in its block besides itself (with `accompanied`). Settings end at 10,000.
 
         Training with another margin changes an S that comes from the weights, but neither the most that QK-normalisation allows
         (g_max) nor, from λc = 1 on, the self-scaling margin's guarantee.
@@ -101,10 +104,12 @@ class Certificate:
         require(gap.bound != "hard", "bound", gap.bound, "one with a margin", fix)
         require(bool((gap.share > 0.0).all()), "lam", gap.lam, "above 0: λ = 0 imposes no margin, however large", fix)
         counts = self.counts.accompanied() if accompanied else self.counts
-        needed = required_margin(target_mass, counts.n_in, counts.n_out, 0.0, self.tau).max(initial=0.0)
-        # nats = share · margin − rest, and of the rest only the rounding grows with the margin.
+        if not len(counts.n_in):
+            return None
+        # nats = share · margin − rest, so the rest takes the place of 2S; of it only the rounding grows with the margin.
         rest = gap.share[:, None] * gap.margin - gap.nats
-        return float(((1.0 + 2.0 * LOGIT_ROUNDING) * (needed + rest) / gap.share[:, None]).max(initial=0.0))
+        needed = required_margin(target_mass, counts.n_in, counts.n_out, rest[:, :, None] / 2.0, self.tau).max(axis=-1)
+        return float(((1.0 + 2.0 * LOGIT_ROUNDING) * needed / gap.share[:, None]).max())
 
     def _over_queries(self, values: Float[np.ndarray, "N H T"]) -> Float[np.ndarray, "N H"]:
         return np.average(values, axis=-1, weights=self.counts.queries)
@@ -133,7 +138,7 @@ def certificate(
     check_tau(tau)
     most = config.model.length
     length = most if length is None else length
-    whole = isinstance(length, int) and 1 <= length <= most
+    whole = isinstance(length, Integral) and 1 <= length <= most
     require(whole, "length", length, f"from 1 to the model's length ({most})", f"length={most}, or leave it out")
     counts = counts_of_every_text(config.partition, length) if counts is None else counts
     return Certificate(guaranteed_gap(params, config.model, lam, **gap), float(tau), counts)

@@ -111,7 +111,7 @@ def predicted_thresholds(
       feed-forward network and the output layer are not in it, so only its ranks can be tested.
 
     Raises:
-      ValueError: a τ not above 0, or an exponent beyond float64.
+      ValueError: a τ outside its limits, or an exponent beyond float64.
     Source: 2511.03559; the estimators are ours (docs/method.md, "Thresholds").
     """
     check_tau(tau)

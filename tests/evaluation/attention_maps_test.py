@@ -125,7 +125,7 @@ def test_a_bidirectional_model_says_that_it_is_none_of_the_causal_ones(model):
         ([300], {}, "tokens holds the id 300; ids run from 0 to 299"),
         (TEXT, {"lams": ()}, "lams is (); it must be at least one λ"),
         (TEXT, {"lams": (0.5, 1.5)}, "it must be in [0, 1]"),
-        (TEXT, {"tau": 0.0}, "tau is 0.0; it must be finite and above 0"),
+        (TEXT, {"tau": 0.0}, "tau is 0.0; it must be from 1e-06 to 1e"),
         (TEXT, {"block_ids": [0] * 21}, "block_ids is given, but this model's partition is 'windows'"),
     ],
 )

@@ -145,8 +145,9 @@ def test_a_summary_by_hand():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"positions": 1}, "positions is 1; it must be at least 2"),
-        ({"draws": 1}, "draws is 1; it must be at least 2"),
+        ({"positions": 1}, "positions is 1; it must be a whole number, at least 2"),
+        ({"draws": 1}, "draws is 1; it must be a whole number, at least 2"),
+        ({"positions": 16.5}, "positions is 16.5; it must be a whole number"),
         ({"seed": -1}, "seed is -1"),
         ({"lams": ()}, "lams is"),
         ({"lams": (1.5,)}, r"lam is 1.5; it must be a number in \[0, 1\]"),

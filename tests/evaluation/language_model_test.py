@@ -68,8 +68,8 @@ def test_one_value_per_example_is_each_example_alone(trained):
     ({"lam": -0.1}, "lam is -0.1; it must be in [0, 1]"),
     ({"lam": 1.5}, "lam is 1.5; it must be in [0, 1]"),
     ({"lam": np.nan}, "lam is nan; it must be in [0, 1]"),
-    ({"tau": 0.0}, "tau is 0.0; it must be finite and above 0"),
-    ({"tau": np.inf}, "tau is inf; it must be finite and above 0"),
+    ({"tau": 0.0}, "tau is 0.0; it must be from 1e-06 to 1e"),
+    ({"tau": np.inf}, "tau is inf; it must be from 1e-06 to 1e"),
     ({"lam": [0.1, 0.2]}, "lam has shape (2,); it must be one number, or one per example, (3,)"),
     ({"hard": True, "lam": 0.5}, "lam is [0.5] with hard block attention; it must be 1"),
     ({"layer_scale": [1.0]}, "layer_scale is [1.0]; it must be 2 numbers in [0, 1], one a layer"),
@@ -77,10 +77,20 @@ def test_one_value_per_example_is_each_example_alone(trained):
     ({"layer_scale": [1.0, np.nan]}, "it must be 2 numbers in [0, 1]"),
     ({"block_ids": np.zeros((3, 16), np.int32)}, "block_ids is given, but this model's partition is 'windows'"),
     ({"doc_ids": np.zeros((3, 15), np.int32)}, "doc_ids has shape (3, 15); it must be that of tokens, (3, 16)"),
+    ({"doc_ids": np.tile(np.int32([0] * 5 + [-1] * 4 + [0] * 7), (3, 1))}, "padding (-1) before a token; padding must be at the end of a row"),
+    ({"doc_ids": np.tile(np.int32([-1] + [0] * 15), (3, 1))}, "padding (-1) before a token"),
 ])  # fmt: skip
 def test_what_is_outside_its_limits_is_refused(trained, unchecked_shapes, dial, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         trained.model.apply(TOKENS, **dial)
+
+
+@pytest.mark.parametrize("tau", [1e-6, 1e6])
+@pytest.mark.parametrize("lam", [0.0, 1.0])
+def test_attention_is_finite_at_both_ends_of_tau(trained, lam, tau):
+    found = trained.model.apply(TOKENS, lam=lam, tau=tau)
+    for values in (found.logits, found.stats.entropy_bits, found.stats.block_mass):
+        assert np.isfinite(values).all()
 
 
 @pytest.mark.parametrize(("tokens", "words"), [
@@ -136,6 +146,8 @@ def test_documents_are_kept_apart_where_the_model_was_trained_so(trained):
     masked = remade(trained.model, document_mask=True).apply(TOKENS, lam=0.5, doc_ids=doc_ids)
     alone = trained.model.apply(TOKENS[:, 8:], lam=0.5)
     np.testing.assert_allclose(masked.logits[:, 8:], alone.logits, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"the document 0 in two places of row 1; a document must be in one piece\. Fix: give each piece"):
+        remade(trained.model, document_mask=True).apply(TOKENS, doc_ids=np.int32([[0] * 16, [0] * 4 + [1] * 4 + [0] * 8, [0] * 16]))
     # Without the mask they are one window.
     np.testing.assert_allclose(
         trained.model.apply(TOKENS, doc_ids=doc_ids).logits, trained.model.apply(TOKENS).logits, rtol=1e-5, atol=1e-6

@@ -221,7 +221,7 @@ def test_other_splits_are_scored_whole(trained):
 @pytest.mark.parametrize(("arguments", "words"), [
     ({"lams": [1.1]}, "lam is 1.1; it must be a number in [0, 1]"),
     ({"lams": [np.nan]}, "lam is nan; it must be a number in [0, 1]"),
-    ({"taus": [0.0]}, "tau is 0.0; it must be a finite number above 0"),
+    ({"taus": [0.0]}, "tau is 0.0; it must be a number from 1e-06 to 1e"),
     ({"lams": []}, "lams is (); it must be at least one λ"),
     ({"taus": []}, "taus is (); it must be at least one τ"),
     ({"split": "valid"}, "split is 'valid'; it must be one of train, validation, test"),
@@ -244,3 +244,13 @@ def test_another_tokenizer_than_the_models_is_refused(trained):
 
 def test_hard_attention_is_swept_at_one_alone_unless_told_otherwise(trained):
     assert {cell.lam for cell in sweep(trained.model, trained.dataset, taus=[1], hard=True, max_batches=1, quiet=True).cells} == {1.0}
+
+
+def test_perplexity_per_word_is_left_out_where_words_are_too_long_for_it(trained):
+    """A text that is one word, as a line without spaces is."""
+    stream = trained.dataset.splits["validation"]
+    dataset = replace(trained.dataset, splits={**trained.dataset.splits, "validation": replace(stream, words=1)})
+    (cell,) = sweep(trained.model, dataset, lams=(0.0,), taus=(1.0,), quiet=True).cells
+    assert cell.loss * cell.targets > 710
+    assert cell.perplexity_word is None
+    assert cell.perplexity_byte > 1.0

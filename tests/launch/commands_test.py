@@ -158,7 +158,7 @@ def test_what_the_commands_print(runs, capsys):
     [
         ("evaluate", "--checkpoint is missing"),
         ("evaluate --checkpoint=c --lam=2", "--lam is 2.0; it must be a number in [0, 1]"),
-        ("evaluate --checkpoint=c --tau=0", "--tau is 0.0; it must be a finite number above 0"),
+        ("evaluate --checkpoint=c --tau=0", "--tau is 0.0; it must be a number from 1e-06 to 1e"),
         ("evaluate --checkpoint=c --lam=much", "--lam=much"),
         ("evaluate --checkpoint=c --config=tiny", "'config'"),
         ("sweep --checkpoint=c --lams=0,2", "--lams is 2.0"),
@@ -177,7 +177,7 @@ def test_what_the_commands_print(runs, capsys):
         ("attention --checkpoint=c --text=", "--text is ''; it must be a text of at least one token"),
         ("attention --checkpoint=c --text=t --lam=0,2", "--lam is 2.0; it must be a number in [0, 1]"),
         ("attention --checkpoint=c --text=t --lam=", "'' is not a list of numbers"),
-        ("attention --checkpoint=c --text=t --tau=0", "--tau is 0.0; it must be a finite number above 0"),
+        ("attention --checkpoint=c --text=t --tau=0", "--tau is 0.0; it must be a number from 1e-06 to 1e"),
         ("attention --checkpoint=c --text=t --layers=all", "'all' is not a list of numbers"),
         ("certify --checkpoint=c --lam=2", "--lam is 2.0; it must be a number in [0, 1]"),
         ("certify --checkpoint=c --target_mass=1", "--target_mass is 1.0; it must be above 0 and below 1"),

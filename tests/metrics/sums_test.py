@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aila_jax.loss.cross_entropy import target_scores
-from aila_jax.metrics.sums import MetricSums, merge, metric_sums, summarize, to_host
+from aila_jax.metrics.sums import MetricSums, merge, metric_sums, perplexity, summarize, to_host
 from aila_jax.model.attention import locality_attention
 from aila_jax.model.interface import ModelOutput
 from aila_jax.types import Batch
@@ -183,3 +183,10 @@ def test_merging_nothing_and_missing_statistics_are_refused() -> None:
     output, batch, _ = material()
     with pytest.raises(AssertionError, match="stats=True"):
         metric_sums(output.replace(stats=None), batch, BLOCKS)
+
+
+def test_perplexity_is_infinite_where_float64_ends() -> None:
+    assert perplexity(0.0) == 1.0
+    assert perplexity(np.log(50.0)) == pytest.approx(50.0)
+    assert np.isfinite(perplexity(709.7)) and perplexity(709.8) == perplexity(np.inf) == np.inf
+    assert np.isnan(perplexity(np.nan))

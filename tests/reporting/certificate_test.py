@@ -56,6 +56,12 @@ def test_the_text_says_what_is_guaranteed_and_by_what() -> None:
     assert "measured" not in describe_certificate(found, "tiny", 0.9)
 
 
+def test_a_margin_that_no_setting_allows_is_said_to_be_one() -> None:
+    gap = Gap(1e-4, "qk_norm", np.full(2, 1e-4), 16.0, SCORES, 16e-4 - 2 * SCORES)
+    lines = describe_certificate(Certificate(gap, 1.0, made().counts), "tiny", 0.9).splitlines()
+    assert "at these scores, more than a margin may be (10000); now 16" in next(line for line in lines if line.startswith("margin for 0.9"))
+
+
 def test_warnings_stand_where_they_belong() -> None:
     assert EMPIRICAL in describe_certificate(made("empirical"), "x", 0.9)
     assert "the worst case" in describe_certificate(made(worst=True), "x", 0.9)

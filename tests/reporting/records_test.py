@@ -139,7 +139,7 @@ def test_what_json_would_change_is_refused(sweep: SweepResult, tmp_path: Path, c
     ("field", "value", "message"),
     [
         ("lam", 1.5, r"cells\[0\]\.lam is 1\.5; it must be a number in \[0, 1\]"),
-        ("tau", 0.0, r"cells\[0\]\.tau is 0\.0; it must be a finite number above 0"),
+        ("tau", 0.0, r"cells\[0\]\.tau is 0\.0; it must be a number from 1e-06 to 1e"),
         ("loss", None, r"cells\[0\]\.loss is None; it must be a float\. Fix"),
         ("loss", "4.2", r"cells\[0\]\.loss is '4\.2'; it must be a float\. Fix"),
         ("hard", 1, r"cells\[0\]\.hard is 1; it must be a bool"),

@@ -158,6 +158,21 @@ def test_the_required_margin_brings_the_target_and_not_much_more(options: dict[s
     assert least(needed * 0.99) < 0.95
 
 
+def test_the_required_margin_is_none_of_what_needs_none() -> None:
+    """One block for all keys, one position, and a target that uniform attention reaches under these scores; then nobody accompanied."""
+    config = whole(**QK)
+    params = random_layer(config.model, 3)
+
+    def required(target: float, config: Config = config, length: int | None = None, **which: bool) -> float | None:
+        return certificate(params, config, 1.0, 1.0, length=length).required_margin(target, **which)
+
+    one_block = whole(PartitionConfig(size=config.model.length), **QK)
+    assert required(0.9, one_block) == required(0.9, length=1, accompanied=False) == 0.0
+    assert required(1e-6) == 0.0 < required(0.5) < required(0.6)
+    assert required(0.9, whole(PartitionConfig(size=1), **QK)) is None
+    assert required(0.9, length=np.int64(4)) == required(0.9)
+
+
 @pytest.mark.parametrize(
     ("options", "call", "message"),
     [
@@ -173,7 +188,7 @@ def test_the_required_margin_brings_the_target_and_not_much_more(options: dict[s
         ({}, {"bound": "weights"}, r"bound is 'weights'; it must be one of auto, parameters"),
         ({"bidirectional": True}, {}, r"model\.bidirectional is True; it must be false for a certificate\. Fix: certify a causal model"),
         ({}, {"lam": 1.5}, r"lam is 1\.5; it must be a number in \[0, 1\]"),
-        ({}, {"tau": 0.0}, r"tau is 0\.0; it must be a finite number above 0"),
+        ({}, {"tau": 0.0}, r"tau is 0\.0; it must be a number from 1e-06 to 1e"),
         ({}, {"length": 5}, r"length is 5; it must be from 1 to the model's length \(4\)\. Fix: length=4"),
         ({}, {"length": 0}, r"length is 0; it must be from 1"),
         ({}, {"hard": True, "lam": 0.5}, r"lam is 0\.5; it must be 1 with hard attention"),
