@@ -213,7 +213,7 @@ def test_no_margin_brings_a_target_at_lambda_zero_or_where_none_is_imposed() -> 
 
 
 def test_the_paper_preset_with_random_weights_is_vacuous_and_says_so() -> None:
-    """Weights as at initialisation: S of about 24 before any training, against a margin of 8. Timed in the benchmarks of the docs."""
+    """Weights as at initialisation: S of about 24 before any training, against a margin of 8. Timed in docs/results/costs."""
     config = presets.paper()
     model, draw = config.model, np.random.default_rng(0)
     kernel = (model.d_model, model.n_heads, model.d_model // model.n_heads)
