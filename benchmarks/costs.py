@@ -9,7 +9,6 @@ training split of WikiText-2, with byte-pair types and with words. Limits: 5 sec
 import dataclasses
 import json
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,8 +24,8 @@ from aila_jax.config import Config, PartitionConfig
 from aila_jax.provenance import versions
 from aila_jax.reporting.files import write_atomically
 from benchmarks.record import Machine, commit, describe_machine, load
+from benchmarks.worker import peak_resident_bytes
 
-KIBIBYTE = 1024
 MOST_WORDS = 50_000  # more than WikiText-2 has
 
 
@@ -101,8 +100,7 @@ def _measure(sender: Connection, job: str, make: Callable[[Config], tuple[Callab
         run()
         wall.append(time.perf_counter() - started[0])
         processor.append(time.process_time() - started[1])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIBIBYTE
-    sender.send(Cost(job, what, float(np.median(wall)), float(np.median(processor)), peak))
+    sender.send(Cost(job, what, float(np.median(wall)), float(np.median(processor)), peak_resident_bytes()))
     sender.close()
 
 

@@ -111,13 +111,14 @@ def _serve(connection: Connection, contestant: Contestant, shape: Shape, tokens:
             if request[0] == "timing":
                 connection.send(("timing", timing(runner, *request[1:])))
             else:
-                connection.send(("memory", Memory(_peak_resident_bytes(), runner.device_peak_bytes())))
+                connection.send(("memory", Memory(peak_resident_bytes(), runner.device_peak_bytes())))
     except EOFError:
         return
     except Exception:
         connection.send(("error", traceback.format_exc()))
 
 
-def _peak_resident_bytes() -> int:
+def peak_resident_bytes() -> int:
+    """The most memory that this process has held so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts kibibytes

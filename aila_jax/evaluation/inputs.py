@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aila_jax.config import Config
-from aila_jax.types import PADDING_ID, Array, Batch
+from aila_jax.types import PADDING_ID, Array, Batch, restarting_positions
 
 
 def read_batch(config: Config, vocab_size: int, tokens: Any, block_ids: Any = None, doc_ids: Any = None) -> Batch:
@@ -43,8 +43,7 @@ def _check_documents(doc_ids: Int[np.ndarray, "B L"], document_mask: bool) -> No
         raise ValueError(
             f"doc_ids (or block_ids) has padding ({PADDING_ID}) before a token; padding must be at the end of a row. Fix: move it there"
         )
-    starts = np.ones(doc_ids.shape, bool)
-    starts[:, 1:] = doc_ids[:, 1:] != doc_ids[:, :-1]
+    starts = restarting_positions(doc_ids) == 0
     for row in range(len(doc_ids)) if document_mask else ():
         found, times = np.unique(doc_ids[row][starts[row]], return_counts=True)
         if (times > 1).any():
