@@ -84,9 +84,13 @@ def define_reading(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("batch_size", None, "Sequences a batch, at least 1. Default: the run's sweep.batch_size.", flag_values=values)
 
 
-def define_dial(values: flags.FlagValues) -> None:
-    """λ and τ of one setting of the dial."""
-    flags.DEFINE_float("lam", 0.0, "λ in [0, 1]: 0 is distributed, 1 localist.", flag_values=values)
+def define_dial(values: flags.FlagValues, lam: float = 0.0) -> None:
+    """λ, `lam` by default, and τ of one setting of the dial."""
+    flags.DEFINE_float("lam", lam, "λ in [0, 1]: 0 is distributed, 1 localist.", flag_values=values)
+    define_tau(values)
+
+
+def define_tau(values: flags.FlagValues) -> None:
     flags.DEFINE_float("tau", 1.0, "τ, 1e-6 to 1e6: the attention's temperature.", flag_values=values)
 
 

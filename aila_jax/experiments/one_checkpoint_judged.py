@@ -15,6 +15,8 @@ from aila_jax.experiments.results import result_paths
 from aila_jax.reporting import read_sweep
 
 MOST_REGRET, MOST_ENTROPY, LEAST_MASS, MOST_STEP = 0.02, 0.3, 0.95, 0.4
+# Block mass is a float32 below 1, where neighbours are 6e-8 apart: less than this outside is rounding.
+LEAST_OUTSIDE = 1e-7
 
 
 @dataclass(frozen=True)
@@ -102,37 +104,42 @@ class Law:
     Attributes:
       slope: per whole margin. low, high: its 95 % interval; over seeds where there are two or more (Student's
         t over their slopes), otherwise that of the one regression.
-      correlation: of the logarithm with that quotient, mean over seeds. cells: rows used for each seed. seeds: how many.
+      correlation: of the logarithm with that quotient, mean over seeds. seeds: how many.
+      cells: rows used, of all seeds. left_out: rows with less than `LEAST_OUTSIDE` outside the block.
     """
 
     slope: float
     low: float
     high: float
     correlation: float
-    cells: int
     seeds: int
+    cells: int
+    left_out: int
 
 
-def tau_law(results: Sequence[Dialled]) -> Law:
-    """Fits the law to one way of training.
+def tau_law(results: Sequence[Dialled]) -> Law | None:
+    """Fits the law to one way of training; None where a seed has fewer than three rows to fit.
 
     At fixed queries and keys the mass outside falls by at most a factor e per nat of imposed margin ÷ τ. Mean mass over queries falls more slowly, since the
     queries that still look outside decide it, and since τ divides the scores too.
     """
-    fits = []
+    fits, rows, used = [], 0, 0
     for result in results:
-        cells = [row for row in result.cells if row.lam > 0.0]
+        turned = [row for row in result.cells if row.lam > 0.0]
+        cells = [row for row in turned if 1.0 - row.block_mass >= LEAST_OUTSIDE]
+        if len(cells) < 3:
+            return None
         x = np.array([result.margin.share(row.lam) / row.tau for row in cells])
-        y = np.log([max(1.0 - row.block_mass, 1e-12) for row in cells])
-        fits.append((stats.linregress(x, y), len(cells)))
-    slopes = np.array([fit.slope for fit, _ in fits])
-    count = fits[0][1]
+        y = np.log([1.0 - row.block_mass for row in cells])
+        fits.append(stats.linregress(x, y))
+        rows, used = rows + len(turned), used + len(cells)
+    slopes = np.array([fit.slope for fit in fits])
     if len(slopes) > 1:
         half = stats.t.ppf(0.975, len(slopes) - 1) * slopes.std(ddof=1) / np.sqrt(len(slopes))
     else:
-        half = stats.t.ppf(0.975, count - 2) * fits[0][0].stderr
+        half = stats.t.ppf(0.975, used - 2) * fits[0].stderr
     middle = float(slopes.mean())
-    return Law(middle, middle - half, middle + half, float(np.mean([fit.rvalue for fit, _ in fits])), count, len(slopes))
+    return Law(middle, middle - half, middle + half, float(np.mean([fit.rvalue for fit in fits])), len(slopes), used, rows - used)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aila_jax.experiments.one_checkpoint import BUDGETS, GRID_RUNS, LAMS, TRAINED
-from aila_jax.experiments.one_checkpoint_judged import Dialled, Goal, goals, read_results, regret, tau_law
+from aila_jax.experiments.one_checkpoint_judged import LEAST_OUTSIDE, Dialled, Goal, goals, read_results, regret, tau_law
 from aila_jax.experiments.one_checkpoint_recipe import recipe_table
 from aila_jax.experiments.results import MISSING, markdown, with_spread
 from aila_jax.reporting import save_figure
@@ -103,10 +103,12 @@ def _law(found: Results, budget: str) -> str:
     if not ones:
         return ""
     law = tau_law(list(ones.values()))
-    return (
-        f"ln(mass outside the block) against the share of the margin imposed, divided by τ, λ > 0: slope {law.slope:.2f} "
-        f"(95 % interval {law.low:.2f} to {law.high:.2f}, {law.seeds} seeds of {law.cells} cells), correlation {law.correlation:.2f}.\n"
-    ).replace("-", "−")
+    start = "ln(mass outside the block) against the share of the margin imposed, divided by τ, λ > 0: "
+    if law is None:
+        return f"{start}not fitted, a seed has fewer than three cells with at least {LEAST_OUTSIDE:g} outside.\n"
+    left_out = f"; {law.left_out} with less than {LEAST_OUTSIDE:g} outside left out" if law.left_out else ""
+    fitted = f"slope {law.slope:.2f} (95 % interval {law.low:.2f} to {law.high:.2f}), correlation {law.correlation:.2f}".replace("-", "−")
+    return f"{start}{fitted} (seeds: {law.seeds}, cells: {law.cells}{left_out}).\n"
 
 
 def _grid(found: Results) -> list[str]:

@@ -176,10 +176,16 @@ def test_the_law_of_tau_finds_a_slope_put_into_the_rows():
 
     law = judged.tau_law([with_slope(-3.0, 0)])
     np.testing.assert_allclose((law.slope, law.low, law.high, law.correlation), (-3.0, -3.0, -3.0, -1.0), rtol=1e-6)
-    assert (law.cells, law.seeds) == (15, 1)
+    assert (law.seeds, law.cells, law.left_out) == (1, 15, 0)
     law = judged.tau_law([with_slope(-3.0, 0), with_slope(-2.0, 1), with_slope(-4.0, 2)])
     # Slopes −2, −3, −4: standard deviation 1, t(0.975, 2) = 4.3027.
     np.testing.assert_allclose((law.slope, law.low, law.high), (-3.0, -3 - 4.3027 / np.sqrt(3), -3 + 4.3027 / np.sqrt(3)), rtol=1e-4)
+    assert (law.seeds, law.cells, law.left_out) == (3, 45, 0)
+    # Mass that rounding hides (e^-20 at λ = 1, τ = .5 of slope −10, and what lies below it) is left out, not taken for a number.
+    law = judged.tau_law([with_slope(-10.0, 0)])
+    np.testing.assert_allclose(law.slope, -10.0, rtol=1e-6)
+    assert (law.cells, law.left_out) == (14, 1)
+    assert judged.tau_law([with_slope(-1000.0, 0)]) is None
 
 
 def test_rows_of_another_grid_or_without_the_guard_are_refused():

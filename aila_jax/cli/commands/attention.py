@@ -11,7 +11,7 @@ def _define(values: flags.FlagValues) -> None:
     command.define_checkpoint(values)
     command.define_text("text", None, "The text to look at, at most as many tokens as the model reads.", values)
     command.define_numbers("lam", "Values of λ with commas between them; a figure for each.", values, default=(0.0, 0.5, 1.0))
-    flags.DEFINE_float("tau", 1.0, "τ, 1e-6 to 1e6: the attention's temperature.", flag_values=values)
+    command.define_tau(values)
     command.define_numbers("layers", "Layers to draw, counted from 0, with commas between them. Default: all.", values)
     command.define_numbers("heads", "Heads to draw, counted from 0, with commas between them. Default: all.", values)
     command.define_text("out", "", "Folder for the pictures. Default: `attention` in the run directory.", values)

@@ -9,8 +9,7 @@ from aila_jax.config import check_lam, check_tau, require
 
 def _define(values: flags.FlagValues) -> None:
     command.define_checkpoint(values)
-    flags.DEFINE_float("lam", 1.0, "λ in [0, 1]: 0 is distributed, 1 localist.", flag_values=values)
-    flags.DEFINE_float("tau", 1.0, "τ, 1e-6 to 1e6: the attention's temperature.", flag_values=values)
+    command.define_dial(values, lam=1.0)
     flags.DEFINE_integer("length", None, "Positions, at least 1. Default: the model's length.", lower_bound=1, flag_values=values)
     command.define_text(
         "bound",

@@ -10,7 +10,7 @@ from aila_jax.config import check_lam, check_tau
 def _define(values: flags.FlagValues) -> None:
     command.define_checkpoint(values)
     command.define_numbers("lams", "Values of λ with commas between them. Default: the run's sweep.lams, or 1 with hard attention.", values)
-    flags.DEFINE_float("tau", 1.0, "τ, 1e-6 to 1e6: the attention's temperature.", flag_values=values)
+    command.define_tau(values)
     flags.DEFINE_integer("positions", 256, "Queries to measure, at least 2.", lower_bound=2, flag_values=values)
     flags.DEFINE_integer("draws", 4, "Draws of the resampled tokens, at least 2.", lower_bound=2, flag_values=values)
     flags.DEFINE_integer("seed", 0, "Seed of the queries and draws, at least 0.", lower_bound=0, flag_values=values)
