@@ -11,8 +11,8 @@ import pytest
 
 from aila_jax import runs
 from aila_jax.config import Config, LocalityConfig, MarginConfig, PenaltyConfig
-from aila_jax.theory import diagnosis as signatures
-from aila_jax.theory.diagnosis import Finding
+from aila_jax.theory import diagnosis_signatures as signatures
+from aila_jax.theory.diagnosis_signatures import Finding
 from tests.training.tiny import make_config, write_corpus
 
 pytestmark = pytest.mark.medium

@@ -14,7 +14,7 @@ from aila_jax.config import LocalityConfig, MarginConfig, PenaltyConfig
 from aila_jax.evaluation.language_model import load
 from aila_jax.loss.group_sparsity import query_key_kernels, with_query_key_kernels
 from aila_jax.runs.diagnosis_facts import FactFinder
-from aila_jax.theory import diagnosis as signatures
+from aila_jax.theory import diagnosis_signatures as signatures
 from aila_jax.theory.diagnosis import diagnose
 from tests.evaluation.untrained import with_dial_weights
 from tests.training.tiny import make_config, write_corpus

@@ -23,7 +23,7 @@ from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
-from aila_jax.theory.diagnosis import LEAST_ATTENTION_COST
+from aila_jax.theory.diagnosis_signatures import LEAST_ATTENTION_COST
 from aila_jax.training.placement import AXIS, SPLIT, WHOLE, place
 from aila_jax.types import Array, Batch
 

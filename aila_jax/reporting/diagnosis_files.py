@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from aila_jax.reporting.files import write_atomically
-from aila_jax.theory.diagnosis import Diagnosis, Finding
+from aila_jax.theory.diagnosis import Diagnosis
 from aila_jax.theory.diagnosis_facts import Facts
+from aila_jax.theory.diagnosis_signatures import Finding
 
 FORMAT = "aila_jax diagnosis, version 1"
 WIDTH = 120

@@ -17,8 +17,8 @@ from aila_jax.evaluation.without_attention import without_attention
 from aila_jax.partition.statistics import in_block_keys
 from aila_jax.reporting import read_sweep, read_training_log
 from aila_jax.runs.penalty_facts import penalty_facts
-from aila_jax.theory.diagnosis import STEP
 from aila_jax.theory.diagnosis_facts import BlockFacts, DialPoint, Facts, PenaltyFacts, ScoreFacts, TrainingFacts
+from aila_jax.theory.diagnosis_signatures import STEP
 from aila_jax.theory.gaps import layer_shares, why_uncertifiable
 from aila_jax.types import PADDING_ID, Batch
 

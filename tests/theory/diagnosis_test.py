@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from aila_jax.config import MarginConfig
-from aila_jax.theory import diagnosis as module
-from aila_jax.theory.diagnosis import converged_at, diagnose
+from aila_jax.theory import diagnosis_signatures as signatures
+from aila_jax.theory.diagnosis import diagnose
 from aila_jax.theory.diagnosis_facts import BlockFacts, DialPoint, Facts, PenaltyFacts, ScoreFacts, TrainingFacts
 
 LAMS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -32,7 +32,7 @@ def only(facts):
     """The single finding; everything else passed."""
     found = diagnose(facts)
     assert len(found.findings) == 1
-    assert len(found.passed) == len(module.CHECKS) - 1
+    assert len(found.passed) == len(signatures.CHECKS) - 1
     assert found.not_assessed == ()
     return found.findings[0]
 
@@ -40,14 +40,14 @@ def only(facts):
 def test_a_healthy_run_is_silent():
     found = diagnose(HEALTHY)
     assert found.findings == ()
-    assert found.passed == tuple(module.CHECKS)
+    assert found.passed == tuple(signatures.CHECKS)
     assert found.not_assessed == ()
 
 
 def test_entropy_that_stays_high_is_put_down_to_the_margin():
     mass = (0.2, 0.3, 0.38, 0.45, 0.52, 0.59)
     finding = only(replace(HEALTHY, dial=dial(mass=mass, entropy=(2.66, 2.4, 2.2, 1.9, 1.7, 1.45)), scores=FIXED))
-    assert finding.name == module.STAYS_HIGH
+    assert finding.name == signatures.STAYS_HIGH
     assert "At λ = 1 attention has 1.45 bits of entropy (λ = 0: 2.66) and 0.59 of its mass inside the block, below 0.9." in finding.seen
     assert "could have 1.38 bits at most" in finding.seen
     causes = " ".join(finding.causes)
@@ -72,7 +72,7 @@ def test_with_a_score_cap_the_margin_that_would_do_is_named():
 
 def test_entropy_above_what_blocks_allow_is_enough():
     finding = only(replace(HEALTHY, dial=dial(entropy=(3.0, 2.7, 2.4, 2.1, 1.8, 1.5))))
-    assert finding.name == module.STAYS_HIGH
+    assert finding.name == signatures.STAYS_HIGH
     assert "below 0.9" not in finding.seen
 
 
@@ -104,7 +104,7 @@ def test_other_causes_of_attention_outside(scores, blocks, cause, change):
 def test_quality_that_collapses_on_the_dial_is_put_down_to_training(training, cause, change):
     training = replace(HEALTHY.training, mode=training.mode, lam=training.lam)
     finding = only(replace(HEALTHY, dial=dial(perplexity=(123, 88, 70, 61.5, 58.3, 57.7)), training=training))
-    assert finding.name == module.COLLAPSES
+    assert finding.name == signatures.COLLAPSES
     assert "57.7 at λ = 1 and 123 at λ = 0, 2.13 times as much; it is above 1.3 times the best, rising to 1.8 " in finding.seen
     assert "inside the blocks, at λ = 0, 0.2." in finding.seen
     assert cause in finding.causes[0]
@@ -116,7 +116,7 @@ def test_dead_heads_and_a_penalty_above_its_threshold_are_named_with_both_figure
     found = diagnose(
         replace(HEALTHY, penalty=penalty, attention_cost=((0.0, 0.02), (1.0, -0.01)), dial=dial(perplexity=(50, 60, 70, 80, 90, 99)))
     )
-    assert [finding.name for finding in found.findings] == [module.COLLAPSES, module.UNUSED, module.DEAD_HEADS]
+    assert [finding.name for finding in found.findings] == [signatures.COLLAPSES, signatures.UNUSED, signatures.DEAD_HEADS]
     for finding in found.findings:
         causes = " ".join(finding.causes)
         assert "3 of 8 heads are dead." in causes
@@ -137,7 +137,7 @@ def test_training_that_converges_early_and_generalises_badly():
     losses = ((0.5, 8.0), (1.0, 5.0), (2.0, 4.05), (5.0, 4.0), (9.0, 4.0))
     training = replace(HEALTHY.training, mode="fixed", losses=losses, train_perplexity=50.0, validation_perplexity=100.0)
     finding = only(replace(HEALTHY, training=training))
-    assert finding.name == module.OVERFITS
+    assert finding.name == signatures.OVERFITS
     assert (
         "after 2.0 of 8.0 epochs, and perplexity is 100 on the validation split against 50 on the training split, 2.00 times"
         in finding.seen
@@ -160,7 +160,7 @@ def test_training_that_converges_early_and_generalises_badly():
     ],
 )
 def test_when_training_converged(losses, epoch):
-    assert converged_at(losses) == epoch
+    assert signatures.converged_at(losses) == epoch
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_when_training_converged(losses, epoch):
 )
 def test_a_dial_with_one_large_step_is_not_graded(changes, text, cause, change):
     finding = only(replace(HEALTHY, dial=dial(**changes), scores=replace(HEALTHY.scores, margin=MarginConfig("self_scaling", power=2.0))))
-    assert (finding.name, finding.seen) == (module.NOT_GRADED, text)
+    assert (finding.name, finding.seen) == (signatures.NOT_GRADED, text)
     assert cause in finding.causes[0]
     assert change in finding.changes[0]
 
@@ -203,32 +203,32 @@ def test_changes_too_small_for_steps_are_left_alone():
 
 def test_discarded_updates():
     finding = only(replace(HEALTHY, training=replace(HEALTHY.training, skipped=3)))
-    assert (finding.name, finding.seen[:24]) == (module.NON_FINITE, "3 updates were discarded")
+    assert (finding.name, finding.seen[:24]) == (signatures.NON_FINITE, "3 updates were discarded")
 
 
 def test_what_is_missing_is_named_and_not_guessed():
     found = diagnose(Facts("bare", missing=("ρ_max: not measured",)))
     assert (found.findings, found.passed) == ((), ())
-    assert [text.split(":")[0] for text in found.not_assessed] == [*module.CHECKS, "ρ_max"]
+    assert [text.split(":")[0] for text in found.not_assessed] == [*signatures.CHECKS, "ρ_max"]
     assert "no sweep at λ = 0, τ = 1" in found.not_assessed[0]
     assert "no training log (metrics.jsonl)" in found.not_assessed[2]
     coarse = diagnose(replace(HEALTHY, dial=tuple(point for point in HEALTHY.dial if point.lam != 0.4)))
-    assert coarse.not_assessed == (f"{module.NOT_GRADED}: no sweep at λ = 0.4, τ = 1",)
+    assert coarse.not_assessed == (f"{signatures.NOT_GRADED}: no sweep at λ = 0.4, τ = 1",)
 
 
 @pytest.mark.parametrize(
     ("facts", "name"),
     [
         (replace(HEALTHY, dial=dial(mass=(0.2, 0.4, 0.55, 0.7, 0.8, 0.9))), None),
-        (replace(HEALTHY, dial=dial(mass=(0.2, 0.4, 0.55, 0.7, 0.8, 0.899))), module.STAYS_HIGH),
+        (replace(HEALTHY, dial=dial(mass=(0.2, 0.4, 0.55, 0.7, 0.8, 0.899))), signatures.STAYS_HIGH),
         (replace(HEALTHY, dial=dial(perplexity=(100, 130, 100, 100, 100, 100))), None),
-        (replace(HEALTHY, dial=dial(perplexity=(100, 131, 100, 100, 100, 100))), module.COLLAPSES),
+        (replace(HEALTHY, dial=dial(perplexity=(100, 131, 100, 100, 100, 100))), signatures.COLLAPSES),
         (replace(HEALTHY, dial=dial(perplexity=(100, 100, 100, 150, 100, 100))), None),  # .7 of attention lies inside: 1.3 + .4 · .5
-        (replace(HEALTHY, dial=dial(perplexity=(100, 100, 100, 151, 100, 100))), module.COLLAPSES),
+        (replace(HEALTHY, dial=dial(perplexity=(100, 100, 100, 151, 100, 100))), signatures.COLLAPSES),
         (replace(HEALTHY, dial=dial(perplexity=(100, 100, 100, 100, 100, 179))), None),  # .99 of it
-        (replace(HEALTHY, dial=dial(perplexity=(100, 100, 100, 100, 100, 180))), module.COLLAPSES),
+        (replace(HEALTHY, dial=dial(perplexity=(100, 100, 100, 100, 100, 180))), signatures.COLLAPSES),
         (replace(HEALTHY, attention_cost=((0.0, 0.1), (1.0, 0.1))), None),
-        (replace(HEALTHY, attention_cost=((0.0, 0.1), (1.0, 0.099))), module.UNUSED),
+        (replace(HEALTHY, attention_cost=((0.0, 0.1), (1.0, 0.099))), signatures.UNUSED),
     ],
 )
 def test_each_side_of_a_threshold(facts, name):
