@@ -57,11 +57,11 @@ class Batch:
         """A batch for token ids that do not come from a packed corpus: one document a row, targets are the next tokens."""
         tokens = np.asarray(tokens, np.int32)
         if tokens.ndim != 2:
-            raise ValueError(f"tokens has shape {tokens.shape}; it must be [batch, length]")
+            raise ValueError(f"tokens has shape {tokens.shape}; it must be [batch, length]. Fix: pass [tokens] for one text")
         rows, length = tokens.shape
         for name, ids in (("block_ids", given_ids), ("doc_ids", doc_ids)):
             if ids is not None and np.shape(ids) != tokens.shape:
-                raise ValueError(f"{name} has shape {np.shape(ids)}; it must be that of tokens, {tokens.shape}")
+                raise ValueError(f"{name} has shape {np.shape(ids)}; it must be that of tokens, {tokens.shape}. Fix: one id per token")
         doc_ids = np.repeat(np.arange(rows, dtype=np.int32)[:, None], length, axis=1) if doc_ids is None else np.asarray(doc_ids, np.int32)
         positions = restarting_positions(doc_ids)
         given_ids = np.where(doc_ids == PADDING_ID, PADDING_ID, 0) if given_ids is None else given_ids

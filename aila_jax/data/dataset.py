@@ -10,7 +10,7 @@ import numpy as np
 import tokenizers
 from jaxtyping import Int
 
-from aila_jax.config import DataConfig
+from aila_jax.config import DataConfig, require
 from aila_jax.data.cache import Arrays, cache_directory, key_of, load_or_build
 from aila_jax.data.corpora import load_corpus
 from aila_jax.data.documents import Corpus, Document, fingerprint
@@ -63,6 +63,7 @@ def load_dataset(config: DataConfig, tokenizer: Tokenizer | None = None) -> Data
     Raises:
       ValueError: whatever is wrong with the files or settings, see the corpus readers.
     """
+    require(isinstance(config, DataConfig), "config", type(config).__name__, "a DataConfig", "pass the data settings, as in model.config.data")
     corpus = load_corpus(config)
     directory = cache_directory(config.cache_dir) / "tokens"
     if tokenizer is None:

@@ -45,10 +45,19 @@ def dial_lams(config: Config, lams: Sequence[float] | None, hard: bool) -> list[
       ValueError: none, one outside [0, 1], or one other than 1 with hard attention.
     """
     default = (1.0,) if hard else config.sweep.lams
-    values = [check_lam(float(lam)) for lam in (default if lams is None else lams)]
-    require(len(values) > 0, "lams", tuple(values), "at least one λ", "lams=(0, 1), say")
+    values = [check_lam(lam) for lam in several("lams", "λ", default if lams is None else lams)]
     check_hard(hard, values)
     return values
+
+
+def several(name: str, symbol: str, values: Any) -> list[float]:
+    """The values of one dial as floats; raises ValueError unless they are one number or more in a sequence."""
+    try:
+        found = [float(value) for value in values]
+    except (TypeError, ValueError):
+        found = []
+    require(len(found) > 0, name, values, f"at least one {symbol}, in a sequence", f"{name}=(1,), say")
+    return found
 
 
 def check_hard(hard: bool, lam: Any) -> None:

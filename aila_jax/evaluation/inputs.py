@@ -1,5 +1,6 @@
 """What a loaded model is given: token ids with their blocks and documents, and a factor of λ for each layer."""
 
+import reprlib
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,8 @@ from aila_jax.types import PADDING_ID, Array, Batch, restarting_positions
 
 def read_batch(config: Config, vocab_size: int, tokens: Any, block_ids: Any = None, doc_ids: Any = None) -> Batch:
     """Token ids as the model reads them; raises ValueError for what it cannot read. Arguments as in `LanguageModel.apply`."""
-    batch = Batch.from_tokens(np.asarray(tokens), block_ids, doc_ids)
+    ids = (("tokens", tokens), ("block_ids", block_ids), ("doc_ids", doc_ids))
+    batch = Batch.from_tokens(*(None if values is None else _whole_numbers(name, values) for name, values in ids))
     rows, length = batch.tokens.shape
     if length > config.model.length:
         raise ValueError(f"tokens has length {length}; the model reads at most {config.model.length}. Fix: split the text into windows")
@@ -34,6 +36,18 @@ def read_batch(config: Config, vocab_size: int, tokens: Any, block_ids: Any = No
     if config.model.document_mask:
         return batch
     return replace(batch, positions=np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length)))
+
+
+def _whole_numbers(name: str, values: Any) -> Int[np.ndarray, "..."]:
+    """As an array; raises ValueError for a text, rows of several lengths, and whatever else is no array of whole numbers."""
+    try:
+        array = np.asarray(values)
+    except ValueError:  # rows of several lengths
+        array = np.asarray(values, object)
+    if not np.issubdtype(array.dtype, np.integer):
+        fix = "[model.tokenizer.encode(text)] for a text" if name == "tokens" else "one id per token"
+        raise ValueError(f"{name} is {reprlib.repr(values)}; it must be whole numbers, [batch, length], rows of one length. Fix: {fix}")
+    return array
 
 
 def _check_documents(doc_ids: Int[np.ndarray, "B L"], document_mask: bool) -> None:

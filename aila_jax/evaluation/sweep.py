@@ -10,7 +10,7 @@ from aila_jax.config import check_tau, one_of, require, to_dict
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import eval_batches
-from aila_jax.evaluation.dial import dial_lams, dial_values
+from aila_jax.evaluation.dial import dial_lams, dial_values, several
 from aila_jax.evaluation.evaluator import evaluate
 from aila_jax.evaluation.guarantees import Guarantees
 from aila_jax.evaluation.language_model import LanguageModel, check_tokenizer
@@ -56,8 +56,7 @@ def sweep(
     config = model.config
     hard = config.model.hard if hard is None else hard
     lams = dial_lams(config, lams, hard)
-    taus = [check_tau(float(tau)) for tau in (config.sweep.taus if taus is None else taus)]
-    require(len(taus) > 0, "taus", tuple(taus), "at least one τ", "taus=(1,), say")
+    taus = [check_tau(tau) for tau in several("taus", "τ", config.sweep.taus if taus is None else taus)]
     split = config.sweep.split if split is None else split
     require(split in dataset.splits, "split", split, f"one of {', '.join(dataset.splits)}", "use 'validation'")
     check_tokenizer(model, dataset)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aila_jax.config import DataConfig
+from aila_jax.config import Config, DataConfig
 from aila_jax.data import dataset as module
 from aila_jax.data.corpora import load_corpus
 from aila_jax.data.dataset import Dataset, encode_documents, load_dataset
@@ -145,6 +145,11 @@ def test_short_splits_and_unknown_splits_are_refused(config):
     one = dataclasses.replace(short, tokens=short.tokens[:1], doc_ids=short.doc_ids[:1], given_ids=short.given_ids[:1])
     with pytest.raises(ValueError, match=r"split 'test' of 'text' has 1 tokens; it must have at least 2"):
         dataclasses.replace(data, splits={"test": one}).windows("test", 4, False)
+
+
+def test_a_whole_configuration_is_no_data_configuration(unchecked_shapes):
+    with pytest.raises(ValueError, match=r"config is 'Config'; it must be a DataConfig\. Fix: pass the data settings, as in model\.config\.data"):
+        load_dataset(Config())
 
 
 def test_pydocs_has_readable_text_in_all_splits(pydocs: Dataset):

@@ -77,6 +77,7 @@ def test_one_value_per_example_is_each_example_alone(trained):
     ({"layer_scale": [1.0, np.nan]}, "it must be 2 numbers in [0, 1]"),
     ({"block_ids": np.zeros((3, 16), np.int32)}, "block_ids is given, but this model's partition is 'windows'"),
     ({"doc_ids": np.zeros((3, 15), np.int32)}, "doc_ids has shape (3, 15); it must be that of tokens, (3, 16)"),
+    ({"doc_ids": np.full((3, 16), 0.5)}, "it must be whole numbers, [batch, length], rows of one length. Fix: one id per token"),
     ({"doc_ids": np.tile(np.int32([0] * 5 + [-1] * 4 + [0] * 7), (3, 1))}, "padding (-1) before a token; padding must be at the end of a row"),
     ({"doc_ids": np.tile(np.int32([-1] + [0] * 15), (3, 1))}, "padding (-1) before a token"),
 ])  # fmt: skip
@@ -97,7 +98,11 @@ def test_attention_is_finite_at_both_ends_of_tau(trained, lam, tau):
     (np.zeros((1, 17), np.int32), "tokens has length 17; the model reads at most 16. Fix: split"),
     (np.full((1, 4), 300, np.int32), "tokens holds the id 300; ids run from 0 to 299"),
     (np.full((1, 4), -1, np.int32), "tokens holds the id -1; ids run from 0 to 299"),
-    (np.zeros(16, np.int32), "tokens has shape (16,); it must be [batch, length]"),
+    (np.zeros(16, np.int32), "tokens has shape (16,); it must be [batch, length]. Fix: pass [tokens] for one text"),
+    ("Return a", "tokens is 'Return a'; it must be whole numbers, [batch, length], rows of one length. Fix: [model.tokenizer.encode(text)]"),
+    (["Return a"], "tokens is ['Return a']; it must be whole numbers"),
+    ([[1, 2], [3]], "tokens is [[1, 2], [3]]; it must be whole numbers"),
+    ([[1.0, 2.0]], "tokens is [[1.0, 2.0]]; it must be whole numbers"),
 ])  # fmt: skip
 def test_tokens_that_the_model_cannot_read_are_refused(trained, unchecked_shapes, tokens, words):
     assert trained.model.tokenizer.vocab_size == 300

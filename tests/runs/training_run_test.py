@@ -92,6 +92,12 @@ def test_checkpoints_without_a_configuration_are_not_taken_over(trained, no_work
         runs.train(trained.config, tmp_path, quiet=True)
 
 
+def test_the_name_of_a_preset_is_no_configuration(unchecked_shapes, tmp_path):
+    with pytest.raises(ValueError, match=r"config is 'tiny'; it must be an aila\.Config\. Fix: aila\.presets\.tiny\(\)"):
+        runs.train("tiny", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"modle": {}}'])
 def test_a_configuration_file_that_cannot_be_read_is_refused(trained, no_work, tmp_path, content):
     (tmp_path / "config.json").write_text(content)
