@@ -63,7 +63,9 @@ def load_dataset(config: DataConfig, tokenizer: Tokenizer | None = None) -> Data
     Raises:
       ValueError: whatever is wrong with the files or settings, see the corpus readers.
     """
-    require(isinstance(config, DataConfig), "config", type(config).__name__, "a DataConfig", "pass the data settings, as in model.config.data")
+    require(
+        isinstance(config, DataConfig), "config", type(config).__name__, "a DataConfig", "pass the data settings, as in model.config.data"
+    )
     corpus = load_corpus(config)
     directory = cache_directory(config.cache_dir) / "tokens"
     if tokenizer is None:

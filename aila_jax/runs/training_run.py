@@ -74,7 +74,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
       NonFiniteError: more non-finite updates than `train.max_skipped`.
       TrainingStopped: Ctrl-C or SIGTERM; the last step is saved, and the same call continues from it.
     """
-    require(isinstance(config, Config), "config", config, "an aila.Config", 'aila.presets.tiny(), or another preset')
+    require(isinstance(config, Config), "config", config, "an aila.Config", "aila.presets.tiny(), or another preset")
     workdir = Path(workdir).expanduser()
     placement = place(config.train.batch_size, accumulate=config.train.accumulate)
     found = existing_run(workdir, config)

@@ -148,7 +148,9 @@ def test_short_splits_and_unknown_splits_are_refused(config):
 
 
 def test_a_whole_configuration_is_no_data_configuration(unchecked_shapes):
-    with pytest.raises(ValueError, match=r"config is 'Config'; it must be a DataConfig\. Fix: pass the data settings, as in model\.config\.data"):
+    with pytest.raises(
+        ValueError, match=r"config is 'Config'; it must be a DataConfig\. Fix: pass the data settings, as in model\.config\.data"
+    ):
         load_dataset(Config())
 
 
