@@ -60,7 +60,7 @@ def certified() -> Config:
 
 def certified_dial(base: Config) -> Config:
     """`base` with bounded scores, rotary positions and weights that turn with the dial: at λ = 1 block mass is at least .9 wherever a block has
-    a second key, for every text and any weights.
+    a second key, for every text and any weights, at τ = 1 (a larger τ guarantees less).
 
     No score exceeds 4 nats, so the margin keeps every key outside the block the rest of it below every key inside: 6.5 nats for 128 tokens.
     Training begins with small λ, and the hard end of the dial comes in later, beside more and more draws of exactly 0 (docs/method.md, section 6).

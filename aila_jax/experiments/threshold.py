@@ -1,4 +1,4 @@
-"""The threshold experiment: the papers' formula, the exact stationarity threshold and the proximal path, group by group."""
+"""The threshold experiment: the papers' formula, the stationarity threshold and the proximal path, group by group."""
 
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any

@@ -17,8 +17,8 @@ from aila_jax.theory.diagnosis_facts import DialPoint, Facts
 LEAST_BLOCK_MASS = 0.9
 # Perplexity ÷ the dial's best, λ trained for or not. Models trained for every λ stay within 1.18 in this project's first results, those
 # trained for a single one lie at 1.59 or above (docs/results/first_dial). As attention gathers inside the blocks the context is given up,
-# which costs more the better the model uses it: 1.39 and 1.57 where all is inside for models trained for every λ with 4.9M and 18.4M
-# tokens, 1.9 and 3.0 for those trained at λ = 0 (docs/results/one_checkpoint). So the limit rises, from half of the mass inside on.
+# which costs more the better the model uses it: 1.38 and 1.56 where all is inside for models trained for every λ with 4.9M and 18.4M
+# tokens, 1.9 and 2.9 for those trained at λ = 0 (docs/results/one_checkpoint). So the limit rises, from half of the mass inside on.
 MOST_PERPLEXITY_RATIO, MOST_INSIDE_RATIO = 1.3, 1.8
 # The paper's "under 5 epochs".
 EARLY_EPOCHS = 5.0

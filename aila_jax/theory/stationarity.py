@@ -1,4 +1,4 @@
-"""The exact stationarity threshold of each query and key group: how strong the penalty must be for a zero group to stay zero."""
+"""The stationarity threshold of each query and key group: how strong the penalty must be for a zero group to stay zero."""
 
 import itertools
 from collections.abc import Callable, Sequence

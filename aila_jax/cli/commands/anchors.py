@@ -38,7 +38,7 @@ COMMAND = Command(
     about="Prints the token types of lowest local entropy and blocks of text with their anchors in brackets, by the checkpoint's own "
     "table and by the other estimator for comparison, and writes anchors.json and a CSV file for each. "
     "The run must have been trained with --config.anchors.estimator=corpus or attention.",
-    examples=("anchors --checkpoint=runs/tiny", "anchors --checkpoint=runs/tiny --top=50 --split=test --out=listing"),
+    examples=("anchors --checkpoint=runs/anchored", "anchors --checkpoint=runs/anchored --top=50 --split=test --out=listing"),
     define=_define,
     needed=("checkpoint",),
     run=_run,

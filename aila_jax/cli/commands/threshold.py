@@ -33,9 +33,9 @@ def _run(values: flags.FlagValues) -> None:
 COMMAND = Command(
     name="threshold",
     summary="how strong a penalty must be for each feature group to be zero",
-    about="Prints, for the query and key groups of the first layer, the strength λη from which on a zero group stays zero (exact, by "
-    "automatic differentiation), with --path also the strength at which proximal training zeroes it, and beside them what the papers' "
-    "formula predicts where it applies: localist positions with as many groups as blocks. Writes a row a group as CSV and JSON. "
+    about="Prints, for the query and key groups of the first layer, the strength λη from which on a zero group stays zero (the length "
+    "of the loss's gradient there, estimated from batches), with --path also the strength at which proximal training zeroes it, and "
+    "beside them what the papers' formula predicts where it applies: localist positions with as many groups as blocks. Writes a row a group as CSV and JSON. "
     "In a checkout, `python -m launch.threshold` without --checkpoint is the experiment over window sizes.",
     examples=("threshold --checkpoint=runs/tiny", "threshold --checkpoint=runs/tiny --path --out=thresholds"),
     define=_define,
