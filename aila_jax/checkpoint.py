@@ -175,7 +175,11 @@ class CheckpointStore:
             **{item: ocp.args.StandardSave(tree) for item, tree in items.items()},
             record=ocp.args.JsonSave({**asdict(record), "arrays": arrays, "run": self.directory.parent.name}),
         )
-        self._manager.save(step, args=args)
+        # Orbax writes nothing, and says so by its result alone, where a later step's folder exists, whole or not.
+        if not self._manager.save(step, args=args):
+            raise ValueError(
+                f"the checkpoint of step {step} was not saved: {self.directory} holds a later step. Fix: move that folder away"
+            )
         self._manager.wait_until_finished()
 
     def latest(self) -> str:
@@ -186,9 +190,18 @@ class CheckpointStore:
 
 def whole_steps(directory: Path) -> list[int]:
     """The steps saved in a checkpoints folder, oldest first; a step folder without a record is none."""
+    return [step for step in _step_folders(directory) if (directory / str(step) / "record").is_dir()]
+
+
+def incomplete_steps(directory: Path) -> list[int]:
+    """Steps whose folder lacks its record: copied in part, say, since saving itself makes whole folders only."""
+    return [step for step in _step_folders(directory) if not (directory / str(step) / "record").is_dir()]
+
+
+def _step_folders(directory: Path) -> list[int]:
     if not directory.is_dir():
         return []
-    return sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdigit() and (entry / "record").is_dir())
+    return sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdigit())
 
 
 def find_checkpoint(path: str | Path, step: int | None = None) -> Checkpoint:

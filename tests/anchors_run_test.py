@@ -189,3 +189,15 @@ def test_the_listing_shows_both_estimators_and_its_files_hold_it(finished: Path,
         rows = list(csv.DictReader(file))
     assert [int(row["token"]) for row in rows] == [entry["token"] for entry in other["types"]]
     assert float(rows[0]["entropy"]) == other["types"][0]["entropy"]
+
+
+def test_anchors_of_the_corpus_without_a_warm_up_are_listed_beside_those_of_one_batch(
+    base: Config, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    train = replace(base.train, steps=1, warmup_steps=0, eval_every=1)
+    config = replace(base, train=train, anchors=replace(base.anchors, estimator="corpus"), penalty=PenaltyConfig())
+    workdir = runs.train(config, tmp_path / "run", quiet=True).workdir
+    assert main(["anchors", f"--checkpoint={workdir}", "--top=2", "--examples=1", "--batches=1"]) == 0
+    assert "anchors by corpus (the checkpoint's own table)" in capsys.readouterr().out
+    listings = json.loads((workdir / "anchors.json").read_text())["listings"]
+    assert [(one["estimator"], one["used"]) for one in listings] == [("corpus", True), ("attention", False)]

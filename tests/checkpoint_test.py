@@ -224,6 +224,21 @@ def test_an_empty_newest_step_folder_does_not_hide_what_is_there(copied):
         aila.load(copied / "checkpoints" / "32")
 
 
+def test_a_checkpoint_that_is_not_written_is_no_success(trained, copied):
+    """Below a later step's folder, whole or not, Orbax writes nothing."""
+    (copied / "checkpoints" / "32").mkdir()
+    state = jax.device_get(fresh_state(trained.config, trained.model.tokenizer.vocab_size))
+    record = Record.of(trained.config, trained.model.tokenizer, {}, {})
+    with CheckpointStore(copied, keep=2) as store:
+        with pytest.raises(
+            ValueError, match=r"the checkpoint of step 28 was not saved: .* holds a later step\. Fix: move that folder away"
+        ):
+            store.save(28, state, record)
+        assert store.latest().startswith("step 24 ")
+        store.save(36, state, record)
+        assert store.latest().startswith("step 36 ")
+
+
 def edit_record(step: Path, change) -> None:
     file = record_file(step)
     stored = json.loads(file.read_text())

@@ -185,6 +185,10 @@ def test_the_runs_own_sweep_is_read_where_it_serves(loaded, healthy, tmp_path, m
     for model in (replace(loaded[0], step=10), replace(loaded[0], config=replace(loaded[0].config, seed=1))):
         FactFinder(model, loaded[1], folder, BATCHES, quiet=True).dial()
     assert made == [(0.0, 0.2, 0.4, 0.6, 0.8, 1.0)] * 2
+    for scope in ({"max_batches": 1}, {"split": "train"}):  # not what the run's configuration calls its sweep
+        runs.sweep(str(folder), lams=(0, 0.2, 0.4, 0.6, 0.8, 1), taus=(1,), quiet=True, **scope)
+        FactFinder(*loaded, folder, BATCHES, quiet=True).dial()
+    assert len(made) == 4
 
 
 def test_a_missing_log_is_named(loaded, healthy, tmp_path):

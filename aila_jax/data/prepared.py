@@ -4,6 +4,7 @@ No TensorFlow is needed: the `array_record` format is written and read without i
 """
 
 import contextlib
+import errno
 import io
 import shutil
 import warnings
@@ -14,6 +15,9 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 
 from aila_jax.data.documents import SPLITS, Document, fingerprint
+
+# Failures of the machine or its settings, which say nothing of the files.
+PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.EIO, errno.EINTR}
 
 Splits = dict[str, tuple[Document, ...]]
 
@@ -66,7 +70,7 @@ class DocumentBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
 def read_or_prepare(make: Callable[[Path], DocumentBuilder], directory: Path) -> Splits:
     """The documents of a builder's data set, prepared under `directory` if they are not there yet.
 
-    A damaged preparation gives a warning and is made again. Several processes may prepare at once: each writes beside
+    A damaged preparation gives a warning, is set aside, and deleted when it has been made again. Several processes may prepare at once: each writes beside
     the final place and moves its files there in one step.
 
     Args:
@@ -76,14 +80,19 @@ def read_or_prepare(make: Callable[[Path], DocumentBuilder], directory: Path) ->
     Raises:
       ValueError: from the builder's `read`, or a directory that cannot be written.
     """
+    damaged = directory.with_name(f"{directory.name}.damaged")
     try:
         # A builder's data_path is <directory>/<name>/<version>, and exists only when its files are complete.
         builder = make(directory)
         if builder.data_path.exists():
             return _read(builder)
     except Exception as error:  # a damaged record, index or JSON file raises many types
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in PASSING):
+            raise
         warnings.warn(f"the prepared data set {directory} is damaged ({type(error).__name__}: {error}); it is prepared again", stacklevel=2)
-        shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(damaged, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another process came first
+            directory.rename(damaged)
         builder = make(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -100,7 +109,9 @@ def read_or_prepare(make: Callable[[Path], DocumentBuilder], directory: Path) ->
         if not builder.data_path.exists():
             raise
         builder = make(directory)
-    return _read(builder)
+    splits = _read(builder)
+    shutil.rmtree(damaged, ignore_errors=True)
+    return splits
 
 
 def _read(builder: DocumentBuilder) -> Splits:

@@ -81,7 +81,16 @@ class Tokenizer:
         return tuple("\n" if index == self.eos_id else text for index, text in enumerate(texts))
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`; each line end inside it is one `<eos>`, and none is added after it."""
+        """Token ids of `text`; each line end inside it is one `<eos>`, and none is added after it.
+
+        Raises:
+          ValueError: a text that UTF-8 cannot hold, such as the lone surrogates that Python makes of other bytes on a command line.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            found = ascii(text[error.start : error.end])
+            raise ValueError(f"the text holds {found} at character {error.start}; it must be Unicode. Fix: give it as UTF-8") from None
         return next(self._encode_all([text]))
 
     def encode_pieces(self, pieces: Sequence[str]) -> list[list[int]]:

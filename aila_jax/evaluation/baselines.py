@@ -3,20 +3,22 @@
 import math
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 CONCENTRATIONS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
 
-def unigram_loss(train: Int[np.ndarray, "T"], scored: Int[np.ndarray, "S"], vocab_size: int) -> float:
-    """Mean cross-entropy, nats, of `scored[1:]` under add-one smoothed frequencies of `train`."""
-    return float(-np.mean(np.log(_unigram(train, vocab_size)[scored[1:]])))
+def unigram_loss(train: Int[np.ndarray, "T"], targets: Int[np.ndarray, "S"], vocab_size: int) -> float:
+    """Mean cross-entropy, nats, of `targets` under add-one smoothed frequencies of `train`."""
+    return float(-np.mean(np.log(_unigram(train, vocab_size)[targets])))
 
 
-def bigram_loss(train: Int[np.ndarray, "T"], scored: Int[np.ndarray, "S"], vocab_size: int) -> tuple[float, float]:
-    """Mean cross-entropy, nats, of `scored[1:]` under a bigram model smoothed towards the unigram model.
+def bigram_loss(
+    train: Int[np.ndarray, "T"], before: Int[np.ndarray, "S"], targets: Int[np.ndarray, "S"], vocab_size: int
+) -> tuple[float, float]:
+    """Mean cross-entropy, nats, of `targets`, each after its token of `before`, under a bigram model smoothed towards the unigram model.
 
-    p(b | a) = (count(a, b) + κ p(b)) / (count(a) + κ), a Dirichlet prior; κ is the best of `CONCENTRATIONS` on `scored` itself,
+    p(b | a) = (count(a, b) + κ p(b)) / (count(a) + κ), a Dirichlet prior; κ is the best of `CONCENTRATIONS` on the targets themselves,
     which favours the baseline.
 
     Returns:
@@ -24,22 +26,26 @@ def bigram_loss(train: Int[np.ndarray, "T"], scored: Int[np.ndarray, "S"], vocab
     """
     unigram = _unigram(train, vocab_size)
     first_counts = np.bincount(train[:-1], minlength=vocab_size)
-    pairs, counts = np.unique(_pairs(train, vocab_size), return_counts=True)
-    wanted = _pairs(scored, vocab_size)
+    pairs, counts = np.unique(_pairs(train[:-1], train[1:], vocab_size), return_counts=True)
+    wanted = _pairs(before, targets, vocab_size)
     at = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
     seen = np.where(pairs[at] == wanted, counts[at], 0)
     losses = []
     for kappa in CONCENTRATIONS:
-        probability = (seen + kappa * unigram[scored[1:]]) / (first_counts[scored[:-1]] + kappa)
+        probability = (seen + kappa * unigram[targets]) / (first_counts[before] + kappa)
         losses.append((float(-np.mean(np.log(probability))), kappa))
     return min(losses)
 
 
-def baselines(train: Int[np.ndarray, "T"], scored: Int[np.ndarray, "S"], vocab_size: int) -> dict[str, dict[str, float]]:
-    """Token perplexities of both, as they stand in a sweep's meta."""
-    bigram, kappa = bigram_loss(train, scored, vocab_size)
+def baselines(
+    train: Int[np.ndarray, "T"], scored: Int[np.ndarray, "S"], vocab_size: int, keep: Bool[np.ndarray, "S-1"] | None = None
+) -> dict[str, dict[str, float]]:
+    """Token perplexities of both on `scored[1:]`, or what `keep` marks of it, as they stand in a sweep's meta."""
+    keep = np.ones(len(scored) - 1, bool) if keep is None else keep
+    before, targets = scored[:-1][keep], scored[1:][keep]
+    bigram, kappa = bigram_loss(train, before, targets, vocab_size)
     return {
-        "unigram": {"perplexity_token": math.exp(unigram_loss(train, scored, vocab_size))},
+        "unigram": {"perplexity_token": math.exp(unigram_loss(train, targets, vocab_size))},
         "bigram": {"perplexity_token": math.exp(bigram), "concentration": kappa},
     }
 
@@ -49,5 +55,5 @@ def _unigram(train: Int[np.ndarray, "T"], vocab_size: int) -> np.ndarray:
     return counts / counts.sum()
 
 
-def _pairs(tokens: Int[np.ndarray, "T"], vocab_size: int) -> np.ndarray:
-    return tokens[:-1].astype(np.int64) * vocab_size + tokens[1:]
+def _pairs(before: Int[np.ndarray, "T"], after: Int[np.ndarray, "T"], vocab_size: int) -> np.ndarray:
+    return before.astype(np.int64) * vocab_size + after

@@ -10,19 +10,19 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aila_jax.config import Config
-from aila_jax.types import PADDING_ID, Array, Batch, restarting_positions
+from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch, restarting_positions
 
 
 def read_batch(config: Config, vocab_size: int, tokens: Any, block_ids: Any = None, doc_ids: Any = None) -> Batch:
     """Token ids as the model reads them; raises ValueError for what it cannot read. Arguments as in `LanguageModel.apply`."""
-    ids = (("tokens", tokens), ("block_ids", block_ids), ("doc_ids", doc_ids))
-    batch = Batch.from_tokens(*(None if values is None else _whole_numbers(name, values) for name, values in ids))
+    most = np.iinfo(np.int32).max
+    tokens = _ids("tokens", tokens, 0, vocab_size - 1, "encode with model.tokenizer; [model.tokenizer.encode(text)] for one text")
+    block_ids = None if block_ids is None else _ids("block_ids", block_ids, GLOBAL_ID, most, "number the blocks from 0")
+    doc_ids = None if doc_ids is None else _ids("doc_ids", doc_ids, PADDING_ID, most, "number the documents from 0")
+    batch = Batch.from_tokens(tokens, block_ids, doc_ids)
     rows, length = batch.tokens.shape
     if length > config.model.length:
         raise ValueError(f"tokens has length {length}; the model reads at most {config.model.length}. Fix: split the text into windows")
-    if batch.tokens.size and not 0 <= batch.tokens.min() <= batch.tokens.max() < vocab_size:
-        worst = batch.tokens.max() if batch.tokens.min() >= 0 else batch.tokens.min()
-        raise ValueError(f"tokens holds the id {worst}; ids run from 0 to {vocab_size - 1}. Fix: encode with model.tokenizer")
     if config.partition.kind == "given" and block_ids is None:
         raise ValueError("block_ids is None; this model's partition is `given`. Fix: pass block_ids, one id per token")
     if config.partition.kind != "given" and block_ids is not None:
@@ -38,15 +38,17 @@ def read_batch(config: Config, vocab_size: int, tokens: Any, block_ids: Any = No
     return replace(batch, positions=np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length)))
 
 
-def _whole_numbers(name: str, values: Any) -> Int[np.ndarray, "..."]:
-    """As an array; raises ValueError for a text, rows of several lengths, and whatever else is no array of whole numbers."""
+def _ids(name: str, values: Any, least: int, most: int, fix: str) -> Int[np.ndarray, "..."]:
+    """As an array; raises ValueError for a text, rows of several lengths, whatever else is no whole numbers, and ids outside the limits."""
     try:
         array = np.asarray(values)
     except ValueError:  # rows of several lengths
         array = np.asarray(values, object)
     if not np.issubdtype(array.dtype, np.integer):
-        fix = "[model.tokenizer.encode(text)] for a text" if name == "tokens" else "one id per token"
         raise ValueError(f"{name} is {reprlib.repr(values)}; it must be whole numbers, [batch, length], rows of one length. Fix: {fix}")
+    outside = array[(array < least) | (array > most)]  # before int32 would wrap them into the limits
+    if outside.size:
+        raise ValueError(f"{name} holds the id {outside.flat[0]}; ids run from {least} to {most}. Fix: {fix}")
     return array
 
 

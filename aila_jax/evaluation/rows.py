@@ -14,7 +14,7 @@ class CellRow:
       lam, tau: the dial. hard: block attention with nothing outside the block.
       loss: mean token cross-entropy, nats.
       perplexity_token, perplexity_word, perplexity_byte: exp of the summed loss per token, word (line ends count) and byte;
-        word and byte are None where the split has no text of its own or is scored in part; word, where it is beyond float64.
+        word and byte are None where the split has no text of its own, is scored in part, or under a document mask; word, where it is beyond float64.
       accuracy: share of targets ranked first, in [0, 1].
       entropy_bits: mean attention entropy; entropy_fraction: as a share of log2 |A_t|, over queries with |A_t| >= 2.
       block_mass: mean attention inside the query's block, global keys included; block_mass_uniform: what uniform attention

@@ -100,13 +100,16 @@ def sweep(
                 "lam": lam,
                 "tau": tau,
             }
-            words, text_bytes = (None, None) if whole is None else (whole.words, whole.bytes)
+            # Under a document mask the first token of each document is not scored, but its word is counted.
+            divides = whole is not None and not config.model.document_mask
+            words, text_bytes = (whole.words, whole.bytes) if divides else (None, None)
             guaranteed = guarantees.at(lam, tau)
             cells.append(cell_row(label, summary, config, hard, words, text_bytes, pointers, guaranteed))
             heads.extend(head_rows(label, summary, config, hard, guaranteed))
             progress.advance(tokens)
             progress.report(f"λ {lam:g}, τ {tau:g}, loss {summary.loss:.3f}, {tokens / (time.monotonic() - began):,.0f} tokens/s")
-    return SweepResult(tuple(cells), tuple(heads), to_dict(config), sweep_meta(model, dataset))
+    scope = {"max_batches": max_batches, "batch_size": batch_size}
+    return SweepResult(tuple(cells), tuple(heads), to_dict(config), {**sweep_meta(model, dataset), "scope": scope})
 
 
 def choose_pointers(asked: str, model: LanguageModel, windows: Windows) -> str:

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from aila_jax.config import MarginConfig
+from aila_jax.config import MarginConfig, require
 from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.evaluation.without_attention import LEAST_COST
-from aila_jax.experiments.one_checkpoint import LAMS
+from aila_jax.experiments.one_checkpoint import BUDGETS, LAMS
 from aila_jax.experiments.results import result_paths
 from aila_jax.reporting import read_sweep
 
@@ -26,7 +27,7 @@ class Dialled:
     Attributes:
       name: of its way of training. seed. perplexity (per token), entropy_bits, block_mass: at each λ.
       cost: share by which perplexity grows without attention, at λ = 0 and λ = 1. cells: all of its rows, every τ.
-      margin: of its model.
+      margin: of its model. equals: what has to be equal for two ways of training to be compared.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Dialled:
     cost: tuple[float, float]
     cells: tuple[CellRow, ...]
     margin: MarginConfig
+    equals: dict[str, Any]
 
     @property
     def entropy_ratio(self) -> float:
@@ -76,19 +78,45 @@ def dialled(result: SweepResult, name: str) -> Dialled:
         cost=(costs[0.0], costs[1.0]),
         cells=result.cells,
         margin=MarginConfig(**result.config["model"]["margin"]),
+        equals=_equals(result),
     )
+
+
+def _equals(result: SweepResult) -> dict[str, Any]:
+    """The text, the tokens of training, and the model but for its dial; the margin too, which the recipe's runs alone may change."""
+    model, train = result.config["model"], result.config["train"]
+    return {
+        "text": result.meta.get("data", {}).get("fingerprint"),
+        "training tokens": train["steps"] * train["batch_size"] * model["length"],
+        **{f"model.{name}": model[name] for name in ("n_layers", "d_model", "n_heads", "length", "score_cap", "qk_norm")},
+        **{f"model.margin.{name}": value for name, value in model["margin"].items()},
+        **{f"partition.{name}": value for name, value in result.config["partition"].items()},
+    }
 
 
 def read_results(directory: Path) -> dict[str, dict[int, Dialled]]:
     """The result files NAME-seedS.json of a folder, as name → seed → rows.
 
     Raises:
-      ValueError: there is none, or one that is no result of this experiment.
+      ValueError: there is none, one that is no result of this experiment, or results of one budget that cannot be compared.
     """
-    return {
+    found = {
         name: {int(path.stem.rsplit("-seed", 1)[1]): dialled(read_sweep(path), path.stem) for path in paths}
         for name, paths in result_paths(directory).items()
     }
+    for budget in BUDGETS:
+        _check_comparable({name: ones for name, ones in found.items() if name.removeprefix("grid-").startswith(f"{budget}-")})
+    return found
+
+
+def _check_comparable(found: dict[str, dict[int, Dialled]]) -> None:
+    """Raises ValueError where results of one budget are of unlike texts, tokens, models or margins."""
+    ones = [(f"{name}-seed{seed}", one.equals) for name, seeds in found.items() for seed, one in seeds.items()]
+    for name, equals in ones[1:]:
+        unlike = [f"{key}: {equals[key]!r}, {ones[0][0]} {ones[0][1].get(key)!r}" for key in equals if equals[key] != ones[0][1].get(key)]
+        require(
+            not unlike, name, "; ".join(unlike), "like the others of its budget", "make them with one configuration, or keep them apart"
+        )
 
 
 def regret(conditional: dict[int, Dialled], fixed: dict[int, Dialled], lam: float) -> np.ndarray:

@@ -42,11 +42,10 @@ def recipe_parts(base: Config) -> dict[str, tuple[str, Changes]]:
 
 
 def recipe_runs(base: Config) -> dict[str, Config]:
-    """Conditional training at the shorter budget with one part changed, by name: recipe-PART for each of `recipe_parts`."""
+    """Conditional training at the shorter budget with one part changed, by name: recipe-PART for each of `recipe_parts` that `base` has otherwise."""
     trained = one_checkpoint_runs(base, (BUDGET,))[f"{BUDGET}-conditional"]
-    return {
-        f"{PREFIX}{name}": from_dict(Config, _merged(to_dict(trained), changes)) for name, (_, changes) in recipe_parts(trained).items()
-    }
+    changed = {name: from_dict(Config, _merged(to_dict(trained), changes)) for name, (_, changes) in recipe_parts(trained).items()}
+    return {f"{PREFIX}{name}": config for name, config in changed.items() if config != trained}
 
 
 def _merged(values: Changes, changes: Changes) -> Changes:

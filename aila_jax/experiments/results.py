@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from aila_jax.config import require
 from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.reporting import read_sweep, write_sweep
 
@@ -70,8 +71,15 @@ def results_by_run(directory: Path, order: Iterable[str]) -> dict[str, list[Swee
 
 
 def cell_at(result: SweepResult, lam: float, tau: float = 1.0) -> CellRow:
-    """The cell at λ and τ, which must be in the sweep."""
-    return next(row for row in result.cells if row.lam == lam and row.tau == tau)
+    """The cell at λ and τ.
+
+    Raises:
+      ValueError: it is not in the sweep.
+    """
+    found = [row for row in result.cells if row.lam == lam and row.tau == tau]
+    at = sorted({(row.lam, row.tau) for row in result.cells})
+    require(bool(found), "the sweep's grid (λ, τ)", at, f"one with ({lam:g}, {tau:g})", "set --config.sweep.lams=(0,0.2,0.4,0.6,0.8,1)")
+    return found[0]
 
 
 def with_spread(values: np.ndarray, decimals: int) -> str:

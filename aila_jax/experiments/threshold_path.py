@@ -138,7 +138,7 @@ def zeroing_path(
                 state, metrics = train_step(state, placement.shard(next(batches)), lam, tau, strength)
                 progress.advance()
             if int(metrics.skipped):
-                raise NonFiniteError(int(metrics.first_bad_step), [f"the path at λη = {level:g}"], int(metrics.skipped), 0)
+                raise NonFiniteError(int(metrics.first_bad_step) + 1, [f"the path at λη = {level:g}"], int(metrics.skipped), 0)
             points.append(_point(level, module, model, state.params, held_out, groups))
             progress.report(f"λη {level:.3g}, {points[-1].zero.mean():.0%} of the groups 0, loss {points[-1].loss:.3f}")
             if points[-1].zero.all():

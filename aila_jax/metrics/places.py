@@ -25,11 +25,14 @@ class PlaceSums:
     targets: Int[Array, "P 2"]
 
 
-def places(block_ids: Int[Array, "B L"]) -> tuple[Int[Array, "B L"], Bool[Array, "B L"]]:
-    """The place of each position in its run of equal block ids, from 0, and whether it ends that run (or its row)."""
+def places(block_ids: Int[Array, "B L"], positions: Int[Array, "B L"]) -> tuple[Int[Array, "B L"], Bool[Array, "B L"]]:
+    """The place of each position in its run of equal block ids, from 0, and whether it ends that run (or its row).
+
+    Where `positions` start again at 0, so does the run: under a document mask a block ends with its document.
+    """
     length = block_ids.shape[1]
     edge = jnp.ones_like(block_ids[:, :1], dtype=bool)
-    changes = block_ids[:, 1:] != block_ids[:, :-1]
+    changes = (block_ids[:, 1:] != block_ids[:, :-1]) | (positions[:, 1:] == 0)
     starts, ends = jnp.concatenate([edge, changes], axis=1), jnp.concatenate([changes, edge], axis=1)
     index = jnp.broadcast_to(jnp.arange(length), block_ids.shape)
     return index - jax.lax.cummax(jnp.where(starts, index, 0), axis=1), ends
@@ -37,7 +40,7 @@ def places(block_ids: Int[Array, "B L"]) -> tuple[Int[Array, "B L"], Bool[Array,
 
 def place_sums(scores: TargetScores, batch: Batch, block_ids: Int[Array, "B L"], count: int) -> PlaceSums:
     """The sums of one batch for places 0 … count − 1; later places count with the last one."""
-    place, ends = places(block_ids)
+    place, ends = places(block_ids, batch.positions)
     cell = 2 * jnp.minimum(place, count - 1) + ends
     member = (cell[..., None] == jnp.arange(2 * count)[None, None, :]) & (batch.weights > 0)[..., None]
 

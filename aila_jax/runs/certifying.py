@@ -8,10 +8,11 @@ from aila_jax.evaluation.certify import certify as certify_model
 from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.rows import HeadRow
 from aila_jax.provenance import git_commit, versions
-from aila_jax.reporting import read_sweep, save_figure
+from aila_jax.reporting import save_figure
 from aila_jax.reporting.certificate_files import describe_certificate, write_certificate
 from aila_jax.reporting.plots_certificate import certificate_figure
 from aila_jax.runs.corpus import dataset_of, load_with_window
+from aila_jax.runs.own_sweep import own_sweep
 from aila_jax.runs.workdir import check_writable, run_directory
 
 
@@ -62,13 +63,9 @@ def certify(
 
 
 def measured_heads(directory: Path, model: LanguageModel, lam: float, tau: float, hard: bool) -> dict[tuple[int, int], HeadRow] | None:
-    """The head rows of the folder's sweep at λ and τ, by layer and head; None where it has none of this very checkpoint and partition."""
-    if not (directory / "sweep.json").is_file():
+    """The head rows of the run's own sweep at λ and τ, by layer and head; None where there is none, or none with these."""
+    result = own_sweep(directory, model)
+    if result is None or result.cells[0].hard != hard:
         return None
-    result = read_sweep(directory)
-    partition = result.config.get("partition", {})
-    same = all(partition.get(name) == getattr(model.config.partition, name) for name in ("kind", "size", "global_first"))
-    if not same or result.meta.get("checkpoint_step") != model.step or result.cells[0].hard != hard:
-        return None
-    rows = [row for row in result.heads if math.isclose(row.lam, lam) and math.isclose(row.tau, tau) and row.run == model.run]
+    rows = [row for row in result.heads if math.isclose(row.lam, lam) and math.isclose(row.tau, tau)]
     return {(row.layer, row.head): row for row in rows} or None

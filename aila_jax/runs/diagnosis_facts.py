@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from aila_jax.config import Config, from_dict, to_dict
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.blocks import correlate_blocks
@@ -15,7 +14,8 @@ from aila_jax.evaluation.rows import HeadRow, SweepResult
 from aila_jax.evaluation.sweep import sweep
 from aila_jax.evaluation.without_attention import without_attention
 from aila_jax.partition.statistics import in_block_keys
-from aila_jax.reporting import read_sweep, read_training_log
+from aila_jax.reporting import read_training_log
+from aila_jax.runs.own_sweep import own_sweep
 from aila_jax.runs.penalty_facts import penalty_facts
 from aila_jax.theory.diagnosis_facts import BlockFacts, DialPoint, Facts, PenaltyFacts, ScoreFacts, TrainingFacts
 from aila_jax.theory.diagnosis_signatures import STEP
@@ -83,19 +83,12 @@ class FactFinder:
         return tuple(DialPoint(cell.lam, cell.perplexity_token, cell.entropy_bits, cell.block_mass) for cell in cells)
 
     def _found_sweep(self) -> SweepResult | None:
-        """The run's own sweep, or None where there is none that serves."""
-        if not (self.folder / "sweep.json").exists():
+        """The run's own sweep, or None where there is none with the dial's grid."""
+        result = own_sweep(self.folder, self.model)
+        if result is None:
             return None
-        result = read_sweep(self.folder)
         lams = {round(cell.lam, 10) for cell in result.cells if cell.tau == 1.0 and not cell.hard}
-        try:
-            swept = to_dict(from_dict(Config, result.config))  # settings that are newer than the file have their defaults
-        except ValueError:
-            return None
-        config = to_dict(self.model.config)
-        same = all(swept[name] == config[name] for name in ("model", "partition", "locality", "train", "seed"))
-        serves = same and result.meta.get("checkpoint_step") == self.model.step and lams.issuperset(GRID)
-        return result if serves else None
+        return result if lams.issuperset(GRID) else None
 
     def scores(self) -> ScoreFacts:
         """The margin, and the scores that it has to outweigh."""

@@ -85,8 +85,10 @@ def sweep(
     batches = config.sweep.max_batches if max_batches is None else max_batches
     most = batches * (batch_size or config.sweep.batch_size) * config.model.length
     # The baselines see the very tokens that the model was scored on.
-    scored = dataset.splits[result.cells[0].split].tokens[: most + 1 if most else None]
-    compared = baselines(dataset.splits["train"].tokens, scored, dataset.tokenizer.vocab_size)
+    stream, end = dataset.splits[result.cells[0].split], most + 1 if most else None
+    tokens, documents = stream.tokens[:end], stream.doc_ids[:end]
+    keep = documents[1:] == documents[:-1] if model.config.model.document_mask else None
+    compared = baselines(dataset.splits["train"].tokens, tokens, dataset.tokenizer.vocab_size, keep)
     result = replace(result, meta={**result.meta, "baselines": compared})
     write_sweep(result, directory)
     return result
@@ -111,7 +113,9 @@ def anchors(
     own, config = model.need_anchors(), model.config
     directory = check_writable(Path(out) if out else run_directory(checkpoint))
     dataset = dataset_of(model, data_dir)
-    other = replace(config, anchors=replace(config.anchors, estimator="attention" if own.estimator == "corpus" else "corpus"))
+    estimator = "attention" if own.estimator == "corpus" else "corpus"
+    warmed = replace(config.train, warmup_steps=max(config.train.warmup_steps, 1))  # attention reads the batches of warm-up: one at least
+    other = replace(config, anchors=replace(config.anchors, estimator=estimator), train=warmed)
     placement = place(config.train.batch_size, accumulate=config.train.accumulate)
     windows = dataset.windows("train", config.model.length, config.model.document_mask)
     draw, params = step_draws(config, placement), placement.replicate(model.params)

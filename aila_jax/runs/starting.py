@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from aila_jax.config import Config
 from aila_jax.evaluation.inputs import example_batch
@@ -16,10 +17,18 @@ from aila_jax.training.penalty import initial_importance, penalty_strength
 from aila_jax.training.placement import Placement
 from aila_jax.training.state import TrainState, create_state
 
+# The seed's own key for each kind of draw, so that none repeats another's.
+STREAMS = ("params", "draws", "dropout")
+
+
+def key_of(config: Config, stream: str) -> PRNGKeyArray:
+    """The key of one of `STREAMS`, a function of the run's seed."""
+    return jax.random.fold_in(jax.random.key(config.seed), STREAMS.index(stream))
+
 
 def initial_state(config: Config, module: Transformer, optimizer: Any) -> TrainState:
     """Parameters and optimizer state at step 0, from the run's seed."""
-    key_params, key_dropout = jax.random.split(jax.random.key(config.seed))
+    key_params, key_dropout = key_of(config, "params"), key_of(config, "dropout")
     # Parameters depend on no partition, so any will do, and one without a table needs no corpus.
     params = init_params(module, Windows(), example_batch(config), key_params)
     return create_state(params, optimizer, jax.random.key_data(key_dropout), initial_importance(config))
@@ -27,7 +36,7 @@ def initial_state(config: Config, module: Transformer, optimizer: Any) -> TrainS
 
 def locality_draws(config: Config, placement: Placement) -> Any:
     """step → (λ [B], τ [B]) on the devices, one compiled draw for all steps; a function of seed and step only."""
-    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    key = key_of(config, "draws")
     draw = jax.jit(partial(draw_locality, config.locality, config.train.steps, config.train.batch_size), out_shardings=placement.batch)
     return lambda step: draw(key, np.int32(step))
 

@@ -20,7 +20,7 @@ from aila_jax.partition.classes import Classes
 from aila_jax.partition.fit import fit_partition
 from aila_jax.runs.starting import initial_state, step_draws
 from aila_jax.runs.watching import eval_record, evaluated_lams
-from aila_jax.runs.workdir import existing_run, run_meta, write_run_files
+from aila_jax.runs.workdir import existing_run, held, run_meta, write_run_files
 from aila_jax.training.anchors import AnchorsAtWarmup, make_anchors
 from aila_jax.training.logs import TrainingLog
 from aila_jax.training.loop import Hook, NonFiniteError, fit
@@ -70,12 +70,17 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
     Writes config.json, run.json, metrics.jsonl, TensorBoard files and checkpoints.
 
     Raises:
-      ValueError: bad settings or data, or a run of another configuration in `workdir`.
+      ValueError: bad settings or data, a run of another configuration or with another corpus in `workdir`, or a process that trains into it now.
       NonFiniteError: more non-finite updates than `train.max_skipped`.
       TrainingStopped: Ctrl-C or SIGTERM; the last step is saved, and the same call continues from it.
     """
     require(isinstance(config, Config), "config", config, "an aila.Config", "aila.presets.tiny(), or another preset")
     workdir = Path(workdir).expanduser()
+    with held(workdir):
+        return _train(config, workdir, quiet)
+
+
+def _train(config: Config, workdir: Path, quiet: bool) -> Run:
     placement = place(config.train.batch_size, accumulate=config.train.accumulate)
     found = existing_run(workdir, config)
     if config.model.bidirectional and not quiet:
@@ -133,6 +138,12 @@ def _read_text(config: Config, found: Checkpoint | None) -> Text:
     windows = dataset.windows("train", config.model.length, config.model.document_mask)
     batches = TrainBatches(windows, config.train.batch_size, config.seed)
     if found is not None:
+        began = found.record.data["fingerprint"]
+        limit, fix = (
+            f"the run's own ({began})",
+            "give it the texts that it began with, validation and test too, or choose another --workdir",
+        )
+        require(dataset.fingerprint == began, "the corpus", dataset.fingerprint, limit, fix)
         batches.set_state(found.record.data["position"])
     return Text(dataset, windows, dataset.windows("validation", config.model.length, config.model.document_mask), batches)
 

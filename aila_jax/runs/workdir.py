@@ -1,11 +1,16 @@
 """The run directory: what is in it already, whether it can be written, and the files that say what made a run."""
 
+import contextlib
 import json
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from aila_jax.checkpoint import DIRECTORY, Checkpoint, find_checkpoint, whole_steps
+from filelock import FileLock, Timeout
+
+from aila_jax.checkpoint import DIRECTORY, Checkpoint, find_checkpoint, incomplete_steps, whole_steps
 from aila_jax.config import Config, from_dict, require, to_dict
 from aila_jax.data.dataset import Dataset
 from aila_jax.provenance import git_commit, versions
@@ -36,6 +41,27 @@ def check_writable(directory: Path) -> Path:
     return directory
 
 
+@contextlib.contextmanager
+def held(workdir: Path) -> Iterator[None]:
+    """Holds a run directory against other processes that train into it: they would replace its log and each other's checkpoints.
+
+    Raises:
+      ValueError: another process holds it.
+    """
+    check_writable(workdir)
+    try:
+        lock = FileLock(workdir / ".lock").acquire(timeout=0)
+    except Timeout:
+        limit = "a folder that no other process trains into"
+        require(False, "workdir", str(workdir), limit, "wait until that run ends, or choose another --workdir")
+    except NotImplementedError:
+        warnings.warn(f"{workdir} cannot be locked on this file system; make sure that one process alone trains into it", stacklevel=3)
+        yield
+        return
+    with lock:
+        yield
+
+
 def existing_run(workdir: Path, config: Config) -> Checkpoint | None:
     """The newest checkpoint of the run in `workdir`, or None where there is none yet."""
     check_writable(workdir)
@@ -54,7 +80,11 @@ def existing_run(workdir: Path, config: Config) -> Checkpoint | None:
             f"workdir is {str(workdir)!r}; it holds a run with another configuration ({'; '.join(changed)}). Fix: choose another --workdir"
         )
     # None: stopped before its first checkpoint. A damaged one must raise, not begin again over the others.
-    return find_checkpoint(workdir) if whole_steps(workdir / DIRECTORY) else None
+    checkpoints = workdir / DIRECTORY
+    for step in incomplete_steps(checkpoints):
+        limit = "a whole checkpoint: this folder has no record"
+        require(False, "checkpoint", str(checkpoints / str(step)), limit, "copy it again, or move it away to go on from an older step")
+    return find_checkpoint(workdir) if whole_steps(checkpoints) else None
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:

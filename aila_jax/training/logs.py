@@ -82,12 +82,19 @@ def _cut_back(path: Path, start: int) -> None:
     """Leaves the records up to step `start` in a log; those after it are of steps that run again."""
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
+    lines = path.read_bytes().splitlines(keepends=True)
+    if lines and not lines[-1].endswith(b"\n"):
         lines.pop()  # cut short by a crash
     partial = path.with_suffix(".tmp")
-    partial.write_text("".join(line for line in lines if json.loads(line)["step"] <= start), encoding="utf-8")
+    partial.write_bytes(b"".join(line for number, line in enumerate(lines, start=1) if _step_of(line, f"{path}, line {number}") <= start))
     partial.replace(path)
+
+
+def _step_of(line: bytes, where: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{where} is no record of a training log ({error!r}). Fix: repair or remove that line") from None
 
 
 def average(interval: list[StepMetrics]) -> dict[str, Any]:

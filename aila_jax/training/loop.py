@@ -43,7 +43,7 @@ class NonFiniteError(RuntimeError):
     """Training stopped because more than `max_skipped` updates were not finite.
 
     Attributes:
-      step: the first such step. parts: what was not finite there. skipped: how many updates were discarded.
+      step: the first such step, counted from 1 as logs and checkpoints do. parts: what was not finite there. skipped: how many updates were discarded.
     """
 
     def __init__(self, step: int, parts: list[str], skipped: int, max_skipped: int):
@@ -115,4 +115,4 @@ def _stop_if_skipped(metrics: StepMetrics, names: list[str], max_skipped: int) -
     skipped = int(metrics.skipped)
     if skipped > max_skipped:
         parts: list[Any] = [name for name, bad in zip(names, np.asarray(metrics.bad_parts), strict=True) if bad]
-        raise NonFiniteError(int(metrics.first_bad_step), parts, skipped, max_skipped)
+        raise NonFiniteError(int(metrics.first_bad_step) + 1, parts, skipped, max_skipped)

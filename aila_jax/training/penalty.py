@@ -74,7 +74,7 @@ def penalty_rule(config: Config) -> PenaltyRule | None:
 
 def penalty_strength(config: Config, step: Int[Array, ""] | int) -> Strength:
     """λ, η and ν at a step, counted from 0. The ramp over warm-up scales λ; ν has none."""
-    ramp_steps = config.train.warmup_steps if config.penalty.ramp else 0
+    ramp_steps = config.train.warmup_end if config.penalty.ramp else 0
     lam = penalty_lam(config.locality, config.train.steps, ramp_steps, step)
     return Strength(lam, jnp.float32(config.penalty.eta), jnp.float32(config.penalty.nu))
 

@@ -1,5 +1,6 @@
 """Tests of the builders' shared part: round trip, reuse, damage, and no TensorFlow."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from aila_jax.data import prepared
 from aila_jax.data.documents import Document
 from aila_jax.data.prepared import DocumentBuilder, Splits, read_or_prepare
 
@@ -78,6 +80,32 @@ def test_damaged_files_are_noticed_and_prepared_again(tmp_path, name, damage):
     assert Fake.reads == 2
     assert load(tmp_path / "d") == SPLITS
     assert Fake.reads == 2
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "too many open files"), PermissionError(errno.EACCES, "denied"), MemoryError()])
+def test_what_is_no_damage_deletes_nothing(tmp_path, monkeypatch, error):
+    load(tmp_path / "d")
+    before = sorted(tmp_path.rglob("*"))
+    with monkeypatch.context() as patch:
+        patch.setattr(prepared, "_read", lambda builder: (_ for _ in ()).throw(error))
+        with pytest.raises(type(error)):
+            load(tmp_path / "d")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert load(tmp_path / "d") == SPLITS
+    assert Fake.reads == 1
+
+
+def test_damaged_files_stay_until_they_are_made_again(tmp_path, monkeypatch):
+    load(tmp_path / "d")
+    (path,) = (tmp_path / "d").rglob("fake-train.array_record*")
+    path.write_bytes(b"damaged")
+    with monkeypatch.context() as patch:
+        patch.setattr(Fake, "read", lambda self, download: (_ for _ in ()).throw(ValueError("no network")))
+        with pytest.warns(UserWarning, match="it is prepared again"), pytest.raises(ValueError, match="no network"):
+            load(tmp_path / "d")
+    assert [found.read_bytes() for found in (tmp_path / "d.damaged").rglob(path.name)] == [b"damaged"]
+    assert load(tmp_path / "d") == SPLITS
+    assert not (tmp_path / "d.damaged").exists()
 
 
 def test_another_version_is_prepared_beside_the_old_one(tmp_path, monkeypatch):

@@ -139,6 +139,12 @@ def test_bad_json_and_bad_ids_are_refused(tokenizer):
             tokenizer.decode([0, bad])
 
 
+def test_a_text_that_is_not_unicode_is_refused(tokenizer):
+    """What Python makes of the byte 0xff on a command line."""
+    with pytest.raises(ValueError, match=r"the text holds '\\udcff' at character 4; it must be Unicode\. Fix: give it as UTF-8"):
+        tokenizer.encode("the \udcff")
+
+
 def test_types_are_texts_by_id(tokenizer):
     assert tokenizer.byte_level == (tokenizer is KINDS["bpe"])
     assert len(tokenizer.types) == tokenizer.vocab_size

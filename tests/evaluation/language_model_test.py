@@ -77,7 +77,7 @@ def test_one_value_per_example_is_each_example_alone(trained):
     ({"layer_scale": [1.0, np.nan]}, "it must be 2 numbers in [0, 1]"),
     ({"block_ids": np.zeros((3, 16), np.int32)}, "block_ids is given, but this model's partition is 'windows'"),
     ({"doc_ids": np.zeros((3, 15), np.int32)}, "doc_ids has shape (3, 15); it must be that of tokens, (3, 16)"),
-    ({"doc_ids": np.full((3, 16), 0.5)}, "it must be whole numbers, [batch, length], rows of one length. Fix: one id per token"),
+    ({"doc_ids": np.full((3, 16), 0.5)}, "it must be whole numbers, [batch, length], rows of one length. Fix: number the documents"),
     ({"doc_ids": np.tile(np.int32([0] * 5 + [-1] * 4 + [0] * 7), (3, 1))}, "padding (-1) before a token; padding must be at the end of a row"),
     ({"doc_ids": np.tile(np.int32([-1] + [0] * 15), (3, 1))}, "padding (-1) before a token"),
 ])  # fmt: skip
@@ -98,8 +98,9 @@ def test_attention_is_finite_at_both_ends_of_tau(trained, lam, tau):
     (np.zeros((1, 17), np.int32), "tokens has length 17; the model reads at most 16. Fix: split"),
     (np.full((1, 4), 300, np.int32), "tokens holds the id 300; ids run from 0 to 299"),
     (np.full((1, 4), -1, np.int32), "tokens holds the id -1; ids run from 0 to 299"),
+    (np.full((1, 4), 2**32 + 5, np.int64), "tokens holds the id 4294967301; ids run from 0 to 299"),
     (np.zeros(16, np.int32), "tokens has shape (16,); it must be [batch, length]. Fix: pass [tokens] for one text"),
-    ("Return a", "tokens is 'Return a'; it must be whole numbers, [batch, length], rows of one length. Fix: [model.tokenizer.encode(text)]"),
+    ("Return a", "tokens is 'Return a'; it must be whole numbers, [batch, length], rows of one length. Fix: encode with model.tokenizer"),
     (["Return a"], "tokens is ['Return a']; it must be whole numbers"),
     ([[1, 2], [3]], "tokens is [[1, 2], [3]]; it must be whole numbers"),
     ([[1.0, 2.0]], "tokens is [[1.0, 2.0]]; it must be whole numbers"),
@@ -138,6 +139,12 @@ def test_a_model_of_given_blocks_needs_them_and_uses_them(trained):
     )
     one_block = model.apply(TOKENS, lam=1.0, block_ids=np.zeros((3, 16), np.int32))
     np.testing.assert_allclose(one_block.stats.block_mass, 1.0, rtol=1e-6)
+    # Ids beyond int32 would wrap: into another block, into padding, or into every block.
+    for wrong, seen in ((2**32 + 1, 4294967297), (2**32 - 1, 4294967295), (2**31, 2147483648), (-3, -3)):
+        with pytest.raises(
+            ValueError, match=rf"block_ids holds the id {seen}; ids run from -2 to 2147483647\. Fix: number the blocks from 0"
+        ):
+            model.apply(TOKENS, block_ids=np.where(windows == 1, wrong, windows.astype(np.int64)))
     # −1 marks padding: what stands there changes nothing before it, and it attends to itself only.
     padded = windows.copy()
     padded[:, 12:] = -1

@@ -256,3 +256,11 @@ def test_perplexity_per_word_is_left_out_where_words_are_too_long_for_it(trained
     assert cell.loss * cell.targets > 710
     assert cell.perplexity_word is None
     assert cell.perplexity_byte > 1.0
+
+
+def test_perplexity_per_word_is_left_out_under_a_document_mask(trained):
+    """There the first token of each document is not scored, but its word is in the text."""
+    config = replace(trained.config, model=replace(trained.config.model, document_mask=True))
+    (cell,) = sweep(replace(trained.model, config=config), trained.dataset, lams=(0.0,), taus=(1.0,), quiet=True).cells
+    assert (cell.perplexity_word, cell.perplexity_byte) == (None, None)
+    assert cell.perplexity_token == pytest.approx(np.exp(cell.loss))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aila_jax.config import to_dict
+from aila_jax.config import MarginConfig, to_dict
 from aila_jax.experiments import one_checkpoint as exp
 from aila_jax.experiments import one_checkpoint_judged as judged
 from aila_jax.experiments import one_checkpoint_recipe as recipe
@@ -38,7 +38,9 @@ def result(perplexity, entropy, mass, *, taus=(1.0,), seed=0, margin=None, costs
             {"lam": lam, "perplexity": 50.0, "perplexity_without": 50.0 * (1 + cost)} for lam, cost in zip((0.0, 1.0), costs, strict=True)
         ]
     }
-    return replace(made, cells=tuple(cells), meta=meta, config={"model": {"margin": margin or {}}})
+    config = to_dict(certified())
+    config["model"]["margin"] = to_dict(MarginConfig(**(margin or {})))
+    return replace(made, cells=tuple(cells), meta=meta, config=config)
 
 
 def fixed(value, **changes):
@@ -196,6 +198,38 @@ def test_rows_of_another_grid_or_without_the_guard_are_refused():
         judged.dialled(replace(made, cells=made.cells[:3]), "one")
 
 
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"train": {"steps": 7}}, "training tokens"),
+        ({"model": {"score_cap": 6.0}}, r"model\.score_cap: 6\.0"),
+        ({"partition": {"size": 10}}, "partition"),
+    ],
+)
+def test_results_that_cannot_be_compared_are_refused(tmp_path, other, words):
+    made = result(*ONE.values())
+    config = {**made.config, **{section: {**made.config[section], **changes} for section, changes in other.items()}}
+    write_sweep(made, tmp_path, stem="5M-conditional-seed0")
+    write_sweep(replace(made, config=config), tmp_path, stem="18M-conditional-seed0")
+    assert set(judged.read_results(tmp_path)) == {"5M-conditional", "18M-conditional"}  # budgets are not compared
+    write_sweep(replace(made, config=config), tmp_path, stem="5M-fixed-0-seed1")
+    with pytest.raises(ValueError, match=rf"5M-fixed-0-seed1 is .*{words}.*must be like the others of its budget"):
+        judged.read_results(tmp_path)
+
+
+def test_a_part_that_a_configuration_does_not_have_is_no_run_of_its_recipe():
+    """`small` has learned positions, uniform draws and one margin of 8 nats already."""
+    runs = recipe.recipe_runs(small())
+    assert set(runs) == {
+        "recipe-no-film",
+        "recipe-dial-weights-qk",
+        "recipe-margin-bent",
+        "recipe-margin-power",
+        "recipe-self-scaling",
+        "recipe-qk-norm",
+    }
+
+
 def test_tables_and_figures_are_made_from_the_files(tmp_path):
     with pytest.raises(ValueError, match=r"holds no result file NAME-seedS\.json"):
         report.collect(tmp_path)
@@ -205,7 +239,7 @@ def test_tables_and_figures_are_made_from_the_files(tmp_path):
             scaled = {**columns, "perplexity": [value + seed for value in columns["perplexity"]]}
             write_sweep(result(*scaled.values(), seed=seed, margin={"power": 2.0}, taus=(0.5, 1.0)), tmp_path, stem=f"{name}-seed{seed}")
     write_sweep(result(*ONE.values()), tmp_path, stem="recipe-no-film-seed0")
-    write_sweep(result(*ONE.values()), tmp_path, stem="grid-5M-fixed-0-rate0.006-dropout0-seed0")
+    write_sweep(result(*ONE.values(), margin={"power": 2.0}), tmp_path, stem="grid-5M-fixed-0-rate0.006-dropout0-seed0")
     table = report.collect(tmp_path)
     assert "| one checkpoint | 2 | 51.5 ± 0.5 | 50.5 ± 0.5 | 52.5 ± 0.5 |" in table
     assert "| trained at λ = 0.2 | 0 | – | – | – | – | – | – |" in table

@@ -35,6 +35,8 @@ def test_files_are_read_back_by_run_in_the_order_asked_for(tmp_path: Path) -> No
     assert list(found) == ["b", "a", "c-seedling"]
     assert found["a"][0].config["data"]["data_dir"] == "$WIKITEXT2"
     assert (cell_at(found["b"][0], 0.6).lam, cell_at(found["b"][0], 0.6).tau, cell_at(found["b"][0], 0.0, 0.5).tau) == (0.6, 1.0, 0.5)
+    with pytest.raises(ValueError, match=r"grid \(λ, τ\) is \[\(0\.6, 0\.5\), \(0\.6, 1\.0\)\]; it must be one with \(0\.2, 1\)\. Fix: "):
+        cell_at(found["a"][0], 0.2)
     with pytest.raises(ValueError, match=r"holds no result file NAME-seedS\.json\. Fix: run the experiment first"):
         result_paths(tmp_path)
 

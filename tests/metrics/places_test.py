@@ -32,13 +32,20 @@ def material(rows: int = 6) -> tuple[TargetScores, Batch, np.ndarray]:
 
 
 def test_places_of_windows_and_of_blocks_of_any_length() -> None:
-    found = places(IDS)
+    found = places(IDS, np.broadcast_to(np.arange(IDS.shape[1], dtype=np.int32), IDS.shape))
     for row, position, place, ends in loops(IDS):
         assert (int(found[0][row, position]), bool(found[1][row, position])) == (place, ends)
     windows = np.arange(128, dtype=np.int32)[None] // 5
-    place, ends = places(windows)
+    place, ends = places(windows, np.arange(128, dtype=np.int32)[None])
     np.testing.assert_array_equal(place[0], np.arange(128) % 5)
     assert ends.sum() == -(-128 // 5) == 26  # ⌈L/w⌉, the end of the cut window among them
+
+
+def test_a_block_ends_with_its_document_where_positions_start_again() -> None:
+    """Documents of 3 and 4 tokens in windows of 5, all of which are block 0."""
+    place, ends = places(np.zeros((1, 7), np.int32), np.array([[0, 1, 2, 0, 1, 2, 3]], np.int32))
+    assert place.tolist() == [[0, 1, 2, 0, 1, 2, 3]]
+    assert ends.tolist() == [[False, False, True, False, False, False, True]]
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])

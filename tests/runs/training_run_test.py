@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from aila_jax.config import to_dict
 from aila_jax.data.pipeline import TrainBatches
 from aila_jax.model.transformer import Transformer
 from aila_jax.reporting import read_training_log
-from aila_jax.runs import training_run
+from aila_jax.runs import starting, training_run
+from aila_jax.runs.workdir import held
 from aila_jax.training import loop, placement
 from aila_jax.training.loop import NonFiniteError
 from aila_jax.training.optimizer import build_optimizer
@@ -222,9 +225,56 @@ def test_a_changed_corpus_does_not_continue(trained, tmp_path, monkeypatch):
     (tmp_path / "text" / "files.txt").write_text("another text altogether\n" * 400)
     monkeypatch.setattr(training_run, "fit", lambda *_, **__: pytest.fail("training began"))
     before = (copy / "run.json").read_bytes()
-    with pytest.raises(ValueError, match="fingerprint"):
+    with pytest.raises(ValueError, match=r"the corpus is '\w+'; it must be the run's own"):
         runs.train(config, copy, quiet=True)
     assert (copy / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_another_validation_or_test_text_does_not_continue_either(trained, tmp_path, monkeypatch, split):
+    """One log and one checkpoint speak of one corpus."""
+    data = write_corpus(tmp_path / "text")
+    other = tmp_path / f"{split}.txt"
+    other.write_text("the cat sat on the mat\n" * 40)
+    config = replace(trained.config, data=replace(data, **{f"{split}_files": (str(other),)}))
+    copy = Path(shutil.copytree(trained.run.workdir, tmp_path / "run"))
+    (copy / "config.json").write_text(json.dumps(to_dict(config)))
+    monkeypatch.setattr(training_run, "fit", lambda *_, **__: pytest.fail("training began"))
+    before = files(copy)
+    with pytest.raises(
+        ValueError, match=r"the corpus is '\w+'; it must be the run's own \(\w+\)\. Fix: give it the texts that it began with"
+    ):
+        runs.train(config, copy, quiet=True)
+    assert files(copy) == before
+
+
+def test_a_folder_that_another_process_trains_into_is_refused(trained, tmp_path, no_work):
+    program = (
+        "import sys, pathlib; from aila_jax.runs.workdir import held\n"
+        "with held(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(
+            ValueError, match=r"workdir is .*; it must be a folder that no other process trains into\. Fix: wait until that run ends"
+        ):
+            runs.train(trained.config, tmp_path, quiet=True)
+        other.communicate("")
+    with held(tmp_path):  # free again
+        pass
+
+
+@pytest.mark.parametrize("step", [32, 12])
+def test_an_incomplete_checkpoint_is_told_of_before_training_goes_on(trained, tmp_path, no_work, step):
+    """Orbax would write nothing below the step of such a folder, whole or not, and say nothing."""
+    copy = Path(shutil.copytree(trained.run.workdir, tmp_path / "run"))
+    (copy / "checkpoints" / str(step) / "params").mkdir(parents=True)
+    with pytest.raises(
+        ValueError, match=rf"checkpoint is '.*/{step}'; it must be a whole checkpoint: .* no record\. Fix: copy it again, or move it"
+    ):
+        runs.train(trained.config, copy, quiet=True)
 
 
 def spoil_after(monkeypatch, last):
@@ -246,10 +296,10 @@ def test_a_run_that_is_not_finite_stops_and_names_step_part_and_last_good_checkp
         runs.train(trained.config, tmp_path / "run", quiet=True)
     message = str(caught.value)
     assert "the limit train.max_skipped is 0" in message
-    assert "first at step 18, in loss" in message
+    assert "first at step 19, in loss" in message
     assert f"Last good checkpoint: step 16 in {tmp_path / 'run' / 'checkpoints'}" in message
     assert find_checkpoint(tmp_path / "run").step == 16
-    assert caught.value.step == 18
+    assert caught.value.step == 19  # 18 steps before it were good
     assert not [record for record in read_training_log(tmp_path / "run") if record["step"] > 18]
     assert loop.LAG < 18
 
@@ -270,6 +320,13 @@ def test_a_bidirectional_run_says_loudly_what_it_is(trained, tmp_path, monkeypat
 @pytest.mark.parametrize(("mode", "expected"), [("conditional", (0.0, 1.0)), ("fixed", (0.6,)), ("curriculum", (0.6,))])
 def test_training_is_watched_at_the_lams_it_is_about(trained, mode, expected):
     assert runs.evaluated_lams(replace(trained.config, locality=replace(trained.config.locality, mode=mode, lam=0.6))) == expected
+
+
+def test_parameters_draws_and_dropout_have_keys_of_their_own(trained):
+    keys = [tuple(np.asarray(jax.random.key_data(starting.key_of(trained.config, stream)))) for stream in starting.STREAMS]
+    assert len(set(keys)) == 3
+    state = runs.initial_state(trained.config, trained.model.module, build_optimizer(trained.config.train))
+    assert tuple(np.asarray(state.key)) == keys[2]
 
 
 def test_seeds_give_other_parameters_and_other_draws(trained):

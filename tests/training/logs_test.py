@@ -128,6 +128,15 @@ def test_what_an_attempt_wrote_beyond_the_step_it_continues_from_is_taken_out(tm
     assert read_training_log(tmp_path) == []
 
 
+@pytest.mark.parametrize("line", ["not json", "[]", '{"kind": "train"}', '{"step": null}'])
+def test_a_damaged_line_is_named(tmp_path, line):
+    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 3, "kind": "train"}}\n{line}\n{{"step": 6, "kind": "train"}}\n')
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2 is no record of a training log .*Fix: repair or remove that line"):
+        make_log(tmp_path, start=6)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
 def test_each_record_is_on_disk_at_once(tmp_path):
     with make_log(tmp_path) as log:
         log.on_metrics(3, metrics())

@@ -130,10 +130,10 @@ def test_a_finished_run_does_nothing():
 
 def test_too_many_updates_that_are_not_finite_stop_the_run_and_are_named():
     rig = Rig(bad_steps=(3, 5))
-    with pytest.raises(NonFiniteError, match=re.escape("first at step 3, in gradient of b; all of them were discarded. Fix: ")) as caught:
+    with pytest.raises(NonFiniteError, match=re.escape("first at step 4, in gradient of b; all of them were discarded. Fix: ")) as caught:
         rig.run(40, max_skipped=1)
     assert "2 update(s) were not finite, the limit train.max_skipped is 1" in str(caught.value)
-    assert (caught.value.step, caught.value.parts, caught.value.skipped) == (3, ["gradient of b"], 2)
+    assert (caught.value.step, caught.value.parts, caught.value.skipped) == (4, ["gradient of b"], 2)  # counted from 1
     assert rig.of("read")[-1] == ("read", 5)  # the metrics of the bad step are no record
     assert rig.of("step")[-1][1] <= 6 + LAG
 

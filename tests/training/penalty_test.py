@@ -52,3 +52,13 @@ def test_strength_ramps_over_warm_up(ramp, lams):
     for step, lam in zip((0, 10, 20, 99), lams, strict=True):
         found = penalty_strength(made, step)
         np.testing.assert_allclose([found.lam, found.eta, found.nu], [lam, 0.4, 0.1], rtol=1e-6)
+
+
+def test_where_training_is_shorter_than_warm_up_the_ramp_ends_with_it():
+    """As the learning rate's does: at the last of 20 steps λη has 19/20 of its strength, not 19/100."""
+    made = Config(
+        locality=LocalityConfig(power=3.0),
+        penalty=PenaltyConfig(solver="subgradient", eta=0.4),
+        train=TrainConfig(steps=20, warmup_steps=100),
+    )
+    np.testing.assert_allclose(penalty_strength(made, 19).lam, 0.25 * 19 / 20, rtol=1e-6)
