@@ -101,8 +101,8 @@ def sweep(
                 "tau": tau,
             }
             # Under a document mask the first token of each document is not scored, but its word is counted.
-            divides = whole is not None and not config.model.document_mask
-            words, text_bytes = (whole.words, whole.bytes) if divides else (None, None)
+            counted = None if config.model.document_mask else whole
+            words, text_bytes = (None, None) if counted is None else (counted.words, counted.bytes)
             guaranteed = guarantees.at(lam, tau)
             cells.append(cell_row(label, summary, config, hard, words, text_bytes, pointers, guaranteed))
             heads.extend(head_rows(label, summary, config, hard, guaranteed))

@@ -193,11 +193,11 @@ def test_the_command_writes_its_files_and_finds_what_a_sweep_measured(trained: T
     assert text.startswith(f"{trained.model.run}, step 24: λ = 1, τ = 1, 16 positions\nscores bounded by the weights")
     names = {path.name for path in (tmp_path / "new").iterdir()}
     assert names == {"certificate.json", "certificate.csv", "certificate.png", "certificate.svg"}
-    row = HeadRow("run", 0, "c", "test", 1.0, 1.0, 0, 1, *[0.25] * 6, None, None, None)
+    row = HeadRow("run", 0, "c", "validation", 1.0, 1.0, 0, 1, *[0.25] * 6, None, None, None)
     row = replace(row, run=trained.model.run)
     cell = {field.name: getattr(row, field.name, 1.0) for field in fields(CellRow)} | {"hard": False, "targets": 1}
     cell |= {"pointers": None, "pointer_queries": None, "determined": None}
-    config, meta = to_dict(trained.model.config), {"checkpoint_step": trained.model.step}
+    config, meta = to_dict(trained.model.config), {"checkpoint_step": trained.model.step, "scope": {"max_batches": 0}}
     write_sweep(SweepResult((CellRow(**cell),), (row,), config, meta), tmp_path)
     assert measured_heads(tmp_path, trained.model, 1.0, 1.0, False) == {(0, 1): row}
     assert measured_heads(tmp_path, trained.model, 0.5, 1.0, False) is None
