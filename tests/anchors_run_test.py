@@ -191,6 +191,7 @@ def test_the_listing_shows_both_estimators_and_its_files_hold_it(finished: Path,
     assert float(rows[0]["entropy"]) == other["types"][0]["entropy"]
 
 
+@pytest.mark.medium  # trains and compiles a run of its own
 def test_anchors_of_the_corpus_without_a_warm_up_are_listed_beside_those_of_one_batch(
     base: Config, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -250,8 +250,8 @@ def test_another_validation_or_test_text_does_not_continue_either(trained, tmp_p
 
 def test_a_folder_that_another_process_trains_into_is_refused(trained, tmp_path, no_work):
     program = (
-        "import sys, pathlib; from aila_jax.runs.workdir import held\n"
-        "with held(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+        "import sys; from filelock import FileLock\n"  # what `held` takes, without the seconds that JAX needs to start
+        "with FileLock(sys.argv[1] + '/.lock'): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
