@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aila_jax.config import require
+from aila_jax.evaluation.dial import several
 from aila_jax.model.masks import attendable, same_block
 from aila_jax.partition.given import line_blocks
 from aila_jax.types import PADDING_ID
@@ -83,12 +84,12 @@ def attention_maps(
       ValueError: no λ, an empty text, one longer than the model reads, or λ or τ outside its limits.
     """
     tokens = model.tokenizer.encode(text) if isinstance(text, str) else [int(token) for token in text]
-    require(len(lams) > 0, "lams", tuple(lams), "at least one λ", "lams=(0, 0.5, 1), say")
+    lams = several("lams", "λ", lams)
     require(len(tokens) > 0, "text", text, "at least one token", "write some text")
     if block_ids is None and model.config.partition.kind == "given":
         block_ids = line_blocks(tokens, model.tokenizer.eos_id).tolist()
-    rows = np.tile(np.asarray(tokens, np.int32), (len(lams), 1))
-    row_ids = None if block_ids is None else np.tile(np.asarray(block_ids, np.int32), (len(lams), 1))
+    rows = np.tile(np.asarray(tokens), (len(lams), 1))
+    row_ids = None if block_ids is None else np.tile(np.asarray(block_ids), (len(lams), 1))
     output = model.apply(rows, lam=lams, tau=tau, block_ids=row_ids, hard=hard, weights=True)
     blocks = np.asarray(model.partition(model.batch(rows, row_ids)))[0]
     real = blocks != PADDING_ID
@@ -98,6 +99,6 @@ def attention_maps(
     pieces = tuple(model.tokenizer.decode([token]) for token in tokens)
     causal, source = not model.config.model.bidirectional, f"{model.run}, step {model.step}"
     return tuple(
-        AttentionMaps(pieces, blocks, weights[:, row], entropy[:, row], mass[:, row], float(lam), float(tau), causal, source)
+        AttentionMaps(pieces, blocks, weights[:, row], entropy[:, row], mass[:, row], lam, float(tau), causal, source)
         for row, lam in enumerate(lams)
     )

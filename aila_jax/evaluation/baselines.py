@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 CONCENTRATIONS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
@@ -38,11 +38,9 @@ def bigram_loss(
 
 
 def baselines(
-    train: Int[np.ndarray, "T"], scored: Int[np.ndarray, "S"], vocab_size: int, keep: Bool[np.ndarray, "S-1"] | None = None
+    train: Int[np.ndarray, "T"], before: Int[np.ndarray, "S"], targets: Int[np.ndarray, "S"], vocab_size: int
 ) -> dict[str, dict[str, float]]:
-    """Token perplexities of both on `scored[1:]`, or what `keep` marks of it, as they stand in a sweep's meta."""
-    keep = np.ones(len(scored) - 1, bool) if keep is None else keep
-    before, targets = scored[:-1][keep], scored[1:][keep]
+    """Token perplexities of both on `targets`, each after its token of `before`, as they stand in a sweep's meta."""
     bigram, kappa = bigram_loss(train, before, targets, vocab_size)
     return {
         "unigram": {"perplexity_token": math.exp(unigram_loss(train, targets, vocab_size))},

@@ -83,12 +83,13 @@ def sweep(
     )
     config = model.config
     batches = config.sweep.max_batches if max_batches is None else max_batches
-    most = batches * (batch_size or config.sweep.batch_size) * config.model.length
-    # The baselines see the very tokens that the model was scored on.
-    stream, end = dataset.splits[result.cells[0].split], most + 1 if most else None
-    tokens, documents = stream.tokens[:end], stream.doc_ids[:end]
-    keep = documents[1:] == documents[:-1] if model.config.model.document_mask else None
-    compared = baselines(dataset.splits["train"].tokens, tokens, dataset.tokenizer.vocab_size, keep)
+    read = batches * (batch_size or config.sweep.batch_size) or None
+    # The baselines see the very targets that the model was scored on.
+    scored = dataset.windows(result.cells[0].split, config.model.length, config.model.document_mask).batch
+    keep = scored.weights[:read] > 0
+    compared = baselines(
+        dataset.splits["train"].tokens, scored.tokens[:read][keep], scored.targets[:read][keep], dataset.tokenizer.vocab_size
+    )
     result = replace(result, meta={**result.meta, "baselines": compared})
     write_sweep(result, directory)
     return result

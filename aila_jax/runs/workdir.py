@@ -51,9 +51,11 @@ def held(workdir: Path) -> Iterator[None]:
     check_writable(workdir)
     try:
         lock = FileLock(workdir / ".lock").acquire(timeout=0)
-    except Timeout:
-        limit = "a folder that no other process trains into"
-        require(False, "workdir", str(workdir), limit, "wait until that run ends, or choose another --workdir")
+    except Timeout as error:
+        raise ValueError(
+            f"workdir is {str(workdir)!r}; it must be a folder that no other process trains into. "
+            "Fix: wait until that run ends, or choose another --workdir"
+        ) from error
     except NotImplementedError:
         warnings.warn(f"{workdir} cannot be locked on this file system; make sure that one process alone trains into it", stacklevel=3)
         yield
@@ -81,9 +83,11 @@ def existing_run(workdir: Path, config: Config) -> Checkpoint | None:
         )
     # None: stopped before its first checkpoint. A damaged one must raise, not begin again over the others.
     checkpoints = workdir / DIRECTORY
-    for step in incomplete_steps(checkpoints):
-        limit = "a whole checkpoint: this folder has no record"
-        require(False, "checkpoint", str(checkpoints / str(step)), limit, "copy it again, or move it away to go on from an older step")
+    if incomplete := incomplete_steps(checkpoints):
+        raise ValueError(
+            f"checkpoint is {str(checkpoints / str(incomplete[0]))!r}; it must be a whole checkpoint: this folder has no record. "
+            "Fix: copy it again, or move it away to go on from an older step"
+        )
     return find_checkpoint(workdir) if whole_steps(checkpoints) else None
 
 

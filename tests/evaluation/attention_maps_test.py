@@ -123,6 +123,8 @@ def test_a_bidirectional_model_says_that_it_is_none_of_the_causal_ones(model):
         ([], {}, "text is []; it must be at least one token"),
         ("the cat " * 30, {}, "the model reads at most 24"),
         ([300], {}, "tokens holds the id 300; ids run from 0 to 299"),
+        ([2**32 + 5], {}, "tokens holds the id 4294967301; ids run from 0 to 299"),
+        (TEXT, {"lams": 0.5}, "lams is 0.5; it must be at least one λ"),
         (TEXT, {"lams": ()}, "lams is (); it must be at least one λ"),
         (TEXT, {"lams": (0.5, 1.5)}, "it must be in [0, 1]"),
         (TEXT, {"tau": 0.0}, "tau is 0.0; it must be from 1e-06 to 1e"),

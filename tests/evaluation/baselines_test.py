@@ -66,7 +66,7 @@ def test_a_large_vocabulary_does_not_overflow_the_pair_number():
 def test_perplexities_are_named_as_a_sweep_holds_them():
     train, scored = streams(1)
     loss, kappa = bigram_loss(train, scored[:-1], scored[1:], V)
-    assert baselines(train, scored, V) == {
+    assert baselines(train, scored[:-1], scored[1:], V) == {
         "unigram": {"perplexity_token": math.exp(unigram_loss(train, scored[1:], V))},
         "bigram": {"perplexity_token": math.exp(loss), "concentration": kappa},
     }
@@ -80,7 +80,7 @@ def test_targets_that_are_left_out_count_in_neither():
     parts = scored[:20], scored[21:]
     unigram = slow_unigram(train, V)
     kept = [token for part in parts for token in part[1:].tolist()]
-    found = baselines(train, scored, V, keep)
+    found = baselines(train, scored[:-1][keep], scored[1:][keep], V)
     assert math.log(found["unigram"]["perplexity_token"]) == pytest.approx(
         -np.mean([math.log(unigram[token]) for token in kept]), rel=1e-12
     )
