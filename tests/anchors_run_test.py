@@ -83,8 +83,9 @@ def test_a_run_stopped_before_or_after_the_end_of_warm_up_continues_identically(
 
 
 def test_the_table_is_attention_inside_blocks_over_what_warm_up_read(base: Config, finished: Path) -> None:
-    """From the weights of the parameters at the end of warm-up, in float64 loops; each batch is read in two parts."""
+    """From the weights of the parameters at the end of warm-up, in float64 loops; each sequence is read twice, and each batch in two parts."""
     config = replace(base, anchors=replace(base.anchors, max_batches=2), train=replace(base.train, accumulate=2))
+    config = replace(config, locality=replace(config.locality, views=2))
     model = aila.load(finished)
     dataset = runs.dataset_of(model)
     windows = dataset.windows("train", config.model.length, False)
@@ -99,10 +100,11 @@ def test_the_table_is_attention_inside_blocks_over_what_warm_up_read(base: Confi
     for step in range(2):
         batch = next(batches)
         lam, tau = draw_locality(config.locality, config.train.steps, config.train.batch_size, key, np.int32(step))
+        chosen.append((batch.tokens, np.asarray(batch.positions) // config.partition.size))
+        batch = jax.tree.map(lambda x: np.repeat(x, 2, axis=0), batch)
         output = model.apply(batch.tokens, lam=lam, tau=tau, weights=True)
         weights = np.asarray(output.weights, np.float64)
         ids = np.asarray(batch.positions) // config.partition.size
-        chosen.append((batch.tokens, ids))
         for b, t in np.ndindex(ids.shape):
             inside = [j for j in range(t + 1) if in_block(ids[b, t], ids[b, j])]
             if len(inside) < 2:

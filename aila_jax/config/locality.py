@@ -20,6 +20,8 @@ class LocalityConfig:
       drift: conditional: over the training steps the distribution moves linearly from the one above to end_power, end_at_zero and
         end_at_one; without it those three are not read.
       end_power, end_at_zero, end_at_one: conditional, drift: power, at_zero and at_one at the last step.
+      views: conditional: times that a step reads each sequence, every time at another λ: as many times the computation a token. Each view has
+        its own part of the distribution: of two, the first has the lower half of the draws, the second the upper.
       tau: the τ of training, or, with `draw_tau`, ignored.
       draw_tau: draw τ for each sequence, log-uniform on [tau_low, tau_high].
     """
@@ -36,6 +38,7 @@ class LocalityConfig:
     end_power: float = 1.0
     end_at_zero: float = 0.0
     end_at_one: float = 0.0
+    views: int = 1
     tau: float = 1.0
     draw_tau: bool = False
     tau_low: float = 0.5
@@ -57,6 +60,9 @@ class LocalityConfig:
             "0 <= start < end <= 1",
             "set start=0, end=0.5",
         )
+        require(self.views >= 1, "locality.views", self.views, "at least 1", "2 reads each sequence at a small and at a large λ")
+        fix = "set locality.views=1: at one λ a second view is the first again"
+        require(self.views == 1 or self.mode == "conditional", "locality.views", self.views, f"1 with locality.mode {self.mode!r}", fix)
         for prefix in ("", "end_"):
             power, shares = getattr(self, f"{prefix}power"), (getattr(self, f"{prefix}at_zero"), getattr(self, f"{prefix}at_one"))
             require(0.0 < power < math.inf, f"locality.{prefix}power", power, "finite and above 0", "1 is uniform")

@@ -22,6 +22,8 @@ class MarginConfig:
       m0: self-scaling form: nats added to it, from 0 to 10,000.
       power: p of the dial's curve, finite and above 0: λ imposes a·λ + (1 − a)·λ^p times the margin. 1 is linear; 2 has finer steps near λ = 0.
       linear: a of the dial's curve, from 0 to 1: the share of the margin that grows as λ does, whatever p.
+      stagger: σ from 0 to 0.9: heads turn one after another. λ turns a head of rank r (from 0, the first, to 1, the last) from λ = σr on and
+        all the way by λ = σr + 1 − σ; 0 turns all alike.
       range_bend: self-scaling form: b ≥ 1; λ imposes the curve to the power of b times the range's part c · r_t. With b above 1 the fixed part
         m0 leads while λ is small, and the part that cannot be outgrown takes over towards λ = 1.
       range: self-scaling form: r_t as the `exact` range of the scores or as its bound by the `norms` of query and keys, and 1 % for rounding.
@@ -35,12 +37,16 @@ class MarginConfig:
     power: float = 1.0
     linear: float = 0.0
     range_bend: float = 1.0
+    stagger: float = 0.0
 
     def __post_init__(self):
         require(0.0 < self.power < math.inf, "model.margin.power", self.power, "finite and above 0", "1 is linear in λ")
         require(0.0 <= self.linear <= 1.0, "model.margin.linear", self.linear, "from 0 to 1", "0 leaves λ^p alone")
         bend = self.range_bend
         require(1.0 <= bend < math.inf, "model.margin.range_bend", bend, "finite and at least 1", "1 bends both parts alike")
+        require(
+            0.0 <= self.stagger <= 0.9, "model.margin.stagger", self.stagger, "from 0 to 0.9", "0 turns all heads alike, 0.75 one by one"
+        )
         one_of("model.margin.form", self.form, ("fixed", "self_scaling"))
         one_of("model.margin.range", self.range, ("exact", "norms"))
         for name in ("nats", "c", "m0"):

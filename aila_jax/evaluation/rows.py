@@ -20,7 +20,7 @@ class CellRow:
       block_mass: mean attention inside the query's block, global keys included; block_mass_uniform: what uniform attention
         would have; block_mass_lift: their ratio.
       block_mass_local: the same without the mass on global keys, over queries that are not global themselves.
-      delta_imposed: nats of the margin that λ imposes, mean over layers (fixed margin), or None (self-scaling margin, hard attention).
+      delta_imposed: nats of the margin that λ imposes, mean over layers and heads (fixed margin), or None (self-scaling margin, hard attention).
       delta_measured, delta_share: mean of min in-block minus max out-of-block score in nats, and share of queries where it
         is positive, over queries with keys outside their block; None unless asked for.
       pointers: `anchors` or `answers`, what pointer fidelity was measured on, or None where it was not; then the rest is None too.

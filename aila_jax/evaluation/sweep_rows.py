@@ -4,21 +4,22 @@ import math
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from aila_jax.config import Config
 from aila_jax.evaluation.guarantees import guaranteed_fields
 from aila_jax.evaluation.rows import CellRow, HeadRow
 from aila_jax.metrics.pointers import PointerSummary
 from aila_jax.metrics.sums import Summary, perplexity
+from aila_jax.model.shares import head_shares
 from aila_jax.theory.certificates import Certificate
-from aila_jax.theory.gaps import layer_shares
 
 
-def _imposed(config: Config, lam: float, hard: bool) -> list[float] | None:
-    """Nats that λ imposes in each layer; None for the self-scaling margin, which differs from query to query, and for hard attention."""
+def _imposed(config: Config, lam: float, hard: bool) -> Float[np.ndarray, "N H"] | None:
+    """Nats that λ imposes on each head; None for the self-scaling margin, which differs from query to query, and for hard attention."""
     if hard or config.model.margin.form != "fixed":
         return None
-    return (layer_shares(config.model, lam) * config.model.margin.nats).tolist()
+    return head_shares(config.model, lam) * config.model.margin.nats
 
 
 def cell_row(
@@ -98,7 +99,7 @@ def head_rows(label: dict[str, Any], s: Summary, config: Config, hard: bool, gua
                 block_mass_uniform=s.block_mass_uniform,
                 block_mass_lift=float(s.block_mass_lift[at]),
                 block_mass_local=float(s.block_mass_local[at]),
-                delta_imposed=None if imposed is None else imposed[layer],
+                delta_imposed=None if imposed is None else float(imposed[at]),
                 delta_measured=None if s.delta_measured is None else float(s.delta_measured[at]),
                 delta_share=None if s.delta_share is None else float(s.delta_share[at]),
                 **guaranteed_fields(guaranteed, at),

@@ -1,18 +1,19 @@
 """How the one checkpoint is judged: results as arrays over λ, dial regret, the law of τ, and what is asked of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from aila_jax.config import MarginConfig, require
-from aila_jax.evaluation.rows import CellRow, SweepResult
+from aila_jax.config import ModelConfig, from_dict, require
+from aila_jax.evaluation.rows import HeadRow, SweepResult
 from aila_jax.evaluation.without_attention import LEAST_COST
 from aila_jax.experiments.one_checkpoint import BUDGETS, LAMS
 from aila_jax.experiments.results import result_paths
+from aila_jax.model.shares import head_shares
 from aila_jax.reporting import read_sweep
 
 MOST_REGRET, MOST_ENTROPY, LEAST_MASS, MOST_STEP = 0.02, 0.3, 0.95, 0.4
@@ -26,8 +27,8 @@ class Dialled:
 
     Attributes:
       name: of its way of training. seed. perplexity (per token), entropy_bits, block_mass: at each λ.
-      cost: share by which perplexity grows without attention, at λ = 0 and λ = 1. cells: all of its rows, every τ.
-      margin: of its model. equals: what has to be equal for two ways of training to be compared.
+      cost: share by which perplexity grows without attention, at λ = 0 and λ = 1. heads: all of its rows by head, every τ.
+      model: its settings. equals: what has to be equal for two ways of training to be compared.
     """
 
     name: str
@@ -36,8 +37,8 @@ class Dialled:
     entropy_bits: np.ndarray
     block_mass: np.ndarray
     cost: tuple[float, float]
-    cells: tuple[CellRow, ...]
-    margin: MarginConfig
+    heads: tuple[HeadRow, ...]
+    model: ModelConfig
     equals: dict[str, Any]
 
     @property
@@ -76,10 +77,15 @@ def dialled(result: SweepResult, name: str) -> Dialled:
         entropy_bits=over_lam("entropy_bits"),
         block_mass=over_lam("block_mass"),
         cost=(costs[0.0], costs[1.0]),
-        cells=result.cells,
-        margin=MarginConfig(**result.config["model"]["margin"]),
+        heads=result.heads,
+        model=_model(result),
         equals=_equals(result),
     )
+
+
+def _model(result: SweepResult) -> ModelConfig:
+    """Its model's settings; those that it was made without have their defaults."""
+    return from_dict(ModelConfig, result.config["model"])
 
 
 def _equals(result: SweepResult) -> dict[str, Any]:
@@ -89,7 +95,7 @@ def _equals(result: SweepResult) -> dict[str, Any]:
         "text": result.meta.get("data", {}).get("fingerprint"),
         "training tokens": train["steps"] * train["batch_size"] * model["length"],
         **{f"model.{name}": model[name] for name in ("n_layers", "d_model", "n_heads", "length", "score_cap", "qk_norm")},
-        **{f"model.margin.{name}": value for name, value in model["margin"].items()},
+        **{f"model.margin.{name}": value for name, value in asdict(_model(result).margin).items()},
         **{f"partition.{name}": value for name, value in result.config["partition"].items()},
     }
 
@@ -127,13 +133,15 @@ def regret(conditional: dict[int, Dialled], fixed: dict[int, Dialled], lam: floa
 
 @dataclass(frozen=True)
 class Law:
-    """Least squares of ln(mass outside the block) against the share of the margin that λ imposes, divided by τ; over λ > 0 and every τ.
+    """Least squares of ln(a head's mass outside the block) against the share of its margin that λ imposes, divided by τ.
+
+    Over λ > 0 and every τ, of heads of which λ imposes something; each head has an intercept of its own.
 
     Attributes:
       slope: per whole margin. low, high: its 95 % interval; over seeds where there are two or more (Student's
         t over their slopes), otherwise that of the one regression.
-      correlation: of the logarithm with that quotient, mean over seeds. seeds: how many.
-      cells: rows used, of all seeds. left_out: rows with less than `LEAST_OUTSIDE` outside the block.
+      correlation: of the logarithm with that quotient within heads, mean over seeds. seeds: how many.
+      rows: used, of all seeds. left_out: rows with less than `LEAST_OUTSIDE` outside the block.
     """
 
     slope: float
@@ -141,33 +149,46 @@ class Law:
     high: float
     correlation: float
     seeds: int
-    cells: int
+    rows: int
     left_out: int
 
 
 def tau_law(results: Sequence[Dialled]) -> Law | None:
-    """Fits the law to one way of training; None where a seed has fewer than three rows to fit.
+    """Fits the law to one way of training; None where a seed has too few rows to fit.
 
     At fixed queries and keys the mass outside falls by at most a factor e per nat of imposed margin ÷ τ. Mean mass over queries falls more slowly, since the
     queries that still look outside decide it, and since τ divides the scores too.
     """
-    fits, rows, used = [], 0, 0
+    slopes, correlations, rows, used, half = [], [], 0, 0, 0.0
     for result in results:
-        turned = [row for row in result.cells if row.lam > 0.0]
-        cells = [row for row in turned if 1.0 - row.block_mass >= LEAST_OUTSIDE]
-        if len(cells) < 3:
+        shares = {lam: head_shares(result.model, lam) for lam in {row.lam for row in result.heads}}
+        turned = [row for row in result.heads if shares[row.lam][row.layer, row.head] > 0.0]
+        kept = [row for row in turned if 1.0 - row.block_mass >= LEAST_OUTSIDE]
+        heads = [(row.layer, row.head) for row in kept]
+        x = _within(heads, [shares[row.lam][row.layer, row.head] / row.tau for row in kept])
+        y = _within(heads, np.log([1.0 - row.block_mass for row in kept]))
+        free, spread = len(kept) - len(set(heads)) - 1, float(x @ x)
+        if free < 1 or spread == 0.0:
             return None
-        x = np.array([result.margin.share(row.lam) / row.tau for row in cells])
-        y = np.log([1.0 - row.block_mass for row in cells])
-        fits.append(stats.linregress(x, y))
-        rows, used = rows + len(turned), used + len(cells)
-    slopes = np.array([fit.slope for fit in fits])
+        slope = float(x @ y) / spread
+        rest = y - slope * x
+        half = float(stats.t.ppf(0.975, free) * np.sqrt(rest @ rest / free / spread))
+        slopes.append(slope)
+        correlations.append(float(x @ y / np.sqrt(spread * (y @ y))))
+        rows, used = rows + len(turned), used + len(kept)
     if len(slopes) > 1:
-        half = stats.t.ppf(0.975, len(slopes) - 1) * slopes.std(ddof=1) / np.sqrt(len(slopes))
-    else:
-        half = stats.t.ppf(0.975, used - 2) * fits[0].stderr
-    middle = float(slopes.mean())
-    return Law(middle, middle - half, middle + half, float(np.mean([fit.rvalue for fit in fits])), len(slopes), used, rows - used)
+        half = float(stats.t.ppf(0.975, len(slopes) - 1) * np.std(slopes, ddof=1) / np.sqrt(len(slopes)))
+    middle = float(np.mean(slopes))
+    return Law(middle, middle - half, middle + half, float(np.mean(correlations)), len(slopes), used, rows - used)
+
+
+def _within(groups: Sequence[Any], values: Any) -> np.ndarray:
+    """The values, each less the mean of its group."""
+    values = np.asarray(values, np.float64)
+    if not len(values):
+        return values
+    number = np.unique(np.array(groups), axis=0, return_inverse=True)[1].ravel()
+    return values - (np.bincount(number, values) / np.bincount(number))[number]
 
 
 @dataclass(frozen=True)

@@ -103,12 +103,12 @@ def _law(found: Results, budget: str) -> str:
     if not ones:
         return ""
     law = tau_law(list(ones.values()))
-    start = "ln(mass outside the block) against the share of the margin imposed, divided by τ, λ > 0: "
+    start = "ln(a head's mass outside the block) against the share of its margin imposed, divided by τ, λ > 0: "
     if law is None:
-        return f"{start}not fitted, a seed has fewer than three cells with at least {LEAST_OUTSIDE:g} outside.\n"
+        return f"{start}not fitted, a seed has too few rows with at least {LEAST_OUTSIDE:g} outside.\n"
     left_out = f"; {law.left_out} with less than {LEAST_OUTSIDE:g} outside left out" if law.left_out else ""
     fitted = f"slope {law.slope:.2f} (95 % interval {law.low:.2f} to {law.high:.2f}), correlation {law.correlation:.2f}".replace("-", "−")
-    return f"{start}{fitted} (seeds: {law.seeds}, cells: {law.cells}{left_out}).\n"
+    return f"{start}{fitted} (seeds: {law.seeds}, rows: {law.rows}{left_out}).\n"
 
 
 def _grid(found: Results) -> list[str]:

@@ -18,7 +18,7 @@ from aila_jax.experiments.threshold_rows import ThresholdResult, ThresholdRow
 from aila_jax.loss.group_sparsity import PROJECTIONS
 from aila_jax.loss.importance import anchor_weights, size_weights
 from aila_jax.model.feature_groups import group_sizes
-from aila_jax.model.transformer import default_layer_scale
+from aila_jax.model.shares import default_layer_scale
 from aila_jax.theory.stationarity import GroupThresholds, group_thresholds
 from aila_jax.theory.thresholds import InputEstimates, predicted_thresholds
 

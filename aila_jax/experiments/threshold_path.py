@@ -17,7 +17,8 @@ from aila_jax.evaluation.evaluator import evaluate
 from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.loss.group_sparsity import PROJECTIONS, Strength, used_groups
 from aila_jax.metrics.sums import summarize
-from aila_jax.model.transformer import Transformer, default_layer_scale
+from aila_jax.model.shares import default_layer_scale
+from aila_jax.model.transformer import Transformer
 from aila_jax.progress import Progress
 from aila_jax.training.locality import draw_locality
 from aila_jax.training.loop import NonFiniteError
@@ -87,8 +88,8 @@ class ZeroingPath:
 
 
 def training_dial(config: Config, batch_size: int) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
-    """λ and τ of a batch as at the end of the model's training; one stratified draw where it draws them."""
-    return draw_locality(config.locality, config.train.steps, batch_size, jax.random.key(config.seed), config.train.steps)
+    """λ and τ of a batch as at the end of the model's training; one stratified draw where it draws them, one view of each sequence."""
+    return draw_locality(replace(config.locality, views=1), config.train.steps, batch_size, jax.random.key(config.seed), config.train.steps)
 
 
 def zeroing_path(

@@ -58,7 +58,7 @@ def locality_attention(
     v_BxLxHxK: Float[Array, "B L H K"],
     block_ids: Int[Array, "B L"],
     *,
-    lam: float | Float[Array, ""] | Float[Array, "B"],
+    lam: float | Float[Array, ""] | Float[Array, "B"] | Float[Array, "#B H"],
     tau: float | Float[Array, ""] | Float[Array, "B"],
     margin: Margin | Float[Array, ""],
     causal: bool = True,
@@ -83,7 +83,7 @@ def locality_attention(
     Args:
       q_BxLxHxK, k_BxLxHxK, v_BxLxHxK: queries, keys and values.
       block_ids: block of each position; PADDING_ID (−1) marks padding, GLOBAL_ID (−2) a token of every block.
-      lam: λ in [0, 1], traced; one number, or one per example.
+      lam: λ in [0, 1], traced; one number, one per example, or one per example and head.
       tau: τ > 0, traced; one number, or one per example. It divides after the margin; the paper's τ is √K times this one.
       margin: nats, from 0 to 10,000, or a `SelfScaling`.
       causal: A_t holds no key after t.
@@ -145,9 +145,9 @@ def locality_attention(
 
 
 def per_example(value: float | Array) -> Float[Array, "..."]:
-    """A dial value as float32: a scalar stays one, [B] becomes [B, 1, 1, 1]."""
+    """A dial value as float32: a scalar stays one, [B] becomes [B, 1, 1, 1], and [B, H] becomes [B, H, 1, 1]."""
     value = jnp.asarray(value, jnp.float32)
-    return value if value.ndim == 0 else value[:, None, None, None]
+    return value if value.ndim == 0 else value.reshape(value.shape + (1,) * (4 - value.ndim))
 
 
 def _score_range(

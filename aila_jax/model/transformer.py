@@ -11,6 +11,7 @@ from aila_jax.model.feature_groups import block_support
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.layers import Norm, dropout, fold_in_each, head_scale, unit_norm
 from aila_jax.model.rotary import Rotation
+from aila_jax.model.shares import default_layer_scale, imposed_share
 from aila_jax.model.stats import AttentionStats
 from aila_jax.types import Array
 
@@ -24,15 +25,11 @@ def build_margin(config: MarginConfig) -> Margin:
     return SelfScaling(config.c, config.m0, exact=config.range == "exact", bend=config.range_bend)
 
 
-def default_layer_scale(config: ModelConfig) -> Float[Array, "N"]:
-    """((ℓ + 1) / N)^β for layers ℓ = 0 … N − 1 (arXiv 2511.18375: β 0 uniform; 1, 3, 5 progressive)."""
-    return (jnp.arange(1, config.n_layers + 1, dtype=jnp.float32) / config.n_layers) ** config.layer_beta
-
-
 class Attention(nn.Module):
     """Multi-head locality attention with its four projections.
 
-    `dial_lam` is the dial's λ, which those of `dial_weights` turn with (W + λW′, ours); `lam` is what this layer imposes of the margin.
+    `dial_lam` is the dial's λ, which those of `dial_weights` turn with (W + λW′, ours); `lam` is the share of the margin that this
+    layer, or each of its heads, imposes.
     """
 
     config: ModelConfig
@@ -161,7 +158,7 @@ class Transformer(nn.Module):
         for layer in range(cfg.n_layers):
             block = Block(cfg, name=f"layer_{layer}")
             # Hard attention is not a matter of degree: every layer is hard, at the λ = 1 that it needs.
-            layer_lam = lam if request.hard else cfg.margin.share(lam * scale_N[layer])
+            layer_lam = lam if request.hard else imposed_share(cfg, layer, lam, scale_N[layer])
             keys_B = fold_in_each(dropout_keys_B, layer)
             x_BxLxD, layer_stats = block(x_BxLxD, block_ids, doc_ids, lam, layer_lam, tau, request, keys_B, pointers, rotation)
             layers.append(layer_stats)

@@ -55,7 +55,7 @@ _ATTENTION: tuple[_Spec, ...] = (
         _least,
     ),
     ("guaranteed_entropy_bits", "guaranteed entropy (bits)", "largest entropy that the margin allows", _most),
-    ("delta_imposed", "δ imposed", "margin λm that the dial imposes, in nats, mean over layers", _four),
+    ("delta_imposed", "δ imposed", "margin λm that the dial imposes, in nats, mean over layers and heads", _four),
     ("delta_measured", "δ measured", "lowest score inside the block minus highest outside, in nats, mean over queries", _four),
     ("delta_share", "δ > 0", "share of queries where the measured margin is positive", formats.percent),
     ("pointer_fidelity", "pointer fidelity", "attention on what the query is pointed at: its block's anchors, or the known answer", _four),

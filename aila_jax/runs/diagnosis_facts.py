@@ -13,13 +13,14 @@ from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.rows import HeadRow, SweepResult
 from aila_jax.evaluation.sweep import sweep
 from aila_jax.evaluation.without_attention import without_attention
+from aila_jax.model.shares import head_shares
 from aila_jax.partition.statistics import in_block_keys
 from aila_jax.reporting import read_training_log
 from aila_jax.runs.own_sweep import own_sweep
 from aila_jax.runs.penalty_facts import penalty_facts
 from aila_jax.theory.diagnosis_facts import BlockFacts, DialPoint, Facts, PenaltyFacts, ScoreFacts, TrainingFacts
 from aila_jax.theory.diagnosis_signatures import STEP
-from aila_jax.theory.gaps import layer_shares, why_uncertifiable
+from aila_jax.theory.gaps import why_uncertifiable
 from aila_jax.types import PADDING_ID, Batch
 
 GRID = tuple(round(index * STEP, 10) for index in range(round(1 / STEP) + 1))
@@ -104,7 +105,7 @@ class FactFinder:
             guarantee = certify(self.model, 1.0)
         return ScoreFacts(
             margin=config.margin,
-            shares=tuple(layer_shares(config, 1.0).tolist()),
+            shares=tuple(head_shares(config, 1.0)[:, 0].tolist()),
             largest=largest,
             bound=None if guarantee is None else float(guarantee.gap.score_bound.max()),
             bound_name="" if guarantee is None else guarantee.gap.bound,

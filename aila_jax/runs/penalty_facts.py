@@ -13,7 +13,7 @@ from aila_jax.loss.group_sparsity import alive_heads
 from aila_jax.loss.importance import anchor_weights, size_weights
 from aila_jax.model.inputs import attention_inputs
 from aila_jax.model.interface import Dial
-from aila_jax.model.transformer import default_layer_scale
+from aila_jax.model.shares import default_layer_scale
 from aila_jax.theory.diagnosis_facts import PenaltyFacts
 from aila_jax.theory.stationarity import group_thresholds
 from aila_jax.theory.thresholds import BlockSums, predicted_thresholds

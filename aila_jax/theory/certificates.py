@@ -100,16 +100,18 @@ class Certificate:
         Raises:
           ValueError: a target outside its limits, λ = 0, or hard attention, which has no margin.
         """
-        gap, fix = self.gap, "ask at a λ above 0, without hard attention"
+        gap, fix = self.gap, "ask at λ = 1, without hard attention"
         require(gap.bound != "hard", "bound", gap.bound, "one with a margin", fix)
-        require(bool((gap.share > 0.0).all()), "lam", gap.lam, "above 0: λ = 0 imposes no margin, however large", fix)
+        require(
+            bool((gap.share > 0.0).all()), "lam", gap.lam, "such that every head has some margin, however large: none has at λ = 0", fix
+        )
         counts = self.counts.accompanied() if accompanied else self.counts
         if not len(counts.n_in):
             return None
         # nats = share · margin − rest, so the rest takes the place of 2S; of it only the rounding grows with the margin.
-        rest = gap.share[:, None] * gap.margin - gap.nats
+        rest = gap.share * gap.margin - gap.nats
         needed = required_margin(target_mass, counts.n_in, counts.n_out, rest[:, :, None] / 2.0, self.tau).max(axis=-1)
-        return float(((1.0 + 2.0 * LOGIT_ROUNDING) * needed / gap.share[:, None]).max())
+        return float(((1.0 + 2.0 * LOGIT_ROUNDING) * needed / gap.share).max())
 
     def _over_queries(self, values: Float[np.ndarray, "N H T"]) -> Float[np.ndarray, "N H"]:
         return np.average(values, axis=-1, weights=self.counts.queries)

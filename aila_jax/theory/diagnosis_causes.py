@@ -2,6 +2,10 @@
 
 import math
 
+import numpy as np
+
+from aila_jax.config import MarginConfig
+from aila_jax.model.shares import turned
 from aila_jax.theory.diagnosis_facts import BlockFacts, Facts, ScoreFacts
 
 Told = tuple[tuple[str, ...], tuple[str, ...]]
@@ -148,17 +152,27 @@ def not_graded_causes(facts: Facts, before: float, step: float) -> Told:
     margin, bend = scores.margin, scores.margin.range_bend
     bent = f", range_bend = {bend:g}" if margin.form == "self_scaling" and bend > 1.0 else ""
     said = f"{margin.nats:g} nats" if margin.form == "fixed" else f"self-scaling, c = {margin.c:g}, m0 = {margin.m0:g}{bent}"
+    if margin.stagger:
+        said += f", heads one after another, stagger = {margin.stagger:g}"
     if scores.largest is not None:
         said += f", scores reaching |s| = {scores.largest:.1f} at λ = 1"
     if before < 0.5 - step / 2:
-        cause = f"The margin ({said}) bites at small λ: at λ = {before + step:g} it imposes {margin.share(before + step):.2f} of itself."
+        cause = (
+            f"The margin ({said}) bites at small λ: at λ = {before + step:g} it imposes {_mean_share(margin, before + step):.2f} of itself."
+        )
         change = f"raise model.margin.power above {margin.power:g}, or choose a smaller margin"
     else:
         cause = (
-            f"Scores hold out against the margin ({said}) up to λ = {before:g}, where it imposes {margin.share(before):.2f} of itself, "
+            f"Scores hold out against the margin ({said}) up to λ = {before:g}, where it imposes {_mean_share(margin, before):.2f} of itself, "
             "and then give way at once."
         )
         lower = f"model.margin.range_bend below {bend:g}" if bent else f"model.margin.power below {margin.power:g}"
         more = f"raise model.margin.linear above {margin.linear:g}, " if margin.power > 1.0 else ""
         change = f"lower {lower}, {more}or draw the λ of this step more often in training"
-    return (cause,), (change,)
+    return (cause,), (change,) if margin.stagger else (change, "let heads turn one after another: model.margin.stagger=0.75")
+
+
+def _mean_share(margin: MarginConfig, lam: float) -> float:
+    """The share of the margin imposed at λ, mean over many heads."""
+    lams = turned(lam, np.linspace(0.0, 1.0, 201), margin.stagger, np) if margin.stagger else lam
+    return float(np.mean(margin.share(lams)))

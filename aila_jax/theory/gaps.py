@@ -8,13 +8,15 @@ import numpy as np
 from jaxtyping import Float
 
 from aila_jax.config import ModelConfig, check_lam, one_of, require
-from aila_jax.model.transformer import default_layer_scale
+from aila_jax.model.shares import head_shares
 from aila_jax.theory.bounds import fixed_gap, self_scaling_gap
 from aila_jax.theory.score_bounds import ScoreBounds, cap_bounds, parameter_bounds, qk_norm_bounds
 
 BOUNDS = ("auto", "parameters", "qk_norm", "score_cap", "self_scaling", "empirical")
 # λ and its curve, scores, margin, their difference and its quotient by τ are float32: at most sixteen roundings of 2⁻²⁴ in all.
 LOGIT_ROUNDING = 1e-6
+# A staggered head's own λ is a quotient by 1 − σ: of λ, where the head begins to turn, their difference and the quotient, four roundings.
+STAGGER_ROUNDING = 2.0**-22
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +25,7 @@ class Gap:
 
     Attributes:
       lam: λ. bound: what the scores are bounded by: one of `BOUNDS` but `auto`, or `hard` (attention that has no keys outside).
-      share: of its margin that each layer imposes. margin: nats that λ = 1 imposes whatever the scores (`model.margin.nats`, or `m0`); 0 for `hard`.
+      share: of its margin that each head imposes at least. margin: nats that λ = 1 imposes whatever the scores (`model.margin.nats`, or `m0`); 0 for `hard`.
       score_bound: S of each layer and head; 0 for `hard`.
       nats: the least by which in-block scores lead, +∞ for `hard`. Nothing is guaranteed where it is not above 0, beyond what uniform
         attention has.
@@ -31,7 +33,7 @@ class Gap:
 
     lam: float
     bound: str
-    share: Float[np.ndarray, "N"]
+    share: Float[np.ndarray, "N H"]
     margin: float
     score_bound: Float[np.ndarray, "N H"]
     nats: Float[np.ndarray, "N H"]
@@ -45,11 +47,6 @@ class Gap:
     def says_something(self) -> bool:
         """Whether any head is guaranteed more than uniform attention has."""
         return bool((self.nats > 0.0).any())
-
-
-def layer_shares(config: ModelConfig, lam: float) -> Float[np.ndarray, "N"]:
-    """The share of its margin that each layer imposes at λ (`MarginConfig.share`), with λ_ℓ = λ · ((ℓ + 1)/N)^β."""
-    return np.asarray(config.margin.share(lam * np.asarray(default_layer_scale(config), np.float64)))
 
 
 def all_finite(params: Any) -> bool:
@@ -97,16 +94,16 @@ def guaranteed_gap(
         require(lam == 1.0, "lam", lam, "1 with hard attention", "lam=1")
         require(bound == "auto", "bound", bound, "'auto' with hard attention, which has no margin", "leave the bound out")
         everywhere = np.zeros((config.n_layers, config.n_heads))
-        return Gap(lam, "hard", np.ones(config.n_layers), 0.0, everywhere, everywhere + np.inf)
+        return Gap(lam, "hard", everywhere + 1.0, 0.0, everywhere, everywhere + np.inf)
     bound = _resolve(bound, config)
     bounds = _score_bounds(bound, params, config, lam, largest_score, arithmetic)
-    share, margin = layer_shares(config, lam), config.margin
-    share_Nx1 = share[:, None]
+    margin = config.margin
+    share = head_shares(config, lam, less=STAGGER_ROUNDING / (1.0 - margin.stagger))
     if margin.form == "fixed":
-        nats, imposed = fixed_gap(share_Nx1 * margin.nats, bounds.score), share_Nx1 * margin.nats
+        nats, imposed = fixed_gap(share * margin.nats, bounds.score), share * margin.nats
     else:
-        nats = self_scaling_gap(share_Nx1, margin.c, margin.m0, bounds.score, margin.range_bend)
-        imposed = 2.0 * share_Nx1**margin.range_bend * margin.c * bounds.largest + share_Nx1 * margin.m0
+        nats = self_scaling_gap(share, margin.c, margin.m0, bounds.score, margin.range_bend)
+        imposed = 2.0 * share**margin.range_bend * margin.c * bounds.largest + share * margin.m0
     curved = (15.0 + margin.power * margin.range_bend) / 16.0  # a rounding of λ counts as often as λ is multiplied
     nats = nats - LOGIT_ROUNDING * curved * (imposed + bounds.largest)
     return Gap(float(lam), bound, share, margin.nats if margin.form == "fixed" else margin.m0, bounds.score, nats)

@@ -64,7 +64,7 @@ def attention_entropy(
     for step, batch in enumerate(batches):
         lam, tau = jax.device_get(draw(step)[:2])
         for rows in np.split(np.arange(len(lam)), accumulate):
-            part = take(batch, rows)
+            part = take(batch, rows * len(batch.tokens) // len(lam))  # views of a sequence stand side by side
             placed = placement.shard((part, lam[rows], tau[rows]))
             values, counted = jax.device_get(block_attention_entropy(module, partition, params, *placed, hard=hard))
             sums.add(np.asarray(part.tokens), values, counted)

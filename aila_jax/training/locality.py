@@ -12,7 +12,7 @@ from aila_jax.types import Array
 
 def draw_locality(
     config: LocalityConfig, steps: int, batch_size: int, key: Array, step: Int[Array, ""] | int
-) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
+) -> tuple[Float[Array, "BV"], Float[Array, "BV"]]:
     """λ and τ of the sequences of one step. Pure and jittable; `key` and `step` are traced.
 
     Args:
@@ -20,32 +20,35 @@ def draw_locality(
       key: the run's key; the draw depends on it and on `step` only.
 
     Returns:
-      λ in [0, 1] and τ > 0, float32.
+      λ in [0, 1] and τ > 0, float32, [B · views]: the views of a sequence side by side.
     """
+    rows = batch_size * config.views
     key_lam, key_tau = jax.random.split(jax.random.fold_in(key, step))
     if config.mode == "conditional":
         lam = draw_lam(config, key_lam, batch_size, step / steps)
     else:
         level = curriculum(config, step / steps) if config.mode == "curriculum" else config.lam
-        lam = jnp.full((batch_size,), level, jnp.float32)
+        lam = jnp.full((rows,), level, jnp.float32)
     if not config.draw_tau:
-        return lam, jnp.full((batch_size,), config.tau, jnp.float32)
+        return lam, jnp.full((rows,), config.tau, jnp.float32)
     low, high = jnp.log(config.tau_low), jnp.log(config.tau_high)
-    return lam, jnp.exp(jax.random.uniform(key_tau, (batch_size,), minval=low, maxval=high))
+    return lam, jnp.exp(jax.random.uniform(key_tau, (rows,), minval=low, maxval=high))
 
 
-def draw_lam(config: LocalityConfig, key: Array, batch_size: int, progress: Float[Array, ""] | float = 0.0) -> Float[Array, "B"]:
+def draw_lam(config: LocalityConfig, key: Array, batch_size: int, progress: Float[Array, ""] | float = 0.0) -> Float[Array, "BV"]:
     """Conditional draws: exactly 0 and 1 with their shares, u^power otherwise (ours, after loss-conditional training).
 
     Stratified: the i-th of B equal parts of [0, 1] gives one uniform number, and the parts go to the sequences in random order, so
-    that every step sees its shares and the whole dial, and its gradient does not vary with the λ that happened to be drawn (ours).
+    that every step sees its shares and the whole dial, and its gradient does not vary with the λ that happened to be drawn (ours). With V
+    views there are B · V parts, and view v of a sequence has one of the v-th B of them, so that its λ lie apart.
 
     Args:
       progress: share of training done, in [0, 1]; it matters with `drift` only.
     """
     key_order, key_place = jax.random.split(key)
-    part = jax.random.permutation(key_order, batch_size)
-    place = (part + jax.random.uniform(key_place, (batch_size,))) / batch_size
+    parts_VxB = jnp.arange(batch_size * config.views).reshape(config.views, batch_size)
+    parts_VxB = jax.random.permutation(key_order, parts_VxB, axis=1, independent=True)
+    place = ((parts_VxB + jax.random.uniform(key_place, parts_VxB.shape)) / parts_VxB.size).T.reshape(-1)
     power, at_zero, at_one = distribution(config, progress)
     between = 1.0 - at_zero - at_one
     # Without anything between the ends the quotient is not used, and must not be NaN.

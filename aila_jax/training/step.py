@@ -72,7 +72,9 @@ def make_train_step(
     axis_name: str | None = None,
     penalty: PenaltyRule | None = None,
 ) -> TrainStep:
-    """The pure step function (state, batch, lam [B], tau [B]) → (state, metrics); the caller compiles it. λ and τ are traced.
+    """The pure step function (state, batch, lam [B·V], tau [B·V]) → (state, metrics); the caller compiles it. λ and τ are traced.
+
+    V is 1, or the number of times that each of the B sequences is read, at settings of its own (`locality.views`).
 
     The update is that of the mean loss over all scored targets of the whole batch, however it is cut up. With a penalty the
     function takes its `Strength` as fifth argument, traced too, and the state holds its weights a_i.
@@ -100,6 +102,7 @@ def make_train_step(
     def train_step(
         state: TrainState, batch: Batch, lam: Array, tau: Array, strength: Strength | None = None
     ) -> tuple[TrainState, StepMetrics]:
+        batch = each_view(batch, lam.shape[0])
         scored = jnp.maximum(over_devices(jnp.sum(batch.weights), axis_name), 1.0)
         examples = Examples(batch, lam, tau, example_keys(state, lam.shape[0], axis_name))
         (loss, losses), grads = accumulated(jax.value_and_grad(share_of_loss, has_aux=True), state.params, examples, scored, accumulate)
@@ -129,6 +132,16 @@ def make_train_step(
         return state, metrics
 
     return train_step
+
+
+def each_view(batch: Batch, rows: int) -> Batch:
+    """The batch as `rows` examples: each sequence as often as λ asks for it, its views side by side."""
+    views, rest = divmod(rows, batch.tokens.shape[0])
+    if rest:
+        raise ValueError(
+            f"λ has {rows} entries; it must have one, or the same number, for each of {batch.tokens.shape[0]} sequences. Fix: locality.views"
+        )
+    return batch if views == 1 else jax.tree.map(lambda x: jnp.repeat(x, views, axis=0), batch)
 
 
 def over_devices(tree: Any, axis_name: str | None) -> Any:

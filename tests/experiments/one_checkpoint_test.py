@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aila_jax.config import MarginConfig, to_dict
+from aila_jax.config import MarginConfig, ModelConfig, from_dict, to_dict
 from aila_jax.experiments import one_checkpoint as exp
 from aila_jax.experiments import one_checkpoint_judged as judged
 from aila_jax.experiments import one_checkpoint_recipe as recipe
 from aila_jax.experiments import one_checkpoint_report as report
+from aila_jax.model.shares import head_shares
 from aila_jax.presets import certified, paper, small
 from aila_jax.reporting import write_sweep
 from tests.reporting.conftest import synthetic_sweep
@@ -40,7 +41,9 @@ def result(perplexity, entropy, mass, *, taus=(1.0,), seed=0, margin=None, costs
     }
     config = to_dict(certified())
     config["model"]["margin"] = to_dict(MarginConfig(**(margin or {})))
-    return replace(made, cells=tuple(cells), meta=meta, config=config)
+    mass_of = {(cell.lam, cell.tau): cell.block_mass for cell in cells}
+    heads = tuple(replace(row, block_mass=mass_of[row.lam, row.tau], seed=seed) for row in made.heads)
+    return replace(made, cells=tuple(cells), heads=heads, meta=meta, config=config)
 
 
 def fixed(value, **changes):
@@ -164,30 +167,61 @@ def test_goals_hold_for_every_seed_or_not_at_all():
     assert judged.goals(found, "18M") == []
 
 
+def with_law(slope, seed=0, first=0.5, **margin):
+    """A checkpoint whose head h has mass first · .9^h · e^(slope · its share of the margin / τ) outside the block."""
+    made = result(*ONE.values(), taus=(0.5, 1.0, 2.0), seed=seed, margin=margin)
+    shares = {lam: head_shares(from_dict(ModelConfig, made.config["model"]), lam) for lam in exp.LAMS}
+
+    def outside(row):
+        imposed = shares[row.lam][row.layer, row.head]
+        # A head of which nothing is imposed has no place in the law; its row may be anything.
+        return first * 0.9**row.head * np.exp(slope * imposed / row.tau) if imposed else 0.99
+
+    return judged.dialled(replace(made, heads=tuple(replace(row, block_mass=1.0 - outside(row)) for row in made.heads)), "one")
+
+
 def test_the_law_of_tau_finds_a_slope_put_into_the_rows():
-    """Mass outside e^(−3 s(λ)/τ) with the share s = λ/4 + 3λ²/4: slope −3 for one seed exactly, and between the seeds' slopes for several."""
-    taus = (0.5, 1.0, 2.0)
-
-    def with_slope(slope, seed):
-        mass = [1 - np.exp(slope * (lam / 4 + 3 * lam**2 / 4)) for lam in exp.LAMS[1:]]
-        # λ = 0 has no place in the law; its row may be anything.
-        return judged.dialled(
-            result(ONE["perplexity"], ONE["entropy"], [0.1, *mass], taus=taus, seed=seed, margin={"power": 2.0, "linear": 0.25}),
-            "one",
-        )
-
-    law = judged.tau_law([with_slope(-3.0, 0)])
+    """Slope −3 for one seed exactly, whatever the heads' own levels, and between the seeds' slopes for several."""
+    law = judged.tau_law([with_law(-3.0, power=2.0, linear=0.25)])
     np.testing.assert_allclose((law.slope, law.low, law.high, law.correlation), (-3.0, -3.0, -3.0, -1.0), rtol=1e-6)
-    assert (law.seeds, law.cells, law.left_out) == (1, 15, 0)
-    law = judged.tau_law([with_slope(-3.0, 0), with_slope(-2.0, 1), with_slope(-4.0, 2)])
+    assert (law.seeds, law.rows, law.left_out) == (1, 5 * 3 * 8, 0)
+    law = judged.tau_law([with_law(slope, seed) for seed, slope in enumerate((-3.0, -2.0, -4.0))])
     # Slopes −2, −3, −4: standard deviation 1, t(0.975, 2) = 4.3027.
     np.testing.assert_allclose((law.slope, law.low, law.high), (-3.0, -3 - 4.3027 / np.sqrt(3), -3 + 4.3027 / np.sqrt(3)), rtol=1e-4)
-    assert (law.seeds, law.cells, law.left_out) == (3, 45, 0)
-    # Mass that rounding hides (e^-20 at λ = 1, τ = .5 of slope −10, and what lies below it) is left out, not taken for a number.
-    law = judged.tau_law([with_slope(-10.0, 0)])
+    assert (law.seeds, law.rows, law.left_out) == (3, 360, 0)
+
+
+def test_the_law_of_tau_reads_each_staggered_head_at_its_own_share():
+    law = judged.tau_law([with_law(-3.0, stagger=0.75)])
+    np.testing.assert_allclose((law.slope, law.correlation), (-3.0, -1.0), rtol=1e-6)
+    # Ranks h/7 of 8 heads begin at λ = .75 h/7: 2, 4, 6, 8 and 8 of them have begun at .2, .4, .6, .8 and 1.
+    assert law.rows == 3 * (2 + 4 + 6 + 8 + 8)
+
+
+def test_the_law_of_tau_leaves_out_mass_that_rounding_hides():
+    """.5 · e^−20 at λ = 1, τ = .5 of slope −10, and what lies below 1e-7, is left out, not taken for a number."""
+    law = judged.tau_law([with_law(-10.0)])
     np.testing.assert_allclose(law.slope, -10.0, rtol=1e-6)
-    assert (law.cells, law.left_out) == (14, 1)
-    assert judged.tau_law([with_slope(-1000.0, 0)]) is None
+    hidden = sum(0.5 * 0.9**head * np.exp(-10 * lam / tau) < 1e-7 for head in range(4) for lam in exp.LAMS[1:] for tau in (0.5, 1.0, 2.0))
+    assert (law.rows, law.left_out) == (120 - 2 * hidden, 2 * hidden)
+    assert hidden > 0
+    assert judged.tau_law([with_law(-1000.0)]) is None
+
+
+def test_the_interval_of_one_seed_is_that_of_a_regression_with_an_intercept_a_head():
+    made = with_law(-3.0)
+    draw = np.random.default_rng(0)
+    noisy = replace(
+        made, heads=tuple(replace(row, block_mass=1 - (1 - row.block_mass) * np.exp(0.1 * draw.normal())) for row in made.heads)
+    )
+    rows = [row for row in noisy.heads if row.lam > 0]
+    design = np.array([[row.lam / row.tau, *(np.arange(8) == 4 * row.layer + row.head)] for row in rows])
+    y = np.log([1 - row.block_mass for row in rows])
+    fit, (rest,) = np.linalg.lstsq(design, y)[:2]
+    error = np.sqrt(rest / (120 - 9) * np.linalg.inv(design.T @ design)[0, 0])
+    law = judged.tau_law([noisy])
+    np.testing.assert_allclose(law.slope, fit[0], rtol=1e-9)
+    np.testing.assert_allclose((law.low, law.high), fit[0] + np.array([-1, 1]) * 1.98157 * error, rtol=1e-5)  # t(0.975, 111)
 
 
 def test_rows_of_another_grid_or_without_the_guard_are_refused():
@@ -245,7 +279,7 @@ def test_tables_and_figures_are_made_from_the_files(tmp_path):
     assert "| trained at λ = 0.2 | 0 | – | – | – | – | – | – |" in table
     assert "| +2.0 ± 0.0 % | – | – | – | – | −6.2 ± 0.0 % |" in table
     assert "| block mass at λ = 1 | 2 | 0.980 ± 0.000 | ≥ 0.95 | yes |" in table
-    assert "against the share of the margin imposed, divided by τ, λ > 0: slope −" in table
+    assert "against the share of its margin imposed, divided by τ, λ > 0: slope −" in table
     assert "| 5M-fixed-0 | 2 | 50.5 ± 0.5 | 50.5 ± 0.5 |" in table  # the grid has no run of the configuration itself
     assert "| 5M-fixed-0-rate0.006-dropout0 | 1 | 51.0 | 50.0 |" in table
     assert "| **the whole recipe** | 2 | 51.5 ± 0.5 |" in table

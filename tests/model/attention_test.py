@@ -25,6 +25,8 @@ CASES = {
     "causal": {"lam": 0.6, "tau": 0.7, "margin": 8.0},
     "bidirectional": {"lam": 0.6, "tau": 0.7, "margin": 8.0, "causal": False},
     "per example": {"lam": LAM, "tau": TAU, "margin": 8.0},
+    "per example and head": {"lam": np.outer(LAM, [1.0, 0.4]).astype(np.float32), "tau": TAU, "margin": 8.0},
+    "exact, by head": {"lam": np.float32([[0.9, 0.2]]), "tau": 0.7, "margin": BENT},
     "document mask": {"lam": 0.5, "tau": TAU, "margin": 2.5, "doc_ids": DOCS},
     "document mask, bidirectional": {"lam": LAM, "tau": 1.3, "margin": 2.5, "doc_ids": DOCS, "causal": False},
     "key ids": {"lam": 0.5, "tau": 1.0, "margin": 4.0, "key_block_ids": KEY_IDS},
@@ -54,7 +56,8 @@ def expected(q, k, v, ids, arguments) -> oracle.Attended:
             name: arguments[name] for name in ("causal", "doc_ids", "key_ids", "scale", "score_cap") if arguments.get(name) is not None
         }
         # λ^b · c · r + λ · m0 is λ times what the oracle makes of c · λ^(b − 1).
-        c = np.reshape(margin.c * np.asarray(arguments["lam"], np.float64) ** (margin.bend - 1.0), (-1, 1, 1))
+        lam = np.asarray(arguments["lam"], np.float64)
+        c = margin.c * lam.reshape(lam.shape if lam.ndim == 2 else (-1, 1))[..., None] ** (margin.bend - 1.0)
         arguments["margin"] = oracle.self_scaling(q, k, ids, c=c, m0=margin.m0, exact=margin.exact, **shared)
     return oracle.attend(q, k, v, ids, **arguments)
 

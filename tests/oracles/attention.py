@@ -74,11 +74,12 @@ def score_range(q, k, ids, *, exact: bool, causal=True, doc_ids=None, key_ids=No
 
 
 def attend(q, k, v, ids, *, lam, tau, margin, causal=True, doc_ids=None, key_ids=None, scale=None, score_cap=0.0, hard=False) -> Attended:
-    """The whole of section 2 for one batch; `lam` and `tau` scalar or [B], `margin` a number or [B, H, L]."""
+    """The whole of section 2 for one batch; `tau` scalar or [B], `lam` those or [B, H], `margin` a number or [B, H, L]."""
     s = scores(q, k, scale, score_cap)
     v = np.asarray(v, np.float64)
     rows, heads, length, _ = s.shape
-    lam, tau = (np.broadcast_to(np.asarray(x, np.float64), (rows,)) for x in (lam, tau))
+    lam, tau = np.asarray(lam, np.float64), np.broadcast_to(np.asarray(tau, np.float64), (rows,))
+    lam = np.broadcast_to(lam if lam.ndim == 2 else lam.reshape(-1, 1), (rows, heads))
     margin = np.broadcast_to(np.asarray(margin, np.float64), (rows, heads, length))
     weights, z = np.zeros(s.shape), np.zeros(s.shape)
     entropy, mass, local_mass, delta = (np.zeros((rows, heads, length)) for _ in range(4))
@@ -92,7 +93,7 @@ def attend(q, k, v, ids, *, lam, tau, margin, causal=True, doc_ids=None, key_ids
         local = [j for j in inside if ids[b][t] == key_row[j] and key_row[j] != GLOBAL]
         outside = [j for j in keys if j not in inside]
         for j in keys:
-            z[b, h, t, j] = (s[b, h, t, j] - lam[b] * margin[b, h, t] * (j in outside)) / tau[b]
+            z[b, h, t, j] = (s[b, h, t, j] - lam[b, h] * margin[b, h, t] * (j in outside)) / tau[b]
         largest = max(z[b, h, t, j] for j in keys)
         total = sum(math.exp(z[b, h, t, j] - largest) for j in keys)
         for j in keys:

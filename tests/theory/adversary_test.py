@@ -20,6 +20,7 @@ CASES: dict[str, tuple[ModelConfig, float]] = {
     "QK-norm": (config_of(qk_norm=True, g_max=4.0, margin=MarginConfig(nats=7.0)), 1.0),
     "a curve with a linear part": (config_of(margin=MarginConfig(power=3.0, linear=0.5)), 0.9),
     "score cap": (config_of(score_cap=4.0, margin=MarginConfig(nats=7.0)), 1.0),
+    "staggered heads": (config_of(margin=MarginConfig(nats=20.0, stagger=0.5)), 0.45),
     "self-scaling at half a dial": (config_of(margin=SELF_SCALING, film=True), 0.5),
 }
 TAU = 1.5

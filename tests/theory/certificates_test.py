@@ -9,8 +9,9 @@ import pytest
 
 from aila_jax import presets
 from aila_jax.config import Config, MarginConfig, PartitionConfig
+from aila_jax.model.shares import head_shares
 from aila_jax.theory.certificates import certificate
-from aila_jax.theory.gaps import guaranteed_gap, layer_shares
+from aila_jax.theory.gaps import guaranteed_gap
 from aila_jax.theory.key_counts import counts_of
 from tests.oracles import bounds as oracle
 from tests.theory.score_bounds_test import random_layer
@@ -61,11 +62,32 @@ def test_a_guarantee_no_better_than_uniform_attention_says_nothing() -> None:
 def test_each_layer_has_its_share_of_the_margin() -> None:
     model = replace(config_of(margin=MarginConfig(nats=10.0, power=2.0, linear=0.25)), n_layers=3, layer_beta=1.0)
     lam_3 = 0.9 * np.array([1, 2, 3]) / 3
-    np.testing.assert_allclose(layer_shares(model, 0.9), 0.25 * lam_3 + 0.75 * lam_3**2, rtol=1e-6)
+    shares = head_shares(model, 0.9)
+    np.testing.assert_allclose(shares, np.repeat(0.25 * lam_3 + 0.75 * lam_3**2, model.n_heads).reshape(3, -1), rtol=1e-6)
     one = random_layer(model, 0)["layer_0"]
     gap = guaranteed_gap({f"layer_{i}": one for i in range(3)}, model, 0.9)
-    np.testing.assert_allclose(gap.nats, layer_shares(model, 0.9)[:, None] * 10 - 2 * gap.score_bound, atol=1e-4)
-    assert layer_shares(model, 1.0)[-1] == 1.0
+    np.testing.assert_allclose(gap.nats, shares * 10 - 2 * gap.score_bound, atol=1e-4)
+    assert (head_shares(model, 1.0)[-1] == 1.0).all()
+
+
+def test_a_staggered_head_is_certified_from_where_it_is_turned() -> None:
+    """Two heads, σ = .5: the first turns up to λ = .5, the second from there; each is then certified as at λ = 1."""
+    config = whole(score_cap=2.0, margin=MarginConfig(nats=9.0, stagger=0.5))
+    params = random_layer(config.model, 1)
+    half, whole_dial = (certificate(params, config, lam, 1.0) for lam in (0.5, 1.0))
+    np.testing.assert_allclose(half.gap.share, [[1.0, 0.0]], rtol=1e-6)
+    np.testing.assert_allclose(half.gap.nats, [[9.0 - 4.0, -4.0]], atol=1e-4)
+    np.testing.assert_allclose(half.block_mass[:, 0], whole_dial.block_mass[:, 0], rtol=1e-4)
+    assert half.share_said == 0.5
+    with pytest.raises(ValueError, match=r"lam is 0\.5; it must be such that every head has some margin"):
+        half.required_margin(0.9)
+    later = certificate(params, config, 0.75, 1.0)
+    enough = later.required_margin(0.9)
+    assert enough is not None
+    raised = replace(config, model=replace(config.model, margin=MarginConfig(nats=enough, stagger=0.5)))
+    reached = certificate(params, raised, 0.75, 1.0).least_block_mass_accompanied
+    assert reached is not None
+    assert 0.9 <= reached < 0.9001
 
 
 def test_a_score_cap_bounds_scores_whatever_the_weights() -> None:
@@ -204,7 +226,7 @@ def test_what_cannot_be_certified_is_refused(options: dict[str, Any], call: dict
 def test_no_margin_brings_a_target_at_lambda_zero_or_where_none_is_imposed() -> None:
     config = whole()
     params = random_layer(config.model, 0)
-    with pytest.raises(ValueError, match=r"lam is 0\.0; it must be above 0: λ = 0 imposes no margin"):
+    with pytest.raises(ValueError, match=r"lam is 0\.0; it must be such that every head has some margin"):
         certificate(params, config, 0.0, 1.0).required_margin(0.9)
     with pytest.raises(ValueError, match=r"bound is 'hard'; it must be one with a margin"):
         certificate(params, config, 1.0, 1.0, hard=True).required_margin(0.9)

@@ -13,8 +13,8 @@ from aila_jax.config import MarginConfig, ModelConfig
 from aila_jax.model.interface import Request
 from aila_jax.model.layers import Norm
 from aila_jax.model.rotary import Rotation
+from aila_jax.model.shares import head_shares, imposed_share
 from aila_jax.model.transformer import Attention
-from aila_jax.theory.gaps import layer_shares
 
 LENGTH, WIDTH, HEADS = 4, 8, 2
 BLOCK_IDS = np.array([[0, 0, 1, 1]], np.int32)
@@ -68,7 +68,7 @@ def out_mass(config: ModelConfig, params: dict[str, Any], x_LxD: Any, lam: Any, 
     layer = params["layer_0"]
     norm = Norm(affine=False, film=config.film)
     y = norm.apply({"params": layer["attention_norm"]} if config.film else {}, x_LxD[None], lam)
-    share = config.margin.share(lam)
+    share = imposed_share(config, 0, lam, 1.0)
     _, stats = Attention(config).apply(
         {"params": layer["attention"]},
         y.astype(config.dtype),
@@ -89,7 +89,7 @@ def ascent(config: ModelConfig) -> Callable[..., Any]:
 
     Each start goes for one query of one head; what any query of any head reaches on its way counts.
     """
-    assert float(layer_shares(config, 1.0)[0]) == 1.0
+    assert float(head_shares(config, 1.0).min()) == 1.0
     optimizer = optax.adam(RATE)
 
     def climb(params, key, lam, tau):

@@ -61,6 +61,23 @@ def test_each_step_has_one_draw_in_every_stratum_in_an_order_of_its_own():
     assert np.abs(ranks.mean(axis=0) - 15.5).max() < 5 * np.sqrt((32**2 - 1) / 12 / 20)
 
 
+def test_views_of_a_sequence_have_their_own_parts_of_the_distribution():
+    """Three views of 8 sequences: a third at 0, the middle third of u², and the upper third, an eighth of all at 1; side by side."""
+    config = LocalityConfig(power=2.0, at_zero=1 / 3, at_one=1 / 8, views=3, draw_tau=True)
+    orders = []
+    for step in range(20):
+        lam, tau = draw_locality(config, 100, 8, KEY, step)
+        assert lam.shape == tau.shape == (24,)
+        first, middle, last = np.asarray(lam).reshape(8, 3).T
+        assert (first == 0.0).all()
+        between = 1 - 1 / 3 - 1 / 8
+        assert ((middle > 0.0) & (middle <= (1 / 3 / between) ** 2 + 1e-6)).all()
+        assert (last >= (1 / 3 / between) ** 2 - 1e-6).all()
+        assert np.sum(lam == 1.0) == 3
+        orders += [np.argsort(middle), np.argsort(last)]
+    assert len({tuple(order) for order in orders}) > 30  # each view in an order of its own
+
+
 def test_the_distribution_drifts_linearly_over_training():
     """From uniform to a half at 0, an eighth at 1 and the cube of a uniform number between; half-way a quarter, a sixteenth and the square."""
     config = LocalityConfig(drift=True, end_power=3.0, end_at_zero=0.5, end_at_one=0.125)

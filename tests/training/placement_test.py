@@ -82,7 +82,7 @@ ONE_STEP = """
     def numbers(tree):
         return [np.asarray(leaf).tolist() for leaf in jax.tree.leaves(tree)]
 
-    def updates(placed, devices, parallel, chunk, accumulate, config=None):
+    def updates(placed, devices, parallel, chunk, accumulate, config=None, views=1):
         optimizer, rule, whole = momentum, None, ()
         if config is not None:
             optimizer = build_optimizer(config.train, config.penalty, config.feature_groups)
@@ -96,7 +96,7 @@ ONE_STEP = """
         assert lam.addressable_shards[0].data.shape == (ROWS // devices,)
         seen = []
         for seed in range(2):
-            state, metrics = train_step(state, placed.shard(random_batch(ROWS, seed)), lam, tau, *whole)
+            state, metrics = train_step(state, placed.shard(random_batch(ROWS // views, seed)), lam, tau, *whole)
             seen.append(metrics)
         assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state))
         return numbers((state, seen))
@@ -110,6 +110,7 @@ ONE_STEP = """
     cases = [("jit", 0, 1), ("jit", 50, 2), ("pmap", 0, 1), ("pmap", 50, 4)]
     print(json.dumps({
         "updates": [updates(one, 1, "jit", 0, 1)] + [updates(place(ROWS, accumulate=case[2]), 8, *case) for case in cases],
+        "views": [updates(one, 1, "jit", 0, 1, views=2), updates(place(ROWS // 2), 8, "pmap", 0, 2, views=2)],
         "proximal": [updates(one, 1, "jit", 0, 1, PROXIMAL), updates(place(ROWS), 8, "pmap", 0, 1, PROXIMAL)],
         "sums": [measured(one, 0), measured(place(ROWS), 0), measured(place(ROWS), 50)],
     }))

@@ -78,6 +78,19 @@ def test_loss_and_gradient_are_those_of_an_eager_computation(reference, chunk):
     assert int(after.skipped) == 0
 
 
+def test_views_of_a_sequence_are_examples_of_their_own(step):
+    """Three sequences read twice each: the step of a batch that holds every one of them twice, side by side."""
+    batch = random_batch(ROWS // 2)
+    twice = jax.tree.map(lambda x: np.repeat(x, 2, axis=0), batch)
+    found, metrics = step(new_state(), batch, LAM, TAU)
+    want, same = step(new_state(), twice, LAM, TAU)
+    assert_same(found.params, want.params)
+    assert_same(metrics, same)
+    assert float(np.sum(metrics.bin_targets)) == 2 * np.sum(batch.weights)
+    with pytest.raises(ValueError, match="λ has 6 entries; it must have one, or the same number, for each of 4 sequences"):
+        step(new_state(), random_batch(4), LAM, TAU)
+
+
 def test_sums_of_each_lam_bin_are_those_of_its_sequences(step, reference):
     _, metrics = step(new_state(), reference.batch, LAM, TAU)
     loss, targets = np.zeros(6), np.zeros(6)
