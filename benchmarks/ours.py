@@ -35,7 +35,7 @@ LAM = 0.6  # of the contestants with a fixed λ; its value changes nothing but t
 
 def model_config(form: OursForm, shape: Shape, exact: bool) -> ModelConfig:
     """The model of one contestant."""
-    margin = MarginConfig(form="self_scaling") if form.self_scaling else MarginConfig()
+    margin = MarginConfig(form="self_scaling" if form.self_scaling else "fixed", stagger=0.75 if form.staggered else 0.0)
     return replace(
         shape.config.model,
         film=form.film,
@@ -120,7 +120,7 @@ class OursRunner:
 
     def __init__(self, form: OursForm, shape: Shape, tokens: Int[np.ndarray, "batches B L+1"], exact: bool, tasks: tuple[str, ...]):
         config = replace(shape.config, model=model_config(form, shape, exact))
-        locality = LocalityConfig(mode="conditional" if form.conditional else "fixed", lam=LAM)
+        locality = LocalityConfig(mode="conditional" if form.conditional else "fixed", lam=LAM, views=form.views)
         chunk = shape.chunk if form.chunk < 0 else form.chunk
         module, partition = Transformer(config.model, shape.vocab_size), draw_partition(form, shape)
         optimizer = build_optimizer(config.train)
@@ -147,7 +147,7 @@ class OursRunner:
             if TRAIN in tasks:
                 jitted: Any = map_step(step, placement)
                 began = time.perf_counter()
-                self.step = jitted.lower(self.state, self.batches[0], self.zero, self.one).compile()
+                self.step = jitted.lower(self.state, self.batches[0], *self.draw(0)).compile()
                 self.compile_seconds[TRAIN] = time.perf_counter() - began
             if SWEEP in tasks:
                 arguments = (module, partition, self.eval_params, self.batches[0], self.zero, self.one, request, chunk, placement.mesh)

@@ -34,7 +34,12 @@ VARIANTS = {  # the first of each is what the others are divided by
         "rotary positions": dataclasses.replace(_SMALL, rotary=True),
         "capped scores": dataclasses.replace(_SMALL, capped=True),
         "weights that turn with the dial": dataclasses.replace(_SMALL, dial_weights=True),
+        "heads that turn one after another": dataclasses.replace(_SMALL, staggered=True),
+        "two λ a sequence": dataclasses.replace(_SMALL, views=2),
         "preset certified": dataclasses.replace(_SMALL, rotary=True, capped=True, dial_weights=True),
+        "preset certified, heads one after another, two λ a sequence": dataclasses.replace(
+            _SMALL, rotary=True, capped=True, dial_weights=True, staggered=True, views=2
+        ),
     },
 }
 

@@ -1,0 +1,19 @@
+"""`certified` with heads that turn one after another and two λ a sequence in each step: the next recipe for one checkpoint, still being measured.
+
+Command: python -m launch.one_checkpoint --config=launch/configs/staggered.py --data_dir=$WIKITEXT2 --out=docs/results/staggered
+Cost: a step of the one checkpoint twice that of launch/configs/certified.py; of models trained at one λ the same.
+Expected result: see docs/results/staggered.
+"""
+
+from dataclasses import replace
+
+from aila_jax import presets
+from aila_jax.config import Config
+
+
+def get_config() -> Config:
+    base = presets.certified()
+    # The first view of a sequence is nearly always at λ = 0, so the second may have the whole dial from the beginning.
+    draws = replace(base.locality, views=2, power=2.5, at_zero=0.5, at_one=0.02, end_power=1.0, end_at_zero=0.45, end_at_one=0.08)
+    model = replace(base.model, margin=replace(base.model.margin, stagger=0.75))
+    return replace(base, model=model, locality=draws)
