@@ -18,6 +18,8 @@ from aila_jax.presets import certified, paper, small
 from aila_jax.reporting import write_sweep
 from tests.reporting.conftest import synthetic_sweep
 
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+
 # By hand: perplexity at the six λ, entropy, block mass, of one checkpoint and of models trained at one λ.
 ONE = {
     "perplexity": [51.0, 50.0, 52.0, 55.0, 58.0, 60.0],
@@ -288,10 +290,14 @@ def test_tables_and_figures_are_made_from_the_files(tmp_path):
     assert {path.name for path in tmp_path.glob("*.png")} == {"transfer_5M.png", "regret_5M.png"}
 
 
-def test_the_committed_tables_are_those_of_the_committed_files(tmp_path):
-    committed = Path(__file__).parents[2] / "docs" / "results" / "one_checkpoint"
+@pytest.mark.parametrize("folder", ["one_checkpoint", "staggered"])
+def test_the_committed_tables_are_those_of_the_committed_files(tmp_path, folder):
+    committed = RESULTS / folder
     copy = Path(shutil.copytree(committed, tmp_path / "files", ignore=shutil.ignore_patterns("*.png", "*.svg", "table.md")))
     assert report.collect(copy) == (committed / "table.md").read_text(encoding="utf-8")
-    found, readme = judged.read_results(copy), (committed.parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_has_the_committed_tables():
+    found, readme = judged.read_results(RESULTS / "one_checkpoint"), (RESULTS.parents[1] / "README.md").read_text(encoding="utf-8")
     for budget in exp.BUDGETS:
         assert report.transfer_table(found, budget, "Perplexity per token", empty=False).rstrip() in readme
