@@ -24,8 +24,8 @@ def made(bound: str = "qk_norm", worst: bool = False) -> Certificate:
     n_in = position % 2 + 1
     counts = KeyCounts(n_in, position + 1 - n_in, np.ones(5, int), worst)
     if bound == "hard":
-        return Certificate(Gap(1.0, "hard", np.ones(2), 0.0, 0 * SCORES, 0 * SCORES + np.inf), 1.0, counts)
-    return Certificate(Gap(1.0, bound, np.ones(2), 16.0, SCORES, 16.0 - 2 * SCORES), 1.0, counts)
+        return Certificate(Gap(1.0, "hard", np.ones((2, 2)), 0.0, 0 * SCORES, 0 * SCORES + np.inf), 1.0, counts)
+    return Certificate(Gap(1.0, bound, np.ones((2, 2)), 16.0, SCORES, 16.0 - 2 * SCORES), 1.0, counts)
 
 
 def test_the_text_says_what_is_guaranteed_and_by_what() -> None:
@@ -57,7 +57,7 @@ def test_the_text_says_what_is_guaranteed_and_by_what() -> None:
 
 
 def test_a_margin_that_no_setting_allows_is_said_to_be_one() -> None:
-    gap = Gap(1e-4, "qk_norm", np.full(2, 1e-4), 16.0, SCORES, 16e-4 - 2 * SCORES)
+    gap = Gap(1e-4, "qk_norm", np.full((2, 2), 1e-4), 16.0, SCORES, 16e-4 - 2 * SCORES)
     lines = describe_certificate(Certificate(gap, 1.0, made().counts), "tiny", 0.9).splitlines()
     assert "at these scores, more than a margin may be (10000); now 16" in next(line for line in lines if line.startswith("margin for 0.9"))
 
@@ -66,7 +66,7 @@ def test_warnings_stand_where_they_belong() -> None:
     assert EMPIRICAL in describe_certificate(made("empirical"), "x", 0.9)
     assert "the worst case" in describe_certificate(made(worst=True), "x", 0.9)
     found = made("parameters")
-    vacuous = Certificate(Gap(1.0, "parameters", np.ones(2), 16.0, SCORES, 0 * SCORES - 1.0), 1.0, found.counts)
+    vacuous = Certificate(Gap(1.0, "parameters", np.ones((2, 2)), 16.0, SCORES, 0 * SCORES - 1.0), 1.0, found.counts)
     assert "NOTHING IS GUARANTEED" in describe_certificate(vacuous, "x", 0.9)
     hard = describe_certificate(made("hard"), "x", 0.9)
     assert "∞" in hard and "margin for" not in hard
