@@ -1,8 +1,8 @@
-"""`certified` with heads that turn one after another and two λ a sequence in each step: the next recipe for one checkpoint, still being measured.
+"""`certified` with heads that turn one after another, and two λ a sequence in each step.
 
 Command: python -m launch.one_checkpoint --config=launch/configs/staggered.py --data_dir=$WIKITEXT2 --out=docs/results/staggered
 Cost: a step of the one checkpoint twice that of launch/configs/certified.py; of models trained at one λ the same.
-Expected result: see docs/results/staggered.
+Expected result: see docs/results/staggered. Better than `certified` by block mass, no better by influence on predictions.
 """
 
 from dataclasses import replace
