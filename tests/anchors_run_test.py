@@ -63,6 +63,7 @@ def test_the_checkpoint_before_the_end_of_warm_up_has_none_and_says_so(finished:
     assert main(["anchors", f"--checkpoint={finished / 'checkpoints' / '3'}"]) == 2
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("last", [3, 5])
 def test_a_run_stopped_before_or_after_the_end_of_warm_up_continues_identically(
     base: Config, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int

@@ -27,6 +27,8 @@ TOKENS = draw_tokens(SHAPE)
 WEIGHTS = draw_weights(MODEL, SHAPE.vocab_size)
 FORMS = [PlainForm(), PlainForm("fused"), PlainForm(one_hot=True), PlainForm(chunk=50)]
 
+pytestmark = pytest.mark.medium  # a minute of compilations
+
 
 @pytest.fixture(scope="module")
 def reference():

@@ -156,6 +156,7 @@ def run_command(monkeypatch, tmp_path: Path, *options: str) -> None:
     launcher.main(["leak"])
 
 
+@pytest.mark.medium
 def test_the_whole_command(monkeypatch, tmp_path, capsys) -> None:
     """Windows of 5 in both masks: the leaky one copies what it sees, the causal one does not; then the rest is named as missing."""
     run_command(monkeypatch, tmp_path, "--only=leaky-window5,causal-window5")

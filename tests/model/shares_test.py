@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aila_jax.config import MarginConfig, ModelConfig
 from aila_jax.model.shares import head_ranks, head_shares, imposed_share
 from aila_jax.theory.gaps import STAGGER_ROUNDING
 
-STAGGERS = st.floats(0.0, 0.9)
+STAGGERS = st.sampled_from((0.1, 1 / 3, 0.7, 0.75, 0.9))  # few, since each is compiled
 LAMS = st.floats(0.0, 1.0, width=32)
 
 
@@ -39,8 +39,8 @@ def test_every_head_has_a_rank_of_its_own_and_layers_keep_theirs_alike(layers: i
         np.testing.assert_allclose(ranks.mean(axis=1), 0.5)  # no layer is ahead of another
 
 
-@given(stagger=STAGGERS, power=st.sampled_from([0.5, 1.0, 3.0]), beta=st.sampled_from([0.0, 2.0]))
-@example(stagger=0.7, power=1.0, beta=0.0)
+@pytest.mark.parametrize("stagger", [0.1, 1 / 3, 0.7, 0.75, 0.9])
+@pytest.mark.parametrize(("power", "beta"), [(1.0, 0.0), (0.5, 2.0)])
 def test_the_ends_of_the_dial_are_exact(stagger: float, power: float, beta: float) -> None:
     """0 at λ = 0, and at λ = 1 what the layer has without stagger, to the bit."""
     config = shaped(beta=beta, stagger=stagger, power=power)
@@ -50,7 +50,7 @@ def test_the_ends_of_the_dial_are_exact(stagger: float, power: float, beta: floa
     np.testing.assert_allclose(head_shares(config, 1.0), plain, rtol=1e-6)
 
 
-@given(stagger=STAGGERS, lams=st.tuples(LAMS, LAMS))
+@given(stagger=st.floats(0.0, 0.9), lams=st.tuples(LAMS, LAMS))
 def test_shares_never_fall_as_the_dial_rises_and_earlier_heads_are_ahead(stagger: float, lams: tuple[float, float]) -> None:
     config = shaped(stagger=stagger)
     low, high = (head_shares(config, lam) for lam in sorted(lams))
@@ -84,7 +84,7 @@ def test_without_stagger_all_heads_have_the_curve_of_their_layer() -> None:
     np.testing.assert_allclose(staggered, [head_shares(shaped(stagger=0.5), float(x))[1] for x in lam], atol=1e-6)
 
 
-@given(stagger=st.floats(0.0, 0.9, exclude_min=True), lam=LAMS, power=st.sampled_from([0.25, 1.0]))
+@given(stagger=STAGGERS, lam=LAMS, power=st.sampled_from([0.25, 1.0]))
 def test_what_a_certificate_takes_off_a_heads_lambda_covers_its_rounding(stagger: float, lam: float, power: float) -> None:
     config = shaped(stagger=stagger, power=power)
     least = head_shares(config, lam, less=STAGGER_ROUNDING / (1.0 - stagger))

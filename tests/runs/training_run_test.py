@@ -135,6 +135,7 @@ def stop_after(monkeypatch, last):
     monkeypatch.setattr(training_run, "fit", fit)
 
 
+@pytest.mark.medium
 def test_a_run_that_crashed_continues_to_the_same_bits(trained, tmp_path, monkeypatch):
     """With dropout, conditional λ and microbatches; the crash and the edge of the epoch lie between checkpoint and end."""
     assert trained.config.model.dropout > 0 and trained.config.train.accumulate > 1 and trained.config.locality.mode == "conditional"

@@ -117,6 +117,7 @@ ONE_STEP = """
 """
 
 
+@pytest.mark.medium
 def test_eight_devices_make_the_update_and_the_sums_of_one_however_the_batch_is_cut(run_in_subprocess_with_devices):
     """Under jit and pmap, with a partition that has a table, dropout, whole and chunked losses, microbatches, a penalty, its proximal solver."""
     found = json.loads(run_in_subprocess_with_devices(8, ONE_STEP))
