@@ -13,6 +13,7 @@ from aila_jax.types import Batch
 EXAMPLE = Path(__file__).parent / "data" / "examples" / "sentences.conllu"
 
 
+@pytest.mark.medium
 def test_attention_stays_inside_the_annotated_classes(tmp_path: Path) -> None:
     config = Config(
         data=DataConfig(

@@ -52,6 +52,7 @@ def findings(facts) -> dict:
     return {finding.name: finding for finding in diagnose(facts).findings}
 
 
+@pytest.mark.medium
 def test_a_healthy_run_is_silent_and_its_file_says_what_was_looked_at(healthy, tmp_path):
     found = runs.diagnose(str(healthy), batches=BATCHES, out=str(tmp_path), quiet=True)
     assert found.findings == ()

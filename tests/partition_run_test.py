@@ -83,6 +83,7 @@ def test_a_stopped_run_continues_to_the_same_bits_without_fitting_again(
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.medium
 def test_the_sweep_attention_and_generation_use_it(finished: Path) -> None:
     model = aila.load(finished)
     result = runs.sweep(str(finished), quiet=True)
