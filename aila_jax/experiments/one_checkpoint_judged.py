@@ -162,11 +162,12 @@ def tau_law(results: Sequence[Dialled]) -> Law | None:
     slopes, correlations, rows, used, half = [], [], 0, 0, 0.0
     for result in results:
         shares = {lam: head_shares(result.model, lam) for lam in {row.lam for row in result.heads}}
-        turned = [row for row in result.heads if shares[row.lam][row.layer, row.head] > 0.0]
-        kept = [row for row in turned if 1.0 - row.block_mass >= LEAST_OUTSIDE]
-        heads = [(row.layer, row.head) for row in kept]
-        x = _within(heads, [shares[row.lam][row.layer, row.head] / row.tau for row in kept])
-        y = _within(heads, np.log([1.0 - row.block_mass for row in kept]))
+        placed = [(row, float(shares[row.lam][row.layer, row.head])) for row in result.heads]
+        turned = [(row, share) for row, share in placed if share > 0.0]
+        kept = [(row, share) for row, share in turned if 1.0 - row.block_mass >= LEAST_OUTSIDE]
+        heads = [(row.layer, row.head) for row, _ in kept]
+        x = _within(heads, [share / row.tau for row, share in kept])
+        y = _within(heads, np.log([1.0 - row.block_mass for row, _ in kept]))
         free, spread = len(kept) - len(set(heads)) - 1, float(x @ x)
         if free < 1 or spread == 0.0:
             return None

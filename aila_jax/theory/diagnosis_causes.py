@@ -174,5 +174,4 @@ def not_graded_causes(facts: Facts, before: float, step: float) -> Told:
 
 def _mean_share(margin: MarginConfig, lam: float) -> float:
     """The share of the margin imposed at λ, mean over many heads."""
-    lams = turned(lam, np.linspace(0.0, 1.0, 201), margin.stagger, np) if margin.stagger else lam
-    return float(np.mean(margin.share(lams)))
+    return float(np.mean(margin.share(turned(lam, np.linspace(0.0, 1.0, 201), margin.stagger, np))))

@@ -23,6 +23,7 @@ from aila_jax.partition.build import Partition
 from aila_jax.partition.type_entropy import EntropySums, TypeEntropy, corpus_entropy
 from aila_jax.training.placement import Placement
 from aila_jax.training.state import TrainState
+from aila_jax.training.step import each_view
 from aila_jax.types import PADDING_ID, Array, Batch
 
 Draw = Callable[[int], tuple[Any, ...]]  # step → λ [B], τ [B], and more that is not read here
@@ -63,8 +64,9 @@ def attention_entropy(
     sums = EntropySums(module.vocab_size)
     for step, batch in enumerate(batches):
         lam, tau = jax.device_get(draw(step)[:2])
+        examples = each_view(batch, len(lam))
         for rows in np.split(np.arange(len(lam)), accumulate):
-            part = take(batch, rows * len(batch.tokens) // len(lam))  # views of a sequence stand side by side
+            part = take(examples, rows)
             placed = placement.shard((part, lam[rows], tau[rows]))
             values, counted = jax.device_get(block_attention_entropy(module, partition, params, *placed, hard=hard))
             sums.add(np.asarray(part.tokens), values, counted)
