@@ -22,6 +22,8 @@ class LocalityConfig:
       end_power, end_at_zero, end_at_one: conditional, drift: power, at_zero and at_one at the last step.
       views: conditional: times that a step reads each sequence, every time at another λ: as many times the computation a token. Each view has
         its own part of the distribution: of two, the first has the lower half of the draws, the second the upper.
+      teach: conditional, with views: share of what the first view predicts in what the other views of a sequence are to predict, in [0, 1]; the
+        rest is the text's next token. 0 leaves them to the text alone.
       tau: the τ of training, or, with `draw_tau`, ignored.
       draw_tau: draw τ for each sequence, log-uniform on [tau_low, tau_high].
     """
@@ -39,6 +41,7 @@ class LocalityConfig:
     end_at_zero: float = 0.0
     end_at_one: float = 0.0
     views: int = 1
+    teach: float = 0.0
     tau: float = 1.0
     draw_tau: bool = False
     tau_low: float = 0.5
@@ -63,6 +66,9 @@ class LocalityConfig:
         require(self.views >= 1, "locality.views", self.views, "at least 1", "2 reads each sequence at a small and at a large λ")
         fix = "set locality.views=1: at one λ a second view is the first again"
         require(self.views == 1 or self.mode == "conditional", "locality.views", self.views, f"1 with locality.mode {self.mode!r}", fix)
+        require(0.0 <= self.teach <= 1.0, "locality.teach", self.teach, "in [0, 1]", "0.5 gives the text as much weight as the first view")
+        fix = "set locality.views=2: the first view teaches the others"
+        require(self.views > 1 or self.teach == 0.0, "locality.teach", self.teach, "0 with locality.views 1", fix)
         for prefix in ("", "end_"):
             power, shares = getattr(self, f"{prefix}power"), (getattr(self, f"{prefix}at_zero"), getattr(self, f"{prefix}at_one"))
             require(0.0 < power < math.inf, f"locality.{prefix}power", power, "finite and above 0", "1 is uniform")

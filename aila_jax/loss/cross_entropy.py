@@ -1,5 +1,7 @@
 """Token cross-entropy in float32."""
 
+from dataclasses import dataclass
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,36 @@ def token_losses(logits: Float[Array, "B L V"], targets: Int[Array, "B L"]) -> F
     """−log softmax(logits)[target] of each position, in nats."""
     logits = logits.astype(jnp.float32)
     return jax.nn.logsumexp(logits, axis=-1) - target_logits(logits, targets)
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """Whether the first of several views of a sequence teaches the others: their targets are (1 − share) · target + share · the first's prediction.
+
+    No gradient flows into the first through what it teaches. In-place distillation, Yu & Huang 2019 (share 1 there); over λ, ours.
+
+    Attributes:
+      views: of each sequence, side by side along the batch axis. share: in [0, 1].
+    """
+
+    views: int = 1
+    share: float = 0.0
+
+
+ALONE = Teaching()
+
+
+def taught_losses(logits: Float[Array, "B L V"], targets: Int[Array, "B L"], teaching: Teaching) -> Float[Array, "B L"]:
+    """Cross-entropy of each position with what `teaching` wants there, in nats; `token_losses` where nobody teaches."""
+    losses = token_losses(logits, targets)
+    if not teaching.share:
+        return losses
+    logits = logits.astype(jnp.float32)
+    logits_BxUxLxV = logits.reshape(-1, teaching.views, *logits.shape[1:])
+    first = jax.nn.softmax(jax.lax.stop_gradient(logits_BxUxLxV[:, :1]), axis=-1)
+    expected = jnp.sum(first * logits_BxUxLxV, axis=-1).reshape(targets.shape)
+    share_B = teaching.share * (jnp.arange(len(targets)) % teaching.views > 0)
+    return losses + share_B[:, None] * (target_logits(logits, targets) - expected)
 
 
 @flax.struct.dataclass

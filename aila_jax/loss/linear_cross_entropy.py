@@ -6,53 +6,85 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from aila_jax.loss.cross_entropy import TargetScores, target_logits, target_scores
+from aila_jax.loss.cross_entropy import ALONE, Teaching, TargetScores, target_logits, target_scores
 from aila_jax.types import Array
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def linear_cross_entropy(
     features: Float[Array, "B L D"],
     embedding: Float[Array, "V D"],
     targets: Int[Array, "B L"],
     weights: Float[Array, "B L"],
     chunk: int,
+    teaching: Teaching = ALONE,
 ) -> tuple[Float[Array, ""], Float[Array, "B L"]]:
-    """Summed and single losses, nats, of logits = features · embeddingᵀ, each multiplied by its weight.
+    """Summed objective and single losses, nats, of logits = features · embeddingᵀ, each multiplied by its weight.
+
+    The objective is the cross-entropy with each position's wanted distribution: its target, or what `teaching` mixes into it. The losses are −log p(target)
+    either way, so that their sum is the objective where nobody teaches.
 
     The gradient is made in the forward pass, while a chunk's logits are in the cache: on CPUs the large buffers of the plain
-    form cost more than its arithmetic. It flows from the sum to `features` and `embedding` only: the single losses are for
+    form cost more than its arithmetic. It flows from the objective to `features` and `embedding` only: the single losses are for
     the log, and `weights` are constants, to which no gradient flows.
 
     Args:
-      chunk: tokens whose logits exist at once; the number of tokens need not be a multiple of it.
+      chunk: tokens whose logits exist at once; the number of tokens need not be a multiple of it. Views of a position stay together.
+      teaching: whether the first of several views of a sequence teaches the others.
     Source: ours.
     """
-    return _forward(features, embedding, targets, weights, chunk)[0]
+    return _forward(features, embedding, targets, weights, chunk, teaching)[0]
 
 
-def _forward(features, embedding, targets, weights, chunk):
-    tokens, width = targets.size, features.shape[-1]
+def _forward(features, embedding, targets, weights, chunk, teaching):
+    views = teaching.views
+    chunk = max(chunk // views, 1) * views
 
     def body(total, part):
         x_CxD, target_C, weight_C = part
         logits_CxV = jnp.einsum("cd,vd->cv", x_CxD, embedding, preferred_element_type=jnp.float32)
         lse_C = jax.nn.logsumexp(logits_CxV, axis=-1)
+        probability_CxV = jnp.exp(logits_CxV - lse_C[:, None])
         is_target = jax.lax.broadcasted_iota(target_C.dtype, logits_CxV.shape, 1) == target_C[:, None]
-        grad_CxV = ((jnp.exp(logits_CxV - lse_C[:, None]) - is_target) * weight_C[:, None]).astype(x_CxD.dtype)
         loss_C = (lse_C - target_logits(logits_CxV[None], target_C[None])[0]) * weight_C
+        if teaching.share:
+            wanted_CxV = _taught(is_target, probability_CxV, teaching)
+            objective_C = (lse_C - jnp.sum(wanted_CxV * logits_CxV, axis=-1)) * weight_C
+        else:
+            wanted_CxV, objective_C = is_target, loss_C
+        grad_CxV = ((probability_CxV - wanted_CxV) * weight_C[:, None]).astype(x_CxD.dtype)
         total += jnp.einsum("cv,cd->vd", grad_CxV, x_CxD, preferred_element_type=jnp.float32)
-        return total, (loss_C, jnp.einsum("cv,vd->cd", grad_CxV, embedding, preferred_element_type=jnp.float32))
+        return total, (objective_C, loss_C, jnp.einsum("cv,vd->cd", grad_CxV, embedding, preferred_element_type=jnp.float32))
 
-    grad_VxD, (losses, grad_x) = jax.lax.scan(
-        body, jnp.zeros(embedding.shape, jnp.float32), tuple(_chunks(array, chunk) for array in (features, targets, weights))
+    parts = tuple(_chunks(_views_last(array, views), chunk, 3) for array in (features, targets, weights))
+    grad_VxD, per_token = jax.lax.scan(body, jnp.zeros(embedding.shape, jnp.float32), parts)
+    tokens = targets.size
+    objective, losses_BxL, grad_BxLxD = (
+        _views_first(x.reshape(-1, *x.shape[2:])[:tokens].reshape(-1, targets.shape[1], views, *x.shape[2:])) for x in per_token
     )
-    losses_BxL = losses.reshape(-1)[:tokens].reshape(targets.shape)
-    grad_BxLxD = grad_x.reshape(-1, width)[:tokens].reshape(features.shape).astype(features.dtype)
-    return (jnp.sum(losses_BxL), losses_BxL), (grad_BxLxD, grad_VxD.astype(embedding.dtype))
+    return (jnp.sum(objective), losses_BxL), (grad_BxLxD.astype(features.dtype), grad_VxD.astype(embedding.dtype))
 
 
-def _backward(chunk, gradients, cotangents):
+def _taught(is_target: Array, probability_CxV: Array, teaching: Teaching) -> Array:
+    """What each row is to predict, where rows of one position stand together: of the first its target, of the others that mixed with the first's prediction."""
+    by_view = (-1, teaching.views, is_target.shape[-1])
+    target_PxUxV, probability_PxUxV = is_target.reshape(by_view), probability_CxV.reshape(by_view)
+    share_1xUx1 = teaching.share * (jnp.arange(teaching.views) > 0)[None, :, None]
+    return ((1.0 - share_1xUx1) * target_PxUxV + share_1xUx1 * probability_PxUxV[:, :1]).reshape(is_target.shape)
+
+
+def _views_last(array: Array, views: int) -> Array:
+    """[B · views, L, …] as [B, L, views, …]."""
+    return array.reshape(-1, views, *array.shape[1:]).swapaxes(1, 2)
+
+
+def _views_first(array: Array) -> Array:
+    """[B, L, views, …] as [B · views, L, …]."""
+    turned = array.swapaxes(1, 2)
+    return turned.reshape(-1, *turned.shape[2:])
+
+
+def _backward(chunk, teaching, gradients, cotangents):
     grad_BxLxD, grad_VxD = gradients
     scale, _ = cotangents
     return (grad_BxLxD * scale).astype(grad_BxLxD.dtype), (grad_VxD * scale).astype(grad_VxD.dtype), None, None
@@ -75,8 +107,8 @@ def linear_target_scores(
     return jax.tree.map(lambda x: x.reshape(-1)[: targets.size].reshape(targets.shape), scores)
 
 
-def _chunks(array: Array, chunk: int) -> Array:
-    """[B, L, …] as [chunks, chunk, …], the last one filled up with zeros."""
-    flat = array.reshape(-1, *array.shape[2:])
+def _chunks(array: Array, chunk: int, axes: int = 2) -> Array:
+    """The first `axes` axes, such as [B, L, …], as [chunks, chunk, …], the last one filled up with zeros."""
+    flat = array.reshape(-1, *array.shape[axes:])
     chunk = min(chunk, len(flat))
-    return jnp.pad(flat, ((0, -len(flat) % chunk),) + ((0, 0),) * (flat.ndim - 1)).reshape(-1, chunk, *array.shape[2:])
+    return jnp.pad(flat, ((0, -len(flat) % chunk),) + ((0, 0),) * (flat.ndim - 1)).reshape(-1, chunk, *flat.shape[1:])

@@ -167,6 +167,7 @@ def _mapped_step(config: Config, module: Transformer, partition: Partition, opti
         accumulate=config.train.accumulate,
         axis_name=AXIS,
         penalty=penalty,
+        teach=config.locality.teach,
     )
     return map_step(step, placement, config.train.parallel, whole=int(penalty is not None))
 

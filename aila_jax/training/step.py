@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import flax.struct
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Key
 
-from aila_jax.loss.cross_entropy import token_losses
+from aila_jax.loss.cross_entropy import Teaching, taught_losses, token_losses
 from aila_jax.loss.group_sparsity import Strength, sparsity
 from aila_jax.loss.linear_cross_entropy import linear_cross_entropy
 from aila_jax.model.forward import forward
@@ -29,7 +30,7 @@ class StepMetrics:
     """What a step reports, on the device.
 
     Attributes:
-      loss: mean cross-entropy over scored targets, nats; terms of the penalty are not in it.
+      loss: mean cross-entropy over scored targets, nats; neither terms of the penalty nor what views teach each other are in it.
       grad_norm: of the whole objective that is differentiated, before clipping.
       lam_mean: mean λ of the batch.
       bin_loss, bin_targets: summed loss and scored targets of the sequences whose λ rounds to 0, .2, .4, .6, .8, 1.
@@ -71,6 +72,7 @@ def make_train_step(
     accumulate: int = 1,
     axis_name: str | None = None,
     penalty: PenaltyRule | None = None,
+    teach: float = 0.0,
 ) -> TrainStep:
     """The pure step function (state, batch, lam [B·V], tau [B·V]) → (state, metrics); the caller compiles it. λ and τ are traced.
 
@@ -84,37 +86,49 @@ def make_train_step(
       accumulate: microbatches whose gradients are summed one after another; it divides a device's B.
       axis_name: the mapped axis that the batch is split over (see `placement.map_step`); None where it is whole.
       penalty: the group-sparsity penalty's rule; nothing of it is computed where it is None.
+      teach: share of the first view's prediction in what the other views of a sequence are to predict (`locality.teach`).
     """
     optimizer = optax.with_extra_args_support(optimizer)
     request = Request(hard=hard, logits=loss_chunk == 0)
 
-    def share_of_loss(params: Any, part: Examples, scored: Array) -> tuple[Array, Array]:
+    def share_of_objective(params: Any, part: Examples, scored: Array, teaching: Teaching) -> tuple[Array, Array]:
         """This part's share of the mean over the `scored` targets of the whole batch, and every target's loss."""
         batch = part.batch
         output = forward(module, partition, params, batch, Dial(part.lam, part.tau), request, part.dropout_keys)
         if loss_chunk:
             embedding = params["embedding"].astype(output.features.dtype)
-            total, losses = linear_cross_entropy(output.features, embedding, batch.targets, batch.weights, loss_chunk)
+            total, losses = linear_cross_entropy(output.features, embedding, batch.targets, batch.weights, loss_chunk, teaching)
             return total / scored, losses
-        losses = token_losses(output.logits, batch.targets) * batch.weights
-        return jnp.sum(losses) / scored, losses
+        objective = jnp.sum(taught_losses(output.logits, batch.targets, teaching) * batch.weights)
+        return objective / scored, token_losses(output.logits, batch.targets) * batch.weights
 
     def train_step(
         state: TrainState, batch: Batch, lam: Array, tau: Array, strength: Strength | None = None
     ) -> tuple[TrainState, StepMetrics]:
+        teaching = Teaching(lam.shape[0] // batch.tokens.shape[0], teach)
         batch = each_view(batch, lam.shape[0])
         scored = jnp.maximum(over_devices(jnp.sum(batch.weights), axis_name), 1.0)
         examples = Examples(batch, lam, tau, example_keys(state, lam.shape[0], axis_name))
-        (loss, losses), grads = accumulated(jax.value_and_grad(share_of_loss, has_aux=True), state.params, examples, scored, accumulate)
+        value_and_grad = jax.value_and_grad(partial(share_of_objective, teaching=teaching), has_aux=True)
+        (objective, losses), grads = accumulated(value_and_grad, state.params, examples, scored, accumulate, teaching.views)
         bins = jax.nn.one_hot(jnp.round(lam * (LAM_BINS - 1)).astype(jnp.int32), LAM_BINS)
-        sums = (loss, grads, bins.T @ jnp.sum(losses, axis=1), bins.T @ jnp.sum(batch.weights, axis=1), jnp.sum(lam), float(len(lam)))
-        loss, grads, bin_loss, bin_targets, lam_sum, rows = over_devices(sums, axis_name)
-        objective, terms, args = loss, None, None
+        loss = jnp.sum(losses) / scored
+        sums = (
+            objective,
+            loss,
+            grads,
+            bins.T @ jnp.sum(losses, axis=1),
+            bins.T @ jnp.sum(batch.weights, axis=1),
+            jnp.sum(lam),
+            float(len(lam)),
+        )
+        objective, loss, grads, bin_loss, bin_targets, lam_sum, rows = over_devices(sums, axis_name)
+        terms, args = None, None
         if penalty is not None:
             assert strength is not None and state.importance is not None
             args = penalty.args(strength, state.importance)
             grads, terms = penalty.add(state.params, grads, args)
-            objective = loss + terms.group + terms.value
+            objective += terms.group + terms.value
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, penalty=args)
         params = optax.apply_updates(state.params, updates)
         state = keep_if_finite(state, params, opt_state, finite_parts(objective, grads))
@@ -156,14 +170,14 @@ def example_keys(state: TrainState, rows: int, axis_name: str | None) -> Key[Arr
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, first + jnp.arange(rows))
 
 
-def accumulated(value_and_grad: Callable, params: Any, examples: Examples, scored: Array, microbatches: int) -> Any:
-    """((loss, losses [B, L]), gradients) of `value_and_grad`, the loss and gradients summed over microbatches of equal size."""
+def accumulated(value_and_grad: Callable, params: Any, examples: Examples, scored: Array, microbatches: int, views: int = 1) -> Any:
+    """((objective, losses [B, L]), gradients) of `value_and_grad`, the first and last summed over microbatches of equal size; views stay together."""
     if microbatches == 1:
         return value_and_grad(params, examples, scored)
     rows = len(examples.lam)
-    if rows % microbatches:
+    if rows // views % microbatches:
         raise ValueError(
-            f"train.accumulate is {microbatches}; it must divide the {rows} sequences of a device. Fix: change it or train.batch_size"
+            f"train.accumulate is {microbatches}; it must divide the {rows // views} sequences of a device. Fix: change it or train.batch_size"
         )
     parts = jax.tree.map(lambda x: x.reshape(microbatches, rows // microbatches, *x.shape[1:]), examples)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aila_jax.loss.cross_entropy import token_losses
+from aila_jax.loss.cross_entropy import Teaching, taught_losses, token_losses
 from aila_jax.loss.linear_cross_entropy import linear_cross_entropy, linear_target_scores
 from tests.oracles.losses import linear_gradients, linear_losses
 
@@ -91,3 +91,62 @@ def test_scores_for_evaluation_equal_float64_for_any_chunk(chunk: int) -> None:
     np.testing.assert_allclose(found.losses, linear_losses(FEATURES, EMBEDDING, targets), atol=1e-5)
     np.testing.assert_array_equal(found.first, logits.argmax(-1) == targets)
     assert 6 <= found.first.sum() < targets.size
+
+
+VIEWS = Teaching(views=3, share=0.3)
+RNG_VIEWS = np.random.default_rng(1)
+THREE_VIEWS = RNG_VIEWS.standard_normal((6, 5, 4)).astype(np.float32)  # two sequences, three views each
+THEIR_TARGETS = np.repeat(TARGETS, 3, axis=0)
+THEIR_WEIGHTS = np.repeat(WEIGHTS, 3, axis=0)
+
+
+def taught_by_loops(embedding) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(objective [6, 5], losses [6, 5], gradient by features, by embedding), one position at a time in float64."""
+    embedding = embedding.astype(np.float64)
+    objective, losses = np.zeros((6, 5)), np.zeros((6, 5))
+    by_features, by_embedding = np.zeros((6, 5, 4)), np.zeros((7, 4))
+    for row in range(6):
+        for place in range(5):
+            x, first = THREE_VIEWS[row, place].astype(np.float64), THREE_VIEWS[row - row % 3, place].astype(np.float64)
+            probability, teacher = (np.exp(z) / np.exp(z).sum() for z in (embedding @ x, embedding @ first))
+            wanted = np.zeros(7)
+            wanted[THEIR_TARGETS[row, place]] = 1.0
+            if row % 3:
+                wanted = 0.7 * wanted + 0.3 * teacher
+            weight = float(THEIR_WEIGHTS[row, place])
+            objective[row, place] = -weight * wanted @ np.log(probability)
+            losses[row, place] = -weight * np.log(probability[THEIR_TARGETS[row, place]])
+            by_features[row, place] = weight * (probability - wanted) @ embedding
+            by_embedding += weight * np.outer(probability - wanted, x)
+    return objective, losses, by_features, by_embedding
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 9, 12, 64, None])
+def test_the_first_view_teaches_the_others(chunk: int | None) -> None:
+    """Objective, losses and gradients against float64 loops, in which the teacher is a constant; chunked, and from whole logits (None)."""
+
+    def chunked(x, e):
+        return linear_cross_entropy(x, e, THEIR_TARGETS, THEIR_WEIGHTS, chunk, VIEWS)
+
+    def whole(x, e):
+        logits = jnp.einsum("bld,vd->blv", x, e)
+        return jnp.sum(taught_losses(logits, THEIR_TARGETS, VIEWS) * THEIR_WEIGHTS), token_losses(logits, THEIR_TARGETS) * THEIR_WEIGHTS
+
+    function = whole if chunk is None else chunked
+    (total, losses), gradients = jax.jit(jax.value_and_grad(function, argnums=(0, 1), has_aux=True))(THREE_VIEWS, EMBEDDING)
+    objective, hard, by_features, by_embedding = taught_by_loops(EMBEDDING)
+    np.testing.assert_allclose(total, objective.sum(), rtol=1e-5)
+    np.testing.assert_allclose(losses, hard, atol=1e-5)
+    np.testing.assert_allclose(gradients[0], by_features, atol=1e-5)
+    np.testing.assert_allclose(gradients[1], by_embedding, atol=1e-5)
+    assert abs(objective.sum() - hard.sum()) > 0.1
+
+
+def test_without_a_share_views_are_examples_like_others() -> None:
+    """The sums in another order, nothing else."""
+    alone, views = (
+        jax.value_and_grad(lambda x, t=t: linear_cross_entropy(x, EMBEDDING, THEIR_TARGETS, THEIR_WEIGHTS, 6, t)[0])(THREE_VIEWS)
+        for t in (Teaching(), Teaching(views=3))
+    )
+    np.testing.assert_allclose(views[0], alone[0], rtol=1e-6)
+    np.testing.assert_allclose(views[1], alone[1], atol=1e-6)
