@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from aila_jax.loss.cross_entropy import ALONE, Teaching, TargetScores, target_logits, target_scores
+from aila_jax.loss.cross_entropy import ALONE, TargetScores, Teaching, target_logits, target_scores
 from aila_jax.types import Array
 
 
