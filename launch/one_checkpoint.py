@@ -3,7 +3,7 @@
     python -m launch.one_checkpoint --config=certified --data_dir=$WIKITEXT2 --budget=5M --seeds=0,1,2
 
 trains what is not trained yet under --runs (eight runs a seed and budget), reads it over the dial, and writes one CSV and JSON per run
-into --out, then table.md (transfer matrix, regret, goals, the law of τ) and the figures. `--only` and `--seeds` choose a part.
+into --out, then table.md (transfer matrix, influence, regret, goals, the law of τ) and the figures. `--only` and `--seeds` choose a part.
 `--which=grid` runs the grid of learning rate and dropout instead, `--which=recipe` the one checkpoint with one part of its training
 changed at a time. `--collect` makes tables and figures from the files that are there, training nothing.
 """
@@ -37,8 +37,8 @@ def main(argv: list[str]) -> None:
     out = experiment.out_folder()
     for stem, config in experiment.asked_runs(makers[experiment.FLAGS.which]):
         model = runs.train(config, experiment.runs_folder() / stem).load()
-        law = experiment.FLAGS.which == "matrix"
-        write_result(one_checkpoint.measure(model, runs.dataset_of(model), law), out, stem)
+        result = one_checkpoint.measure(model, runs.dataset_of(model), matrix=experiment.FLAGS.which == "matrix")
+        write_result(result, out, stem)
     print(one_checkpoint_report.collect(out))
 
 

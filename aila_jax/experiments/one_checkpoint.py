@@ -6,6 +6,7 @@ from itertools import product
 
 from aila_jax.config import Config, LocalityConfig
 from aila_jax.data.dataset import Dataset
+from aila_jax.evaluation.influence import influence
 from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.evaluation.sweep import sweep
@@ -51,9 +52,16 @@ def grid_runs(base: Config) -> dict[str, Config]:
     return runs
 
 
-def measure(model: LanguageModel, dataset: Dataset, law: bool = True, quiet: bool = False) -> SweepResult:
-    """The run over the dial at τ = 1, for the `law` of τ at every τ of its sweep where λ was drawn in training, and without attention."""
-    taus = model.config.sweep.taus if law and model.config.locality.mode == "conditional" else (1.0,)
-    result = sweep(model, dataset, lams=LAMS, taus=taus, quiet=quiet)
-    costs = [asdict(row) for row in without_attention(model, dataset, lams=(0.0, 1.0))]
-    return replace(result, meta={**result.meta, "without_attention": costs})
+def measure(model: LanguageModel, dataset: Dataset, matrix: bool = True, quiet: bool = False) -> SweepResult:
+    """The run over the dial at τ = 1, and without attention.
+
+    Args:
+      matrix: measure influence at each λ too, and, where λ was drawn in training, every τ of the run's sweep, for the law of τ.
+    """
+    law = matrix and model.config.locality.mode == "conditional"
+    result = sweep(model, dataset, lams=LAMS, taus=model.config.sweep.taus if law else (1.0,), quiet=quiet)
+    meta = {**result.meta, "without_attention": [asdict(row) for row in without_attention(model, dataset, lams=(0.0, 1.0))]}
+    if matrix:
+        cells = influence(model, dataset, lams=LAMS, quiet=quiet)
+        meta["influence"] = [{"lam": cell.lam, "draws": cell.draws, **asdict(cell.outside)} for cell in cells]
+    return replace(result, meta=meta)

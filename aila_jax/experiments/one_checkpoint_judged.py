@@ -28,6 +28,7 @@ class Dialled:
     Attributes:
       name: of its way of training. seed. perplexity (per token), entropy_bits, block_mass: at each λ.
       cost: share by which perplexity grows without attention, at λ = 0 and λ = 1. heads: all of its rows by head, every τ.
+      influence: of the tokens outside the block, nats, at each λ; None in files that were made without it.
       model: its settings. equals: what has to be equal for two ways of training to be compared.
     """
 
@@ -38,6 +39,7 @@ class Dialled:
     block_mass: np.ndarray
     cost: tuple[float, float]
     heads: tuple[HeadRow, ...]
+    influence: np.ndarray | None
     model: ModelConfig
     equals: dict[str, Any]
 
@@ -45,6 +47,11 @@ class Dialled:
     def entropy_ratio(self) -> float:
         """Entropy at λ = 1 ÷ entropy at λ = 0."""
         return float(self.entropy_bits[-1] / self.entropy_bits[0])
+
+    @property
+    def largest_influence_step(self) -> float | None:
+        """The same for influence, which a mean of block mass over heads can flatter; None where it was not measured."""
+        return None if self.influence is None else _largest_share(self.influence)
 
     @property
     def largest_step(self) -> float:
@@ -78,9 +85,16 @@ def dialled(result: SweepResult, name: str) -> Dialled:
         block_mass=over_lam("block_mass"),
         cost=(costs[0.0], costs[1.0]),
         heads=result.heads,
+        influence=_influence(result),
         model=_model(result),
         equals=_equals(result),
     )
+
+
+def _influence(result: SweepResult) -> np.ndarray | None:
+    """The influence measured beside the rows, at each λ of `LAMS`."""
+    measured = {row["lam"]: row["kl"] for row in result.meta.get("influence", [])}
+    return np.array([measured[lam] for lam in LAMS]) if measured else None
 
 
 def _model(result: SweepResult) -> ModelConfig:
@@ -226,11 +240,13 @@ def goals(found: dict[str, dict[int, Dialled]], budget: str) -> list[Goal]:
     if best:
         asked.append(Goal("best dialled perplexity ÷ plain training's, − 1", np.array(best), 0.0))
     ones = list(conditional.values())
+    steps = [one.largest_influence_step for one in ones if one.largest_influence_step is not None]
     return [
         *asked,
         Goal("entropy at λ = 1 ÷ entropy at λ = 0", np.array([one.entropy_ratio for one in ones]), MOST_ENTROPY),
         Goal("block mass at λ = 1", np.array([one.block_mass[-1] for one in ones]), LEAST_MASS, most=False),
         Goal("largest step of the dial, share of the change", np.array([one.largest_step for one in ones]), MOST_STEP),
+        *([Goal("the same of influence", np.array(steps), MOST_STEP)] if steps else []),
         Goal("cost of removing attention, λ = 0", np.array([one.cost[0] for one in ones]), LEAST_COST, most=False),
         Goal("cost of removing attention, λ = 1", np.array([one.cost[1] for one in ones]), LEAST_COST, most=False),
     ]

@@ -36,7 +36,8 @@ def collect(directory: Path) -> str:
     for budget in BUDGETS:
         if not any(name.startswith(f"{budget}-") for name in found):
             continue
-        parts += [f"## {budget} tokens\n", *(transfer_table(found, budget, title) for title in QUANTITIES), _regrets(found, budget)]
+        parts += [f"## {budget} tokens\n", *(transfer_table(found, budget, title) for title in QUANTITIES), _influences(found, budget)]
+        parts += [_regrets(found, budget)]
         parts += [_goals(goals(found, budget)), _law(found, budget)]
         save_figure(transfer_figure(found, budget), directory / f"transfer_{budget}")
         save_figure(regret_figure(found, budget), directory / f"regret_{budget}")
@@ -63,6 +64,19 @@ def transfer_table(found: Results, budget: str, title: str, empty: bool = True) 
         lines.append([label, str(len(ones)), *cells])
     header = ["", "seeds", *(f"read at λ = {lam:g}" for lam in LAMS)]
     return f"{title}, τ = 1.\n\n{markdown(header, lines)}"
+
+
+def _influences(found: Results, budget: str) -> str:
+    """Influence of the runs that have it, as Markdown; nothing where none has."""
+    lines = []
+    for name, label in rows_of(budget).items():
+        ones = [one.influence for one in found.get(name, {}).values() if one.influence is not None]
+        if ones:
+            lines.append([label, str(len(ones)), *(with_spread(column, 3) for column in np.array(ones).T)])
+    if not lines:
+        return ""
+    header = ["", "seeds", *(f"read at λ = {lam:g}" for lam in LAMS)]
+    return f"Influence of the tokens outside the block (nats), τ = 1.\n\n{markdown(header, lines)}"
 
 
 def _regrets(found: Results, budget: str) -> str:

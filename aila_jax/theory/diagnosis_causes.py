@@ -169,7 +169,7 @@ def not_graded_causes(facts: Facts, before: float, step: float) -> Told:
         lower = f"model.margin.range_bend below {bend:g}" if bent else f"model.margin.power below {margin.power:g}"
         more = f"raise model.margin.linear above {margin.linear:g}, " if margin.power > 1.0 else ""
         change = f"lower {lower}, {more}or draw the λ of this step more often in training"
-    return (cause,), (change,) if margin.stagger else (change, "let heads turn one after another: model.margin.stagger=0.75")
+    return (cause,), (change,)
 
 
 def _mean_share(margin: MarginConfig, lam: float) -> float:

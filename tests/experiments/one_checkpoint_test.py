@@ -28,7 +28,7 @@ ONE = {
 }
 
 
-def result(perplexity, entropy, mass, *, taus=(1.0,), seed=0, margin=None, costs=(0.5, 0.2)):
+def result(perplexity, entropy, mass, *, taus=(1.0,), seed=0, margin=None, costs=(0.5, 0.2), influence=None):
     """A sweep with these columns over λ; the mass outside the block is that of τ = 1 to the power 1/τ."""
     made = synthetic_sweep(lams=exp.LAMS, taus=taus)
     cells = []
@@ -41,6 +41,8 @@ def result(perplexity, entropy, mass, *, taus=(1.0,), seed=0, margin=None, costs
             {"lam": lam, "perplexity": 50.0, "perplexity_without": 50.0 * (1 + cost)} for lam, cost in zip((0.0, 1.0), costs, strict=True)
         ]
     }
+    if influence is not None:
+        meta["influence"] = [{"lam": lam, "kl": kl} for lam, kl in zip(exp.LAMS, influence, strict=True)]
     config = to_dict(certified())
     config["model"]["margin"] = to_dict(MarginConfig(**(margin or {})))
     mass_of = {(cell.lam, cell.tau): cell.block_mass for cell in cells}
@@ -141,6 +143,17 @@ def test_guards_worked_out_by_hand():
     # Entropy falls by 2.4, at most 0.6 a step: 25 %; block mass grows by .78, at most .2 a step: 25.6 %.
     assert row.largest_step == pytest.approx(0.2 / 0.78)
     np.testing.assert_allclose(row.cost, (0.5, 0.2))
+
+
+def test_influence_is_judged_where_it_was_measured():
+    """It falls by .5, of which .3 from .2 to .4."""
+    with_it = one(influence=[0.5, 0.45, 0.15, 0.05, 0.01, 0.0], seed=1)
+    assert with_it.largest_influence_step == pytest.approx(0.6)
+    assert one().largest_influence_step is None
+    made = {goal.text: goal for goal in judged.goals({"5M-conditional": {0: one(), 1: with_it}}, "5M")}
+    assert made["the same of influence"].values == pytest.approx([0.6])
+    assert not made["the same of influence"].holds
+    assert "the same of influence" not in {goal.text for goal in judged.goals({"5M-conditional": {0: one()}}, "5M")}
 
 
 def test_goals_hold_for_every_seed_or_not_at_all():
@@ -273,13 +286,21 @@ def test_tables_and_figures_are_made_from_the_files(tmp_path):
     for name, columns in files.items():
         for seed in (0, 1):
             scaled = {**columns, "perplexity": [value + seed for value in columns["perplexity"]]}
-            write_sweep(result(*scaled.values(), seed=seed, margin={"power": 2.0}, taus=(0.5, 1.0)), tmp_path, stem=f"{name}-seed{seed}")
+            moved = [0.5 - 0.1 * step + 0.02 * seed for step in range(6)] if name == "5M-conditional" else None
+            write_sweep(
+                result(*scaled.values(), seed=seed, influence=moved, margin={"power": 2.0}, taus=(0.5, 1.0)),
+                tmp_path,
+                stem=f"{name}-seed{seed}",
+            )
     write_sweep(result(*ONE.values()), tmp_path, stem="recipe-no-film-seed0")
     write_sweep(result(*ONE.values(), margin={"power": 2.0}), tmp_path, stem="grid-5M-fixed-0-rate0.006-dropout0-seed0")
     table = report.collect(tmp_path)
     assert "| one checkpoint | 2 | 51.5 ± 0.5 | 50.5 ± 0.5 | 52.5 ± 0.5 |" in table
     assert "| trained at λ = 0.2 | 0 | – | – | – | – | – | – |" in table
     assert "| +2.0 ± 0.0 % | – | – | – | – | −6.2 ± 0.0 % |" in table
+    assert "Influence of the tokens outside the block (nats), τ = 1.\n\n|  | seeds |" in table
+    assert "| one checkpoint | 2 | 0.510 ± 0.010 | 0.410 ± 0.010 |" in table
+    assert "| the same of influence | 2 | 0.200 ± 0.000 | ≤ 0.4 | yes |" in table
     assert "| block mass at λ = 1 | 2 | 0.980 ± 0.000 | ≥ 0.95 | yes |" in table
     assert "against the share of its margin imposed, divided by τ, λ > 0: slope −" in table
     assert "| 5M-fixed-0 | 2 | 50.5 ± 0.5 | 50.5 ± 0.5 |" in table  # the grid has no run of the configuration itself
