@@ -91,6 +91,43 @@ def test_views_of_a_sequence_are_examples_of_their_own(step):
         step(new_state(), random_batch(4), LAM, TAU)
 
 
+@pytest.mark.parametrize("chunk", [0, 25])
+def test_the_first_view_teaches_without_being_taught(step, chunk):
+    """The gradient against one written out from logits; the loss reported is the text's, as without teaching."""
+    batch, share = random_batch(ROWS // 2), 0.7
+    taught = jax.jit(make_train_step(MODULE, PARTITION, sgd(), loss_chunk=chunk, teach=share))
+    twice = jax.tree.map(lambda x: np.repeat(x, 2, axis=0), batch)
+    dial, blocks = Dial(jnp.asarray(LAM), jnp.asarray(TAU)), jnp.asarray(twice.positions) // 5
+
+    def log_probability(params):
+        logits = MODULE.apply({"params": params}, twice.tokens, twice.positions, blocks, twice.doc_ids, dial, Request()).logits
+        return jax.nn.log_softmax(logits)
+
+    teacher = np.exp(np.asarray(log_probability(fresh_params())))[::2]
+
+    def objective(params):
+        found = log_probability(params)
+        wanted = np.array(jax.nn.one_hot(twice.targets, found.shape[-1]))
+        wanted[1::2] = (1 - share) * wanted[1::2] + share * teacher
+        return -jnp.sum(jnp.sum(wanted * found, axis=-1) * twice.weights) / np.sum(twice.weights)
+
+    gradients = jax.grad(objective)(fresh_params())
+    state = new_state()
+    after, metrics = taught(state, batch, LAM, TAU)
+    for expected, old, new in zip(*map(jax.tree.leaves, (gradients, state.params, after.params)), strict=True):
+        np.testing.assert_allclose(old - new, expected, rtol=2e-3, atol=3e-6)
+    plain_after, plain = step(new_state(), batch, LAM, TAU)
+    np.testing.assert_allclose(metrics.loss, plain.loss, rtol=1e-5)
+    np.testing.assert_allclose(metrics.bin_loss, plain.bin_loss, rtol=1e-5)
+    assert float(optax.tree.norm(jax.tree.map(jnp.subtract, after.params, plain_after.params))) > 1e-2
+
+
+def test_views_of_a_sequence_stay_in_one_microbatch():
+    step = make_train_step(MODULE, PARTITION, sgd(), accumulate=2, teach=0.5)
+    with pytest.raises(ValueError, match=r"train\.accumulate is 2; it must divide the 3 sequences of a device"):
+        step(new_state(), random_batch(3), LAM, TAU)
+
+
 def test_sums_of_each_lam_bin_are_those_of_its_sequences(step, reference):
     _, metrics = step(new_state(), reference.batch, LAM, TAU)
     loss, targets = np.zeros(6), np.zeros(6)
