@@ -63,11 +63,23 @@ def certified_dial(base: Config) -> Config:
     a second key, for every text and any weights, at τ = 1 (a larger τ guarantees less).
 
     No score exceeds 4 nats, so the margin keeps every key outside the block the rest of it below every key inside: 6.5 nats for 128 tokens.
-    Training begins with small λ, and the hard end of the dial comes in later, beside more and more draws of exactly 0 (docs/method.md, section 6).
+    A step reads every sequence twice, nearly always once at λ = 0, and what that predicts is half of what the other reading is to learn, at a λ from anywhere
+    on the dial (docs/method.md, section 6).
     """
     cap, outside = 4.0, max(base.model.length - 2, 1)  # of the last query, when its block holds one key beside itself
     nats = math.ceil(2 * (2 * cap + math.log(9 * outside / 2) + 1e-3)) / 2  # mass inside 9 times that outside, to the next half
-    draws = LocalityConfig(mode="conditional", power=8.0, at_zero=0.6, drift=True, end_power=1.5, end_at_zero=0.72, end_at_one=0.04)
+    draws = LocalityConfig(
+        mode="conditional",
+        views=2,
+        teach=0.5,
+        power=2.5,
+        at_zero=0.5,
+        at_one=0.02,
+        drift=True,
+        end_power=1.0,
+        end_at_zero=0.45,
+        end_at_one=0.08,
+    )
     model = replace(
         base.model,
         margin=MarginConfig(nats=nats),

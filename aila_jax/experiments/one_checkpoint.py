@@ -15,12 +15,15 @@ from aila_jax.evaluation.without_attention import without_attention
 LAMS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # where checkpoints are read
 TRAINED = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)  # the λ of training at one λ; 0 is plain training
 BUDGETS = {"5M": 4_915_200, "18M": 18_432_000}  # training tokens: 1,200 and 4,500 steps of `small`
+# The draws that served best where a step reads each sequence once: begin near λ = 0, and let the hard end in later.
+ONE_VIEW = LocalityConfig(mode="conditional", power=8.0, at_zero=0.6, drift=True, end_power=1.5, end_at_zero=0.72, end_at_one=0.04)
 GRID_RUNS = ("5M-conditional", "5M-fixed-0")  # the ways of training that the grid compares
 RATES, DROPOUTS = (0.5, 1.0, 2.0), (0.0, 0.1)  # the grid from which each takes its best: multiples of the configuration's rate, and dropout
 
 
 def one_checkpoint_runs(base: Config, budgets: Sequence[str] = tuple(BUDGETS)) -> dict[str, Config]:
-    """The runs of one seed by name, for each of the named budgets: BUDGET-conditional, which is `base` itself, and BUDGET-fixed-LAM for each λ of `TRAINED`.
+    """The runs of one seed by name, for each of the named budgets: BUDGET-conditional, which is `base` itself, BUDGET-fixed-LAM for each λ of `TRAINED`,
+    and, where `base` reads sequences more than once a step, BUDGET-one-view, the same with the draws `ONE_VIEW`.
 
     A model trained at one λ has the margin of `base`, and is not shown a λ that never changes.
     """
@@ -30,6 +33,8 @@ def one_checkpoint_runs(base: Config, budgets: Sequence[str] = tuple(BUDGETS)) -
         train = replace(base.train, steps=steps, eval_every=steps, checkpoint_every=max(steps // 3, 1))
         trained = replace(base, train=train)
         runs[f"{budget}-conditional"] = trained
+        if base.locality.views > 1:
+            runs[f"{budget}-one-view"] = replace(trained, locality=ONE_VIEW)
         for lam in TRAINED:
             runs[f"{budget}-fixed-{lam:g}"] = at_one_lam(trained, lam)
     return runs

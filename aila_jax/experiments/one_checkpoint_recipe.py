@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from aila_jax.config import Config, LocalityConfig, from_dict, to_dict
+from aila_jax.config import Config, from_dict, to_dict
 from aila_jax.experiments.one_checkpoint import LAMS, one_checkpoint_runs
 from aila_jax.experiments.one_checkpoint_judged import Dialled
 from aila_jax.experiments.results import markdown, with_spread
@@ -28,13 +28,15 @@ def recipe_parts(base: Config) -> dict[str, tuple[str, Changes]]:
     return {
         "learned-positions": ("learned positions only", {"model": {"rotary_base": 0.0}}),
         "draws-at-once": ("draws of the last step throughout", {"locality": _at_once(base)}),
-        "draws-uniform": ("uniform draws of λ", {"locality": to_dict(LocalityConfig(mode="conditional"))}),
+        "draws-uniform": ("uniform draws of λ", {"locality": {"drift": False, "power": 1.0, "at_zero": 0.0, "at_one": 0.0}}),
+        "draws-of-the-ends": ("draws of λ = 0 and 1 alone", {"locality": {"drift": False, "at_zero": 0.5, "at_one": 0.5}}),
         "no-film": ("no FiLM", {"model": {"film": False}}),
         "no-dial-weights": ("no weights that turn with the dial", {"model": {"dial_weights": "none"}}),
         "dial-weights-qk": ("queries and keys turn, values do not", {"model": {"dial_weights": "qk"}}),
         "dial-rate-1": ("dial weights at the full learning rate", {"train": {"dial_rate": 1.0}}),
         "all-heads-alike": ("all heads turn alike", {"model": {"margin": {"stagger": 0.0}}}),
-        "one-view": ("one λ a sequence in a step", {"locality": {"views": 1}}),
+        "no-teaching": ("the first view teaches nothing", {"locality": {"teach": 0.0}}),
+        "one-view": ("one λ a sequence in a step", {"locality": {"views": 1, "teach": 0.0}}),
         "margin-bent": ("margin as 0.75 λ + 0.25 λ^6", {"model": {"margin": {"power": 6.0, "linear": 0.75}}}),
         "margin-power": ("margin as λ^2.75", {"model": {"margin": {"power": 2.75}}}),
         "margin-8": ("margin of 8 nats, linear, scores without a cap", {"model": {"score_cap": 0.0, "margin": free}}),

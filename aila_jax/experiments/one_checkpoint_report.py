@@ -49,16 +49,21 @@ def collect(directory: Path) -> str:
 
 def rows_of(budget: str) -> dict[str, str]:
     """Name of a way of training at one budget → its label, in the order of the tables."""
-    return {**{f"{budget}-fixed-{lam:g}": f"trained at λ = {lam:g}" for lam in TRAINED}, f"{budget}-conditional": "one checkpoint"}
+    return {**{f"{budget}-fixed-{lam:g}": f"trained at λ = {lam:g}" for lam in TRAINED}, **one_checkpoints(budget)}
+
+
+def one_checkpoints(budget: str) -> dict[str, str]:
+    """Those of `rows_of` that are trained for every λ."""
+    return {f"{budget}-one-view": "one checkpoint, one λ a sequence", f"{budget}-conditional": "one checkpoint"}
 
 
 def transfer_table(found: Results, budget: str, title: str, empty: bool = True) -> str:
-    """One of `QUANTITIES` as Markdown. Rows: λ of training, those that were not run too if `empty`; columns: λ of reading."""
+    """One of `QUANTITIES` as Markdown. Rows: ways of training, if `empty` every λ of training, run or not; columns: λ of reading."""
     values, decimals = QUANTITIES[title]
     lines = []
     for name, label in rows_of(budget).items():
         ones = [values(one) for one in found.get(name, {}).values()]
-        if not ones and not empty:
+        if not ones and not (empty and name.startswith(f"{budget}-fixed-")):
             continue
         cells = [with_spread(np.array([one[column] for one in ones]), decimals) if ones else MISSING for column in range(len(LAMS))]
         lines.append([label, str(len(ones)), *cells])
@@ -80,11 +85,13 @@ def _influences(found: Results, budget: str) -> str:
 
 
 def _regrets(found: Results, budget: str) -> str:
-    cells = []
-    for lam in LAMS:
-        values = 100 * regret(found.get(f"{budget}-conditional", {}), found.get(f"{budget}-fixed-{lam:g}", {}), lam)
-        cells.append(f"{_signed(values)} %" if len(values) else MISSING)
-    return "Dial regret, paired by seed.\n\n" + markdown([f"λ = {lam:g}" for lam in LAMS], [cells])
+    lines = []
+    for name, label in one_checkpoints(budget).items():
+        if name not in found:
+            continue
+        values = [100 * regret(found[name], found.get(f"{budget}-fixed-{lam:g}", {}), lam) for lam in LAMS]
+        lines.append([label, *(f"{_signed(one)} %" if len(one) else MISSING for one in values)])
+    return "Dial regret, paired by seed.\n\n" + markdown(["", *(f"λ = {lam:g}" for lam in LAMS)], lines)
 
 
 def _signed(values: np.ndarray) -> str:
@@ -131,7 +138,8 @@ def _grid(found: Results) -> list[str]:
     if not tried:
         return []
     lines = []
-    for name in [*(name for name in GRID_RUNS if name in found), *tried]:
+    of_preset = [name for name in (*GRID_RUNS, "5M-one-view") if name in found and any(one.startswith(f"grid-{name}-") for one in tried)]
+    for name in [*of_preset, *tried]:
         ones = list(found[name].values())
         at_zero, best = (np.array([take(one.perplexity) for one in ones]) for take in (lambda p: p[0], np.min))
         lines.append([name.removeprefix("grid-"), str(len(ones)), with_spread(at_zero, 1), with_spread(best, 1)])

@@ -65,6 +65,11 @@ def test_the_runs_have_equal_steps_and_margin_and_only_the_conditional_one_is_sh
     assert set(made) == {
         f"{budget}-{name}" for budget in exp.BUDGETS for name in ("conditional", *(f"fixed-{lam:g}" for lam in exp.TRAINED))
     }
+    more = exp.one_checkpoint_runs(certified())
+    assert set(more) - set(made) == {"5M-one-view", "18M-one-view"}
+    one_view = more["18M-one-view"]
+    assert replace(one_view, locality=certified().locality) == more["18M-conditional"]
+    assert one_view.locality.views == 1
     for name, config in made.items():
         assert config.train.steps == {"5M": 1200, "18M": 4500}[name.split("-")[0]]
         assert config.model.margin == base.model.margin
@@ -114,9 +119,10 @@ def test_the_recipe_is_changed_in_one_part_at_a_time():
     assert changed == {
         "recipe-learned-positions": {"model.rotary_base"},
         "recipe-draws-at-once": {"locality.power", "locality.at_zero", "locality.at_one", "locality.drift"},
-        "recipe-draws-uniform": {
-            *("locality.power", "locality.at_zero", "locality.drift", "locality.end_power", "locality.end_at_zero", "locality.end_at_one")
-        },
+        "recipe-draws-uniform": {"locality.power", "locality.at_zero", "locality.at_one", "locality.drift"},
+        "recipe-draws-of-the-ends": {"locality.at_one", "locality.drift"},
+        "recipe-no-teaching": {"locality.teach"},
+        "recipe-one-view": {"locality.views", "locality.teach"},
         "recipe-no-film": {"model.film"},
         "recipe-no-dial-weights": {"model.dial_weights"},
         "recipe-dial-weights-qk": {"model.dial_weights"},
@@ -267,9 +273,10 @@ def test_results_that_cannot_be_compared_are_refused(tmp_path, other, words):
 
 
 def test_a_part_that_a_configuration_does_not_have_is_no_run_of_its_recipe():
-    """`small` has learned positions, uniform draws and one margin of 8 nats already."""
+    """`small` has learned positions, uniform draws, one view and one margin of 8 nats already."""
     runs = recipe.recipe_runs(small())
     assert set(runs) == {
+        "recipe-draws-of-the-ends",
         "recipe-no-film",
         "recipe-dial-weights-qk",
         "recipe-margin-bent",
@@ -293,11 +300,14 @@ def test_tables_and_figures_are_made_from_the_files(tmp_path):
                 stem=f"{name}-seed{seed}",
             )
     write_sweep(result(*ONE.values()), tmp_path, stem="recipe-no-film-seed0")
+    dearer = {**ONE, "perplexity": [52.0, 51.0, 53.0, 56.0, 59.0, 61.0]}
+    write_sweep(result(*dearer.values(), margin={"power": 2.0}), tmp_path, stem="5M-one-view-seed0")
     write_sweep(result(*ONE.values(), margin={"power": 2.0}), tmp_path, stem="grid-5M-fixed-0-rate0.006-dropout0-seed0")
     table = report.collect(tmp_path)
     assert "| one checkpoint | 2 | 51.5 ± 0.5 | 50.5 ± 0.5 | 52.5 ± 0.5 |" in table
     assert "| trained at λ = 0.2 | 0 | – | – | – | – | – | – |" in table
-    assert "| +2.0 ± 0.0 % | – | – | – | – | −6.2 ± 0.0 % |" in table
+    assert "| one checkpoint | +2.0 ± 0.0 % | – | – | – | – | −6.2 ± 0.0 % |" in table
+    assert "| one checkpoint, one λ a sequence | +4.0 % | – | – | – | – | −4.7 % |" in table
     assert "Influence of the tokens outside the block (nats), τ = 1.\n\n|  | seeds |" in table
     assert "| one checkpoint | 2 | 0.510 ± 0.010 | 0.410 ± 0.010 |" in table
     assert "| the same of influence | 2 | 0.200 ± 0.000 | ≤ 0.4 | yes |" in table
