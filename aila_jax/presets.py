@@ -27,7 +27,7 @@ def tiny() -> Config:
         data=DataConfig(corpus="pydocs", tokenizer="bpe", vocab_size=2048),
         model=ModelConfig(length=96, d_model=96, n_heads=4, d_ff=384, n_layers=2),
         train=TrainConfig(
-            steps=900, batch_size=32, learning_rate=4e-3, warmup_steps=60, eval_every=300, checkpoint_every=300, loss_chunk=512
+            steps=600, batch_size=32, learning_rate=4e-3, warmup_steps=60, eval_every=300, checkpoint_every=300, loss_chunk=512
         ),
         sweep=SweepConfig(taus=(0.5, 1.0, 2.0)),
     )
