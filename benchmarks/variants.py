@@ -27,6 +27,7 @@ from benchmarks.shapes import QUICK, SHAPES, Shape, make_shape
 from benchmarks.workload import draw_tokens
 
 _SMALL = OursForm(conditional=True, film=True)
+_ONE_VIEW = dataclasses.replace(_SMALL, rotary=True, capped=True, dial_weights=True)
 VARIANTS = {  # the first of each is what the others are divided by
     "partitions": {name: OursForm(partition=name) for name in ("windows", "given", "segments", "classes")},
     "dial": {
@@ -35,11 +36,10 @@ VARIANTS = {  # the first of each is what the others are divided by
         "capped scores": dataclasses.replace(_SMALL, capped=True),
         "weights that turn with the dial": dataclasses.replace(_SMALL, dial_weights=True),
         "heads that turn one after another": dataclasses.replace(_SMALL, staggered=True),
-        "two λ a sequence": dataclasses.replace(_SMALL, views=2),
-        "preset certified": dataclasses.replace(_SMALL, rotary=True, capped=True, dial_weights=True),
-        "preset certified, heads one after another, two λ a sequence": dataclasses.replace(
-            _SMALL, rotary=True, capped=True, dial_weights=True, staggered=True, views=2
-        ),
+        "every sequence at two λ": dataclasses.replace(_SMALL, views=2),
+        "the same, and the first teaches the second": dataclasses.replace(_SMALL, views=2, teach=0.5),
+        "preset certified, every sequence at one λ": _ONE_VIEW,
+        "preset certified": dataclasses.replace(_ONE_VIEW, views=2, teach=0.5),
     },
 }
 
