@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 FLAGS = flags.FLAGS
 
 
-def define_flags(name: str, seeds: Sequence[int] = (0,), values: flags.FlagValues = FLAGS) -> None:
-    """The flags of the experiment `name`: its folders have that name unless they are given."""
-    flags.DEFINE_string("config", "small", "Preset or Python file that the runs start from.", values)
+def define_flags(name: str, seeds: Sequence[int] = (0,), config: str = "small", values: flags.FlagValues = FLAGS) -> None:
+    """The flags of the experiment `name`: its folders have that name unless they are given, its runs start from `config`."""
+    flags.DEFINE_string("config", config, "Preset or Python file that the runs start from.", values)
     flags.DEFINE_string("data_dir", "", "Folder with wiki.{train,valid,test}.tokens.", values)
     flags.DEFINE_string("out", f"docs/results/{name}", "Folder for the result files.", values)
     flags.DEFINE_string("runs", f"runs/{name}", "Folder for the training runs.", values)

@@ -1,6 +1,6 @@
 """One checkpoint for every λ: conditional training beside training at each λ, with equal tokens, at two budgets.
 
-    python -m launch.one_checkpoint --config=certified --data_dir=$WIKITEXT2 --budget=5M --seeds=0,1,2
+    python -m launch.one_checkpoint --data_dir=$WIKITEXT2 --budget=5M --seeds=0,1,2
 
 trains what is not trained yet under --runs (eight runs a seed and budget), reads it over the dial, and writes one CSV and JSON per run
 into --out, then table.md (transfer matrix, influence, regret, goals, the law of τ) and the figures. `--only` and `--seeds` choose a part.
@@ -17,7 +17,7 @@ from launch import experiment
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-    experiment.define_flags("one_checkpoint", values=values)
+    experiment.define_flags("one_checkpoint", config="certified", values=values)
     flags.DEFINE_enum("budget", None, ["5M", "18M"], "Training tokens of each run; both by default.", values)
     about = "Runs: the matrix of training and reading, or, at 5M tokens, the grid of rate and dropout, or the recipe with one part changed."
     flags.DEFINE_enum("which", "matrix", ["matrix", "grid", "recipe"], about, values)

@@ -225,9 +225,9 @@ class Goal:
         return bool(np.all(self.values <= self.limit) if self.most else np.all(self.values >= self.limit))
 
 
-def goals(found: dict[str, dict[int, Dialled]], budget: str) -> list[Goal]:
-    """What is asked of the conditional checkpoint of one budget; goals that need a run which is not there yet are left out."""
-    conditional = found.get(f"{budget}-conditional", {})
+def goals(found: dict[str, dict[int, Dialled]], name: str) -> list[Goal]:
+    """What is asked of the one checkpoint BUDGET-… of that name; goals that need a run which is not there yet are left out."""
+    conditional, budget = found.get(name, {}), name.split("-")[0]
     if not conditional:
         return []
     asked = []

@@ -38,7 +38,8 @@ def collect(directory: Path) -> str:
             continue
         parts += [f"## {budget} tokens\n", *(transfer_table(found, budget, title) for title in QUANTITIES), _influences(found, budget)]
         parts += [_regrets(found, budget)]
-        parts += [_goals(goals(found, budget)), _law(found, budget)]
+        for name, label in one_checkpoints(budget).items():
+            parts += [_goals(goals(found, name), label), _law(found.get(name, {}), label)]
         save_figure(transfer_figure(found, budget), directory / f"transfer_{budget}")
         save_figure(regret_figure(found, budget), directory / f"regret_{budget}")
     parts += [*recipe_table(found), *_grid(found)]
@@ -99,7 +100,7 @@ def _signed(values: np.ndarray) -> str:
     return (text if values.mean() < 0 else f"+{text}").replace("-", "−")
 
 
-def _goals(asked: list[Goal]) -> str:
+def _goals(asked: list[Goal], label: str) -> str:
     if not asked:
         return ""
     lines = []
@@ -114,21 +115,23 @@ def _goals(asked: list[Goal]) -> str:
                 "yes" if goal.holds else "no",
             ]
         )
-    return "What is asked of the one checkpoint. It holds where every seed keeps the limit.\n\n" + markdown(
+    return f"What is asked of the {label}. It holds where every seed keeps the limit.\n\n" + markdown(
         ["", "seeds", "measured", "limit", "holds"], lines
     )
 
 
-def _law(found: Results, budget: str) -> str:
-    ones = found.get(f"{budget}-conditional", {})
+def _law(ones: dict[int, Dialled], label: str) -> str:
     if not ones:
         return ""
     law = tau_law(list(ones.values()))
-    start = "ln(a head's mass outside the block) against the share of its margin imposed, divided by τ, λ > 0: "
+    start = f"Law of τ, {label}: ln(a head's mass outside the block) against the share of its margin imposed, divided by τ, λ > 0: "
     if law is None:
         return f"{start}not fitted, a seed has too few rows with at least {LEAST_OUTSIDE:g} outside.\n"
     left_out = f"; {law.left_out} with less than {LEAST_OUTSIDE:g} outside left out" if law.left_out else ""
     fitted = f"slope {law.slope:.2f} (95 % interval {law.low:.2f} to {law.high:.2f}), correlation {law.correlation:.2f}".replace("-", "−")
+    nats = {one.model.margin.nats for one in ones.values() if one.model.margin.form == "fixed"}
+    if len(nats) == 1:
+        fitted += f"; {law.slope / nats.pop():.2f} per nat imposed".replace("-", "−")
     return f"{start}{fitted} (seeds: {law.seeds}, rows: {law.rows}{left_out}).\n"
 
 
@@ -167,17 +170,16 @@ def transfer_figure(found: Results, budget: str) -> Figure:
 
 
 def regret_figure(found: Results, budget: str) -> Figure:
-    """The one checkpoint beside models trained at the λ they are read at: perplexity, entropy and block mass; a point a seed."""
+    """The one checkpoints beside models trained at the λ they are read at: perplexity, entropy and block mass; a point a seed."""
     with house_style(LIGHT):
         fig = Figure(figsize=(9.0, 3.2), layout="constrained")
         panels = fig.subplots(1, 3)
         for axes, (title, (values, _)) in zip(panels, QUANTITIES.items(), strict=True):
-            one = found.get(f"{budget}-conditional", {})
             own = {lam: found[f"{budget}-fixed-{lam:g}"] for lam in LAMS if f"{budget}-fixed-{lam:g}" in found}
             plain = found.get(f"{budget}-fixed-0", {})
-            _line(
-                axes, [(lam, [values(run)[index] for run in one.values()]) for index, lam in enumerate(LAMS)], "one checkpoint, dialled", 0
-            )
+            for (name, label), colour in zip(reversed(one_checkpoints(budget).items()), (0, 3), strict=True):
+                ones = found.get(name, {}).values()
+                _line(axes, [(lam, [values(run)[index] for run in ones]) for index, lam in enumerate(LAMS)], label, colour)
             _line(
                 axes, [(lam, [values(run)[LAMS.index(lam)] for run in runs.values()]) for lam, runs in own.items()], "trained at that λ", 1
             )

@@ -30,12 +30,17 @@ SOURCES = {
 Heads = Mapping[tuple[int, int], HeadRow]
 
 
-def describe_certificate(found: Certificate, name: str, target_mass: float, measured: Heads | None = None) -> str:
-    """The certificate as text: what is guaranteed in short, and a line for every head, with the measurement where there is one."""
+def describe_certificate(found: Certificate, name: str, target_mass: float, measured: Heads | None = None, one_text: bool = False) -> str:
+    """The certificate as text: what is guaranteed in short, and a line for every head, with the measurement where there is one.
+
+    Args:
+      one_text: it is of one text alone.
+    """
     gap, accompanied = found.gap, found.least_block_mass_accompanied
+    blocks = "depend on the tokens: the worst case" if found.counts.worst else "as in this text" if one_text else "as in every text"
     lines = [
         f"{name}: λ = {gap.lam:g}, τ = {found.tau:g}, {len(found.counts.n_in)} positions",
-        f"scores bounded by {SOURCES[gap.bound]}; blocks {'depend on the tokens: the worst case' if found.counts.worst else 'as in every text'}",
+        f"scores bounded by {SOURCES[gap.bound]}; blocks {blocks}",
         *([EMPIRICAL] if gap.empirical else []),
         "",
         f"block mass at least       {formats.at_least(found.least_block_mass)}",

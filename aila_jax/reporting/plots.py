@@ -74,7 +74,8 @@ def dial_figure(results: SweepResult | Mapping[str, SweepResult], *, perplexity:
         panels[2].set_ylim(bottom=0.0)
         panels[3].set(title="Block mass", ylabel="attention inside the block", ylim=(0.0, 1.03))
         _uniform_lines(panels[3], series, theme)
-        _guaranteed_lines(panels[3], series, theme)
+        _guaranteed_lines(panels[2], series, theme, "guaranteed_entropy_bits")
+        _guaranteed_lines(panels[3], series, theme, "guaranteed_block_mass")
         legend_above(fig, panels[3])
         fig.align_ylabels(panels)
     return fig
@@ -183,13 +184,13 @@ def _uniform_lines(axes: Axes, series: Sequence[Series], theme: Theme) -> None:
         )
 
 
-def _guaranteed_lines(axes: Axes, series: Sequence[Series], theme: Theme) -> None:
-    """Dots the block mass that is guaranteed, in each series' colour, at the λ where anything is; one entry in the legend for all."""
+def _guaranteed_lines(axes: Axes, series: Sequence[Series], theme: Theme, field: str) -> None:
+    """Dots what is guaranteed, in each series' colour, at the λ where anything is; one entry in the legend for all."""
     for line in series:
-        points = [(cell.lam, cell.guaranteed_block_mass) for cell in line.cells if cell.guaranteed_block_mass is not None]
+        points = [(cell.lam, getattr(cell, field)) for cell in line.cells if getattr(cell, field) is not None]
         if points:
             axes.plot(*zip(*points, strict=True), color=line.style["color"], linestyle=":", marker="_", markersize=6)
-    if any(cell.guaranteed_block_mass is not None for line in series for cell in line.cells):
+    if any(getattr(cell, field) is not None for line in series for cell in line.cells):
         axes.plot([], [], color=theme.muted, linestyle=":", marker="_", markersize=6, label="guaranteed")
 
 

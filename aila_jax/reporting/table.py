@@ -11,7 +11,8 @@ LEAKY_LINE = "NOT CAUSAL: this model sees the targets it is scored on. Its perpl
 
 # Columns that only stand where there is something in them: a guarantee, or pointer fidelity.
 _OPTIONAL = (
-    ("guaranteed_block_mass", "guaranteed", formats.at_least),
+    ("guaranteed_block_mass", "guaranteed mass", formats.at_least),
+    ("guaranteed_entropy_bits", "guaranteed bits", formats.at_most),
     ("pointer_fidelity", "fidelity", formats.fixed),
     ("pointer_lift", "fidelity lift", formats.lift),
     ("pointer_block_ratio", "÷ block mass", formats.fixed),

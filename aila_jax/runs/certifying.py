@@ -30,12 +30,14 @@ def certify(
     window: int | None = None,
     batch_size: int | None = None,
     max_batches: int | None = None,
+    text: str | None = None,
     out: str = "",
 ) -> str:
     """Certifies a checkpoint at one λ and τ; writes certificate.json, certificate.csv and a figure; returns the certificate as text.
 
     Args:
       target_mass: the block mass that a margin is looked for, in (0, 1). window: read the model with windows of another size.
+      text: certify this text alone.
       out: folder for the files; `certificate` in the run directory by default. Where the run directory's sweep.json has this λ and τ of
         this very checkpoint, what it measured stands beside the guarantee.
       Everything else: see `aila_jax.evaluation.certify.certify`; the corpus is read for bound='empirical' only.
@@ -44,10 +46,22 @@ def certify(
     hard = model.config.model.hard if hard is None else hard
     dataset = dataset_of(model, data_dir) if bound == "empirical" else None
     found = certify_model(
-        model, lam, tau, length, bound=bound, hard=hard, dataset=dataset, split=split, batch_size=batch_size, max_batches=max_batches
+        model,
+        lam,
+        tau,
+        length,
+        bound=bound,
+        hard=hard,
+        text=text,
+        dataset=dataset,
+        split=split,
+        batch_size=batch_size,
+        max_batches=max_batches,
     )
-    measured = measured_heads(run_directory(checkpoint), model, lam, tau, hard)
-    text = describe_certificate(found, f"{model.run}, step {model.step}", target_mass, measured)
+    # What a sweep measured is of other texts than one that is certified alone.
+    measured = measured_heads(run_directory(checkpoint), model, lam, tau, hard) if text is None else None
+    of_text = "" if text is None else f", for the text {shortened(text)!r} alone"
+    described = describe_certificate(found, f"{model.run}, step {model.step}{of_text}", target_mass, measured, one_text=text is not None)
     directory = check_writable(Path(out) if out else run_directory(checkpoint) / "certificate")
     meta = {
         "run": model.run,
@@ -56,10 +70,16 @@ def certify(
         "commit": git_commit(),
         "versions": versions(),
         "config": to_dict(model.config),
+        **({} if text is None else {"text": text}),
     }
     write_certificate(found, directory, meta=meta, target_mass=target_mass, measured=measured)
     save_figure(certificate_figure(found, measured), directory / "certificate")
-    return f"{text}\n\nWritten to {directory}"
+    return f"{described}\n\nWritten to {directory}"
+
+
+def shortened(text: str, most: int = 40) -> str:
+    """The text, or its beginning and an ellipsis."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def measured_heads(directory: Path, model: LanguageModel, lam: float, tau: float, hard: bool) -> dict[tuple[int, int], HeadRow] | None:

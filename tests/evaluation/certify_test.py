@@ -1,5 +1,6 @@
 """Certificates of loaded models: against what attention measures, for texts, and by the scores seen on a corpus."""
 
+import json
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -191,6 +192,10 @@ def test_a_data_set_of_another_tokenizer_or_without_the_split_is_refused(trained
 def test_the_command_writes_its_files_and_finds_what_a_sweep_measured(trained: Trained, tmp_path: Path) -> None:
     text = runs.certify(str(trained.run.workdir), lam=1.0, out=str(tmp_path / "new"))
     assert text.startswith(f"{trained.model.run}, step 24: λ = 1, τ = 1, 16 positions\nscores bounded by the weights")
+    alone = runs.certify(str(trained.run.workdir), lam=1.0, text="the cat saw the old owl", out=str(tmp_path / "text"))
+    assert "step 24, for the text 'the cat saw the old owl' alone: λ = 1, τ = 1, " in alone.splitlines()[0]
+    assert alone.splitlines()[1].endswith("; blocks as in this text")
+    assert json.loads((tmp_path / "text" / "certificate.json").read_text(encoding="utf-8"))["meta"]["text"] == "the cat saw the old owl"
     names = {path.name for path in (tmp_path / "new").iterdir()}
     assert names == {"certificate.json", "certificate.csv", "certificate.png", "certificate.svg"}
     row = HeadRow("run", 0, "c", "validation", 1.0, 1.0, 0, 1, *[0.25] * 6, None, None, None)

@@ -17,7 +17,7 @@ BLOCKS = {"split": "train", "batches": 0, "top": 20, "examples": 8, "data_dir": 
 SEGMENTS = replace(presets.tiny(), partition=PartitionConfig(kind="segments"))
 RECRUITED = replace(presets.tiny(), partition=PartitionConfig(kind="recruited", start=3))
 SCORING = {"split": None, "hard": None, "window": None, "data_dir": "", "batch_size": None, "max_batches": None}
-CERTIFY = {"lam": 1.0, "tau": 1.0, "length": None, "bound": "auto", "target_mass": 0.9, "out": "", **SCORING}
+CERTIFY = {"lam": 1.0, "tau": 1.0, "length": None, "bound": "auto", "target_mass": 0.9, "text": None, "out": "", **SCORING}
 TEST = {"split": "test", "data_dir": "d"}
 
 READING = {name: value for name, value in SCORING.items() if name != "max_batches"}
@@ -85,11 +85,11 @@ INFLUENCE = {"lams": None, "tau": 1.0, "positions": 256, "draws": 4, "seed": 0, 
         ),
         ("certify --checkpoint=c", ("certify", ("c",), CERTIFY)),
         (
-            "certify --checkpoint=c --lam=0.8 --tau=0.5 --length=9 --bound=empirical --target_mass=0.95 --out=o --split=test --data_dir=d",
+            "certify --checkpoint=c --text=t --lam=0.8 --tau=0.5 --length=9 --bound=empirical --target_mass=0.95 --out=o --split=test --data_dir=d",
             (
                 "certify",
                 ("c",),
-                CERTIFY | {"lam": 0.8, "tau": 0.5, "length": 9, "bound": "empirical", "target_mass": 0.95, "out": "o"} | TEST,
+                CERTIFY | {"text": "t", "lam": 0.8, "tau": 0.5, "length": 9, "bound": "empirical", "target_mass": 0.95, "out": "o"} | TEST,
             ),
         ),
         ("influence --checkpoint=c", ("influence", ("c",), INFLUENCE)),

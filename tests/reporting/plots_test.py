@@ -48,11 +48,16 @@ def test_each_panel_draws_its_quantity_for_each_tau(sweep: SweepResult) -> None:
 def test_what_is_guaranteed_is_dotted_where_anything_is(make_sweep: Callable[..., SweepResult]) -> None:
     result = make_sweep(lams=(0.0, 0.5, 1.0), taus=(1.0, 2.0))
     known = {(0.5, 1.0): 0.3, (1.0, 1.0): 0.9, (1.0, 2.0): 0.6}
-    cells = tuple(dataclasses.replace(cell, guaranteed_block_mass=known.get((cell.lam, cell.tau))) for cell in result.cells)
+    cells = tuple(
+        dataclasses.replace(cell, guaranteed_block_mass=known.get(at), guaranteed_entropy_bits=known.get(at) and 2.0 - known[at])
+        for cell in result.cells
+        for at in [(cell.lam, cell.tau)]
+    )
     fig = dial_figure(dataclasses.replace(result, cells=cells))
     assert legend_of(fig) == ["τ = 1", "τ = 2", "uniform attention", "guaranteed"]
-    dotted = [line for line in fig.axes[3].get_lines() if line.get_linestyle() == ":" and len(line.get_xdata())]
+    bits, dotted = ([line for line in axes.get_lines() if line.get_linestyle() == ":" and len(line.get_xdata())] for axes in fig.axes[2:])
     assert [(list(line.get_xdata()), list(line.get_ydata())) for line in dotted] == [([0.5, 1.0], [0.3, 0.9]), ([1.0], [0.6])]
+    assert [(list(line.get_xdata()), list(line.get_ydata())) for line in bits] == [([0.5, 1.0], [1.7, 1.1]), ([1.0], [1.4])]
     colours = {line.get_label(): line.get_color() for line in fig.axes[3].get_lines()}
     assert [line.get_color() for line in dotted] == [colours["τ = 1"], colours["τ = 2"]]
     assert "guaranteed" not in legend_of(dial_figure(result))

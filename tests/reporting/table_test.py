@@ -69,10 +69,10 @@ def test_pointer_fidelity_has_columns_where_it_was_measured(make_sweep: Callable
 
 
 def test_a_guarantee_has_a_column_where_there_is_one(small: SweepResult) -> None:
-    cells = (small.cells[0], dataclasses.replace(small.cells[1], guaranteed_block_mass=0.9129))
+    cells = (small.cells[0], dataclasses.replace(small.cells[1], guaranteed_block_mass=0.9129, guaranteed_entropy_bits=1.2341))
     header, _, *rows = dial_table(dataclasses.replace(small, cells=cells)).splitlines()[1:]
-    assert header.split()[-1] == "guaranteed"
-    assert [row.split()[-1] for row in rows] == ["–", "0.912"]
+    assert header.endswith("guaranteed mass  guaranteed bits")
+    assert [row.split()[-2:] for row in rows] == [["–", "–"], ["0.912", "1.235"]]
     assert "guaranteed" not in dial_table(small)
 
 

@@ -18,6 +18,7 @@ def _define(values: flags.FlagValues) -> None:
         values,
     )
     flags.DEFINE_float("target_mass", 0.9, "Also say which margin would guarantee this block mass, in (0, 1).", flag_values=values)
+    command.define_text("text", None, "Certify this text alone, whose blocks are known, not every text. It has its own length.", values)
     command.define_text("out", "", "Folder for the files. Default: the folder certificate in the run directory.", values)
     command.define_scoring(values)
 
@@ -27,7 +28,7 @@ def _run(values: flags.FlagValues) -> None:
     require(0.0 < values.target_mass < 1.0, "--target_mass", values.target_mass, "above 0 and below 1", "--target_mass=0.9")
     from aila_jax import runs
 
-    text = runs.certify(
+    described = runs.certify(
         values.checkpoint,
         lam=lam,
         tau=tau,
@@ -40,15 +41,16 @@ def _run(values: flags.FlagValues) -> None:
         window=values.window,
         batch_size=values.batch_size,
         max_batches=values.max_batches,
+        text=values.text,
         out=values.out,
     )
-    print(text)
+    print(described)
 
 
 COMMAND = Command(
     name="certify",
     summary="say what λ, τ and the margin guarantee of a checkpoint's attention",
-    about="Prints the block mass and entropy that are guaranteed for every text, by head, and the margin that a target would need; writes "
+    about="Prints the block mass and entropy that are guaranteed for every text, or for --text alone, by head, and the margin that a target would need; writes "
     "certificate.json, certificate.csv (a row per layer, head and position) and a figure. Only --bound=empirical reads a corpus "
     "(with --split, --batch_size, --max_batches), and it guarantees nothing.",
     examples=("certify --checkpoint=runs/tiny", "certify --checkpoint=runs/tiny --lam=0.8 --tau=0.5 --bound=parameters --target_mass=0.95"),
