@@ -94,13 +94,17 @@ def test_a_budget_is_tokens_whatever_the_step_holds():
     assert base.train.batch_size * base.model.length == 16_384
 
 
-def test_the_grid_varies_rate_and_dropout_of_conditional_and_plain_training_alike():
+def test_the_grid_varies_rate_and_dropout_of_each_way_alike():
     grid = exp.grid_runs(small())
-    tried = {name: (config.train.learning_rate, config.model.dropout, config.locality.mode) for name, config in grid.items()}
-    itself = (3e-3, 0.0)  # in the matrix
-    wanted = {(*pair, mode) for pair in product((1.5e-3, 3e-3, 6e-3), (0.0, 0.1)) if pair != itself for mode in ("conditional", "fixed")}
-    assert len(tried) == len(wanted)
-    assert set(tried.values()) == wanted
+    found = {}
+    for name, config in grid.items():
+        assert name.startswith(("grid-5M-conditional-", "grid-5M-fixed-0-", "grid-5M-fixed-0.6-", "grid-5M-fixed-1-"))
+        way = (config.locality.mode, config.locality.lam)
+        found.setdefault(way, []).append((config.train.learning_rate, config.model.dropout))
+    wanted = sorted(pair for pair in product((1.5e-3, 3e-3, 6e-3), (0.0, 0.1)) if pair != (3e-3, 0.0))  # which is in the matrix
+    assert {way: sorted(tried) for way, tried in found.items()} == dict.fromkeys(
+        [("conditional", 0.0), ("fixed", 0.0), ("fixed", 0.6), ("fixed", 1.0)], wanted
+    )
 
 
 def test_the_recipe_is_changed_in_one_part_at_a_time():
