@@ -10,6 +10,8 @@ import pytest
 from aila_jax import runs
 from aila_jax.evaluation.certify import certify
 from aila_jax.evaluation.influence import influence
+from aila_jax.evaluation.without_attention import without_attention
+from aila_jax.reporting.formats import perplexity
 from aila_jax.reporting.influence_files import nats, write_influence
 from aila_jax.reporting.plots_influence import influence_figure
 from aila_jax.theory.influence import value_bounds
@@ -113,3 +115,19 @@ def test_an_output_below_a_file_is_refused_before_any_work(trained, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="output folder is"):
         runs.influence(str(trained.run.workdir), out=str(tmp_path / "file" / "below"), quiet=True)
+
+
+def test_attention_removed_is_scored_on_request_at_both_ends(trained, written, tmp_path):
+    found = runs.influence(str(trained.run.workdir), positions=20, draws=2, out=str(tmp_path), without_attention=True, quiet=True)
+    costs = found.meta["without_attention"]
+    assert costs == [dataclasses.asdict(cost) for cost in without_attention(trained.model, trained.dataset, lams=(0.0, 1.0))]
+    lines = runs.describe_influence(found).splitlines()
+    assert [line.split(":")[0] for line in lines[-2:]] == ["λ = 0", "λ = 1"]
+    for cost, line in zip(costs, lines[-2:], strict=True):
+        assert cost["perplexity"] != cost["perplexity_without"]
+        assert (
+            f"perplexity per token {perplexity(cost['perplexity'])}, without attention {perplexity(cost['perplexity_without'])} (" in line
+        )
+        assert f"{cost['targets']:,} targets)" in line
+    assert json.loads((tmp_path / "influence.json").read_text(encoding="utf-8"))["meta"]["without_attention"] == costs
+    assert "without attention" not in runs.describe_influence(written[0])

@@ -10,7 +10,7 @@ from typing import Any
 
 from aila_jax.evaluation.influence_rows import HeadInfluenceRow, InfluenceResult, InfluenceRow
 from aila_jax.reporting.files import write_atomically
-from aila_jax.reporting.formats import fixed, percent
+from aila_jax.reporting.formats import change, fixed, percent, perplexity
 
 FORMAT = "aila_jax influence, version 1"
 
@@ -36,7 +36,16 @@ def describe_influence(result: InfluenceResult) -> str:
     table = [header, *(_line(row) for row in result.rows)]
     widths = [max(len(line[column]) for line in table) for column in range(len(header))]
     lines += ["  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in table]
-    return "\n".join([*lines, "", *(_most(result, row) for row in result.rows)])
+    return "\n".join([*lines, "", *(_most(result, row) for row in result.rows), *_costs(result)])
+
+
+def _costs(result: InfluenceResult) -> list[str]:
+    """What removing attention costs, where it was measured."""
+    return [
+        f"λ = {row['lam']:g}: perplexity per token {perplexity(row['perplexity'])}, without attention {perplexity(row['perplexity_without'])} "
+        f"({change(row['perplexity'], row['perplexity_without'])}; {row['targets']:,} targets)"
+        for row in result.meta.get("without_attention", [])
+    ]
 
 
 def _line(row: InfluenceRow) -> tuple[str, ...]:

@@ -1,7 +1,10 @@
 """Influence of what lies outside a query's block: measured, bounded, written and drawn."""
 
+from dataclasses import asdict, replace
+
 from aila_jax.evaluation.influence import influence as measure_influence
 from aila_jax.evaluation.influence_rows import InfluenceResult, influence_result
+from aila_jax.evaluation.without_attention import without_attention as measure_without
 from aila_jax.reporting.influence_files import describe_influence, write_influence
 from aila_jax.reporting.plots_influence import influence_figure
 from aila_jax.reporting.saving import save_figure
@@ -25,6 +28,7 @@ def influence(
     out: str = "",
     batch_size: int | None = None,
     seed: int = 0,
+    without_attention: bool = False,
     quiet: bool = False,
 ) -> InfluenceResult:
     """Measures a checkpoint's influence over λ, bounds it head by head, and writes influence.csv, influence_heads.csv, influence.json and
@@ -34,6 +38,7 @@ def influence(
       checkpoint: run directory or checkpoint. data_dir: where its corpus is now, if elsewhere than in training.
       out: folder for the files; the run directory by default, or, with `window`, the folder windowSIZE in it.
       window: read the model with windows of another size than in training.
+      without_attention: also score the split with attention removed, at the smallest and largest λ; `meta` holds it.
       Everything else: see `aila_jax.evaluation.influence.influence`.
     """
     model = load_with_window(checkpoint, window)
@@ -53,6 +58,10 @@ def influence(
         quiet=quiet,
     )
     result = influence_result(model, dataset, cells, model.config.sweep.split if split is None else split, seed)
+    if without_attention:
+        ends = sorted({min(row.lam for row in result.rows), max(row.lam for row in result.rows)})
+        costs = measure_without(model, dataset, ends, tau=tau, split=split, batch_size=batch_size, hard=hard)
+        result = replace(result, meta={**result.meta, "without_attention": [asdict(cost) for cost in costs]})
     write_influence(result, directory)
     save_figure(influence_figure(result), directory / "influence")
     return result

@@ -21,7 +21,7 @@ CERTIFY = {"lam": 1.0, "tau": 1.0, "length": None, "bound": "auto", "target_mass
 TEST = {"split": "test", "data_dir": "d"}
 
 READING = {name: value for name, value in SCORING.items() if name != "max_batches"}
-INFLUENCE = {"lams": None, "tau": 1.0, "positions": 256, "draws": 4, "seed": 0, "out": "", **READING}
+INFLUENCE = {"lams": None, "tau": 1.0, "positions": 256, "draws": 4, "seed": 0, "without_attention": False, "out": "", **READING}
 
 
 @pytest.mark.parametrize(
