@@ -42,3 +42,28 @@ def test_attention_stays_inside_the_annotated_classes(tmp_path: Path) -> None:
     ]
     out = model.apply(batch.tokens[:1], lam=1.0, block_ids=ids[:1])
     np.testing.assert_allclose(out.stats.block_mass, 1.0, atol=1e-6)
+
+
+def test_blocks_lists_the_annotated_classes_by_name(tmp_path: Path) -> None:
+    """Shares and words counted from the files by hand of a loop over their lines."""
+    config = Config(
+        data=DataConfig(
+            corpus="conllu", files=(str(EXAMPLE),), conllu_blocks="classes", tokenizer="word", cache_dir=str(tmp_path / "cache")
+        ),
+        partition=PartitionConfig(kind="given"),
+        model=ModelConfig(length=12, d_model=8, n_heads=1, d_ff=8, n_layers=1),
+    )
+    report = runs.blocks(config=config, out=str(tmp_path / "blocks"), split="train")
+    dataset = aila.load_dataset(config.data)
+    train, tokenizer = dataset.splits["train"], dataset.tokenizer
+    words: dict[str, list[str]] = {}
+    for token, number in zip(train.tokens, train.given_ids, strict=True):
+        words.setdefault([*TAGS, "line end"][number], []).append(tokenizer.decode([int(token)]))
+    listed = {entry.name: entry for entry in report.listing.classes}
+    for name, found in words.items():
+        assert listed[name].share == pytest.approx(len(found) / len(train.tokens))
+        assert listed[name].types == len(set(found))
+        assert listed[name].frequent[0][1] == pytest.approx(max(found.count(word) for word in found) / len(found))
+    assert sum(entry.share for entry in report.listing.classes) == pytest.approx(1.0)
+    assert "The/DET old/ADJ bridge/NOUN" in report.listing.examples[0]
+    assert report.listing.note == "classes of the text's own annotation"

@@ -7,6 +7,7 @@ from aila_jax.data.conllu import UNKNOWN, Sentence, Word
 
 # The universal part-of-speech tags; a tag's place is its class, and a line end has the class after them.
 TAGS = tuple("ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())
+CLASS_NAMES = (*TAGS, "line end")
 # Relations whose dependent heads a clause, whatever their subtype.
 CLAUSAL = ("root", "ccomp", "xcomp", "csubj", "advcl", "acl", "parataxis")
 

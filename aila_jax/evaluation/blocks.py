@@ -16,8 +16,9 @@ from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.model.feature_groups import block_support
 from aila_jax.partition.boundaries import next_token_entropy
 from aila_jax.partition.build import Partition
+from aila_jax.partition.classes import Classes
 from aila_jax.partition.correlation import BlockCorrelation, block_correlation
-from aila_jax.partition.listing import BlockListing, list_blocks
+from aila_jax.partition.listing import BlockListing, Classified, list_blocks
 from aila_jax.partition.statistics import BlockStatistics, BlockSums, block_sums, total
 from aila_jax.progress import Progress
 from aila_jax.types import Array, Batch
@@ -77,14 +78,25 @@ def input_embeddings(model: LanguageModel, batch: Batch) -> Float[Array, "B L D"
     return model.params["embedding"][batch.tokens] + positions
 
 
-def read_blocks(partition: Partition, dataset: Dataset, windows: Windows, *, top: int, examples: int) -> BlockListing:
-    """The listing: types by their frequency in the training split, examples spread over the windows of the split that is read."""
+def read_blocks(
+    partition: Partition, dataset: Dataset, windows: Windows, *, top: int, examples: int, given_names: tuple[str, ...] = ()
+) -> BlockListing:
+    """The listing: types by their frequency in the training split, examples spread over the windows of the split that is read.
+
+    Args:
+      given_names: of the ids 0, 1, … that come with the data, where these are classes.
+    """
     train = dataset.splits["train"]
     counts = np.bincount(train.tokens, minlength=dataset.tokenizer.vocab_size)
+    classified = None
+    if isinstance(partition, Classes):
+        classified = Classified.by_table(partition, counts)
+    elif given_names:
+        classified = Classified.by_occurrence(train.tokens, train.given_ids, given_names, dataset.tokenizer.vocab_size)
     entropy = next_token_entropy(train, dataset.tokenizer.vocab_size)
     spread = np.linspace(0, len(windows), min(examples, len(windows)), endpoint=False).astype(int)
     batch = jax.tree.map(lambda array: array[spread], windows.batch)
-    return list_blocks(partition, dataset.tokenizer, counts, entropy, [batch], top=top, examples=examples)
+    return list_blocks(partition, dataset.tokenizer, counts, entropy, [batch], top=top, examples=examples, classified=classified)
 
 
 @jax.jit

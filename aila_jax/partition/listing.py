@@ -48,6 +48,35 @@ class BoundaryEntry:
     entropy: float
 
 
+@dataclass(frozen=True, eq=False)
+class Classified:
+    """How often each token type stands in each class in the training split.
+
+    Attributes:
+      counts: of occurrences. names: of the classes; none where they are numbered only. note: where they come from.
+    """
+
+    counts: Int[np.ndarray, "G V"]
+    names: tuple[str, ...] = ()
+    note: str = ""
+
+    @staticmethod
+    def by_table(partition: Classes, counts: Int[np.ndarray, "V"]) -> "Classified":
+        """A type's occurrences are all in its class."""
+        table = np.asarray(partition.table)
+        made = np.zeros((max(int(table.max()) + 1, len(partition.names)), len(table)), np.int64)
+        made[table, np.arange(len(table))] = counts
+        return Classified(made, tuple(partition.names), partition.note)
+
+    @staticmethod
+    def by_occurrence(
+        tokens: Int[np.ndarray, " T"], classes: Int[np.ndarray, " T"], names: tuple[str, ...], vocab_size: int
+    ) -> "Classified":
+        """Each occurrence has a class of its own, as in annotated text."""
+        made = np.bincount(classes.astype(np.int64) * vocab_size + tokens, minlength=len(names) * vocab_size)
+        return Classified(made.reshape(-1, vocab_size), names, "classes of the text's own annotation")
+
+
 @dataclass(frozen=True)
 class BlockListing:
     """What there is to read of a partition.
@@ -74,19 +103,22 @@ def list_blocks(
     top: int,
     examples: int,
     words: int = 40,
+    classified: Classified | None = None,
 ) -> BlockListing:
     """Lists a partition.
 
     Args:
+      classified: where blocks are classes, what they hold.
       counts: occurrences of each type in the training split. entropy: of its next tokens.
       batches: where the examples are taken from, the first `words` tokens of a window each.
       top: types of each class, and boundary types, that are listed. examples: stretches of text.
     """
+    names = None if classified is None else classified.names
     return BlockListing(
-        classes=_classes(partition, tokenizer, counts, top) if isinstance(partition, Classes) else (),
+        classes=() if classified is None else _classes(classified, tokenizer, top),
         boundaries=_boundaries(partition, tokenizer, counts, entropy, top) if isinstance(partition, Segments) else (),
-        examples=tuple(_examples(partition, tokenizer, batches, examples, words)),
-        note=partition.note if isinstance(partition, Classes) else "",
+        examples=tuple(_examples(partition, tokenizer, batches, examples, words, names)),
+        note="" if classified is None else classified.note,
     )
 
 
@@ -95,15 +127,14 @@ def type_text(tokenizer: Tokenizer, token: int) -> str:
     return tokenizer.decode([token]).replace("\n", "⏎")
 
 
-def _classes(partition: Classes, tokenizer: Tokenizer, counts: Int[np.ndarray, "V"], top: int) -> tuple[ClassEntry, ...]:
-    table = np.asarray(partition.table)
-    groups = max(int(table.max()) + 1, len(partition.names))
-    tokens = np.bincount(table, counts, groups)
+def _classes(classified: Classified, tokenizer: Tokenizer, top: int) -> tuple[ClassEntry, ...]:
+    tokens = classified.counts.sum(axis=1)
     entries = []
     for number in np.argsort(-tokens, kind="stable"):
-        members = _frequent(table == number, counts)
+        counts = classified.counts[number]
+        members = _frequent(counts > 0, counts)
         frequent = tuple((type_text(tokenizer, int(token)), float(counts[token] / tokens[number])) for token in members[:top])
-        name = partition.names[number] if partition.names else ""
+        name = classified.names[number] if classified.names else ""
         entries.append(ClassEntry(int(number), name, float(tokens[number] / max(tokens.sum(), 1.0)), len(members), frequent))
     return tuple(entries)
 
@@ -127,7 +158,9 @@ def _frequent(which: Bool[np.ndarray, "V"], counts: Int[np.ndarray, "V"]) -> Int
     return found[np.argsort(-counts[found], kind="stable")]
 
 
-def _examples(partition: Partition, tokenizer: Tokenizer, batches: Iterable[Batch], examples: int, words: int) -> list[str]:
+def _examples(
+    partition: Partition, tokenizer: Tokenizer, batches: Iterable[Batch], examples: int, words: int, names: Sequence[str] | None
+) -> list[str]:
     found: list[str] = []
     for batch in batches:
         block_ids, tokens = np.asarray(partition(batch)), np.asarray(batch.tokens)
@@ -136,8 +169,7 @@ def _examples(partition: Partition, tokenizer: Tokenizer, batches: Iterable[Batc
                 return found
             kept = np.flatnonzero(np.asarray(batch.doc_ids)[row] != PADDING_ID)[:words]
             if len(kept):
-                named = partition.names if isinstance(partition, Classes) else None
-                found.append(_marked(tokenizer, tokens[row, kept], block_ids[row, kept], named))
+                found.append(_marked(tokenizer, tokens[row, kept], block_ids[row, kept], names))
     return found
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from aila_jax.config import Config, require, to_dict
+from aila_jax.data.conllu_blocks import CLASS_NAMES
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.evaluation.blocks import BlockReport, correlate_blocks, measure_blocks, read_blocks
 from aila_jax.evaluation.language_model import LanguageModel, load
@@ -65,6 +66,13 @@ def _report(
         split=split,
         statistics=measure_blocks(partition, windows, batches),
         correlation=None if model is None else correlate_blocks(model, windows),
-        listing=read_blocks(partition, dataset, windows, top=top, examples=examples),
+        listing=read_blocks(
+            partition, dataset, windows, top=top, examples=examples, given_names=CLASS_NAMES if _annotated_classes(config) else ()
+        ),
         meta={"config": to_dict(config), "seed": config.seed, "commit": git_commit(), "versions": versions(), "data": dataset.fingerprint},
     )
+
+
+def _annotated_classes(config: Config) -> bool:
+    """Whether blocks are the annotation's word classes."""
+    return config.partition.kind == "given" and config.data.conllu_blocks == "classes"
