@@ -17,9 +17,12 @@ from aila_jax.config import (
     to_dict,
 )
 
+# The draws that serve best where a step reads each sequence once: begin near λ = 0, and let the hard end in later.
+ONE_VIEW = LocalityConfig(mode="conditional", power=8.0, at_zero=0.6, drift=True, end_power=1.5, end_at_zero=0.72, end_at_one=0.04)
+
 
 def tiny() -> Config:
-    """The demo: Python's own documentation, the dial of `certified_dial`, a few minutes on two CPU cores.
+    """The demo: Python's own documentation, the dial of `certified_dial` but with one λ a sequence, a few minutes on two CPU cores.
 
     Command: aila train --config=tiny --workdir=runs/tiny
     """
@@ -27,13 +30,13 @@ def tiny() -> Config:
         data=DataConfig(corpus="pydocs", tokenizer="bpe", vocab_size=2048),
         model=ModelConfig(length=96, d_model=96, n_heads=4, d_ff=384, n_layers=2),
         train=TrainConfig(
-            steps=600, batch_size=32, learning_rate=4e-3, warmup_steps=60, eval_every=300, checkpoint_every=300, loss_chunk=512
+            steps=900, batch_size=32, learning_rate=4e-3, warmup_steps=60, eval_every=300, checkpoint_every=300, loss_chunk=512
         ),
         sweep=SweepConfig(taus=(0.5, 1.0, 2.0)),
     )
     dialled = certified_dial(base)
-    # So short a training yields to a few nats; bent, the dial's steps are even.
-    return replace(dialled, model=replace(dialled.model, margin=replace(dialled.model.margin, power=1.5)))
+    # So short a training yields to a few nats; bent, the dial's steps are even. And it gains more from twice the text than from a second reading.
+    return replace(dialled, model=replace(dialled.model, margin=replace(dialled.model.margin, power=1.5)), locality=ONE_VIEW)
 
 
 def small() -> Config:

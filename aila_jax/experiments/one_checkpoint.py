@@ -11,12 +11,11 @@ from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.evaluation.sweep import sweep
 from aila_jax.evaluation.without_attention import without_attention
+from aila_jax.presets import ONE_VIEW
 
 LAMS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # where checkpoints are read
 TRAINED = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)  # the λ of training at one λ; 0 is plain training
 BUDGETS = {"5M": 4_915_200, "18M": 18_432_000}  # training tokens: 1,200 and 4,500 steps of `small`
-# The draws that served best where a step reads each sequence once: begin near λ = 0, and let the hard end in later.
-ONE_VIEW = LocalityConfig(mode="conditional", power=8.0, at_zero=0.6, drift=True, end_power=1.5, end_at_zero=0.72, end_at_one=0.04)
 GRID_RUNS = ("5M-conditional", "5M-fixed-0", "5M-fixed-0.6", "5M-fixed-1")  # the ways of training that the grid compares
 RATES, DROPOUTS = (0.5, 1.0, 2.0), (0.0, 0.1)  # the grid from which each takes its best: multiples of the configuration's rate, and dropout
 
