@@ -49,14 +49,14 @@ class Dialled:
         return float(self.entropy_bits[-1] / self.entropy_bits[0])
 
     @property
-    def largest_influence_step(self) -> float | None:
-        """The same for influence, which a mean of block mass over heads can flatter; None where it was not measured."""
-        return None if self.influence is None else _largest_share(self.influence)
-
-    @property
     def largest_step(self) -> float:
         """The largest share that one step of `LAMS` carries of the whole change, in entropy or block mass."""
         return max(_largest_share(self.entropy_bits), _largest_share(self.block_mass))
+
+    @property
+    def largest_influence_step(self) -> float | None:
+        """The same for influence, which a mean of block mass over heads can flatter; None where it was not measured."""
+        return None if self.influence is None else _largest_share(self.influence)
 
 
 def _largest_share(values: np.ndarray) -> float:
