@@ -16,11 +16,14 @@ from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style, lam_axis, legend_above
 
 Results = dict[str, dict[int, Dialled]]
+Quantity = tuple[Callable[[Dialled], np.ndarray | None], int]  # its value at each λ, None where it was not measured; decimals
 QUANTITIES: dict[str, tuple[Callable[[Dialled], np.ndarray], int]] = {
     "Perplexity per token": (lambda one: one.perplexity, 1),
     "Attention entropy (bits)": (lambda one: one.entropy_bits, 2),
     "Block mass": (lambda one: one.block_mass, 2),
 }
+INFLUENCE = "Influence of the tokens outside the block (nats)"
+TABLES: dict[str, Quantity] = {**QUANTITIES, INFLUENCE: (lambda one: one.influence, 3)}
 
 
 def collect(directory: Path) -> str:
@@ -36,8 +39,9 @@ def collect(directory: Path) -> str:
     for budget in BUDGETS:
         if not any(name.startswith(f"{budget}-") for name in found):
             continue
-        parts += [f"## {budget} tokens\n", *(transfer_table(found, budget, title) for title in QUANTITIES), _influences(found, budget)]
-        parts += [_regrets(found, budget)]
+        parts += [f"## {budget} tokens\n", *(transfer_table(found, budget, title) for title in QUANTITIES)]
+        measured = any(one.influence is not None for name in rows_of(budget) for one in found.get(name, {}).values())
+        parts += [transfer_table(found, budget, INFLUENCE, empty=False) if measured else "", _regrets(found, budget)]
         for name, label in one_checkpoints(budget).items():
             parts += [_goals(goals(found, name), label), _law(found.get(name, {}), label)]
         save_figure(transfer_figure(found, budget), directory / f"transfer_{budget}")
@@ -59,30 +63,17 @@ def one_checkpoints(budget: str) -> dict[str, str]:
 
 
 def transfer_table(found: Results, budget: str, title: str, empty: bool = True) -> str:
-    """One of `QUANTITIES` as Markdown. Rows: ways of training, if `empty` every λ of training, run or not; columns: λ of reading."""
-    values, decimals = QUANTITIES[title]
+    """One of `TABLES` as Markdown. Rows: ways of training, if `empty` every λ of training, run or not; columns: λ of reading."""
+    values, decimals = TABLES[title]
     lines = []
     for name, label in rows_of(budget).items():
-        ones = [values(one) for one in found.get(name, {}).values()]
+        ones = [value for one in found.get(name, {}).values() if (value := values(one)) is not None]
         if not ones and not (empty and name.startswith(f"{budget}-fixed-")):
             continue
         cells = [with_spread(np.array([one[column] for one in ones]), decimals) if ones else MISSING for column in range(len(LAMS))]
         lines.append([label, str(len(ones)), *cells])
     header = ["", "seeds", *(f"read at λ = {lam:g}" for lam in LAMS)]
     return f"{title}, τ = 1.\n\n{markdown(header, lines)}"
-
-
-def _influences(found: Results, budget: str) -> str:
-    """Influence of the runs that have it, as Markdown; nothing where none has."""
-    lines = []
-    for name, label in rows_of(budget).items():
-        ones = [one.influence for one in found.get(name, {}).values() if one.influence is not None]
-        if ones:
-            lines.append([label, str(len(ones)), *(with_spread(column, 3) for column in np.array(ones).T)])
-    if not lines:
-        return ""
-    header = ["", "seeds", *(f"read at λ = {lam:g}" for lam in LAMS)]
-    return f"Influence of the tokens outside the block (nats), τ = 1.\n\n{markdown(header, lines)}"
 
 
 def _regrets(found: Results, budget: str) -> str:
