@@ -28,7 +28,7 @@ class OursForm:
       chunk: tokens whose logits exist at once; −1 takes the shape's.
       partition: `windows` of 5, `given`, `segments` or `classes`.
       rotary, capped, dial_weights: rotary positions, scores capped at 4 nats, query, key and value weights that turn with the dial.
-      staggered: heads turn one after another. views: times that a training step reads each sequence, where λ is drawn. teach: as `locality.teach`.
+      staggered: heads turn one after another. views: times that a training step reads each sequence, where λ is drawn. teach, pressure: as in `locality`.
     """
 
     conditional: bool = False
@@ -43,6 +43,7 @@ class OursForm:
     staggered: bool = False
     views: int = 1
     teach: float = 0.0
+    pressure: float = 0.0
 
     family = "ours"
 

@@ -120,7 +120,9 @@ class OursRunner:
 
     def __init__(self, form: OursForm, shape: Shape, tokens: Int[np.ndarray, "batches B L+1"], exact: bool, tasks: tuple[str, ...]):
         config = replace(shape.config, model=model_config(form, shape, exact))
-        locality = LocalityConfig(mode="conditional" if form.conditional else "fixed", lam=LAM, views=form.views, teach=form.teach)
+        locality = LocalityConfig(
+            mode="conditional" if form.conditional else "fixed", lam=LAM, views=form.views, teach=form.teach, pressure=form.pressure
+        )
         chunk = shape.chunk if form.chunk < 0 else form.chunk
         module, partition = Transformer(config.model, shape.vocab_size), draw_partition(form, shape)
         optimizer = build_optimizer(config.train)
@@ -140,7 +142,7 @@ class OursRunner:
         self.draw = jax.jit(draw, out_shardings=placement.batch)
         self.compile_seconds: dict[str, float] = {}
         self.versions: dict[str, str] = {}
-        step = make_train_step(module, partition, optimizer, loss_chunk=chunk, axis_name=AXIS, teach=form.teach)
+        step = make_train_step(module, partition, optimizer, loss_chunk=chunk, axis_name=AXIS, teach=form.teach, pressure=form.pressure)
         evaluate: Any = eval_step if form.stats else eval_without_stats
         request = Request(logits=chunk == 0, stats=form.stats)
         with jax.default_matmul_precision("highest" if exact else "default"):

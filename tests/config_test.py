@@ -107,6 +107,7 @@ BAD = [
     ("locality", "shape", ["cos"], "one of linear, cosine"),
     ("locality", "views", BELOW_ONE, "at least 1"),
     ("locality", "teach", OUTSIDE_UNIT, "in [0, 1]"),
+    ("locality", "pressure", NOT_FINITE_OR_NEGATIVE, "finite and at least 0"),
     ("locality", "lam", OUTSIDE_UNIT, "a number in [0, 1]"),
     ("locality", "tau", NOT_FINITE_OR_ZERO, "a number from 1e-06 to 1e"),
     ("locality", "tau_low", [*NOT_FINITE_OR_ZERO, 2.5], ""),

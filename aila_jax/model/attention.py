@@ -71,6 +71,7 @@ def locality_attention(
     delta: bool = False,
     weights: bool = False,
     in_block: bool = False,
+    log_mass: bool = False,
     largest: bool = False,
     pointers: Bool[Array, "B L L"] | None = None,
 ) -> tuple[Float[Array, "B L H K"], AttentionStats | None]:
@@ -97,6 +98,7 @@ def locality_attention(
       delta: with `stats`, also the measured gap between in-block and out-of-block scores.
       weights: with `stats`, also α itself, B·H·L² numbers.
       in_block: with `stats`, also the entropy of the attention inside the block.
+      log_mass: with `stats`, also the logarithm of block mass.
       largest: with `stats`, also the largest |s_tj| over A_t.
       pointers: with `stats`, [query, key] pairs whose attention is measured: pointer fidelity.
 
@@ -135,7 +137,17 @@ def locality_attention(
     if not stats:
         return out, None
     found = attention_stats(
-        logits, alpha, mask, same, block_ids, key_ids, tau=per_example(tau), delta=delta, in_block=in_block, pointers=pointers
+        logits,
+        alpha,
+        mask,
+        same,
+        block_ids,
+        key_ids,
+        tau=per_example(tau),
+        delta=delta,
+        in_block=in_block,
+        log_mass=log_mass,
+        pointers=pointers,
     )
     if weights:
         found = replace(found, weights=alpha)

@@ -28,7 +28,8 @@ class Request:
 
     Attributes:
       logits: next-token logits. stats: attention statistics; delta: with them, the measured score gap.
-      weights: the attention weights of every layer. in_block, largest: with statistics, the entropy inside the block, the largest score.
+      weights: the attention weights of every layer. in_block, log_mass, largest: with statistics, the entropy inside the block, the logarithm of block mass,
+        the largest score.
       hard: attend inside the block only.
       no_attention: the attention branch of every layer adds 0 to the residual stream; then there are no statistics or weights.
     """
@@ -38,6 +39,7 @@ class Request:
     delta: bool = flax.struct.field(pytree_node=False, default=False)
     weights: bool = flax.struct.field(pytree_node=False, default=False)
     in_block: bool = flax.struct.field(pytree_node=False, default=False)
+    log_mass: bool = flax.struct.field(pytree_node=False, default=False)
     largest: bool = flax.struct.field(pytree_node=False, default=False)
     hard: bool = flax.struct.field(pytree_node=False, default=False)
     no_attention: bool = flax.struct.field(pytree_node=False, default=False)

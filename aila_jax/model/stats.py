@@ -39,6 +39,7 @@ class AttentionStats:
         0 or n_keys: there is nothing to compare.
       weights: on request, α itself, [query, key], 0 outside A_t.
       in_block_entropy_bits: on request, entropy of α_t restricted to the block and made to sum to 1, from 0 to log2 n_in.
+      log_block_mass: on request, ln of block mass, at most 0, also where the mass itself rounds to 0; 0 for a query without a key in its block.
       pointed: where pointers are given, the statistics of what they point at.
       largest_score: on request, max of |s_tj| over A_t: the scores themselves, before margin and τ.
     """
@@ -52,6 +53,7 @@ class AttentionStats:
     delta: Float[Array, "*N B H L"] | None = None
     weights: Float[Array, "*N B H L L"] | None = None
     in_block_entropy_bits: Float[Array, "*N B H L"] | None = None
+    log_block_mass: Float[Array, "*N B H L"] | None = None
     pointed: PointedStats | None = None
     largest_score: Float[Array, "*N B H L"] | None = None
 
@@ -67,6 +69,7 @@ def attention_stats(
     tau: Float[Array, ""] | Float[Array, "B 1 1 1"],
     delta: bool,
     in_block: bool = False,
+    log_mass: bool = False,
     pointers: Bool[Array, "B L L"] | None = None,
 ) -> AttentionStats:
     """Statistics of `weights` = softmax(`logits`), where logits are −inf outside `mask`; `pointers` is [query, key]."""
@@ -81,6 +84,7 @@ def attention_stats(
         n_local=jnp.sum(mask & local, axis=-1)[:, 0],
         delta=_score_gap(logits * tau, mask, same) if delta else None,
         in_block_entropy_bits=_in_block_entropy_bits(logits, mask & same) if in_block else None,
+        log_block_mass=_log_block_mass(logits, mask, same) if log_mass else None,
         pointed=None if pointers is None else _pointed_stats(weights, mask, same, pointers),
     )
 
@@ -100,6 +104,14 @@ def _in_block_entropy_bits(logits: Float[Array, "B H L L"], inside: Bool[Array, 
     some = jnp.any(inside, axis=-1, keepdims=True)
     within = jnp.where(inside | ~some, logits, -jnp.inf)
     return jnp.where(some[..., 0], _entropy_bits(within, jax.nn.softmax(within, axis=-1), inside | ~some), 0.0)
+
+
+def _log_block_mass(logits: Float[Array, "B H L L"], mask: Bool[Array, "B 1 L L"], same: Bool[Array, "B 1 L L"]) -> Float[Array, "B H L"]:
+    """LSE over in-block keys − LSE over all: of the logits, because the weights may have rounded to 0."""
+    inside = mask & same
+    some = jnp.any(inside, axis=-1, keepdims=True)
+    within = jax.nn.logsumexp(jnp.where(inside | ~some, logits, -jnp.inf), axis=-1)
+    return jnp.where(some[..., 0], within - jax.nn.logsumexp(logits, axis=-1), 0.0)
 
 
 def _pointed_stats(

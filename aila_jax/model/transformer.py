@@ -74,6 +74,7 @@ class Attention(nn.Module):
             delta=request.delta,
             weights=request.weights,
             in_block=request.in_block,
+            log_mass=request.log_mass,
             largest=request.largest,
             pointers=pointers,
         )

@@ -168,6 +168,7 @@ def _mapped_step(config: Config, module: Transformer, partition: Partition, opti
         axis_name=AXIS,
         penalty=penalty,
         teach=config.locality.teach,
+        pressure=config.locality.pressure,
     )
     return map_step(step, placement, config.train.parallel, whole=int(penalty is not None))
 

@@ -16,6 +16,7 @@ from aila_jax.loss.group_sparsity import Strength, sparsity
 from aila_jax.loss.linear_cross_entropy import linear_cross_entropy
 from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
+from aila_jax.model.stats import AttentionStats
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
 from aila_jax.training.penalty import PenaltyMetrics, PenaltyRule
@@ -30,7 +31,8 @@ class StepMetrics:
     """What a step reports, on the device.
 
     Attributes:
-      loss: mean cross-entropy over scored targets, nats; neither terms of the penalty nor what views teach each other are in it.
+      loss: mean cross-entropy over scored targets, nats; neither terms of the penalty and of the pressure nor what views
+        teach each other are in it.
       grad_norm: of the whole objective that is differentiated, before clipping.
       lam_mean: mean λ of the batch.
       bin_loss, bin_targets: summed loss and scored targets of the sequences whose λ rounds to 0, .2, .4, .6, .8, 1.
@@ -73,6 +75,7 @@ def make_train_step(
     axis_name: str | None = None,
     penalty: PenaltyRule | None = None,
     teach: float = 0.0,
+    pressure: float = 0.0,
 ) -> TrainStep:
     """The pure step function (state, batch, lam [B·V], tau [B·V]) → (state, metrics); the caller compiles it. λ and τ are traced.
 
@@ -87,9 +90,11 @@ def make_train_step(
       axis_name: the mapped axis that the batch is split over (see `placement.map_step`); None where it is whole.
       penalty: the group-sparsity penalty's rule; nothing of it is computed where it is None.
       teach: share of the first view's prediction in what the other views of a sequence are to predict (`locality.teach`).
+      pressure: μ of μ · λ · (−ln block mass), in the mean over layers, heads and scored targets a part of the objective (`locality.pressure`).
     """
     optimizer = optax.with_extra_args_support(optimizer)
-    request = Request(hard=hard, logits=loss_chunk == 0)
+    # Of the statistics only what is used is computed.
+    request = Request(hard=hard, logits=loss_chunk == 0, stats=pressure > 0, log_mass=pressure > 0)
 
     def share_of_objective(params: Any, part: Examples, scored: Array, teaching: Teaching) -> tuple[Array, Array]:
         """This part's share of the mean over the `scored` targets of the whole batch, and every target's loss."""
@@ -97,10 +102,13 @@ def make_train_step(
         output = forward(module, partition, params, batch, Dial(part.lam, part.tau), request, part.dropout_keys)
         if loss_chunk:
             embedding = params["embedding"].astype(output.features.dtype)
-            total, losses = linear_cross_entropy(output.features, embedding, batch.targets, batch.weights, loss_chunk, teaching)
-            return total / scored, losses
-        objective = jnp.sum(taught_losses(output.logits, batch.targets, teaching) * batch.weights)
-        return objective / scored, token_losses(output.logits, batch.targets) * batch.weights
+            objective, losses = linear_cross_entropy(output.features, embedding, batch.targets, batch.weights, loss_chunk, teaching)
+        else:
+            objective = jnp.sum(taught_losses(output.logits, batch.targets, teaching) * batch.weights)
+            losses = token_losses(output.logits, batch.targets) * batch.weights
+        if pressure:
+            objective += pressure * jnp.sum(part.lam[:, None] * outside_nats(output.stats) * batch.weights)
+        return objective / scored, losses
 
     def train_step(
         state: TrainState, batch: Batch, lam: Array, tau: Array, strength: Strength | None = None
@@ -146,6 +154,12 @@ def make_train_step(
         return state, metrics
 
     return train_step
+
+
+def outside_nats(stats: AttentionStats | None) -> Float[Array, "B L"]:
+    """−ln of block mass in the mean over layers and heads, nats: the KL divergence from a query's attention to the same inside its block alone."""
+    assert stats is not None and stats.log_block_mass is not None
+    return -jnp.mean(stats.log_block_mass, axis=(0, 2))
 
 
 def each_view(batch: Batch, rows: int) -> Batch:

@@ -126,6 +126,7 @@ def test_the_recipe_is_changed_in_one_part_at_a_time():
         "recipe-draws-uniform": {"locality.power", "locality.at_zero", "locality.at_one", "locality.drift"},
         "recipe-draws-of-the-ends": {"locality.at_one", "locality.drift"},
         "recipe-no-teaching": {"locality.teach"},
+        "recipe-no-pressure": {"locality.pressure"},
         "recipe-one-view": {"locality.views", "locality.teach"},
         "recipe-no-film": {"model.film"},
         "recipe-no-dial-weights": {"model.dial_weights"},

@@ -33,6 +33,7 @@ def measured(q, k, v, lam, tau, pointers, causal=True, hard=False):
         hard=hard,
         stats=True,
         in_block=True,
+        log_mass=True,
         pointers=pointers,
     )
 
@@ -74,6 +75,7 @@ def test_statistics_equal_float64_loops(causal: bool, hard: bool) -> None:
             into[b, h, t] = -sum(w * np.log2(w) for w in side)
     np.testing.assert_allclose(stats.in_block_entropy_bits, entropy, atol=2e-5)
     assert (np.asarray(stats.in_block_entropy_bits) <= np.log2(stats.n_in)[:, None] + 1e-5).all()
+    np.testing.assert_allclose(stats.log_block_mass, np.log(wide.block_mass), atol=3e-6)
     # H = h_b(w) + w · H_in + (1 − w) · H_out, with the package's H, w and H_in.
     w = np.minimum(np.asarray(stats.block_mass, np.float64), 1.0)
     whole = np.vectorize(binary_entropy)(w) + w * stats.in_block_entropy_bits + (1 - w) * outside
@@ -90,6 +92,7 @@ def test_measuring_changes_no_output_and_nothing_is_measured_unasked() -> None:
     np.testing.assert_array_equal(stats.entropy_bits, measured_too.entropy_bits)
     assert stats.pointed is None
     assert stats.in_block_entropy_bits is None
+    assert stats.log_block_mass is None
 
 
 def test_fidelity_by_hand() -> None:
@@ -107,23 +110,36 @@ def test_fidelity_by_hand() -> None:
     np.testing.assert_allclose(stats.in_block_entropy_bits[0, 0], [0, 1, np.log2(3), 1.75], atol=1e-6)
 
 
-def test_in_block_entropy_where_the_block_has_no_mass_left() -> None:
-    """Out-of-block scores 200 nats higher leave in-block weights of 0 in float32, of which the entropy is still 1 bit."""
+def test_entropy_and_logarithm_of_mass_where_the_block_has_none_left() -> None:
+    """Out-of-block scores 200 nats higher leave in-block weights of 0 in float32, of which the entropy is still 1 bit and ln of the mass −200."""
     scores = np.zeros((1, 4, 4), np.float32)
     scores[0, 3, :2] = 200.0
     ids = np.array([[0, 0, 1, 1]], np.int32)
-    _, stats = locality_attention(*exposing(scores), ids, lam=0.0, tau=1.0, margin=8.0, scale=1.0, stats=True, in_block=True)
+    _, stats = locality_attention(*exposing(scores), ids, lam=0.0, tau=1.0, margin=8.0, scale=1.0, stats=True, in_block=True, log_mass=True)
     assert float(stats.block_mass[0, 0, 3]) == 0
     np.testing.assert_allclose(stats.in_block_entropy_bits[0, 0], [0, 1, 0, 1], atol=1e-6)
+    np.testing.assert_allclose(stats.log_block_mass[0, 0], [0, 0, np.log(1 / 3), -200], atol=2e-5)
 
 
 def test_a_query_without_a_key_in_its_block_has_no_entropy_there() -> None:
     q, k, v = qkv(4, (1, 3, 1, 4))
     ids = np.zeros((1, 3), np.int32)
     _, stats = locality_attention(
-        q, k, v, ids, lam=1.0, tau=1.0, margin=3.0, key_block_ids=ids + 1, stats=True, in_block=True, pointers=np.ones((1, 3, 3), bool)
+        q,
+        k,
+        v,
+        ids,
+        lam=1.0,
+        tau=1.0,
+        margin=3.0,
+        key_block_ids=ids + 1,
+        stats=True,
+        in_block=True,
+        log_mass=True,
+        pointers=np.ones((1, 3, 3), bool),
     )
     np.testing.assert_array_equal(stats.in_block_entropy_bits, np.zeros((1, 1, 3)))
+    np.testing.assert_array_equal(stats.log_block_mass, np.zeros((1, 1, 3)))
     np.testing.assert_array_equal(stats.pointed.n_in, [[0, 0, 0]])
 
 

@@ -122,6 +122,36 @@ def test_the_first_view_teaches_without_being_taught(step, chunk):
     assert float(optax.tree.norm(jax.tree.map(jnp.subtract, after.params, plain_after.params))) > 1e-2
 
 
+@pytest.mark.parametrize("chunk", [0, 25])
+def test_attention_outside_the_block_pays(step, chunk):
+    """The gradient against that of an objective written out from weights and logits; the loss reported is the text's, and λ = 0 pays nothing."""
+    batch, mu = random_batch(ROWS), 0.8
+    pressed = jax.jit(make_train_step(MODULE, PARTITION, sgd(), loss_chunk=chunk, pressure=mu))
+    blocks = jnp.asarray(batch.positions) // 5
+
+    def objective(params):
+        args = (batch.tokens, batch.positions, blocks, batch.doc_ids, Dial(jnp.asarray(LAM), jnp.asarray(TAU)), Request(weights=True))
+        found = MODULE.apply({"params": params}, *args)
+        pairs = (blocks[:, :, None] == blocks[:, None, :])[None, :, None]
+        nats_BxL = -jnp.log(jnp.sum(found.weights * pairs, axis=-1)).mean(axis=(0, 2))
+        losses = -jnp.take_along_axis(jax.nn.log_softmax(found.logits), batch.targets[..., None], axis=-1)[..., 0]
+        return jnp.sum((losses + mu * LAM[:, None] * nats_BxL) * batch.weights) / np.sum(batch.weights)
+
+    gradients = jax.grad(objective)(fresh_params())
+    state = new_state()
+    after, metrics = pressed(state, batch, LAM, TAU)
+    for expected, old, new in zip(*map(jax.tree.leaves, (gradients, state.params, after.params)), strict=True):
+        np.testing.assert_allclose(old - new, expected, rtol=2e-3, atol=3e-6)
+    plain_after, plain = step(new_state(), batch, LAM, TAU)
+    np.testing.assert_allclose(metrics.loss, plain.loss, rtol=1e-5)
+    np.testing.assert_allclose(metrics.bin_loss, plain.bin_loss, rtol=1e-5)
+    assert float(optax.tree.norm(jax.tree.map(jnp.subtract, after.params, plain_after.params))) > 1e-3
+    at_zero = np.zeros_like(LAM)
+    found, want = pressed(new_state(), batch, at_zero, TAU)[0], step(new_state(), batch, at_zero, TAU)[0]
+    for one, other in zip(jax.tree.leaves(found.params), jax.tree.leaves(want.params), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
 def test_views_of_a_sequence_stay_in_one_microbatch():
     step = make_train_step(MODULE, PARTITION, sgd(), accumulate=2, teach=0.5)
     with pytest.raises(ValueError, match=r"train\.accumulate is 2; it must divide the 3 sequences of a device"):
