@@ -75,7 +75,7 @@ def certified_dial(base: Config) -> Config:
         mode="conditional",
         views=2,
         teach=0.5,
-        pressure=0.05,
+        pressure=0.07,
         power=2.5,
         at_zero=0.5,
         at_one=0.02,

@@ -24,8 +24,8 @@ class LocalityConfig:
         its own part of the distribution: of two, the first has the lower half of the draws, the second the upper.
       teach: conditional, with views: share of what the first view predicts in what the other views of a sequence are to predict, in [0, 1]; the
         rest is the text's next token. 0 leaves them to the text alone.
-      pressure: μ, finite and at least 0: the objective has a term μ · λ · (−ln block mass), the mean over layers, heads and targets in nats, so that
-        what λ allows outside the block is used where it is worth its weight. It is 0 at λ = 0.
+      pressure: μ, finite and at least 0: the objective has a term μ · λ² · (−ln block mass), the mean over layers, heads and targets in nats, so that
+        what λ allows outside the block is used where it is worth its weight.
       tau: the τ of training, or, with `draw_tau`, ignored.
       draw_tau: draw τ for each sequence, log-uniform on [tau_low, tau_high].
     """
@@ -73,7 +73,7 @@ class LocalityConfig:
         fix = "set locality.views=2: the first view teaches the others"
         require(self.views > 1 or self.teach == 0.0, "locality.teach", self.teach, "0 with locality.views 1", fix)
         require(
-            0.0 <= self.pressure < math.inf, "locality.pressure", self.pressure, "finite and at least 0", "0 for none, 0.05 for a little"
+            0.0 <= self.pressure < math.inf, "locality.pressure", self.pressure, "finite and at least 0", "0 for none, 0.07 for a little"
         )
         for prefix in ("", "end_"):
             power, shares = getattr(self, f"{prefix}power"), (getattr(self, f"{prefix}at_zero"), getattr(self, f"{prefix}at_one"))

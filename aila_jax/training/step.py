@@ -90,7 +90,7 @@ def make_train_step(
       axis_name: the mapped axis that the batch is split over (see `placement.map_step`); None where it is whole.
       penalty: the group-sparsity penalty's rule; nothing of it is computed where it is None.
       teach: share of the first view's prediction in what the other views of a sequence are to predict (`locality.teach`).
-      pressure: μ of μ · λ · (−ln block mass), in the mean over layers, heads and scored targets a part of the objective (`locality.pressure`).
+      pressure: μ of μ · λ² · (−ln block mass), in the mean over layers, heads and scored targets a part of the objective (`locality.pressure`).
     """
     optimizer = optax.with_extra_args_support(optimizer)
     # Of the statistics only what is used is computed.
@@ -107,7 +107,7 @@ def make_train_step(
             objective = jnp.sum(taught_losses(output.logits, batch.targets, teaching) * batch.weights)
             losses = token_losses(output.logits, batch.targets) * batch.weights
         if pressure:
-            objective += pressure * jnp.sum(part.lam[:, None] * outside_nats(output.stats) * batch.weights)
+            objective += pressure * jnp.sum(jnp.square(part.lam)[:, None] * outside_nats(output.stats) * batch.weights)
         return objective / scored, losses
 
     def train_step(

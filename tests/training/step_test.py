@@ -135,7 +135,7 @@ def test_attention_outside_the_block_pays(step, chunk):
         pairs = (blocks[:, :, None] == blocks[:, None, :])[None, :, None]
         nats_BxL = -jnp.log(jnp.sum(found.weights * pairs, axis=-1)).mean(axis=(0, 2))
         losses = -jnp.take_along_axis(jax.nn.log_softmax(found.logits), batch.targets[..., None], axis=-1)[..., 0]
-        return jnp.sum((losses + mu * LAM[:, None] * nats_BxL) * batch.weights) / np.sum(batch.weights)
+        return jnp.sum((losses + mu * LAM[:, None] ** 2 * nats_BxL) * batch.weights) / np.sum(batch.weights)
 
     gradients = jax.grad(objective)(fresh_params())
     state = new_state()
