@@ -22,7 +22,8 @@ RATES, DROPOUTS = (0.5, 1.0, 2.0), (0.0, 0.1)  # the grid from which each takes 
 
 def one_checkpoint_runs(base: Config, budgets: Sequence[str] = tuple(BUDGETS)) -> dict[str, Config]:
     """The runs of one seed by name, for each of the named budgets: BUDGET-conditional, which is `base` itself, BUDGET-fixed-LAM for each λ of `TRAINED`,
-    and, where `base` reads sequences more than once a step, BUDGET-one-view, the same with the draws `ONE_VIEW`.
+    where `base` reads sequences more than once a step, BUDGET-one-view, the same with the draws `ONE_VIEW`, and where attention outside the block pays,
+    BUDGET-no-pressure, the same without that.
 
     A model trained at one λ has the margin of `base`, and is not shown a λ that never changes.
     """
@@ -34,6 +35,8 @@ def one_checkpoint_runs(base: Config, budgets: Sequence[str] = tuple(BUDGETS)) -
         runs[f"{budget}-conditional"] = trained
         if base.locality.views > 1:
             runs[f"{budget}-one-view"] = replace(trained, locality=ONE_VIEW)
+        if base.locality.pressure:
+            runs[f"{budget}-no-pressure"] = replace(trained, locality=replace(base.locality, pressure=0.0))
         for lam in TRAINED:
             runs[f"{budget}-fixed-{lam:g}"] = at_one_lam(trained, lam)
     return runs

@@ -59,7 +59,11 @@ def rows_of(budget: str) -> dict[str, str]:
 
 def one_checkpoints(budget: str) -> dict[str, str]:
     """Those of `rows_of` that are trained for every λ."""
-    return {f"{budget}-one-view": "one checkpoint, one λ a sequence", f"{budget}-conditional": "one checkpoint"}
+    return {
+        f"{budget}-one-view": "one checkpoint, one λ a sequence",
+        f"{budget}-no-pressure": "one checkpoint, no pressure",
+        f"{budget}-conditional": "one checkpoint",
+    }
 
 
 def transfer_table(found: Results, budget: str, title: str, empty: bool = True) -> str:
@@ -168,7 +172,7 @@ def regret_figure(found: Results, budget: str) -> Figure:
         for axes, (title, (values, _)) in zip(panels, QUANTITIES.items(), strict=True):
             own = {lam: found[f"{budget}-fixed-{lam:g}"] for lam in LAMS if f"{budget}-fixed-{lam:g}" in found}
             plain = found.get(f"{budget}-fixed-0", {})
-            for (name, label), colour in zip(reversed(one_checkpoints(budget).items()), (0, 3), strict=True):
+            for (name, label), colour in zip(reversed(one_checkpoints(budget).items()), (0, 4, 3), strict=True):
                 ones = found.get(name, {}).values()
                 _line(axes, [(lam, [values(run)[index] for run in ones]) for index, lam in enumerate(LAMS)], label, colour)
             _line(

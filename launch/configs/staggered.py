@@ -1,4 +1,4 @@
-"""`certified` with heads that turn one after another, and a first view that teaches nothing.
+"""`certified` with heads that turn one after another, a first view that teaches nothing, and attention outside the block that pays nothing.
 
 Command: python -m launch.one_checkpoint --config=launch/configs/staggered.py --data_dir=$WIKITEXT2 --out=docs/results/staggered
 Cost: as launch/configs/certified.py.
@@ -14,4 +14,4 @@ from aila_jax.config import Config
 def get_config() -> Config:
     base = presets.certified()
     model = replace(base.model, margin=replace(base.model.margin, stagger=0.75))
-    return replace(base, model=model, locality=replace(base.locality, teach=0.0))
+    return replace(base, model=model, locality=replace(base.locality, teach=0.0, pressure=0.0))

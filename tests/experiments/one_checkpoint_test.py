@@ -66,7 +66,10 @@ def test_the_runs_have_equal_steps_and_margin_and_only_the_conditional_one_is_sh
         f"{budget}-{name}" for budget in exp.BUDGETS for name in ("conditional", *(f"fixed-{lam:g}" for lam in exp.TRAINED))
     }
     more = exp.one_checkpoint_runs(certified())
-    assert set(more) - set(made) == {"5M-one-view", "18M-one-view"}
+    assert set(more) - set(made) == {f"{budget}-{way}" for budget in ("5M", "18M") for way in ("one-view", "no-pressure")}
+    unpressed = more["18M-no-pressure"]
+    assert unpressed.locality.pressure == 0 < certified().locality.pressure
+    assert replace(unpressed, locality=certified().locality) == more["18M-conditional"]
     one_view = more["18M-one-view"]
     assert replace(one_view, locality=certified().locality) == more["18M-conditional"]
     assert one_view.locality.views == 1
@@ -126,7 +129,6 @@ def test_the_recipe_is_changed_in_one_part_at_a_time():
         "recipe-draws-uniform": {"locality.power", "locality.at_zero", "locality.at_one", "locality.drift"},
         "recipe-draws-of-the-ends": {"locality.at_one", "locality.drift"},
         "recipe-no-teaching": {"locality.teach"},
-        "recipe-no-pressure": {"locality.pressure"},
         "recipe-one-view": {"locality.views", "locality.teach"},
         "recipe-no-film": {"model.film"},
         "recipe-no-dial-weights": {"model.dial_weights"},

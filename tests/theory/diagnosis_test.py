@@ -176,7 +176,7 @@ def test_when_training_converged(losses, epoch):
             {"mass": (0.2, 0.25, 0.3, 0.45, 0.5, 0.99)},
             "The step from λ = 0.8 to 1 carries 62% of the change in block mass, more than 40%.",
             "up to λ = 0.8, where it imposes 0.64 of itself, and then give way at once.",
-            "lower model.margin.power below 2, raise model.margin.linear above 0, or draw",
+            "raise locality.pressure (0.07 in the preset certified), lower model.margin.power below 2, raise model.margin.linear above 0, or draw",
         ),
     ],
 )
@@ -191,10 +191,10 @@ def test_a_bent_range_is_named_where_it_comes_late():
     scores = replace(HEALTHY.scores, margin=MarginConfig("self_scaling", range_bend=4.0))
     finding = only(replace(HEALTHY, dial=dial(mass=(0.2, 0.25, 0.3, 0.45, 0.5, 0.99)), scores=scores))
     assert "(self-scaling, c = 1, m0 = 8, range_bend = 4, scores reaching" in finding.causes[0]
-    assert finding.changes[0].startswith("lower model.margin.range_bend below 4")
+    assert ", lower model.margin.range_bend below 4, or draw" in finding.changes[0]
     fixed = replace(scores, margin=MarginConfig("fixed", range_bend=4.0))  # which has no range to bend
     finding = only(replace(HEALTHY, dial=dial(mass=(0.2, 0.25, 0.3, 0.45, 0.5, 0.99)), scores=fixed))
-    assert finding.changes[0].startswith("lower model.margin.power below 1")
+    assert ", lower model.margin.power below 1, or draw" in finding.changes[0]
 
 
 def test_staggered_heads_are_named_and_never_advised():
