@@ -53,7 +53,8 @@ def small() -> Config:
 
 
 def certified() -> Config:
-    """`small` with the dial of `certified_dial`, which guarantees at λ = 1; what to start from.
+    """`small` with the dial of `certified_dial`, which guarantees at λ = 1; what to start from. Its margin is made for 128 tokens: with another
+    model.length take `certified_dial` of a configuration with that length, or raise model.margin.nats.
 
     Command: aila train --config=certified --data_dir=$WIKITEXT2 --workdir=runs/certified
     """
@@ -63,7 +64,7 @@ def certified() -> Config:
 
 def certified_dial(base: Config) -> Config:
     """`base` with bounded scores, rotary positions and weights that turn with the dial: at λ = 1 block mass is at least .9 wherever a block has
-    a second key, for every text and any weights, at τ = 1 (a larger τ guarantees less).
+    a second key, for every text of `base.model.length` tokens and any weights, at τ = 1 (a larger τ, or a larger length set later, guarantees less).
 
     No score exceeds 4 nats, so the margin keeps every key outside the block the rest of it below every key inside: 6.5 nats for 128 tokens.
     A step reads every sequence twice, nearly always once at λ = 0, and what that predicts is half of what the other reading is to learn, at a λ from anywhere
@@ -87,6 +88,7 @@ def certified_dial(base: Config) -> Config:
     model = replace(
         base.model,
         margin=MarginConfig(nats=nats),
+        layer_beta=0.0,  # every layer has the whole margin
         score_cap=cap,
         rotary_base=1000.0,
         film=True,

@@ -2,7 +2,7 @@
 
     python -m launch.one_checkpoint --data_dir=$WIKITEXT2 --budget=5M --seeds=0,1,2
 
-trains what is not trained yet under --runs (eight runs a seed and budget), reads it over the dial, and writes one CSV and JSON per run
+trains what is not trained yet under --runs (ten runs a seed and budget), reads it over the dial, and writes one CSV and JSON per run
 into --out, then table.md (transfer matrix, influence, regret, goals, the law of τ) and the figures. `--only` and `--seeds` choose a part.
 `--which=grid` runs the grid of learning rate and dropout instead, `--which=recipe` the one checkpoint with one part of its training
 changed at a time. `--collect` makes tables and figures from the files that are there, training nothing.
@@ -30,14 +30,16 @@ def main(argv: list[str]) -> None:
     from aila_jax.experiments import one_checkpoint, one_checkpoint_recipe, one_checkpoint_report
     from aila_jax.experiments.results import write_result
 
-    budget = experiment.FLAGS.budget
+    budget, which = experiment.FLAGS.budget, experiment.FLAGS.which
+    if which != "matrix" and budget == "18M":
+        raise app.UsageError(f"--budget is 18M; it must be 5M, or left out, with --which={which}. Fix: leave it out.")
     matrix = partial(one_checkpoint.one_checkpoint_runs, budgets=[budget] if budget else tuple(one_checkpoint.BUDGETS))
     makers: dict[str, Callable[[Config], dict[str, Config]]]
     makers = {"matrix": matrix, "grid": one_checkpoint.grid_runs, "recipe": one_checkpoint_recipe.recipe_runs}
     out = experiment.out_folder()
-    for stem, config in experiment.asked_runs(makers[experiment.FLAGS.which]):
+    for stem, config in experiment.asked_runs(makers[which]):
         model = runs.train(config, experiment.runs_folder() / stem).load()
-        result = one_checkpoint.measure(model, runs.dataset_of(model), matrix=experiment.FLAGS.which == "matrix")
+        result = one_checkpoint.measure(model, runs.dataset_of(model), matrix=which == "matrix")
         write_result(result, out, stem)
     print(one_checkpoint_report.collect(out))
 

@@ -201,6 +201,8 @@ def test_values_on_their_limits_are_taken(section, values):
     ({"locality": {"at_zero": 0.6, "at_one": 0.6}}, r"locality.at_zero, at_one is \(0.6, 0.6\)"),
     ({"locality": {"views": 2, "mode": "fixed"}}, r"locality.views is 2; it must be 1 with locality.mode 'fixed'. Fix: set locality.views=1"),
     ({"locality": {"teach": 0.5}}, r"locality.teach is 0.5; it must be 0 with locality.views 1. Fix: set locality.views=2"),
+    ({"locality": {"pressure": 0.1, "mode": "fixed"}}, r"locality.pressure is 0.1; it must be 0 with locality.mode 'fixed' and λ = 0, where .* Fix"),
+    ({"locality": {"pressure": 0.1, "mode": "fixed", "lam": 1.0}, "model": {"hard": True}}, "locality.pressure is 0.1; it must be 0 when model.hard"),
     ({"locality": {"tau_low": 3.0}}, r"locality.tau_low is 3.0; it must be at most locality.tau_high \(2.0\)"),
     ({"penalty": {"solver": "proximal", "scale_free": True}}, "penalty.scale_free is True; it must be false when penalty.solver is 'proximal'"),
     ({"penalty": {"solver": "proximal", "eta": 0.1}, "model": {"qk_norm": True}}, "penalty.scale_free is False; it must be true when model.qk_norm"),
@@ -331,7 +333,7 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "stagger": st.floats(0, 0.9),
     "views": st.just(1),
     "teach": st.just(0.0),
-    "lam": st.floats(0, 1),
+    "lam": st.floats(0.001, 1),  # a fixed λ of 0 refuses pressure
     "final_rate": st.floats(0, 1),
     "dropout": st.floats(0, 0.99),
     "beta2": st.floats(0.01, 0.99),

@@ -75,6 +75,9 @@ class LocalityConfig:
         require(
             0.0 <= self.pressure < math.inf, "locality.pressure", self.pressure, "finite and at least 0", "0 for none, 0.07 for a little"
         )
+        fix = "set locality.pressure=0, or train at another λ"
+        presses = self.pressure == 0.0 or self.mode == "conditional" or self.lam > 0.0
+        require(presses, "locality.pressure", self.pressure, f"0 with locality.mode {self.mode!r} and λ = 0, where it does nothing", fix)
         for prefix in ("", "end_"):
             power, shares = getattr(self, f"{prefix}power"), (getattr(self, f"{prefix}at_zero"), getattr(self, f"{prefix}at_one"))
             require(0.0 < power < math.inf, f"locality.{prefix}power", power, "finite and above 0", "1 is uniform")

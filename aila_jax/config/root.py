@@ -45,6 +45,10 @@ class Config:
                 "('fixed', 1.0) when model.hard is set",
                 "set --config.locality.mode=fixed --config.locality.lam=1, or --config.model.hard=false",
             )
+            fix = "set --config.locality.pressure=0"
+            require(
+                self.locality.pressure == 0.0, "locality.pressure", self.locality.pressure, "0 when model.hard is set: block mass is 1", fix
+            )
         self._check_groups()
 
     def _check_groups(self):

@@ -83,7 +83,7 @@ def attention_maps(
     Raises:
       ValueError: no λ, an empty text, one longer than the model reads, or λ or τ outside its limits.
     """
-    tokens = model.tokenizer.encode(text) if isinstance(text, str) else [int(token) for token in text]
+    tokens = model.tokenizer.encode(text) if isinstance(text, str) else list(text)
     lams = several("lams", "λ", lams)
     require(len(tokens) > 0, "text", text, "at least one token", "write some text")
     if block_ids is None and model.config.partition.kind == "given":

@@ -21,7 +21,7 @@ from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
 from aila_jax.partition.given import line_blocks
 from aila_jax.theory.certificates import Certificate, certificate
-from aila_jax.theory.key_counts import KeyCounts, counts_of, merge_counts
+from aila_jax.theory.key_counts import KeyCounts, counts_in_order, counts_of, merge_counts
 from aila_jax.types import PADDING_ID, Array, Batch
 
 
@@ -120,4 +120,5 @@ def _text_counts(model: LanguageModel, text: str | Sequence[int], block_ids: Seq
     if block_ids is None and model.config.partition.kind == "given":
         block_ids = line_blocks(tokens, model.tokenizer.eos_id).tolist()
     row_ids = None if block_ids is None else np.asarray(block_ids, np.int32)[None]
-    return key_counts(model, [model.batch(np.asarray(tokens, np.int32)[None], row_ids)])
+    batch = model.batch(np.asarray(tokens, np.int32)[None], row_ids)
+    return counts_in_order(np.asarray(model.partition(batch)), batch.doc_ids if model.config.model.document_mask else None)

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from aila_jax.config import ModelConfig, from_dict, require
+from aila_jax.config import Config, ModelConfig, PartitionConfig, from_dict, require
 from aila_jax.evaluation.rows import HeadRow, SweepResult
 from aila_jax.evaluation.without_attention import LEAST_COST
 from aila_jax.experiments.one_checkpoint import BUDGETS, LAMS
 from aila_jax.experiments.results import result_paths
 from aila_jax.model.shares import head_shares
 from aila_jax.reporting import read_sweep
+from aila_jax.theory.certificates import certificate
 
-MOST_REGRET, MOST_ENTROPY, LEAST_MASS, MOST_STEP = 0.02, 0.3, 0.95, 0.4
+MOST_REGRET, MOST_ENTROPY, LEAST_MASS, MOST_STEP, LEAST_GUARANTEED = 0.02, 0.3, 0.95, 0.4, 0.9
 # Block mass is a float32 below 1, where neighbours are 6e-8 apart: less than this outside is rounding.
 LEAST_OUTSIDE = 1e-7
 
@@ -29,6 +30,8 @@ class Dialled:
       name: of its way of training. seed. perplexity (per token), entropy_bits, block_mass: at each λ.
       cost: share by which perplexity grows without attention, at λ = 0 and λ = 1. heads: all of its rows by head, every τ.
       influence: of the tokens outside the block, nats, at each λ; None in files that were made without it.
+      guaranteed: block mass that every text has, mean over layers, heads and queries, at each λ; NaN where nothing is guaranteed.
+      least_guaranteed: the same at λ = 1, least over queries with a second key in their block; None for scores without a cap.
       model: its settings. equals: what has to be equal for two ways of training to be compared.
     """
 
@@ -40,6 +43,8 @@ class Dialled:
     cost: tuple[float, float]
     heads: tuple[HeadRow, ...]
     influence: np.ndarray | None
+    guaranteed: np.ndarray
+    least_guaranteed: float | None
     model: ModelConfig
     equals: dict[str, Any]
 
@@ -75,7 +80,7 @@ def dialled(result: SweepResult, name: str) -> Dialled:
         raise ValueError(f"{name} lacks λ of {LAMS} at τ = 1, or rows without attention. Fix: measure it again")
 
     def over_lam(field: str) -> np.ndarray:
-        return np.array([getattr(rows[lam], field) for lam in LAMS])
+        return np.array([getattr(rows[lam], field) for lam in LAMS], np.float64)  # None is NaN
 
     return Dialled(
         name,
@@ -86,6 +91,8 @@ def dialled(result: SweepResult, name: str) -> Dialled:
         cost=(costs[0.0], costs[1.0]),
         heads=result.heads,
         influence=_influence(result),
+        guaranteed=over_lam("guaranteed_block_mass"),
+        least_guaranteed=_least_guaranteed(result),
         model=_model(result),
         equals=_equals(result),
     )
@@ -95,6 +102,15 @@ def _influence(result: SweepResult) -> np.ndarray | None:
     """The influence measured beside the rows, at each λ of `LAMS`."""
     measured = {row["lam"]: row["kl"] for row in result.meta.get("influence", [])}
     return np.array([measured[lam] for lam in LAMS]) if measured else None
+
+
+def _least_guaranteed(result: SweepResult) -> float | None:
+    """By the cap of the scores alone, which needs no weights."""
+    model = _model(result)
+    if not model.score_cap:
+        return None
+    config = Config(model=model, partition=from_dict(PartitionConfig, result.config["partition"]))
+    return certificate({}, config, 1.0, 1.0, bound="score_cap").least_block_mass_accompanied
 
 
 def _model(result: SweepResult) -> ModelConfig:
@@ -241,10 +257,13 @@ def goals(found: dict[str, dict[int, Dialled]], name: str) -> list[Goal]:
         asked.append(Goal("best dialled perplexity ÷ plain training's, − 1", np.array(best), 0.0))
     ones = list(conditional.values())
     steps = [one.largest_influence_step for one in ones if one.largest_influence_step is not None]
+    guaranteed = [one.least_guaranteed for one in ones if one.least_guaranteed is not None]
+    accompanied = "block mass guaranteed at λ = 1, every query with a second key in its block"
     return [
         *asked,
         Goal("entropy at λ = 1 ÷ entropy at λ = 0", np.array([one.entropy_ratio for one in ones]), MOST_ENTROPY),
         Goal("block mass at λ = 1", np.array([one.block_mass[-1] for one in ones]), LEAST_MASS, most=False),
+        *([Goal(accompanied, np.array(guaranteed), LEAST_GUARANTEED, most=False)] if guaranteed else []),
         Goal("largest step of the dial, share of the change", np.array([one.largest_step for one in ones]), MOST_STEP),
         *([Goal("the same of influence", np.array(steps), MOST_STEP)] if steps else []),
         Goal("cost of removing attention, λ = 0", np.array([one.cost[0] for one in ones]), LEAST_COST, most=False),

@@ -22,8 +22,9 @@ QUANTITIES: dict[str, tuple[Callable[[Dialled], np.ndarray], int]] = {
     "Attention entropy (bits)": (lambda one: one.entropy_bits, 2),
     "Block mass": (lambda one: one.block_mass, 2),
 }
+GUARANTEED = "Block mass that every text is guaranteed, mean over queries (– where nothing is)"
 INFLUENCE = "Influence of the tokens outside the block (nats)"
-TABLES: dict[str, Quantity] = {**QUANTITIES, INFLUENCE: (lambda one: one.influence, 3)}
+TABLES: dict[str, Quantity] = {**QUANTITIES, GUARANTEED: (lambda one: one.guaranteed, 2), INFLUENCE: (lambda one: one.influence, 3)}
 
 
 def collect(directory: Path) -> str:
@@ -39,7 +40,7 @@ def collect(directory: Path) -> str:
     for budget in BUDGETS:
         if not any(name.startswith(f"{budget}-") for name in found):
             continue
-        parts += [f"## {budget} tokens\n", *(transfer_table(found, budget, title) for title in QUANTITIES)]
+        parts += [f"## {budget} tokens\n", *(transfer_table(found, budget, title) for title in (*QUANTITIES, GUARANTEED))]
         measured = any(one.influence is not None for name in rows_of(budget) for one in found.get(name, {}).values())
         parts += [transfer_table(found, budget, INFLUENCE, empty=False) if measured else "", _regrets(found, budget)]
         for name, label in one_checkpoints(budget).items():
@@ -74,7 +75,8 @@ def transfer_table(found: Results, budget: str, title: str, empty: bool = True) 
         ones = [value for one in found.get(name, {}).values() if (value := values(one)) is not None]
         if not ones and not (empty and name.startswith(f"{budget}-fixed-")):
             continue
-        cells = [with_spread(np.array([one[column] for one in ones]), decimals) if ones else MISSING for column in range(len(LAMS))]
+        columns = np.array(ones).T if ones else np.full((len(LAMS), 1), np.nan)
+        cells = [MISSING if np.isnan(column).any() else with_spread(column, decimals) for column in columns]
         lines.append([label, str(len(ones)), *cells])
     header = ["", "seeds", *(f"read at λ = {lam:g}" for lam in LAMS)]
     return f"{title}, τ = 1.\n\n{markdown(header, lines)}"
@@ -165,7 +167,7 @@ def transfer_figure(found: Results, budget: str) -> Figure:
 
 
 def regret_figure(found: Results, budget: str) -> Figure:
-    """The one checkpoints beside models trained at the λ they are read at: perplexity, entropy and block mass; a point a seed."""
+    """The one checkpoints beside models trained at the λ they are read at: perplexity, entropy and block mass with what is guaranteed; a point a seed."""
     with house_style(LIGHT):
         fig = Figure(figsize=(9.0, 3.2), layout="constrained")
         panels = fig.subplots(1, 3)
@@ -181,6 +183,8 @@ def regret_figure(found: Results, budget: str) -> Figure:
             if not title.startswith("Perplexity"):
                 _line(axes, [(lam, [values(run)[index] for run in plain.values()]) for index, lam in enumerate(LAMS)], "plain, dialled", 2)
                 axes.set_ylim(0.0, 1.05 * axes.get_ylim()[1])
+                if title == "Block mass":
+                    _guarantee(axes, found.get(f"{budget}-conditional", {}))
             elif plain:  # dialled, it would leave no room for the others
                 axes.axhline(
                     float(np.mean([run.perplexity[0] for run in plain.values()])), color=LIGHT.muted, linestyle="--", linewidth=1.0
@@ -190,6 +194,16 @@ def regret_figure(found: Results, budget: str) -> Figure:
             lam_axis(axes, LAMS)
         legend_above(fig, panels[1])
     return fig
+
+
+def _guarantee(axes: Axes, ones: dict[int, Dialled]) -> None:
+    """What every text is guaranteed, dotted, where something is; below the least of the seeds if they differ."""
+    if not ones:
+        return
+    least = np.min([one.guaranteed for one in ones.values()], axis=0)
+    axes.plot(LAMS, least, color=LIGHT.muted, linestyle=":", linewidth=1.2)
+    if not np.isnan(least).all():
+        axes.set_ylabel("dotted: guaranteed for every text")
 
 
 def _line(axes: Axes, points: list[tuple[float, list[float]]], label: str, index: int) -> None:

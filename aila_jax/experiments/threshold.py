@@ -86,7 +86,7 @@ def measure(model: LanguageModel, dataset: Dataset, settings: ThresholdSettings,
         reason = estimates.rho.undefined or ("" if delta is not None else "no query has keys inside and outside its block")
     predicted = None if estimates is None else predicted_thresholds(estimates, delta)
     chosen = spread_batches(windows.batch, settings.gradient_rows, settings.gradients)
-    lam, tau = training_dial(config, settings.gradient_rows)
+    lam, tau = training_dial(config, len(chosen[0].tokens))
     at_zero = min(settings.at_zero, len(chosen))
     found = group_thresholds(model, chosen, at_zero=at_zero, lam=lam, tau=tau, layers=(LAYER,), quiet=quiet)
     path = None

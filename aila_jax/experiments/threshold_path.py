@@ -89,7 +89,8 @@ class ZeroingPath:
 
 def training_dial(config: Config, batch_size: int) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
     """λ and τ of a batch as at the end of the model's training; one stratified draw where it draws them, one view of each sequence."""
-    return draw_locality(replace(config.locality, views=1), config.train.steps, batch_size, jax.random.key(config.seed), config.train.steps)
+    one_view = replace(config.locality, views=1, teach=0.0)
+    return draw_locality(one_view, config.train.steps, batch_size, jax.random.key(config.seed), config.train.steps)
 
 
 def zeroing_path(
@@ -102,8 +103,9 @@ def zeroing_path(
 ) -> ZeroingPath:
     """Trains on from the checkpoint with the proximal solver, the penalty rising level by level, until every group is 0.
 
-    Everything else is as in the model's training, but for a constant learning rate and no dropout: the dial, the batch size, the
-    clipping, and the weights beside W_Q and W_K, which go on training too. The first level is 0, where Adam's moments settle.
+    Everything else is as in the model's training, but for a constant learning rate, no dropout, one view of each sequence, which then teaches
+    none, and no head-level term (ν): the dial, the pressure, the batch size, the clipping, and the weights beside W_Q and W_K, which go on
+    training too. The first level is 0, where Adam's moments settle.
     η is the level at which all groups of all layers are 0, so that λ = level/η is 1 there.
 
     Args:
@@ -124,6 +126,7 @@ def zeroing_path(
         loss_chunk=config.train.loss_chunk,
         axis_name=AXIS,
         penalty=rule,
+        pressure=config.locality.pressure,
     )
     train_step = map_step(step, placement, whole=1)
     # Copies, since the step reuses the buffers of its state.

@@ -10,10 +10,13 @@ from aila_jax.reporting.style import CATEGORIES, LIGHT, Theme, house_style, lege
 from aila_jax.theory.certificates import Certificate
 
 
-def certificate_figure(found: Certificate, measured: Mapping[tuple[int, int], HeadRow] | None = None, *, theme: Theme = LIGHT) -> Figure:
+def certificate_figure(
+    found: Certificate, measured: Mapping[tuple[int, int], HeadRow] | None = None, *, of: str = "", theme: Theme = LIGHT
+) -> Figure:
     """Left: guaranteed block mass of each head by position, a colour a layer, with uniform attention's. Right: its mean by head.
 
-    Where `measured` has rows at this λ and τ, the right panel shows their block mass beside the guarantee.
+    Where `measured` has rows at this λ and τ, the right panel shows their block mass beside the guarantee. `of` is the text that alone
+    is certified, or its beginning; empty for every text.
     """
     layers, heads, positions = found.block_mass.shape
     counts, what = found.counts, "seen scores allow" if found.gap.empirical else "guaranteed"
@@ -37,5 +40,7 @@ def certificate_figure(found: Certificate, measured: Mapping[tuple[int, int], He
         right.set(title=f"By head, λ = {found.gap.lam:g}, τ = {found.tau:g}", xlabel="layer.head")
         shown = place[:: max(1, -(-len(place) // 8))]
         right.set_xticks(shown, [f"{index // heads}.{index % heads}" for index in shown])
+        if of:
+            fig.supxlabel(f"for the text {of!r} alone", fontsize="small", color=theme.muted, parse_math=False)
         legend_above(fig, left)
     return fig

@@ -13,7 +13,7 @@ from aila_jax.reporting.certificate_files import describe_certificate, write_cer
 from aila_jax.reporting.plots_certificate import certificate_figure
 from aila_jax.runs.corpus import dataset_of, load_with_window
 from aila_jax.runs.own_sweep import own_sweep
-from aila_jax.runs.workdir import check_writable, run_directory
+from aila_jax.runs.workdir import check_writable, run_directory, window_folder
 
 
 def certify(
@@ -38,8 +38,9 @@ def certify(
     Args:
       target_mass: the block mass that a margin is looked for, in (0, 1). window: read the model with windows of another size.
       text: certify this text alone.
-      out: folder for the files; `certificate` in the run directory by default. Where the run directory's sweep.json has this λ and τ of
-        this very checkpoint, what it measured stands beside the guarantee.
+      out: folder for the files; by default `certificate` in the run directory or, with `window`, in the folder windowSIZE in it, and
+        for a text `certificate/text` there. Where that run directory or windowSIZE has a sweep.json with this λ and τ of this very
+        checkpoint, what it measured stands beside the guarantee.
       Everything else: see `aila_jax.evaluation.certify.certify`; the corpus is read for bound='empirical' only.
     """
     model = load_with_window(checkpoint, window)
@@ -59,10 +60,11 @@ def certify(
         max_batches=max_batches,
     )
     # What a sweep measured is of other texts than one that is certified alone.
-    measured = measured_heads(run_directory(checkpoint), model, lam, tau, hard) if text is None else None
+    home = run_directory(checkpoint) / window_folder(window)
+    measured = measured_heads(home, model, lam, tau, hard) if text is None else None
     of_text = "" if text is None else f", for the text {shortened(text)!r} alone"
     described = describe_certificate(found, f"{model.run}, step {model.step}{of_text}", target_mass, measured, one_text=text is not None)
-    directory = check_writable(Path(out) if out else run_directory(checkpoint) / "certificate")
+    directory = check_writable(Path(out) if out else home / "certificate" / ("" if text is None else "text"))
     meta = {
         "run": model.run,
         "checkpoint_step": model.step,
@@ -73,7 +75,7 @@ def certify(
         **({} if text is None else {"text": text}),
     }
     write_certificate(found, directory, meta=meta, target_mass=target_mass, measured=measured)
-    save_figure(certificate_figure(found, measured), directory / "certificate")
+    save_figure(certificate_figure(found, measured, of="" if text is None else shortened(text)), directory / "certificate")
     return f"{described}\n\nWritten to {directory}"
 
 

@@ -153,6 +153,7 @@ class FactFinder:
             skipped=skipped,
             train_perplexity=seen,
             validation_perplexity=unseen,
+            pressure=config.locality.pressure,
         )
 
     def _log(self, epochs_a_step: float) -> tuple[tuple[tuple[float, float], ...], int | None]:

@@ -56,6 +56,8 @@ def _stationarity(
         missing.append("stationarity thresholds: every head is dead, and a dead head has no gradient")
         return None, None
     layers = tuple(range(config.model.n_layers))
+    if config.locality.pressure or config.locality.teach:
+        missing.append("what pressure and teaching add to the stationarity thresholds, which are those of the cross-entropy alone")
     found = group_thresholds(model, text(), at_zero=1, lam=lam, layers=layers, quiet=quiet)
     scale_N = np.asarray(default_layer_scale(config.model), np.float64)
     weights_GxH = np.asarray(_group_weights(model), np.float64).T

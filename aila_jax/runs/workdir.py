@@ -17,15 +17,22 @@ from aila_jax.provenance import git_commit, versions
 from aila_jax.reporting.files import write_atomically
 from aila_jax.training.placement import describe_devices
 
+PLACES = ("data_dir", "tfds_data_dir", "cache_dir", "files", "valid_files", "test_files")  # settings of data that say where it is
+
 
 def run_directory(checkpoint: str | Path) -> Path:
     """The run directory that a checkpoint path lies in."""
     return find_checkpoint(checkpoint).directory.parent
 
 
+def window_folder(window: int | None) -> str:
+    """The folder in a run directory for what is read with windows of another size: windowSIZE; the run directory itself for None."""
+    return "" if window is None else f"window{window}"
+
+
 def reading_folder(checkpoint: str | Path, window: int | None, out: str) -> Path:
     """Where the files of a reading go: `out`, or the run directory, or, with other windows than in training, windowSIZE in it."""
-    return check_writable(Path(out) if out else run_directory(checkpoint) / ("" if window is None else f"window{window}"))
+    return check_writable(Path(out) if out else run_directory(checkpoint) / window_folder(window))
 
 
 def check_writable(directory: Path) -> Path:
@@ -64,6 +71,12 @@ def held(workdir: Path) -> Iterator[None]:
         yield
 
 
+def _anywhere(config: Config) -> dict[str, Any]:
+    """Without the places of its data, which may move; whether it is the same text its fingerprint says."""
+    values = to_dict(config)
+    return {**values, "data": {name: value for name, value in values["data"].items() if name not in PLACES}}
+
+
 def existing_run(workdir: Path, config: Config) -> Checkpoint | None:
     """The newest checkpoint of the run in `workdir`, or None where there is none yet."""
     check_writable(workdir)
@@ -73,11 +86,10 @@ def existing_run(workdir: Path, config: Config) -> Checkpoint | None:
         return None
     try:
         old = json.loads(file.read_text(encoding="utf-8"))
-        other = from_dict(Config, old) != config
+        before, asked = _anywhere(from_dict(Config, old)), _anywhere(config)
     except ValueError as error:
         raise ValueError(f"{file} is not a configuration that this version reads ({error}). Fix: choose another --workdir") from error
-    if other:
-        changed = sorted(_differences(old, to_dict(config)))
+    if changed := sorted(_differences(before, asked)):
         raise ValueError(
             f"workdir is {str(workdir)!r}; it holds a run with another configuration ({'; '.join(changed)}). Fix: choose another --workdir"
         )

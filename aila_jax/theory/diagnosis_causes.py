@@ -168,7 +168,12 @@ def not_graded_causes(facts: Facts, before: float, step: float) -> Told:
         )
         lower = f"model.margin.range_bend below {bend:g}" if bent else f"model.margin.power below {margin.power:g}"
         more = f"raise model.margin.linear above {margin.linear:g}, " if margin.power > 1.0 else ""
-        change = f"raise locality.pressure (0.07 in the preset certified), lower {lower}, {more}or draw the λ of this step more often in training"
+        training = facts.training
+        if training is not None and training.mode != "conditional":
+            return (cause,), ("train for the whole dial: locality.mode=conditional with model.film=true",)
+        now = training.pressure if training is not None else 0.0
+        press = f"raise locality.pressure above {now:g}" if now else "press with locality.pressure (0.07 in the preset certified)"
+        change = f"{press}, lower {lower}, {more}or draw the λ of this step more often in training"
     return (cause,), (change,)
 
 

@@ -82,7 +82,7 @@ class TrainingFacts:
     """How the run was trained and what its log shows.
 
     Attributes:
-      mode, lam: `fixed`, `curriculum` or `conditional`, and locality.lam. epochs: passes over the training split.
+      mode, lam: `fixed`, `curriculum` or `conditional`, and locality.lam. pressure: locality.pressure. epochs: passes over the training split.
       losses: (epoch, training loss) of each record, in order; empty where there is no log.
       skipped: non-finite updates that were discarded, or None without a log.
       train_perplexity, validation_perplexity: at the same λ, without dropout; None where they were not measured.
@@ -95,6 +95,7 @@ class TrainingFacts:
     skipped: int | None = None
     train_perplexity: float | None = None
     validation_perplexity: float | None = None
+    pressure: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def guaranteed_gap(
       bound: where S comes from: `parameters`, `qk_norm`, `score_cap`, or `empirical` (then `largest_score`, the largest |s| seen, is needed).
         `self_scaling` takes `qk_norm` or `parameters`, whichever fits the model, at most the score cap; from share^b · c = 1 on (b:
         `margin.range_bend`) S is for rounding only. `auto` takes what the model's logits are bounded by, in the order hard, self_scaling,
-        score_cap, qk_norm, parameters.
+        qk_norm, score_cap, parameters; a score cap limits the S of all of them.
       arithmetic: as in `parameter_bounds`.
 
     Raises:
@@ -115,7 +115,7 @@ def _resolve(bound: str, config: ModelConfig) -> str:
     if bound == "auto":
         if config.margin.form == "self_scaling":
             return "self_scaling"
-        return "score_cap" if config.score_cap else "qk_norm" if config.qk_norm else "parameters"
+        return "qk_norm" if config.qk_norm else "score_cap" if config.score_cap else "parameters"
     limit = "one that bounds this model's logits"
     if bound == "qk_norm":
         fix = "train with --config.model.qk_norm=true, or ask for bound='parameters', which may guarantee nothing"

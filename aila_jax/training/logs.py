@@ -34,7 +34,8 @@ class TrainingLog:
     ):
         _cut_back(directory / "metrics.jsonl", start)
         self._file = open(directory / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 (closed by __exit__)
-        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=start or None)
+        # The points of step `start` are valid; those from purge_step on are hidden.
+        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=start + 1 if start else None)
         self._progress = Progress(steps, "step", start=start, quiet=quiet)
         self._tokens_per_step, self._log_every, self._rates = tokens_per_step, log_every, learning_rates
         self._interval: list[StepMetrics] = []

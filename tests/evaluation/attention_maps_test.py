@@ -61,6 +61,11 @@ def test_entropy_and_block_mass_are_those_of_the_weights(dialled):
     assert np.all(dialled[2].block_mass > dialled[0].block_mass)
 
 
+def test_token_ids_that_are_no_whole_numbers_are_refused(model, unchecked_shapes):
+    with pytest.raises(ValueError, match=r"tokens"):
+        model.attention([1.9, 2.7])
+
+
 def test_tokens_and_blocks_are_those_of_the_text(model, dialled):
     assert "".join(dialled[0].tokens) == TEXT
     np.testing.assert_array_equal(dialled[0].block_ids, np.arange(len(dialled[0].tokens)) // 5)

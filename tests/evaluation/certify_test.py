@@ -1,6 +1,8 @@
 """Certificates of loaded models: against what attention measures, for texts, and by the scores seen on a corpus."""
 
+import csv
 import json
+import shutil
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -70,16 +72,9 @@ def test_a_text_is_certified_with_its_own_blocks() -> None:
     tokens, blocks = list(range(5, 13)), [0, 0, 1, 1, 0, 2, -1, -1]
     found = certify(model, 1.0, text=tokens, block_ids=blocks)
     mass, entropy = measured(model, np.array([tokens], np.int32), 1.0, 1.0, block_ids=np.array([blocks], np.int32))
-    assert dict(
-        zip(zip(found.counts.n_in.tolist(), found.counts.n_out.tolist(), strict=True), found.counts.queries.tolist(), strict=True)
-    ) == {
-        (1, 0): 1,
-        (2, 0): 1,
-        (1, 2): 1,
-        (2, 2): 1,
-        (3, 2): 1,
-        (1, 5): 1,
-    }
+    counts = list(zip(found.counts.n_in.tolist(), found.counts.n_out.tolist(), strict=True))
+    assert counts == [(1, 0), (2, 0), (1, 2), (2, 2), (3, 2), (1, 5)]  # position by position; padding is none
+    assert found.counts.queries.tolist() == [1] * 6
     assert (mass[:, 0, :, :6].mean(axis=-1) >= found.head_block_mass - 1e-5).all()
     assert (entropy[:, 0, :, :6].mean(axis=-1) <= found.head_entropy_bits + 1e-4).all()
     assert found.mean_block_mass > certify(model, 1.0).mean_block_mass
@@ -196,6 +191,11 @@ def test_the_command_writes_its_files_and_finds_what_a_sweep_measured(trained: T
     assert "step 24, for the text 'the cat saw the old owl' alone: λ = 1, τ = 1, " in alone.splitlines()[0]
     assert alone.splitlines()[1].endswith("; blocks as in this text")
     assert json.loads((tmp_path / "text" / "certificate.json").read_text(encoding="utf-8"))["meta"]["text"] == "the cat saw the old owl"
+    with (tmp_path / "text" / "certificate.csv").open(encoding="utf-8") as file:
+        rows = [(row["position"], row["n_in"], row["n_out"]) for row in csv.DictReader(file) if row["layer"] == row["head"] == "0"]
+    size, n_tokens = trained.model.config.partition.size, len(trained.model.tokenizer.encode("the cat saw the old owl"))
+    assert n_tokens > size  # a second block has begun: its first query has 1 key inside
+    assert rows == [(str(t), str(t % size + 1), str(t - t % size)) for t in range(n_tokens)]
     names = {path.name for path in (tmp_path / "new").iterdir()}
     assert names == {"certificate.json", "certificate.csv", "certificate.png", "certificate.svg"}
     row = HeadRow("run", 0, "c", "validation", 1.0, 1.0, 0, 1, *[0.25] * 6, None, None, None)
@@ -210,6 +210,17 @@ def test_the_command_writes_its_files_and_finds_what_a_sweep_measured(trained: T
     assert measured_heads(tmp_path, trained.model.with_window(3), 1.0, 1.0, False) is None
     assert measured_heads(tmp_path, replace(trained.model, step=8), 1.0, 1.0, False) is None
     assert measured_heads(tmp_path / "nowhere", trained.model, 1.0, 1.0, False) is None
+
+
+def test_one_text_and_other_windows_leave_the_certificate_of_every_text_alone(trained: Trained, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained.run.workdir, tmp_path / "run"))
+    runs.certify(str(run))
+    written = (run / "certificate" / "certificate.json").read_bytes()
+    runs.certify(str(run), text="the cat")
+    runs.certify(str(run), window=3)
+    assert (run / "certificate" / "certificate.json").read_bytes() == written
+    assert (run / "certificate" / "text" / "certificate.csv").is_file()
+    assert (run / "window3" / "certificate" / "certificate.png").is_file()
 
 
 @pytest.mark.parametrize("options", [{}, {"score_cap": 4.0}, {"qk_norm": True}], ids=str)

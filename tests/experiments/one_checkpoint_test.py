@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import app, flags
 
 from aila_jax.config import MarginConfig, ModelConfig, from_dict, to_dict
 from aila_jax.experiments import one_checkpoint as exp
@@ -16,6 +17,8 @@ from aila_jax.experiments import one_checkpoint_report as report
 from aila_jax.model.shares import head_shares
 from aila_jax.presets import certified, paper, small
 from aila_jax.reporting import write_sweep
+from launch import experiment
+from launch import one_checkpoint as launcher
 from tests.reporting.conftest import synthetic_sweep
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -142,6 +145,15 @@ def test_the_recipe_is_changed_in_one_part_at_a_time():
     }
 
 
+def test_a_budget_that_grid_and_recipe_do_not_have_is_refused(monkeypatch):
+    values = flags.FlagValues()
+    launcher.define_flags(values)
+    values(["one_checkpoint", "--budget=18M", "--which=grid"])
+    monkeypatch.setattr(experiment, "FLAGS", values)
+    with pytest.raises(app.UsageError, match=r"--budget is 18M; it must be 5M, or left out, with --which=grid"):
+        launcher.main(["one_checkpoint"])
+
+
 def test_regret_is_paired_by_seed():
     conditional = {0: one(), 1: one(seed=1), 5: one(seed=5)}
     trained = {0: fixed(50.0), 1: fixed(51.0, seed=1), 2: fixed(1.0, seed=2)}
@@ -184,6 +196,7 @@ def test_goals_hold_for_every_seed_or_not_at_all():
         "best dialled perplexity ÷ plain training's, − 1": True,  # −0.2 % and −2 %
         "entropy at λ = 1 ÷ entropy at λ = 0": True,
         "block mass at λ = 1": True,
+        "block mass guaranteed at λ = 1, every query with a second key in its block": False,  # scores of ±4 nats outweigh a margin of 8
         "largest step of the dial, share of the change": True,
         "cost of removing attention, λ = 0": True,
         "cost of removing attention, λ = 1": False,  # 20 % and 5 %
@@ -193,6 +206,21 @@ def test_goals_hold_for_every_seed_or_not_at_all():
     assert not held["regret at λ = 0"]
     assert not held["best dialled perplexity ÷ plain training's, − 1"]
     assert judged.goals(found, "18M-conditional") == []
+
+
+def test_what_is_guaranteed_is_read_from_the_rows_and_worked_out_at_the_worst_query():
+    """The last of 128 with one key beside itself in its window of 5, the 127th: 2 e^−4 inside and 125 e^(4 − 14.5) outside at worst."""
+    made = result(*ONE.values(), margin={"nats": 14.5})
+    cells = tuple(replace(row, guaranteed_block_mass=None if row.lam < 0.6 else row.lam - 0.1) for row in made.cells)
+    row = judged.dialled(replace(made, cells=cells), "one")
+    np.testing.assert_allclose(row.guaranteed, [np.nan] * 3 + [0.5, 0.7, 0.9])
+    assert row.least_guaranteed == pytest.approx(2 / (2 + 125 * np.exp(-6.5)), rel=1e-4)
+    goal = {goal.text: goal for goal in judged.goals({"5M-conditional": {0: row}}, "5M-conditional")}
+    assert goal["block mass guaranteed at λ = 1, every query with a second key in its block"].holds
+    uncapped = replace(made, config={**made.config, "model": {**made.config["model"], "score_cap": 0.0}})
+    assert judged.dialled(uncapped, "one").least_guaranteed is None
+    table = report.transfer_table({"5M-conditional": {0: row}}, "5M", report.GUARANTEED, empty=False)
+    assert "| one checkpoint | 1 | – | – | – | 0.50 | 0.70 | 0.90 |" in table
 
 
 def with_law(slope, seed=0, first=0.5, **margin):

@@ -14,7 +14,7 @@ from aila_jax import runs
 from aila_jax.config import Config, LocalityConfig, ModelConfig, TrainConfig, from_dict
 from aila_jax.experiments.threshold import ThresholdSettings, check, threshold_runs
 from aila_jax.experiments.threshold_estimates import formula_undefined, spread_batches
-from aila_jax.experiments.threshold_path import PathSettings, ZeroingPath, zeroing_path
+from aila_jax.experiments.threshold_path import PathSettings, ZeroingPath, training_dial, zeroing_path
 from aila_jax.experiments.threshold_ranks import correlate, show_correlation
 from aila_jax.experiments.threshold_report import collect, describe, uniform_bits
 from aila_jax.experiments.threshold_rows import ThresholdResult, ThresholdRow, read_threshold, write_threshold
@@ -110,6 +110,21 @@ def test_the_path_ends_where_every_group_is_zero_and_leaves_the_model_alone(trai
     assert (path.entropy[0] < uniform - 0.01).all()
     np.testing.assert_array_equal(model.params["layer_0"]["attention"]["query"]["kernel"], before)
     np.testing.assert_array_equal(importance, size_weights(16, 2, 4))
+
+
+def test_a_run_that_reads_sequences_twice_is_measured_with_one_view_and_pressed_as_in_training(trained):
+    """As the preset `certified` is trained: two views, of which the first teaches, and pressure, without which attention would be another."""
+    settings = PathSettings(first=1e-9, most_levels=1, steps=15, learning_rate=0.02)
+    held_out = spread_batches(trained.dataset.windows("validation", 16, False).batch, 8, 1)
+    entropy = {}
+    for pressure in (0.0, 5.0):
+        locality = LocalityConfig(mode="conditional", at_one=1.0, views=2, teach=0.5, pressure=pressure)
+        model = replace(trained.model, config=replace(trained.config, locality=locality))
+        lam, tau = training_dial(model.config, 5)
+        assert (lam.tolist(), tau.tolist()) == ([1.0] * 5, [1.0] * 5)
+        path = zeroing_path(model, trained.dataset.windows("train", 16, False), held_out, size_weights(16, 2, 4), settings, quiet=True)
+        entropy[pressure] = path.entropy[-1].mean()
+    assert abs(entropy[5.0] - entropy[0.0]) > 0.005  # the same training to the last bit otherwise
 
 
 def row(window: int, group: int, head: int, projection: str, **values) -> ThresholdRow:

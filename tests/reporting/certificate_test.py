@@ -110,5 +110,7 @@ def test_the_figure_draws_every_head_and_the_measurement() -> None:
         "guaranteed, mean",
         "measured, mean",
     ]
+    assert certificate_figure(found, of="a $ b").get_supxlabel() == "for the text 'a $ b' alone"
+    assert not fig.get_supxlabel()
     labels = [text.get_text() for text in certificate_figure(made("empirical")).legends[0].get_texts()]
     assert not any("guaranteed" in label for label in labels)

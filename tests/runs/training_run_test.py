@@ -22,7 +22,7 @@ from aila_jax.data.pipeline import TrainBatches
 from aila_jax.model.transformer import Transformer
 from aila_jax.reporting import read_training_log
 from aila_jax.runs import starting, training_run
-from aila_jax.runs.workdir import held
+from aila_jax.runs.workdir import existing_run, held
 from aila_jax.training import loop, placement
 from aila_jax.training.loop import NonFiniteError
 from aila_jax.training.optimizer import build_optimizer
@@ -77,6 +77,14 @@ def test_another_configuration_is_refused_before_any_work_and_what_differs_is_na
     assert "(model.film: True there, False asked; seed: 0 there, 3 asked; train.steps: 24 there, 48 asked)" in message
     assert message.endswith("Fix: choose another --workdir")
     assert files(trained.run.workdir) == before
+
+
+def test_a_corpus_that_has_moved_is_the_same_configuration(trained):
+    """What was moved is read where it is now; that it is the same text its fingerprint says."""
+    data = replace(trained.config.data, cache_dir="there", files=("moved.txt",))
+    assert existing_run(Path(trained.run.workdir), replace(trained.config, data=data)).step == 24
+    with pytest.raises(ValueError, match=r"another configuration \(data\.vocab_size: \d+ there, 301 asked\)"):
+        existing_run(Path(trained.run.workdir), replace(trained.config, data=replace(data, vocab_size=301)))
 
 
 @pytest.mark.parametrize("below", ["file", "file/run"])

@@ -265,6 +265,27 @@ def test_the_certified_preset_guarantees_nine_tenths_with_any_weights() -> None:
     assert certificate({}, config, 0.552, 1.0).share_said == 1.0
 
 
+def test_auto_takes_what_bounds_scores_most() -> None:
+    """A cap that QK-normalisation keeps scores far below says nothing at this margin; with both bounds S is the smaller."""
+    config = whole(qk_norm=True, g_max=2.0, score_cap=50.0, margin=MarginConfig(nats=20.0))
+    params = random_layer(config.model, 0)
+    both = certificate(params, config, 1.0, 1.0)
+    assert both.gap.bound == "qk_norm"
+    assert both.share_said == 1.0
+    assert certificate(params, config, 1.0, 1.0, bound="score_cap").share_said == 0.0
+    low = replace(config, model=replace(config.model, score_cap=0.5))
+    np.testing.assert_allclose(certificate(params, low, 1.0, 1.0).gap.score_bound, 0.5, rtol=1e-5)
+
+
+def test_the_certified_dial_gives_every_layer_the_whole_margin() -> None:
+    base = presets.small()
+    config = presets.certified_dial(replace(base, model=replace(base.model, layer_beta=2.0)))
+    assert (
+        certificate({}, config, 1.0, 1.0).least_block_mass_accompanied
+        == certificate({}, presets.certified(), 1.0, 1.0).least_block_mass_accompanied
+    )
+
+
 @pytest.mark.parametrize("base", [presets.tiny(), presets.small(), presets.paper()], ids=lambda config: str(config.model.length))
 @pytest.mark.parametrize("size", [2, 5, 30])
 def test_the_certified_dial_guarantees_nine_tenths_at_every_length(base: Config, size: int) -> None:

@@ -176,7 +176,7 @@ def test_when_training_converged(losses, epoch):
             {"mass": (0.2, 0.25, 0.3, 0.45, 0.5, 0.99)},
             "The step from λ = 0.8 to 1 carries 62% of the change in block mass, more than 40%.",
             "up to λ = 0.8, where it imposes 0.64 of itself, and then give way at once.",
-            "raise locality.pressure (0.07 in the preset certified), lower model.margin.power below 2, raise model.margin.linear above 0, or draw",
+            "press with locality.pressure (0.07 in the preset certified), lower model.margin.power below 2, raise model.margin.linear above 0, or draw",
         ),
     ],
 )
@@ -185,6 +185,14 @@ def test_a_dial_with_one_large_step_is_not_graded(changes, text, cause, change):
     assert (finding.name, finding.seen) == (signatures.NOT_GRADED, text)
     assert cause in finding.causes[0]
     assert change in finding.changes[0]
+
+
+def test_what_is_advised_where_scores_hold_out_depends_on_the_training():
+    late = replace(HEALTHY, dial=dial(mass=(0.2, 0.25, 0.3, 0.45, 0.5, 0.99)))
+    pressed = only(replace(late, training=replace(HEALTHY.training, pressure=0.07)))
+    assert pressed.changes[0].startswith("raise locality.pressure above 0.07, lower model.margin.power below 1")
+    at_one_lam = only(replace(late, training=replace(HEALTHY.training, mode="fixed")))
+    assert at_one_lam.changes == ("train for the whole dial: locality.mode=conditional with model.film=true",)
 
 
 def test_a_bent_range_is_named_where_it_comes_late():

@@ -162,16 +162,30 @@ def test_where_there_is_no_terminal_each_record_is_a_line_on_standard_error(tmp_
 
 
 def events(directory):
-    """The scalars of TensorBoard's files: each record is a length, its checksum, an Event, and its checksum."""
+    """The scalars of TensorBoard's files."""
     found = {}
     for path in sorted(directory.glob("events*")):
-        data = path.read_bytes()
-        while data:
-            (length,) = struct.unpack("<Q", data[:8])
-            event = Event.FromString(data[12 : 12 + length])
+        for event in all_events(path):
             found.update({(value.tag, event.step): value.simple_value for value in event.summary.value})
-            data = data[16 + length :]
     return found
+
+
+def all_events(path):
+    """Of one file: each record is a length, its checksum, an Event, and its checksum."""
+    data = path.read_bytes()
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        yield Event.FromString(data[12 : 12 + length])
+        data = data[16 + length :]
+
+
+@pytest.mark.parametrize(("start", "hidden"), [(0, []), (3, [4])])
+def test_a_continued_run_hides_only_what_lies_beyond_the_step_it_continues_from(tmp_path, start, hidden):
+    """TensorBoard hides the points from a START event's step on."""
+    with make_log(tmp_path, start=start):
+        pass
+    (path,) = (tmp_path / "tensorboard").glob("events*")
+    assert [event.step for event in all_events(path) if event.HasField("session_log")] == hidden
 
 
 def test_tensorboard_gets_the_numbers_and_nothing_that_is_not_one(tmp_path):

@@ -19,7 +19,12 @@ def _define(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_float("target_mass", 0.9, "Also say which margin would guarantee this block mass, in (0, 1).", flag_values=values)
     command.define_text("text", None, "Certify this text alone, whose blocks are known, not every text. It has its own length.", values)
-    command.define_text("out", "", "Folder for the files. Default: the folder certificate in the run directory.", values)
+    command.define_text(
+        "out",
+        "",
+        "Folder for the files. Default: certificate in the run directory (certificate/text with --text), or in its windowSIZE with --window.",
+        values,
+    )
     command.define_scoring(values)
 
 
