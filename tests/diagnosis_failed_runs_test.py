@@ -70,11 +70,13 @@ def test_training_at_one_end_of_the_dial(base, tmp_path):
 
 
 def test_a_penalty_that_kills_every_head(base, tmp_path):
-    """Attention becomes a mean over all earlier tokens: it stays high, heads are dead, and the penalty is named."""
+    """Heads are dead, and the penalty is named with its λη: E[λ] is .6 times that of u², a third, and η is .5."""
     penalty = PenaltyConfig(solver="proximal", eta=0.5, ramp=False)
     found = findings(replace(base, penalty=penalty), tmp_path)
     assert "4 of 4 heads have W_Q = W_K = 0" in found[signatures.DEAD_HEADS].seen
-    assert "lower penalty.eta" in found[signatures.DEAD_HEADS].changes[-1]
+    finding = found[signatures.DEAD_HEADS]
+    assert finding.causes == ("4 of 4 heads are dead.", "The penalty acts with λη = 0.1 (proximal).")
+    assert "lower penalty.eta" in finding.changes[-1]
 
 
 def test_a_margin_that_bites_at_once(base, tmp_path):

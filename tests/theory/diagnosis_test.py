@@ -74,6 +74,8 @@ def test_entropy_above_what_blocks_allow_is_enough():
     finding = only(replace(HEALTHY, dial=dial(entropy=(3.0, 2.7, 2.4, 2.1, 1.8, 1.5))))
     assert finding.name == signatures.STAYS_HIGH
     assert "below 0.9" not in finding.seen
+    uniform_inside = dial(entropy=(3.0, 2.5, 2.2, 2.0, 1.7, 1.381))  # as dead heads have it, the rest of the window at e^−12
+    assert diagnose(replace(HEALTHY, dial=uniform_inside)).findings == ()
 
 
 @pytest.mark.parametrize(
