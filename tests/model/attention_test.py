@@ -90,6 +90,15 @@ def test_eager_agrees_too() -> None:
     assert_agrees(found, expected(q, k, v, IDS, CASES[name]), tolerance=1e-4)
 
 
+@pytest.mark.parametrize(("lam", "third", "fourth"), [(0.0, -1.0, -5.0), (0.5, 0.0, -4.0), (1.0, 1.0, -3.0)])
+def test_score_gaps_worked_out_by_hand(lam: float, third: float, fourth: float) -> None:
+    """Blocks {0, 1} and {2, 3}. Query 2 has the score 2 inside, 3 and −1 outside; query 3 has 4 and 1 inside, 6 and −2 outside. The margin is 2."""
+    q, k = np.float32([1, 1, 1, 2]), np.float32([3, -1, 2, 0.5])
+    ids = np.int32([[0, 0, 1, 1]])
+    found = ATTEND(*(x.reshape(1, 4, 1, 1) for x in (q, k, k)), ids, lam=lam, tau=0.5, margin=2.0, stats=True, delta=True)
+    np.testing.assert_allclose(found[1].delta.ravel(), [0.0, 0.0, third, fourth], atol=1e-6)  # nothing outside for the first block
+
+
 def test_vmapped_over_dial_values() -> None:
     q, k, v = qkv(seed=2)
     call = partial(locality_attention, margin=EXACT, stats=True, delta=True)
