@@ -112,6 +112,7 @@ def test_the_path_ends_where_every_group_is_zero_and_leaves_the_model_alone(trai
     np.testing.assert_array_equal(importance, size_weights(16, 2, 4))
 
 
+@pytest.mark.medium  # the path compiles once for each
 def test_a_run_that_reads_sequences_twice_is_measured_with_one_view_and_pressed_as_in_training(trained):
     """As the preset `certified` is trained: two views, of which the first teaches, and pressure, without which attention would be another."""
     settings = PathSettings(first=1e-9, most_levels=1, steps=15, learning_rate=0.02)
