@@ -197,7 +197,7 @@ def regret_figure(found: Results, budget: str) -> Figure:
 
 
 def _guarantee(axes: Axes, ones: dict[int, Dialled]) -> None:
-    """What every text is guaranteed, dotted, where something is; below the least of the seeds if they differ."""
+    """What every text is guaranteed, dotted, where something is: the least of the seeds."""
     if not ones:
         return
     least = np.min([one.guaranteed for one in ones.values()], axis=0)

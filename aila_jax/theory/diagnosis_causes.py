@@ -17,6 +17,7 @@ LEAST_SHARE = 0.9
 # Block mass that a recommended margin is to guarantee, for a query with as many keys outside its block as there are tokens in a window
 # of 128 and one key inside.
 TARGET_MASS, WORST_ODDS = 0.9, 127.0
+WHOLE_DIAL = "train for the whole dial: locality.mode=conditional with model.film=true"
 
 
 def outside_causes(facts: Facts) -> Told:
@@ -137,7 +138,7 @@ def poor_dial_causes(facts: Facts) -> Told:
     if training is not None and training.mode != "conditional":
         how = f"at λ = {training.lam:g} alone" if training.mode == "fixed" else f"last at λ = {training.lam:g} (curriculum)"
         causes = (f"The model was trained {how}, and is read at other λ.", *causes)
-        changes = ("train for the whole dial: locality.mode=conditional with model.film=true", *changes)
+        changes = (WHOLE_DIAL, *changes)
     elif training is not None and not causes:
         causes = ("It was trained for every λ (conditional), so the λ above are those that training drew too rarely.",)
         changes = ("draw these λ more often (locality.power, at_zero, at_one), show λ to the network (model.film), or train longer",)
@@ -170,7 +171,7 @@ def not_graded_causes(facts: Facts, before: float, step: float) -> Told:
         more = f"raise model.margin.linear above {margin.linear:g}, " if margin.power > 1.0 else ""
         training = facts.training
         if training is not None and training.mode != "conditional":
-            return (cause,), ("train for the whole dial: locality.mode=conditional with model.film=true",)
+            return (cause,), (WHOLE_DIAL,)
         now = training.pressure if training is not None else 0.0
         press = f"raise locality.pressure above {now:g}" if now else "press with locality.pressure (0.07 in the preset certified)"
         change = f"{press}, lower {lower}, {more}or draw the λ of this step more often in training"

@@ -51,23 +51,20 @@ def counts_of_every_text(partition: PartitionConfig, length: int) -> KeyCounts:
     return KeyCounts(n_in, position + 1 - n_in, np.ones_like(position), worst=not windows or partition.global_first)
 
 
-def counts_in_order(block_ids: Int[np.ndarray, "1 L"], doc_ids: Int[np.ndarray, "1 L"] | None = None) -> KeyCounts:
-    """The counts of one row's real queries, one by one in their order; arguments as `counts_of` has them."""
-    n_in, n_keys = keys_in_block(block_ids, doc_ids)
-    real = block_ids != PADDING_ID
-    return KeyCounts(n_in[real], n_keys[real] - n_in[real], np.ones(int(real.sum()), np.int64))
-
-
-def counts_of(block_ids: Int[np.ndarray, "B L"], doc_ids: Int[np.ndarray, "B L"] | None = None) -> KeyCounts:
-    """The distinct counts of the real queries of these rows, as causal attention has them, and how many queries have each.
+def counts_in_order(block_ids: Int[np.ndarray, "B L"], doc_ids: Int[np.ndarray, "B L"] | None = None) -> KeyCounts:
+    """The counts of the real queries of these rows as causal attention has them, one by one in their order.
 
     Args:
       block_ids: −1 at padding, −2 for a token of every block. doc_ids: under a document mask.
     """
     n_in, n_keys = keys_in_block(block_ids, doc_ids)
     real = block_ids != PADDING_ID
-    pairs, queries = np.unique(np.stack([n_in[real], n_keys[real]]), axis=1, return_counts=True)
-    return KeyCounts(pairs[0], pairs[1] - pairs[0], queries)
+    return KeyCounts(n_in[real], n_keys[real] - n_in[real], np.ones(int(real.sum()), np.int64))
+
+
+def counts_of(block_ids: Int[np.ndarray, "B L"], doc_ids: Int[np.ndarray, "B L"] | None = None) -> KeyCounts:
+    """The distinct counts among those of `counts_in_order`, and how many queries have each."""
+    return merge_counts([counts_in_order(block_ids, doc_ids)])
 
 
 def merge_counts(parts: list[KeyCounts]) -> KeyCounts:
