@@ -32,7 +32,7 @@ class Dialled:
       influence: of the tokens outside the block, nats, at each λ; None in files that were made without it.
       guaranteed: block mass that every text has, mean over layers, heads and queries, at each λ; NaN where nothing is guaranteed.
       least_guaranteed: the same at λ = 1, least over queries with a second key in their block; None for scores without a cap.
-      model: its settings. equals: what has to be equal for two ways of training to be compared.
+      learning_rate: the peak of its schedule. model: its settings. equals: what has to be equal for two ways of training to be compared.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Dialled:
     influence: np.ndarray | None
     guaranteed: np.ndarray
     least_guaranteed: float | None
+    learning_rate: float
     model: ModelConfig
     equals: dict[str, Any]
 
@@ -93,6 +94,7 @@ def dialled(result: SweepResult, name: str) -> Dialled:
         influence=_influence(result),
         guaranteed=over_lam("guaranteed_block_mass"),
         least_guaranteed=_least_guaranteed(result),
+        learning_rate=result.config["train"]["learning_rate"],
         model=_model(result),
         equals=_equals(result),
     )

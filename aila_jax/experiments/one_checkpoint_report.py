@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aila_jax.experiments.one_checkpoint import BUDGETS, GRID_RUNS, LAMS, TRAINED
+from aila_jax.experiments.one_checkpoint import BUDGETS, LAMS, TRAINED
 from aila_jax.experiments.one_checkpoint_judged import LEAST_OUTSIDE, Dialled, Goal, goals, read_results, regret, tau_law
 from aila_jax.experiments.one_checkpoint_recipe import recipe_table
 from aila_jax.experiments.results import MISSING, markdown, with_spread
@@ -133,17 +133,21 @@ def _law(ones: dict[int, Dialled], label: str) -> str:
 
 
 def _grid(found: Results) -> list[str]:
-    """The grid of learning rate and dropout, where there is one."""
-    tried = sorted(name for name in found if name.startswith("grid-"))
-    if not tried:
-        return []
+    """The grid of learning rate and dropout, where there is one; the configuration itself with the seeds that others were tried with."""
     lines = []
-    of_preset = [name for name in (*GRID_RUNS, "5M-one-view") if name in found and any(one.startswith(f"grid-{name}-") for one in tried)]
-    for name in [*of_preset, *tried]:
-        ones = list(found[name].values())
-        at_zero, best = (np.array([take(one.perplexity) for one in ones]) for take in (lambda p: p[0], np.min))
-        lines.append([name.removeprefix("grid-"), str(len(ones)), with_spread(at_zero, 1), with_spread(best, 1)])
-    return ["## Grid of learning rate and dropout\n", markdown(["training", "seeds", "perplexity at λ = 0", "best over λ"], lines)]
+    for name, label in rows_of("5M").items():
+        tried = [ones for other, ones in found.items() if other.startswith(f"grid-{name}-rate")]
+        seeds = {seed for ones in tried for seed in ones}
+        itself = {seed: one for seed, one in found.get(name, {}).items() if seed in seeds}
+        runs = [list(ones.values()) for ones in (itself, *tried) if ones]
+        for ones in sorted(runs, key=lambda ones: (ones[0].model.dropout, ones[0].learning_rate)):
+            perplexity = np.array([one.perplexity for one in ones]).T
+            set_to = [f"{ones[0].learning_rate:g}", f"{ones[0].model.dropout:g}", str(len(ones))]
+            lines.append([label, *set_to, *(with_spread(column, 1) for column in perplexity)])
+    if not lines:
+        return []
+    header = ["", "learning rate", "dropout", "seeds", *(f"read at λ = {lam:g}" for lam in LAMS)]
+    return ["## Grid of learning rate and dropout\n", f"Perplexity per token, 5M tokens, τ = 1.\n\n{markdown(header, lines)}"]
 
 
 def transfer_figure(found: Results, budget: str) -> Figure:
