@@ -23,6 +23,9 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_integer("gradients", 256, "Batches of 8 sequences for the gradient at the checkpoint.", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("at_zero", 4, "Those of them in which every group is set to zero in turn.", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("steps", 8, "Proximal steps at each level of the path.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer(
+        "path_levels", 20, "Levels of the path at most; it ends where every group is zero.", lower_bound=1, flag_values=values
+    )
     flags.DEFINE_float("ratio", 1.35, "Ratio of one level of the path to the next, above 1.", flag_values=values)
 
 
@@ -33,7 +36,7 @@ def measure_all(argv: list[str]) -> None:
     from aila_jax.experiments.threshold_path import PathSettings
 
     given = experiment.FLAGS
-    path = PathSettings(ratio=given.ratio, steps=given.steps)
+    path = PathSettings(ratio=given.ratio, steps=given.steps, most_levels=given.path_levels)
     settings = threshold.ThresholdSettings(gradients=given.gradients, at_zero=given.at_zero, path=path)
     for stem, config in experiment.asked_runs(threshold.threshold_runs):
         model = runs.train(config, experiment.runs_folder() / stem).load()

@@ -13,9 +13,12 @@ from aila_jax import runs
 from aila_jax.config import LocalityConfig, MarginConfig, PenaltyConfig
 from aila_jax.evaluation.language_model import load
 from aila_jax.loss.group_sparsity import query_key_kernels, with_query_key_kernels
+from aila_jax.loss.importance import size_weights
 from aila_jax.runs.diagnosis_facts import FactFinder
 from aila_jax.theory import diagnosis_signatures as signatures
 from aila_jax.theory.diagnosis import diagnose
+from aila_jax.theory.stationarity import group_thresholds
+from aila_jax.training.locality import training_dial
 from tests.evaluation.untrained import with_dial_weights
 from tests.training.tiny import make_config, write_corpus
 
@@ -93,6 +96,19 @@ def test_dead_heads_under_a_penalty_that_is_too_strong(loaded, healthy):
     )
 
 
+def test_entropy_inside_blocks_counts_the_keys_after_the_query_in_a_bidirectional_model(loaded, healthy):
+    """Windows of 5 of the 16 tokens of a sequence: five keys for each query, the last block one; causal attention has 1, 2, … 5."""
+    found = []
+    for bidirectional in (False, True):
+        config = replace(loaded[0].config.model, bidirectional=bidirectional, document_mask=False)
+        model = replace(loaded[0], config=replace(loaded[0].config, model=config))
+        found.append(FactFinder(model, loaded[1], healthy, BATCHES, quiet=True).blocks().entropy_bits)
+    assert loaded[0].config.partition.size == 5
+    assert found == pytest.approx(
+        [np.log2([1, 2, 3, 4, 5] * 3 + [1]).mean(), np.log2([5] * 15 + [1]).mean()], abs=0.02
+    )  # the last sequence is a part
+
+
 def test_heads_that_turn_with_the_dial_are_dead_only_where_nothing_is_left(loaded, healthy):
     """W = 0 with a W′ of its own is no dead head; without it, it is."""
     turning = with_dial_weights(loaded[0])
@@ -129,6 +145,11 @@ def test_a_penalty_is_compared_with_its_thresholds(loaded, healthy):
     strong, weak = (finder.penalty() for finder in finders)
     assert [strong.share_above, weak.share_above] == [1.0, 0.0]
     assert strong.stationarity == weak.stationarity > 1e-9
+    lam, tau = training_dial(config, len(finders[0].text("train")[0].tokens))
+    trained = replace(loaded[0], config=finders[0].model.config)
+    direct = group_thresholds(trained, finders[0].text("train"), lam=lam, tau=tau, layers=(0, 1), quiet=True)
+    weights = np.asarray(size_weights(config.model.d_model, config.model.n_heads, config.feature_groups)).T
+    assert strong.stationarity == pytest.approx(np.median(direct.gradient / weights), rel=0.2)  # one batch of several is at zero
     assert strong.level == pytest.approx(1e6 * 0.6 / 3, rel=1e-5)  # E[λ]: λ = u² in 60 % of the draws, 0 in 40 %
     assert strong.dead_heads == 0
     assert strong.predicted == weak.predicted > 0

@@ -22,8 +22,14 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}. Fix: {fix}")
 
 
+def _number(value: Any) -> Any:
+    """A NumPy or JAX scalar as a Python number; anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
 def check_lam(lam: float, name: str = "lam") -> float:
     """Returns λ as a float; raises ValueError unless it is in [0, 1]."""
+    lam = _number(lam)
     require(
         isinstance(lam, Real) and 0.0 <= lam <= 1.0,
         name,
@@ -36,6 +42,7 @@ def check_lam(lam: float, name: str = "lam") -> float:
 
 def check_tau(tau: float, name: str = "tau") -> float:
     """Returns τ as a float; raises ValueError unless it is from `LEAST_TAU` to `MOST_TAU`."""
+    tau = _number(tau)
     require(
         isinstance(tau, Real) and LEAST_TAU <= tau <= MOST_TAU,
         name,

@@ -88,3 +88,8 @@ class LocalityConfig:
                 "at least 0 and together at most 1",
                 "set both to 0",
             )
+
+    @property
+    def median_tau(self) -> float:
+        """The τ of training; where it is drawn, the median of the draws."""
+        return math.sqrt(self.tau_low * self.tau_high) if self.draw_tau else self.tau

@@ -57,7 +57,7 @@ def certify(
       ValueError: an argument outside its limits, or a bound that the model's logits do not have.
     """
     config = model.config
-    check_lam(lam), check_tau(tau)
+    lam, tau = check_lam(lam), check_tau(tau)
     hard = config.model.hard if hard is None else hard
     gap: dict[str, Any] = {"bound": bound, "hard": hard}
     if bound == "empirical":

@@ -13,7 +13,7 @@ from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.sweep import sweep_meta
 from aila_jax.experiments.threshold_estimates import LAYER, formula_undefined, input_estimates, score_gap, spread_batches
-from aila_jax.experiments.threshold_path import PathSettings, ZeroingPath, training_dial, zeroing_path
+from aila_jax.experiments.threshold_path import PathSettings, ZeroingPath, zeroing_path
 from aila_jax.experiments.threshold_rows import ThresholdResult, ThresholdRow
 from aila_jax.loss.group_sparsity import PROJECTIONS
 from aila_jax.loss.importance import anchor_weights, size_weights
@@ -21,6 +21,7 @@ from aila_jax.model.feature_groups import group_sizes
 from aila_jax.model.shares import default_layer_scale
 from aila_jax.theory.stationarity import GroupThresholds, group_thresholds
 from aila_jax.theory.thresholds import InputEstimates, predicted_thresholds
+from aila_jax.training.locality import training_dial
 
 WINDOWS = (3, 5, 10)
 
@@ -84,7 +85,7 @@ def measure(model: LanguageModel, dataset: Dataset, settings: ThresholdSettings,
         estimates = input_estimates(model, text, quiet)
         delta = score_gap(model, text)
         reason = estimates.rho.undefined or ("" if delta is not None else "no query has keys inside and outside its block")
-    predicted = None if estimates is None else predicted_thresholds(estimates, delta)
+    predicted = None if estimates is None else predicted_thresholds(estimates, delta, config.locality.median_tau)
     chosen = spread_batches(windows.batch, settings.gradient_rows, settings.gradients)
     lam, tau = training_dial(config, len(chosen[0].tokens))
     at_zero = min(settings.at_zero, len(chosen))
@@ -173,7 +174,7 @@ def _rows(
                 noise=None if found.noise is None else float(found.noise[0][at]),
                 stationarity=gradient / (scale * float(a_HxG[head, group])),
                 path=level,
-                path_lam=None if level is None or path is None else level / path.eta,
+                path_lam=None if level is None or path is None or not path.zero[-1].all() else level / path.eta,
             )
         )
     return rows

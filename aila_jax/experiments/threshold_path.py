@@ -20,7 +20,7 @@ from aila_jax.metrics.sums import summarize
 from aila_jax.model.shares import default_layer_scale
 from aila_jax.model.transformer import Transformer
 from aila_jax.progress import Progress
-from aila_jax.training.locality import draw_locality
+from aila_jax.training.locality import training_dial
 from aila_jax.training.loop import NonFiniteError
 from aila_jax.training.optimizer import adamw_at
 from aila_jax.training.penalty import PenaltyRule
@@ -77,7 +77,7 @@ class ZeroingPath:
 
     @property
     def eta(self) -> float:
-        """η: the level at which every group is 0, or the last one tried."""
+        """η: the level at which every group is 0; where `zero` says that none was reached, the last one tried, and η is above it."""
         return float(self.levels[-1])
 
     def zeroed(self) -> Float[np.ndarray, "N 2 G H"]:
@@ -85,12 +85,6 @@ class ZeroingPath:
         stays = np.logical_and.accumulate(self.zero[::-1], axis=0)[::-1]
         first = np.argmax(stays, axis=0)
         return np.where(stays[-1], self.levels[first], np.inf)
-
-
-def training_dial(config: Config, batch_size: int) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
-    """λ and τ of a batch as at the end of the model's training; one stratified draw where it draws them, one view of each sequence."""
-    one_view = replace(config.locality, views=1, teach=0.0)
-    return draw_locality(one_view, config.train.steps, batch_size, jax.random.key(config.seed), config.train.steps)
 
 
 def zeroing_path(

@@ -37,9 +37,10 @@ def correlate_heads(results: list[ThresholdResult], first: str, second: str) -> 
     points = []
     for result in results:
         for head in range(1 + max(row.head for row in result.rows)):
-            rows = [row for row in result.rows if row.head == head and None not in (getattr(row, first), getattr(row, second))]
-            if rows:
-                points.append([np.median([getattr(row, name) for row in rows]) for name in (first, second)])
+            pairs = [[result.value(row, name) for name in (first, second)] for row in result.rows if row.head == head]
+            known = [pair for pair in pairs if None not in pair]
+            if known:
+                points.append(np.median(np.array(known, float), axis=0))
     if len(points) < 3:
         return None
     one, other = np.array(points).T
@@ -52,14 +53,18 @@ def correlate(results: list[ThresholdResult], first: str, second: str, inside_he
     The unit of the bootstrap is a group of a run: its rows share σ_X,i. A group with a row that has no value is left out whole.
     """
     rows = [(number, row) for number, result in enumerate(results) for row in result.rows]
-    kept = {(n, row.group) for n, row in rows} - {(n, row.group) for n, row in rows if None in (getattr(row, first), getattr(row, second))}
+
+    def values(number: int, row: ThresholdRow) -> list[float | None]:
+        return [results[number].value(row, name) for name in (first, second)]
+
+    kept = {(n, row.group) for n, row in rows} - {(n, row.group) for n, row in rows if None in values(n, row)}
     rows = [(number, row) for number, row in rows if (number, row.group) in kept]
     if len(kept) < 3:
         return None
     names = {name: index for index, name in enumerate(sorted(kept))}
     clusters = np.array([names[number, row.group] for number, row in rows])
     strata = np.array([2 * row.head + (row.projection == "key") for _, row in rows]) if inside_heads else None
-    one, other = (np.array([getattr(row, name) for _, row in rows], float) for name in (first, second))
+    one, other = np.array([values(number, row) for number, row in rows], float).T
     return rank_correlation(one, other, clusters, strata)
 
 

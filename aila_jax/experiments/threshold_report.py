@@ -45,18 +45,21 @@ def _levels_table(results: list[ThresholdResult]) -> str:
     lines = []
     for result in results:
         rows, meta = result.rows, result.meta
-        path = meta["path"]
         above = [row.gradient > 2 * row.noise for row in rows if row.noise is not None]
         lines.append([
             window_name(rows), str(rows[0].seed), str(1 + max(row.group for row in rows)), _range(rows, "coordinates", "{:d}"),
             MISSING if meta["rho"] is None else f"{meta['rho']:.3f}", _range(rows, "delta", "{:.2f}"), _range(rows, "sigma", "{:.2f}"),
-            _median(rows, "predicted"), _median(rows, "stationarity"), f"{np.mean(above):.0%}" if above else MISSING,
-            _median(rows, "path"), MISSING if path is None else f"{path['eta']:.3g}", f"{meta['targets']:,} ({meta['targets_at_zero']:,} at zero)",
+            _median([result], "predicted"), _median([result], "stationarity"), f"{np.mean(above):.0%}" if above else MISSING,
+            _median([result], "path"), _eta(result), f"{meta['targets']:,} ({meta['targets_at_zero']:,} at zero)",
         ])  # fmt: skip
     title = "Thresholds of the first layer's groups, W_Q and W_K of every head: medians, with the range in brackets.\n"
     notes = [f"Windows of {window_name(r.rows)}: no prediction, since {r.meta['undefined']}.\n" for r in results if r.meta["undefined"]]
     never = sum(row.path is None for result in results if result.meta["path"] for row in result.rows)
-    notes += [f"{never} groups were not 0 at the path's last level; they have no path threshold and are left out.\n"] if never else []
+    if never:
+        notes.append(
+            f"{never} groups were not 0 at the path's last level: medians and ranks count their path thresholds as above all others. To go on "
+            "until they are, raise --path_levels.\n"
+        )
     return f"{title}\n{markdown(header, lines)}" + "".join(f"\n{note}" for note in notes)
 
 
@@ -69,7 +72,7 @@ def _window_law(results: list[ThresholdResult]) -> str:
     lines = []
     for name in ("predicted", "stationarity", "path"):
         groups = [_by_group(result, name) for result in results]
-        medians = [_median([row for r in results if r.rows[0].window == size for row in r.rows], name, span=False) for size in sizes]
+        medians = [_median([r for r in results if r.rows[0].window == size], name, span=False) for size in sizes]
         lines.append([name, *medians, _slope(results, groups), "0.50"])
     title = "Over window sizes: does a threshold grow as the square root of the block's tokens? Slopes with 95 % intervals over groups.\n"
     caution = (
@@ -83,14 +86,14 @@ def _by_group(result: ThresholdResult, name: str) -> list[np.ndarray]:
     """Logarithms of each group's positive values."""
     found: dict[int, list[float]] = {}
     for row in result.rows:
-        value = getattr(row, name)
+        value = result.value(row, name)
         if value:
             found.setdefault(row.group, []).append(math.log(value))
     return [np.array(values) for values in found.values()]
 
 
 def _slope(results: list[ThresholdResult], groups: list[list[np.ndarray]]) -> str:
-    if not all(groups):
+    if not all(groups) or not all(np.isfinite(values).all() for some in groups for values in some):
         return MISSING
     sizes = np.log([result.rows[0].window or 0 for result in results])
     draw = np.random.default_rng(0)
@@ -107,7 +110,7 @@ def _slope(results: list[ThresholdResult], groups: list[list[np.ndarray]]) -> st
 def _bits_table(results: list[ThresholdResult]) -> str:
     """Whether the formula tells which levels of the path end under 6 bits of attention entropy in the first layer."""
     header = [
-        "window", "largest possible entropy (bits)", "entropy at λ = 0", "entropy at λ = 1", "levels", "under 6 bits",
+        "window", "largest possible entropy (bits)", "entropy at λη = 0", "at the last level", "levels", "under 6 bits",
         "above the predicted threshold of every group", "formula right",
     ]  # fmt: skip
     lines = []
@@ -154,11 +157,22 @@ def _missing(results: list[ThresholdResult]) -> list[str]:
     ]
 
 
-def _median(rows: tuple[ThresholdRow, ...] | list[ThresholdRow], name: str, span: bool = True) -> str:
-    values = [getattr(row, name) for row in rows if getattr(row, name) is not None]
+def _median(results: list[ThresholdResult], name: str, span: bool = True) -> str:
+    values = [value for result in results for row in result.rows if (value := result.value(row, name)) is not None]
     if not values:
         return MISSING
-    return f"{np.median(values):.3g}" + (f" ({min(values):.2g} to {max(values):.2g})" if span else "")
+    highest = [result.meta["path"]["eta"] for result in results if result.meta["path"]]
+
+    def show(value: float, digits: int) -> str:
+        return f"{value:.{digits}g}" if math.isfinite(value) else f"above {max(highest):.{digits}g}"
+
+    return show(float(np.median(values)), 3) + (f" ({show(min(values), 2)} to {show(max(values), 2)})" if span else "")
+
+
+def _eta(result: ThresholdResult) -> str:
+    """The λη at which all groups of all layers were 0."""
+    path = result.meta["path"]
+    return MISSING if path is None else f"{'' if result.path_ended else 'above '}{path['eta']:.3g}"
 
 
 def _range(rows: tuple[ThresholdRow, ...], name: str, form: str) -> str:

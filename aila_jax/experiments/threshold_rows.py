@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ class ThresholdRow:
       gradient: ‖∂CE/∂W_i‖_F at W_i = 0. noise: its standard error, or more; None where too little was read.
       stationarity: gradient ÷ (λ's layer scale · a_i): from this λη on a zero group stays zero.
       path: λη of the first level of the path from which on the group is 0; None where there was no path, or it never was.
-      path_lam: the same as λ, with the η at which λ = 1 zeroes every group.
+      path_lam: the same as λ, with the η at which λ = 1 zeroes every group; None too where the path ended before there was one.
     """
 
     run: str
@@ -68,6 +69,19 @@ class ThresholdResult:
     rows: tuple[ThresholdRow, ...]
     config: Config
     meta: dict[str, Any]
+
+    def value(self, row: ThresholdRow, name: str) -> float | None:
+        """`predicted`, `stationarity` or `path` of a row; infinite for a group that was not 0 at the path's last level.
+
+        Left out, the groups with the highest thresholds would be missing from medians and ranks.
+        """
+        found = getattr(row, name)
+        return math.inf if found is None and name == "path" and self.meta["path"] is not None else found
+
+    @property
+    def path_ended(self) -> bool:
+        """Was every group of every layer 0 at the path's last level, so that its η says something?"""
+        return self.meta["path"] is not None and min(self.meta["path"]["share_zero"][-1]) == 1.0
 
 
 def write_threshold(result: ThresholdResult, path_without_suffix: Path) -> list[Path]:

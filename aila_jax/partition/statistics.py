@@ -102,12 +102,21 @@ def total(parts: Iterable[BlockSums]) -> BlockSums:
     return sum(parts, start=BlockSums(0, 0, 0, 0, 0, np.zeros(1, np.int64)))
 
 
-def in_block_keys(block_ids: Int[np.ndarray, "B L"], doc_ids: Int[np.ndarray, "B L"] | None = None) -> Int[np.ndarray, "B L"]:
-    """n_in of every query: keys at or before it in its block, itself and global keys included; 1 at padding. Arguments: `block_sums`.
+def in_block_keys(
+    block_ids: Int[np.ndarray, "B L"], doc_ids: Int[np.ndarray, "B L"] | None = None, bidirectional: bool = False
+) -> Int[np.ndarray, "B L"]:
+    """n_in of every query: keys in its block, itself and global keys included; 1 at padding.
 
     Sorted by block, so that no L × L array is made.
+
+    Args:
+      block_ids, doc_ids: see `block_sums`. bidirectional: keys after the query count too, not only those at or before it.
     """
-    return _with_global(block_ids, _places(block_ids, doc_ids)[0], doc_ids)
+    before = _with_global(block_ids, _places(block_ids, doc_ids)[0], doc_ids)
+    if not bidirectional:
+        return before
+    turned = None if doc_ids is None else doc_ids[:, ::-1]
+    return before + in_block_keys(block_ids[:, ::-1], turned)[:, ::-1] - 1  # itself is in both
 
 
 def _places(

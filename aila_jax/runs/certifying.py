@@ -40,7 +40,8 @@ def certify(
       text: certify this text alone.
       out: folder for the files; by default `certificate` in the run directory or, with `window`, in the folder windowSIZE in it, and
         for a text `certificate/text` there. Where that run directory or windowSIZE has a sweep.json with this λ and τ of this very
-        checkpoint, what it measured stands beside the guarantee.
+        checkpoint, what it measured stands beside the guarantee; not beside that of another length or under a document
+        mask, where queries are spread otherwise over positions.
       Everything else: see `aila_jax.evaluation.certify.certify`; the corpus is read for bound='empirical' only.
     """
     model = load_with_window(checkpoint, window)
@@ -59,9 +60,11 @@ def certify(
         batch_size=batch_size,
         max_batches=max_batches,
     )
-    # What a sweep measured is of other texts than one that is certified alone.
+    # What a sweep measured is of other texts than one that is certified alone, and of other positions than those of another length
+    # or, under a document mask, than one query each: its means would not be of the same queries.
     home = run_directory(checkpoint) / window_folder(window)
-    measured = measured_heads(home, model, lam, tau, hard) if text is None else None
+    as_measured = text is None and length in (None, model.config.model.length) and not model.config.model.document_mask
+    measured = measured_heads(home, model, lam, tau, hard) if as_measured else None
     of_text = "" if text is None else f", for the text {shortened(text)!r} alone"
     described = describe_certificate(found, f"{model.run}, step {model.step}{of_text}", target_mass, measured, one_text=text is not None)
     directory = check_writable(Path(out) if out else home / "certificate" / ("" if text is None else "text"))

@@ -123,7 +123,7 @@ class FactFinder:
         bits: list[np.ndarray] = []
         for batch in self.text("validation"):
             ids = np.asarray(self.model.partition(batch))
-            n_in = in_block_keys(ids, np.asarray(batch.doc_ids) if mask else None)
+            n_in = in_block_keys(ids, np.asarray(batch.doc_ids) if mask else None, config.model.bidirectional)
             bits.append(np.log2(n_in[ids != PADDING_ID]))
         found = correlate_blocks(self.model, self.dataset.windows("validation", config.model.length, mask), self.batches)
         undefined = "" if found.rho_max is not None else f"{found.blocks} blocks: fewer than 3, too many, or two of one direction"

@@ -17,6 +17,7 @@ from aila_jax.model.shares import default_layer_scale
 from aila_jax.theory.diagnosis_facts import PenaltyFacts
 from aila_jax.theory.stationarity import group_thresholds
 from aila_jax.theory.thresholds import BlockSums, predicted_thresholds
+from aila_jax.training.locality import training_dial
 from aila_jax.training.penalty import penalty_strength
 from aila_jax.types import Array, Batch
 
@@ -38,15 +39,18 @@ def penalty_facts(
     if config.penalty.solver == "none":
         return PenaltyFacts(dead, heads)
     strength = penalty_strength(config, max(model.step - 1, 0))
-    lam, level = float(strength.lam), float(strength.lam) * float(strength.eta)
-    stationarity, above = _stationarity(model, text, lam, level, missing, quiet)
+    level = float(strength.lam) * float(strength.eta)
+    stationarity, above = _stationarity(model, text, level, missing, quiet)
     return PenaltyFacts(dead, heads, config.penalty.solver, level, stationarity, above, _predicted(model, text, at_zero, missing))
 
 
 def _stationarity(
-    model: LanguageModel, text: Callable[[], Sequence[Batch]], lam: float, level: float, missing: list[str], quiet: bool
+    model: LanguageModel, text: Callable[[], Sequence[Batch]], level: float, missing: list[str], quiet: bool
 ) -> tuple[float | None, float | None]:
-    """Median of the λη from which on a zero group stays zero, and the share of groups that `level` reaches; over heads that are alive."""
+    """Median of the λη from which on a zero group stays zero, and the share of groups that `level` reaches; over heads that are alive.
+
+    With the λ and τ of training, as `aila threshold` has them: the λ of `level` is the penalty's, which is another where λ is drawn.
+    """
     config = model.config
     alive_NxH = np.asarray(alive_heads(model.params))
     if config.penalty.scale_free:
@@ -58,7 +62,9 @@ def _stationarity(
     layers = tuple(range(config.model.n_layers))
     if config.locality.pressure or config.locality.teach:
         missing.append("what pressure and teaching add to the stationarity thresholds, which are those of the cross-entropy alone")
-    found = group_thresholds(model, text(), at_zero=1, lam=lam, layers=layers, quiet=quiet)
+    batches = text()
+    lam, tau = training_dial(config, len(batches[0].tokens))
+    found = group_thresholds(model, batches, at_zero=1, lam=lam, tau=tau, layers=layers, quiet=quiet)
     scale_N = np.asarray(default_layer_scale(config.model), np.float64)
     weights_GxH = np.asarray(_group_weights(model), np.float64).T
     needed_Nx2xGxH = found.gradient / (scale_N[:, None, None, None] * weights_GxH[None, None])
@@ -89,7 +95,7 @@ def _predicted(
         sums.add(np.asarray(_inputs(model.module, model.partition, model.params, batch, dial)), np.asarray(model.partition(batch)))
     estimates = sums.estimates()
     delta = [row.delta_measured for row in at_zero() if row.layer == 0]
-    found = predicted_thresholds(estimates, None if None in delta else np.array(delta, np.float64))
+    found = predicted_thresholds(estimates, None if None in delta else np.array(delta, np.float64), config.locality.median_tau)
     if found is None:
         missing.append(f"the papers' threshold: {estimates.rho.undefined or 'no query has keys both in its block and outside it'}")
     return None if found is None else float(np.median(found))

@@ -16,6 +16,7 @@ def threshold(
     checkpoint: str,
     *,
     path: bool = False,
+    path_levels: int = 20,
     gradients: int = 256,
     at_zero: int = 4,
     data_dir: str = "",
@@ -28,12 +29,13 @@ def threshold(
 
     Args:
       checkpoint: run directory or checkpoint. path: also train on with a rising penalty and see where groups become zero.
+      path_levels: of that penalty at most, at least 1; the path ends before where every group is zero.
       gradients, at_zero: see `ThresholdSettings`. data_dir: where its corpus is now. out: the run directory by default.
 
     Raises:
       ValueError: a model without feature groups or, for the path, with QK-normalisation.
     """
-    settings = ThresholdSettings(gradients=gradients, at_zero=at_zero, path=PathSettings() if path else None)
+    settings = ThresholdSettings(gradients=gradients, at_zero=at_zero, path=PathSettings(most_levels=path_levels) if path else None)
     model = load(checkpoint)
     check(model.config, settings)
     directory = check_writable(Path(out) if out else run_directory(checkpoint))

@@ -15,7 +15,7 @@ MOST_COHERENT_RHO = 0.9
 # A layer that imposes less of the margin at λ = 1 is itself a cause.
 LEAST_SHARE = 0.9
 # Block mass that a recommended margin is to guarantee, for a query with as many keys outside its block as there are tokens in a window
-# of 128 and one key inside.
+# of 128 and one key inside: a margin has to outweigh their number too, not their scores alone.
 TARGET_MASS, WORST_ODDS = 0.9, 127.0
 WHOLE_DIAL = "train for the whole dial: locality.mode=conditional with model.film=true"
 
@@ -63,10 +63,11 @@ def _margin_causes(scores: ScoreFacts, causes: list[str], changes: list[str]) ->
     reach = _reach(scores)
     least = min(scores.shares)
     if margin.form == "fixed":
-        if scores.largest is not None and 2 * scores.largest > margin.nats:
+        if scores.largest is not None and 2 * scores.largest + math.log(WORST_ODDS) > margin.nats:
             causes.append(
                 f"The margin is too small: m = {margin.nats:g} nats, while scores reach |s| = {scores.largest:.1f}, so that a key outside may "
-                f"lead by up to {2 * scores.largest:.1f} nats{reach}."
+                f"lead by up to {2 * scores.largest:.1f} nats, and {WORST_ODDS:g} such keys for one inside count as {math.log(WORST_ODDS):.1f} "
+                f"nats more{reach}."
             )
             changes.append(_enough_margin(scores, scores.largest))
     elif margin.c < 1.0:
@@ -107,28 +108,30 @@ def _reach(scores: ScoreFacts) -> str:
     return f"; with the margin in-block keys lead by δ = {scores.delta_one:.1f} nats on average, and for {scores.delta_share:.0%} of the queries"
 
 
-def penalty_causes(facts: Facts) -> Told:
-    """Whether the penalty is above its thresholds, and dead heads; nothing without them."""
+def penalty_causes(facts: Facts, count_dead: bool = True) -> Told:
+    """Whether the penalty is above its thresholds, and, with `count_dead`, how many heads are dead; nothing without them."""
     penalty = facts.penalty
     if penalty is None or (penalty.solver == "none" and not penalty.dead_heads):
         return (), ()
     causes: list[str] = []
-    if penalty.dead_heads:
+    if penalty.dead_heads and count_dead:
         causes.append(f"{penalty.dead_heads} of {penalty.heads} heads are dead.")
     if penalty.solver != "none":
         text = f"The penalty acts with λη = {penalty.level:.3g} ({penalty.solver})."
         if penalty.stationarity is not None and penalty.share_above is not None:
             text += (
                 f" A zero group stays zero from λη = {penalty.stationarity:.3g} on (stationarity threshold, median): the penalty is at or above "
-                f"it for {penalty.share_above:.0%} of the groups."
+                f"it for {penalty.share_above:.0%} of the groups{' in heads that live' if penalty.dead_heads else ''}."
             )
         if penalty.predicted is not None:
             text += f" The papers' formula puts the threshold at {penalty.predicted:.3g}."
         causes.append(text)
-    above = penalty.share_above is None or penalty.share_above >= 0.5 or penalty.dead_heads
-    target = "" if penalty.stationarity is None else f" below {penalty.stationarity:.3g}"
-    changes = (f"lower penalty.eta, so that λη stays{target or ' far lower'}, and keep penalty.ramp=true",) if above else ()
-    return tuple(causes), changes
+    if penalty.solver == "none" or not (penalty.share_above is None or penalty.share_above >= 0.5 or penalty.dead_heads):
+        return tuple(causes), ()
+    # A penalty that emptied heads was too strong for them, though those that live have higher thresholds now.
+    named = penalty.stationarity is not None and penalty.level >= penalty.stationarity
+    target = f"below {penalty.stationarity:.3g}" if named else f"far below {penalty.level:.3g}"
+    return tuple(causes), (f"lower penalty.eta, so that λη stays {target}, and keep penalty.ramp=true",)
 
 
 def poor_dial_causes(facts: Facts) -> Told:

@@ -186,7 +186,7 @@ def dead_heads(facts: Facts) -> Finding | None:
     if not facts.penalty.dead_heads:
         return None
     seen = f"{facts.penalty.dead_heads} of {facts.penalty.heads} heads have W_Q = W_K = 0: without biases they never come back."
-    return Finding(DEAD_HEADS, seen, *penalty_causes(facts))
+    return Finding(DEAD_HEADS, seen, *penalty_causes(facts, count_dead=False))
 
 
 def non_finite(facts: Facts) -> Finding | None:

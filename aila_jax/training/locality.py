@@ -1,12 +1,13 @@
 """λ and τ of each training step: fixed, curriculum, or drawn for each sequence."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from aila_jax.config import LocalityConfig
+from aila_jax.config import Config, LocalityConfig
 from aila_jax.types import Array
 
 
@@ -33,6 +34,12 @@ def draw_locality(
         return lam, jnp.full((rows,), config.tau, jnp.float32)
     low, high = jnp.log(config.tau_low), jnp.log(config.tau_high)
     return lam, jnp.exp(jax.random.uniform(key_tau, (rows,), minval=low, maxval=high))
+
+
+def training_dial(config: Config, batch_size: int) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
+    """λ and τ of a batch as at the end of the model's training; one stratified draw where it draws them, one view of each sequence."""
+    one_view = replace(config.locality, views=1, teach=0.0)
+    return draw_locality(one_view, config.train.steps, batch_size, jax.random.key(config.seed), config.train.steps)
 
 
 def draw_lam(config: LocalityConfig, key: Array, batch_size: int, progress: Float[Array, ""] | float = 0.0) -> Float[Array, "BV"]:

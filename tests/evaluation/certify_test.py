@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -22,6 +23,7 @@ from aila_jax.model.forward import init_params
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.transformer import Transformer
 from aila_jax.reporting.records import write_sweep
+from aila_jax.runs import certifying
 from aila_jax.runs.certifying import measured_heads
 from tests.evaluation.untrained import untrained_model
 from tests.training.tiny import Trained
@@ -210,6 +212,26 @@ def test_the_command_writes_its_files_and_finds_what_a_sweep_measured(trained: T
     assert measured_heads(tmp_path, trained.model.with_window(3), 1.0, 1.0, False) is None
     assert measured_heads(tmp_path, replace(trained.model, step=8), 1.0, 1.0, False) is None
     assert measured_heads(tmp_path / "nowhere", trained.model, 1.0, 1.0, False) is None
+
+
+@pytest.mark.parametrize(("given", "beside"), [({}, True), ({"length": 6}, False), ({"text": "the cat saw"}, False)])
+def test_what_a_sweep_measured_stands_beside_a_certificate_of_the_same_positions_only(
+    trained: Trained, tmp_path: Path, given: dict[str, Any], beside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = HeadRow(trained.model.run, 0, "c", "validation", 1.0, 1.0, 0, 1, *[0.25] * 6, None, None, None)
+    monkeypatch.setattr(certifying, "measured_heads", lambda *_: {(0, 1): row})
+    text = runs.certify(str(trained.run.workdir), lam=1.0, out=str(tmp_path), **given)
+    assert (" measured " in text) == beside
+
+
+@pytest.mark.parametrize("scalar", [np.float32, jnp.float32, np.array])
+def test_lambda_and_tau_may_be_scalars_of_numpy_and_jax(trained: Trained, scalar: Any) -> None:
+    found, plain = certify(trained.model, lam=scalar(1.0), tau=scalar(0.5)), certify(trained.model, lam=1.0, tau=0.5)
+    assert found.least_block_mass == plain.least_block_mass
+    with pytest.raises(ValueError, match=r"lam is 2\.0; it must be a number in \[0, 1\]"):
+        certify(trained.model, lam=scalar(2.0))
+    with pytest.raises(ValueError, match=r"lam is array\(\[1\., 1\.\]\); it must be a number"):
+        certify(trained.model, lam=np.ones(2))
 
 
 def test_one_text_and_other_windows_leave_the_certificate_of_every_text_alone(trained: Trained, tmp_path: Path) -> None:

@@ -12,14 +12,16 @@ from absl import flags
 
 from aila_jax import runs
 from aila_jax.config import Config, LocalityConfig, ModelConfig, TrainConfig, from_dict
-from aila_jax.experiments.threshold import ThresholdSettings, check, threshold_runs
+from aila_jax.evaluation.language_model import load
+from aila_jax.experiments.threshold import ThresholdSettings, check, measure, threshold_runs
 from aila_jax.experiments.threshold_estimates import formula_undefined, spread_batches
-from aila_jax.experiments.threshold_path import PathSettings, ZeroingPath, training_dial, zeroing_path
+from aila_jax.experiments.threshold_path import PathSettings, ZeroingPath, zeroing_path
 from aila_jax.experiments.threshold_ranks import correlate, show_correlation
 from aila_jax.experiments.threshold_report import collect, describe, uniform_bits
 from aila_jax.experiments.threshold_rows import ThresholdResult, ThresholdRow, read_threshold, write_threshold
 from aila_jax.loss.importance import size_weights
 from aila_jax.presets import small
+from aila_jax.training.locality import training_dial
 from aila_jax.types import Batch
 from launch import experiment
 from launch import threshold as launcher
@@ -183,6 +185,25 @@ def test_six_bits_decide_where_attention_can_have_more_of_them():
     assert "Not measured yet: window3, window10." in text
 
 
+def test_groups_that_never_were_zero_have_the_highest_thresholds_of_the_path():
+    """The two lowest of the predicted, which the path puts last: left out, the rest would be in perfect agreement."""
+    result = made_up(5)
+    rows = tuple(replace(one, path=None if one.group < 2 else float(one.group), path_lam=None) for one in result.rows)
+    path = {**result.meta["path"], "eta": 9.0, "share_zero": [[0.0, 0.0], [0.5, 1.0], [0.75, 1.0]]}
+    result = replace(result, rows=rows, meta={**result.meta, "path": path})
+    assert not result.path_ended
+    ranks = [6.5, 6.5, 0, 1, 2, 3, 4, 5]  # ties at their mean
+    assert correlate([result], "predicted", "path").value == pytest.approx(np.corrcoef(np.arange(8), ranks)[0, 1])
+    text = describe([result])
+    assert "8 groups were not 0 at the path's last level: medians and ranks count their path thresholds as above all others" in text
+    line = next(line for line in cells(text) if line[:3] == ["5", "0", "8"])
+    assert line[10:12] == ["5.5 (2 to above 9)", "above 9"]
+    # Where most were never 0, all that is known of the median is that it is above.
+    most = replace(result, rows=tuple(replace(one, path=None if one.group < 6 else 1.0) for one in rows))
+    line = next(line for line in cells(describe([most])) if line[:3] == ["5", "0", "8"])
+    assert line[10] == "above 9 (1 to above 9)"
+
+
 def test_what_is_missing_is_a_dash_and_never_a_number():
     """No prediction, one group that never was 0, one batch: no noise."""
     result = made_up(5, undefined="ρ_max is 0.999 or more", rho=None)
@@ -190,7 +211,7 @@ def test_what_is_missing_is_a_dash_and_never_a_number():
     result = replace(result, rows=rows)
     assert correlate([result], "predicted", "path") is None
     assert show_correlation(None) == "–"
-    assert correlate([result], "stationarity", "path").count == 28
+    assert correlate([result], "stationarity", "path").count == 32
     text = describe([result])
     assert "Windows of 5: no prediction, since ρ_max is 0.999 or more." in text
     assert "4 groups were not 0 at the path's last level" in text
@@ -251,6 +272,13 @@ def test_the_whole_command_and_a_users_own_run(monkeypatch, tmp_path, capsys):
     sweep = runs.sweep(str(run), lams=(0.0,), taus=(1.0,), split="train", delta=True, out=str(tmp_path / "sweep"), quiet=True)
     gaps = {head.head: head.delta_measured for head in sweep.heads}
     assert {one.head: one.delta for one in found.rows} == pytest.approx(gaps, rel=0.2)
+    trained_model = load(run)
+    dataset = runs.dataset_of(trained_model)
+    colder = replace(trained_model.config, locality=replace(trained_model.config.locality, tau=0.5))
+    once = ThresholdSettings(inputs=16, gradients=1, at_zero=1, path=None)
+    predicted = [measure(replace(trained_model, config=one), dataset, once, quiet=True).rows for one in (trained_model.config, colder)]
+    for one, other in zip(*predicted, strict=True):  # λ(τ, δ) at the τ of training: 1/τ, and exp(−δ/τ)
+        assert other.predicted == pytest.approx(one.predicted * 2.0 * math.exp(-one.delta), rel=1e-6)
     own = runs.threshold(str(run), gradients=4, at_zero=2, out=str(tmp_path / "own"), quiet=True)
     assert [one.gradient for one in own.rows] == pytest.approx([one.gradient for one in found.rows])
     assert {one.path for one in own.rows} == {None}

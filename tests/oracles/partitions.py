@@ -18,7 +18,7 @@ def segments(tokens, doc_ids, boundary, restart: bool) -> np.ndarray:
     return ids
 
 
-def in_block_keys(ids, doc_ids=None) -> np.ndarray:
+def in_block_keys(ids, doc_ids=None, bidirectional=False) -> np.ndarray:
     """n_in of every query, 1 at padding."""
     found = np.ones(np.shape(ids), int)
     for row, t in np.ndindex(*np.shape(ids)):
@@ -26,7 +26,7 @@ def in_block_keys(ids, doc_ids=None) -> np.ndarray:
             continue
         found[row, t] = sum(
             in_block(ids[row][t], ids[row][j]) and ids[row][j] != PADDING and (doc_ids is None or doc_ids[row][t] == doc_ids[row][j])
-            for j in range(t + 1)
+            for j in (range(len(ids[row])) if bidirectional else range(t + 1))
         )
     return found
 

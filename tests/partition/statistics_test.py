@@ -29,6 +29,8 @@ def test_against_loops(seed: int, document_mask: bool) -> None:
     documents = doc_ids if document_mask else None
     want = oracle.in_block_keys(ids, documents)
     np.testing.assert_array_equal(in_block_keys(ids, documents), want)
+    both_sides = oracle.in_block_keys(ids, documents, bidirectional=True)
+    np.testing.assert_array_equal(in_block_keys(ids, documents, bidirectional=True), both_sides)
     sums = block_sums(ids, documents)
     sizes = oracle.block_sizes(ids, documents)
     assert np.repeat(np.arange(len(sums.sizes)), sums.sizes).tolist() == sizes

@@ -51,13 +51,25 @@ def test_entropy_that_stays_high_is_put_down_to_the_margin():
     assert "At λ = 1 attention has 1.45 bits of entropy (λ = 0: 2.66) and 0.59 of its mass inside the block, below 0.9." in finding.seen
     assert "could have 1.38 bits at most" in finding.seen
     causes = " ".join(finding.causes)
-    assert "m = 8 nats, while scores reach |s| = 9.3, so that a key outside may lead by up to 18.6 nats" in causes
+    assert "m = 8 nats, while scores reach |s| = 9.3, so that a key outside may lead by up to 18.6 nats, and 127 such keys" in causes
     assert "in-block keys lead by δ = 1.2 nats on average, and for 55% of the queries" in causes
     assert "exceed S = 40.0 (bound: parameters), which guarantees a block mass of 1e-09 at least" in causes
     assert "δ = -6.0 nats at λ = 0" in causes
     assert "For the record, coherence of the blocks: ρ_max = 0.40." in causes
     assert "model.margin.form=self_scaling" in finding.changes[0]
     assert "would have to be 26 nats" in finding.changes[0]  # 2 · 9.3 + ln(127 · 9)
+
+
+def test_a_margin_that_scores_do_not_outweigh_may_still_be_too_small_for_the_number_of_keys_outside():
+    """Scores within ±0.8 and a margin of 2 nats: 1.6 nats of lead, and ln 127 = 4.8 for the keys. From 6.4 on it is not the margin."""
+    mass = (0.25, 0.3, 0.4, 0.5, 0.6, 0.65)
+    small = replace(FIXED, margin=MarginConfig(nats=2.0), largest=0.8)
+    finding = only(replace(HEALTHY, dial=dial(mass=mass), scores=small))
+    assert "m = 2 nats, while scores reach |s| = 0.8" in finding.causes[0]
+    assert "lead by up to 1.6 nats, and 127 such keys for one inside count as 4.8 nats more" in finding.causes[0]
+    assert "a fixed margin alone would have to be 9 nats" in finding.changes[0]  # 1.6 + ln(127 · 9)
+    enough = replace(small, margin=MarginConfig(nats=6.5))
+    assert not any("margin is too small" in cause for cause in only(replace(HEALTHY, dial=dial(mass=mass), scores=enough)).causes)
 
 
 def test_with_a_score_cap_the_margin_that_would_do_is_named():
@@ -81,8 +93,8 @@ def test_entropy_above_what_blocks_allow_is_enough():
 @pytest.mark.parametrize(
     ("scores", "blocks", "cause", "change"),
     [
-        (replace(FIXED, largest=3.0), BlockFacts(1.38, 0.95), "Blocks are incoherent: ρ_max = 0.95", "another partition"),
-        (replace(FIXED, largest=3.0, shares=(0.25, 1.0)), BlockFacts(1.38, 0.4), "a layer gets only 0.25 of the margin", "layer_beta=0"),
+        (replace(FIXED, largest=1.5), BlockFacts(1.38, 0.95), "Blocks are incoherent: ρ_max = 0.95", "another partition"),
+        (replace(FIXED, largest=1.5, shares=(0.25, 1.0)), BlockFacts(1.38, 0.4), "a layer gets only 0.25 of the margin", "layer_beta=0"),
         (replace(FIXED, margin=MarginConfig("self_scaling", c=0.5)), BlockFacts(1.38), "has c = 0.5 below 1", "model.margin.c=1"),
         (replace(FIXED, margin=MarginConfig("self_scaling", m0=2.0)), BlockFacts(1.38), "has m0 = 2 nats", "raise model.margin.m0"),
         (None, BlockFacts(1.38, None, "there are 2 blocks"), "ρ_max is undefined (there are 2 blocks)", None),
@@ -121,11 +133,19 @@ def test_dead_heads_and_a_penalty_above_its_threshold_are_named_with_both_figure
     assert [finding.name for finding in found.findings] == [signatures.COLLAPSES, signatures.UNUSED, signatures.DEAD_HEADS]
     for finding in found.findings:
         causes = " ".join(finding.causes)
-        assert "3 of 8 heads are dead." in causes
+        assert ("3 of 8 heads are dead." in causes) == (finding.name != signatures.DEAD_HEADS)  # which has seen just that
         assert "λη = 0.02 (proximal). A zero group stays zero from λη = 0.004 on" in causes
-        assert "at or above it for 75% of the groups. The papers' formula puts the threshold at 7.1." in causes
+        assert "at or above it for 75% of the groups in heads that live. The papers' formula puts the threshold at 7.1." in causes
         assert "lower penalty.eta, so that λη stays below 0.004" in finding.changes[-1]
     assert "changes perplexity by +2.0 % at λ = 0 and −1.0 % at λ = 1; at least +10% is expected" in found.findings[1].seen
+
+
+def test_a_penalty_that_killed_heads_is_to_be_lowered_though_living_heads_have_higher_thresholds():
+    """Not "below 0.00158", which is 16 times what it was."""
+    penalty = PenaltyFacts(2, 8, "proximal", 1e-4, stationarity=0.00158, share_above=0.0)
+    finding = only(replace(HEALTHY, penalty=penalty))
+    assert finding.name == signatures.DEAD_HEADS
+    assert finding.changes == ("lower penalty.eta, so that λη stays far below 0.0001, and keep penalty.ramp=true",)
 
 
 def test_a_weak_penalty_is_reported_but_not_to_be_changed():

@@ -4,11 +4,14 @@ from absl import flags
 
 from aila_jax.cli import command
 from aila_jax.cli.command import Command
+from aila_jax.config import require
 
 
 def _define(values: flags.FlagValues) -> None:
     command.define_checkpoint(values)
     flags.DEFINE_boolean("path", False, "Also train on with a rising penalty until every group is zero; takes longest.", flag_values=values)
+    levels = "Levels of the path at most, each 1.35 times the one before, from λη = 2e-4; it ends where every group is zero. Default: 20."
+    flags.DEFINE_integer("path_levels", None, levels, lower_bound=1, flag_values=values)
     flags.DEFINE_integer("gradients", 256, "Batches of 8 sequences for the gradients, at least 1.", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("at_zero", 4, "Those of them in which every group is set to zero in turn.", lower_bound=1, flag_values=values)
     command.define_data_dir(values)
@@ -19,9 +22,12 @@ def _run(values: flags.FlagValues) -> None:
     from aila_jax import runs
     from aila_jax.experiments.threshold_report import describe
 
+    if values.path_levels is not None:
+        require(values.path, "--path_levels", values.path_levels, "left out without --path", "add --path")
     result = runs.threshold(
         values.checkpoint,
         path=values.path,
+        path_levels=values.path_levels or 20,
         gradients=values.gradients,
         at_zero=values.at_zero,
         data_dir=values.data_dir,
