@@ -31,7 +31,7 @@ class Record:
       data: fingerprint of the corpus and the position in the training data.
       meta: versions, git commit, device.
       format: version of this layout.
-      anchors: k and estimator of the anchors whose arrays are in the checkpoint; None before they are made.
+      anchors: k, estimator and types of the anchors whose arrays are in the checkpoint; None before they are made.
       table: vocabulary, names and note of the partition's table, which is in the checkpoint; None for a partition without one.
     """
 
@@ -162,7 +162,7 @@ class CheckpointStore:
         items = {"params": host.params, "state": rest}
         if anchors is not None:
             items["anchors"] = {name: np.asarray(getattr(anchors, name)) for name in ANCHOR_ARRAYS}
-            record = replace(record, anchors={"k": anchors.k, "estimator": anchors.estimator})
+            record = replace(record, anchors={"k": anchors.k, "estimator": anchors.estimator, "types": anchors.types})
         table = None if partition is None else table_of(partition)
         if table is not None:
             items["partition"] = {"values": table.values}

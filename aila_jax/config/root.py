@@ -37,6 +37,13 @@ class Config:
                 f"set --config.partition.size={min(5, self.model.length)}",
             )
         self._check_anchors()
+        require(
+            self.data.conllu_blocks == "sentences" or self.partition.kind == "given",
+            "data.conllu_blocks",
+            self.data.conllu_blocks,
+            f"left alone when partition.kind is {self.partition.kind!r}, which does not read the annotation's blocks",
+            "set --config.partition.kind=given",
+        )
         if self.model.hard:
             require(
                 self.locality.mode == "fixed" and self.locality.lam == 1.0,
@@ -100,6 +107,13 @@ class Config:
         if self.partition.kind == "windows":
             return -(-self.model.length // self.partition.size)
         return self.partition.classes if self.partition.kind == "induced_classes" else 0
+
+    @property
+    def class_blocks(self) -> bool:
+        """Whether blocks are classes, of token types or annotated, and not stretches of text."""
+        if self.partition.kind == "given":
+            return self.data.corpus == "conllu" and self.data.conllu_blocks == "classes"
+        return self.partition.fitted and not self.partition.makes_segments
 
     def _check_anchors(self) -> None:
         """Weights need anchors, blocks need a token beside them, and attention is measured on steps that there must be."""

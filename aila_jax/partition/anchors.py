@@ -1,4 +1,4 @@
-"""Anchors: the tokens of a block whose types have the lowest local entropy, ranked by one frozen table."""
+"""Anchors: the tokens of a block, or the types of a class, that have the lowest local entropy, ranked by one frozen table."""
 
 import flax.struct
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ class Anchors:
       counts: occurrences that each entry was measured on; a type with 0 has the largest entry of the measured ones.
       importance: of each of G feature groups, mean 1 (`ImportanceSums.importance`).
       k: anchors of a block, at most one less than its tokens. estimator: `corpus` or `attention`.
+      types: anchors are types, as for classes, and not single tokens.
     """
 
     table: Float[Array, "V"]
@@ -26,10 +27,11 @@ class Anchors:
     importance: Float[Array, "G"]
     k: int = flax.struct.field(pytree_node=False, default=3)
     estimator: str = flax.struct.field(pytree_node=False, default="corpus")
+    types: bool = flax.struct.field(pytree_node=False, default=False)
 
     def of(self, batch: Batch, block_ids: Int[Array, "B L"], document_mask: bool) -> Bool[Array, "B L"]:
         """Which tokens of a batch are anchors; under a document mask a block ends with its document. See `select_anchors`."""
-        return select_anchors(batch.tokens, block_ids, self.table, self.k, batch.doc_ids if document_mask else None)
+        return select_anchors(batch.tokens, block_ids, self.table, self.k, batch.doc_ids if document_mask else None, self.types)
 
 
 def select_anchors(
@@ -38,16 +40,20 @@ def select_anchors(
     table: Float[Array, "V"],
     k: int,
     doc_ids: Int[Array, "B L"] | None = None,
+    types: bool = False,
 ) -> Bool[Array, "B L"]:
     """True at the min(k, n − 1) tokens of lowest table entropy of each block of n tokens; ties go to the earlier position.
 
+    With `types`, for classes: at every occurrence of the min(k, n − 1) types of lowest table entropy of each block of n types; ties go to
+    the type that is there earlier. Otherwise the first few places of one frequent type would be all the anchors of a class.
+
     Padding and tokens of every block (GLOBAL_ID) are in no block: they are never anchors and do not count in n. A block of
-    one token has no anchor. The choice looks at the whole block, so it measures attention and is never fed to the model.
+    one token, or type, has no anchor. The choice looks at the whole block, so it measures attention and is never fed to the model.
 
     Args:
       tokens, block_ids: of the positions. table: local entropy of each type. k: at least 1 (static).
-      doc_ids: under a document mask, so that equal ids in two documents are two blocks.
-    Source: paper (3 to 5 anchors a block, lowest local entropy); ties, n − 1 and frozen table ours (docs/method.md, section 4).
+      doc_ids: under a document mask, so that equal ids in two documents are two blocks. types: see above (static).
+    Source: paper (3 to 5 anchors a block, lowest local entropy); ties, n − 1, types and frozen table ours (docs/method.md, section 4).
     """
     tokens, block_ids = jnp.asarray(tokens), jnp.asarray(block_ids)
     entropy = jnp.asarray(table)[tokens]
@@ -56,12 +62,18 @@ def select_anchors(
     if doc_ids is not None:
         doc_ids = jnp.asarray(doc_ids)
         together &= doc_ids[:, :, None] == doc_ids[:, None, :]
-    index = jnp.arange(tokens.shape[1])
-    earlier = (index[None, :] < index[:, None])[None]
+    index = jnp.arange(tokens.shape[1])[None]
+    place = jnp.broadcast_to(index, tokens.shape)  # by which ties are broken
+    counted = together  # the keys among which a query is ranked
+    if types:
+        alike = together & (tokens[:, :, None] == tokens[:, None, :])
+        place = jnp.min(jnp.where(alike, index[:, None], tokens.shape[1]), axis=-1)  # the first of its type
+        counted = together & (place == index)[:, None, :]
+    earlier = place[:, None, :] < place[:, :, None]
     lower = entropy[:, None, :] < entropy[:, :, None]
     level = entropy[:, None, :] == entropy[:, :, None]
-    rank = jnp.sum(together & (lower | (level & earlier)), axis=-1)
-    size = jnp.sum(together, axis=-1)
+    rank = jnp.sum(counted & (lower | (level & earlier)), axis=-1)
+    size = jnp.sum(counted, axis=-1)
     return member & (rank < jnp.minimum(k, size - 1))
 
 

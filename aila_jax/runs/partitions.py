@@ -60,6 +60,7 @@ def _report(
     config: Config, partition: Partition, dataset: Dataset, model: LanguageModel | None, split: str, batches: int, top: int, examples: int
 ) -> BlockReport:
     windows = dataset.windows(split, config.model.length, config.model.document_mask)
+    annotated = config.partition.kind == "given" and config.class_blocks
     return BlockReport(
         partition=config.partition.settings,
         source=dataset.name if model is None else f"{model.run}, step {model.step}",
@@ -67,12 +68,7 @@ def _report(
         statistics=measure_blocks(partition, windows, batches),
         correlation=None if model is None else correlate_blocks(model, windows),
         listing=read_blocks(
-            partition, dataset, windows, top=top, examples=examples, given_names=CLASS_NAMES if _annotated_classes(config) else ()
+            partition, dataset, windows, top=top, examples=examples, given_names=CLASS_NAMES if annotated else ()
         ),
         meta={"config": to_dict(config), "seed": config.seed, "commit": git_commit(), "versions": versions(), "data": dataset.fingerprint},
     )
-
-
-def _annotated_classes(config: Config) -> bool:
-    """Whether blocks are the annotation's word classes."""
-    return config.partition.kind == "given" and config.data.conllu_blocks == "classes"

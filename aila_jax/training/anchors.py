@@ -120,7 +120,7 @@ def make_anchors(
             module, partition, params, batches, draw, placement, hard=config.model.hard, accumulate=config.train.accumulate
         )
     groups = config.feature_groups or 1
-    made = Anchors(measured.entropy, measured.counts, np.ones(groups, np.float32), asked.k, asked.estimator)
+    made = Anchors(measured.entropy, measured.counts, np.ones(groups, np.float32), asked.k, asked.estimator, config.class_blocks)
     return replace(made, importance=group_importance(partition, batches, made, groups, document_mask))
 
 

@@ -28,6 +28,17 @@ def anchors(tokens, block_ids, table, k: int, doc_ids=None) -> np.ndarray:
     return chosen
 
 
+def anchor_types(tokens, block_ids, table, k: int, doc_ids=None) -> np.ndarray:
+    """is_anchor [B, L] where whole types of a block are anchors."""
+    chosen = np.zeros(np.shape(tokens), bool)
+    for (row, _, _), places in blocks(block_ids, doc_ids).items():
+        types = list(dict.fromkeys(int(tokens[row][place]) for place in places))  # in the order in which they appear
+        ranked = sorted(types, key=lambda token: table[token])
+        for place in places:
+            chosen[row, place] = int(tokens[row][place]) in ranked[: min(k, len(types) - 1)]
+    return chosen
+
+
 def corpus_entropy(first, second, vocab_size: int, prior: float) -> np.ndarray:
     """Entropy of the smoothed next-token distribution of each type ÷ log2 V, from a dense V × V table of counts."""
     counts = np.zeros((vocab_size, vocab_size))

@@ -11,8 +11,7 @@ from tests.oracles import anchors as oracle
 from tests.oracles.cases import DOCS, IDS
 
 VOCAB = 6
-SELECT = jax.jit(select_anchors, static_argnames="k")
-MASKED = jax.jit(lambda tokens, ids, table, doc_ids, k: select_anchors(tokens, ids, table, k, doc_ids), static_argnames="k")
+SELECT = jax.jit(select_anchors, static_argnames=("k", "types"))
 
 
 def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -47,17 +46,26 @@ def test_padding_global_tokens_and_documents() -> None:
     docs = np.array([[0, 0, 1, 1, 2, 2, 2]], np.int32)
     zero = np.zeros_like(ids)
     np.testing.assert_array_equal(SELECT(tokens, zero, table, k=1), [[1, 0, 0, 0, 0, 0, 0]])
-    np.testing.assert_array_equal(MASKED(tokens, zero, table, docs, k=1), [[1, 0, 1, 0, 0, 1, 0]])
+    np.testing.assert_array_equal(SELECT(tokens, zero, table, 1, docs), [[1, 0, 1, 0, 0, 1, 0]])
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.booleans())
-@settings(max_examples=40)
-def test_anchors_equal_a_sort_of_each_block(seed: int, k: int, masked: bool) -> None:
+def test_anchors_of_a_class_are_types_wherever_they_stand() -> None:
+    """A class with types 1 (three times), 2 and 3 of rising entropy: not the first places of type 1, and never every type."""
+    table, tokens = np.array([0.9, 0.1, 0.5, 0.7], np.float32), np.array([[1, 1, 2, 1, 3, 0, 0]], np.int32)
+    ids = np.array([[4, 4, 4, 4, 4, 7, 7]], np.int32)
+    for k, expected in {1: [1, 1, 0, 1, 0, 0, 0], 2: [1, 1, 1, 1, 0, 0, 0], 5: [1, 1, 1, 1, 0, 0, 0]}.items():
+        np.testing.assert_array_equal(SELECT(tokens, ids, table, k=k, types=True), [expected])
+    np.testing.assert_array_equal(SELECT(tokens, ids, table, k=3), [[1, 1, 0, 1, 0, 1, 0]])
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.booleans(), st.booleans())
+@settings(max_examples=60)
+def test_anchors_equal_a_sort_of_each_block(seed: int, k: int, masked: bool, types: bool) -> None:
     tokens, table = draw(seed)
-    found = MASKED(tokens, IDS, table, DOCS, k=k) if masked else SELECT(tokens, IDS, table, k=k)
-    want = oracle.anchors(tokens, IDS, table, k, DOCS if masked else None)
+    found = SELECT(tokens, IDS, table, k, DOCS if masked else None, types)
+    want = (oracle.anchor_types if types else oracle.anchors)(tokens, IDS, table, k, DOCS if masked else None)
     np.testing.assert_array_equal(found, want)
-    made = Anchors(table, np.ones(VOCAB, np.int64), np.ones(3, np.float32), k)
+    made = Anchors(table, np.ones(VOCAB, np.int64), np.ones(3, np.float32), k, types=types)
     batch = Batch.from_tokens(tokens).replace(doc_ids=DOCS)
     np.testing.assert_array_equal(made.of(batch, IDS, masked), want)
 
