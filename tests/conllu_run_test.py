@@ -1,5 +1,6 @@
 """Training on annotated files: the annotation is what attention is held to."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,50 @@ import aila_jax as aila
 from aila_jax import runs
 from aila_jax.config import Config, DataConfig, LocalityConfig, ModelConfig, PartitionConfig, TrainConfig
 from aila_jax.data.conllu_blocks import TAGS
+from aila_jax.evaluation.certify import certify
+from aila_jax.evaluation.language_model import LanguageModel
+from aila_jax.partition.listing import _marked
 from aila_jax.types import Batch
+from tests.evaluation.untrained import untrained_model
 
 EXAMPLE = Path(__file__).parent / "data" / "examples" / "sentences.conllu"
+
+
+def annotated(blocks: str) -> LanguageModel:
+    """An untrained model whose blocks are those of annotated files."""
+    base = untrained_model()
+    data = DataConfig(corpus="conllu", files=(str(EXAMPLE),), conllu_blocks=blocks, tokenizer="word")
+    config = replace(base.config, data=data, partition=PartitionConfig(kind="given"))
+    return replace(base, config=config).with_partition(config.partition)
+
+
+@pytest.mark.parametrize("blocks", ["classes", "constituents"])
+def test_a_text_without_its_annotation_has_no_blocks_and_none_are_made_up(blocks: str) -> None:
+    """As one block its certificate would be that of a text with nothing outside, whatever the margin."""
+    model = annotated(blocks)
+    tokens = model.tokenizer.encode("the cat saw the dog")
+    for read in (lambda **given: model.attention(tokens, **given), lambda **given: certify(model, 1.0, text=tokens, **given)):
+        with pytest.raises(ValueError, match=rf"block_ids is None; it must be given for a text where blocks are the annotation's {blocks}"):
+            read()
+        read(block_ids=[index % 2 for index in range(len(tokens))])
+    lines = annotated("sentences")
+    assert certify(lines, 1.0, text=tokens).counts.n_out.max() == 0
+    assert runs.dial_maps(lines)[0].block_ids.max() >= 1  # the report's sample has line ends there
+
+
+def test_an_annotation_that_no_partition_reads_is_refused() -> None:
+    data = DataConfig(corpus="conllu", files=(str(EXAMPLE),), conllu_blocks="constituents")
+    with pytest.raises(ValueError, match=r"data\.conllu_blocks is 'constituents'; it must be left alone when partition\.kind is 'windows'"):
+        Config(data=data)
+    Config(data=data, partition=PartitionConfig(kind="given"))
+
+
+def test_a_clause_that_goes_on_after_another_is_numbered_in_examples() -> None:
+    model = untrained_model()
+    tokens = np.asarray(model.tokenizer.encode("the cat saw the dog"))[:5]
+    assert _marked(model.tokenizer, tokens, np.array([7, 7, 9, 9, 7]), None).count("[1] ") == 2
+    assert _marked(model.tokenizer, tokens, np.array([7, 7, 9, 9, 7]), None).split(" ‖ ")[1].startswith("[2] ")
+    assert "[" not in _marked(model.tokenizer, tokens, np.array([7, 7, 9, 9, 9]), None)
 
 
 @pytest.mark.medium

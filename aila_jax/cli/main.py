@@ -3,6 +3,8 @@
 import contextlib
 import difflib
 import io
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -19,7 +21,8 @@ USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryErro
 
 
 def main(argv: Sequence[str] | None = None, program: str = "aila") -> int:
-    """Runs one command line and returns its exit code: 0, 1 (it failed, as explained), 2 (a mistake in the call), 130 (Ctrl-C) or 143 (SIGTERM).
+    """Runs one command line and returns its exit code: 0, 1 (it failed, as explained), 2 (a mistake in the call), 130 (Ctrl-C), 141 (nobody
+    reads its output any more) or 143 (SIGTERM).
 
     Args:
       argv: the arguments after the program's name; those of this process by default.
@@ -31,7 +34,12 @@ def main(argv: Sequence[str] | None = None, program: str = "aila") -> int:
             stream.reconfigure(errors="replace")  # a terminal without λ shows "?" instead of stopping the command
     debug = "--debug" in arguments
     try:
-        return _dispatch([argument for argument in arguments if argument != "--debug"], program)
+        code = _dispatch([argument for argument in arguments if argument != "--debug"], program)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # as in `aila … | head`; Python would complain once more when it flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except USER_ERRORS as error:
         return _fail(error, debug, code=2)
     except CommandError as error:

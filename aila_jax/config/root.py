@@ -109,6 +109,11 @@ class Config:
         return self.partition.classes if self.partition.kind == "induced_classes" else 0
 
     @property
+    def annotated(self) -> bool:
+        """Whether blocks are an annotation's classes or clauses, so that a text needs that annotation to have blocks."""
+        return self.partition.kind == "given" and self.data.corpus == "conllu" and self.data.conllu_blocks != "sentences"
+
+    @property
     def class_blocks(self) -> bool:
         """Whether blocks are classes, of token types or annotated, and not stretches of text."""
         if self.partition.kind == "given":

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from aila_jax.config import require
 from aila_jax.evaluation.dial import several
 from aila_jax.model.masks import attendable, same_block
-from aila_jax.partition.given import line_blocks
+from aila_jax.partition.given import text_blocks
 from aila_jax.types import PADDING_ID
 
 if TYPE_CHECKING:
@@ -77,17 +77,17 @@ def attention_maps(
     Args:
       text: a text, or its token ids; at most the model's length in tokens.
       lams: values of λ. tau: τ.
-      block_ids: one id per token, for the partition `given`; by default a line end closes a block there, as in training.
+      block_ids: one id per token, for the partition `given`; by default a line end closes a block there.
       hard: block attention only; needs λ = 1. The configuration's by default.
 
     Raises:
-      ValueError: no λ, an empty text, one longer than the model reads, or λ or τ outside its limits.
+      ValueError: no λ, no block ids where blocks are an annotation, an empty text, one longer than the model reads, or λ or τ outside its limits.
     """
     tokens = model.tokenizer.encode(text) if isinstance(text, str) else list(text)
     lams = several("lams", "λ", lams)
     require(len(tokens) > 0, "text", text, "at least one token", "write some text")
-    if block_ids is None and model.config.partition.kind == "given":
-        block_ids = line_blocks(tokens, model.tokenizer.eos_id).tolist()
+    if block_ids is None:
+        block_ids = text_blocks(model.config, tokens, model.tokenizer.eos_id)
     rows = np.tile(np.asarray(tokens), (len(lams), 1))
     row_ids = None if block_ids is None else np.tile(np.asarray(block_ids), (len(lams), 1))
     output = model.apply(rows, lam=lams, tau=tau, block_ids=row_ids, hard=hard, weights=True)

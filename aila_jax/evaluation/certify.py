@@ -19,7 +19,7 @@ from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
-from aila_jax.partition.given import line_blocks
+from aila_jax.partition.given import text_blocks
 from aila_jax.theory.certificates import Certificate, certificate
 from aila_jax.theory.key_counts import KeyCounts, counts_in_order, counts_of, merge_counts
 from aila_jax.types import PADDING_ID, Array, Batch
@@ -117,8 +117,8 @@ def _text_counts(model: LanguageModel, text: str | Sequence[int], block_ids: Seq
     whole = all(isinstance(token, Integral) for token in tokens)
     require(whole, "text", text, "a text, or whole numbers: its token ids", "model.tokenizer.encode(text)")
     require(len(tokens) > 0, "text", text, "at least one token", "write some text")
-    if block_ids is None and model.config.partition.kind == "given":
-        block_ids = line_blocks(tokens, model.tokenizer.eos_id).tolist()
+    if block_ids is None:
+        block_ids = text_blocks(model.config, tokens, model.tokenizer.eos_id)
     row_ids = None if block_ids is None else np.asarray(block_ids, np.int32)[None]
     batch = model.batch(np.asarray(tokens, np.int32)[None], row_ids)
     return counts_in_order(np.asarray(model.partition(batch)), batch.doc_ids if model.config.model.document_mask else None)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
+from aila_jax.config import Config, require
 from aila_jax.partition.rules import finish
 from aila_jax.types import Array, Batch
 
@@ -27,6 +28,24 @@ class Given:
 
 
 def line_blocks(tokens: Sequence[int], eos_id: int) -> Int[np.ndarray, "L"]:
-    """Block ids of a text that no corpus packed: a line end closes a block, as in training."""
+    """Block ids of a text that no corpus packed: a line end closes a block."""
     ends = np.asarray(tokens[:-1], np.int32) == eos_id
     return np.concatenate([[0], np.cumsum(ends)]).astype(np.int32)
+
+
+def text_blocks(config: Config, tokens: Sequence[int], eos_id: int) -> list[int] | None:
+    """Block ids of a text that came without: lines for the partition `given`, None for the others, which need none.
+
+    Raises:
+      ValueError: the model's blocks are an annotation that no text by itself has.
+    """
+    if config.partition.kind != "given":
+        return None
+    require(
+        not config.annotated,
+        "block_ids",
+        None,
+        f"given for a text where blocks are the annotation's {config.data.conllu_blocks}, which a text by itself does not have",
+        "pass block_ids in Python, one for each token",
+    )
+    return line_blocks(tokens, eos_id).tolist()

@@ -179,5 +179,8 @@ def _marked(tokenizer: Tokenizer, tokens: Int[np.ndarray, "n"], block_ids: Int[n
         labels = (names[block] if names and block >= 0 else str(block) for block in block_ids)
         return " ".join(f"{type_text(tokenizer, int(t)).strip()}/{label}" for t, label in zip(tokens, labels, strict=True))
     edges = np.flatnonzero(np.diff(block_ids)) + 1
-    parts = (tokenizer.decode([int(token) for token in part]).replace("\n", "⏎") for part in np.split(tokens, edges))
-    return EDGE.join(part.strip() for part in parts)
+    parts = [tokenizer.decode([int(token) for token in part]).replace("\n", "⏎").strip() for part in np.split(tokens, edges)]
+    numbers = {int(block): number for number, block in enumerate(dict.fromkeys(block_ids.tolist()), start=1)}
+    if len(parts) > len(numbers):  # a block comes back, as a clause does after one inside it: which, its number says
+        parts = [f"[{numbers[int(block_ids[start])]}] {part}" for start, part in zip([0, *edges], parts, strict=True)]
+    return EDGE.join(parts)

@@ -48,9 +48,11 @@ def describe_certificate(found: Certificate, name: str, target_mass: float, meas
         f"  mean over positions     {formats.at_least(found.mean_block_mass)}",
         f"entropy at most (bits)    {formats.at_most(found.largest_entropy_bits)}",
         f"  mean over positions     {formats.at_most(found.mean_entropy_bits)}",
-        f"says something at         {formats.percent(found.share_said)} of heads and positions with keys outside their block",
-        *_margin_line(found, target_mass),
-        *([] if gap.says_something else ["NOTHING IS GUARANTEED beyond what uniform attention has: scores may outweigh this margin."]),
+        *(
+            _said(found, target_mass)
+            if np.any(found.counts.n_out)
+            else ["No query has a key outside its block, so there is nothing to guarantee."]
+        ),
         "",
     ]
     header = ["layer", "head", "S", "gap (nats)", "least mass", "mean mass", "measured", "mean entropy", "measured"]
@@ -59,6 +61,16 @@ def describe_certificate(found: Certificate, name: str, target_mass: float, meas
         rows = [[text for text, title in zip(row, header, strict=True) if title != "measured"] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join([*lines, *("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows)])
+
+
+def _said(found: Certificate, target_mass: float) -> list[str]:
+    """Where the certificate says something of queries that have keys outside their block, and which margin would."""
+    nothing = "NOTHING IS GUARANTEED beyond what uniform attention has: scores may outweigh this margin."
+    return [
+        f"says something at         {formats.percent(found.share_said)} of heads and positions with keys outside their block",
+        *_margin_line(found, target_mass),
+        *([] if found.gap.says_something else [nothing]),
+    ]
 
 
 def head_records(found: Certificate, measured: Heads | None = None) -> list[dict[str, Any]]:

@@ -40,7 +40,10 @@ def describe_recruitment(report: RecruitmentReport) -> str:
     found = report.recruitment
     first, last = found.steps[0], found.steps[-1]
     kinds = [step.kind for step in found.steps]
+    most = report.meta["config"]["partition"]["max_classes"]
     ended = "no split, move or merge tried lowers the bits" if found.finished else "stopped at max_rounds, before nothing lowered the bits"
+    if found.classes == most:
+        ended = f"stopped at max_classes = {most}, beyond which no split is tried"
     lines = [
         f"{found.classes} classes recruited from {first.classes} on {report.source}: {found.pairs:,} pairs, {found.types_seen:,} types",
         f"{kinds.count('recruit')} splits, {kinds.count('move')} sweeps of moves, {kinds.count('merge')} merges; {ended}",

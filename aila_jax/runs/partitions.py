@@ -67,8 +67,6 @@ def _report(
         split=split,
         statistics=measure_blocks(partition, windows, batches),
         correlation=None if model is None else correlate_blocks(model, windows),
-        listing=read_blocks(
-            partition, dataset, windows, top=top, examples=examples, given_names=CLASS_NAMES if annotated else ()
-        ),
+        listing=read_blocks(partition, dataset, windows, top=top, examples=examples, given_names=CLASS_NAMES if annotated else ()),
         meta={"config": to_dict(config), "seed": config.seed, "commit": git_commit(), "versions": versions(), "data": dataset.fingerprint},
     )

@@ -41,7 +41,8 @@ def report(
       log: a metrics.jsonl; that of the same folder by default, where there is one. samples: generated texts to show.
       checkpoint: the run or checkpoint whose attention the page shows; the folder's own by default, where it holds one. "none" leaves
         attention out, and so does a folder without one: rows are enough for everything else.
-      text: the text whose attention is shown; a sentence of this module's by default, as many tokens of it as fit.
+      text: the text whose attention is shown; a sentence of this module's by default, as many tokens of it as fit, and nothing where blocks
+        are an annotation, which it has not.
     """
     folder = Path(sweep_path) if Path(sweep_path).is_dir() else Path(sweep_path).parent
     result = read_sweep(sweep_path)
@@ -54,7 +55,8 @@ def report(
         model = load(checkpoint or folder)
         same = model.run == result.cells[0].run
         model, hard = (_as_scored(model, result), result.cells[0].hard) if same else (model, model.config.model.hard)
-        maps = dial_maps(model, text, nearest_tau(result), hard)
+        # Without a text of the user's the page goes without, where a sentence has not the annotation that blocks are made of.
+        maps = dial_maps(model, text, nearest_tau(result), hard) if text or not model.config.annotated else None
     draw_figures(result, records, page.parent)
     return write_report(result, page, log=records, samples=samples, maps=maps)
 
@@ -76,7 +78,16 @@ def _as_scored(model: LanguageModel, result: SweepResult) -> LanguageModel:
     return model.with_partition(config.partition)
 
 
-SAMPLE_TEXT = "Return a new list containing the first item of each list , or None if the list has no items . The old list is not changed ."
+# Line ends are blocks where blocks came with the data; other partitions read it as one line.
+SAMPLE_LINES = (
+    "Return a new list",
+    "containing the first item",
+    "of each list ,",
+    "or None if the list",
+    "has no items .",
+    "The old list",
+    "is not changed .",
+)
 SLIDER_LAMS = tuple(index / 10 for index in range(11))
 
 
@@ -88,7 +99,8 @@ def dial_maps(model: LanguageModel, text: str = "", tau: float = 1.0, hard: bool
     config = model.config.model
     lams = (1.0,) if hard else SLIDER_LAMS
     longest = min(config.length, most_tokens(len(lams), config.n_layers, config.n_heads, not config.bidirectional))
-    tokens = model.tokenizer.encode(text or SAMPLE_TEXT)
+    sample = ("\n" if model.config.partition.kind == "given" else " ").join(SAMPLE_LINES)
+    tokens = model.tokenizer.encode(text or sample)
     require(not text or len(tokens) <= longest, "text", f"{len(tokens)} tokens", f"at most {longest} for this model", "shorten it")
     return model.attention_dial(tokens[:longest], lams=lams, tau=tau, hard=hard)
 

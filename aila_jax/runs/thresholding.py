@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from aila_jax.config import require
 from aila_jax.evaluation.language_model import load
 from aila_jax.experiments.threshold import ThresholdSettings, check, measure
 from aila_jax.experiments.threshold_figure import threshold_figure
@@ -16,7 +17,7 @@ def threshold(
     checkpoint: str,
     *,
     path: bool = False,
-    path_levels: int = 20,
+    path_levels: int | None = None,
     gradients: int = 256,
     at_zero: int = 4,
     data_dir: str = "",
@@ -29,13 +30,15 @@ def threshold(
 
     Args:
       checkpoint: run directory or checkpoint. path: also train on with a rising penalty and see where groups become zero.
-      path_levels: of that penalty at most, at least 1; the path ends before where every group is zero.
+      path_levels: of that penalty at most, at least 1, 20 by default; the path ends before where every group is zero.
       gradients, at_zero: see `ThresholdSettings`. data_dir: where its corpus is now. out: the run directory by default.
 
     Raises:
-      ValueError: a model without feature groups or, for the path, with QK-normalisation.
+      ValueError: a model without feature groups or, for the path, with QK-normalisation; levels without a path.
     """
-    settings = ThresholdSettings(gradients=gradients, at_zero=at_zero, path=PathSettings(most_levels=path_levels) if path else None)
+    require(path or path_levels is None, "path_levels", path_levels, "left out without the path", "add --path")
+    climb = PathSettings() if path_levels is None else PathSettings(most_levels=path_levels)
+    settings = ThresholdSettings(gradients=gradients, at_zero=at_zero, path=climb if path else None)
     model = load(checkpoint)
     check(model.config, settings)
     directory = check_writable(Path(out) if out else run_directory(checkpoint))

@@ -1,6 +1,8 @@
 """The other commands: what they call, what they print, and their exit codes."""
 
 import inspect
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,10 +107,13 @@ INFLUENCE = {"lams": None, "tau": 1.0, "positions": 256, "draws": 4, "seed": 0, 
         ),
         ("diagnose --checkpoint=c", ("diagnose", ("c",), {"batches": 8, "data_dir": "", "out": ""})),
         ("diagnose --checkpoint=c --batches=2 --data_dir=d --out=o", ("diagnose", ("c",), {"batches": 2, "data_dir": "d", "out": "o"})),
-        ("threshold --checkpoint=c", ("threshold", ("c",), {"path": False, "gradients": 256, "at_zero": 4, "data_dir": "", "out": ""})),
         (
-            "threshold --checkpoint=c --path --gradients=9 --at_zero=2 --data_dir=d --out=o",
-            ("threshold", ("c",), {"path": True, "gradients": 9, "at_zero": 2, "data_dir": "d", "out": "o"}),
+            "threshold --checkpoint=c",
+            ("threshold", ("c",), {"path": False, "path_levels": None, "gradients": 256, "at_zero": 4, "data_dir": "", "out": ""}),
+        ),
+        (
+            "threshold --checkpoint=c --path --path_levels=30 --gradients=9 --at_zero=2 --data_dir=d --out=o",
+            ("threshold", ("c",), {"path": True, "path_levels": 30, "gradients": 9, "at_zero": 2, "data_dir": "d", "out": "o"}),
         ),
         ("demo", ("demo", ("runs/demo",), {})),
         ("demo --workdir=w", ("demo", ("w",), {})),
@@ -259,3 +264,13 @@ def test_the_flags_are_the_parameters_of_the_function_and_so_are_their_defaults(
 def test_each_command_has_a_launcher_in_the_checkout(name):
     text = (ROOT / "launch" / f"{name}.py").read_text(encoding="utf-8")
     assert f'main(["{name}", *sys.argv[1:]], program="python -m launch.{name}")' in text
+
+
+def test_nobody_reading_the_output_is_no_traceback() -> None:
+    """As `aila … | head -1`: the reader has gone before everything is written."""
+    command = [sys.executable, "-m", "aila_jax.cli.main", "influence", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        complaint = process.stderr.read().decode()
+        assert (process.wait(), complaint) == (128 + 13, "")

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 import aila_jax
-from aila_jax.config import Config
+from aila_jax.config import Config, to_dict
 from aila_jax.evaluation.blocks import BlockReport
 from aila_jax.evaluation.rows import CellRow
 from aila_jax.experiments.threshold_rows import ThresholdResult, ThresholdRow
 from aila_jax.partition.listing import BlockListing
 from aila_jax.partition.recruitment import Recruitment, RecruitmentStep
 from aila_jax.partition.statistics import BlockStatistics
+from aila_jax.presets import tiny
 from aila_jax.reporting.recruitment_files import RecruitmentReport
 
 
@@ -79,7 +80,7 @@ class FakeRuns(types.ModuleType):
     def recruit(self, *args: Any, **kwargs: Any) -> RecruitmentReport:
         steps = (RecruitmentStep(0, "start", 2, 0, 150.0, 30.0, 180.0, 0.5),)
         found = Recruitment(np.array([0, 1, 1]), steps, pairs=60, types_seen=9, most_classes=4, finished=True)
-        return self._called("recruit", args, kwargs, RecruitmentReport("the corpus", found, (), None, {}))
+        return self._called("recruit", args, kwargs, RecruitmentReport("the corpus", found, (), None, {"config": to_dict(tiny())}))
 
     def threshold(self, *args: Any, **kwargs: Any) -> ThresholdResult:
         row = ThresholdRow("r", 0, "c", None, 0, 0, "query", 0, 4, 1.0, None, None, None, None, 0.25, None, 0.25, None, None)

@@ -68,6 +68,10 @@ def test_warnings_stand_where_they_belong() -> None:
     found = made("parameters")
     vacuous = Certificate(Gap(1.0, "parameters", np.ones((2, 2)), 16.0, SCORES, 0 * SCORES - 1.0), 1.0, found.counts)
     assert "NOTHING IS GUARANTEED" in describe_certificate(vacuous, "x", 0.9)
+    everything = KeyCounts(np.arange(1, 6), np.zeros(5, int), np.ones(5, int), False)
+    alone = describe_certificate(Certificate(vacuous.gap, 1.0, everything), "x", 0.9)
+    assert "No query has a key outside its block, so there is nothing to guarantee." in alone
+    assert "says something" not in alone and "NOTHING" not in alone
     hard = describe_certificate(made("hard"), "x", 0.9)
     assert "∞" in hard and "margin for" not in hard
 

@@ -1,6 +1,7 @@
 """A recruitment's files: what is written is read back, and the committed ones say what the documentation quotes."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -42,7 +43,13 @@ def test_the_committed_recruitment_is_what_the_documentation_quotes() -> None:
     quoted += [f"{report.statistics.n_in:.2f} keys in its block"]
     for words in quoted:
         assert words in text, words
-    assert describe_recruitment(report).startswith("248 classes recruited from 2 on wikitext2")
+    described = describe_recruitment(report)
+    assert described.startswith("248 classes recruited from 2 on wikitext2")
+    assert "no split, move or merge tried lowers the bits" in described
+    limited = {**report.meta["config"], "partition": {**report.meta["config"]["partition"], "max_classes": found.classes}}
+    described = describe_recruitment(replace(report, meta={**report.meta, "config": limited}))
+    assert "; stopped at max_classes = 248, beyond which no split is tried" in described
+    assert "lowers the bits" not in described
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

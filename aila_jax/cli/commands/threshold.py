@@ -4,7 +4,6 @@ from absl import flags
 
 from aila_jax.cli import command
 from aila_jax.cli.command import Command
-from aila_jax.config import require
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -22,12 +21,10 @@ def _run(values: flags.FlagValues) -> None:
     from aila_jax import runs
     from aila_jax.experiments.threshold_report import describe
 
-    if values.path_levels is not None:
-        require(values.path, "--path_levels", values.path_levels, "left out without --path", "add --path")
     result = runs.threshold(
         values.checkpoint,
         path=values.path,
-        path_levels=values.path_levels or 20,
+        path_levels=values.path_levels,
         gradients=values.gradients,
         at_zero=values.at_zero,
         data_dir=values.data_dir,
