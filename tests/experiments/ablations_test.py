@@ -1,5 +1,6 @@
 """The ablations: what their runs share and differ in, partitions at equal n_in, the tables by hand, and the whole command at tiny size."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -168,3 +169,17 @@ def test_the_committed_tables_are_those_of_the_committed_files(tmp_path: Path, w
         one = read_sweep(path)
         assert one.config["data"]["data_dir"] == "$WIKITEXT2"
         assert np.isfinite(one.cells[0].perplexity_token)
+
+
+def test_the_documentation_says_what_the_listings_of_blocks_do():
+    docs = Path(__file__).parents[2] / "docs"
+    text = (docs / "ablations.md").read_text(encoding="utf-8")
+    files = sorted((docs / "results" / "blocks").glob("*/blocks.json"))
+    assert len(files) == 6
+    for path in files:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        sizes, rho, name = found["statistics"], found["correlation"], path.parent.name
+        assert found["meta"]["config"]["data"]["data_dir"] == "$WIKITEXT2" and "-dirty" not in found["meta"]["commit"]
+        blocks = f"{sizes['n_in']:.2f} | {sizes['blocks']:.1f} | {sizes['size_mean']:.2f} | {sizes['size_largest']}"
+        row = f"| {blocks} | {rho['within']:.2f} | {rho['rho_mean']:.2f} | {rho['rho_max']:.2f} |"
+        assert f"| [{name}](results/blocks/{name}/listing.txt) {row}" in text
