@@ -75,7 +75,7 @@ def test_a_penalty_that_kills_every_head(base, tmp_path):
     found = findings(replace(base, penalty=penalty), tmp_path)
     assert "4 of 4 heads have W_Q = W_K = 0" in found[signatures.DEAD_HEADS].seen
     finding = found[signatures.DEAD_HEADS]
-    assert finding.causes == ("4 of 4 heads are dead.", "The penalty acts with λη = 0.1 (proximal).")
+    assert finding.causes == ("The penalty acts with λη = 0.1 (proximal).",)
     assert "lower penalty.eta" in finding.changes[-1]
 
 
