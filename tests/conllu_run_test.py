@@ -41,11 +41,19 @@ def test_a_text_without_its_annotation_has_no_blocks_and_none_are_made_up(blocks
     assert runs.dial_maps(lines)[0].block_ids.max() >= 1  # the report's sample has line ends there
 
 
-def test_an_annotation_that_no_partition_reads_is_refused() -> None:
+def test_an_annotation_that_no_partition_reads_is_refused(tmp_path: Path) -> None:
     data = DataConfig(corpus="conllu", files=(str(EXAMPLE),), conllu_blocks="constituents")
-    with pytest.raises(ValueError, match=r"data\.conllu_blocks is 'constituents'; it must be left alone when partition\.kind is 'windows'"):
-        Config(data=data)
-    Config(data=data, partition=PartitionConfig(kind="given"))
+    refused = r"data\.conllu_blocks is 'constituents'; it must be left alone when partition\.kind is 'windows'"
+    for begin in (
+        lambda: runs.train(Config(data=data), tmp_path, quiet=True),
+        lambda: runs.blocks(config=Config(data=data), out=str(tmp_path)),
+    ):
+        with pytest.raises(ValueError, match=refused):
+            begin()
+    assert not list(tmp_path.glob("*.json"))
+    Config(data=data, partition=PartitionConfig(kind="given")).check_annotation()
+    model = annotated("classes")  # trained on its classes, it may be read with windows all the same
+    assert model.with_partition(PartitionConfig(size=3)).config.partition.size == 3
 
 
 def test_a_clause_that_goes_on_after_another_is_numbered_in_examples() -> None:

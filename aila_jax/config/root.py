@@ -37,13 +37,6 @@ class Config:
                 f"set --config.partition.size={min(5, self.model.length)}",
             )
         self._check_anchors()
-        require(
-            self.data.conllu_blocks == "sentences" or self.partition.kind == "given",
-            "data.conllu_blocks",
-            self.data.conllu_blocks,
-            f"left alone when partition.kind is {self.partition.kind!r}, which does not read the annotation's blocks",
-            "set --config.partition.kind=given",
-        )
         if self.model.hard:
             require(
                 self.locality.mode == "fixed" and self.locality.lam == 1.0,
@@ -117,8 +110,21 @@ class Config:
     def class_blocks(self) -> bool:
         """Whether blocks are classes, of token types or annotated, and not stretches of text."""
         if self.partition.kind == "given":
-            return self.data.corpus == "conllu" and self.data.conllu_blocks == "classes"
+            return self.annotated and self.data.conllu_blocks == "classes"
         return self.partition.fitted and not self.partition.makes_segments
+
+    def check_annotation(self) -> None:
+        """Raises ValueError where an annotation's blocks are asked for that the partition does not read.
+
+        Asked where something new begins; a model trained on them may well be read with another partition.
+        """
+        require(
+            self.data.conllu_blocks == "sentences" or self.partition.kind == "given",
+            "data.conllu_blocks",
+            self.data.conllu_blocks,
+            f"left alone when partition.kind is {self.partition.kind!r}, which does not read the annotation's blocks",
+            "set --config.partition.kind=given",
+        )
 
     def _check_anchors(self) -> None:
         """Weights need anchors, blocks need a token beside them, and attention is measured on steps that there must be."""

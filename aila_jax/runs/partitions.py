@@ -43,6 +43,8 @@ def blocks(
     fix = "pass --checkpoint=RUN, or --config=tiny and --config.partition.kind"
     given = [name for name, value in (("checkpoint", checkpoint), ("config", config)) if value]
     require(len(given) == 1, "checkpoint, config", tuple(given), "one of the two", fix)
+    if config is not None:
+        config.check_annotation()
     directory = check_writable(Path(out) if out else run_directory(checkpoint) if checkpoint else Path("runs/blocks"))
     if config is None:
         model = load(checkpoint)
@@ -60,13 +62,19 @@ def _report(
     config: Config, partition: Partition, dataset: Dataset, model: LanguageModel | None, split: str, batches: int, top: int, examples: int
 ) -> BlockReport:
     windows = dataset.windows(split, config.model.length, config.model.document_mask)
-    annotated = config.partition.kind == "given" and config.class_blocks
     return BlockReport(
         partition=config.partition.settings,
         source=dataset.name if model is None else f"{model.run}, step {model.step}",
         split=split,
         statistics=measure_blocks(partition, windows, batches),
         correlation=None if model is None else correlate_blocks(model, windows),
-        listing=read_blocks(partition, dataset, windows, top=top, examples=examples, given_names=CLASS_NAMES if annotated else ()),
+        listing=read_blocks(
+            partition,
+            dataset,
+            windows,
+            top=top,
+            examples=examples,
+            given_names=CLASS_NAMES if config.annotated and config.class_blocks else (),
+        ),
         meta={"config": to_dict(config), "seed": config.seed, "commit": git_commit(), "versions": versions(), "data": dataset.fingerprint},
     )
