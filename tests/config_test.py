@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aila_jax import presets
+from aila_jax import presets, runs
 from aila_jax.config import (
     AnchorConfig,
     Config,
@@ -29,6 +29,12 @@ from aila_jax.config import (
     from_dict,
     to_dict,
 )
+from aila_jax.experiments.ablations import penalty_runs, windows_runs
+from aila_jax.experiments.first_dial import first_dial
+from aila_jax.experiments.leak import leak_runs
+from aila_jax.experiments.one_checkpoint import grid_runs, one_checkpoint_runs
+from aila_jax.experiments.one_checkpoint_recipe import recipe_runs
+from aila_jax.experiments.threshold import threshold_runs
 
 SECTIONS = {
     "data": DataConfig,
@@ -224,6 +230,40 @@ def test_values_on_their_limits_are_taken(section, values):
 def test_settings_that_do_not_go_together_are_refused(values, words):
     with pytest.raises(ValueError, match=words):
         from_dict(Config, values)
+
+
+@pytest.mark.parametrize(("values", "words"), [
+    ({"locality": {"lam": 0.6}}, r"locality.lam is 0.6; it must be left alone when locality.mode is 'conditional', which draws λ.*mode=fixed"),
+    ({"locality": {"mode": "fixed", "end": 0.3}}, "locality.end is 0.3; it must be left alone when locality.mode is 'fixed'.*mode=curriculum"),
+    ({"locality": {"draw_tau": True, "tau": 0.5}}, "locality.tau is 0.5; it must be left alone when locality.draw_tau is set.*draw_tau=false"),
+    ({"locality": {"tau_high": 4.0}}, "locality.tau_high is 4.0; it must be left alone when locality.draw_tau is not set.*draw_tau=true"),
+    ({"data": {"corpus": "conllu", "files": ["a"], "conllu_blocks": "classes"}}, "data.conllu_blocks is 'classes'; .*partition.kind=given"),
+    ({"partition": {"kind": "given", "size": 7}}, "partition.size is 7; it must be left alone when partition.kind is 'given'"),
+    ({"anchors": {"k": 2}}, "anchors.k is 2; it must be left alone when anchors.estimator is 'none'.*anchors.estimator=corpus"),
+    ({"penalty": {"ramp": False}}, "penalty.ramp is False; it must be left alone when penalty.solver is 'none'"),
+    ({"model": {"g_max": 4.0}}, "model.g_max is 4.0; it must be left alone when model.qk_norm is not set"),
+    ({"model": {"margin": {"m0": 4.0}}}, "model.margin.m0 is 4.0; it must be left alone when model.margin.form is 'fixed'"),
+    ({"model": {"localist_shared": 0.5}}, "model.localist_shared is 0.5; it must be left alone when model.localist is not set"),
+])  # fmt: skip
+def test_settings_that_nothing_reads_are_refused_where_something_begins(values, words, tmp_path):
+    config = from_dict(Config, values)  # as such it is allowed: saved runs may have it
+    with pytest.raises(ValueError, match=words):
+        config.check_unread()
+    with pytest.raises(ValueError, match=words):
+        runs.train(config, tmp_path / "run", quiet=True)
+    assert not list(tmp_path.glob("run/*.json"))
+
+
+def test_everything_that_this_project_begins_reads_all_its_settings():
+    certified = presets.certified()
+    begun = [presets.preset(name) for name in presets.PRESETS]
+    for some in (one_checkpoint_runs(certified), grid_runs(certified), recipe_runs(certified), threshold_runs(presets.small())):
+        begun += some.values()
+    for make in (first_dial, leak_runs, windows_runs, penalty_runs):
+        begun += make(presets.small()).values()
+    assert len(begun) > 60
+    for config in begun:
+        config.check_unread()
 
 
 def test_hard_blocks_and_their_lam_go_together():

@@ -51,7 +51,7 @@ def test_an_annotation_that_no_partition_reads_is_refused(tmp_path: Path) -> Non
         with pytest.raises(ValueError, match=refused):
             begin()
     assert not list(tmp_path.glob("*.json"))
-    Config(data=data, partition=PartitionConfig(kind="given")).check_annotation()
+    Config(data=data, partition=PartitionConfig(kind="given")).check_unread()
     model = annotated("classes")  # trained on its classes, it may be read with windows all the same
     assert model.with_partition(PartitionConfig(size=3)).config.partition.size == 3
 

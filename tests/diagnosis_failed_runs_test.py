@@ -79,6 +79,19 @@ def test_a_penalty_that_kills_every_head(base, tmp_path):
     assert "lower penalty.eta" in finding.changes[-1]
 
 
+def test_a_penalty_that_flattens_every_head_and_kills_none(base, tmp_path):
+    """A subgradient never makes weights exactly 0: no head is dead, but none tells one key from another any more."""
+    found = findings(replace(base, penalty=PenaltyConfig(solver="subgradient", eta=0.02, ramp=False)), tmp_path)
+    flat = found[signatures.DEAD_HEADS]
+    assert flat.seen.startswith("4 of 4 heads are as good as dead: on the text read none of their scores reaches 0.1 nats")
+    assert flat.causes[0].startswith("The penalty acts with λη = 0.004 (subgradient).")
+    assert flat.changes == ("lower penalty.eta, so that λη stays far below 0.004, and keep penalty.ramp=true",)
+    spread = found[signatures.STAYS_HIGH]  # uniform attention: .04 of it outside, which the entropy shows
+    assert any(cause.startswith("4 of 4 heads score all keys alike") for cause in spread.causes)
+    assert spread.changes == flat.changes
+    assert "in-block keys trail" not in " ".join(spread.causes)
+
+
 def test_a_margin_that_bites_at_once(base, tmp_path):
     """At λ = 0.2 already 100 of its 500 nats."""
     finding = findings(replace(base, model=replace(base.model, margin=MarginConfig(nats=500.0))), tmp_path)[signatures.NOT_GRADED]

@@ -10,6 +10,7 @@ from aila_jax.config.partition import AnchorConfig, PartitionConfig
 from aila_jax.config.penalty import PenaltyConfig
 from aila_jax.config.sweep import SweepConfig
 from aila_jax.config.train import TrainConfig
+from aila_jax.config.unread import check_unread
 
 
 @dataclass(frozen=True)
@@ -113,18 +114,9 @@ class Config:
             return self.annotated and self.data.conllu_blocks == "classes"
         return self.partition.fitted and not self.partition.makes_segments
 
-    def check_annotation(self) -> None:
-        """Raises ValueError where an annotation's blocks are asked for that the partition does not read.
-
-        Asked where something new begins; a model trained on them may well be read with another partition.
-        """
-        require(
-            self.data.conllu_blocks == "sentences" or self.partition.kind == "given",
-            "data.conllu_blocks",
-            self.data.conllu_blocks,
-            f"left alone when partition.kind is {self.partition.kind!r}, which does not read the annotation's blocks",
-            "set --config.partition.kind=given",
-        )
+    def check_unread(self) -> None:
+        """Raises ValueError where a setting was changed that nothing reads beside the others; asked where something new begins."""
+        check_unread(self, Config())
 
     def _check_anchors(self) -> None:
         """Weights need anchors, blocks need a token beside them, and attention is measured on steps that there must be."""

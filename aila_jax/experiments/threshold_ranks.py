@@ -12,16 +12,18 @@ FEWEST = 10  # points of which a bootstrap can say how far they might be off
 
 def ranks_table(results: list[ThresholdResult]) -> str:
     """Spearman's ρ of each pair: all rows of a run together, inside heads, and of the heads' medians."""
-    header = ["window", "rows", *(f"{a} ~ {b}" for a, b in PAIRS), *(f"{a} ~ {b}, inside heads" for a, b in PAIRS)]
+    header = ["window", "seed", "rows", *(f"{a} ~ {b}" for a, b in PAIRS), *(f"{a} ~ {b}, inside heads" for a, b in PAIRS)]
     lines = []
     for result in results:
         cells = [show_correlation(correlate([result], *pair, inside_heads=inside)) for inside in (False, True) for pair in PAIRS]
-        lines.append([window_name(result.rows), str(len(result.rows)), *cells])
+        lines.append([window_name(result.rows), str(result.config.seed), str(len(result.rows)), *cells])
     if len(results) > 1:  # the heads of two runs have only their numbers in common, so there is no "inside heads" over runs
         cells = [show_correlation(correlate(results, *pair)) for pair in PAIRS]
-        lines.append(["all", str(sum(len(result.rows) for result in results)), *cells, *[""] * len(PAIRS)])
+        lines.append(["all", "", str(sum(len(result.rows) for result in results)), *cells, *[""] * len(PAIRS)])
     heads = sum(1 + max(row.head for row in result.rows) for result in results)
-    lines.append(["heads' medians", str(heads), *(show_correlation(correlate_heads(results, *pair)) for pair in PAIRS), *[""] * len(PAIRS)])
+    lines.append(
+        ["heads' medians", "", str(heads), *(show_correlation(correlate_heads(results, *pair)) for pair in PAIRS), *[""] * len(PAIRS)]
+    )
     title = (
         "Rank correlation (Spearman) with its 95 % interval, by a bootstrap over groups. Inside heads: the mean over heads and W_Q, W_K.\n"
     )

@@ -110,7 +110,7 @@ def _slope(results: list[ThresholdResult], groups: list[list[np.ndarray]]) -> st
 def _bits_table(results: list[ThresholdResult]) -> str:
     """Whether the formula tells which levels of the path end under 6 bits of attention entropy in the first layer."""
     header = [
-        "window", "largest possible entropy (bits)", "entropy at λη = 0", "at the last level", "levels", "under 6 bits",
+        "window", "seed", "largest possible entropy (bits)", "entropy at λη = 0", "at the last level", "levels", "under 6 bits",
         "above the predicted threshold of every group", "formula right",
     ]  # fmt: skip
     lines = []
@@ -125,7 +125,8 @@ def _bits_table(results: list[ThresholdResult]) -> str:
             above = np.array(path["levels"]) >= max(row.predicted for row in rows if row.predicted is not None)
             cells = [f"{above.sum()}", f"{np.sum(above == under)} of {len(under)}"]
         ends = [f"{entropy[0]:.2f}", f"{entropy[-1]:.2f}"]
-        lines.append([window_name(rows), f"{uniform_bits(result):.2f}", *ends, f"{len(under)}", f"{under.sum()}", *cells])
+        counts = [f"{len(under)}", f"{under.sum()}", *cells]
+        lines.append([window_name(rows), str(result.config.seed), f"{uniform_bits(result):.2f}", *ends, *counts])
     if not lines:
         return ""
     title = f"Attention entropy of the first layer along the path, and the paper's mark of {PAPER_BITS:g} bits.\n"

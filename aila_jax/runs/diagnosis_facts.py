@@ -1,9 +1,11 @@
 """The facts of one run that a diagnosis rests on, from its files where they say enough, else measured on a little text."""
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
@@ -13,14 +15,15 @@ from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.rows import HeadRow, SweepResult
 from aila_jax.evaluation.sweep import sweep
 from aila_jax.evaluation.without_attention import without_attention
+from aila_jax.loss.group_sparsity import alive_heads
 from aila_jax.model.shares import head_shares
 from aila_jax.partition.statistics import in_block_keys
 from aila_jax.reporting import read_training_log
 from aila_jax.runs.own_sweep import own_sweep
 from aila_jax.runs.penalty_facts import penalty_facts
-from aila_jax.theory.diagnosis_facts import BlockFacts, DialPoint, Facts, PenaltyFacts, ScoreFacts, TrainingFacts
+from aila_jax.theory.diagnosis_facts import FLAT_SCORE, BlockFacts, DialPoint, Facts, PenaltyFacts, ScoreFacts, TrainingFacts
 from aila_jax.theory.diagnosis_signatures import STEP
-from aila_jax.theory.gaps import why_uncertifiable
+from aila_jax.theory.gaps import all_finite, why_uncertifiable
 from aila_jax.types import PADDING_ID, Batch
 
 GRID = tuple(round(index * STEP, 10) for index in range(round(1 / STEP) + 1))
@@ -73,6 +76,12 @@ class FactFinder:
         """Both ends of the dial, with score gaps."""
         return self.measured(ENDS, delta=True)
 
+    @cached_property
+    def largest(self) -> Float[np.ndarray, "ends N H"]:
+        """The largest |s| of every layer and head at both ends of the dial."""
+        lams = ENDS[-1:] if self.model.config.model.hard else ENDS
+        return np.stack([largest_scores(self.model, self.text("validation"), lam, 1.0) for lam in lams])
+
     def dial(self) -> tuple[DialPoint, ...]:
         """From sweep.json where it is this checkpoint's and has the grid at τ = 1; else a short sweep."""
         if self.model.config.model.hard:
@@ -97,7 +106,6 @@ class FactFinder:
         if config.hard:
             return ScoreFacts(None, (1.0,) * config.n_layers)
         zero, one = self.ends.cells
-        largest = float(largest_scores(self.model, self.text("validation"), 1.0, 1.0).max())
         guarantee = None
         if reason := why_uncertifiable(self.model.params, config):
             self.missing.append(f"what is guaranteed: {reason}")
@@ -106,7 +114,7 @@ class FactFinder:
         return ScoreFacts(
             margin=config.margin,
             shares=tuple(head_shares(config, 1.0)[:, 0].tolist()),
-            largest=largest,
+            largest=float(self.largest[-1].max()),
             bound=None if guarantee is None else float(guarantee.gap.score_bound.max()),
             bound_name="" if guarantee is None else guarantee.gap.bound,
             guaranteed=None if guarantee is None else guarantee.least_block_mass,
@@ -130,12 +138,16 @@ class FactFinder:
         return BlockFacts(float(np.concatenate(bits).mean()), found.rho_max, undefined, found.within)
 
     def penalty(self) -> PenaltyFacts:
-        """Dead heads, and the penalty beside its thresholds."""
+        """Dead and flat heads, and the penalty beside its thresholds."""
 
         def at_zero() -> list[HeadRow]:
             return [row for row in self.ends.heads if row.lam == 0.0]
 
-        return penalty_facts(self.model, lambda: self.text("train"), at_zero, self.missing, self.quiet)
+        found = penalty_facts(self.model, lambda: self.text("train"), at_zero, self.missing, self.quiet)
+        if not all_finite(self.model.params):  # which is told of, and says nothing of heads
+            return found
+        flat_NxH = (self.largest.max(axis=0) < FLAT_SCORE) & np.asarray(alive_heads(self.model.params))
+        return replace(found, flat_heads=int(np.sum(flat_NxH)))
 
     def training(self) -> TrainingFacts:
         """The log, and perplexity without dropout on the training and the validation split at one λ."""

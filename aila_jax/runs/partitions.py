@@ -44,7 +44,7 @@ def blocks(
     given = [name for name, value in (("checkpoint", checkpoint), ("config", config)) if value]
     require(len(given) == 1, "checkpoint, config", tuple(given), "one of the two", fix)
     if config is not None:
-        config.check_annotation()
+        config.check_unread()
     directory = check_writable(Path(out) if out else run_directory(checkpoint) if checkpoint else Path("runs/blocks"))
     if config is None:
         model = load(checkpoint)

@@ -84,7 +84,7 @@ def _train(config: Config, workdir: Path, quiet: bool) -> Run:
     placement = place(config.train.batch_size, accumulate=config.train.accumulate)
     found = existing_run(workdir, config)
     if found is None:
-        config.check_annotation()
+        config.check_unread()
     if config.model.bidirectional and not quiet:
         print(BIDIRECTIONAL_WARNING)
     text = _read_text(config, found)

@@ -6,7 +6,7 @@ import numpy as np
 
 from aila_jax.config import MarginConfig
 from aila_jax.model.shares import turned
-from aila_jax.theory.diagnosis_facts import BlockFacts, Facts, ScoreFacts
+from aila_jax.theory.diagnosis_facts import FLAT_SCORE, BlockFacts, Facts, ScoreFacts
 
 Told = tuple[tuple[str, ...], tuple[str, ...]]
 
@@ -17,6 +17,8 @@ LEAST_SHARE = 0.9
 # Block mass that a recommended margin is to guarantee, for a query with as many keys outside its block as there are tokens in a window
 # of 128 and one key inside: a margin has to outweigh their number too, not their scores alone.
 TARGET_MASS, WORST_ODDS = 0.9, 127.0
+# Nats by which in-block keys must trail at λ = 0 to be worth a word.
+LEAST_TRAIL = 0.05
 WHOLE_DIAL = "train for the whole dial: locality.mode=conditional with model.film=true"
 
 
@@ -26,10 +28,15 @@ def outside_causes(facts: Facts) -> Told:
     changes: list[str] = []
     if facts.scores is not None:
         _margin_causes(facts.scores, causes, changes)
+    idle = facts.penalty is not None and facts.penalty.idle_heads > 0
+    if idle:
+        why, remedies = idle_causes(facts)
+        causes += [f"{_idle(facts)}; such heads spread their attention evenly over what the margin leaves them.", *why]
+        changes += remedies
     if facts.blocks is not None:
-        _block_causes(facts.blocks, bool(changes), causes, changes)
+        _block_causes(facts.blocks, idle or bool(changes), causes, changes)
     delta = None if facts.scores is None else facts.scores.delta_zero
-    if delta is not None:
+    if delta is not None and delta <= -LEAST_TRAIL:
         causes.append(f"Without the dial in-block keys trail: δ = {delta:.1f} nats at λ = 0, which the margin has to make up for.")
     return tuple(causes), tuple(changes)
 
@@ -108,14 +115,30 @@ def _reach(scores: ScoreFacts) -> str:
     return f"; with the margin in-block keys lead by δ = {scores.delta_one:.1f} nats on average, and for {scores.delta_share:.0%} of the queries"
 
 
-def penalty_causes(facts: Facts, count_dead: bool = True) -> Told:
-    """Whether the penalty is above its thresholds, and, with `count_dead`, how many heads are dead; nothing without them."""
+def _idle(facts: Facts) -> str:
+    """How many heads attend evenly, without a full stop."""
     penalty = facts.penalty
-    if penalty is None or (penalty.solver == "none" and not penalty.dead_heads):
+    if penalty is None or not penalty.flat_heads:
+        return "" if penalty is None else f"{penalty.dead_heads} of {penalty.heads} heads are dead"
+    flat = f"{penalty.flat_heads} of {penalty.heads} heads score all keys alike (no score reaches {FLAT_SCORE:g} nats)"
+    return flat + (f", and {penalty.dead_heads} are dead" if penalty.dead_heads else "")
+
+
+def idle_causes(facts: Facts) -> Told:
+    """Why heads attend evenly: the penalty, or too little training."""
+    causes, changes = penalty_causes(facts, count_idle=False)
+    causes = causes or ("There is no penalty on queries and keys that would explain it: perhaps too little training for them to matter.",)
+    return causes, changes or ("train longer or with a higher learning rate",)
+
+
+def penalty_causes(facts: Facts, count_idle: bool = True) -> Told:
+    """Whether the penalty is above its thresholds, and, with `count_idle`, how many heads attend evenly; nothing without them."""
+    penalty = facts.penalty
+    if penalty is None or (penalty.solver == "none" and not penalty.idle_heads):
         return (), ()
     causes: list[str] = []
-    if penalty.dead_heads and count_dead:
-        causes.append(f"{penalty.dead_heads} of {penalty.heads} heads are dead.")
+    if penalty.idle_heads and count_idle:
+        causes.append(f"{_idle(facts)}.")
     if penalty.solver != "none":
         text = f"The penalty acts with λη = {penalty.level:.3g} ({penalty.solver})."
         if penalty.stationarity is not None and penalty.share_above is not None:
@@ -126,10 +149,11 @@ def penalty_causes(facts: Facts, count_dead: bool = True) -> Told:
         if penalty.predicted is not None:
             text += f" The papers' formula puts the threshold at {penalty.predicted:.3g}."
         causes.append(text)
-    if penalty.solver == "none" or not (penalty.share_above is None or penalty.share_above >= 0.5 or penalty.dead_heads):
+    if penalty.solver == "none" or not (penalty.share_above is None or penalty.share_above >= 0.5 or penalty.idle_heads):
         return tuple(causes), ()
-    # A penalty that emptied heads was too strong for them, though those that live have higher thresholds now.
-    named = penalty.stationarity is not None and penalty.level >= penalty.stationarity
+    # A penalty that emptied heads was too strong for them, though those that live have higher thresholds now. And where heads are flat the
+    # threshold is no mark any more: the gradient of queries that are near 0 grows with the keys, which are near 0 too.
+    named = penalty.stationarity is not None and penalty.level >= penalty.stationarity and not penalty.flat_heads
     target = f"below {penalty.stationarity:.3g}" if named else f"far below {penalty.level:.3g}"
     return tuple(causes), (f"lower penalty.eta, so that λη stays {target}, and keep penalty.ramp=true",)
 

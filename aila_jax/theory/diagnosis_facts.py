@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from aila_jax.config import MarginConfig
 
+# A head none of whose scores reaches so many nats attends evenly: no key has more than exp(2 · 0.1), 1.22 times, another's weight.
+FLAT_SCORE = 0.1
+
 
 @dataclass(frozen=True)
 class DialPoint:
@@ -63,6 +66,7 @@ class PenaltyFacts:
 
     Attributes:
       dead_heads, heads: heads with W_Q = W_K = 0, and all heads. solver: `none` without a penalty.
+      flat_heads: heads that are not dead, but none of whose scores on the text read reaches `FLAT_SCORE`, at λ = 0 or 1.
       level: λη, of a group of weight 1 in a layer of scale 1, at the end of training.
       stationarity: median over groups of the λη from which on a zero group stays zero. share_above: share of groups whose λη is not below.
       predicted: median of the papers' threshold, in the first layer. None where it was not computed or does not apply.
@@ -75,6 +79,12 @@ class PenaltyFacts:
     stationarity: float | None = None
     share_above: float | None = None
     predicted: float | None = None
+    flat_heads: int = 0
+
+    @property
+    def idle_heads(self) -> int:
+        """Heads that attend evenly, whatever the text: dead and flat ones."""
+        return self.dead_heads + self.flat_heads
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from aila_jax.theory.diagnosis_causes import (
+    idle_causes,
     not_graded_causes,
     outside_causes,
     penalty_causes,
     poor_dial_causes,
 )
-from aila_jax.theory.diagnosis_facts import DialPoint, Facts
+from aila_jax.theory.diagnosis_facts import FLAT_SCORE, DialPoint, Facts
 
 # Below it attention at λ = 1 is not local: the block mass that the preset `certified` guarantees.
 LEAST_BLOCK_MASS = 0.9
@@ -180,13 +181,21 @@ def unused(facts: Facts) -> Finding | None:
 
 
 def dead_heads(facts: Facts) -> Finding | None:
-    """Heads whose query and key weights are all 0: they average values over A_t, whatever λ, and get no gradient."""
-    if facts.penalty is None:
+    """Heads whose query and key weights are all 0, which average values over A_t, whatever λ, and get no gradient; or all but 0."""
+    penalty = facts.penalty
+    if penalty is None:
         raise NotAssessed("query and key weights were not read")
-    if not facts.penalty.dead_heads:
+    if not penalty.idle_heads:
         return None
-    seen = f"{facts.penalty.dead_heads} of {facts.penalty.heads} heads have W_Q = W_K = 0: without biases they never come back."
-    return Finding(DEAD_HEADS, seen, *penalty_causes(facts, count_dead=False))
+    seen = []
+    if penalty.dead_heads:
+        seen.append(f"{penalty.dead_heads} of {penalty.heads} heads have W_Q = W_K = 0: without biases they never come back.")
+    if penalty.flat_heads:
+        seen.append(
+            f"{penalty.flat_heads} of {penalty.heads} heads are as good as dead: on the text read none of their scores reaches "
+            f"{FLAT_SCORE:g} nats, at λ = 0 or 1, so that they attend evenly."
+        )
+    return Finding(DEAD_HEADS, " ".join(seen), *idle_causes(facts))
 
 
 def non_finite(facts: Facts) -> Finding | None:
@@ -211,7 +220,7 @@ COLLAPSES = "quality collapses on the dial"
 OVERFITS = "training converges early and generalises badly"
 NOT_GRADED = "the dial is not graded"
 UNUSED = "attention is hardly used"
-DEAD_HEADS = "dead heads"
+DEAD_HEADS = "dead or flat heads"
 NON_FINITE = "updates or results that are not finite"
 CHECKS: dict[str, Callable[[Facts], Finding | None]] = {
     STAYS_HIGH: stays_high,

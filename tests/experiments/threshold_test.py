@@ -162,11 +162,11 @@ def test_the_table_says_what_was_put_in():
     text = describe([made_up(3), made_up(5), made_up(10)])
     found = cells(text)
     assert ["3", "0", "8", "3", "0.500", "−1.00", "1.00"] in [line[:7] for line in found]
-    ranks = next(line for line in found if line[:2] == ["5", "32"])
-    assert ranks[2:] == ["1.00 [1.00, 1.00]", "−1.00 [−1.00, −1.00]", "−1.00 [−1.00, −1.00]"] * 2
-    assert next(line for line in found if line[0] == "all")[1] == "96"
+    ranks = next(line for line in found if line[:3] == ["5", "0", "32"])
+    assert ranks[3:] == ["1.00 [1.00, 1.00]", "−1.00 [−1.00, −1.00]", "−1.00 [−1.00, −1.00]"] * 2
+    assert next(line for line in found if line[0] == "all")[1:3] == ["", "96"]
     # Both heads of a run have the same medians, which rise with the window.
-    assert next(line for line in found if line[0] == "heads' medians")[1:3] == ["6", "1.00"]
+    assert next(line for line in found if line[0] == "heads' medians")[2:4] == ["6", "1.00"]
     for name in ("predicted", "stationarity", "path"):
         slope = next(line for line in found if line[0] == name)[-2]
         assert slope.startswith("0.50 [")
@@ -180,7 +180,7 @@ def test_six_bits_decide_where_attention_can_have_more_of_them():
     result = made_up(5, length=256)
     assert uniform_bits(result) == pytest.approx(8 - 1.44 + math.log2(2 * math.pi * 256) / 512, abs=1e-2)
     text = describe([result])
-    assert ["5", "6.58", "6.20", "5.50", "3", "1", "1", "3 of 3"] in cells(text)
+    assert ["5", "0", "6.58", "6.20", "5.50", "3", "1", "1", "3 of 3"] in cells(text)
     assert "decides nothing" not in text
     assert "Not measured yet: window3, window10." in text
 

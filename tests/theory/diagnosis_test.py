@@ -148,6 +148,28 @@ def test_a_penalty_that_killed_heads_is_to_be_lowered_though_living_heads_have_h
     assert finding.changes == ("lower penalty.eta, so that λη stays far below 0.0001, and keep penalty.ramp=true",)
 
 
+def test_flat_heads_are_named_with_the_penalty_or_the_lack_of_training():
+    """Weights near 0, but not 0: the stationarity threshold of such heads is near 0 too, and no mark to stay below."""
+    flat = PenaltyFacts(1, 8, "subgradient", 0.02, stationarity=1e-9, share_above=1.0, flat_heads=6)
+    high = dial(entropy=(3.0, 2.7, 2.4, 2.1, 1.8, 1.5))
+    still = replace(HEALTHY.scores, largest=0.01, delta_zero=-0.01)
+    found = {one.name: one for one in diagnose(replace(HEALTHY, penalty=flat, dial=high, scores=still)).findings}
+    assert set(found) == {signatures.STAYS_HIGH, signatures.DEAD_HEADS}
+    finding = found[signatures.DEAD_HEADS]
+    assert finding.seen.startswith("1 of 8 heads have W_Q = W_K = 0")
+    assert "6 of 8 heads are as good as dead: on the text read none of their scores reaches 0.1 nats" in finding.seen
+    assert finding.changes == ("lower penalty.eta, so that λη stays far below 0.02, and keep penalty.ramp=true",)
+    spread = found[signatures.STAYS_HIGH]
+    said = " ".join(spread.causes)
+    assert "6 of 8 heads score all keys alike (no score reaches 0.1 nats), and 1 are dead; such heads spread" in said
+    assert "λη = 0.02 (subgradient)" in said
+    assert "ρ_max = 0.40" in said and "not the cause" not in said and "trail" not in said
+    assert spread.changes == finding.changes
+    untrained = only(replace(HEALTHY, penalty=PenaltyFacts(0, 8, flat_heads=8)))
+    assert "too little training" in untrained.causes[0]
+    assert untrained.changes == ("train longer or with a higher learning rate",)
+
+
 def test_a_weak_penalty_is_reported_but_not_to_be_changed():
     penalty = PenaltyFacts(0, 8, "proximal", 0.001, stationarity=0.004, share_above=0.0)
     finding = only(replace(HEALTHY, penalty=penalty, dial=dial(perplexity=(50, 60, 70, 80, 90, 99))))

@@ -24,7 +24,7 @@ COMMAND = Command(
     name="diagnose",
     summary="say which failure signatures a run shows, why, and what to change",
     about="Looks for entropy that stays high at λ = 1, quality that collapses on the dial, training that converges early and generalises "
-    "badly, a dial that is not graded, attention that is hardly used, dead heads and non-finite updates. Reads the run's sweep.json and "
+    "badly, a dial that is not graded, attention that is hardly used, dead or flat heads and non-finite updates. Reads the run's sweep.json and "
     "metrics.jsonl where they are, and measures the rest on a little text. What cannot be assessed is named. Writes diagnosis.json.",
     examples=("diagnose --checkpoint=runs/tiny", "diagnose --checkpoint=runs/small --data_dir=$WIKITEXT2 --batches=32"),
     define=_define,
