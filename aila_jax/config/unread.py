@@ -15,19 +15,16 @@ def check_unread(config: "Config", defaults: "Config") -> None:
     Asked where something new begins. Configurations as such may hold these: of a saved run, which is loaded whatever it ignored, and of a
     model that is read with another partition than it was trained with.
     """
-    draws = config.locality.mode == "conditional"
-    mode, kind, solver = (
-        f"locality.mode is {config.locality.mode!r}",
-        f"partition.kind is {config.partition.kind!r}",
-        "penalty.solver is 'none'",
-    )
+    mode = f"locality.mode is {config.locality.mode!r}"
+    kind = f"partition.kind is {config.partition.kind!r}"
     margin = f"model.margin.form is {config.model.margin.form!r}"
+    solver = "penalty.solver is 'none'"
     # Whether they are read, their section, their names, when they are not, and what reads them.
     rules = (
         (config.partition.kind == "given", "data", ("conllu_blocks",), f"{kind}, which does not read the annotation's blocks", "partition.kind=given"),
         (config.partition.kind != "given", "partition", ("size",), kind, "partition.kind=windows"),
         (config.anchors.estimator != "none", "anchors", ("k", "prior", "max_batches"), "anchors.estimator is 'none'", "anchors.estimator=corpus"),
-        (not draws, "locality", ("lam",), f"{mode}, which draws λ", "locality.mode=fixed"),
+        (config.locality.mode != "conditional", "locality", ("lam",), f"{mode}, which draws λ", "locality.mode=fixed"),
         (config.locality.mode == "curriculum", "locality", ("start", "end", "shape"), mode, "locality.mode=curriculum"),
         (not config.locality.draw_tau, "locality", ("tau",), "locality.draw_tau is set", "locality.draw_tau=false"),
         (config.locality.draw_tau, "locality", ("tau_low", "tau_high"), "locality.draw_tau is not set", "locality.draw_tau=true"),
