@@ -6,8 +6,8 @@ import numpy as np
 
 from aila_jax.config import Config, from_dict, to_dict
 from aila_jax.experiments.one_checkpoint import LAMS, one_checkpoint_runs
-from aila_jax.experiments.one_checkpoint_judged import Dialled
-from aila_jax.experiments.results import markdown, with_spread
+from aila_jax.experiments.one_checkpoint_judged import Dialled, regret
+from aila_jax.experiments.results import MISSING, markdown, with_spread
 
 BUDGET = "5M"
 PREFIX = "recipe-"
@@ -61,17 +61,25 @@ def _merged(values: Changes, changes: Changes) -> Changes:
 
 
 def recipe_table(found: dict[str, dict[int, Dialled]]) -> list[str]:
-    """As Markdown: the whole recipe and each run with one part changed; nothing where none of these was run."""
+    """As Markdown: the whole recipe, with the seeds that parts were changed with, and each of these runs; nothing where there is none."""
     labels = {f"{PREFIX}{name}": label for name, (label, _) in recipe_parts(Config()).items() if f"{PREFIX}{name}" in found}
     if not labels:
         return []
+    seeds = {seed for name in labels for seed in found[name]}
     lines = []
     for name, label in {f"{BUDGET}-conditional": "**the whole recipe**", **labels}.items():
-        ones = list(found.get(name, {}).values())
+        ones = [one for seed, one in found.get(name, {}).items() if seed in seeds]
         if not ones:
             continue
+        regrets = [regret({one.seed: one for one in ones}, found.get(f"{BUDGET}-fixed-{lam:g}", {}), lam) for lam in LAMS]
+        known = [100 * values.mean() for values in regrets if len(values)]
+        largest = f"{max(known):+.1f} %".replace("-", "−") if len(known) == len(LAMS) else MISSING
         perplexity = np.array([one.perplexity for one in ones])
         rest = np.array([(one.entropy_ratio, one.block_mass[-1], one.largest_step) for one in ones])
-        lines.append([label, str(len(ones)), *(with_spread(x, 1) for x in perplexity.T), *(with_spread(x, 2) for x in rest.T)])
-    header = ["", "seeds", *(f"λ = {lam:g}" for lam in LAMS), "entropy 1 ÷ 0", "block mass at 1", "largest step"]
-    return ["## What each part is worth\n", f"Perplexity per token, {BUDGET} tokens, τ = 1.\n", markdown(header, lines)]
+        lines.append([label, str(len(ones)), *(with_spread(x, 1) for x in perplexity.T), largest, *(with_spread(x, 2) for x in rest.T)])
+    header = ["", "seeds", *(f"λ = {lam:g}" for lam in LAMS), "largest regret", "entropy 1 ÷ 0", "block mass at 1", "largest step"]
+    text = (
+        f"Perplexity per token, {BUDGET} tokens, τ = 1. Regret is over models trained at the λ they are read at, of the same seeds; these have the model of "
+        "the whole recipe, also beside a run whose model is changed.\n"
+    )
+    return ["## What each part is worth\n", text, markdown(header, lines)]
