@@ -233,17 +233,19 @@ def test_settings_that_do_not_go_together_are_refused(values, words):
 
 
 @pytest.mark.parametrize(("values", "words"), [
-    ({"locality": {"lam": 0.6}}, r"locality.lam is 0.6; it must be left alone when locality.mode is 'conditional', which draws λ.*mode=fixed"),
-    ({"locality": {"mode": "fixed", "end": 0.3}}, "locality.end is 0.3; it must be left alone when locality.mode is 'fixed'.*mode=curriculum"),
-    ({"locality": {"draw_tau": True, "tau": 0.5}}, "locality.tau is 0.5; it must be left alone when locality.draw_tau is set.*draw_tau=false"),
-    ({"locality": {"tau_high": 4.0}}, "locality.tau_high is 4.0; it must be left alone when locality.draw_tau is not set.*draw_tau=true"),
+    ({"locality": {"lam": 0.6}}, r"locality.lam is 0.6; it must be left at 0.0 when locality.mode is 'conditional', which draws λ.*mode=fixed"),
+    ({"locality": {"mode": "fixed", "end": 0.3}}, "locality.end is 0.3; it must be left at 0.5 when locality.mode is 'fixed'.*mode=curriculum"),
+    ({"locality": {"draw_tau": True, "tau": 0.5}}, "locality.tau is 0.5; it must be left at 1.0 when locality.draw_tau is set.*draw_tau=false"),
+    ({"locality": {"tau_high": 4.0}}, "locality.tau_high is 4.0; it must be left at 2.0 when locality.draw_tau is not set.*draw_tau=true"),
     ({"data": {"corpus": "conllu", "files": ["a"], "conllu_blocks": "classes"}}, "data.conllu_blocks is 'classes'; .*partition.kind=given"),
-    ({"partition": {"kind": "given", "size": 7}}, "partition.size is 7; it must be left alone when partition.kind is 'given'"),
-    ({"anchors": {"k": 2}}, "anchors.k is 2; it must be left alone when anchors.estimator is 'none'.*anchors.estimator=corpus"),
-    ({"penalty": {"ramp": False}}, "penalty.ramp is False; it must be left alone when penalty.solver is 'none'"),
-    ({"model": {"g_max": 4.0}}, "model.g_max is 4.0; it must be left alone when model.qk_norm is not set"),
-    ({"model": {"margin": {"m0": 4.0}}}, "model.margin.m0 is 4.0; it must be left alone when model.margin.form is 'fixed'"),
-    ({"model": {"localist_shared": 0.5}}, "model.localist_shared is 0.5; it must be left alone when model.localist is not set"),
+    ({"partition": {"kind": "given", "size": 7}}, "partition.size is 7; it must be left at 5 when partition.kind is 'given'"),
+    ({"anchors": {"k": 2}}, "anchors.k is 2; it must be left at 3 when anchors.estimator is 'none'.*anchors.estimator=corpus"),
+    ({"penalty": {"ramp": False}}, "penalty.ramp is False; it must be left at True when penalty.solver is 'none'"),
+    ({"penalty": {"scale_free": True}}, "penalty.scale_free is True; it must be left at False when .* set --config.penalty.solver=subgradient"),
+    ({"anchors": {"estimator": "corpus"}, "penalty": {"weights": "anchors"}}, "penalty.weights is 'anchors'; it must be left at 'size' when"),
+    ({"model": {"g_max": 4.0}}, "model.g_max is 4.0; it must be left at 6.0 when model.qk_norm is not set"),
+    ({"model": {"margin": {"m0": 4.0}}}, "model.margin.m0 is 4.0; it must be left at 8.0 when model.margin.form is 'fixed'"),
+    ({"model": {"localist_shared": 0.5}}, "model.localist_shared is 0.5; it must be left at 0.25 when model.localist is not set"),
 ])  # fmt: skip
 def test_settings_that_nothing_reads_are_refused_where_something_begins(values, words, tmp_path):
     config = from_dict(Config, values)  # as such it is allowed: saved runs may have it

@@ -43,7 +43,7 @@ def test_a_text_without_its_annotation_has_no_blocks_and_none_are_made_up(blocks
 
 def test_an_annotation_that_no_partition_reads_is_refused(tmp_path: Path) -> None:
     data = DataConfig(corpus="conllu", files=(str(EXAMPLE),), conllu_blocks="constituents")
-    refused = r"data\.conllu_blocks is 'constituents'; it must be left alone when partition\.kind is 'windows'"
+    refused = r"data\.conllu_blocks is 'constituents'; it must be left at 'sentences' when partition\.kind is 'windows'"
     for begin in (
         lambda: runs.train(Config(data=data), tmp_path, quiet=True),
         lambda: runs.blocks(config=Config(data=data), out=str(tmp_path)),

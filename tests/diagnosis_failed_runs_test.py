@@ -39,13 +39,13 @@ def test_a_margin_that_training_outgrows(base, tmp_path):
     found = findings(replace(base, model=replace(base.model, margin=MarginConfig(nats=1.0))), tmp_path)
     finding = found[signatures.STAYS_HIGH]
     assert finding.causes[0].startswith("The margin is too small: m = 1 nats, while scores reach |s| = ")
-    assert "model.score_cap" in finding.changes[0]
+    assert "model.score_cap=4 and model.margin.nats=13" in finding.changes[0]  # 2 · 4 + ln(15 · 9)
 
 
 def test_a_margin_under_a_cap_that_is_too_high_for_it(base, tmp_path):
     capped = replace(base.model, margin=MarginConfig(nats=1.0), score_cap=5.0)
     finding = findings(replace(base, model=capped), tmp_path)[signatures.STAYS_HIGH]
-    assert finding.changes[0].startswith("raise model.margin.nats to 18")
+    assert finding.changes[0].startswith("raise model.margin.nats to 15")
 
 
 def test_training_at_one_end_of_the_dial(base, tmp_path):
@@ -83,7 +83,7 @@ def test_a_penalty_that_flattens_every_head_and_kills_none(base, tmp_path):
     """A subgradient never makes weights exactly 0: no head is dead, but none tells one key from another any more."""
     found = findings(replace(base, penalty=PenaltyConfig(solver="subgradient", eta=0.02, ramp=False)), tmp_path)
     flat = found[signatures.DEAD_HEADS]
-    assert flat.seen.startswith("4 of 4 heads are as good as dead: on the text read none of their scores reaches 0.1 nats")
+    assert flat.seen.startswith("4 of 4 heads have no score that reaches 0.1 nats on the text read, at either end of the dial")
     assert flat.causes[0].startswith("The penalty acts with λη = 0.004 (subgradient).")
     assert flat.changes == ("lower penalty.eta, so that λη stays far below 0.004, and keep penalty.ramp=true",)
     spread = found[signatures.STAYS_HIGH]  # uniform attention: .04 of it outside, which the entropy shows
@@ -114,7 +114,7 @@ def test_validation_text_of_another_kind(base, tmp_path):
     train = replace(base.train, steps=85, eval_every=85, checkpoint_every=85)
     finding = findings(replace(base, data=data, train=train), tmp_path)[signatures.OVERFITS]
     assert "times as much" in finding.seen
-    assert "locality.mode=curriculum" in finding.changes[0]
+    assert "locality.mode=curriculum" in finding.changes[1]
 
 
 def test_training_that_diverges(base, tmp_path):

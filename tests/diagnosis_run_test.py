@@ -176,7 +176,7 @@ def test_validation_text_that_the_model_does_not_know(loaded, healthy):
     facts = facts_of(loaded, healthy, dataset=dataset)
     early = replace(facts.training, losses=tuple((epoch / 2, loss) for epoch, loss in facts.training.losses))
     finding = findings(replace(facts, training=early))[signatures.OVERFITS]
-    assert "locality.mode=curriculum" in finding.changes[0]
+    assert "locality.mode=curriculum" in finding.changes[-1]
 
 
 def test_attention_that_is_not_used_and_a_dial_that_is_one_step(loaded, healthy):
@@ -234,6 +234,30 @@ def test_hard_attention_has_no_dial_to_assess(loaded, healthy):
     found = diagnose(facts_of(loaded, healthy, model=model, locality=LocalityConfig(mode="fixed", lam=1.0)))
     assert found.findings == ()
     assert any("hard attention is read at λ = 1 only" in text for text in found.not_assessed)
+
+
+def test_the_papers_threshold_of_hard_attention_is_missing_and_no_error(loaded, healthy):
+    model = replace(loaded[0].config.model, hard=True, localist=True)
+    penalty = PenaltyConfig(solver="subgradient", eta=1e-5)
+    facts = facts_of(loaded, healthy, model=model, locality=LocalityConfig(mode="fixed", lam=1.0), penalty=penalty)
+    assert facts.penalty.predicted is None
+    assert "the papers' threshold: its δ is measured at λ = 0, where hard attention cannot be read" in facts.missing
+
+
+def test_a_curriculum_is_known_by_the_lam_that_it_reached(loaded, healthy):
+    model, text = loaded
+    rising = replace(model.config, locality=LocalityConfig(mode="curriculum", lam=1.0, end=1.0))
+    half = replace(model, config=rising, step=model.config.train.steps // 2)
+    assert FactFinder(half, text, healthy, BATCHES, quiet=True).training().lam == pytest.approx(0.5)
+
+
+def test_with_biases_flat_heads_are_not_told_of(loaded, healthy):
+    """Their scores may be alike at any height."""
+    model = loaded[0]
+    biased = replace(model, config=replace(model.config, model=replace(model.config.model, qkv_bias=True)))
+    finder = FactFinder(biased, loaded[1], healthy, BATCHES, quiet=True)
+    assert finder.penalty().flat_heads == 0
+    assert finder.missing == ["whether heads are flat: with biases their scores may be alike at any height"]
 
 
 def test_no_text_is_refused_before_any_work(healthy):

@@ -28,13 +28,14 @@ def check_unread(config: "Config", defaults: "Config") -> None:
         (config.locality.mode == "curriculum", "locality", ("start", "end", "shape"), mode, "locality.mode=curriculum"),
         (not config.locality.draw_tau, "locality", ("tau",), "locality.draw_tau is set", "locality.draw_tau=false"),
         (config.locality.draw_tau, "locality", ("tau_low", "tau_high"), "locality.draw_tau is not set", "locality.draw_tau=true"),
-        (config.penalty.solver != "none", "penalty", ("scale_free", "ramp"), solver, "penalty.solver=proximal or subgradient"),
+        (config.penalty.solver != "none", "penalty", ("weights", "ramp"), solver, "penalty.solver=proximal or subgradient"),
+        (config.penalty.solver != "none", "penalty", ("scale_free",), solver, "penalty.solver=subgradient"),
         (config.model.qk_norm, "model", ("g_max",), "model.qk_norm is not set", "model.qk_norm=true"),
-        (config.model.margin.form == "self_scaling", "model.margin", ("c", "m0", "range_bend"), margin, "model.margin.form=self_scaling"),
+        (config.model.margin.form == "self_scaling", "model.margin", ("c", "m0", "range", "range_bend"), margin, "model.margin.form=self_scaling"),
         (config.model.localist, "model", ("localist_shared",), "model.localist is not set", "model.localist=true"),
     )  # fmt: skip
     for read, section, names, when, reader in rules:
         for name in names:
             value, default = (attrgetter(f"{section}.{name}")(one) for one in (config, defaults))
             fix = f"leave it out, or set --config.{reader}"
-            require(read or value == default, f"{section}.{name}", value, f"left alone when {when}", fix)
+            require(read or value == default, f"{section}.{name}", value, f"left at {default!r} when {when}", fix)

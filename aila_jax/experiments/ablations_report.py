@@ -27,6 +27,22 @@ def _sparsity(name: str) -> Value:
     return lambda result: result.meta.get("sparsity", {}).get(name)
 
 
+def _alive(result: SweepResult) -> np.ndarray:
+    """Which heads have any query or key weight, [N, H]: the score bound of a dead one is 0, and its attention even."""
+    return np.array(result.meta["score_bounds"], np.float64) > 0.0
+
+
+def _alive_bounds(result: SweepResult) -> float | None:
+    bounds, alive = np.array(result.meta["score_bounds"], np.float64), _alive(result)
+    return float(bounds[alive].mean()) if alive.any() else None
+
+
+def _alive_block_mass(result: SweepResult) -> float | None:
+    alive = _alive(result)
+    masses = [row.block_mass for row in result.heads if alive[row.layer, row.head]]
+    return float(np.mean(masses)) if masses else None
+
+
 @dataclass(frozen=True)
 class Column:
     """One column of a table: `factor` times the number of each result (None where it has none), and how the mean is written."""
@@ -53,7 +69,8 @@ PENALTY: dict[str, Column] = {
     "zero groups of W_Q": Column(_sparsity("zero_query"), 0, 100.0, " %"),
     "zero groups of W_K": Column(_sparsity("zero_key"), 0, 100.0, " %"),
     "dead heads": Column(_sparsity("dead_heads"), 1),
-    "S (nats, mean of heads)": Column(lambda result: float(np.mean(result.meta["score_bounds"])), 1),
+    "S (nats), heads alive": Column(_alive_bounds, 1),
+    "block mass, heads alive": Column(_alive_block_mass, 3),
     "score gap δ (nats)": Column(_cell("delta_measured"), 2),
 }
 UNIFORM = {"color": LIGHT.muted, "linestyle": (0, (4, 3)), "linewidth": 1.1}

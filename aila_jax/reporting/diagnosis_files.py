@@ -36,7 +36,8 @@ def _finding(number: int, finding: Finding) -> list[str]:
     causes = finding.causes or ("none that this program looks for.",)
     lines = [f"{number}. {name}.", *_wrapped(finding.seen, "   ")]
     lines += [line for cause in causes for line in _wrapped(f"Likely cause: {cause}", "   ")]
-    return lines + [line for change in finding.changes for line in _wrapped(f"To change: {change}.", "   ")]
+    lines += [line for change in finding.changes for line in _wrapped(f"To change: {change}.", "   ")]
+    return lines + [line for note in finding.notes for line in _wrapped(f"Note: {note}", "   ")]
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:

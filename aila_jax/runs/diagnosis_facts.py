@@ -24,6 +24,7 @@ from aila_jax.runs.penalty_facts import penalty_facts
 from aila_jax.theory.diagnosis_facts import FLAT_SCORE, BlockFacts, DialPoint, Facts, PenaltyFacts, ScoreFacts, TrainingFacts
 from aila_jax.theory.diagnosis_signatures import STEP
 from aila_jax.theory.gaps import all_finite, why_uncertifiable
+from aila_jax.training.locality import curriculum
 from aila_jax.types import PADDING_ID, Batch
 
 GRID = tuple(round(index * STEP, 10) for index in range(round(1 / STEP) + 1))
@@ -106,6 +107,8 @@ class FactFinder:
         if config.hard:
             return ScoreFacts(None, (1.0,) * config.n_layers)
         zero, one = self.ends.cells
+        limits = {"model.score_cap": config.score_cap, "model.g_max": config.g_max if config.qk_norm else 0.0}
+        limit, name = min(((value, name) for name, value in limits.items() if value), default=(0.0, ""))
         guarantee = None
         if reason := why_uncertifiable(self.model.params, config):
             self.missing.append(f"what is guaranteed: {reason}")
@@ -121,7 +124,9 @@ class FactFinder:
             delta_zero=zero.delta_measured,
             delta_one=one.delta_measured,
             delta_share=one.delta_share,
-            cap=config.score_cap,
+            limit=limit,
+            limit_name=name,
+            keys_outside=max(config.length - 1, 1),
         )
 
     def blocks(self) -> BlockFacts:
@@ -146,6 +151,9 @@ class FactFinder:
         found = penalty_facts(self.model, lambda: self.text("train"), at_zero, self.missing, self.quiet)
         if not all_finite(self.model.params):  # which is told of, and says nothing of heads
             return found
+        if self.model.config.model.qkv_bias:
+            self.missing.append("whether heads are flat: with biases their scores may be alike at any height")
+            return found
         flat_NxH = (self.largest.max(axis=0) < FLAT_SCORE) & np.asarray(alive_heads(self.model.params))
         return replace(found, flat_heads=int(np.sum(flat_NxH)))
 
@@ -157,9 +165,10 @@ class FactFinder:
         lam = 1.0 if config.model.hard else 0.0 if config.locality.mode == "conditional" else config.locality.lam
         seen, unseen = (self.measured((lam,), split=split).cells[0].perplexity_token for split in ("train", "validation"))
         losses, skipped = self._log(per_step / tokens)
+        reached = float(curriculum(config.locality, self.model.step / config.train.steps))
         return TrainingFacts(
             config.locality.mode,
-            config.locality.lam,
+            reached if config.locality.mode == "curriculum" else config.locality.lam,
             epochs=self.model.step * per_step / tokens,
             losses=losses,
             skipped=skipped,

@@ -89,6 +89,9 @@ def _predicted(
     if not config.model.localist:
         missing.append("the papers' threshold: it is about localist positions (model.localist)")
         return None
+    if config.model.hard:
+        missing.append("the papers' threshold: its δ is measured at λ = 0, where hard attention cannot be read")
+        return None
     sums = BlockSums(config.feature_groups, config.model.d_model)
     dial = Dial(jnp.float32(0.0), jnp.float32(1.0))
     for batch in text():

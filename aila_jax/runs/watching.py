@@ -19,9 +19,10 @@ def evaluated_lams(config: Config) -> tuple[float, ...]:
 def eval_record(
     config: Config, module: Transformer, partition: Any, params: Any, batches: list[Any], placement: Placement, lam: float
 ) -> dict[str, Any]:
-    """The numbers of one evaluation during training, at λ and the run's τ."""
+    """The numbers of one evaluation during training, at λ and the run's τ (where that is drawn, its median)."""
     batch_size = config.train.batch_size
-    lams, taus = np.full(batch_size, lam, np.float32), np.full(batch_size, config.locality.tau, np.float32)
+    tau = config.locality.median_tau
+    lams, taus = np.full(batch_size, lam, np.float32), np.full(batch_size, tau, np.float32)
     sums = evaluate_batches(
         module,
         partition,
@@ -41,7 +42,7 @@ def eval_record(
         answers = {"pointer_fidelity": float(pointed.fidelity.mean()), "accuracy_determined": pointed.accuracy_determined}
     return {
         "lam": lam,
-        "tau": config.locality.tau,
+        "tau": tau,
         "loss": summary.loss,
         "perplexity": perplexity(summary.loss),
         "accuracy": summary.accuracy,

@@ -6,6 +6,8 @@ from aila_jax.config import MarginConfig
 
 # A head none of whose scores reaches so many nats attends evenly: no key has more than exp(2 · 0.1), 1.22 times, another's weight.
 FLAT_SCORE = 0.1
+# Blocks with less than so many bits for attention inside are tiny: 1.4 keys a query.
+TINY_BITS = 0.5
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class ScoreFacts:
       guaranteed: the least block mass that is guaranteed of any head and position.
       delta_zero, delta_one: mean of (least in-block − greatest out-of-block score), margin included, at λ = 0 and 1, nats.
       delta_share: share of queries where that is above 0 at λ = 1.
-      cap: the score cap that the model has, nats; 0 without one.
+      limit, limit_name: the largest score that the model's form allows, nats, and its setting; 0 without one.
+      keys_outside: the most keys that a query can have outside its block, at least 1.
     """
 
     margin: MarginConfig | None
@@ -41,7 +44,9 @@ class ScoreFacts:
     delta_zero: float | None = None
     delta_one: float | None = None
     delta_share: float | None = None
-    cap: float = 0.0
+    limit: float = 0.0
+    limit_name: str = ""
+    keys_outside: int = 127
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,11 @@ class BlockFacts:
     rho: float | None = None
     undefined: str = ""
     within: float | None = None
+
+    @property
+    def tiny(self) -> bool:
+        """Whether a query has hardly a key inside its block but itself."""
+        return self.entropy_bits < TINY_BITS
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,11 @@ class PenaltyFacts:
     flat_heads: int = 0
 
     @property
+    def acts(self) -> bool:
+        """Whether queries and keys are penalised at all at the end of training."""
+        return self.solver != "none" and self.level > 0.0
+
+    @property
     def idle_heads(self) -> int:
         """Heads that attend evenly, whatever the text: dead and flat ones."""
         return self.dead_heads + self.flat_heads
@@ -92,7 +107,8 @@ class TrainingFacts:
     """How the run was trained and what its log shows.
 
     Attributes:
-      mode, lam: `fixed`, `curriculum` or `conditional`, and locality.lam. pressure: locality.pressure. epochs: passes over the training split.
+      mode, lam: `fixed`, `curriculum` or `conditional`, and the λ of the last step in the first two. pressure: locality.pressure.
+      epochs: passes over the training split.
       losses: (epoch, training loss) of each record, in order; empty where there is no log.
       skipped: non-finite updates that were discarded, or None without a log.
       train_perplexity, validation_perplexity: at the same λ, without dropout; None where they were not measured.

@@ -5,13 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from aila_jax.theory.diagnosis_causes import (
-    idle_causes,
-    not_graded_causes,
-    outside_causes,
-    penalty_causes,
-    poor_dial_causes,
-)
+from aila_jax.theory.diagnosis_causes import Told, idle_causes, not_graded_causes, outside_causes, poor_dial_causes, unused_causes
 from aila_jax.theory.diagnosis_facts import FLAT_SCORE, DialPoint, Facts
 
 # Below it attention at λ = 1 is not local: the block mass that the preset `certified` guarantees.
@@ -47,12 +41,18 @@ class Finding:
 
     Attributes:
       name: the signature in a few words. seen: the figures that show it. causes: likely ones, with their figures. changes: what to try.
+      notes: what was looked at besides, and is no likely cause.
     """
 
     name: str
     seen: str
     causes: tuple[str, ...]
     changes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def _finding(name: str, seen: str, told: Told) -> Finding:
+    return Finding(name, seen[0].upper() + seen[1:], told.causes, told.changes, told.notes)
 
 
 def _needed(facts: Facts, lam: float) -> DialPoint:
@@ -72,18 +72,19 @@ def stays_high(facts: Facts) -> Finding | None:
     """Signature 1: at λ = 1 entropy is above what attention inside blocks can have, or much attention lies outside."""
     first, last = _needed(facts, 0.0), _needed(facts, 1.0)
     cap = None if facts.blocks is None else facts.blocks.entropy_bits
-    if last.block_mass >= LEAST_BLOCK_MASS and (cap is None or last.entropy_bits <= cap + ENTROPY_SLACK):
+    leaks = last.block_mass < LEAST_BLOCK_MASS
+    # In tiny blocks the little that is allowed outside outweighs their own entropy, so that the mass alone is asked for.
+    if not leaks and (facts.blocks is None or facts.blocks.tiny or last.entropy_bits <= facts.blocks.entropy_bits + ENTROPY_SLACK):
         return None
     seen = (
         f"At λ = 1 attention has {last.entropy_bits:.2f} bits of entropy (λ = 0: {first.entropy_bits:.2f}) and {last.block_mass:.2f} of its "
         f"mass inside the block, below {LEAST_BLOCK_MASS:g}."
-        if last.block_mass < LEAST_BLOCK_MASS
+        if leaks
         else f"At λ = 1 attention has {last.entropy_bits:.2f} bits of entropy (λ = 0: {first.entropy_bits:.2f})."
     )
     if cap is not None:
         seen += f" Attention that stayed inside its blocks could have {cap:.2f} bits at most."
-    causes, changes = outside_causes(facts)
-    return Finding(STAYS_HIGH, seen, causes, changes)
+    return _finding(STAYS_HIGH, seen, outside_causes(facts, leaks))
 
 
 def collapses(facts: Facts) -> Finding | None:
@@ -92,16 +93,17 @@ def collapses(facts: Facts) -> Finding | None:
         raise NotAssessed("no sweep over λ")
     if not all(_finite(point.perplexity) for point in facts.dial):
         raise NotAssessed("perplexity is not finite everywhere on the dial")
-    best, worst = (pick(facts.dial, key=lambda point: point.perplexity) for pick in (min, max))
-    poor = [f"{point.lam:g}" for point in facts.dial if point.perplexity > _most_ratio(point.block_mass) * best.perplexity]
+    best = min(facts.dial, key=lambda point: point.perplexity)
+    poor = [point for point in facts.dial if point.perplexity > _most_ratio(point.block_mass) * best.perplexity]
     if not poor:
         return None
+    worst = max(poor, key=lambda point: point.perplexity / _most_ratio(point.block_mass))
     seen = (
         f"Perplexity is {best.perplexity:.4g} at λ = {best.lam:g} and {worst.perplexity:.4g} at λ = {worst.lam:g}, "
         f"{worst.perplexity / best.perplexity:.2f} times as much; it is above {MOST_PERPLEXITY_RATIO:g} times the best, rising to "
-        f"{MOST_INSIDE_RATIO:g} times as attention gathers inside the blocks, at λ = {', '.join(poor)}."
+        f"{MOST_INSIDE_RATIO:g} times as attention gathers inside the blocks, at λ = {', '.join(f'{point.lam:g}' for point in poor)}."
     )
-    return Finding(COLLAPSES, seen, *poor_dial_causes(facts))
+    return _finding(COLLAPSES, seen, poor_dial_causes(facts, [point.lam for point in poor]))
 
 
 def _most_ratio(block_mass: float) -> float:
@@ -121,7 +123,7 @@ def overfits(facts: Facts) -> Finding | None:
         raise NotAssessed("perplexity on the training or the validation split is not finite")
     epoch = converged_at(training.losses)
     ratio = training.validation_perplexity / training.train_perplexity
-    if epoch >= EARLY_EPOCHS or ratio <= MOST_GENERALISATION_RATIO:
+    if epoch is None or epoch >= EARLY_EPOCHS or ratio <= MOST_GENERALISATION_RATIO:
         return None
     seen = (
         f"The training loss was within {CONVERGED_SHARE:.0%} of its whole fall after {epoch:.1f} of {training.epochs:.1f} epochs, and perplexity "
@@ -132,17 +134,23 @@ def overfits(facts: Facts) -> Finding | None:
         f"The model fits what is particular to the training text ({training.mode} training); or the validation text is of another kind.",
     )
     changes = ["raise model.dropout, give more text, or make the model smaller"]
-    if training.mode != "curriculum":
-        changes.insert(0, "let λ rise from 0 (locality.mode=curriculum), which the paper suggests against early convergence")
-    return Finding(OVERFITS, seen, causes, tuple(changes))
+    hard = facts.scores is not None and facts.scores.margin is None
+    if training.mode != "curriculum" and not hard:
+        last = training.lam if training.mode == "fixed" and training.lam > 0.0 else 1.0
+        changes.append(
+            f"let λ rise from 0 (locality.mode=curriculum, lam={last:g}, views=1, teach=0), which the paper suggests against early "
+            f"convergence; such a model is trained for λ = {last:g} in the end, not for the whole dial"
+        )
+    return _finding(OVERFITS, seen, Told(causes, tuple(changes)))
 
 
-def converged_at(losses: tuple[tuple[float, float], ...]) -> float:
-    """The epoch from which on the loss stays within `CONVERGED_SHARE` of its whole fall above its least value."""
+def converged_at(losses: tuple[tuple[float, float], ...]) -> float | None:
+    """The epoch from which on the loss stays within `CONVERGED_SHARE` of its whole fall above its least value; None where it still falls at the end."""
     values = [loss for _, loss in losses]
     level = min(values) + CONVERGED_SHARE * (values[0] - min(values))
     above = [index for index, loss in enumerate(values) if loss > level]
-    return losses[min(above[-1] + 1, len(losses) - 1) if above else 0][0]
+    first = above[-1] + 1 if above else 0
+    return losses[first][0] if first == 0 or first < len(losses) - 1 else None
 
 
 def not_graded(facts: Facts) -> Finding | None:
@@ -159,8 +167,7 @@ def not_graded(facts: Facts) -> Finding | None:
             starts.append(before)
     if not seen:
         return None
-    text = f"{' and '.join(seen)}, more than {MOST_STEP_SHARE:.0%}."
-    return Finding(NOT_GRADED, text[0].upper() + text[1:], *not_graded_causes(facts, min(starts), STEP))
+    return _finding(NOT_GRADED, f"{' and '.join(seen)}, more than {MOST_STEP_SHARE:.0%}.", not_graded_causes(facts, starts, STEP))
 
 
 def unused(facts: Facts) -> Finding | None:
@@ -174,10 +181,7 @@ def unused(facts: Facts) -> Finding | None:
         return None
     figures = " and ".join(f"{100 * cost:+.1f} % at λ = {lam:g}".replace("-", "−") for lam, cost in low)
     seen = f"Removing attention from every layer changes perplexity by {figures}; at least +{LEAST_ATTENTION_COST:.0%} is expected."
-    causes, changes = penalty_causes(facts)
-    causes = causes or ("Predictions rest on the token itself: too little training for attention to matter, or too narrow heads.",)
-    changes = changes or ("train longer or with a higher learning rate; compare perplexity with the bigram baseline of the sweep",)
-    return Finding(UNUSED, seen, causes, changes)
+    return _finding(UNUSED, seen, unused_causes(facts, at_one_alone=all(lam == 1.0 for lam, _ in low)))
 
 
 def dead_heads(facts: Facts) -> Finding | None:
@@ -189,13 +193,19 @@ def dead_heads(facts: Facts) -> Finding | None:
         return None
     seen = []
     if penalty.dead_heads:
-        seen.append(f"{penalty.dead_heads} of {penalty.heads} heads have W_Q = W_K = 0: without biases they never come back.")
+        seen.append(
+            f"{penalty.dead_heads} of {penalty.heads} heads {_have(penalty.dead_heads)} W_Q = W_K = 0: without biases a dead head never comes back."
+        )
     if penalty.flat_heads:
         seen.append(
-            f"{penalty.flat_heads} of {penalty.heads} heads are as good as dead: on the text read none of their scores reaches "
-            f"{FLAT_SCORE:g} nats, at λ = 0 or 1, so that they attend evenly."
+            f"{penalty.flat_heads} of {penalty.heads} heads {_have(penalty.flat_heads)} no score that reaches {FLAT_SCORE:g} nats on the text "
+            "read, at either end of the dial, and so as good as none: attention is even."
         )
-    return Finding(DEAD_HEADS, " ".join(seen), *idle_causes(facts))
+    return _finding(DEAD_HEADS, " ".join(seen), idle_causes(penalty))
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
 
 
 def non_finite(facts: Facts) -> Finding | None:
@@ -204,15 +214,18 @@ def non_finite(facts: Facts) -> Finding | None:
     skipped = None if facts.training is None else facts.training.skipped
     if skipped is None and not broken:
         raise NotAssessed("no training log (metrics.jsonl)")
-    seen = [f"{skipped} updates were discarded because the loss or a gradient was not finite"] if skipped else []
+    seen = (
+        [f"{skipped} {'update was' if skipped == 1 else 'updates were'} discarded because the loss or a gradient was not finite"]
+        if skipped
+        else []
+    )
     if broken:
         seen.append(f"perplexity is not finite at λ = {', '.join(broken)}")
     if not seen:
         return None
-    text = f"{'; '.join(seen)}."
     changes = ("lower train.learning_rate, lengthen train.warmup_steps, or lower train.clip_norm",)
     cause = "Training diverged: no number of this checkpoint can be used." if broken else "Training is at the edge of diverging."
-    return Finding(NON_FINITE, text[0].upper() + text[1:], (cause,), changes)
+    return _finding(NON_FINITE, f"{'; '.join(seen)}.", Told((cause,), changes))
 
 
 STAYS_HIGH = "entropy, or attention outside the block, stays high at λ = 1"

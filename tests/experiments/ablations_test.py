@@ -20,7 +20,7 @@ from aila_jax.presets import small
 from aila_jax.reporting import read_sweep
 from launch import ablations as launcher
 from launch import experiment
-from tests.reporting.conftest import make_cell
+from tests.reporting.conftest import make_cell, make_head
 from tests.training.tiny import Trained, make_config, trained_once, write_corpus
 
 
@@ -82,10 +82,14 @@ def test_partitions_are_compared_at_equal_n_in(tmp_path: Path) -> None:
         assert made[f"windows{nearest}"] == PartitionConfig(size=nearest)
 
 
+MASSES = ((0, 0, 0.9), (0, 1, 0.5), (1, 0, 0.6), (1, 1, 0.7))  # of layers' heads; the first is dead
+
+
 def result(seed: int, sparsity: dict | None = None, **cell) -> SweepResult:
     row = make_cell(0.6, 1.0, **cell)
-    meta = {"n_in": 2.97, "score_bounds": [[3.0, 4.0], [5.0, 6.0]]} | ({} if sparsity is None else {"sparsity": sparsity})
-    return SweepResult((row,), (), to_dict(replace(Config(), seed=seed)), meta)
+    meta = {"n_in": 2.97, "score_bounds": [[0.0, 4.0], [5.0, 6.0]]} | ({} if sparsity is None else {"sparsity": sparsity})
+    heads = tuple(replace(make_head(row, layer, head), block_mass=mass) for layer, head, mass in MASSES)
+    return SweepResult((row,), heads, to_dict(replace(Config(), seed=seed)), meta)
 
 
 def test_the_tables_by_hand(tmp_path: Path) -> None:
@@ -94,14 +98,14 @@ def test_the_tables_by_hand(tmp_path: Path) -> None:
     assert ablation_table({"windows5": two}, COLUMNS["windows"]).splitlines()[2] == (
         "| windows5 | 0, 2 | 2.97 ± 0.00 | 50.5 ± 0.5 | 25.50 ± 0.50 % | 1.50 ± 0.00 | 0.875 ± 0.000 | 0.125 ± 0.000 |"
     )
-    zero = {"groups": 26, "zero_query": 0.5, "zero_key": 0.25, "dead_heads": 3, "heads": 8}
+    zero = {"groups": 26, "zero_query": 0.5, "zero_key": 0.25, "dead_heads": 1, "heads": 4}
     rows = {
         "both": [result(0, zero, **quality, delta_measured=-1.5)],
         "margin-alone": [result(0, **quality, delta_measured=2.0)],
     }
     assert ablation_table(rows, COLUMNS["penalty"]).splitlines()[2:] == [
-        "| both | 0 | 50.0 | 25.00 % | 1.50 | 0.875 | 50 % | 25 % | 3.0 | 4.5 | −1.50 |",
-        "| margin-alone | 0 | 50.0 | 25.00 % | 1.50 | 0.875 | – | – | – | 4.5 | 2.00 |",
+        "| both | 0 | 50.0 | 25.00 % | 1.50 | 0.875 | 50 % | 25 % | 1.0 | 5.0 | 0.600 | −1.50 |",
+        "| margin-alone | 0 | 50.0 | 25.00 % | 1.50 | 0.875 | – | – | – | 5.0 | 0.600 | 2.00 |",
     ]
     for name, n_in in {"windows10": 5.2, "windows5": 2.97, "classes-pos": 2.9, "windows3": 2.0}.items():
         for one in two:
