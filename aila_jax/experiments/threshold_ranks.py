@@ -7,11 +7,12 @@ from aila_jax.experiments.threshold_rows import ThresholdResult, ThresholdRow
 from aila_jax.metrics.ranks import RankCorrelation, rank_correlation
 
 PAIRS = (("predicted", "stationarity"), ("predicted", "path"), ("stationarity", "path"))
+HEAD_PAIRS = (*PAIRS, ("−δ", "stationarity"), ("−δ", "path"), ("predicted", "noise"))
 FEWEST = 10  # points of which a bootstrap can say how far they might be off
 
 
 def ranks_table(results: list[ThresholdResult]) -> str:
-    """Spearman's ρ of each pair: all rows of a run together, inside heads, and of the heads' medians."""
+    """Spearman's ρ of each pair: all rows of a run together, and inside heads."""
     header = ["window", "seed", "rows", *(f"{a} ~ {b}" for a, b in PAIRS), *(f"{a} ~ {b}, inside heads" for a, b in PAIRS)]
     lines = []
     for result in results:
@@ -20,16 +21,30 @@ def ranks_table(results: list[ThresholdResult]) -> str:
     if len(results) > 1:  # the heads of two runs have only their numbers in common, so there is no "inside heads" over runs
         cells = [show_correlation(correlate(results, *pair)) for pair in PAIRS]
         lines.append(["all", "", str(sum(len(result.rows) for result in results)), *cells, *[""] * len(PAIRS)])
-    heads = sum(1 + max(row.head for row in result.rows) for result in results)
-    lines.append(
-        ["heads' medians", "", str(heads), *(show_correlation(correlate_heads(results, *pair)) for pair in PAIRS), *[""] * len(PAIRS)]
-    )
     title = (
         "Rank correlation (Spearman) with its 95 % interval, by a bootstrap over groups. Inside heads: the mean over heads and W_Q, W_K.\n"
     )
     caution = (
         "The formula's δ is a head's: over all rows it is the order of the few heads that counts most, and an interval over groups holds "
-        "for these heads only. The last line has one point a head and draws heads, where there are at least ten.\n"
+        "for these heads only.\n"
+    )
+    return f"{title}\n{markdown(header, lines)}\n{caution}"
+
+
+def heads_table(results: list[ThresholdResult]) -> str:
+    """The same with one point a head, for each window size that has several runs and for all runs; beside the formula its exp(−δ/τ) alone."""
+    header = ["window", "heads", *(f"{a} ~ {b}" for a, b in HEAD_PAIRS)]
+    sizes = sorted({result.rows[0].window or 0 for result in results})
+    by_window = [[result for result in results if (result.rows[0].window or 0) == size] for size in sizes]
+    lines = []
+    for some in [*(one for one in by_window if len(one) > 1), *([results] if len(sizes) > 1 or len(results) == 1 else [])]:
+        name = window_name(some[0].rows) if len({result.rows[0].window for result in some}) == 1 else "all"
+        heads = sum(1 + max(row.head for row in result.rows) for result in some)
+        lines.append([name, str(heads), *(show_correlation(correlate_heads(some, *pair)) for pair in HEAD_PAIRS)])
+    title = f"The same with one point a head, the median of its groups; the intervals draw heads, where there are at least {FEWEST}.\n"
+    caution = (
+        "−δ is the formula with everything but δ the same for all heads. The noise is that of the gradients: where the formula ranks it as well as the "
+        "stationarity thresholds, agreement with these says little. Heads of one run are not independent, which the intervals take them to be.\n"
     )
     return f"{title}\n{markdown(header, lines)}\n{caution}"
 
@@ -39,7 +54,7 @@ def correlate_heads(results: list[ThresholdResult], first: str, second: str) -> 
     points = []
     for result in results:
         for head in range(1 + max(row.head for row in result.rows)):
-            pairs = [[result.value(row, name) for name in (first, second)] for row in result.rows if row.head == head]
+            pairs = [[_head_value(result, row, name) for name in (first, second)] for row in result.rows if row.head == head]
             known = [pair for pair in pairs if None not in pair]
             if known:
                 points.append(np.median(np.array(known, float), axis=0))
@@ -47,6 +62,12 @@ def correlate_heads(results: list[ThresholdResult], first: str, second: str) -> 
         return None
     one, other = np.array(points).T
     return rank_correlation(one, other, np.arange(len(points)))
+
+
+def _head_value(result: ThresholdResult, row: ThresholdRow, name: str) -> float | None:
+    if name == "−δ":
+        return None if row.delta is None else -row.delta
+    return row.noise if name == "noise" else result.value(row, name)
 
 
 def correlate(results: list[ThresholdResult], first: str, second: str, inside_heads: bool = False) -> RankCorrelation | None:

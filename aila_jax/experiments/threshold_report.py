@@ -8,7 +8,7 @@ import numpy as np
 from aila_jax.experiments.results import MISSING, markdown, result_paths
 from aila_jax.experiments.threshold import WINDOWS
 from aila_jax.experiments.threshold_figure import threshold_figure
-from aila_jax.experiments.threshold_ranks import ranks_table, window_name
+from aila_jax.experiments.threshold_ranks import heads_table, ranks_table, window_name
 from aila_jax.experiments.threshold_rows import ThresholdResult, ThresholdRow, read_threshold
 from aila_jax.reporting import save_figure
 from aila_jax.reporting.files import write_atomically
@@ -32,7 +32,14 @@ def collect(directory: Path) -> str:
 
 def describe(results: list[ThresholdResult]) -> str:
     """All tables, as Markdown, with what they say in a sentence each."""
-    parts = [_levels_table(results), ranks_table(results), _window_law(results), _bits_table(results), *_missing(results)]
+    parts = [
+        _levels_table(results),
+        ranks_table(results),
+        heads_table(results),
+        _window_law(results),
+        _bits_table(results),
+        *_missing(results),
+    ]
     return "\n".join(part for part in parts if part)
 
 
