@@ -149,7 +149,8 @@ class FactFinder:
             return [row for row in self.ends.heads if row.lam == 0.0]
 
         found = penalty_facts(self.model, lambda: self.text("train"), at_zero, self.missing, self.quiet)
-        if not all_finite(self.model.params):  # which is told of, and says nothing of heads
+        results = () if self.model.config.model.hard else tuple(cell.perplexity_token for cell in self.ends.cells)
+        if not (all_finite(self.model.params) and np.isfinite(results).all()):  # which is told of; scores say nothing then
             return found
         if self.model.config.model.qkv_bias:
             self.missing.append("whether heads are flat: with biases their scores may be alike at any height")
