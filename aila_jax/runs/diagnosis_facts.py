@@ -150,7 +150,8 @@ class FactFinder:
 
         found = penalty_facts(self.model, lambda: self.text("train"), at_zero, self.missing, self.quiet)
         results = () if self.model.config.model.hard else tuple(cell.perplexity_token for cell in self.ends.cells)
-        if not (all_finite(self.model.params) and np.isfinite(results).all()):  # which is told of; scores say nothing then
+        if not (all_finite(self.model.params) and np.isfinite(results).all()):
+            self.missing.append("whether heads are flat: the weights or the results are not finite")
             return found
         if self.model.config.model.qkv_bias:
             self.missing.append("whether heads are flat: with biases their scores may be alike at any height")
