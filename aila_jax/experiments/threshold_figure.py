@@ -1,27 +1,34 @@
 """The scatter of the threshold experiment: predicted against measured."""
 
+from itertools import cycle
+
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from aila_jax.experiments.threshold_ranks import correlate, show_correlation, window_name
+from aila_jax.experiments.threshold_ranks import correlate, correlate_heads, show_correlation, window_name
 from aila_jax.experiments.threshold_rows import ThresholdResult, ThresholdRow
 from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style
 
 
 def threshold_figure(results: list[ThresholdResult]) -> Figure:
-    """Predicted against measured on logarithmic axes, a panel for each way of measuring, with the rank correlation of all rows."""
+    """Predicted against measured on logarithmic axes, a panel for each way of measuring, a colour for each window size whatever the seed, with the rank
+    correlation of all rows and of the heads' medians."""
+    by_window: dict[str, list[ThresholdRow]] = {}
+    for result in results:
+        by_window.setdefault(window_name(result.rows), []).extend(result.rows)
     with house_style(LIGHT):
         fig = Figure(figsize=(7.2, 3.9), layout="constrained")
         panels = fig.subplots(1, 2, sharex=True)
         titles = {"stationarity": "Stationarity threshold", "path": "Zeroed along the path"}
         for axes, (name, title) in zip(panels, titles.items(), strict=True):
-            for result, colour, marker in zip(results, CATEGORIES, MARKERS, strict=False):
+            for (window, rows), colour, marker in zip(by_window.items(), cycle(CATEGORIES), cycle(MARKERS), strict=False):
                 for projection, face in (("query", colour), ("key", "none")):
-                    points = _points(result.rows, name, projection)
-                    label = f"windows of {window_name(result.rows)}" if projection == "query" else None
+                    points = _points(rows, name, projection)
+                    label = f"windows of {window}" if projection == "query" else None
                     axes.plot(*points, marker, color=colour, markerfacecolor=face, markersize=3.0, alpha=0.7, label=label)
             axes.set(
-                title=f"{title}\nSpearman {show_correlation(correlate(results, 'predicted', name))}",
+                title=f"{title}\nSpearman {show_correlation(correlate(results, 'predicted', name))},\n"
+                f"of heads {show_correlation(correlate_heads(results, 'predicted', name))}",
                 xlabel="predicted λη",
                 ylabel="measured λη",
             )
@@ -35,6 +42,6 @@ def threshold_figure(results: list[ThresholdResult]) -> Figure:
     return fig
 
 
-def _points(rows: tuple[ThresholdRow, ...], name: str, projection: str) -> tuple[list[float], list[float]]:
+def _points(rows: list[ThresholdRow], name: str, projection: str) -> tuple[list[float], list[float]]:
     some = [row for row in rows if row.projection == projection and row.predicted and getattr(row, name)]
     return [row.predicted or 0.0 for row in some], [getattr(row, name) for row in some]

@@ -15,6 +15,7 @@ from aila_jax.config import Config, LocalityConfig, ModelConfig, TrainConfig, fr
 from aila_jax.evaluation.language_model import load
 from aila_jax.experiments.threshold import ThresholdSettings, check, measure, threshold_runs
 from aila_jax.experiments.threshold_estimates import formula_undefined, spread_batches
+from aila_jax.experiments.threshold_figure import threshold_figure
 from aila_jax.experiments.threshold_path import PathSettings, ZeroingPath, zeroing_path
 from aila_jax.experiments.threshold_ranks import correlate, show_correlation
 from aila_jax.experiments.threshold_report import collect, describe, uniform_bits
@@ -175,6 +176,15 @@ def test_the_table_says_what_was_put_in():
     assert "no evidence for the law by itself" in text
     assert "the mark decides nothing here" in text
     assert "Not measured" not in text
+
+
+def test_the_scatter_has_a_colour_a_window_size_and_every_row_of_every_seed():
+    results = [replace(made_up(window), config=replace(made_up(window).config, seed=seed)) for window in (3, 5, 10) for seed in range(3)]
+    figure = threshold_figure(results)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["windows of 3", "windows of 5", "windows of 10"]
+    for axes in figure.axes:
+        assert sum(len(line.get_xdata()) for line in axes.lines) == 9 * len(results[0].rows)
+        assert len({line.get_color() for line in axes.lines}) == 3
 
 
 def test_six_bits_decide_where_attention_can_have_more_of_them():
