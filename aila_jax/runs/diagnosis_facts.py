@@ -149,12 +149,12 @@ class FactFinder:
             return [row for row in self.ends.heads if row.lam == 0.0]
 
         found = penalty_facts(self.model, lambda: self.text("train"), at_zero, self.missing, self.quiet)
+        if self.model.config.model.qkv_bias:
+            self.missing.append("whether heads are flat: with biases their scores may be alike at any height")
+            return found
         results = () if self.model.config.model.hard else tuple(cell.perplexity_token for cell in self.ends.cells)
         if not (all_finite(self.model.params) and np.isfinite(results).all()):
             self.missing.append("whether heads are flat: the weights or the results are not finite")
-            return found
-        if self.model.config.model.qkv_bias:
-            self.missing.append("whether heads are flat: with biases their scores may be alike at any height")
             return found
         flat_NxH = (self.largest.max(axis=0) < FLAT_SCORE) & np.asarray(alive_heads(self.model.params))
         return replace(found, flat_heads=int(np.sum(flat_NxH)))
