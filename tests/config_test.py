@@ -26,6 +26,7 @@ from aila_jax.config import (
     TrainConfig,
     check_lam,
     check_tau,
+    check_unread,
     from_dict,
     to_dict,
 )
@@ -250,7 +251,7 @@ def test_settings_that_do_not_go_together_are_refused(values, words):
 def test_settings_that_nothing_reads_are_refused_where_something_begins(values, words, tmp_path):
     config = from_dict(Config, values)  # as such it is allowed: saved runs may have it
     with pytest.raises(ValueError, match=words):
-        config.check_unread()
+        check_unread(config)
     with pytest.raises(ValueError, match=words):
         runs.train(config, tmp_path / "run", quiet=True)
     assert not list(tmp_path.glob("run/*.json"))
@@ -265,7 +266,7 @@ def test_everything_that_this_project_begins_reads_all_its_settings():
         begun += make(presets.small()).values()
     assert len(begun) > 60
     for config in begun:
-        config.check_unread()
+        check_unread(config)
 
 
 def test_hard_blocks_and_their_lam_go_together():

@@ -8,7 +8,7 @@ import pytest
 
 import aila_jax as aila
 from aila_jax import runs
-from aila_jax.config import Config, DataConfig, LocalityConfig, ModelConfig, PartitionConfig, TrainConfig
+from aila_jax.config import Config, DataConfig, LocalityConfig, ModelConfig, PartitionConfig, TrainConfig, check_unread
 from aila_jax.data.conllu_blocks import TAGS
 from aila_jax.evaluation.certify import certify
 from aila_jax.evaluation.language_model import LanguageModel
@@ -51,7 +51,7 @@ def test_an_annotation_that_no_partition_reads_is_refused(tmp_path: Path) -> Non
         with pytest.raises(ValueError, match=refused):
             begin()
     assert not list(tmp_path.glob("*.json"))
-    Config(data=data, partition=PartitionConfig(kind="given")).check_unread()
+    check_unread(Config(data=data, partition=PartitionConfig(kind="given")))
     model = annotated("classes")  # trained on its classes, it may be read with windows all the same
     assert model.with_partition(PartitionConfig(size=3)).config.partition.size == 3
 

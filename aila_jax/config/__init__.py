@@ -14,6 +14,7 @@ from aila_jax.config.plain import from_dict, to_dict, unknown_key
 from aila_jax.config.root import Config
 from aila_jax.config.sweep import SweepConfig
 from aila_jax.config.train import TrainConfig
+from aila_jax.config.unread import check_unread
 
 __all__ = [
     "DIAL_WEIGHTS",
@@ -35,6 +36,7 @@ __all__ = [
     "check_lam",
     "check_recruitment",
     "check_tau",
+    "check_unread",
     "from_dict",
     "one_of",
     "require",

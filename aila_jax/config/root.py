@@ -10,7 +10,6 @@ from aila_jax.config.partition import AnchorConfig, PartitionConfig
 from aila_jax.config.penalty import PenaltyConfig
 from aila_jax.config.sweep import SweepConfig
 from aila_jax.config.train import TrainConfig
-from aila_jax.config.unread import check_unread
 
 
 @dataclass(frozen=True)
@@ -113,10 +112,6 @@ class Config:
         if self.partition.kind == "given":
             return self.annotated and self.data.conllu_blocks == "classes"
         return self.partition.fitted and not self.partition.makes_segments
-
-    def check_unread(self) -> None:
-        """Raises ValueError where a setting was changed that nothing reads beside the others; asked where something new begins."""
-        check_unread(self, Config())
 
     def _check_anchors(self) -> None:
         """Weights need anchors, blocks need a token beside them, and attention is measured on steps that there must be."""

@@ -1,15 +1,12 @@
 """Settings that nothing reads beside the others, such as a λ where training draws it."""
 
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 from aila_jax.config.checks import require
-
-if TYPE_CHECKING:
-    from aila_jax.config.root import Config
+from aila_jax.config.root import Config
 
 
-def check_unread(config: "Config", defaults: "Config") -> None:
+def check_unread(config: Config) -> None:
     """Raises ValueError where a setting differs from its default, and nothing reads it beside the others: it was meant to do something.
 
     Asked where something new begins. Configurations as such may hold these: of a saved run, which is loaded whatever it ignored, and of a
@@ -34,6 +31,7 @@ def check_unread(config: "Config", defaults: "Config") -> None:
         (config.model.margin.form == "self_scaling", "model.margin", ("c", "m0", "range", "range_bend"), margin, "model.margin.form=self_scaling"),
         (config.model.localist, "model", ("localist_shared",), "model.localist is not set", "model.localist=true"),
     )  # fmt: skip
+    defaults = Config()
     for read, section, names, when, reader in rules:
         for name in names:
             value, default = (attrgetter(f"{section}.{name}")(one) for one in (config, defaults))

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from aila_jax.evaluation.rows import SweepResult
+from aila_jax.evaluation.rows import HeadRow, SweepResult
 from aila_jax.experiments.ablations import penalty_runs
 from aila_jax.experiments.results import MISSING, markdown, results_by_run, with_spread
 from aila_jax.presets import small
@@ -27,20 +27,15 @@ def _sparsity(name: str) -> Value:
     return lambda result: result.meta.get("sparsity", {}).get(name)
 
 
-def _alive(result: SweepResult) -> np.ndarray:
-    """Which heads have any query or key weight, [N, H]: the score bound of a dead one is 0, and its attention even."""
-    return np.array(result.meta["score_bounds"], np.float64) > 0.0
+def _mean_alive(value: Callable[[HeadRow, float], float]) -> Value:
+    """Mean of a head's row and S over the heads that are alive: the score bound S of a dead one is 0, and its attention even."""
 
+    def mean(result: SweepResult) -> float | None:
+        bounds = result.meta["score_bounds"]
+        alive = [(row, bounds[row.layer][row.head]) for row in result.heads if bounds[row.layer][row.head] > 0.0]
+        return float(np.mean([value(*head) for head in alive])) if alive else None
 
-def _alive_bounds(result: SweepResult) -> float | None:
-    bounds, alive = np.array(result.meta["score_bounds"], np.float64), _alive(result)
-    return float(bounds[alive].mean()) if alive.any() else None
-
-
-def _alive_block_mass(result: SweepResult) -> float | None:
-    alive = _alive(result)
-    masses = [row.block_mass for row in result.heads if alive[row.layer, row.head]]
-    return float(np.mean(masses)) if masses else None
+    return mean
 
 
 @dataclass(frozen=True)
@@ -69,8 +64,8 @@ PENALTY: dict[str, Column] = {
     "zero groups of W_Q": Column(_sparsity("zero_query"), 0, 100.0, " %"),
     "zero groups of W_K": Column(_sparsity("zero_key"), 0, 100.0, " %"),
     "dead heads": Column(_sparsity("dead_heads"), 1),
-    "S (nats), heads alive": Column(_alive_bounds, 1),
-    "block mass, heads alive": Column(_alive_block_mass, 3),
+    "S (nats), heads alive": Column(_mean_alive(lambda _, bound: bound), 1),
+    "block mass, heads alive": Column(_mean_alive(lambda row, _: row.block_mass), 3),
     "score gap δ (nats)": Column(_cell("delta_measured"), 2),
 }
 UNIFORM = {"color": LIGHT.muted, "linestyle": (0, (4, 3)), "linewidth": 1.1}

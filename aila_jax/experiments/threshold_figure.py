@@ -5,7 +5,7 @@ from itertools import cycle
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from aila_jax.experiments.threshold_ranks import correlate, correlate_heads, show_correlation, window_name
+from aila_jax.experiments.threshold_ranks import by_window, correlate, correlate_heads, show_correlation
 from aila_jax.experiments.threshold_rows import ThresholdResult, ThresholdRow
 from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style
 
@@ -13,15 +13,13 @@ from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style
 def threshold_figure(results: list[ThresholdResult]) -> Figure:
     """Predicted against measured on logarithmic axes, a panel for each way of measuring, a colour for each window size whatever the seed, with the rank
     correlation of all rows and of the heads' medians."""
-    by_window: dict[str, list[ThresholdRow]] = {}
-    for result in results:
-        by_window.setdefault(window_name(result.rows), []).extend(result.rows)
+    rows_by_window = {window: [row for result in some for row in result.rows] for window, some in by_window(results).items()}
     with house_style(LIGHT):
         fig = Figure(figsize=(7.2, 3.9), layout="constrained")
         panels = fig.subplots(1, 2, sharex=True)
         titles = {"stationarity": "Stationarity threshold", "path": "Zeroed along the path"}
         for axes, (name, title) in zip(panels, titles.items(), strict=True):
-            for (window, rows), colour, marker in zip(by_window.items(), cycle(CATEGORIES), cycle(MARKERS), strict=False):
+            for (window, rows), colour, marker in zip(rows_by_window.items(), cycle(CATEGORIES), cycle(MARKERS), strict=False):
                 for projection, face in (("query", colour), ("key", "none")):
                     points = _points(rows, name, projection)
                     label = f"windows of {window}" if projection == "query" else None

@@ -34,11 +34,10 @@ def ranks_table(results: list[ThresholdResult]) -> str:
 def heads_table(results: list[ThresholdResult]) -> str:
     """The same with one point a head, for each window size that has several runs and for all runs; beside the formula its exp(−δ/τ) alone."""
     header = ["window", "heads", *(f"{a} ~ {b}" for a, b in HEAD_PAIRS)]
-    sizes = sorted({result.rows[0].window or 0 for result in results})
-    by_window = [[result for result in results if (result.rows[0].window or 0) == size] for size in sizes]
+    windows = by_window(results)
+    groups = windows if len(windows) == 1 else {**{name: some for name, some in windows.items() if len(some) > 1}, "all": results}
     lines = []
-    for some in [*(one for one in by_window if len(one) > 1), *([results] if len(sizes) > 1 or len(results) == 1 else [])]:
-        name = window_name(some[0].rows) if len({result.rows[0].window for result in some}) == 1 else "all"
+    for name, some in groups.items():
         heads = sum(1 + max(row.head for row in result.rows) for result in some)
         lines.append([name, str(heads), *(show_correlation(correlate_heads(some, *pair)) for pair in HEAD_PAIRS)])
     title = f"The same with one point a head, the median of its groups; the intervals draw heads, where there are at least {FEWEST}.\n"
@@ -97,6 +96,14 @@ def show_correlation(found: RankCorrelation | None) -> str:
         return MISSING
     interval = f" [{found.low:.2f}, {found.high:.2f}]" if found.count >= FEWEST else ""
     return f"{found.value:.2f}{interval}".replace("-", "−")
+
+
+def by_window(results: list[ThresholdResult]) -> dict[str, list[ThresholdResult]]:
+    """The runs of each window size, by its name, in their order."""
+    found: dict[str, list[ThresholdResult]] = {}
+    for result in results:
+        found.setdefault(window_name(result.rows), []).append(result)
+    return found
 
 
 def window_name(rows: tuple[ThresholdRow, ...]) -> str:

@@ -24,7 +24,7 @@ from aila_jax.runs.penalty_facts import penalty_facts
 from aila_jax.theory.diagnosis_facts import FLAT_SCORE, BlockFacts, DialPoint, Facts, PenaltyFacts, ScoreFacts, TrainingFacts
 from aila_jax.theory.diagnosis_signatures import STEP
 from aila_jax.theory.gaps import all_finite, why_uncertifiable
-from aila_jax.training.locality import curriculum
+from aila_jax.training.locality import scheduled_lam
 from aila_jax.types import PADDING_ID, Batch
 
 GRID = tuple(round(index * STEP, 10) for index in range(round(1 / STEP) + 1))
@@ -167,10 +167,9 @@ class FactFinder:
         lam = 1.0 if config.model.hard else 0.0 if config.locality.mode == "conditional" else config.locality.lam
         seen, unseen = (self.measured((lam,), split=split).cells[0].perplexity_token for split in ("train", "validation"))
         losses, skipped = self._log(per_step / tokens)
-        reached = float(curriculum(config.locality, self.model.step / config.train.steps))
         return TrainingFacts(
             config.locality.mode,
-            reached if config.locality.mode == "curriculum" else config.locality.lam,
+            float(scheduled_lam(config.locality, self.model.step / config.train.steps)),
             epochs=self.model.step * per_step / tokens,
             losses=losses,
             skipped=skipped,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aila_jax.config import Config, require, to_dict
+from aila_jax.config import Config, check_unread, require, to_dict
 from aila_jax.data.conllu_blocks import CLASS_NAMES
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.evaluation.blocks import BlockReport, correlate_blocks, measure_blocks, read_blocks
@@ -44,7 +44,7 @@ def blocks(
     given = [name for name, value in (("checkpoint", checkpoint), ("config", config)) if value]
     require(len(given) == 1, "checkpoint, config", tuple(given), "one of the two", fix)
     if config is not None:
-        config.check_unread()
+        check_unread(config)
     directory = check_writable(Path(out) if out else run_directory(checkpoint) if checkpoint else Path("runs/blocks"))
     if config is None:
         model = load(checkpoint)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from aila_jax.checkpoint import Checkpoint, CheckpointStore, Record
-from aila_jax.config import Config, require
+from aila_jax.config import Config, check_unread, require
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import TrainBatches, eval_batches
@@ -84,7 +84,7 @@ def _train(config: Config, workdir: Path, quiet: bool) -> Run:
     placement = place(config.train.batch_size, accumulate=config.train.accumulate)
     found = existing_run(workdir, config)
     if found is None:
-        config.check_unread()
+        check_unread(config)
     if config.model.bidirectional and not quiet:
         print(BIDIRECTIONAL_WARNING)
     text = _read_text(config, found)

@@ -28,8 +28,7 @@ def draw_locality(
     if config.mode == "conditional":
         lam = draw_lam(config, key_lam, batch_size, step / steps)
     else:
-        level = curriculum(config, step / steps) if config.mode == "curriculum" else config.lam
-        lam = jnp.full((rows,), level, jnp.float32)
+        lam = jnp.full((rows,), scheduled_lam(config, step / steps), jnp.float32)
     if not config.draw_tau:
         return lam, jnp.full((rows,), config.tau, jnp.float32)
     low, high = jnp.log(config.tau_low), jnp.log(config.tau_high)
@@ -82,6 +81,11 @@ def curriculum(config: LocalityConfig, progress: Float[Array, ""] | float) -> Fl
     return config.lam * rise
 
 
+def scheduled_lam(config: LocalityConfig, progress: Float[Array, ""] | float) -> Float[Array, ""] | float:
+    """λ at a share `progress` of training where it is not drawn: `lam`, or what the curriculum has risen to."""
+    return curriculum(config, progress) if config.mode == "curriculum" else config.lam
+
+
 def expected_lam(config: LocalityConfig, progress: Float[Array, ""] | float = 0.0) -> Float[Array, ""] | float:
     """E[λ] of the conditional draws at a share of training: at_one + (1 − at_zero − at_one) / (power + 1)."""
     power, at_zero, at_one = distribution(config, progress)
@@ -99,5 +103,5 @@ def penalty_lam(config: LocalityConfig, steps: int, ramp_steps: int, step: Int[A
     if config.mode == "conditional":
         lam = jnp.asarray(expected_lam(config, step / steps), jnp.float32)
     else:
-        lam = jnp.asarray(curriculum(config, step / steps) if config.mode == "curriculum" else config.lam, jnp.float32)
+        lam = jnp.asarray(scheduled_lam(config, step / steps), jnp.float32)
     return lam * jnp.clip(step / ramp_steps, 0.0, 1.0) if ramp_steps else lam
