@@ -4,7 +4,7 @@
 
 trains what is not trained yet under --runs (ten runs a seed and budget), reads it over the dial, and writes one CSV and JSON per run
 into --out, then table.md (transfer matrix, influence, regret, goals, the law of τ) and the figures. `--only` and `--seeds` choose a part.
-`--which=grid` runs the grid of learning rate and dropout instead, `--which=recipe` the one checkpoint with one part of its training
+`--which=grid` runs the grid of learning rate and dropout instead (20 runs a seed and budget), `--which=recipe` the one checkpoint with one part of its training
 changed at a time. `--collect` makes tables and figures from the files that are there, training nothing.
 """
 
@@ -19,7 +19,7 @@ from launch import experiment
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     experiment.define_flags("one_checkpoint", config="certified", values=values)
     flags.DEFINE_enum("budget", None, ["5M", "18M"], "Training tokens of each run; both by default.", values)
-    about = "Runs: the matrix of training and reading, or, at 5M tokens, the grid of rate and dropout, or the recipe with one part changed."
+    about = "Runs: the matrix of training and reading, the grid of rate and dropout, or, at 5M tokens, the recipe with one part changed."
     flags.DEFINE_enum("which", "matrix", ["matrix", "grid", "recipe"], about, values)
 
 
@@ -31,11 +31,14 @@ def main(argv: list[str]) -> None:
     from aila_jax.experiments.results import write_result
 
     budget, which = experiment.FLAGS.budget, experiment.FLAGS.which
-    if which != "matrix" and budget == "18M":
+    if which == "recipe" and budget == "18M":
         raise app.UsageError(f"--budget is 18M; it must be 5M, or left out, with --which={which}. Fix: leave it out.")
-    matrix = partial(one_checkpoint.one_checkpoint_runs, budgets=[budget] if budget else tuple(one_checkpoint.BUDGETS))
-    makers: dict[str, Callable[[Config], dict[str, Config]]]
-    makers = {"matrix": matrix, "grid": one_checkpoint.grid_runs, "recipe": one_checkpoint_recipe.recipe_runs}
+    budgets = [budget] if budget else tuple(one_checkpoint.BUDGETS)
+    makers: dict[str, Callable[[Config], dict[str, Config]]] = {
+        "matrix": partial(one_checkpoint.one_checkpoint_runs, budgets=budgets),
+        "grid": partial(one_checkpoint.grid_runs, budgets=budgets),
+        "recipe": one_checkpoint_recipe.recipe_runs,
+    }
     out = experiment.out_folder()
     for stem, config in experiment.asked_runs(makers[which]):
         model = runs.train(config, experiment.runs_folder() / stem).load()

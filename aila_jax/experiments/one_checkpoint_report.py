@@ -47,7 +47,8 @@ def collect(directory: Path) -> str:
             parts += [_goals(goals(found, name), label), _law(found.get(name, {}), label)]
         save_figure(transfer_figure(found, budget), directory / f"transfer_{budget}")
         save_figure(regret_figure(found, budget), directory / f"regret_{budget}")
-    parts += [*recipe_table(found), *_grid(found)]
+    grids = [table for budget in BUDGETS if (table := _grid(found, budget))]
+    parts += [*recipe_table(found), *(["## Grid of learning rate and dropout\n", *grids] if grids else [])]
     text = "\n".join(part for part in parts if part)
     write_atomically(directory / "table.md", text.encode())
     return text
@@ -132,10 +133,10 @@ def _law(ones: dict[int, Dialled], label: str) -> str:
     return f"{start}{fitted} (seeds: {law.seeds}, rows: {law.rows}{left_out}).\n"
 
 
-def _grid(found: Results) -> list[str]:
-    """The grid of learning rate and dropout, where there is one; the configuration itself with the seeds that others were tried with."""
+def _grid(found: Results, budget: str) -> str:
+    """One budget of the grid of learning rate and dropout, where there is one; the configuration itself with the seeds that others were tried with."""
     lines = []
-    for name, label in rows_of("5M").items():
+    for name, label in rows_of(budget).items():
         tried = [ones for other, ones in found.items() if other.startswith(f"grid-{name}-rate")]
         seeds = {seed for ones in tried for seed in ones}
         itself = {seed: one for seed, one in found.get(name, {}).items() if seed in seeds}
@@ -145,9 +146,9 @@ def _grid(found: Results) -> list[str]:
             set_to = [f"{ones[0].learning_rate:g}", f"{ones[0].model.dropout:g}", str(len(ones))]
             lines.append([label, *set_to, *(with_spread(column, 1) for column in perplexity)])
     if not lines:
-        return []
+        return ""
     header = ["", "learning rate", "dropout", "seeds", *(f"read at λ = {lam:g}" for lam in LAMS)]
-    return ["## Grid of learning rate and dropout\n", f"Perplexity per token, 5M tokens, τ = 1.\n\n{markdown(header, lines)}"]
+    return f"Perplexity per token, {budget} tokens, τ = 1.\n\n{markdown(header, lines)}"
 
 
 def transfer_figure(found: Results, budget: str) -> Figure:

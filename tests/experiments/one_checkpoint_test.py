@@ -101,10 +101,12 @@ def test_a_budget_is_tokens_whatever_the_step_holds():
 
 
 def test_the_grid_varies_rate_and_dropout_of_each_way_alike():
-    grid = exp.grid_runs(small())
+    grid = exp.grid_runs(small(), ["18M"])
+    assert exp.grid_runs(small()) == {**exp.grid_runs(small(), ["5M"]), **grid}
     found = {}
     for name, config in grid.items():
-        assert name.startswith(("grid-5M-conditional-", "grid-5M-fixed-0-", "grid-5M-fixed-0.6-", "grid-5M-fixed-1-"))
+        assert name.startswith(("grid-18M-conditional-", "grid-18M-fixed-0-", "grid-18M-fixed-0.6-", "grid-18M-fixed-1-"))
+        assert config.train.steps * config.train.batch_size * config.model.length == exp.BUDGETS["18M"]
         way = (config.locality.mode, config.locality.lam)
         found.setdefault(way, []).append((config.train.learning_rate, config.model.dropout))
     wanted = sorted(pair for pair in product((1.5e-3, 3e-3, 6e-3), (0.0, 0.1)) if pair != (3e-3, 0.0))  # which is in the matrix
@@ -145,12 +147,12 @@ def test_the_recipe_is_changed_in_one_part_at_a_time():
     }
 
 
-def test_a_budget_that_grid_and_recipe_do_not_have_is_refused(monkeypatch):
+def test_a_budget_that_the_recipe_does_not_have_is_refused(monkeypatch):
     values = flags.FlagValues()
     launcher.define_flags(values)
-    values(["one_checkpoint", "--budget=18M", "--which=grid"])
+    values(["one_checkpoint", "--budget=18M", "--which=recipe"])
     monkeypatch.setattr(experiment, "FLAGS", values)
-    with pytest.raises(app.UsageError, match=r"--budget is 18M; it must be 5M, or left out, with --which=grid"):
+    with pytest.raises(app.UsageError, match=r"--budget is 18M; it must be 5M, or left out, with --which=recipe"):
         launcher.main(["one_checkpoint"])
 
 
@@ -355,6 +357,8 @@ def test_tables_and_figures_are_made_from_the_files(tmp_path):
         in table
     )
     assert " per nat imposed (seeds: 2" in table
+    assert "## Grid of learning rate and dropout\n\nPerplexity per token, 5M tokens" in table
+    assert "Perplexity per token, 18M tokens" not in table
     # The configuration itself stands beside the rest of the grid with the seed that that was tried with, though two were run.
     rows = ["| trained at λ = 0 | 0.006 | 0 | 1 | 50.0 | 50.0 |", "| trained at λ = 0 | 0.012 | 0 | 1 | 51.0 | 50.0 |"]
     assert [table.count(row) for row in rows] == [1, 1]
