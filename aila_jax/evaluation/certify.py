@@ -17,6 +17,7 @@ from aila_jax.evaluation.dial import dial_values
 from aila_jax.evaluation.language_model import LanguageModel, check_tokenizer
 from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
+from aila_jax.model.shares import check_layer_scale
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
 from aila_jax.partition.given import text_blocks
@@ -33,6 +34,7 @@ def certify(
     *,
     bound: str = "auto",
     hard: bool | None = None,
+    layer_scale: Any = None,
     text: str | Sequence[int] | None = None,
     block_ids: Sequence[int] | None = None,
     dataset: Dataset | None = None,
@@ -49,6 +51,7 @@ def certify(
       lam, tau: the dial. length: positions, up to the model's length, which is the default.
       bound: what the scores are bounded by: `parameters`, `qk_norm`, `score_cap`, `self_scaling`, `empirical` (the largest score of `dataset`: no
         guarantee), or `auto`. hard: block attention only; the configuration's by default.
+      layer_scale: factor of λ in each layer, as in `model.apply`; the configuration's by default.
       text: certify the positions of this text alone, whose blocks are known: a text or its token ids. block_ids: its blocks, for the
         partition `given`; by default a line end closes a block there.
       dataset, split, batch_size, max_batches: `empirical` only: what is read; the last three as in `config.sweep` by default.
@@ -59,13 +62,15 @@ def certify(
     config = model.config
     lam, tau = check_lam(lam), check_tau(tau)
     hard = config.model.hard if hard is None else hard
-    gap: dict[str, Any] = {"bound": bound, "hard": hard}
+    if layer_scale is not None:
+        layer_scale = check_layer_scale(layer_scale, config.model.n_layers)
+    gap: dict[str, Any] = {"bound": bound, "hard": hard, "layer_scale": layer_scale}
     if bound == "empirical":
         fix = "dataset=aila_jax.load_dataset(model.config.data, model.tokenizer), or another bound"
         require(dataset is not None, "dataset", None, "given for bound='empirical': S is the largest score seen on it", fix)
         assert dataset is not None  # for mypy, which does not know `require`
         batches = scored_batches(model, dataset, split, batch_size, max_batches)
-        gap["largest_score"] = largest_scores(model, batches, lam, tau)
+        gap["largest_score"] = largest_scores(model, batches, lam, tau, layer_scale)
     counts = None
     if text is not None:
         require(length is None, "length", length, "left out with a text, which has its own", "leave it out")
@@ -96,12 +101,14 @@ def _largest(module: Transformer, partition: Partition, params: Any, batch: Batc
     return jnp.max(output.stats.largest_score, axis=(1, 3), where=real, initial=0.0)
 
 
-def largest_scores(model: LanguageModel, batches: Iterable[Batch], lam: float, tau: float) -> Float[np.ndarray, "N H"]:
-    """The largest |s| of every layer and head over all queries of `batches`, at λ and τ: later layers' scores depend on both."""
+def largest_scores(
+    model: LanguageModel, batches: Iterable[Batch], lam: float, tau: float, layer_scale: Any = None
+) -> Float[np.ndarray, "N H"]:
+    """The largest |s| of every layer and head over all queries of `batches`, at λ and τ: later layers' scores depend on the dial."""
     most = np.zeros((model.config.model.n_layers, model.config.model.n_heads))
     for batch in batches:
         rows = batch.tokens.shape[0]
-        dial = Dial(dial_values(lam, "lam", rows), dial_values(tau, "tau", rows))
+        dial = Dial(dial_values(lam, "lam", rows), dial_values(tau, "tau", rows), layer_scale=layer_scale)
         most = np.maximum(most, np.asarray(_largest(model.module, model.partition, model.params, batch, dial), np.float64))
     return most
 

@@ -4,13 +4,11 @@ import reprlib
 from dataclasses import replace
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from aila_jax.config import Config
-from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch, restarting_positions
+from aila_jax.types import GLOBAL_ID, PADDING_ID, Batch, restarting_positions
 
 
 def read_batch(config: Config, vocab_size: int, tokens: Any, block_ids: Any = None, doc_ids: Any = None) -> Batch:
@@ -67,17 +65,6 @@ def _check_documents(doc_ids: Int[np.ndarray, "B L"], document_mask: bool) -> No
             raise ValueError(
                 f"doc_ids has the document {again} in two places of row {row}; a document must be in one piece. Fix: give each piece an id"
             )
-
-
-def check_layer_scale(scale: Any, n_layers: int) -> Float[Array, "N"]:
-    """layer_scale as float32 [N]; raises ValueError for another shape or, where the values are known, one outside [0, 1]."""
-    array = jnp.asarray(scale, jnp.float32)
-    known = not isinstance(array, jax.core.Tracer)
-    if array.shape != (n_layers,) or (known and not bool(jnp.all((array >= 0) & (array <= 1)))):
-        raise ValueError(
-            f"layer_scale is {scale!r}; it must be {n_layers} numbers in [0, 1], one a layer. Fix: leave it out for the configuration's"
-        )
-    return array
 
 
 def example_batch(config: Config) -> Batch:

@@ -18,9 +18,10 @@ from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.evaluation.attention_maps import AttentionMaps, attention_maps
 from aila_jax.evaluation.dial import check_hard, dial_values
 from aila_jax.evaluation.generation import generate_ids
-from aila_jax.evaluation.inputs import check_layer_scale, example_batch, read_batch
+from aila_jax.evaluation.inputs import example_batch, read_batch
 from aila_jax.model.forward import forward, init_params
 from aila_jax.model.interface import Dial, ModelOutput, Request
+from aila_jax.model.shares import check_layer_scale
 from aila_jax.model.transformer import Transformer, build_transformer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition, build_partition, check_vocabulary, table_of

@@ -73,6 +73,7 @@ def guaranteed_gap(
     hard: bool = False,
     largest_score: Float[np.ndarray, "N H"] | None = None,
     arithmetic: str | None = None,
+    layer_scale: Any = None,
 ) -> Gap:
     """The gap at λ: share · m − 2S for a fixed margin, share · m₀ − max(0, 1 − share^b · c) · 2S for a self-scaling one, less rounding.
 
@@ -83,6 +84,7 @@ def guaranteed_gap(
         `margin.range_bend`) S is for rounding only. `auto` takes what the model's logits are bounded by, in the order hard, self_scaling,
         qk_norm, score_cap, parameters; a score cap limits the S of all of them.
       arithmetic: as in `parameter_bounds`.
+      layer_scale: factor of λ in each layer, N numbers in [0, 1]; the configuration's by default. Hard attention has none.
 
     Raises:
       ValueError: a bound that the model's logits do not have, a model that sees later tokens, or parameters that are not finite.
@@ -98,7 +100,7 @@ def guaranteed_gap(
     bound = _resolve(bound, config)
     bounds = _score_bounds(bound, params, config, lam, largest_score, arithmetic)
     margin = config.margin
-    share = head_shares(config, lam, less=STAGGER_ROUNDING / (1.0 - margin.stagger))
+    share = head_shares(config, lam, less=STAGGER_ROUNDING / (1.0 - margin.stagger), layer_scale=layer_scale)
     if margin.form == "fixed":
         nats, imposed = fixed_gap(share * margin.nats, bounds.score), share * margin.nats
     else:

@@ -63,6 +63,18 @@ def test_what_is_measured_keeps_to_the_certificate(options: dict[str, Any]) -> N
     assert certify(model, 1.0).share_said > 0.0
 
 
+def test_a_model_read_with_layer_factors_of_ones_own_is_certified_with_the_same() -> None:
+    model = model_of(score_cap=2.0, margin=MarginConfig(nats=10.0))
+    tokens = np.random.default_rng(0).integers(0, model.tokenizer.vocab_size, (6, 24)).astype(np.int32)
+    for scale in ([1.0, 0.0], [0.5, 0.9]):
+        mass, entropy = measured(model, tokens, 1.0, 1.0, layer_scale=scale)
+        found = certify(model, 1.0, layer_scale=scale)
+        assert (mass >= found.block_mass[:, None] - 1e-5).all() and (entropy <= found.entropy_bits[:, None] + 1e-4).all()
+        np.testing.assert_allclose(found.gap.nats[:, 0], 10.0 * np.array(scale) - 4.0, atol=1e-4)
+    assert (mass[0] < certify(model, 1.0).block_mass[0] - 1e-3).any()  # [0.5, 0.9] breaks what the whole margin guarantees
+    np.testing.assert_array_equal(certify(model, 0.7, layer_scale=[1.0, 1.0]).block_mass, certify(model, 0.7).block_mass)
+
+
 def test_a_shorter_length_has_the_first_positions_of_a_longer_one() -> None:
     model = model_of(qk_norm=True)
     np.testing.assert_array_equal(certify(model, 0.8, 2.0, 11).block_mass, certify(model, 0.8, 2.0).block_mass[:, :, :11])
@@ -122,6 +134,15 @@ def test_an_empirical_certificate_holds_on_what_was_read_and_says_that_it_is_no_
         for row in range(len(real)):
             assert (mass[:, row][..., real[row]] >= found.block_mass[..., real[row]] - 1e-5).all()
             assert (entropy[:, row][..., real[row]] <= found.entropy_bits[..., real[row]] + 1e-4).all()
+
+
+def test_the_largest_scores_are_those_at_the_layer_factors(trained: Trained) -> None:
+    batches = list(scored_batches(trained.model, trained.dataset, "validation", 8, 1))
+    found = certify(trained.model, 1.0, bound="empirical", dataset=trained.dataset, batch_size=8, max_batches=1, layer_scale=[0.0, 1.0])
+    np.testing.assert_array_equal(found.gap.score_bound, largest_scores(trained.model, batches, 1.0, 1.0, np.float32([0.0, 1.0])))
+    plain = largest_scores(trained.model, batches, 1.0, 1.0)
+    np.testing.assert_array_equal(found.gap.score_bound[0], plain[0])  # nothing comes before the first layer
+    assert (found.gap.score_bound[1] != plain[1]).all()
 
 
 def test_new_values_of_the_dial_do_not_recompile_the_search_for_scores(trained: Trained) -> None:
