@@ -241,6 +241,8 @@ def test_settings_that_do_not_go_together_are_refused(values, words):
     ({"data": {"corpus": "conllu", "files": ["a"], "conllu_blocks": "classes"}}, "data.conllu_blocks is 'classes'; .*partition.kind=given"),
     ({"partition": {"kind": "given", "size": 7}}, "partition.size is 7; it must be left at 5 when partition.kind is 'given'"),
     ({"anchors": {"k": 2}}, "anchors.k is 2; it must be left at 3 when anchors.estimator is 'none'.*anchors.estimator=corpus"),
+    ({"anchors": {"estimator": "attention", "prior": 10.0}}, "anchors.prior is 10.0; .* when anchors.estimator is 'attention'.*=corpus"),
+    ({"anchors": {"estimator": "corpus", "max_batches": 7}}, "anchors.max_batches is 7; .* when anchors.estimator is 'corpus'.*=attention"),
     ({"penalty": {"ramp": False}}, "penalty.ramp is False; it must be left at True when penalty.solver is 'none'"),
     ({"penalty": {"scale_free": True}}, "penalty.scale_free is True; it must be left at False when .* set --config.penalty.solver=subgradient"),
     ({"anchors": {"estimator": "corpus"}, "penalty": {"weights": "anchors"}}, "penalty.weights is 'anchors'; it must be left at 'size' when"),
@@ -257,7 +259,7 @@ def test_settings_that_nothing_reads_are_refused_where_something_begins(values, 
     assert not list(tmp_path.glob("run/*.json"))
 
 
-def test_everything_that_this_project_begins_reads_all_its_settings():
+def test_nothing_that_this_project_begins_is_refused_for_a_setting_unread():
     certified = presets.certified()
     begun = [presets.preset(name) for name in presets.PRESETS]
     for some in (one_checkpoint_runs(certified), grid_runs(certified), recipe_runs(certified), threshold_runs(presets.small())):

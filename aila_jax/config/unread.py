@@ -1,4 +1,4 @@
-"""Settings that nothing reads beside the others, such as a λ where training draws it."""
+"""Settings that nothing reads beside the others and that nobody sets by the way, such as a λ where training draws it."""
 
 from operator import attrgetter
 
@@ -7,20 +7,25 @@ from aila_jax.config.root import Config
 
 
 def check_unread(config: Config) -> None:
-    """Raises ValueError where a setting differs from its default, and nothing reads it beside the others: it was meant to do something.
+    """Raises ValueError where a setting of the rules below differs from its default, and nothing reads it beside the others: it was meant to do something.
 
+    What presets set is not among them, such as draws of λ where λ is fixed, or the fixed margin's nats where it scales itself: who changes the mode of a
+    preset would have to take back every one.
     Asked where something new begins. Configurations as such may hold these: of a saved run, which is loaded whatever it ignored, and of a
     model that is read with another partition than it was trained with.
     """
     mode = f"locality.mode is {config.locality.mode!r}"
     kind = f"partition.kind is {config.partition.kind!r}"
     margin = f"model.margin.form is {config.model.margin.form!r}"
+    estimator = config.anchors.estimator
     solver = "penalty.solver is 'none'"
     # Whether they are read, their section, their names, when they are not, and what reads them.
     rules = (
         (config.partition.kind == "given", "data", ("conllu_blocks",), f"{kind}, which does not read the annotation's blocks", "partition.kind=given"),
         (config.partition.kind != "given", "partition", ("size",), kind, "partition.kind=windows"),
-        (config.anchors.estimator != "none", "anchors", ("k", "prior", "max_batches"), "anchors.estimator is 'none'", "anchors.estimator=corpus"),
+        (estimator != "none", "anchors", ("k",), "anchors.estimator is 'none'", "anchors.estimator=corpus"),
+        (estimator == "corpus", "anchors", ("prior",), f"anchors.estimator is {estimator!r}", "anchors.estimator=corpus"),
+        (estimator == "attention", "anchors", ("max_batches",), f"anchors.estimator is {estimator!r}", "anchors.estimator=attention"),
         (config.locality.mode != "conditional", "locality", ("lam",), f"{mode}, which draws λ", "locality.mode=fixed"),
         (config.locality.mode == "curriculum", "locality", ("start", "end", "shape"), mode, "locality.mode=curriculum"),
         (not config.locality.draw_tau, "locality", ("tau",), "locality.draw_tau is set", "locality.draw_tau=false"),

@@ -45,9 +45,9 @@ class ThresholdSettings:
     """How much text is read, and how the path climbs.
 
     Attributes:
-      inputs: batches of the training split for σ, ρ and δ, at least 1; 0 is all of it.
-      gradients: batches for the gradient at the checkpoint, at least 1, and at_zero: those of them, at least 1, in which every group is
-        set to zero in turn, at 2·G·H passes a batch. gradient_rows: sequences in each, at least 1.
+      inputs: batches for σ, ρ and δ, spread evenly over the training split; 0 is all of it.
+      gradients: batches, spread in the same way, for the gradient at the checkpoint, at least 1, and at_zero: those of them, at least 1, in
+        which every group is set to zero in turn, at 2·G·H passes a batch. gradient_rows: sequences in each, at least 1.
       held_out: batches of the evaluated split for loss and entropy along the path, at least 1.
       path: the path, or None for none.
     """
@@ -81,7 +81,7 @@ def measure(model: LanguageModel, dataset: Dataset, settings: ThresholdSettings,
     estimates, reason = None, formula_undefined(config)
     delta = None
     if not reason:
-        text = list(eval_batches(windows, rows, settings.inputs))
+        text = spread_batches(windows.batch, rows, settings.inputs) if settings.inputs else list(eval_batches(windows, rows))
         estimates = input_estimates(model, text, quiet)
         delta = score_gap(model, text)
         reason = estimates.rho.undefined or ("" if delta is not None else "no query has keys inside and outside its block")

@@ -81,6 +81,22 @@ def test_batches_are_spread_over_the_text_without_repetition():
     assert len(spread_batches(batch, 8, 99)) == 2
 
 
+def test_the_formula_is_fed_from_the_whole_split(trained, monkeypatch):
+    """Its first windows alone are its first articles."""
+    read = []
+    monkeypatch.setattr("aila_jax.experiments.threshold.formula_undefined", lambda config: "")  # its positions are not localist
+    monkeypatch.setattr("aila_jax.experiments.threshold.input_estimates", lambda model, batches, quiet: read.extend(batches) or 1 / 0)
+    windows = trained.dataset.windows("train", trained.config.model.length, False).batch.tokens
+    rows = trained.config.sweep.batch_size
+    for inputs in (2, 0):
+        with pytest.raises(ZeroDivisionError):
+            measure(trained.model, trained.dataset, ThresholdSettings(inputs=inputs, path=None))
+    assert [len(batch.tokens) for batch in read[:2]] == [rows, rows]
+    np.testing.assert_array_equal(read[0].tokens[0], windows[0])
+    np.testing.assert_array_equal(read[1].tokens[-1], windows[-1])
+    assert sum((batch.doc_ids[:, 0] >= 0).sum() for batch in read[2:]) == len(windows)  # 0 is all of it
+
+
 def test_a_group_counts_from_where_it_stays_zero():
     """Four groups: zero from the first level, zero and back and zero, never, only in between."""
     zero = np.array([[1, 0, 0, 0], [1, 1, 0, 1], [1, 0, 0, 1], [1, 1, 0, 0]], bool).reshape(4, 1, 2, 2, 1)
