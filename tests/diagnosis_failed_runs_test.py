@@ -5,12 +5,14 @@ python -m pytest tests/diagnosis_failed_runs_test.py -m medium
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from aila_jax import runs
-from aila_jax.config import Config, LocalityConfig, MarginConfig, PenaltyConfig
+from aila_jax.config import Config, DataConfig, LocalityConfig, MarginConfig, PartitionConfig, PenaltyConfig
 from aila_jax.theory import diagnosis_signatures as signatures
 from aila_jax.theory.diagnosis_signatures import Finding
 from tests.training.tiny import make_config, write_corpus
@@ -34,6 +36,20 @@ def findings(config: Config, folder) -> dict[str, Finding]:
     return {finding.name: finding for finding in runs.diagnose(str(folder / "run"), batches=2, quiet=True).findings}
 
 
+LETTERS = "abcdefghijkl"
+
+
+def letters(data: DataConfig, folder: Path, following: Callable[[list[str]], str]) -> DataConfig:
+    """Three texts of letters, each a function of those before it."""
+    counts = {"files": 8000, "valid_files": 2000, "test_files": 1000}
+    for split, count in counts.items():
+        said = ["a", "b"]
+        while len(said) < count:
+            said.append(following(said))
+        (folder / f"{split}.txt").write_text(" ".join(said), encoding="utf-8")
+    return replace(data, cache_dir=str(folder / "cache"), **{split: (str(folder / f"{split}.txt"),) for split in counts})
+
+
 def test_a_margin_that_training_outgrows(base, tmp_path):
     """One nat against scores that are free to grow."""
     found = findings(replace(base, model=replace(base.model, margin=MarginConfig(nats=1.0))), tmp_path)
@@ -51,15 +67,8 @@ def test_a_margin_under_a_cap_that_is_too_high_for_it(base, tmp_path):
 def test_training_at_one_end_of_the_dial(base, tmp_path):
     """A text in which a letter follows from the last but one: a model that looks there is held to the last one alone."""
     draw = random.Random(0)
-    letters = "abcdefghijkl"
-    after = dict(zip(letters, draw.sample(letters, len(letters)), strict=True))
-    counts = {"files": 8000, "valid_files": 2000, "test_files": 1000}
-    for split, count in counts.items():
-        said = ["a", "b"]
-        while len(said) < count:
-            said.append(draw.choice(letters) if draw.random() < 0.2 else after[said[-2]])
-        (tmp_path / f"{split}.txt").write_text(" ".join(said), encoding="utf-8")
-    data = replace(base.data, cache_dir=str(tmp_path / "cache"), **{split: (str(tmp_path / f"{split}.txt"),) for split in counts})
+    after = dict(zip(LETTERS, draw.sample(LETTERS, len(LETTERS)), strict=True))
+    data = letters(base.data, tmp_path, lambda said: draw.choice(LETTERS) if draw.random() < 0.2 else after[said[-2]])
     model = replace(base.model, film=False, d_model=32, margin=MarginConfig(nats=200.0))
     train = replace(base.train, steps=500, eval_every=500, checkpoint_every=500)
     partition = replace(base.partition, size=1)
@@ -77,6 +86,40 @@ def test_a_penalty_that_kills_every_head(base, tmp_path):
     finding = found[signatures.DEAD_HEADS]
     assert finding.causes == ("The penalty acts with λη = 0.1 (proximal).",)
     assert "lower penalty.eta" in finding.changes[-1]
+
+
+def test_a_penalty_that_leaves_only_the_blocks_to_tell_keys_apart(base, tmp_path):
+    """Two letters back decide the next, and E[λ] is .7. Heads that the penalty emptied average all keys, of which a block of two leaves the one that counts."""
+    draw = random.Random(0)
+    after = dict(zip(LETTERS, draw.sample(LETTERS, len(LETTERS)), strict=True))
+    data = letters(base.data, tmp_path, lambda said: draw.choice(LETTERS) if draw.random() < 0.2 else after[said[-2]])
+    model = replace(base.model, d_model=32, margin=MarginConfig(nats=20.0))
+    train = replace(base.train, steps=500, eval_every=500, checkpoint_every=500)
+    penalty = PenaltyConfig(solver="proximal", eta=0.5, ramp=False)
+    locality = LocalityConfig(mode="conditional", at_one=0.4)
+    failed = replace(base, data=data, model=model, train=train, locality=locality, partition=PartitionConfig(size=2), penalty=penalty)
+    finding = findings(failed, tmp_path)[signatures.COLLAPSES]
+    assert "at λ = 0," in finding.seen and finding.causes[0] == "4 of 4 heads are dead."
+    assert finding.causes[1].startswith("The penalty acts with λη = 0.35")
+    assert finding.changes[0].startswith("lower penalty.eta")
+
+
+def test_classes_that_are_one_in_truth(base, tmp_path):
+    """A vowel after each consonant, which decides half of them; the consonants are dealt out to two classes that hardly differ."""
+    draw = random.Random(0)
+    vowel = dict(zip("bcdfgh", "aaeeii", strict=True))
+    data = letters(
+        base.data,
+        tmp_path,
+        lambda said: draw.choice("bcdfgh") if said[-1] in "aei" else draw.choice((vowel.get(said[-1], "a"), draw.choice("aei"))),
+    )
+    classes = {"v": "aei", "c1": "bcd", "c2": "fgh"}
+    (tmp_path / "classes.tsv").write_text("".join(f"{one}\t{name}\n" for name, ones in classes.items() for one in ones), encoding="utf-8")
+    partition = PartitionConfig(kind="class_file", class_file=str(tmp_path / "classes.tsv"))
+    model = replace(base.model, score_cap=0.3, margin=MarginConfig(nats=5.6))
+    finding = findings(replace(base, data=data, model=model, partition=partition), tmp_path)[signatures.STAYS_HIGH]
+    assert finding.causes[0].startswith("Blocks are incoherent: ρ_max = ")
+    assert finding.changes == ("try another partition (segments or classes), or windows of another size",)
 
 
 def test_a_penalty_that_flattens_every_head_and_kills_none(base, tmp_path):

@@ -45,14 +45,16 @@ class ThresholdSettings:
     """How much text is read, and how the path climbs.
 
     Attributes:
-      inputs: batches for σ, ρ and δ, spread evenly over the training split; 0 is all of it.
+      inputs: batches for σ and ρ, spread evenly over the training split; 0 is all of it: the σ of windows differ by little.
+      gaps: batches for δ, spread in the same way, at least 1.
       gradients: batches, spread in the same way, for the gradient at the checkpoint, at least 1, and at_zero: those of them, at least 1, in
         which every group is set to zero in turn, at 2·G·H passes a batch. gradient_rows: sequences in each, at least 1.
       held_out: batches of the evaluated split for loss and entropy along the path, at least 1.
       path: the path, or None for none.
     """
 
-    inputs: int = 16
+    inputs: int = 0
+    gaps: int = 16
     gradients: int = 256
     at_zero: int = 4
     gradient_rows: int = 8
@@ -60,8 +62,8 @@ class ThresholdSettings:
     path: PathSettings | None = field(default_factory=PathSettings)
 
     def __post_init__(self):
-        require(self.inputs >= 0, "threshold.inputs", self.inputs, "at least 0, where 0 is all", "set it to 16")
-        for name in ("gradients", "at_zero", "gradient_rows", "held_out"):
+        require(self.inputs >= 0, "threshold.inputs", self.inputs, "at least 0, where 0 is all", "leave it out")
+        for name in ("gaps", "gradients", "at_zero", "gradient_rows", "held_out"):
             require(getattr(self, name) >= 1, f"threshold.{name}", getattr(self, name), "at least 1", "set it to 4")
         fix = "raise threshold.gradients"
         require(self.at_zero <= self.gradients, "threshold.at_zero", self.at_zero, f"at most threshold.gradients ({self.gradients})", fix)
@@ -83,7 +85,7 @@ def measure(model: LanguageModel, dataset: Dataset, settings: ThresholdSettings,
     if not reason:
         text = spread_batches(windows.batch, rows, settings.inputs) if settings.inputs else list(eval_batches(windows, rows))
         estimates = input_estimates(model, text, quiet)
-        delta = score_gap(model, text)
+        delta = score_gap(model, spread_batches(windows.batch, rows, settings.gaps))
         reason = estimates.rho.undefined or ("" if delta is not None else "no query has keys inside and outside its block")
     predicted = None if estimates is None else predicted_thresholds(estimates, delta, config.locality.median_tau)
     chosen = spread_batches(windows.batch, settings.gradient_rows, settings.gradients)

@@ -19,7 +19,7 @@ def diagnose(checkpoint: str, *, batches: int = 8, data_dir: str = "", out: str 
     """Says which failure signatures a run shows, with likely causes and what to change, and writes diagnosis.json to `out`.
 
     Reads the run's sweep.json and metrics.jsonl where they are, and measures the rest on a little text. Why each threshold is what it
-    is: `aila_jax.theory.diagnosis`.
+    is: `aila_jax.theory.diagnosis_signatures`.
 
     Args:
       checkpoint: run directory or checkpoint. batches: of the run's sweep.batch_size sequences, for each thing that is measured, at least 1.

@@ -303,7 +303,7 @@ def test_the_whole_command_and_a_users_own_run(monkeypatch, tmp_path, capsys):
     trained_model = load(run)
     dataset = runs.dataset_of(trained_model)
     colder = replace(trained_model.config, locality=replace(trained_model.config.locality, tau=0.5))
-    once = ThresholdSettings(inputs=16, gradients=1, at_zero=1, path=None)
+    once = ThresholdSettings(gradients=1, at_zero=1, path=None)
     predicted = [measure(replace(trained_model, config=one), dataset, once, quiet=True).rows for one in (trained_model.config, colder)]
     for one, other in zip(*predicted, strict=True):  # λ(τ, δ) at the τ of training: 1/τ, and exp(−δ/τ)
         assert other.predicted == pytest.approx(one.predicted * 2.0 * math.exp(-one.delta), rel=1e-6)
