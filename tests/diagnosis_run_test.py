@@ -109,6 +109,18 @@ def test_entropy_inside_blocks_counts_the_keys_after_the_query_in_a_bidirectiona
     )  # the last sequence is a part
 
 
+def test_blocks_of_one_direction_are_as_incoherent_as_can_be(loaded, healthy):
+    """Positions that differ in length alone: 1 − ρ_max is noise there, which is no reason to say nothing."""
+    model = loaded[0]
+    assert FactFinder(*loaded, healthy, BATCHES, quiet=True).blocks().rho < 0.999
+    position_LxD = np.zeros_like(model.params["position"])
+    position_LxD[:, 0] = 1e4 * np.arange(len(position_LxD))
+    found = FactFinder(replace(model, params={**model.params, "position": position_LxD}), loaded[1], healthy, BATCHES, quiet=True).blocks()
+    assert (found.rho, found.undefined) == (0.999, "")
+    found = FactFinder(model.with_window(16), loaded[1], healthy, BATCHES, quiet=True).blocks()
+    assert (found.rho, found.undefined) == (None, "there are 1 blocks, fewer than 3 or more than 4,096")
+
+
 def test_heads_that_turn_with_the_dial_are_dead_only_where_nothing_is_left(loaded, healthy):
     """W = 0 with a W′ of its own is no dead head; without it, it is."""
     turning = with_dial_weights(loaded[0])

@@ -17,6 +17,7 @@ from aila_jax.evaluation.sweep import sweep
 from aila_jax.evaluation.without_attention import without_attention
 from aila_jax.loss.group_sparsity import alive_heads
 from aila_jax.model.shares import head_shares
+from aila_jax.partition.correlation import FEWEST_BLOCKS, MOST_BLOCKS, PARALLEL
 from aila_jax.partition.statistics import in_block_keys
 from aila_jax.reporting import read_training_log
 from aila_jax.runs.own_sweep import own_sweep
@@ -139,8 +140,13 @@ class FactFinder:
             n_in = in_block_keys(ids, np.asarray(batch.doc_ids) if mask else None, config.model.bidirectional)
             bits.append(np.log2(n_in[ids != PADDING_ID]))
         found = correlate_blocks(self.model, self.dataset.windows("validation", config.model.length, mask), self.batches)
-        undefined = "" if found.rho_max is not None else f"{found.blocks} blocks: fewer than 3, too many, or two of one direction"
-        return BlockFacts(float(np.concatenate(bits).mean()), found.rho_max, undefined, found.within)
+        rho = found.rho_max
+        if (
+            rho is None and found.rho_mean is not None
+        ):  # two means of one direction: where 1 − ρ is noise, but blocks could not be more alike
+            rho = PARALLEL
+        undefined = f"there are {found.blocks} blocks, fewer than {FEWEST_BLOCKS} or more than {MOST_BLOCKS:,}" if rho is None else ""
+        return BlockFacts(float(np.concatenate(bits).mean()), rho, undefined, found.within)
 
     def penalty(self) -> PenaltyFacts:
         """Dead and flat heads, and the penalty beside its thresholds."""

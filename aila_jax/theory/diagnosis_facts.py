@@ -55,7 +55,8 @@ class BlockFacts:
 
     Attributes:
       entropy_bits: mean over queries of log2 n_in: the most that attention inside blocks can have.
-      rho: ρ_max, the largest absolute cosine between two block means of the first layer's inputs, or None with the reason `undefined`.
+      rho: ρ_max, the largest absolute cosine between two block means of the first layer's inputs, .999 for any from there on; None with the
+        reason `undefined`.
       within: mean cosine of a token with its block's mean, in [−1, 1].
     """
 
