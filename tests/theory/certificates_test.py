@@ -1,5 +1,6 @@
 """Certificates as a whole: gaps from the configuration, positions, summaries, the margin required, refusals."""
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -232,6 +233,23 @@ def test_no_margin_brings_a_target_at_lambda_zero_or_where_none_is_imposed() -> 
         certificate(params, config, 1.0, 1.0, hard=True).required_margin(0.9)
     with pytest.raises(ValueError, match=r"target_mass is 1\.0; it must be above 0 and below 1"):
         certificate(params, config, 1.0, 1.0).required_margin(1.0)
+
+
+@pytest.mark.parametrize("partition", [PartitionConfig(size=5), PartitionConfig(kind="segments")], ids=["windows", "any text"])
+def test_memory_grows_with_the_length_and_not_with_its_square(partition: PartitionConfig) -> None:
+    length = 16_384
+    config = whole(**QK)
+    config = replace(config, model=replace(config.model, length=length), partition=partition)
+    params = random_layer(config.model, 1)
+    tracemalloc.start()
+    try:
+        found = certificate(params, config, 1.0, 1.0)
+        assert found.block_mass.shape == found.entropy_bits.shape == (1, config.model.n_heads, length)
+        assert found.required_margin(0.9) is None or found.mean_block_mass > 0.0
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < length**2 / 8  # of even one bit for each pair of positions
 
 
 def test_the_paper_preset_with_random_weights_is_vacuous_and_says_so() -> None:
