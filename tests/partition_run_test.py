@@ -20,6 +20,7 @@ from aila_jax.data.packing import TokenStream
 from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.partition.classes import Classes
 from aila_jax.partition.fit import fit_partition
+from aila_jax.partition.match import match_n_in
 from aila_jax.partition.segments import Segments
 from aila_jax.reporting.block_files import describe_blocks
 from aila_jax.runs import training_run
@@ -229,6 +230,20 @@ def test_blocks_of_a_configuration_need_no_model(base: Config, tmp_path: Path, c
         runs.blocks(out=str(tmp_path))
     with pytest.raises(ValueError, match="top is 0; it must be at least 1"):
         runs.blocks(config=config, top=0)
+
+
+def test_blocks_at_a_chosen_number_of_keys(base: Config, finished: Path, tmp_path: Path) -> None:
+    """The setting that comes nearest is fitted, and the measured mean is what `match_n_in` says; global first tokens are keys too."""
+    report = runs.blocks(config=base, n_in=3.5, top=1, examples=1, out=str(tmp_path))
+    dataset = aila.load_dataset(base.data)
+    matched = match_n_in(3.5, LEARNED, dataset.tokenizer, dataset.splits["train"], length=16, document_mask=True)
+    assert report.partition == matched.config.settings != LEARNED.settings
+    assert report.statistics.n_in == pytest.approx(matched.n_in)
+    assert json.loads((tmp_path / "blocks.json").read_text(encoding="utf-8"))["partition"] == matched.config.settings
+    with pytest.raises(ValueError, match=r"n_in is 3\.0; it must be left out with a checkpoint"):
+        runs.blocks(str(finished), n_in=3.0)
+    with pytest.raises(ValueError, match=r"target \(mean n_in\) is 9\.0; it must be from 1 to \(length \+ 1\)/2 \(8\.5\)"):
+        runs.blocks(config=base, n_in=9.0, out=str(tmp_path))
 
 
 def test_a_bad_class_file_leaves_the_directory_to_the_next_try(base: Config, tmp_path: Path) -> None:

@@ -69,7 +69,13 @@ def match_n_in(
       ValueError: a family without such a setting, or a target outside its limits.
     """
     most = (length + 1) / 2
-    require(1.0 <= target <= most, "target", target, f"from 1 to (length + 1)/2 ({most:g})", "choose a mean number of keys such as 3")
+    require(
+        1.0 <= target <= most,
+        "target (mean n_in)",
+        target,
+        f"from 1 to (length + 1)/2 ({most:g})",
+        "choose a mean number of keys such as 3",
+    )
     free = free_setting(config, tokenizer, train, length)
     windows = pack(train, length, document_mask)
     made: dict[int, tuple[PartitionConfig, Partition]] = {}

@@ -1,5 +1,6 @@
 """What a partition makes of a corpus, with a checkpoint or before there is one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from aila_jax.config import Config, check_unread, require, to_dict
@@ -9,6 +10,7 @@ from aila_jax.evaluation.blocks import BlockReport, correlate_blocks, measure_bl
 from aila_jax.evaluation.language_model import LanguageModel, load
 from aila_jax.partition.build import Partition
 from aila_jax.partition.fit import fit_partition
+from aila_jax.partition.match import match_n_in
 from aila_jax.presets import with_data_dir
 from aila_jax.provenance import git_commit, versions
 from aila_jax.reporting.block_files import write_blocks
@@ -20,6 +22,7 @@ def blocks(
     checkpoint: str = "",
     *,
     config: Config | None = None,
+    n_in: float | None = None,
     split: str = "train",
     batches: int = 0,
     top: int = 20,
@@ -31,6 +34,8 @@ def blocks(
 
     Args:
       checkpoint: run directory or checkpoint. config: instead of it, which corpus, partition, window length and document mask.
+      n_in: with `config`, the mean number of keys in a query's block, itself included, that the partition's free setting is chosen for
+        (`match_n_in`).
       split, batches: which text is read, and how many batches of 64 windows of it; 0 is all.
       top: types listed of each class, or boundary types. examples: stretches of text shown.
       data_dir: where the corpus is now. out: folder of blocks.json and the CSV files; the run directory or runs/blocks by default.
@@ -43,6 +48,9 @@ def blocks(
     fix = "pass --checkpoint=RUN, or --config=tiny and --config.partition.kind"
     given = [name for name, value in (("checkpoint", checkpoint), ("config", config)) if value]
     require(len(given) == 1, "checkpoint, config", tuple(given), "one of the two", fix)
+    require(
+        n_in is None or config is not None, "n_in", n_in, "left out with a checkpoint, whose partition is made", "pass --config instead"
+    )
     if config is not None:
         check_unread(config)
     directory = check_writable(Path(out) if out else run_directory(checkpoint) if checkpoint else Path("runs/blocks"))
@@ -52,7 +60,13 @@ def blocks(
     else:
         config = with_data_dir(config, data_dir)
         dataset = load_dataset(config.data)
-        partition = fit_partition(config.partition, dataset.tokenizer, dataset.splits["train"], quiet=False)
+        train = dataset.splits["train"]
+        if n_in is None:
+            partition = fit_partition(config.partition, dataset.tokenizer, train, quiet=False)
+        else:
+            length, mask = config.model.length, config.model.document_mask
+            matched = match_n_in(n_in, config.partition, dataset.tokenizer, train, length=length, document_mask=mask)
+            config, partition = replace(config, partition=matched.config), matched.partition
         report = _report(config, partition, dataset, None, split, batches, top, examples)
     write_blocks(report, directory)
     return report

@@ -75,7 +75,7 @@ def test_search_finds_the_nearest_or_what_is_close_enough() -> None:
 
 def test_refusals(text: tuple[Tokenizer, TokenStream]) -> None:
     for target, limit in ((0.9, "from 1 to"), (9.0, r"\(length \+ 1\)/2 \(8.5\)")):
-        with pytest.raises(ValueError, match=f"target is {target}; it must be .*{limit}"):
+        with pytest.raises(ValueError, match=rf"target \(mean n_in\) is {target}; it must be .*{limit}"):
             match_n_in(target, PartitionConfig(), *text, length=16)
     with pytest.raises(ValueError, match="'segments', which has no setting"):
         match_n_in(3.0, replace(PartitionConfig(), kind="segments"), *text, length=16)

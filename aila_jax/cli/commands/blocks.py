@@ -9,6 +9,11 @@ from aila_jax.cli.config_flag import build_config
 
 def _define(values: flags.FlagValues) -> None:
     command.define_text("checkpoint", "", "A run directory, or one checkpoint inside it. Or none, and --config.", values)
+    about = (
+        "With --config: choose the partition's free setting (size of windows, mean length of learned segments, number of classes) for so many "
+        "keys in a query's block, itself included, on average."
+    )
+    flags.DEFINE_float("n_in", None, about, lower_bound=1.0, flag_values=values)
     command.define_text("split", "train", "The text whose windows are read: train, validation or test.", values)
     flags.DEFINE_integer("batches", 0, "Read only so many batches of 64 windows; 0 is all.", lower_bound=0, flag_values=values)
     flags.DEFINE_integer("top", 20, "Types to list of each class, or boundary types, at least 1.", lower_bound=1, flag_values=values)
@@ -25,6 +30,7 @@ def _run(values: flags.FlagValues) -> None:
     report = runs.blocks(
         values.checkpoint,
         config=config,
+        n_in=values.n_in,
         split=values.split,
         batches=values.batches,
         top=values.top,
@@ -45,6 +51,7 @@ COMMAND = Command(
         "blocks --checkpoint=runs/tiny",
         "blocks --config=tiny --config.partition.kind=segments",
         "blocks --config=small --data_dir=$WIKITEXT2 --config.partition.kind=learned_segments --config.partition.mean_length=8",
+        "blocks --config=tiny --config.partition.kind=learned_segments --n_in=3",
     ),
     define=_define,
     needed=(),
