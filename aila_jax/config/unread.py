@@ -11,6 +11,7 @@ def check_unread(config: Config) -> None:
 
     What presets set is not among them, such as draws of λ where λ is fixed, or the fixed margin's nats where it scales itself: who changes the mode of a
     preset would have to take back every one.
+
     Asked where something new begins. Configurations as such may hold these: of a saved run, which is loaded whatever it ignored, and of a
     model that is read with another partition than it was trained with.
     """
