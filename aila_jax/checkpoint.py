@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from aila_jax.config import Config, from_dict, to_dict
+from aila_jax.config import Config, from_dict, to_dict, user_path
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition, TypeTable, build_partition, check_vocabulary, table_of
@@ -210,7 +210,7 @@ def find_checkpoint(path: str | Path, step: int | None = None) -> Checkpoint:
     Raises:
       ValueError: there is none, it is of another format, or its record is damaged.
     """
-    path = Path(path).expanduser().resolve()
+    path = user_path(path).resolve()
     if step is None and path.name.isdigit() and (path / "record").is_dir():
         path, step = path.parent, int(path.name)
     directory = path / DIRECTORY if (path / DIRECTORY).is_dir() else path

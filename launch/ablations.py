@@ -11,7 +11,7 @@ files that are there, training nothing.
 
 from functools import partial
 
-from absl import app, flags
+from absl import flags
 
 from launch import experiment
 
@@ -40,4 +40,4 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     define_flags()
     flags.adopt_module_key_flags(experiment)
-    app.run(main)
+    experiment.run(main)

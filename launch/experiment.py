@@ -1,6 +1,6 @@
 """What the launchers of experiments share: their flags, and the runs that the flags ask for.
 
-    define_flags("leak")                              # before app.run(main)
+    define_flags("leak")                              # before run(main)
     for stem, config in asked_runs(leak.leak_runs):   # train, measure, write a result file OUT/stem.json
         run = runs.train(config, runs_folder() / stem)
 
@@ -28,7 +28,23 @@ def define_flags(name: str, seeds: Sequence[int] = (0,), config: str = "small", 
     flags.DEFINE_string("runs", f"runs/{name}", "Folder for the training runs.", values)
     flags.DEFINE_list("only", [], "Names of the runs; all by default.", values)
     flags.DEFINE_list("seeds", [str(seed) for seed in seeds], "Seeds.", values)
+    flags.DEFINE_bool("debug", False, "Show the traceback of an error.", values)
     flags.DEFINE_bool("collect", False, "Only make the table and the figure from the result files.", values)
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """`app.run(main)`, where a mistake in the call is told in one line, as `aila` tells it."""
+
+    def told(argv: list[str]) -> int:
+        from aila_jax.cli.main import explained
+
+        def call() -> int:
+            main(argv)
+            return 0
+
+        return explained(call, FLAGS.debug)
+
+    app.run(told)
 
 
 def no_arguments(argv: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ trains what is not trained yet under --runs, sweeps it, and writes one CSV and J
 `--seeds` choose a part. `--collect` makes the table and the figure from the files that are there, training nothing.
 """
 
-from absl import app, flags
+from absl import flags
 
 from launch import experiment
 
@@ -27,4 +27,4 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     experiment.define_flags("first_dial")
     flags.adopt_module_key_flags(experiment)  # so that --help shows them
-    app.run(main)
+    experiment.run(main)

@@ -7,7 +7,7 @@ writes one CSV and JSON per run into --out, then table.md and the figure. `--onl
 the table and the figure from the files that are there, training nothing.
 """
 
-from absl import app, flags
+from absl import flags
 
 from launch import experiment
 
@@ -28,4 +28,4 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     experiment.define_flags("leak")
     flags.adopt_module_key_flags(experiment)  # so that --help shows them
-    app.run(main)
+    experiment.run(main)

@@ -50,4 +50,4 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     define_flags()
     flags.adopt_module_key_flags(experiment)  # so that --help shows them
-    app.run(main)
+    experiment.run(main)

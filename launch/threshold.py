@@ -13,7 +13,7 @@ measures a run of your own instead, and is `aila threshold …` after an install
 
 import sys
 
-from absl import app, flags
+from absl import flags
 
 from launch import experiment
 
@@ -51,4 +51,4 @@ if __name__ == "__main__":
         sys.exit(main(["threshold", *sys.argv[1:]], program="python -m launch.threshold"))
     define_flags()
     flags.adopt_module_key_flags(experiment)  # so that --help shows them
-    app.run(measure_all)
+    experiment.run(measure_all)

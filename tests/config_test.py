@@ -5,6 +5,7 @@ import json
 import math
 import re
 import typing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from aila_jax.config import (
     check_unread,
     from_dict,
     to_dict,
+    user_path,
 )
 from aila_jax.experiments.ablations import penalty_runs, windows_runs
 from aila_jax.experiments.first_dial import first_dial
@@ -257,6 +259,12 @@ def test_settings_that_nothing_reads_are_refused_where_something_begins(values, 
     with pytest.raises(ValueError, match=words):
         runs.train(config, tmp_path / "run", quiet=True)
     assert not list(tmp_path.glob("run/*.json"))
+
+
+def test_a_home_that_is_nobodys_is_refused():
+    with pytest.raises(ValueError, match=r"path is '~nosuchuser/x'; ~nosuchuser must be a user of this machine\. Fix: "):
+        user_path("~nosuchuser/x")
+    assert user_path("~/x") == Path.home() / "x"
 
 
 def test_nothing_that_this_project_begins_is_refused_for_a_setting_unread():

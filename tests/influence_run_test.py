@@ -62,7 +62,7 @@ def test_each_head_has_its_bounds(trained, written):
         assert row.contribution_guaranteed == pytest.approx(row.out_mass_guaranteed * row.value_bound)
         assert row.out_mass_guaranteed > row.out_mass_measured
     means = [np.mean([row.out_mass_measured for row in result.heads if row.lam == lam]) for lam in (0.0, 0.5, 1.0)]
-    np.testing.assert_allclose(means, [1 - row.block_mass for row in result.rows], rtol=1e-6)
+    np.testing.assert_allclose(means, [1 - row.block_mass for row in result.rows], atol=1e-6)  # block mass is rounded near 1
 
 
 def test_hard_blocks_guarantee_that_nothing_comes_from_outside(trained, tmp_path):

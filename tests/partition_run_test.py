@@ -232,6 +232,14 @@ def test_blocks_of_a_configuration_need_no_model(base: Config, tmp_path: Path, c
         runs.blocks(config=config, top=0)
 
 
+def test_a_split_that_is_none_is_refused_before_anything_is_fitted(base: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("fit_partition", "match_n_in"):
+        monkeypatch.setattr(f"aila_jax.runs.partitions.{name}", lambda *_, **__: pytest.fail("fitted before the split was looked at"))
+    for n_in in (None, 3.0):
+        with pytest.raises(ValueError, match=r"split is 'vaild'; it must be one of train, validation, test"):
+            runs.blocks(config=base, n_in=n_in, split="vaild", out=str(tmp_path))
+
+
 def test_blocks_at_a_chosen_number_of_keys(base: Config, finished: Path, tmp_path: Path) -> None:
     """The setting that comes nearest is fitted, and the measured mean is what `match_n_in` says; global first tokens are keys too."""
     report = runs.blocks(config=base, n_in=3.5, top=1, examples=1, out=str(tmp_path))

@@ -103,6 +103,10 @@ def test_what_cannot_be_recruited_is_refused(base: Config, finished: Path, tmp_p
         runs.recruit(config=base, top=0, out=out)
     with pytest.raises(ValueError, match=r"start is 5000; it must be at most the .* types that occur"):
         runs.recruit(config=replace(base, partition=PartitionConfig(kind="recruited", start=5000)), out=out, quiet=True)
+    with monkeypatch.context() as fitted:
+        fitted.setattr(recruiting, "fit_recruitment", lambda *_: pytest.fail("recruited before the text was looked at"))
+        with pytest.raises(ValueError, match=r"split 'train' of 'text' has .* tokens; it must have at least 99,?991"):
+            runs.recruit(config=replace(base, model=replace(base.model, length=99_990)), out=out, quiet=True)
     model = aila.load(finished)
     windows = replace(model, config=replace(model.config, partition=PartitionConfig()))
     monkeypatch.setattr(recruiting, "load", lambda checkpoint: windows)

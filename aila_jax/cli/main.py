@@ -6,7 +6,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from absl import flags
 
@@ -32,9 +32,16 @@ def main(argv: Sequence[str] | None = None, program: str = "aila") -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without λ shows "?" instead of stopping the command
-    debug = "--debug" in arguments
+    return explained(lambda: _dispatch([argument for argument in arguments if argument != "--debug"], program), "--debug" in arguments)
+
+
+def explained(run: Callable[[], int], debug: bool = False) -> int:
+    """What `run` returns, or, where it fails in a way that its message explains, that message in one line and the exit code of `main`.
+
+    With `debug` such an error is raised, with its traceback.
+    """
     try:
-        code = _dispatch([argument for argument in arguments if argument != "--debug"], program)
+        code = run()
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # as in `aila … | head`; Python would complain once more when it flushes at its end
@@ -42,7 +49,7 @@ def main(argv: Sequence[str] | None = None, program: str = "aila") -> int:
         return 128 + signal.SIGPIPE
     except USER_ERRORS as error:
         return _fail(error, debug, code=2)
-    except CommandError as error:
+    except (CommandError, OSError) as error:  # such as a full disk
         return _fail(error, debug, code=1)
     except TrainingStopped as stopped:
         print(f"aila: {stopped}", file=sys.stderr)

@@ -4,7 +4,7 @@ Every setting is stated once, in the module of its stage, with its unit and its 
 ValueError when the dataclass is made, so nothing later needs to check again.
 """
 
-from aila_jax.config.checks import LEAST_TAU, MOST_TAU, check_lam, check_tau, one_of, require
+from aila_jax.config.checks import LEAST_TAU, MOST_TAU, check_lam, check_tau, one_of, require, user_path
 from aila_jax.config.data import TFDS_NAME, DataConfig, RuleConfig
 from aila_jax.config.locality import LocalityConfig
 from aila_jax.config.model import DIAL_WEIGHTS, MOST_MARGIN, MarginConfig, ModelConfig
@@ -40,6 +40,7 @@ __all__ = [
     "from_dict",
     "one_of",
     "require",
+    "user_path",
     "to_dict",
     "unknown_key",
 ]

@@ -2,10 +2,26 @@
 
 import difflib
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 # Between them float32 scores divided by τ neither overflow nor vanish.
 LEAST_TAU, MOST_TAU = 1e-6, 1e6
+
+
+def user_path(path: Any) -> Path:
+    """The path, with ~ and ~NAME as the home of a user.
+
+    Raises:
+      ValueError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = str(path).split("/")[0]
+        raise ValueError(
+            f"path is {str(path)!r}; {user} must be a user of this machine. Fix: write the path out, or ./{user} for a folder"
+        ) from None
 
 
 def require(condition: bool, name: str, value: Any, limit: str, fix: str) -> None:

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
+from aila_jax.config import user_path
+
 FORMAT = 1  # raise it when the meaning of a cached array changes
 Arrays = dict[str, np.ndarray]
 
 
 def cache_directory(setting: str) -> Path:
     """`data.cache_dir`, or ~/.cache/aila_jax where it is empty."""
-    return Path(setting).expanduser() if setting else Path.home() / ".cache" / "aila_jax"
+    return user_path(setting) if setting else Path.home() / ".cache" / "aila_jax"
 
 
 def key_of(*parts: object) -> str:

@@ -80,7 +80,7 @@ def _groups(text: str) -> Iterator[list[tuple[int, str]]]:
     """Runs of lines between blank ones, each line with its number."""
     group: list[tuple[int, str]] = []
     for number, line in enumerate([*text.split("\n"), ""], start=1):
-        if line.strip():
+        if line.strip(" \r"):  # a line of tabs is a row of empty columns
             group.append((number, line))
         elif group:
             yield group

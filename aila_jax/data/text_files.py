@@ -4,7 +4,7 @@ import glob
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from aila_jax.config import DataConfig
+from aila_jax.config import DataConfig, user_path
 from aila_jax.data.documents import Corpus, Document, fingerprint, unix_line_ends
 from aila_jax.data.held_out import fill_splits
 from aila_jax.data.json_lines import parse_json_lines
@@ -48,7 +48,7 @@ def find_files(patterns: Sequence[str], setting: str) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for pattern in patterns:
-        expanded = str(Path(pattern).expanduser())
+        expanded = str(user_path(pattern))
         # A path that exists is itself, also where its name holds [ or *.
         names = [expanded] if Path(expanded).exists() else sorted(glob.glob(expanded, recursive=True))
         files = [Path(name) for name in names if Path(name).is_file()]

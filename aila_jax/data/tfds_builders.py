@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import tensorflow_datasets as tfds
 
-from aila_jax.config import TFDS_NAME
+from aila_jax.config import TFDS_NAME, user_path
 from aila_jax.data.prepared import silence
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -33,7 +33,7 @@ def find_builder(name: str, data_dir: str, directory: Path, check: Callable[[Any
       ValueError: an unknown name, configuration or version; files that are not array_record; a builder that needs TensorFlow, another
         missing package or a download.
     """
-    root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    root = user_path(data_dir or tfds.core.constants.DATA_DIR)
     for place in (root, directory):
         folder = prepared_folder(place, name)
         if folder is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aila_jax.config import user_path
 from aila_jax.data.cache import key_of
 from aila_jax.data.documents import Document
 from aila_jax.data.prepared import DocumentBuilder, Splits, read_or_prepare
@@ -71,7 +72,7 @@ def read_wikitext2(data_dir: str, url: str, directory: Path) -> Splits:
       ValueError: a file is missing, or has another size or token count than the published one; or there is no network.
         The message says how to get the files by hand.
     """
-    source: Path | str = Path(data_dir).expanduser() if data_dir else url
+    source: Path | str = user_path(data_dir) if data_dir else url
     # Local files are hashed each time, so that changed files are never answered from an old preparation.
     content = [hashlib.sha256(read_file(source, split)).hexdigest() for split in FILES] if isinstance(source, Path) else [source]
     where = directory / f"wikitext2-{key_of(*content)}"

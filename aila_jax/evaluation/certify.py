@@ -71,6 +71,10 @@ def certify(
         assert dataset is not None  # for mypy, which does not know `require`
         batches = scored_batches(model, dataset, split, batch_size, max_batches)
         gap["largest_score"] = largest_scores(model, batches, lam, tau, layer_scale)
+    else:
+        unread = {"dataset": dataset, "split": split, "batch_size": batch_size, "max_batches": max_batches}
+        for name, value in unread.items():
+            require(value is None, name, value, "left out unless bound='empirical', which alone reads a corpus", "ask for that bound")
     counts = None
     if text is not None:
         require(length is None, "length", length, "left out with a text, which has its own", "leave it out")

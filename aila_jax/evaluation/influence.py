@@ -20,6 +20,7 @@ from aila_jax.evaluation.language_model import LanguageModel, check_tokenizer
 from aila_jax.evaluation.resampling import SIDES, Queries, choose_queries, resampled_texts
 from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
+from aila_jax.model.masks import same_block
 from aila_jax.model.transformer import Transformer
 from aila_jax.progress import Progress
 from aila_jax.theory.gaps import all_finite
@@ -53,7 +54,8 @@ class InfluenceCell:
       lam, tau, hard: the dial. draws: of the resampled tokens.
       outside: resampled are the keys of A_t outside t's block. inside: those in it other than t; None where no query has any.
       outside_paired: `outside` over the queries of `inside` alone, so that the two compare.
-      block_mass: attention inside the block of each layer and head, mean over the queries, in the text as it is.
+      block_mass: attention inside the block of each layer and head, mean over the queries, in the text as it is. out_mass: attention outside it,
+        added up by itself, since 1 − block_mass is rounding where little is outside.
     """
 
     lam: float
@@ -64,6 +66,7 @@ class InfluenceCell:
     inside: Moved | None
     outside_paired: Moved | None
     block_mass: Float[np.ndarray, "N H"]
+    out_mass: Float[np.ndarray, "N H"]
 
 
 def influence(
@@ -135,17 +138,18 @@ class Measure:
         draws = len(texts)
         total = len(queries.at)
         kl = np.zeros((len(SIDES), draws, total))
-        mass: list[Array] = []
+        mass: list[np.ndarray] = []
         for rows in self._rows(total):
             here = slice(0, min(self.batch_size, total - rows[0]))
-            before, block_mass = self._run(lam, queries, queries.windows.tokens, rows)
-            mass.append(block_mass[:, here])
+            before, masses = self._run(lam, queries, queries.windows.tokens, rows, weights=True)
+            mass.append(masses[here])
             for draw, side in np.ndindex(draws, len(SIDES)):
-                after, _ = self._run(lam, queries, texts[draw][side], rows)
+                (after,) = self._run(lam, queries, texts[draw][side], rows)
                 kl[side, draw, rows[here]] = kl_nats(before, after)[here]
                 progress.advance(len(rows[here]))
         several = queries.resampled[1].any(axis=-1)
         counts = queries.resampled.sum(axis=-1)
+        inside, outside = np.moveaxis(np.concatenate(mass).astype(np.float64).mean(axis=0), -1, 0)
         cell = InfluenceCell(
             lam,
             self.tau,
@@ -154,7 +158,8 @@ class Measure:
             outside=moved(kl[0], counts[0]),
             inside=moved(kl[1][:, several], counts[1][several]) if several.sum() >= 2 else None,
             outside_paired=moved(kl[0][:, several], counts[0][several]) if several.sum() >= 2 else None,
-            block_mass=np.concatenate(mass, axis=1).astype(np.float64).mean(axis=1),
+            block_mass=inside,
+            out_mass=outside,
         )
         progress.report(f"λ {lam:g}, KL outside {cell.outside.kl:.4g} nats")
         return cell
@@ -165,14 +170,14 @@ class Measure:
             rows = np.arange(start, start + self.batch_size)
             yield np.where(rows < total, rows, start)
 
-    def _run(self, lam: float, queries: Queries, tokens: Array, rows: Array) -> tuple[Float[np.ndarray, "B V"], Float[np.ndarray, "N B H"]]:
+    def _run(self, lam: float, queries: Queries, tokens: Array, rows: Array, weights: bool = False) -> tuple[np.ndarray, ...]:
+        """What `prediction_at` returns."""
         batch = take(replace(queries.windows, tokens=tokens), rows)
         dial = Dial(dial_values(lam, "lam", len(rows)), dial_values(self.tau, "tau", len(rows)))
         given = self.placement.shard((batch, queries.block_ids[rows], queries.at[rows].astype(np.int32), dial))
-        request = Request(logits=False, stats=True, hard=self.hard)
+        request = Request(logits=False, weights=weights, hard=self.hard)
         found = prediction_at(self.model.module, self.model.params, *given, request, self.placement.mesh)
-        logits, block_mass = (np.asarray(x) for x in found)
-        return logits, block_mass.transpose(1, 0, 2)
+        return tuple(np.asarray(x) for x in found)
 
 
 @partial(jax.jit, static_argnames=("module", "request", "mesh"))
@@ -185,16 +190,23 @@ def prediction_at(
     dial: Dial,
     request: Request,
     mesh: Mesh,
-) -> tuple[Float[Array, "B V"], Float[Array, "B N H"]]:
-    """Next-token logits at one position of each row, and its attention inside the block. Block ids are given, whatever the tokens are."""
+) -> tuple[Float[Array, "B V"]] | tuple[Float[Array, "B V"], Float[Array, "B N H 2"]]:
+    """Next-token logits at one position of each row, and, if `request` has weights, its attention inside and outside the block.
 
-    def on_device(params: Any, batch: Batch, block_ids: Array, at: Array, dial: Dial) -> tuple[Array, Array]:
+    Block ids are given, whatever the tokens are.
+    """
+
+    def on_device(params: Any, batch: Batch, block_ids: Array, at: Array, dial: Dial) -> tuple[Array, ...]:
         output = forward(module, lambda _: block_ids, params, batch, dial, request)
-        assert output.stats is not None, "they are asked for"
         row = jnp.arange(len(at))
         embedding = params["embedding"].astype(output.features.dtype)
         logits = jnp.einsum("bd,vd->bv", output.features[row, at], embedding, preferred_element_type=jnp.float32)
-        return logits, output.stats.block_mass.transpose(1, 3, 0, 2)[row, at]
+        if output.weights is None:
+            return (logits,)
+        weights_BxNxHxL = output.weights.transpose(1, 3, 0, 2, 4)[row, at]
+        same_BxL = same_block(block_ids, block_ids)[row, 0, at]
+        sides_2xBxL = jnp.stack([same_BxL, ~same_BxL])
+        return logits, jnp.einsum("bnhl,sbl->bnhs", weights_BxNxHxL, sides_2xBxL.astype(jnp.float32), precision="highest")
 
     split = jax.shard_map(on_device, mesh=mesh, in_specs=(WHOLE, *[SPLIT] * 4), out_specs=SPLIT, check_vma=False)
     return split(params, batch, block_ids, at, dial)

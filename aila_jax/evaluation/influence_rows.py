@@ -127,7 +127,7 @@ def _row(cell: InfluenceCell, label: dict[str, Any]) -> InfluenceRow:
 
 def _head_rows(model: LanguageModel, cell: InfluenceCell, label: dict[str, Any]) -> list[HeadInfluenceRow]:
     values = value_bounds(model.params, model.config.model, cell.lam)
-    measured = np.clip(1.0 - cell.block_mass, 0.0, 1.0)  # float32 sums of weights may pass 1 by rounding
+    measured = np.minimum(cell.out_mass, 1.0)  # float32 sums of weights may pass 1 by rounding
     carried = contribution_bounds(measured, values)
     name, guaranteed = _guaranteed(model, cell)
     most = None if guaranteed is None else contribution_bounds(guaranteed, values)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aila_jax.config import user_path
 from aila_jax.data.documents import unix_line_ends
 from aila_jax.data.text_files import decode_text
 from aila_jax.data.tokenizer import EOS, Tokenizer
@@ -31,7 +32,7 @@ def read_class_file(path: str | Path, tokenizer: Tokenizer, *, unnamed: str = OT
         before, types left over with `unnamed` empty, or one class for all types.
     Source: ours (docs/data.md, "Class files").
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     lines = _lines(path)
     ids = {
         text: index

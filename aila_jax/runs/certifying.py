@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from aila_jax.config import to_dict
+from aila_jax.config import require, to_dict
 from aila_jax.evaluation.certify import certify as certify_model
 from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.rows import HeadRow
@@ -46,6 +46,10 @@ def certify(
     """
     model = load_with_window(checkpoint, window)
     hard = model.config.model.hard if hard is None else hard
+    fix = "ask for bound='empirical', or leave it out"
+    require(
+        not data_dir or bound == "empirical", "data_dir", data_dir, "left out unless bound='empirical', which alone reads a corpus", fix
+    )
     dataset = dataset_of(model, data_dir) if bound == "empirical" else None
     found = certify_model(
         model,

@@ -61,6 +61,7 @@ def blocks(
         config = with_data_dir(config, data_dir)
         dataset = load_dataset(config.data)
         train = dataset.splits["train"]
+        dataset.windows(split, config.model.length, config.model.document_mask)  # refuses what cannot be read before anything is fitted
         if n_in is None:
             partition = fit_partition(config.partition, dataset.tokenizer, train, quiet=False)
         else:

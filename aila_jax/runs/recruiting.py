@@ -48,6 +48,7 @@ def recruit(
         config = with_data_dir(config, data_dir)
         dataset = load_dataset(config.data)
     partition = config.partition if config.partition.kind == "recruited" else PartitionConfig(kind="recruited")
+    dataset.windows("train", config.model.length, config.model.document_mask)  # refuses a text that is too short before anything is fitted
     found = fit_recruitment(partition, dataset.tokenizer, dataset.splits["train"], quiet)
     report = _report(config, partition, dataset, found, top)
     write_recruitment(report, directory)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from aila_jax.checkpoint import Checkpoint, CheckpointStore, Record
-from aila_jax.config import Config, check_unread, require
+from aila_jax.config import Config, check_unread, require, user_path
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import TrainBatches, eval_batches
@@ -75,7 +75,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
       TrainingStopped: Ctrl-C or SIGTERM; the last step is saved, and the same call continues from it.
     """
     require(isinstance(config, Config), "config", config, "an aila.Config", "aila.presets.tiny(), or another preset")
-    workdir = Path(workdir).expanduser()
+    workdir = user_path(workdir)
     with held(workdir):
         return _train(config, workdir, quiet)
 

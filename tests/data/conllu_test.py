@@ -73,6 +73,7 @@ FINE = row("1", "a")
         ([FINE.replace("\t", "  ")], r"f:1 has 1 columns.*Fix: write tabs, not spaces"),
         ([FINE + "\t_"], r"f:1 has 11 columns"),
         (["no annotation at all"], r"f:1 has 1 columns"),
+        ([FINE, "\t" * 9, FINE], r"f:2 has '' for ID; it must be a value without space around it\. Fix: write _"),
         ([row("1", "")], r"f:1 has '' for FORM; it must be a value without space around it\. Fix: write _"),
         ([row("1", " a")], r"f:1 has ' a' for FORM"),
         ([row("1", "a\u00a0")], r"f:1 has 'a\\xa0' for FORM"),

@@ -189,6 +189,8 @@ def test_counts_of_a_split_are_those_that_attention_reports(trained: Trained) ->
     ("call", "message"),
     [
         ({"bound": "empirical"}, r"dataset is None; it must be given for bound='empirical'.* Fix: dataset="),
+        ({"split": "nonsense"}, r"split is 'nonsense'; it must be left out unless bound='empirical', which alone reads a corpus"),
+        ({"max_batches": 3}, r"max_batches is 3; it must be left out unless bound='empirical'"),
         ({"text": ""}, r"text is ''; it must be at least one token"),
         ({"text": "a", "length": 3}, r"length is 3; it must be left out with a text"),
         ({"block_ids": [1]}, r"block_ids is \[1\]; it must be left out without a text"),

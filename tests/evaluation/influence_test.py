@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aila_jax.config import MarginConfig
 from aila_jax.evaluation import influence as module
 from aila_jax.evaluation.influence import influence, moved
 from aila_jax.evaluation.resampling import choose_queries, resampled_sides, resampled_texts
@@ -105,6 +106,23 @@ def test_a_cell_is_what_numpy_makes_of_apply(trained, cells):
     assert cell.inside.tokens == (queries.at % 5)[accompanied].mean()
     stats = model.apply(queries.windows.tokens, lam=0.5, doc_ids=queries.windows.doc_ids).stats
     np.testing.assert_allclose(cell.block_mass, np.asarray(stats.block_mass)[:, row, :, queries.at].mean(0), rtol=1e-4)
+    np.testing.assert_allclose(cell.out_mass, 1.0 - cell.block_mass, atol=1e-6)
+
+
+def test_what_is_outside_is_added_up_by_itself(trained):
+    """Under 40 nats 1 − block mass is 0, or the rounding of a sum near 1; that would bound nothing."""
+    config = trained.model.config
+    model = replace(trained.model, config=replace(config, model=replace(config.model, margin=MarginConfig(nats=40.0))))
+    (cell,) = influence(model, trained.dataset, lams=(1.0,), **SMALL)
+    queries = choose_queries(model, trained.dataset.windows("validation", 16, False), 20, seed=0)
+    weights = model.apply(queries.windows.tokens, lam=1.0, doc_ids=queries.windows.doc_ids, weights=True).weights
+    weights_PxNxHxL = np.asarray(weights, np.float64)[:, np.arange(20), :, queries.at]
+    outside = (np.arange(16) // 5)[None, :] != (queries.at // 5)[:, None]
+    want = np.einsum("pnhl,pl->pnh", weights_PxNxHxL, outside).mean(axis=0)
+    assert (want > 0.0).all() and (want < 1e-12).all()
+    np.testing.assert_allclose(cell.out_mass, want, rtol=1e-3)
+    (hard,) = influence(model, trained.dataset, lams=(1.0,), hard=True, **SMALL)
+    assert (hard.out_mass == 0.0).all()
 
 
 def test_there_is_influence_without_a_margin_and_less_with_one(cells):

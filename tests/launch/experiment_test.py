@@ -1,11 +1,16 @@
 """What the launchers of experiments share: which runs their flags ask for, and what they refuse before the first."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from absl import app, flags
 
 from launch import experiment
+
+ROOT = Path(__file__).parents[2]
 
 
 def two(base):
@@ -45,6 +50,12 @@ def test_the_flags_choose_runs_seed_by_seed(monkeypatch):
 def test_a_mistake_is_refused_before_the_first_run(monkeypatch, arguments, message):
     with pytest.raises(ValueError, match=message):
         ask(monkeypatch, *arguments)
+
+
+def test_a_mistake_in_the_call_of_a_launcher_is_one_line():
+    ran = subprocess.run([sys.executable, "-m", "launch.leak", "--seeds=a"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr == "aila: error: --seeds holds 'a'; it must be whole numbers from 0 with commas between. Fix: --seeds=0,1,2\n"
 
 
 def test_what_is_no_flag_is_refused():
