@@ -243,8 +243,6 @@ def test_settings_that_do_not_go_together_are_refused(values, words):
     ({"data": {"corpus": "conllu", "files": ["a"], "conllu_blocks": "classes"}}, "data.conllu_blocks is 'classes'; .*partition.kind=given"),
     ({"partition": {"kind": "given", "size": 7}}, "partition.size is 7; it must be left at 5 when partition.kind is 'given'"),
     ({"anchors": {"k": 2}}, "anchors.k is 2; it must be left at 3 when anchors.estimator is 'none'.*anchors.estimator=corpus"),
-    ({"anchors": {"estimator": "attention", "prior": 10.0}}, "anchors.prior is 10.0; .* when anchors.estimator is 'attention'.*=corpus"),
-    ({"anchors": {"estimator": "corpus", "max_batches": 7}}, "anchors.max_batches is 7; .* when anchors.estimator is 'corpus'.*=attention"),
     ({"penalty": {"ramp": False}}, "penalty.ramp is False; it must be left at True when penalty.solver is 'none'"),
     ({"penalty": {"scale_free": True}}, "penalty.scale_free is True; it must be left at False when .* set --config.penalty.solver=subgradient"),
     ({"anchors": {"estimator": "corpus"}, "penalty": {"weights": "anchors"}}, "penalty.weights is 'anchors'; it must be left at 'size' when"),

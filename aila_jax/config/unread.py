@@ -18,15 +18,12 @@ def check_unread(config: Config) -> None:
     mode = f"locality.mode is {config.locality.mode!r}"
     kind = f"partition.kind is {config.partition.kind!r}"
     margin = f"model.margin.form is {config.model.margin.form!r}"
-    estimator = config.anchors.estimator
     solver = "penalty.solver is 'none'"
     # Whether they are read, their section, their names, when they are not, and what reads them.
     rules = (
         (config.partition.kind == "given", "data", ("conllu_blocks",), f"{kind}, which does not read the annotation's blocks", "partition.kind=given"),
         (config.partition.kind != "given", "partition", ("size",), kind, "partition.kind=windows"),
-        (estimator != "none", "anchors", ("k",), "anchors.estimator is 'none'", "anchors.estimator=corpus"),
-        (estimator == "corpus", "anchors", ("prior",), f"anchors.estimator is {estimator!r}", "anchors.estimator=corpus"),
-        (estimator == "attention", "anchors", ("max_batches",), f"anchors.estimator is {estimator!r}", "anchors.estimator=attention"),
+        (config.anchors.estimator != "none", "anchors", ("k", "prior", "max_batches"), "anchors.estimator is 'none'", "anchors.estimator=corpus"),
         (config.locality.mode != "conditional", "locality", ("lam",), f"{mode}, which draws λ", "locality.mode=fixed"),
         (config.locality.mode == "curriculum", "locality", ("start", "end", "shape"), mode, "locality.mode=curriculum"),
         (not config.locality.draw_tau, "locality", ("tau",), "locality.draw_tau is set", "locality.draw_tau=false"),
