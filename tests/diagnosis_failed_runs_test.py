@@ -50,6 +50,13 @@ def letters(data: DataConfig, folder: Path, following: Callable[[list[str]], str
     return replace(data, cache_dir=str(folder / "cache"), **{split: (str(folder / f"{split}.txt"),) for split in counts})
 
 
+def decided_by_the_last_but_one(data: DataConfig, folder: Path, noise: float) -> DataConfig:
+    """Texts in which the last letter but one decides the next, but for a share of `noise`."""
+    draw = random.Random(0)
+    after = dict(zip(LETTERS, draw.sample(LETTERS, len(LETTERS)), strict=True))
+    return letters(data, folder, lambda said: draw.choice(LETTERS) if draw.random() < noise else after[said[-2]])
+
+
 def test_a_margin_that_training_outgrows(base, tmp_path):
     """One nat against scores that are free to grow."""
     found = findings(replace(base, model=replace(base.model, margin=MarginConfig(nats=1.0))), tmp_path)
@@ -66,9 +73,7 @@ def test_a_margin_under_a_cap_that_is_too_high_for_it(base, tmp_path):
 
 def test_training_at_one_end_of_the_dial(base, tmp_path):
     """A text in which a letter follows from the last but one: a model that looks there is held to the last one alone."""
-    draw = random.Random(0)
-    after = dict(zip(LETTERS, draw.sample(LETTERS, len(LETTERS)), strict=True))
-    data = letters(base.data, tmp_path, lambda said: draw.choice(LETTERS) if draw.random() < 0.05 else after[said[-2]])
+    data = decided_by_the_last_but_one(base.data, tmp_path, noise=0.05)
     model = replace(base.model, film=False, d_model=32, margin=MarginConfig(nats=200.0))
     train = replace(base.train, steps=500, eval_every=500, checkpoint_every=500)
     partition = replace(base.partition, size=1)
@@ -90,9 +95,7 @@ def test_a_penalty_that_kills_every_head(base, tmp_path):
 
 def test_a_penalty_that_leaves_only_the_blocks_to_tell_keys_apart(base, tmp_path):
     """Two letters back decide the next, and E[λ] is .7. Heads that the penalty emptied average all keys, of which a block of two leaves the one that counts."""
-    draw = random.Random(0)
-    after = dict(zip(LETTERS, draw.sample(LETTERS, len(LETTERS)), strict=True))
-    data = letters(base.data, tmp_path, lambda said: draw.choice(LETTERS) if draw.random() < 0.2 else after[said[-2]])
+    data = decided_by_the_last_but_one(base.data, tmp_path, noise=0.2)
     model = replace(base.model, d_model=32, margin=MarginConfig(nats=20.0))
     train = replace(base.train, steps=500, eval_every=500, checkpoint_every=500)
     penalty = PenaltyConfig(solver="proximal", eta=0.5, ramp=False)

@@ -141,10 +141,8 @@ class FactFinder:
             bits.append(np.log2(n_in[ids != PADDING_ID]))
         found = correlate_blocks(self.model, self.dataset.windows("validation", config.model.length, mask), self.batches)
         rho = found.rho_max
-        if (
-            rho is None and found.rho_mean is not None
-        ):  # two means of one direction: where 1 − ρ is noise, but blocks could not be more alike
-            rho = PARALLEL
+        if rho is None and found.rho_mean is not None:
+            rho = PARALLEL  # two means of one direction: 1 − ρ is noise there, but blocks could not be more alike
         undefined = f"there are {found.blocks} blocks, fewer than {FEWEST_BLOCKS} or more than {MOST_BLOCKS:,}" if rho is None else ""
         return BlockFacts(float(np.concatenate(bits).mean()), rho, undefined, found.within)
 

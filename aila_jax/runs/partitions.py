@@ -6,6 +6,7 @@ from pathlib import Path
 from aila_jax.config import Config, check_unread, require, to_dict
 from aila_jax.data.conllu_blocks import CLASS_NAMES
 from aila_jax.data.dataset import Dataset, load_dataset
+from aila_jax.data.packing import Windows
 from aila_jax.evaluation.blocks import BlockReport, correlate_blocks, measure_blocks, read_blocks
 from aila_jax.evaluation.language_model import LanguageModel, load
 from aila_jax.partition.build import Partition
@@ -56,27 +57,41 @@ def blocks(
     directory = check_writable(Path(out) if out else run_directory(checkpoint) if checkpoint else Path("runs/blocks"))
     if config is None:
         model = load(checkpoint)
-        report = _report(model.config, model.partition, dataset_of(model, data_dir), model, split, batches, top, examples)
+        dataset = dataset_of(model, data_dir)
+        report = _report(
+            model.config, model.partition, dataset, _windows(model.config, dataset, split), model, split, batches, top, examples
+        )
     else:
         config = with_data_dir(config, data_dir)
         dataset = load_dataset(config.data)
         train = dataset.splits["train"]
-        dataset.windows(split, config.model.length, config.model.document_mask)  # refuses what cannot be read before anything is fitted
+        windows = _windows(config, dataset, split)  # before anything is fitted: a split that cannot be read is refused here
         if n_in is None:
             partition = fit_partition(config.partition, dataset.tokenizer, train, quiet=False)
         else:
             length, mask = config.model.length, config.model.document_mask
             matched = match_n_in(n_in, config.partition, dataset.tokenizer, train, length=length, document_mask=mask)
             config, partition = replace(config, partition=matched.config), matched.partition
-        report = _report(config, partition, dataset, None, split, batches, top, examples)
+        report = _report(config, partition, dataset, windows, None, split, batches, top, examples)
     write_blocks(report, directory)
     return report
 
 
+def _windows(config: Config, dataset: Dataset, split: str) -> Windows:
+    return dataset.windows(split, config.model.length, config.model.document_mask)
+
+
 def _report(
-    config: Config, partition: Partition, dataset: Dataset, model: LanguageModel | None, split: str, batches: int, top: int, examples: int
+    config: Config,
+    partition: Partition,
+    dataset: Dataset,
+    windows: Windows,
+    model: LanguageModel | None,
+    split: str,
+    batches: int,
+    top: int,
+    examples: int,
 ) -> BlockReport:
-    windows = dataset.windows(split, config.model.length, config.model.document_mask)
     return BlockReport(
         partition=config.partition.settings,
         source=dataset.name if model is None else f"{model.run}, step {model.step}",

@@ -5,6 +5,7 @@ from typing import Any
 
 from aila_jax.config import Config, PartitionConfig, require, to_dict
 from aila_jax.data.dataset import Dataset, load_dataset
+from aila_jax.data.packing import Windows
 from aila_jax.evaluation.blocks import measure_blocks, read_blocks
 from aila_jax.evaluation.language_model import load
 from aila_jax.partition.build import TypeTable, build_partition
@@ -48,21 +49,23 @@ def recruit(
         config = with_data_dir(config, data_dir)
         dataset = load_dataset(config.data)
     partition = config.partition if config.partition.kind == "recruited" else PartitionConfig(kind="recruited")
-    dataset.windows("train", config.model.length, config.model.document_mask)  # refuses a text that is too short before anything is fitted
+    # Before anything is fitted: a text that is too short is refused here.
+    windows = dataset.windows("train", config.model.length, config.model.document_mask)
     found = fit_recruitment(partition, dataset.tokenizer, dataset.splits["train"], quiet)
-    report = _report(config, partition, dataset, found, top)
+    report = _report(config, partition, dataset, windows, found, top)
     write_recruitment(report, directory)
     save_figure(recruitment_figure(found.steps, found.pairs), directory / "recruitment")
     return report
 
 
-def _report(config: Config, partition: PartitionConfig, dataset: Dataset, found: Recruitment, top: int) -> RecruitmentReport:
+def _report(
+    config: Config, partition: PartitionConfig, dataset: Dataset, windows: Windows, found: Recruitment, top: int
+) -> RecruitmentReport:
     meta: dict[str, Any] = {"config": to_dict(config), "commit": git_commit(), "versions": versions(), "data": dataset.fingerprint}
     # Where the text lies on this machine says nothing about the result; its fingerprint is there.
     meta["config"]["data"]["data_dir"] = ""
     meta["config"]["partition"] = to_dict(partition)
     classes = build_partition(partition, TypeTable(found.table, dataset.tokenizer.fingerprint))
-    windows = dataset.windows("train", config.model.length, config.model.document_mask)
     return RecruitmentReport(
         source=dataset.name,
         recruitment=found,
