@@ -31,6 +31,14 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means here: a worker a core, at most 4; none for an accelerator, whose memory one process of JAX takes whole."""
+    if _asks_for_gpu(sys.argv):
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, cores)
+
+
 def _modules_with_shapes() -> list[str]:
     """The modules of aila_jax that state array shapes; the hook would slow the others down for nothing."""
     files = sorted((ROOT / "aila_jax").rglob("*.py"))
