@@ -44,18 +44,33 @@ class VectorSums:
 
 
 @dataclass(frozen=True)
+class Rho:
+    """|cosine| between the means of two blocks, the mean of all taken off.
+
+    Attributes:
+      largest: in [0, .999); None for fewer than 3 blocks, more than 4,096, or from .999 on.
+      mean: in [0, 1]; None for fewer than 3 blocks or more than 4,096.
+      undefined: why `largest` is None; "" where it is not.
+    """
+
+    largest: float | None
+    mean: float | None
+    undefined: str = ""
+
+
+@dataclass(frozen=True)
 class BlockCorrelation:
     """Cosines of vectors less the mean of all.
 
     Attributes:
-      rho_max: largest |cosine| between the means of two blocks; None ("undefined") for fewer than 3 blocks or from .999 on.
-      rho_mean: mean |cosine| between the means of two blocks; None for fewer than 3 blocks.
+      rho_max, rho_mean, rho_undefined: between the means of two blocks, see `Rho`.
       within: mean cosine of a token with its block's mean, in [−1, 1].
       blocks, tokens: that were read.
     """
 
     rho_max: float | None
     rho_mean: float | None
+    rho_undefined: str
     within: float
     blocks: int
     tokens: int
@@ -71,14 +86,17 @@ def vector_sums(block_ids: Int[np.ndarray, "B L"], vectors: Float[np.ndarray, "B
     return VectorSums(ids.astype(np.int64), counts, sums)
 
 
-def rho(sums: VectorSums) -> tuple[float | None, float | None]:
-    """Largest and mean |cosine| between the means of two blocks, the mean of all taken off; see `BlockCorrelation`."""
-    if not FEWEST_BLOCKS <= len(sums.ids) <= MOST_BLOCKS:
-        return None, None
+def rho(sums: VectorSums) -> Rho:
+    """Largest and mean |cosine| between the means of two blocks, the mean of all taken off."""
+    blocks = len(sums.ids)
+    if blocks < FEWEST_BLOCKS:
+        return Rho(None, None, f"fewer than {FEWEST_BLOCKS} blocks ({blocks}) always correlate fully")
+    if blocks > MOST_BLOCKS:
+        return Rho(None, None, f"{blocks:,} blocks are more than the {MOST_BLOCKS:,} that are compared")
     directions = sums.directions
-    cosines = np.abs(directions @ directions.T)[np.triu_indices(len(directions), 1)]
-    largest = float(cosines.max())
-    return (None if largest >= PARALLEL else largest), float(cosines.mean())
+    cosines = np.abs(directions @ directions.T)[np.triu_indices(blocks, 1)]
+    largest, mean = float(cosines.max()), float(cosines.mean())
+    return Rho(largest, mean) if largest < PARALLEL else Rho(None, mean, f"ρ_max is {PARALLEL} or more")
 
 
 def block_correlation(read: Callable[[], Iterable[tuple[Int[np.ndarray, "B L"], Float[np.ndarray, "B L D"]]]]) -> BlockCorrelation:
@@ -93,9 +111,9 @@ def block_correlation(read: Callable[[], Iterable[tuple[Int[np.ndarray, "B L"], 
         kept = ids >= 0
         own = directions[np.searchsorted(whole.ids, ids[kept])]
         cosine += float(np.sum(_unit(vectors[kept].astype(np.float64) - centre) * own))
-    largest, mean = rho(whole)
+    found = rho(whole)
     tokens = int(whole.counts.sum())
-    return BlockCorrelation(largest, mean, cosine / tokens, len(whole.ids), tokens)
+    return BlockCorrelation(found.largest, found.mean, found.undefined, cosine / tokens, len(whole.ids), tokens)
 
 
 def _unit(vectors: Float[np.ndarray, "T D"]) -> Float[np.ndarray, "T D"]:

@@ -54,14 +54,12 @@ def write_blocks(report: BlockReport, directory: Path) -> list[Path]:
 
 
 def _describe_correlation(found: BlockCorrelation) -> list[str]:
+    largest = f"undefined, since {found.rho_undefined}" if found.rho_max is None else f"{found.rho_max:.3f}"
+    mean = "" if found.rho_mean is None else f", mean {found.rho_mean:.3f}"
     return [
-        f"correlation of embeddings    token with its block's mean {found.within:.3f}; between block means: largest {_rho(found.rho_max)}, "
-        f"mean {_rho(found.rho_mean)} ({found.blocks} blocks, {found.tokens:,} tokens)"
+        f"correlation of embeddings    token with its block's mean {found.within:.3f}; between block means: largest {largest}{mean} "
+        f"({found.blocks:,} blocks, {found.tokens:,} tokens)"
     ]
-
-
-def _rho(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
 
 
 def _class_row(entry: ClassEntry) -> tuple[str, ...]:

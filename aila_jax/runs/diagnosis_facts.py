@@ -17,7 +17,7 @@ from aila_jax.evaluation.sweep import sweep
 from aila_jax.evaluation.without_attention import without_attention
 from aila_jax.loss.group_sparsity import alive_heads
 from aila_jax.model.shares import head_shares
-from aila_jax.partition.correlation import FEWEST_BLOCKS, MOST_BLOCKS, PARALLEL
+from aila_jax.partition.correlation import PARALLEL
 from aila_jax.partition.statistics import in_block_keys
 from aila_jax.reporting import read_training_log
 from aila_jax.runs.own_sweep import own_sweep
@@ -140,10 +140,9 @@ class FactFinder:
             n_in = in_block_keys(ids, np.asarray(batch.doc_ids) if mask else None, config.model.bidirectional)
             bits.append(np.log2(n_in[ids != PADDING_ID]))
         found = correlate_blocks(self.model, self.dataset.windows("validation", config.model.length, mask), self.batches)
-        rho = found.rho_max
+        rho, undefined = found.rho_max, found.rho_undefined
         if rho is None and found.rho_mean is not None:
-            rho = PARALLEL  # two means of one direction: 1 − ρ is noise there, but blocks could not be more alike
-        undefined = f"there are {found.blocks} blocks, fewer than {FEWEST_BLOCKS} or more than {MOST_BLOCKS:,}" if rho is None else ""
+            rho, undefined = PARALLEL, ""  # two means of one direction: 1 − ρ is noise there, but blocks could not be more alike
         return BlockFacts(float(np.concatenate(bits).mean()), rho, undefined, found.within)
 
     def penalty(self) -> PenaltyFacts:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aila_jax.config import check_tau, require
-from aila_jax.partition.correlation import FEWEST_BLOCKS, PARALLEL, VectorSums, rho
+from aila_jax.partition.correlation import VectorSums, rho
 from aila_jax.types import GLOBAL_ID, PADDING_ID
 
 LOSS_LIPSCHITZ = math.sqrt(2.0)  # L_ℓ: the cross-entropy's gradient in the logits, softmax − one-hot, is never longer
@@ -90,11 +90,8 @@ def largest_correlation(sums: VectorSums) -> Correlation:
 
     Undefined for fewer than 3 blocks (two means less their own mean are always opposite), and from .999 on, where 1 − ρ_max is rounding.
     """
-    largest, _ = rho(sums)
-    if largest is not None:
-        return Correlation(largest)
-    few = len(sums.ids) < FEWEST_BLOCKS
-    return Correlation(None, f"of {len(sums.ids)} blocks any two correlate fully" if few else f"ρ_max is {PARALLEL} or more")
+    found = rho(sums)
+    return Correlation(found.largest, found.undefined)
 
 
 def predicted_thresholds(

@@ -1,5 +1,7 @@
 """Block statistics: against loops on random ids, on cases solved by hand, and added over batches."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -92,10 +94,17 @@ def test_correlation_of_tokens_with_their_block_in_parts_and_without_padding() -
         assert found.within == pytest.approx(within)
 
 
-@pytest.mark.parametrize("blocks", [1, 2])
-def test_rho_is_undefined_for_fewer_than_three_blocks_or_parallel_means(blocks: int) -> None:
-    rng = np.random.default_rng(0)
-    assert rho(vector_sums(np.arange(6).reshape(1, 6) % blocks, rng.standard_normal((1, 6, 3)))) == (None, None)
-    line = np.array([[[1.0], [2.0], [4.0]]])
-    largest, mean = rho(vector_sums(np.array([[0, 1, 2]]), line))
-    assert largest is None and mean == pytest.approx(1.0)
+@pytest.mark.parametrize(
+    ("blocks", "reason"), [(1, r"fewer than 3 blocks \(1\)"), (2, r"fewer than 3 blocks \(2\)"), (5000, "5,000 .* 4,096")]
+)
+def test_rho_of_too_few_or_too_many_blocks_is_undefined_and_says_why(blocks: int, reason: str) -> None:
+    ids = np.arange(6000).reshape(1, 6000) % blocks
+    found = rho(vector_sums(ids, np.random.default_rng(0).standard_normal((1, 6000, 3))))
+    assert (found.largest, found.mean) == (None, None)
+    assert re.search(reason, found.undefined)
+
+
+def test_rho_of_parallel_means_is_undefined_and_says_why() -> None:
+    found = rho(vector_sums(np.array([[0, 1, 2]]), np.array([[[1.0], [2.0], [4.0]]])))
+    assert found.largest is None and found.mean == pytest.approx(1.0)
+    assert "0.999 or more" in found.undefined
