@@ -1,7 +1,7 @@
 """What the settings' dataclasses check their values with."""
 
 import difflib
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,11 @@ def require(condition: bool, name: str, value: Any, limit: str, fix: str) -> Non
     """Raises ValueError naming the setting, its value, its limit and the fix, unless `condition` holds."""
     if not condition:
         raise ValueError(f"{name} is {value!r}; it must be {limit}. Fix: {fix}.")
+
+
+def whole(value: Any) -> bool:
+    """Whether a value is a whole number by type: 2.5 and 2.0 are not, and True is not."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int
 
 from aila_jax.checkpoint import find_checkpoint
 from aila_jax.config import Config, PartitionConfig, require
+from aila_jax.config.checks import whole
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.evaluation.attention_maps import AttentionMaps, attention_maps
@@ -101,8 +102,8 @@ class LanguageModel:
         length = self.config.model.length
         least = 1 if anchors.estimator == "none" else anchors.k + 1
         why = f", as a block has {anchors.k} anchors and more" if least > 1 else ""
-        limit = f"from {least} to the model's length ({length}){why}"
-        require(least <= size <= length, "window", size, limit, f"choose a size such as {least + 2} or {2 * least + 4}")
+        limit = f"a whole number from {least} to the model's length ({length}){why}"
+        require(whole(size) and least <= size <= length, "window", size, limit, f"choose a size such as {least + 2} or {2 * least + 4}")
         return self.with_partition(replace(self.config.partition, size=size))
 
     def apply(

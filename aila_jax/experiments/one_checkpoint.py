@@ -16,7 +16,7 @@ from aila_jax.presets import ONE_VIEW
 LAMS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # where checkpoints are read
 TRAINED = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)  # the λ of training at one λ; 0 is plain training
 BUDGETS = {"5M": 4_915_200, "18M": 18_432_000}  # training tokens: 1,200 and 4,500 steps of `small`
-GRID_RUNS = ("conditional", "fixed-0", "fixed-0.6", "fixed-1")  # the ways of training that the grid compares
+GRID_RUNS = ("conditional", "one-view", "fixed-0", "fixed-0.6", "fixed-1")  # the ways of training that the grid compares
 RATES, DROPOUTS = (0.5, 1.0, 2.0), (0.0, 0.1)  # the grid from which each takes its best: multiples of the configuration's rate, and dropout
 
 
@@ -49,9 +49,11 @@ def at_one_lam(config: Config, lam: float) -> Config:
 
 def grid_runs(base: Config, budgets: Sequence[str] = tuple(BUDGETS)) -> dict[str, Config]:
     """`GRID_RUNS` of each of the named budgets over learning rate and dropout, by name; those with both as `base` has them are in the matrix."""
-    runs = {}
+    runs, compared = {}, one_checkpoint_runs(base, budgets)
     for name in (f"{budget}-{way}" for budget in budgets for way in GRID_RUNS):
-        config = one_checkpoint_runs(base, budgets)[name]
+        if name not in compared:  # one-view, where `base` reads sequences once anyway
+            continue
+        config = compared[name]
         for rate, dropout in product((factor * base.train.learning_rate for factor in RATES), DROPOUTS):
             tried = replace(config, train=replace(config.train, learning_rate=rate), model=replace(config.model, dropout=dropout))
             if tried != config:

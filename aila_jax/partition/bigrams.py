@@ -47,9 +47,17 @@ def count_bigrams(tokens: Int[np.ndarray, "T"], vocab_size: int) -> Bigrams:
       tokens: ids in [0, vocab_size), at least 2 different ones. vocab_size: V.
 
     Raises:
-      ValueError: an id outside the vocabulary, or fewer than 2 different types.
+      ValueError: tokens that are not one row of whole numbers, an id outside the vocabulary, or fewer than 2 different types.
     """
     tokens = np.asarray(tokens)
+    given = f"{tokens.ndim}-dimensional {tokens.dtype}"
+    require(
+        tokens.ndim == 1 and np.issubdtype(tokens.dtype, np.integer),
+        "tokens",
+        given,
+        "one row of whole numbers",
+        "give the token ids of a text, joined to one array",
+    )
     outside = tokens[(tokens < 0) | (tokens >= vocab_size)]
     require(
         not len(outside),

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from aila_jax.config import Config, check_tau, require
 from aila_jax.theory.bounds import block_mass_bound, entropy_bound, out_mass_bound, required_margin
-from aila_jax.theory.gaps import LOGIT_ROUNDING, Gap, guaranteed_gap
+from aila_jax.theory.gaps import Gap, guaranteed_gap
 from aila_jax.theory.key_counts import KeyCounts, counts_of_every_text
 
 
@@ -111,7 +111,7 @@ class Certificate:
         # nats = share · margin − rest, so the rest takes the place of 2S; of it only the rounding grows with the margin.
         rest = gap.share * gap.margin - gap.nats
         needed = required_margin(target_mass, counts.n_in, counts.n_out, rest[:, :, None] / 2.0, self.tau).max(axis=-1)
-        return float(((1.0 + 2.0 * LOGIT_ROUNDING) * needed / gap.share).max())
+        return float(((1.0 + 2.0 * gap.rounding) * needed / gap.share).max())
 
     def _over_queries(self, values: Float[np.ndarray, "N H T"]) -> Float[np.ndarray, "N H"]:
         return np.average(values, axis=-1, weights=self.counts.queries)

@@ -29,6 +29,7 @@ class Gap:
       score_bound: S of each layer and head; 0 for `hard`.
       nats: the least by which in-block scores lead, +∞ for `hard`. Nothing is guaranteed where it is not above 0, beyond what uniform
         attention has.
+      rounding: share of what the margin imposes that float32 may take away.
     """
 
     lam: float
@@ -37,6 +38,7 @@ class Gap:
     margin: float
     score_bound: Float[np.ndarray, "N H"]
     nats: Float[np.ndarray, "N H"]
+    rounding: float = LOGIT_ROUNDING
 
     @property
     def empirical(self) -> bool:
@@ -107,8 +109,9 @@ def guaranteed_gap(
         nats = self_scaling_gap(share, margin.c, margin.m0, bounds.score, margin.range_bend)
         imposed = 2.0 * share**margin.range_bend * margin.c * bounds.largest + share * margin.m0
     curved = (15.0 + margin.power * margin.range_bend) / 16.0  # a rounding of λ counts as often as λ is multiplied
-    nats = nats - LOGIT_ROUNDING * curved * (imposed + bounds.largest)
-    return Gap(float(lam), bound, share, margin.nats if margin.form == "fixed" else margin.m0, bounds.score, nats)
+    rounding = LOGIT_ROUNDING * curved
+    nats = nats - rounding * (imposed + bounds.largest)
+    return Gap(float(lam), bound, share, margin.nats if margin.form == "fixed" else margin.m0, bounds.score, nats, rounding)
 
 
 def _resolve(bound: str, config: ModelConfig) -> str:

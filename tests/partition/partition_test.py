@@ -1,6 +1,7 @@
 """Block ids of the partitions, worked out by hand and by loops."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -84,7 +85,14 @@ def test_configuration_names_the_partition() -> None:
     assert build_partition(PartitionConfig(size=3, global_first=True)) == Windows(3, True)
     assert build_partition(PartitionConfig(kind="given", global_first=True)) == Given(True)
     assert build_partition(PartitionConfig()) == Windows(5, False)
-    for value, limit in (({"size": 0}, "at least 1"), ({"kind": "window"}, "did you mean 'windows'")):
+    whole = "it must be a whole number"
+    made: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"size": 2.5}, whole),
+        ({"size": True}, whole),
+        ({"kind": "recruited", "start": 2.5}, whole),
+    )
+    made += (({"kind": "induced_classes", "classes": 4.0}, whole),)
+    for value, limit in (*made, ({"size": 0}, "at least 1"), ({"kind": "window"}, "did you mean 'windows'")):
         with pytest.raises(ValueError, match=limit):
             dataclasses.replace(PartitionConfig(), **value)
 

@@ -129,7 +129,10 @@ def test_limits_are_kept(noisy_text: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"start": 0}, "start is 0; it must be at least 1"),
+        ({"start": 0}, "start is 0; it must be a whole number, at least 1"),
+        ({"start": 2.5}, "start is 2.5; it must be a whole number"),
+        ({"start": True}, "start is True; it must be a whole number"),
+        ({"max_classes": 2.5}, "max_classes is 2.5; it must be a whole number"),
         ({"start": 10}, "start is 10; it must be at most the 9 types that occur"),
         ({"start": 4, "max_classes": 3}, "max_classes is 3; it must be 0 .* or at least 4.*raise max_classes to 4, or lower start"),
         ({"start": 1, "max_classes": 1}, "max_classes is 1; it must be 0 .* or at least 2"),
@@ -137,6 +140,13 @@ def test_limits_are_kept(noisy_text: np.ndarray) -> None:
         ({"max_rounds": 0}, "max_rounds is 0; it must be at least 1"),
     ],
 )
-def test_limits_that_contradict_are_refused(limits: dict[str, int], message: str) -> None:
+def test_limits_that_contradict_are_refused(limits: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         recruit(cyclic(TWO, 100), 9, **limits)
+
+
+@pytest.mark.parametrize("tokens", [np.array([0.0, 1.0, 2.0]), np.zeros((2, 3), np.int32)], ids=["floats", "a batch"])
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_what_is_no_row_of_ids_is_refused(tokens: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=rf"tokens is '{tokens.ndim}-dimensional {tokens.dtype}'; it must be one row of whole numbers"):
+        recruit(tokens, 9)

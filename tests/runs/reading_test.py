@@ -36,10 +36,10 @@ def test_a_model_is_read_with_other_windows_than_in_training(trained, tmp_path):
     )
 
 
-@pytest.mark.parametrize("size", [0, 17])
+@pytest.mark.parametrize("size", [0, 17, 2.5, True])
 def test_a_window_that_does_not_fit_is_refused_before_any_work(trained, no_work, size):
     for call in (runs.sweep, runs.evaluate):
-        with pytest.raises(ValueError, match=rf"window is {size}; it must be from 1 to the model's length \(16\)\. Fix: "):
+        with pytest.raises(ValueError, match=rf"window is {size}; it must be a whole number from 1 to the model's length \(16\)\. Fix: "):
             call(str(trained.run.workdir), window=size, quiet=True)
 
 

@@ -162,8 +162,9 @@ def test_blocks_that_depend_on_tokens_are_certified_at_their_worst_or_for_one_te
         {"margin": MarginConfig(nats=1.0)},
         {"margin": MarginConfig(form="self_scaling", m0=0.5)},
         {"margin": MarginConfig(form="self_scaling", c=0.5)},
+        {**QK, "margin": MarginConfig(nats=12.0, power=30.0)},
     ],
-    ids=["QK-norm", "parameters", "self-scaling", "self-scaling, c < 1"],
+    ids=["QK-norm", "parameters", "self-scaling", "self-scaling, c < 1", "a steep curve"],
 )
 @pytest.mark.parametrize("accompanied", [True, False])
 def test_the_required_margin_brings_the_target_and_not_much_more(options: dict[str, Any], accompanied: bool) -> None:
