@@ -116,7 +116,7 @@ def test_the_grid_varies_rate_and_dropout_of_each_way_alike():
 
 
 def test_every_committed_run_of_the_grid_is_one_that_the_launcher_knows():
-    files = Path("docs/results/one_checkpoint").glob("grid-*-seed?.json")
+    files = (Path(__file__).parents[2] / "docs/results/one_checkpoint").glob("grid-*-seed?.json")
     committed = {path.stem.rpartition("-seed")[0] for path in files}
     assert "grid-5M-one-view-rate0.003-dropout0" in committed
     assert committed <= set(exp.grid_runs(certified()))
