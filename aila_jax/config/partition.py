@@ -42,13 +42,12 @@ class PartitionConfig:
     def __post_init__(self):
         one_of("partition.kind", self.kind, tuple(PARTITION_SETTINGS))
         one_of("partition.unit", self.unit, ("clause", "sentence"))
-        require(
-            whole(self.size) and self.size >= 1, "partition.size", self.size, "a whole number, at least 1", "set --config.partition.size=5"
-        )
+        for name, fix in (("size", "set --config.partition.size=5"), ("classes", "set --config.partition.classes=50")):
+            require(whole(getattr(self, name)), f"partition.{name}", getattr(self, name), "a whole number", fix)
+        require(self.size >= 1, "partition.size", self.size, "at least 1", "set --config.partition.size=5")
         long_enough = 2.0 <= self.mean_length < math.inf
         require(long_enough, "partition.mean_length", self.mean_length, "finite and at least 2", "set --config.partition.mean_length=10")
-        least = "a whole number, at least 2"
-        require(whole(self.classes) and self.classes >= 2, "partition.classes", self.classes, least, "set --config.partition.classes=50")
+        require(self.classes >= 2, "partition.classes", self.classes, "at least 2", "set --config.partition.classes=50")
         check_recruitment(self.start, self.max_classes, "partition.")
         if self.kind == "class_file":
             require(bool(self.class_file), "partition.class_file", "", "the path of a file", "set --config.partition.class_file=my.classes")
@@ -90,10 +89,9 @@ PARTITION_SETTINGS: dict[str, tuple[str, ...]] = {
 
 def check_recruitment(start: int, max_classes: int, where: str = "") -> None:
     """Raises ValueError where the limits of a recruitment contradict each other; `where` goes before their names."""
-    require(whole(start) and start >= 1, f"{where}start", start, "a whole number, at least 1", f"set {where}start=2")
-    require(
-        whole(max_classes), f"{where}max_classes", max_classes, "a whole number", f"set {where}max_classes=0: as many as pay for themselves"
-    )
+    for name, value in (("start", start), ("max_classes", max_classes)):
+        require(whole(value), f"{where}{name}", value, "a whole number", "start=2 and max_classes=0 recruit from 2 on, as many as pay")
+    require(start >= 1, f"{where}start", start, "at least 1", f"set {where}start=2")
     least = max(start, 2)
     require(
         max_classes == 0 or max_classes >= least,

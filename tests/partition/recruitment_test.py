@@ -129,7 +129,7 @@ def test_limits_are_kept(noisy_text: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"start": 0}, "start is 0; it must be a whole number, at least 1"),
+        ({"start": 0}, "start is 0; it must be at least 1"),
         ({"start": 2.5}, "start is 2.5; it must be a whole number"),
         ({"start": True}, "start is True; it must be a whole number"),
         ({"max_classes": 2.5}, "max_classes is 2.5; it must be a whole number"),

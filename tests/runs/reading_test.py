@@ -46,7 +46,9 @@ def test_a_window_that_does_not_fit_is_refused_before_any_work(trained, no_work,
 def test_windows_too_small_for_the_models_anchors_are_refused(trained):
     anchored = replace(trained.model, config=replace(trained.config, anchors=AnchorConfig(estimator="corpus", k=3)))
     assert anchored.with_window(4).config.partition.size == 4
-    with pytest.raises(ValueError, match=r"window is 3; it must be a whole number from 4 to .* \(16\), as a block has 3 anchors and more\. Fix: "):
+    with pytest.raises(
+        ValueError, match=r"window is 3; it must be a whole number from 4 to .* \(16\), as a block has 3 anchors and more\. Fix: "
+    ):
         anchored.with_window(3)
 
 
