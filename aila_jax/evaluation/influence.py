@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from numbers import Integral
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from aila_jax.config import check_tau, require
+from aila_jax.config.checks import whole
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import take
 from aila_jax.evaluation.dial import dial_lams, dial_values
@@ -103,8 +103,8 @@ def influence(
     hard = config.model.hard if hard is None else hard
     lams, tau = dial_lams(config, lams, hard), check_tau(float(tau))
     for name, value in (("positions", positions), ("draws", draws)):
-        whole = isinstance(value, Integral) and value >= 2
-        require(whole, name, value, "a whole number, at least 2: a spread needs two", f"set {name} to {256 if name == 'positions' else 4}")
+        fix = f"set {name} to {256 if name == 'positions' else 4}"
+        require(whole(value) and value >= 2, name, value, "a whole number, at least 2: a spread needs two", fix)
     require(seed >= 0, "seed", seed, "at least 0", "seed=0")
     fix = "load a checkpoint from before training diverged"
     require(all_finite(model.params), "parameters", "not finite", "finite numbers", fix)

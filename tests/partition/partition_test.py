@@ -85,14 +85,15 @@ def test_configuration_names_the_partition() -> None:
     assert build_partition(PartitionConfig(size=3, global_first=True)) == Windows(3, True)
     assert build_partition(PartitionConfig(kind="given", global_first=True)) == Given(True)
     assert build_partition(PartitionConfig()) == Windows(5, False)
-    whole = "it must be a whole number"
-    made: tuple[tuple[dict[str, Any], str], ...] = (
-        ({"size": 2.5}, whole),
-        ({"size": True}, whole),
-        ({"kind": "recruited", "start": 2.5}, whole),
-    )
-    made += (({"kind": "induced_classes", "classes": 4.0}, whole),)
-    for value, limit in (*made, ({"size": 0}, "at least 1"), ({"kind": "window"}, "did you mean 'windows'")):
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"size": 2.5}, "it must be a whole number"),
+        ({"size": True}, "it must be a whole number"),
+        ({"kind": "recruited", "start": 2.5}, "it must be a whole number"),
+        ({"kind": "induced_classes", "classes": 4.0}, "it must be a whole number"),
+        ({"size": 0}, "at least 1"),
+        ({"kind": "window"}, "did you mean 'windows'"),
+    ]
+    for value, limit in refused:
         with pytest.raises(ValueError, match=limit):
             dataclasses.replace(PartitionConfig(), **value)
 
