@@ -4,7 +4,7 @@
 
 trains what is not trained yet under --runs (ten runs a seed and budget), reads it over the dial, and writes one CSV and JSON per run
 into --out, then table.md (transfer matrix, influence, regret, goals, the law of τ) and the figures. `--only` and `--seeds` choose a part.
-`--which=grid` runs the grid of learning rate and dropout instead (20 runs a seed and budget), `--which=recipe` the one checkpoint with one part of its training
+`--which=grid` runs the grid of learning rate and dropout instead (40 runs a seed and budget), `--which=recipe` the one checkpoint with one part of its training
 changed at a time. `--collect` makes tables and figures from the files that are there, training nothing.
 """
 

@@ -16,7 +16,7 @@ from aila_jax.presets import ONE_VIEW
 LAMS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # where checkpoints are read
 TRAINED = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)  # the λ of training at one λ; 0 is plain training
 BUDGETS = {"5M": 4_915_200, "18M": 18_432_000}  # training tokens: 1,200 and 4,500 steps of `small`
-GRID_RUNS = ("conditional", "one-view", "fixed-0", "fixed-0.6", "fixed-1")  # the ways of training that the grid compares
+GRID_RUNS = ("conditional", "one-view", *(f"fixed-{lam:g}" for lam in LAMS))  # the ways of training that the grid compares
 RATES, DROPOUTS = (0.5, 1.0, 2.0), (0.0, 0.1)  # the grid from which each takes its best: multiples of the configuration's rate, and dropout
 
 
