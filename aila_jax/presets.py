@@ -98,8 +98,8 @@ def certified_dial(base: Config) -> Config:
 
 
 def paper() -> Config:
-    """The paper's size: two layers of width 512, 33,278 words of WikiText-2; for an accelerator. Its dial is that of `small`: `certified_dial(paper())` has the
-    other, which was not tried at this size.
+    """The paper's size: two layers of width 512, 33,278 words of WikiText-2; for an accelerator. Its dial is that of `small`; launch/configs/certified_paper.py
+    has the other, which was not tried at this size.
 
     Command: aila train --config=paper --data_dir=$WIKITEXT2 --workdir=runs/paper
     """

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from numbers import Integral
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from aila_jax.config import check_lam, check_tau, require
+from aila_jax.config.checks import whole
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.dial import dial_values
@@ -35,6 +35,7 @@ def certify(
     bound: str = "auto",
     hard: bool | None = None,
     layer_scale: Any = None,
+    arithmetic: str | None = None,
     text: str | Sequence[int] | None = None,
     block_ids: Sequence[int] | None = None,
     dataset: Dataset | None = None,
@@ -52,6 +53,8 @@ def certify(
       bound: what the scores are bounded by: `parameters`, `qk_norm`, `score_cap`, `self_scaling`, `empirical` (the largest score of `dataset`: no
         guarantee), or `auto`. hard: block attention only; the configuration's by default.
       layer_scale: factor of λ in each layer, as in `model.apply`; the configuration's by default.
+      arithmetic: `float32` or `bfloat16`, the coarsest that the model's matrix products will be in where it serves; this machine's by default. Accelerators
+        multiply float32 more coarsely (TF32, bfloat16): for them ask for `bfloat16`. `score_cap` and hard attention hold in any.
       text: certify the positions of this text alone, whose blocks are known: a text or its token ids. block_ids: its blocks, for the
         partition `given`; by default a line end closes a block there.
       dataset, split, batch_size, max_batches: `empirical` only: what is read; the last three as in `config.sweep` by default.
@@ -64,7 +67,7 @@ def certify(
     hard = config.model.hard if hard is None else hard
     if layer_scale is not None:
         layer_scale = check_layer_scale(layer_scale, config.model.n_layers)
-    gap: dict[str, Any] = {"bound": bound, "hard": hard, "layer_scale": layer_scale}
+    gap: dict[str, Any] = {"bound": bound, "hard": hard, "layer_scale": layer_scale, "arithmetic": arithmetic}
     if bound == "empirical":
         fix = "dataset=aila_jax.load_dataset(model.config.data, model.tokenizer), or another bound"
         require(dataset is not None, "dataset", None, "given for bound='empirical': S is the largest score seen on it", fix)
@@ -125,8 +128,7 @@ def key_counts(model: LanguageModel, batches: Iterable[Batch]) -> KeyCounts:
 
 def _text_counts(model: LanguageModel, text: str | Sequence[int], block_ids: Sequence[int] | None) -> KeyCounts:
     tokens = model.tokenizer.encode(text) if isinstance(text, str) else list(text)
-    whole = all(isinstance(token, Integral) for token in tokens)
-    require(whole, "text", text, "a text, or whole numbers: its token ids", "model.tokenizer.encode(text)")
+    require(all(map(whole, tokens)), "text", text, "a text, or whole numbers: its token ids", "model.tokenizer.encode(text)")
     require(len(tokens) > 0, "text", text, "at least one token", "write some text")
     if block_ids is None:
         block_ids = text_blocks(model.config, tokens, model.tokenizer.eos_id)

@@ -40,7 +40,7 @@ def describe_certificate(found: Certificate, name: str, target_mass: float, meas
     blocks = "depend on the tokens: the worst case" if found.counts.worst else "as in this text" if one_text else "as in every text"
     lines = [
         f"{name}: λ = {gap.lam:g}, τ = {found.tau:g}, {len(found.counts.n_in)} positions",
-        f"scores bounded by {SOURCES[gap.bound]}; blocks {blocks}",
+        f"scores bounded by {SOURCES[gap.bound]}{_in_arithmetic(found)}; blocks {blocks}",
         *([EMPIRICAL] if gap.empirical else []),
         "",
         f"block mass at least       {formats.at_least(found.least_block_mass)}",
@@ -61,6 +61,10 @@ def describe_certificate(found: Certificate, name: str, target_mass: float, meas
         rows = [[text for text, title in zip(row, header, strict=True) if title != "measured"] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join([*lines, *("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows)])
+
+
+def _in_arithmetic(found: Certificate) -> str:
+    return "" if found.gap.arithmetic is None else f" (matrix products in {found.gap.arithmetic} or finer)"
 
 
 def _said(found: Certificate, target_mass: float) -> list[str]:
@@ -106,6 +110,7 @@ def write_certificate(
         "lam": gap.lam,
         "tau": found.tau,
         "bound": gap.bound,
+        "arithmetic": gap.arithmetic,
         "empirical": gap.empirical,
         "worst_case_blocks": found.counts.worst,
         "positions": len(found.counts.n_in),

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from aila_jax.config import Config, check_tau, require
+from aila_jax.config.checks import whole
 from aila_jax.theory.bounds import block_mass_bound, entropy_bound, out_mass_bound, required_margin
 from aila_jax.theory.gaps import Gap, guaranteed_gap
 from aila_jax.theory.key_counts import KeyCounts, counts_of_every_text
@@ -140,7 +140,7 @@ def certificate(
     check_tau(tau)
     most = config.model.length
     length = most if length is None else length
-    whole = isinstance(length, Integral) and 1 <= length <= most
-    require(whole, "length", length, f"from 1 to the model's length ({most})", f"length={most}, or leave it out")
+    limit = f"a whole number from 1 to the model's length ({most})"
+    require(whole(length) and 1 <= length <= most, "length", length, limit, f"length={most}, or leave it out")
     counts = counts_of_every_text(config.partition, length) if counts is None else counts
     return Certificate(guaranteed_gap(params, config.model, lam, **gap), float(tau), counts)

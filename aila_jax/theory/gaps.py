@@ -10,6 +10,7 @@ from jaxtyping import Float
 from aila_jax.config import ModelConfig, check_lam, one_of, require
 from aila_jax.model.shares import head_shares
 from aila_jax.theory.bounds import fixed_gap, self_scaling_gap
+from aila_jax.theory.norms import arithmetic_of
 from aila_jax.theory.score_bounds import ScoreBounds, cap_bounds, parameter_bounds, qk_norm_bounds
 
 BOUNDS = ("auto", "parameters", "qk_norm", "score_cap", "self_scaling", "empirical")
@@ -30,6 +31,7 @@ class Gap:
       nats: the least by which in-block scores lead, +∞ for `hard`. Nothing is guaranteed where it is not above 0, beyond what uniform
         attention has.
       rounding: share of what the margin imposes that float32 may take away.
+      arithmetic: `float32` or `bfloat16`, the coarsest of matrix products that S allows for; None where S depends on none.
     """
 
     lam: float
@@ -39,6 +41,7 @@ class Gap:
     score_bound: Float[np.ndarray, "N H"]
     nats: Float[np.ndarray, "N H"]
     rounding: float = LOGIT_ROUNDING
+    arithmetic: str | None = None
 
     @property
     def empirical(self) -> bool:
@@ -85,13 +88,16 @@ def guaranteed_gap(
         `self_scaling` takes `qk_norm` or `parameters`, whichever fits the model, at most the score cap; from share^b · c = 1 on (b:
         `margin.range_bend`) S is for rounding only. `auto` takes what the model's logits are bounded by, in the order hard, self_scaling,
         qk_norm, score_cap, parameters; a score cap limits the S of all of them.
-      arithmetic: as in `parameter_bounds`.
+      arithmetic: `float32` or `bfloat16`, the coarsest that the model's matrix products will be in, no finer than `model.dtype`; what this machine may
+        use by default (`arithmetic_of`). A score cap, hard attention and the largest score seen depend on none.
       layer_scale: factor of λ in each layer, N numbers in [0, 1]; the configuration's by default. Hard attention has none.
 
     Raises:
-      ValueError: a bound that the model's logits do not have, a model that sees later tokens, or parameters that are not finite.
+      ValueError: a bound that the model's logits do not have, an arithmetic finer than the model's, a model that sees later tokens, or parameters
+        that are not finite.
     """
     check_lam(lam)
+    arithmetic = _arithmetic(arithmetic, config)
     if reason := why_uncertifiable(params, config):
         raise ValueError(reason)
     if hard:
@@ -111,7 +117,18 @@ def guaranteed_gap(
     curved = (15.0 + margin.power * margin.range_bend) / 16.0  # a rounding of λ counts as often as λ is multiplied
     rounding = LOGIT_ROUNDING * curved
     nats = nats - rounding * (imposed + bounds.largest)
-    return Gap(float(lam), bound, share, margin.nats if margin.form == "fixed" else margin.m0, bounds.score, nats, rounding)
+    setting = margin.nats if margin.form == "fixed" else margin.m0
+    return Gap(float(lam), bound, share, setting, bounds.score, nats, rounding, None if bound in ("score_cap", "empirical") else arithmetic)
+
+
+def _arithmetic(asked: str | None, config: ModelConfig) -> str:
+    """The arithmetic asked for, by default the coarsest that products may be in here. A finer one than the model's own would guarantee too much."""
+    if asked is None:
+        return arithmetic_of(config)
+    allowed = ("bfloat16",) if config.dtype == "bfloat16" else ("float32", "bfloat16")
+    limit = f"{' or '.join(allowed)} with model.dtype={config.dtype}"
+    require(asked in allowed, "arithmetic", asked, limit, "take bfloat16, which covers all accelerators, or leave it out")
+    return asked
 
 
 def _resolve(bound: str, config: ModelConfig) -> str:
@@ -143,7 +160,7 @@ def _score_bounds(
     config: ModelConfig,
     lam: float,
     largest_score: Float[np.ndarray, "N H"] | None,
-    arithmetic: str | None,
+    arithmetic: str,
 ) -> ScoreBounds:
     if bound == "empirical":
         fix = "measure it: aila_jax.certify(model, bound='empirical', dataset=…)"

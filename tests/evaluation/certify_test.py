@@ -194,6 +194,8 @@ def test_counts_of_a_split_are_those_that_attention_reports(trained: Trained) ->
         ({"text": ""}, r"text is ''; it must be at least one token"),
         ({"text": "a", "length": 3}, r"length is 3; it must be left out with a text"),
         ({"block_ids": [1]}, r"block_ids is \[1\]; it must be left out without a text"),
+        ({"text": [True]}, r"text is \[True\]; it must be a text, or whole numbers: its token ids"),
+        ({"arithmetic": "tf32"}, r"arithmetic is 'tf32'; it must be float32 or bfloat16"),
         ({"lam": -0.1}, r"lam is -0\.1; it must be a number in \[0, 1\]"),
     ],
 )
@@ -221,6 +223,11 @@ def test_the_command_writes_its_files_and_finds_what_a_sweep_measured(trained: T
     size, n_tokens = trained.model.config.partition.size, len(trained.model.tokenizer.encode("the cat saw the old owl"))
     assert n_tokens > size  # a second block has begun: its first query has 1 key inside
     assert rows == [(str(t), str(t % size + 1), str(t - t % size)) for t in range(n_tokens)]
+    coarse = runs.certify(str(trained.run.workdir), arithmetic="bfloat16", out=str(tmp_path / "coarse"))
+    assert coarse.splitlines()[1].startswith("scores bounded by the weights (matrix products in bfloat16 or finer); blocks")
+    written = {name: json.loads((tmp_path / name / "certificate.json").read_text(encoding="utf-8")) for name in ("new", "coarse")}
+    assert {name: document["arithmetic"] for name, document in written.items()} == {"new": "float32", "coarse": "bfloat16"}
+    assert written["coarse"]["heads"][0]["score_bound"] > 1.01 * written["new"]["heads"][0]["score_bound"]
     names = {path.name for path in (tmp_path / "new").iterdir()}
     assert names == {"certificate.json", "certificate.csv", "certificate.png", "certificate.svg"}
     row = HeadRow("run", 0, "c", "validation", 1.0, 1.0, 0, 1, *[0.25] * 6, None, None, None)

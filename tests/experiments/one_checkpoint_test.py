@@ -111,7 +111,9 @@ def test_the_grid_varies_rate_and_dropout_of_each_way_alike():
         way = (config.locality.mode, config.locality.lam)
         found.setdefault(way, []).append((config.train.learning_rate, config.model.dropout))
     wanted = sorted(pair for pair in product((1.5e-3, 3e-3, 6e-3), (0.0, 0.1)) if pair != (3e-3, 0.0))  # which is in the matrix
-    assert {way: sorted(tried) for way, tried in found.items()} == dict.fromkeys([("conditional", 0.0), *(("fixed", lam) for lam in exp.LAMS)], wanted)
+    assert {way: sorted(tried) for way, tried in found.items()} == dict.fromkeys(
+        [("conditional", 0.0), *(("fixed", lam) for lam in exp.LAMS)], wanted
+    )
 
 
 def test_every_committed_run_of_the_grid_is_one_that_the_launcher_knows():

@@ -32,6 +32,11 @@ def test_the_file_of_a_preset_is_the_preset(runs, name):
     assert trained(runs)[0] == presets.preset(name)
 
 
+def test_the_papers_size_has_a_file_with_the_certified_dial(runs):
+    assert main(["train", f"--config={ROOT}/launch/configs/certified_paper.py", "--workdir=w"]) == 0
+    assert trained(runs)[0] == presets.certified_dial(presets.paper())
+
+
 @pytest.mark.parametrize(
     ("override", "changed"),
     [

@@ -213,8 +213,15 @@ def test_the_required_margin_is_none_of_what_needs_none() -> None:
         ({"bidirectional": True}, {}, r"model\.bidirectional is True; it must be false for a certificate\. Fix: certify a causal model"),
         ({}, {"lam": 1.5}, r"lam is 1\.5; it must be a number in \[0, 1\]"),
         ({}, {"tau": 0.0}, r"tau is 0\.0; it must be a number from 1e-06 to 1e"),
-        ({}, {"length": 5}, r"length is 5; it must be from 1 to the model's length \(4\)\. Fix: length=4"),
-        ({}, {"length": 0}, r"length is 0; it must be from 1"),
+        ({}, {"length": 5}, r"length is 5; it must be a whole number from 1 to the model's length \(4\)\. Fix: length=4"),
+        ({}, {"length": 0}, r"length is 0; it must be a whole number from 1"),
+        ({}, {"length": True}, r"length is True; it must be a whole number from 1"),
+        (
+            {},
+            {"arithmetic": "tf32"},
+            r"arithmetic is 'tf32'; it must be float32 or bfloat16 with model\.dtype=float32\. Fix: take bfloat16",
+        ),
+        ({"dtype": "bfloat16"}, {"arithmetic": "float32"}, r"arithmetic is 'float32'; it must be bfloat16 with model\.dtype=bfloat16"),
         ({}, {"hard": True, "lam": 0.5}, r"lam is 0\.5; it must be 1 with hard attention"),
         ({}, {"hard": True, "lam": 1.0, "bound": "parameters"}, r"bound is 'parameters'; it must be 'auto' with hard attention"),
     ],
@@ -223,6 +230,24 @@ def test_what_cannot_be_certified_is_refused(options: dict[str, Any], call: dict
     config = whole(**options)
     with pytest.raises(ValueError, match=message):
         certificate(random_layer(config.model, 0), config, **{"lam": 0.5, "tau": 1.0} | call)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({}, True), (QK, True), ({"margin": MarginConfig(form="self_scaling")}, True), ({"score_cap": 2.0}, False)],
+    ids=["parameters", "QK-norm", "self-scaling", "score cap"],
+)
+def test_a_certificate_names_the_arithmetic_that_it_allows_for(options: dict[str, Any], named: bool) -> None:
+    config = whole(**options)
+    params = random_layer(config.model, 0)
+    here, fine, coarse = (certificate(params, config, 0.9, 1.0, arithmetic=name).gap for name in (None, "float32", "bfloat16"))
+    assert [gap.arithmetic for gap in (here, fine, coarse)] == (["float32", "float32", "bfloat16"] if named else [None] * 3)
+    np.testing.assert_array_equal(here.nats, fine.nats)  # of a model in float32, on this machine
+    assert (coarse.nats < fine.nats).all() if named else (coarse.nats == fine.nats).all()
+    assert certificate(params, whole(dtype="bfloat16", **options), 0.9, 1.0).gap.arithmetic == ("bfloat16" if named else None)
+    assert certificate(params, config, 1.0, 1.0, hard=True).gap.arithmetic is None
+    seen = certificate(params, config, 1.0, 1.0, bound="empirical", largest_score=np.ones((1, 2)))
+    assert seen.gap.arithmetic is None
 
 
 def test_no_margin_brings_a_target_at_lambda_zero_or_where_none_is_imposed() -> None:

@@ -17,6 +17,12 @@ def _define(values: flags.FlagValues) -> None:
         "What scores are bounded by: parameters, qk_norm, score_cap, self_scaling, empirical (the largest seen on the split; no guarantee), or auto.",
         values,
     )
+    command.define_text(
+        "arithmetic",
+        None,
+        "Coarsest that matrix products will be in where the model serves: float32 or bfloat16 (accelerators, unless told otherwise). Default: this machine's.",
+        values,
+    )
     flags.DEFINE_float("target_mass", 0.9, "Also say which margin would guarantee this block mass, in (0, 1).", flag_values=values)
     command.define_text("text", None, "Certify this text alone, whose blocks are known, not every text. It has its own length.", values)
     command.define_text(
@@ -39,6 +45,7 @@ def _run(values: flags.FlagValues) -> None:
         tau=tau,
         length=values.length,
         bound=values.bound,
+        arithmetic=values.arithmetic,
         target_mass=values.target_mass,
         hard=values.hard,
         split=values.split,
