@@ -163,6 +163,22 @@ def regret(conditional: dict[int, Dialled], fixed: dict[int, Dialled], lam: floa
     return np.array([conditional[seed].perplexity[column] / fixed[seed].perplexity[column] - 1.0 for seed in conditional if seed in fixed])
 
 
+def own_best(found: dict[str, dict[int, Dialled]], name: str, lam: float | None = None) -> dict[int, Dialled]:
+    """The best of the grid that was run of one way of training, the configuration itself included, for each seed that others were tried with.
+
+    Best is the lowest perplexity at `lam`, or without one the lowest geometric mean over `LAMS`: one checkpoint has one configuration for every λ.
+    """
+    tried = [ones for other, ones in found.items() if other.startswith(f"grid-{name}-rate")]
+    columns = slice(None) if lam is None else slice(LAMS.index(lam), LAMS.index(lam) + 1)
+    return {
+        seed: min(
+            (ones[seed] for ones in (found.get(name, {}), *tried) if seed in ones),
+            key=lambda one: float(np.log(one.perplexity[columns]).mean()),
+        )
+        for seed in {seed for ones in tried for seed in ones}
+    }
+
+
 @dataclass(frozen=True)
 class Law:
     """Least squares of ln(a head's mass outside the block) against the share of its margin that λ imposes, divided by τ.

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aila_jax.experiments.one_checkpoint import BUDGETS, LAMS, TRAINED
-from aila_jax.experiments.one_checkpoint_judged import LEAST_OUTSIDE, Dialled, Goal, goals, read_results, regret, tau_law
+from aila_jax.experiments.one_checkpoint_judged import LEAST_OUTSIDE, Dialled, Goal, goals, own_best, read_results, regret, tau_law
 from aila_jax.experiments.one_checkpoint_recipe import recipe_table
 from aila_jax.experiments.results import MISSING, markdown, with_spread
 from aila_jax.reporting import save_figure
@@ -93,6 +93,19 @@ def _regrets(found: Results, budget: str) -> str:
     return "Dial regret, paired by seed.\n\n" + markdown(["", *(f"λ = {lam:g}" for lam in LAMS)], lines)
 
 
+def _regrets_of_best(found: Results, budget: str) -> str:
+    """Regret where the grid was run: the best of the one checkpoint beside the best of those trained at each λ."""
+    lines = []
+    for name, label in one_checkpoints(budget).items():
+        if best := own_best(found, name):
+            values = [100 * regret(best, own_best(found, f"{budget}-fixed-{lam:g}", lam), lam) for lam in LAMS]
+            lines.append([label, str(len(best)), *(f"{_signed(one)} %" if len(one) else MISSING for one in values)])
+    if not lines:
+        return ""
+    title = "Dial regret where each has the best of what the table above has of it (the one checkpoint one setting for every λ)."
+    return f"{title}\n\n" + markdown(["", "seeds", *(f"λ = {lam:g}" for lam in LAMS)], lines)
+
+
 def _signed(values: np.ndarray) -> str:
     text = with_spread(values, 1)
     return (text if values.mean() < 0 else f"+{text}").replace("-", "−")
@@ -148,7 +161,8 @@ def _grid(found: Results, budget: str) -> str:
     if not lines:
         return ""
     header = ["", "learning rate", "dropout", "seeds", *(f"read at λ = {lam:g}" for lam in LAMS)]
-    return f"Perplexity per token, {budget} tokens, τ = 1.\n\n{markdown(header, lines)}"
+    table = f"Perplexity per token, {budget} tokens, τ = 1.\n\n{markdown(header, lines)}"
+    return "\n".join(part for part in (table, _regrets_of_best(found, budget)) if part)
 
 
 def transfer_figure(found: Results, budget: str) -> Figure:
