@@ -20,6 +20,8 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     experiment.define_flags("one_checkpoint", config="certified", values=values)
     flags.DEFINE_enum("budget", None, ["5M", "18M"], "Training tokens of each run; both by default.", values)
     about = "Runs: the matrix of training and reading, the grid of rate and dropout, or, at 5M tokens, the recipe with one part changed."
+    of_split = "Split that is read, train, validation or test; keep each in an --out of its own. Default: the run's sweep.split."
+    flags.DEFINE_enum("split", None, ["train", "validation", "test"], of_split, values)
     flags.DEFINE_enum("which", "matrix", ["matrix", "grid", "recipe"], about, values)
 
 
@@ -42,7 +44,7 @@ def main(argv: list[str]) -> None:
     out = experiment.out_folder()
     for stem, config in experiment.asked_runs(makers[which]):
         model = runs.train(config, experiment.runs_folder() / stem).load()
-        result = one_checkpoint.measure(model, runs.dataset_of(model), matrix=which == "matrix")
+        result = one_checkpoint.measure(model, runs.dataset_of(model), matrix=which == "matrix", split=experiment.FLAGS.split)
         write_result(result, out, stem)
     print(one_checkpoint_report.collect(out))
 

@@ -61,16 +61,17 @@ def grid_runs(base: Config, budgets: Sequence[str] = tuple(BUDGETS)) -> dict[str
     return runs
 
 
-def measure(model: LanguageModel, dataset: Dataset, matrix: bool = True, quiet: bool = False) -> SweepResult:
+def measure(model: LanguageModel, dataset: Dataset, matrix: bool = True, split: str | None = None, quiet: bool = False) -> SweepResult:
     """The run over the dial at τ = 1, and without attention.
 
     Args:
       matrix: measure influence at each λ too, and, where λ was drawn in training, every τ of the run's sweep, for the law of τ.
+      split: `train`, `validation` or `test`; the run's `config.sweep.split` by default.
     """
     law = matrix and model.config.locality.mode == "conditional"
-    result = sweep(model, dataset, lams=LAMS, taus=model.config.sweep.taus if law else (1.0,), quiet=quiet)
-    meta = {**result.meta, "without_attention": [asdict(row) for row in without_attention(model, dataset, lams=(0.0, 1.0))]}
+    result = sweep(model, dataset, lams=LAMS, taus=model.config.sweep.taus if law else (1.0,), split=split, quiet=quiet)
+    meta = {**result.meta, "without_attention": [asdict(row) for row in without_attention(model, dataset, lams=(0.0, 1.0), split=split)]}
     if matrix:
-        cells = influence(model, dataset, lams=LAMS, quiet=quiet)
+        cells = influence(model, dataset, lams=LAMS, split=split, quiet=quiet)
         meta["influence"] = [{"lam": cell.lam, "draws": cell.draws, **asdict(cell.outside)} for cell in cells]
     return replace(result, meta=meta)

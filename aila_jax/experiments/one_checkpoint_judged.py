@@ -121,10 +121,11 @@ def _model(result: SweepResult) -> ModelConfig:
 
 
 def _equals(result: SweepResult) -> dict[str, Any]:
-    """The text, the tokens of training, and the model but for its dial; the margin too, which the recipe's runs alone may change."""
+    """Text, split and tokens of training, and the model but for its dial; the margin too, which the recipe's runs alone may change."""
     model, train = result.config["model"], result.config["train"]
     return {
         "text": result.meta.get("data", {}).get("fingerprint"),
+        "split": result.cells[0].split,
         "training tokens": train["steps"] * train["batch_size"] * model["length"],
         **{f"model.{name}": model[name] for name in ("n_layers", "d_model", "n_heads", "length", "score_cap", "qk_norm")},
         **{f"model.margin.{name}": value for name, value in asdict(_model(result).margin).items()},

@@ -11,6 +11,8 @@ import pytest
 from absl import app, flags
 
 from aila_jax.config import MarginConfig, ModelConfig, from_dict, to_dict
+from aila_jax.evaluation.sweep import sweep
+from aila_jax.evaluation.without_attention import without_attention
 from aila_jax.experiments import one_checkpoint as exp
 from aila_jax.experiments import one_checkpoint_judged as judged
 from aila_jax.experiments import one_checkpoint_recipe as recipe
@@ -21,6 +23,7 @@ from aila_jax.reporting import write_sweep
 from launch import experiment
 from launch import one_checkpoint as launcher
 from tests.reporting.conftest import synthetic_sweep
+from tests.training.tiny import trained_once
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -315,6 +318,37 @@ def test_results_that_cannot_be_compared_are_refused(tmp_path, other, words):
     write_sweep(replace(made, config=config), tmp_path, stem="5M-fixed-0-seed1")
     with pytest.raises(ValueError, match=rf"5M-fixed-0-seed1 is .*{words}.*must be like the others of its budget"):
         judged.read_results(tmp_path)
+
+
+def test_results_of_two_splits_are_not_compared(tmp_path):
+    made = result(*ONE.values())
+    write_sweep(made, tmp_path, stem="5M-conditional-seed0")
+    of_test = replace(made, cells=tuple(replace(row, split="test") for row in made.cells))
+    write_sweep(of_test, tmp_path, stem="grid-5M-fixed-0-rate0.003-dropout0-seed0")
+    with pytest.raises(
+        ValueError, match=r"fixed-0-.* is .split: .*test.*, 5M-conditional-seed0 .*validation.*; it must be like the others"
+    ):
+        judged.read_results(tmp_path)
+
+
+def test_a_checkpoint_is_measured_on_the_split_asked_for(tmp_path_factory):
+    trained = trained_once(tmp_path_factory)
+    measured = exp.measure(trained.model, trained.dataset, matrix=False, split="test", quiet=True)
+    assert (measured.cells, "influence" in measured.meta) == (
+        sweep(trained.model, trained.dataset, lams=exp.LAMS, taus=(1.0,), split="test", quiet=True).cells,
+        False,
+    )
+    assert {row.split for row in measured.cells} == {"test"}
+    costs = without_attention(trained.model, trained.dataset, lams=(0.0, 1.0), split="test")
+    assert [row["perplexity_without"] for row in measured.meta["without_attention"]] == [row.perplexity_without for row in costs]
+    assert [row["perplexity"] for row in measured.meta["without_attention"]] == pytest.approx(
+        [measured.cells[0].perplexity_token, measured.cells[-1].perplexity_token], rel=1e-5
+    )
+    assert costs[0].perplexity_without != without_attention(trained.model, trained.dataset, lams=(0.0,))[0].perplexity_without
+    whole = exp.measure(trained.model, trained.dataset, quiet=True)
+    assert ({row.split for row in whole.cells}, {row.tau for row in whole.cells}) == ({"validation"}, {0.5, 1.0})  # every τ, for the law
+    assert [row["lam"] for row in whole.meta["influence"]] == list(exp.LAMS)
+    assert judged.dialled(whole, "tiny").influence.shape == (6,)
 
 
 def test_a_part_that_a_configuration_does_not_have_is_no_run_of_its_recipe():
