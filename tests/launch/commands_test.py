@@ -19,7 +19,17 @@ BLOCKS = {"split": "train", "batches": 0, "top": 20, "examples": 8, "data_dir": 
 SEGMENTS = replace(presets.tiny(), partition=PartitionConfig(kind="segments"))
 RECRUITED = replace(presets.tiny(), partition=PartitionConfig(kind="recruited", start=3))
 SCORING = {"split": None, "hard": None, "window": None, "data_dir": "", "batch_size": None, "max_batches": None}
-CERTIFY = {"lam": 1.0, "tau": 1.0, "length": None, "bound": "auto", "target_mass": 0.9, "text": None, "out": "", **SCORING}
+CERTIFY = {
+    "lam": 1.0,
+    "tau": 1.0,
+    "length": None,
+    "bound": "auto",
+    "arithmetic": None,
+    "target_mass": 0.9,
+    "text": None,
+    "out": "",
+    **SCORING,
+}
 TEST = {"split": "test", "data_dir": "d"}
 
 READING = {name: value for name, value in SCORING.items() if name != "max_batches"}
@@ -86,6 +96,7 @@ INFLUENCE = {"lams": None, "tau": 1.0, "positions": 256, "draws": 4, "seed": 0, 
             ("recruit", ("",), {"config": RECRUITED, "top": 5, "data_dir": "d", "out": "o"}),
         ),
         ("certify --checkpoint=c", ("certify", ("c",), CERTIFY)),
+        ("certify --checkpoint=c --arithmetic=bfloat16", ("certify", ("c",), CERTIFY | {"arithmetic": "bfloat16"})),
         (
             "certify --checkpoint=c --text=t --lam=0.8 --tau=0.5 --length=9 --bound=empirical --target_mass=0.95 --out=o --split=test --data_dir=d",
             (
