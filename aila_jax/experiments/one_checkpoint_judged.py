@@ -165,17 +165,14 @@ def regret(conditional: dict[int, Dialled], fixed: dict[int, Dialled], lam: floa
 
 
 def own_best(found: dict[str, dict[int, Dialled]], name: str, lam: float | None = None) -> dict[int, Dialled]:
-    """The best of the grid that was run of one way of training, the configuration itself included, for each seed that others were tried with.
+    """The best of all that was run of one way of training with each seed, of the configuration itself and of its grid.
 
     Best is the lowest perplexity at `lam`, or without one the lowest geometric mean over `LAMS`: one checkpoint has one configuration for every λ.
     """
-    tried = [ones for other, ones in found.items() if other.startswith(f"grid-{name}-rate")]
+    tried = [ones for other, ones in found.items() if other == name or other.startswith(f"grid-{name}-rate")]
     columns = slice(None) if lam is None else slice(LAMS.index(lam), LAMS.index(lam) + 1)
     return {
-        seed: min(
-            (ones[seed] for ones in (found.get(name, {}), *tried) if seed in ones),
-            key=lambda one: float(np.log(one.perplexity[columns]).mean()),
-        )
+        seed: min((ones[seed] for ones in tried if seed in ones), key=lambda one: float(np.log(one.perplexity[columns]).mean()))
         for seed in {seed for ones in tried for seed in ones}
     }
 

@@ -94,16 +94,14 @@ def _regrets(found: Results, budget: str) -> str:
 
 
 def _regrets_of_best(found: Results, budget: str) -> str:
-    """Regret where the grid was run: the best of the one checkpoint beside the best of those trained at each λ."""
+    """Regret of the best of the one checkpoint's runs against the best of those trained at each λ, paired by seed."""
     lines = []
     for name, label in one_checkpoints(budget).items():
         if best := own_best(found, name):
             values = [100 * regret(best, own_best(found, f"{budget}-fixed-{lam:g}", lam), lam) for lam in LAMS]
-            lines.append([label, str(len(best)), *(f"{_signed(one)} %" if len(one) else MISSING for one in values)])
-    if not lines:
-        return ""
-    title = "Dial regret where each has the best of what the table above has of it (the one checkpoint one setting for every λ)."
-    return f"{title}\n\n" + markdown(["", "seeds", *(f"λ = {lam:g}" for lam in LAMS)], lines)
+            lines.append([label, *(f"{_signed(one)} %" if len(one) else MISSING for one in values)])
+    title = "Dial regret, paired by seed, where each has the best of its runs of that seed, of the matrix and the grid (the one checkpoint one for every λ)."
+    return f"{title}\n\n" + markdown(["", *(f"λ = {lam:g}" for lam in LAMS)], lines)
 
 
 def _signed(values: np.ndarray) -> str:
@@ -161,8 +159,7 @@ def _grid(found: Results, budget: str) -> str:
     if not lines:
         return ""
     header = ["", "learning rate", "dropout", "seeds", *(f"read at λ = {lam:g}" for lam in LAMS)]
-    table = f"Perplexity per token, {budget} tokens, τ = 1.\n\n{markdown(header, lines)}"
-    return "\n".join(part for part in (table, _regrets_of_best(found, budget)) if part)
+    return f"Perplexity per token, {budget} tokens, τ = 1.\n\n{markdown(header, lines)}\n{_regrets_of_best(found, budget)}"
 
 
 def transfer_figure(found: Results, budget: str) -> Figure:
