@@ -425,7 +425,7 @@ def test_tables_and_figures_are_made_from_the_files(tmp_path):
     assert "| no FiLM | 1 | 51.0 | 50.0 | 52.0 | 55.0 | 58.0 | 60.0 | +11.5 % | 0.20 |" in report.collect(tmp_path)
 
 
-@pytest.mark.parametrize("folder", ["one_checkpoint", "staggered"])
+@pytest.mark.parametrize("folder", ["one_checkpoint", "staggered", "test_split"])
 def test_the_committed_tables_are_those_of_the_committed_files(tmp_path, folder):
     committed = RESULTS / folder
     copy = Path(shutil.copytree(committed, tmp_path / "files", ignore=shutil.ignore_patterns("*.png", "*.svg", "table.md")))
