@@ -1,6 +1,7 @@
 """The one checkpoint's tables and figures: transfer matrix, regret, goals and the τ law, made from result files."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,10 @@ QUANTITIES: dict[str, tuple[Callable[[Dialled], np.ndarray], int]] = {
 }
 GUARANTEED = "Block mass that every text is guaranteed, mean over queries (– where nothing is)"
 INFLUENCE = "Influence of the tokens outside the block (nats)"
+REGRET_OF_BEST = (
+    "Dial regret, paired by seed, where each has the best of its runs of that seed, of the matrix and the grid "
+    "(the one checkpoint one for every λ)."
+)
 TABLES: dict[str, Quantity] = {**QUANTITIES, GUARANTEED: (lambda one: one.guaranteed, 2), INFLUENCE: (lambda one: one.influence, 3)}
 
 
@@ -42,7 +47,10 @@ def collect(directory: Path) -> str:
             continue
         parts += [f"## {budget} tokens\n", *(transfer_table(found, budget, title) for title in (*QUANTITIES, GUARANTEED))]
         measured = any(one.influence is not None for name in rows_of(budget) for one in found.get(name, {}).values())
-        parts += [transfer_table(found, budget, INFLUENCE, empty=False) if measured else "", _regrets(found, budget)]
+        parts += [
+            transfer_table(found, budget, INFLUENCE, empty=False) if measured else "",
+            _regrets("Dial regret, paired by seed.", budget, lambda name, _: found.get(name, {})),
+        ]
         for name, label in one_checkpoints(budget).items():
             parts += [_goals(goals(found, name), label), _law(found.get(name, {}), label)]
         save_figure(transfer_figure(found, budget), directory / f"transfer_{budget}")
@@ -83,24 +91,13 @@ def transfer_table(found: Results, budget: str, title: str, empty: bool = True) 
     return f"{title}, τ = 1.\n\n{markdown(header, lines)}"
 
 
-def _regrets(found: Results, budget: str) -> str:
+def _regrets(title: str, budget: str, runs_of: Callable[[str, float | None], dict[int, Dialled]]) -> str:
+    """Regret of each one checkpoint; `runs_of` gives the runs by seed of a way of training, for the λ that it is trained at, None for all."""
     lines = []
     for name, label in one_checkpoints(budget).items():
-        if name not in found:
-            continue
-        values = [100 * regret(found[name], found.get(f"{budget}-fixed-{lam:g}", {}), lam) for lam in LAMS]
-        lines.append([label, *(f"{_signed(one)} %" if len(one) else MISSING for one in values)])
-    return "Dial regret, paired by seed.\n\n" + markdown(["", *(f"λ = {lam:g}" for lam in LAMS)], lines)
-
-
-def _regrets_of_best(found: Results, budget: str) -> str:
-    """Regret of the best of the one checkpoint's runs against the best of those trained at each λ, paired by seed."""
-    lines = []
-    for name, label in one_checkpoints(budget).items():
-        if best := own_best(found, name):
-            values = [100 * regret(best, own_best(found, f"{budget}-fixed-{lam:g}", lam), lam) for lam in LAMS]
+        if ones := runs_of(name, None):
+            values = [100 * regret(ones, runs_of(f"{budget}-fixed-{lam:g}", lam), lam) for lam in LAMS]
             lines.append([label, *(f"{_signed(one)} %" if len(one) else MISSING for one in values)])
-    title = "Dial regret, paired by seed, where each has the best of its runs of that seed, of the matrix and the grid (the one checkpoint one for every λ)."
     return f"{title}\n\n" + markdown(["", *(f"λ = {lam:g}" for lam in LAMS)], lines)
 
 
@@ -159,7 +156,7 @@ def _grid(found: Results, budget: str) -> str:
     if not lines:
         return ""
     header = ["", "learning rate", "dropout", "seeds", *(f"read at λ = {lam:g}" for lam in LAMS)]
-    return f"Perplexity per token, {budget} tokens, τ = 1.\n\n{markdown(header, lines)}\n{_regrets_of_best(found, budget)}"
+    return f"Perplexity per token, {budget} tokens, τ = 1.\n\n{markdown(header, lines)}\n{_regrets(REGRET_OF_BEST, budget, partial(own_best, found))}"
 
 
 def transfer_figure(found: Results, budget: str) -> Figure:
