@@ -27,12 +27,16 @@ class Record:
     """What a checkpoint holds beside its arrays; all of it is JSON.
 
     Attributes:
-      config: the run's configuration. tokenizer: its tokenizer.json. partition: the partition's settings.
+      config: the run's configuration.
+      tokenizer: its tokenizer.json.
+      partition: the partition's settings.
       data: fingerprint of the corpus and the position in the training data.
       meta: versions, git commit, device.
       format: version of this layout.
-      anchors: k, estimator and types of the anchors whose arrays are in the checkpoint; None before they are made.
-      table: vocabulary, names and note of the partition's table, which is in the checkpoint; None for a partition without one.
+      anchors: k, estimator and types of the anchors whose arrays are in the checkpoint; None before they are
+        made.
+      table: vocabulary, names and note of the partition's table, which is in the checkpoint; None for a
+        partition without one.
     """
 
     config: dict[str, Any]
@@ -54,7 +58,9 @@ class Checkpoint:
     """A checkpoint found on disk, its record read and its arrays not yet.
 
     Attributes:
-      directory: the folder that holds the step folders. step: optimizer steps done. run: name of the run directory.
+      directory: the folder that holds the step folders.
+      step: optimizer steps done.
+      run: name of the run directory.
       arrays: "params/…", "state/…", "anchors/…" and "partition/…" names → {"shape", "dtype", "sha256"}.
     """
 
@@ -89,7 +95,9 @@ class Checkpoint:
         """The anchors, likewise; None where the run had made none when it was saved."""
         if self.record.anchors is None:
             return None
-        return Anchors(**self._restore("anchors", self._template("anchors", ANCHOR_ARRAYS)), **self.record.anchors)
+        return Anchors(
+            **self._restore("anchors", self._template("anchors", ANCHOR_ARRAYS)), **self.record.anchors
+        )
 
     def partition(self) -> Partition:
         """The partition that the run was trained with, its table likewise.
@@ -101,7 +109,10 @@ class Checkpoint:
         if self.record.table is not None:
             stored = self._restore("partition", self._template("partition", ("values",)))
             table = TypeTable(
-                stored["values"], self.record.table["vocabulary"], tuple(self.record.table["names"]), self.record.table["note"]
+                stored["values"],
+                self.record.table["vocabulary"],
+                tuple(self.record.table["names"]),
+                self.record.table["note"],
             )
         partition = build_partition(self.config.partition, table)
         check_vocabulary(partition, self.tokenizer)
@@ -114,14 +125,23 @@ class Checkpoint:
 
     def _restore(self, item: str, template: Any) -> Any:
         where = f"{self.directory / str(self.step)}"
-        wanted = {f"{item}/{name}": (list(np.shape(leaf)), str(np.dtype(leaf.dtype))) for name, leaf in _leaves(template)}
-        stored = {name: (entry["shape"], entry["dtype"]) for name, entry in self.arrays.items() if name.startswith(f"{item}/")}
-        # Orbax restores an array into a template of another shape without complaint, so shapes are compared here.
+        wanted = {
+            f"{item}/{name}": (list(np.shape(leaf)), str(np.dtype(leaf.dtype)))
+            for name, leaf in _leaves(template)
+        }
+        stored = {
+            name: (entry["shape"], entry["dtype"])
+            for name, entry in self.arrays.items()
+            if name.startswith(f"{item}/")
+        }
+        # Orbax restores an array into a template of another shape without complaint, so shapes are compared
+        # here.
         for name in sorted(wanted.keys() | stored.keys()):
             if wanted.get(name) != stored.get(name):
                 raise ValueError(
-                    f"checkpoint {where}: {name} is {stored.get(name, 'absent')}, the model needs {wanted.get(name, 'none')} "
-                    "(shape, type). Fix: use the configuration the checkpoint was trained with"
+                    f"checkpoint {where}: {name} is {stored.get(name, 'absent')}, the model needs"
+                    f" {wanted.get(name, 'none')} (shape, type). Fix: use the configuration the checkpoint"
+                    " was trained with"
                 )
         blank = jax.tree.map(lambda leaf: np.empty(np.shape(leaf), leaf.dtype), template)
         with _readable(where, item), ocp.StandardCheckpointer() as checkpointer:
@@ -152,9 +172,16 @@ class CheckpointStore:
         self._manager.close()
 
     def save(
-        self, step: int, state: TrainState, record: Record, anchors: Anchors | None = None, partition: Partition | None = None
+        self,
+        step: int,
+        state: TrainState,
+        record: Record,
+        anchors: Anchors | None = None,
+        partition: Partition | None = None,
     ) -> None:
-        """Saves and waits until everything is on disk, so that a failed save shows here and not at the next one."""
+        """Saves and waits until everything is on disk, so that a failed save shows here and not at the next
+        one.
+        """
         if step in whole_steps(self.directory):
             return
         host = jax.device_get(state)
@@ -162,23 +189,33 @@ class CheckpointStore:
         items = {"params": host.params, "state": rest}
         if anchors is not None:
             items["anchors"] = {name: np.asarray(getattr(anchors, name)) for name in ANCHOR_ARRAYS}
-            record = replace(record, anchors={"k": anchors.k, "estimator": anchors.estimator, "types": anchors.types})
+            record = replace(
+                record, anchors={"k": anchors.k, "estimator": anchors.estimator, "types": anchors.types}
+            )
         table = None if partition is None else table_of(partition)
         if table is not None:
             items["partition"] = {"values": table.values}
-            record = replace(record, table={"vocabulary": table.vocabulary, "names": list(table.names), "note": table.note})
+            record = replace(
+                record, table={"vocabulary": table.vocabulary, "names": list(table.names), "note": table.note}
+            )
         arrays = {}
         for item, tree in items.items():
             for name, leaf in _leaves(tree):
-                arrays[f"{item}/{name}"] = {"shape": list(np.shape(leaf)), "dtype": str(leaf.dtype), "sha256": _sha256(leaf)}
+                arrays[f"{item}/{name}"] = {
+                    "shape": list(np.shape(leaf)),
+                    "dtype": str(leaf.dtype),
+                    "sha256": _sha256(leaf),
+                }
         args = ocp.args.Composite(
             **{item: ocp.args.StandardSave(tree) for item, tree in items.items()},
             record=ocp.args.JsonSave({**asdict(record), "arrays": arrays, "run": self.directory.parent.name}),
         )
-        # Orbax writes nothing, and says so by its result alone, where a later step's folder exists, whole or not.
+        # Orbax writes nothing, and says so by its result alone, where a later step's folder exists, whole or
+        # not.
         if not self._manager.save(step, args=args):
             raise ValueError(
-                f"the checkpoint of step {step} was not saved: {self.directory} holds a later step. Fix: move that folder away"
+                f"the checkpoint of step {step} was not saved: {self.directory} holds a later step. Fix: move"
+                " that folder away"
             )
         self._manager.wait_until_finished()
 
@@ -194,7 +231,9 @@ def whole_steps(directory: Path) -> list[int]:
 
 
 def incomplete_steps(directory: Path) -> list[int]:
-    """Steps whose folder lacks its record: copied in part, say, since saving itself makes whole folders only."""
+    """Steps whose folder lacks its record: copied in part, say, since saving itself makes whole folders
+    only.
+    """
     return [step for step in _step_folders(directory) if not (directory / str(step) / "record").is_dir()]
 
 
@@ -205,7 +244,8 @@ def _step_folders(directory: Path) -> list[int]:
 
 
 def find_checkpoint(path: str | Path, step: int | None = None) -> Checkpoint:
-    """The newest checkpoint (or that of `step`) of a run directory, a checkpoints folder, or a step folder itself.
+    """The newest checkpoint (or that of `step`) of a run directory, a checkpoints folder, or a step folder
+    itself.
 
     Raises:
       ValueError: there is none, it is of another format, or its record is damaged.
@@ -217,7 +257,8 @@ def find_checkpoint(path: str | Path, step: int | None = None) -> Checkpoint:
     steps = whole_steps(directory)
     if not steps:
         raise ValueError(
-            f"checkpoint path is {str(path)!r}; it must be a run directory that holds a checkpoint. Fix: train first, or correct the path"
+            f"checkpoint path is {str(path)!r}; it must be a run directory that holds a checkpoint. Fix:"
+            " train first, or correct the path"
         )
     if step is not None and step not in steps:
         raise ValueError(f"step is {step}; {directory} holds steps {steps}. Fix: choose one of them")
@@ -229,8 +270,8 @@ def find_checkpoint(path: str | Path, step: int | None = None) -> Checkpoint:
         stored = dict(checkpointer.restore(directory / str(step) / "record"))
     if stored.get("format") != FORMAT:
         raise ValueError(
-            f"checkpoint {directory / str(step)} has format {stored.get('format')!r}; this version reads {FORMAT}. "
-            "Fix: use the version that wrote it"
+            f"checkpoint {directory / str(step)} has format {stored.get('format')!r}; this version reads"
+            f" {FORMAT}. Fix: use the version that wrote it"
         )
     arrays, run = stored.pop("arrays"), stored.pop("run")
     return Checkpoint(directory, step, run, Record(**stored), arrays)
@@ -238,23 +279,32 @@ def find_checkpoint(path: str | Path, step: int | None = None) -> Checkpoint:
 
 @contextlib.contextmanager
 def _readable(where: str, part: str) -> Iterator[None]:
-    """Says which part of a checkpoint is damaged where reading it fails, with whatever a library raises then."""
+    """Says which part of a checkpoint is damaged where reading it fails, with whatever a library raises
+    then.
+    """
     try:
         yield
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise ValueError(
-            f"checkpoint {where}: {part} cannot be read, the files are damaged ({reason}). Fix: restore a copy or an older step"
+            f"checkpoint {where}: {part} cannot be read, the files are damaged ({reason}). Fix: restore a"
+            " copy or an older step"
         ) from error
 
 
 def _without_params(state: TrainState) -> dict[str, Any]:
-    rest = {name: getattr(state, name) for name in ("step", "opt_state", "key", "skipped", "first_bad_step", "bad_parts")}
+    rest = {
+        name: getattr(state, name)
+        for name in ("step", "opt_state", "key", "skipped", "first_bad_step", "bad_parts")
+    }
     return rest if state.importance is None else {**rest, "importance": state.importance}
 
 
 def _leaves(tree: Any) -> list[tuple[str, Any]]:
-    return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+    return [
+        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
 
 
 def _sha256(leaf: Any) -> str:

@@ -17,12 +17,16 @@ from aila_jax.config import (
     to_dict,
 )
 
-# The draws that serve best where a step reads each sequence once: begin near λ = 0, and let the hard end in later.
-ONE_VIEW = LocalityConfig(mode="conditional", power=8.0, at_zero=0.6, drift=True, end_power=1.5, end_at_zero=0.72, end_at_one=0.04)
+# The draws that serve best where a step reads each sequence once: begin near λ = 0, and let the hard end in
+# later.
+ONE_VIEW = LocalityConfig(
+    mode="conditional", power=8.0, at_zero=0.6, drift=True, end_power=1.5, end_at_zero=0.72, end_at_one=0.04
+)
 
 
 def tiny() -> Config:
-    """The demo: Python's own documentation, the dial of `certified_dial` but with one λ a sequence, a few minutes on two CPU cores.
+    """The demo: Python's own documentation, the dial of `certified_dial` but with one λ a sequence, a few
+    minutes on two CPU cores.
 
     Command: aila train --config=tiny --workdir=runs/tiny
     """
@@ -30,17 +34,29 @@ def tiny() -> Config:
         data=DataConfig(corpus="pydocs", tokenizer="bpe", vocab_size=2048),
         model=ModelConfig(length=96, d_model=96, n_heads=4, d_ff=384, n_layers=2),
         train=TrainConfig(
-            steps=900, batch_size=32, learning_rate=4e-3, warmup_steps=60, eval_every=300, checkpoint_every=300, loss_chunk=512
+            steps=900,
+            batch_size=32,
+            learning_rate=4e-3,
+            warmup_steps=60,
+            eval_every=300,
+            checkpoint_every=300,
+            loss_chunk=512,
         ),
         sweep=SweepConfig(taus=(0.5, 1.0, 2.0)),
     )
     dialled = certified_dial(base)
-    # So short a training yields to a few nats; bent, the dial's steps are even. And it gains more from twice the text than from a second reading.
-    return replace(dialled, model=replace(dialled.model, margin=replace(dialled.model.margin, power=1.5)), locality=ONE_VIEW)
+    # So short a training yields to a few nats; bent, the dial's steps are even. And it gains more from twice
+    # the text than from a second reading.
+    return replace(
+        dialled,
+        model=replace(dialled.model, margin=replace(dialled.model.margin, power=1.5)),
+        locality=ONE_VIEW,
+    )
 
 
 def small() -> Config:
-    """Two layers of width 128 on WikiText-2 with 4,096 BPE tokens; 1,200 steps are 4.9M tokens. The plainest dial: what ablations start from.
+    """Two layers of width 128 on WikiText-2 with 4,096 BPE tokens; 1,200 steps are 4.9M tokens. The plainest
+    dial: what ablations start from.
 
     Command: aila train --config=small --data_dir=$WIKITEXT2 --workdir=runs/small
     """
@@ -53,8 +69,9 @@ def small() -> Config:
 
 
 def certified() -> Config:
-    """`small` with the dial of `certified_dial`, which guarantees at λ = 1; what to start from. Its margin is made for 128 tokens: with another
-    model.length take `certified_dial` of a configuration with that length, or raise model.margin.nats.
+    """`small` with the dial of `certified_dial`, which guarantees at λ = 1; what to start from. Its margin is
+    made for 128 tokens: with another model.length take `certified_dial` of a configuration with that length,
+    or raise model.margin.nats.
 
     Command: aila train --config=certified --data_dir=$WIKITEXT2 --workdir=runs/certified
     """
@@ -63,15 +80,22 @@ def certified() -> Config:
 
 
 def certified_dial(base: Config) -> Config:
-    """`base` with bounded scores, rotary positions and weights that turn with the dial: at λ = 1 block mass is at least .9 wherever a block has
-    a second key, for every text of `base.model.length` tokens and any weights, at τ = 1 (a larger τ, or a larger length set later, guarantees less).
+    """`base` with bounded scores, rotary positions and weights that turn with the dial: at λ = 1 block mass
+    is at least .9 wherever a block has a second key, for every text of `base.model.length` tokens and any
+    weights, at τ = 1 (a larger τ, or a larger length set later, guarantees less).
 
-    No score exceeds 4 nats, so the margin keeps every key outside the block the rest of it below every key inside: 6.5 nats for 128 tokens.
-    A step reads every sequence twice, nearly always once at λ = 0, and what that predicts is half of what the other reading is to learn, at a λ from anywhere
-    on the dial (docs/method.md, section 6).
+    No score exceeds 4 nats, so the margin keeps every key outside the block the rest of it below every key
+    inside: 6.5 nats for 128 tokens. A step reads every sequence twice, nearly always once at λ = 0, and what
+    that predicts is half of what the other reading is to learn, at a λ from anywhere on the dial
+    (docs/method.md, section 6).
     """
-    cap, outside = 4.0, max(base.model.length - 2, 1)  # of the last query, when its block holds one key beside itself
-    nats = math.ceil(2 * (2 * cap + math.log(9 * outside / 2) + 1e-3)) / 2  # mass inside 9 times that outside, to the next half
+    cap, outside = (
+        4.0,
+        max(base.model.length - 2, 1),
+    )  # of the last query, when its block holds one key beside itself
+    nats = (
+        math.ceil(2 * (2 * cap + math.log(9 * outside / 2) + 1e-3)) / 2
+    )  # mass inside 9 times that outside, to the next half
     draws = LocalityConfig(
         mode="conditional",
         views=2,
@@ -98,16 +122,32 @@ def certified_dial(base: Config) -> Config:
 
 
 def paper() -> Config:
-    """The paper's size: two layers of width 512, 33,278 words of WikiText-2; for an accelerator. Its dial is that of `small`; launch/configs/certified_paper.py
-    has the other, which was not tried at this size.
+    """The paper's size: two layers of width 512, 33,278 words of WikiText-2; for an accelerator. Its dial is
+    that of `small`; launch/configs/certified_paper.py has the other, which was not tried at this size.
 
     Command: aila train --config=paper --data_dir=$WIKITEXT2 --workdir=runs/paper
     """
     return Config(
         data=DataConfig(corpus="wikitext2", tokenizer="word", vocab_size=33_278),
-        model=ModelConfig(length=256, d_model=512, n_heads=8, d_ff=2048, n_layers=2, dropout=0.2, dtype="bfloat16", film=True),
+        model=ModelConfig(
+            length=256,
+            d_model=512,
+            n_heads=8,
+            d_ff=2048,
+            n_layers=2,
+            dropout=0.2,
+            dtype="bfloat16",
+            film=True,
+        ),
         locality=LocalityConfig(mode="conditional"),
-        train=TrainConfig(steps=2500, batch_size=64, learning_rate=1e-3, warmup_steps=200, eval_every=500, checkpoint_every=500),
+        train=TrainConfig(
+            steps=2500,
+            batch_size=64,
+            learning_rate=1e-3,
+            warmup_steps=200,
+            eval_every=500,
+            checkpoint_every=500,
+        ),
     )
 
 
@@ -116,7 +156,9 @@ def recall() -> Config:
 
     Command: aila train --config=recall --workdir=runs/recall
     """
-    return _rule("recall", RuleConfig(pairs=2, queries=2), length=10, width=64, steps=3000, learning_rate=6e-3)
+    return _rule(
+        "recall", RuleConfig(pairs=2, queries=2), length=10, width=64, steps=3000, learning_rate=6e-3
+    )
 
 
 def brackets() -> Config:
@@ -124,21 +166,47 @@ def brackets() -> Config:
 
     Command: aila train --config=brackets --workdir=runs/brackets
     """
-    return _rule("brackets", RuleConfig(kinds=3, depth=3, brackets=6), length=19, width=32, steps=800, learning_rate=1e-2)
+    return _rule(
+        "brackets",
+        RuleConfig(kinds=3, depth=3, brackets=6),
+        length=19,
+        width=32,
+        steps=800,
+        learning_rate=1e-2,
+    )
 
 
-def _rule(corpus: str, rule: RuleConfig, *, length: int, width: int, steps: int, learning_rate: float) -> Config:
+def _rule(
+    corpus: str, rule: RuleConfig, *, length: int, width: int, steps: int, learning_rate: float
+) -> Config:
     """A small model at λ = 0 on a rule corpus, each window one sequence with its line end."""
     return Config(
         data=DataConfig(corpus=corpus, tokenizer="word", vocab_size=64, rule=rule),
-        model=ModelConfig(length=length, d_model=width, n_heads=2, d_ff=2 * width, n_layers=2, document_mask=True, rotary_base=1000.0),
+        model=ModelConfig(
+            length=length,
+            d_model=width,
+            n_heads=2,
+            d_ff=2 * width,
+            n_layers=2,
+            document_mask=True,
+            rotary_base=1000.0,
+        ),
         locality=LocalityConfig(mode="fixed", lam=0.0),
-        train=TrainConfig(steps=steps, batch_size=64, learning_rate=learning_rate, warmup_steps=50, weight_decay=0.0),
+        train=TrainConfig(
+            steps=steps, batch_size=64, learning_rate=learning_rate, warmup_steps=50, weight_decay=0.0
+        ),
         sweep=SweepConfig(taus=(1.0,)),
     )
 
 
-PRESETS = {"tiny": tiny, "small": small, "certified": certified, "paper": paper, "recall": recall, "brackets": brackets}
+PRESETS = {
+    "tiny": tiny,
+    "small": small,
+    "certified": certified,
+    "paper": paper,
+    "recall": recall,
+    "brackets": brackets,
+}
 
 
 def preset(name: str) -> Config:
@@ -153,7 +221,9 @@ def with_data_dir(config: Config, data_dir: str) -> Config:
 
 
 def self_scaling(config: Config) -> Config:
-    """The same configuration with the self-scaling margin, which guarantees block mass at λ = 1 whatever the weights."""
+    """The same configuration with the self-scaling margin, which guarantees block mass at λ = 1 whatever the
+    weights.
+    """
     return replace(config, model=replace(config.model, margin=MarginConfig(form="self_scaling")))
 
 

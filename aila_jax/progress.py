@@ -9,11 +9,12 @@ from tqdm import tqdm
 class Progress:
     """Counts `total` units of work on standard error.
 
-    On a terminal that is a bar that redraws itself. Anywhere else a bar would make one endless line, so each `report` prints a
-    line of its own.
+    On a terminal that is a bar that redraws itself. Anywhere else a bar would make one endless line, so each
+    `report` prints a line of its own.
 
     Args:
-      total: units of work; None where nobody knows. unit: what they are, one word. start: units already done before. quiet: show nothing.
+      total: units of work; None where nobody knows. unit: what they are, one word. start: units already done
+        before. quiet: show nothing.
     """
 
     def __init__(self, total: int | None, unit: str, start: int = 0, quiet: bool = False):
@@ -43,7 +44,9 @@ class Progress:
         self._bar.update(count)
 
     def report(self, text: str) -> None:
-        """Shows `text` beside the bar, or in a line with the units done and the time left at the mean speed so far."""
+        """Shows `text` beside the bar, or in a line with the units done and the time left at the mean speed
+        so far.
+        """
         self._bar.set_postfix_str(text)
         if self._lines:
             of, time_left = self._time_left(time.monotonic() - self._began)
@@ -53,7 +56,9 @@ class Progress:
         if self._total is None:
             return "", f"{duration(seconds)} so far"
         left = seconds * (self._total - self._done) / max(self._done - self._start, 1)
-        return f" of {self._total:,}", f"ETA {duration(left)}" if self._done < self._total else f"done in {duration(seconds)}"
+        return f" of {self._total:,}", (
+            f"ETA {duration(left)}" if self._done < self._total else f"done in {duration(seconds)}"
+        )
 
     def close(self) -> None:
         """Ends the bar's line."""

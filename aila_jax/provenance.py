@@ -6,7 +6,18 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("aila_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "tokenizers", "numpy")
+PACKAGES = (
+    "aila_jax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "tensorflow-datasets",
+    "tokenizers",
+    "numpy",
+)
 
 
 def versions() -> dict[str, str]:
@@ -22,15 +33,21 @@ def versions() -> dict[str, str]:
 
 @cache
 def git_commit() -> str:
-    """Commit of the source tree that this package was imported from, with `-dirty` after changes; `unknown` outside git."""
+    """Commit of the source tree that this package was imported from, with `-dirty` after changes; `unknown`
+    outside git.
+    """
     here = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=20
+        ).stdout.strip()
 
     try:
         if Path(git("rev-parse", "--show-toplevel")) != here.parent:
             return "unknown"  # installed inside some other project's repository
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no", ".") else "")
+        return git("rev-parse", "HEAD") + (
+            "-dirty" if git("status", "--porcelain", "--untracked-files=no", ".") else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return "unknown"

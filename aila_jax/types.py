@@ -7,8 +7,8 @@ Shape letters, used as suffixes of array names (``scores_BxHxLxL``) and in jaxty
 
 Reserved ids:
 
-    PADDING_ID = -1   document id and block id of a padding position; it attends to itself only and has weight 0
-    GLOBAL_ID  = -2   block id of a token that belongs to every block
+    PADDING_ID = -1   document id and block id of a padding position; it attends to itself only and has weight
+    0 GLOBAL_ID  = -2   block id of a token that belongs to every block
 """
 
 from typing import Any
@@ -31,12 +31,13 @@ class Batch:
       tokens: input token ids, 0 at padding.
       targets: the next token of each input token, 0 where there is none to score.
       weights: 1.0 where the target is scored, 0.0 elsewhere.
-      positions: position of the token in its window, or, under a document mask, in its document's part of the window.
+      positions: position of the token in its window, or, under a document mask, in its document's part of the
+        window.
       doc_ids: number of the token's document inside its split; PADDING_ID at padding.
-      given_ids: number of the token's piece (line, field, record part) inside its split, or of its annotated block, for the partition
-        `Given`; PADDING_ID at padding.
-      pointers: on rule corpora, position in the window of what determines the target, −1 where the rule does not determine it
-        or that position is not in the window; None for other data.
+      given_ids: number of the token's piece (line, field, record part) inside its split, or of its annotated
+        block, for the partition `Given`; PADDING_ID at padding.
+      pointers: on rule corpora, position in the window of what determines the target, −1 where the rule does
+        not determine it or that position is not in the window; None for other data.
     """
 
     tokens: Int[Array, "B L"]
@@ -54,15 +55,27 @@ class Batch:
         given_ids: Int[Array, "B L"] | None = None,
         doc_ids: Int[Array, "B L"] | None = None,
     ) -> "Batch":
-        """A batch for token ids that do not come from a packed corpus: one document a row, targets are the next tokens."""
+        """A batch for token ids that do not come from a packed corpus: one document a row, targets are the
+        next tokens.
+        """
         tokens = np.asarray(tokens, np.int32)
         if tokens.ndim != 2:
-            raise ValueError(f"tokens has shape {tokens.shape}; it must be [batch, length]. Fix: pass [tokens] for one text")
+            raise ValueError(
+                f"tokens has shape {tokens.shape}; it must be [batch, length]. Fix: pass [tokens] for one"
+                " text"
+            )
         rows, length = tokens.shape
         for name, ids in (("block_ids", given_ids), ("doc_ids", doc_ids)):
             if ids is not None and np.shape(ids) != tokens.shape:
-                raise ValueError(f"{name} has shape {np.shape(ids)}; it must be that of tokens, {tokens.shape}. Fix: one id per token")
-        doc_ids = np.repeat(np.arange(rows, dtype=np.int32)[:, None], length, axis=1) if doc_ids is None else np.asarray(doc_ids, np.int32)
+                raise ValueError(
+                    f"{name} has shape {np.shape(ids)}; it must be that of tokens, {tokens.shape}. Fix: one"
+                    " id per token"
+                )
+        doc_ids = (
+            np.repeat(np.arange(rows, dtype=np.int32)[:, None], length, axis=1)
+            if doc_ids is None
+            else np.asarray(doc_ids, np.int32)
+        )
         positions = restarting_positions(doc_ids)
         given_ids = np.where(doc_ids == PADDING_ID, PADDING_ID, 0) if given_ids is None else given_ids
         targets = np.concatenate([tokens[:, 1:], np.zeros((rows, 1), np.int32)], axis=1)

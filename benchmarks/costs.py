@@ -1,9 +1,11 @@
-"""What a certificate and recruitment cost: time and memory of each job in a process of its own, as JSON and a table.
+"""What a certificate and recruitment cost: time and memory of each job in a process of its own, as JSON and a
+table.
 
     python -m benchmarks.costs --data_dir=$WIKITEXT2 --out=docs/results/costs
 
-A certificate is one of the preset `paper` with weights as at initialisation, every layer, head and position; recruitment is on the
-training split of WikiText-2, with byte-pair types and with words. Limits: 5 seconds, and 5 minutes with 2 GiB.
+A certificate is one of the preset `paper` with weights as at initialisation, every layer, head and position;
+recruitment is on the training split of WikiText-2, with byte-pair types and with words. Limits: 5 seconds,
+and 5 minutes with 2 GiB.
 """
 
 import dataclasses
@@ -34,7 +36,8 @@ class Cost:
     """One job.
 
     Attributes:
-      what: in words, with its size. seconds, processor_seconds: the median where it ran several times.
+      what: in words, with its size.
+      seconds, processor_seconds: the median where it ran several times.
       peak_resident_bytes: of its process, imports and reading the corpus included.
     """
 
@@ -56,14 +59,24 @@ def certificate_job(config: Config) -> tuple[Callable[[], Any], str]:
     from aila_jax.theory.certificates import certificate
 
     module, partition = build_transformer(config, config.data.vocab_size), build_partition(config.partition)
-    params = jax.jit(lambda key: init_params(module, partition, example_batch(config), key))(jax.random.key(0))
+    params = jax.jit(lambda key: init_params(module, partition, example_batch(config), key))(
+        jax.random.key(0)
+    )
     model = config.model
 
     def job() -> tuple[float, ...]:
         found = certificate(params, config, 1.0, 1.0)
-        return found.least_block_mass, found.largest_entropy_bits, found.mean_entropy_bits, found.required_margin(0.9) or 0.0
+        return (
+            found.least_block_mass,
+            found.largest_entropy_bits,
+            found.mean_entropy_bits,
+            found.required_margin(0.9) or 0.0,
+        )
 
-    return job, f"{model.n_layers} layers, {model.n_heads} heads, width {model.d_model}, {model.length} positions"
+    return (
+        job,
+        f"{model.n_layers} layers, {model.n_heads} heads, width {model.d_model}, {model.length} positions",
+    )
 
 
 def recruitment_job(config: Config) -> tuple[Callable[[], Any], str]:
@@ -74,10 +87,15 @@ def recruitment_job(config: Config) -> tuple[Callable[[], Any], str]:
     dataset = load_dataset(config.data)
     train, types = dataset.splits["train"], dataset.tokenizer.vocab_size
     what = f"{len(train.tokens):,} tokens of {types:,} types"
-    return lambda: fit_recruitment(PartitionConfig(kind="recruited"), dataset.tokenizer, train, quiet=True), what
+    return (
+        lambda: fit_recruitment(PartitionConfig(kind="recruited"), dataset.tokenizer, train, quiet=True),
+        what,
+    )
 
 
-def measure(job: str, make: Callable[[Config], tuple[Callable[[], Any], str]], config: Config, rounds: int) -> Cost:
+def measure(
+    job: str, make: Callable[[Config], tuple[Callable[[], Any], str]], config: Config, rounds: int
+) -> Cost:
     """Runs one job in a new process and waits for its record."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -92,7 +110,13 @@ def measure(job: str, make: Callable[[Config], tuple[Callable[[], Any], str]], c
         process.join()
 
 
-def _measure(sender: Connection, job: str, make: Callable[[Config], tuple[Callable[[], Any], str]], config: Config, rounds: int) -> None:
+def _measure(
+    sender: Connection,
+    job: str,
+    make: Callable[[Config], tuple[Callable[[], Any], str]],
+    config: Config,
+    rounds: int,
+) -> None:
     run, what = make(config)
     wall, processor = [], []
     for _ in range(rounds):
@@ -107,21 +131,31 @@ def _measure(sender: Connection, job: str, make: Callable[[Config], tuple[Callab
 def table(costs: list[Cost], machine: Machine) -> str:
     """Markdown, a row for each job."""
     lines = [
-        f"{machine.processor}, {machine.cores} cores, load {machine.load_before:.1f} before and {machine.load_after:.1f} after.",
+        (
+            f"{machine.processor}, {machine.cores} cores, load {machine.load_before:.1f} before and"
+            f" {machine.load_after:.1f} after."
+        ),
         "",
         "| | | seconds | processor seconds | peak memory (MiB) |",
         "| --- | --- | --- | --- | --- |",
     ]
     for one in costs:
         memory = f"{one.peak_resident_bytes / 2**20:,.0f}"
-        lines.append(f"| {one.job} | {one.what} | {one.seconds:.2f} | {one.processor_seconds:.2f} | {memory} |")
+        lines.append(
+            f"| {one.job} | {one.what} | {one.seconds:.2f} | {one.processor_seconds:.2f} | {memory} |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def define_flags() -> None:
     """Not on import: other benchmarks have flags of these names."""
     flags.DEFINE_string("data_dir", None, "Folder with wiki.{train,valid,test}.tokens.", required=True)
-    flags.DEFINE_integer("rounds", 3, "Certificates made one after the other in their process; the median counts.", lower_bound=1)
+    flags.DEFINE_integer(
+        "rounds",
+        3,
+        "Certificates made one after the other in their process; the median counts.",
+        lower_bound=1,
+    )
     flags.DEFINE_string("out", "runs/costs", "Folder for costs.json and table.md.")
 
 
@@ -132,7 +166,9 @@ def main(argv: list[str]) -> None:
     values = flags.FLAGS
     machine = describe_machine("cpu")
     small = presets.with_data_dir(presets.small(), values.data_dir)
-    words = dataclasses.replace(small, data=dataclasses.replace(small.data, tokenizer="word", vocab_size=MOST_WORDS))
+    words = dataclasses.replace(
+        small, data=dataclasses.replace(small.data, tokenizer="word", vocab_size=MOST_WORDS)
+    )
     costs = [
         measure("certificate, preset `paper`", certificate_job, presets.paper(), values.rounds),
         measure("recruitment, byte-pair types", recruitment_job, small, 1),

@@ -1,4 +1,6 @@
-"""Who is measured: our model feature by feature, the plain JAX forms, and PyTorch. Nothing here imports JAX or PyTorch."""
+"""Who is measured: our model feature by feature, the plain JAX forms, and PyTorch. Nothing here imports JAX
+or PyTorch.
+"""
 
 import shutil
 from collections.abc import Sequence
@@ -23,12 +25,18 @@ class OursForm:
     """Our model and step; every feature that is not named is off.
 
     Attributes:
-      conditional: λ drawn for each sequence. film: the network is shown λ. self_scaling: that margin instead of the fixed one.
-      stats: the sweep cell measures attention statistics (without them it could not say more than the plain evaluation).
+      conditional: λ drawn for each sequence.
+      film: the network is shown λ.
+      self_scaling: that margin instead of the fixed one.
+      stats: the sweep cell measures attention statistics (without them it could not say more than the plain
+        evaluation).
       chunk: tokens whose logits exist at once; −1 takes the shape's.
       partition: `windows` of 5, `given`, `segments` or `classes`.
-      rotary, capped, dial_weights: rotary positions, scores capped at 4 nats, query, key and value weights that turn with the dial.
-      staggered: heads turn one after another. views: times that a training step reads each sequence, where λ is drawn. teach, pressure: as in `locality`.
+      rotary, capped, dial_weights: rotary positions, scores capped at 4 nats, query, key and value weights
+        that turn with the dial.
+      staggered: heads turn one after another.
+      views: times that a training step reads each sequence, where λ is drawn.
+      teach, pressure: as in `locality`.
     """
 
     conditional: bool = False
@@ -47,7 +55,9 @@ class OursForm:
 
     family = "ours"
 
-    def start(self, shape: Shape, tokens: np.ndarray, exact: bool, tasks: tuple[str, ...] = TASKS) -> "Runner":
+    def start(
+        self, shape: Shape, tokens: np.ndarray, exact: bool, tasks: tuple[str, ...] = TASKS
+    ) -> "Runner":
         """Builds it and compiles its `tasks`; `exact` computes in full float32 for the proof."""
         from benchmarks.ours import OursRunner
 
@@ -74,7 +84,9 @@ class PlainForm:
 
     family = "plain JAX"
 
-    def start(self, shape: Shape, tokens: np.ndarray, exact: bool, tasks: tuple[str, ...] = TASKS) -> "Runner":
+    def start(
+        self, shape: Shape, tokens: np.ndarray, exact: bool, tasks: tuple[str, ...] = TASKS
+    ) -> "Runner":
         """Builds it and compiles its `tasks`; `exact` computes in full float32 for the proof."""
         from benchmarks.plain_jax import PlainRunner
 
@@ -97,7 +109,9 @@ class TorchForm:
 
     family = "PyTorch"
 
-    def start(self, shape: Shape, tokens: np.ndarray, exact: bool, tasks: tuple[str, ...] = TASKS) -> "Runner":
+    def start(
+        self, shape: Shape, tokens: np.ndarray, exact: bool, tasks: tuple[str, ...] = TASKS
+    ) -> "Runner":
         """Builds it and compiles its `tasks`; `exact` computes in full float32 for the proof."""
         from benchmarks.torch_runner import TorchRunner
 
@@ -125,7 +139,10 @@ class Contestant:
     """One thing to measure.
 
     Attributes:
-      name: on the command line and in the result. about: in words. form: what runs. tasks: what of it is measured.
+      name: on the command line and in the result.
+      about: in words.
+      form: what runs.
+      tasks: what of it is measured.
     """
 
     name: str
@@ -140,7 +157,11 @@ BASELINE = "plain-einsum"  # ratios need at least one plain form
 CONTESTANTS = (
     Contestant(REFERENCE, "λ fixed at 0.6, fixed margin; the sweep cell with statistics", OursForm()),
     Contestant("ours-conditional", "λ drawn for each sequence", OursForm(conditional=True), (TRAIN,)),
-    Contestant("ours-film", "λ drawn for each sequence and shown through FiLM: the preset", OursForm(conditional=True, film=True)),
+    Contestant(
+        "ours-film",
+        "λ drawn for each sequence and shown through FiLM: the preset",
+        OursForm(conditional=True, film=True),
+    ),
     Contestant("ours-self-scaling", "self-scaling margin", OursForm(self_scaling=True)),
     Contestant("ours-no-stats", "the sweep cell without statistics", OursForm(stats=False), (SWEEP,)),
     Contestant("ours-chunk-0", "all logits at once", OursForm(chunk=0)),
@@ -148,7 +169,9 @@ CONTESTANTS = (
     Contestant("ours-chunk-1024", "logits of 1,024 tokens at once", OursForm(chunk=1024), (TRAIN,)),
     Contestant(BASELINE, "attention by einsum and softmax, Optax's loss", PlainForm()),
     Contestant("plain-fused", "jax.nn.dot_product_attention, Optax's loss", PlainForm("fused")),
-    Contestant("plain-one-hot", "einsum, the target's logit by a masked sum", PlainForm(one_hot=True), (TRAIN,)),
+    Contestant(
+        "plain-one-hot", "einsum, the target's logit by a masked sum", PlainForm(one_hot=True), (TRAIN,)
+    ),
     Contestant("plain-chunk", "einsum, the loss in chunks as ours", PlainForm(chunk=-1)),
     Contestant("torch-eager", "scaled_dot_product_attention, fused AdamW", TorchForm()),
     Contestant("torch-compile", "the same through torch.compile", TorchForm(compiled=True)),

@@ -35,7 +35,9 @@ LAM = 0.6  # of the contestants with a fixed λ; its value changes nothing but t
 
 def model_config(form: OursForm, shape: Shape, exact: bool) -> ModelConfig:
     """The model of one contestant."""
-    margin = MarginConfig(form="self_scaling" if form.self_scaling else "fixed", stagger=0.75 if form.staggered else 0.0)
+    margin = MarginConfig(
+        form="self_scaling" if form.self_scaling else "fixed", stagger=0.75 if form.staggered else 0.0
+    )
     return replace(
         shape.config.model,
         film=form.film,
@@ -48,7 +50,9 @@ def model_config(form: OursForm, shape: Shape, exact: bool) -> ModelConfig:
 
 
 def draw_partition(form: OursForm, shape: Shape, seed: int = 0) -> Partition:
-    """The partition of one contestant; a tenth of the types close segments, and there are 52 classes, drawn."""
+    """The partition of one contestant; a tenth of the types close segments, and there are 52 classes,
+    drawn.
+    """
     draw = np.random.default_rng(seed)
     drawn = {
         "windows": build_partition(shape.config.partition),
@@ -70,7 +74,10 @@ def add_film(weights: dict[str, Any], seed: int = 1) -> dict[str, Any]:
     draw, width = np.random.default_rng(seed), weights["position"].shape[1]
 
     def vectors() -> dict[str, Any]:
-        return {name: (0.1 * draw.standard_normal(width)).astype(np.float32) for name in ("film_scale", "film_shift")}
+        return {
+            name: (0.1 * draw.standard_normal(width)).astype(np.float32)
+            for name in ("film_scale", "film_shift")
+        }
 
     layers = {
         name: {**layer, "attention_norm": vectors(), "mlp_norm": {**layer["mlp_norm"], **vectors()}}
@@ -86,7 +93,10 @@ def add_dial_weights(weights: dict[str, Any], seed: int = 2) -> dict[str, Any]:
 
     def turning(attention: dict[str, Any]) -> dict[str, Any]:
         shape = attention["query"]["kernel"].shape
-        return {f"{name}_dial": {"kernel": (0.1 * draw.standard_normal(shape)).astype(np.float32)} for name in ("query", "key", "value")}
+        return {
+            f"{name}_dial": {"kernel": (0.1 * draw.standard_normal(shape)).astype(np.float32)}
+            for name in ("query", "key", "value")
+        }
 
     layers = {
         name: {**layer, "attention": {**layer["attention"], **turning(layer["attention"])}}
@@ -108,7 +118,9 @@ def eval_without_stats(
     loss_chunk: int,
     mesh: Mesh,
 ) -> tuple[Array, Array]:
-    """Summed loss and correct targets: the sweep cell without its statistics, on one device (`mesh` is eval_step's alone)."""
+    """Summed loss and correct targets: the sweep cell without its statistics, on one device (`mesh` is
+    eval_step's alone).
+    """
     output = forward(module, partition, params, batch, Dial(lam, tau), request)
     scores = scores_of(output, params, batch, loss_chunk)
     scored = batch.weights > 0
@@ -118,10 +130,21 @@ def eval_without_stats(
 class OursRunner:
     """See `benchmarks.runner.Runner`."""
 
-    def __init__(self, form: OursForm, shape: Shape, tokens: Int[np.ndarray, "batches B L+1"], exact: bool, tasks: tuple[str, ...]):
+    def __init__(
+        self,
+        form: OursForm,
+        shape: Shape,
+        tokens: Int[np.ndarray, "batches B L+1"],
+        exact: bool,
+        tasks: tuple[str, ...],
+    ):
         config = replace(shape.config, model=model_config(form, shape, exact))
         locality = LocalityConfig(
-            mode="conditional" if form.conditional else "fixed", lam=LAM, views=form.views, teach=form.teach, pressure=form.pressure
+            mode="conditional" if form.conditional else "fixed",
+            lam=LAM,
+            views=form.views,
+            teach=form.teach,
+            pressure=form.pressure,
         )
         chunk = shape.chunk if form.chunk < 0 else form.chunk
         module, partition = Transformer(config.model, shape.vocab_size), draw_partition(form, shape)
@@ -137,12 +160,22 @@ class OursRunner:
         self.eval_params = placement.replicate(weights)
         self.batches = [placement.shard(make_batch(one)) for one in tokens]
         rows = shape.batch_size
-        self.zero, self.fixed, self.one = (placement.shard(np.full(rows, value, np.float32)) for value in (0.0, LAM, 1.0))
+        self.zero, self.fixed, self.one = (
+            placement.shard(np.full(rows, value, np.float32)) for value in (0.0, LAM, 1.0)
+        )
         draw = partial(draw_locality, locality, config.train.steps, rows, key)
         self.draw = jax.jit(draw, out_shardings=placement.batch)
         self.compile_seconds: dict[str, float] = {}
         self.versions: dict[str, str] = {}
-        step = make_train_step(module, partition, optimizer, loss_chunk=chunk, axis_name=AXIS, teach=form.teach, pressure=form.pressure)
+        step = make_train_step(
+            module,
+            partition,
+            optimizer,
+            loss_chunk=chunk,
+            axis_name=AXIS,
+            teach=form.teach,
+            pressure=form.pressure,
+        )
         evaluate: Any = eval_step if form.stats else eval_without_stats
         request = Request(logits=chunk == 0, stats=form.stats)
         with jax.default_matmul_precision("highest" if exact else "default"):
@@ -152,7 +185,17 @@ class OursRunner:
                 self.step = jitted.lower(self.state, self.batches[0], *self.draw(0)).compile()
                 self.compile_seconds[TRAIN] = time.perf_counter() - began
             if SWEEP in tasks:
-                arguments = (module, partition, self.eval_params, self.batches[0], self.zero, self.one, request, chunk, placement.mesh)
+                arguments = (
+                    module,
+                    partition,
+                    self.eval_params,
+                    self.batches[0],
+                    self.zero,
+                    self.one,
+                    request,
+                    chunk,
+                    placement.mesh,
+                )
                 began = time.perf_counter()
                 self.cell = evaluate.lower(*arguments).compile()
                 self.compile_seconds[SWEEP] = time.perf_counter() - began
@@ -166,7 +209,9 @@ class OursRunner:
 
     def evaluate(self, index: int, ordinary: bool = False) -> tuple[Any, Any]:
         lam = self.zero if ordinary else self.fixed
-        sums = self.cell(self.partition, self.eval_params, self.batches[index % len(self.batches)], lam, self.one)
+        sums = self.cell(
+            self.partition, self.eval_params, self.batches[index % len(self.batches)], lam, self.one
+        )
         return sums if isinstance(sums, tuple) else (sums.loss, sums.correct)
 
     def wait(self, value: Any) -> None:

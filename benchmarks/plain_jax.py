@@ -1,4 +1,6 @@
-"""The same language model without the dial, as one would write it in Flax: the measure of what the dial costs."""
+"""The same language model without the dial, as one would write it in Flax: the measure of what the dial
+costs.
+"""
 
 import time
 from dataclasses import replace
@@ -23,7 +25,9 @@ from benchmarks.workload import draw_weights
 EPSILON = 1e-6  # of LayerNorm: Flax's default
 
 
-def causal_attention(q: Float[Array, "B L H K"], k: Float[Array, "B L H K"], v: Float[Array, "B L H K"], form: str) -> Array:
+def causal_attention(
+    q: Float[Array, "B L H K"], k: Float[Array, "B L H K"], v: Float[Array, "B L H K"], form: str
+) -> Array:
     """Ordinary causal attention."""
     if form == "fused":
         return jax.nn.dot_product_attention(q, k, v, is_causal=True)
@@ -37,7 +41,10 @@ class PlainTransformer(nn.Module):
     """Pre-LayerNorm decoder with tied embeddings and learned positions; parameters named as in ours.
 
     Attributes:
-      config: the shape. vocab_size: V. form: how attention is written. dtype: compute type.
+      config: the shape.
+      vocab_size: V.
+      form: how attention is written.
+      dtype: compute type.
     """
 
     config: ModelConfig
@@ -88,7 +95,9 @@ class PlainAttention(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
         names = ("query", "key", "value")
-        q, k, v = (nn.DenseGeneral(self.heads, use_bias=False, dtype=self.dtype, name=name)(x) for name in names)
+        q, k, v = (
+            nn.DenseGeneral(self.heads, use_bias=False, dtype=self.dtype, name=name)(x) for name in names
+        )
         out = causal_attention(q, k, v, self.form)
         return nn.DenseGeneral(x.shape[-1], axis=(-2, -1), dtype=self.dtype, name="out")(out)
 
@@ -103,7 +112,9 @@ class PlainNorm(nn.Module):
         return nn.LayerNorm(epsilon=EPSILON, dtype=self.dtype)(x)
 
 
-def mean_loss(form: PlainForm, features: Array, embedding: Array, targets: Int[Array, "B L"]) -> Float[Array, ""]:
+def mean_loss(
+    form: PlainForm, features: Array, embedding: Array, targets: Int[Array, "B L"]
+) -> Float[Array, ""]:
     """Mean cross-entropy over all targets, nats."""
     if form.chunk:
         ones = jnp.ones(targets.shape, jnp.float32)
@@ -150,7 +161,14 @@ def make_plain_eval(model: PlainTransformer) -> Any:
 class PlainRunner:
     """See `benchmarks.runner.Runner`."""
 
-    def __init__(self, form: PlainForm, shape: Shape, tokens: Int[np.ndarray, "batches B L+1"], exact: bool, tasks: tuple[str, ...]):
+    def __init__(
+        self,
+        form: PlainForm,
+        shape: Shape,
+        tokens: Int[np.ndarray, "batches B L+1"],
+        exact: bool,
+        tasks: tuple[str, ...],
+    ):
         config = shape.config
         form = replace(form, chunk=shape.chunk if form.chunk < 0 else form.chunk)
         model = PlainTransformer(config.model, shape.vocab_size, form, "float32" if exact else shape.dtype)

@@ -1,4 +1,6 @@
-"""The same language model in PyTorch, with its fused attention and fused AdamW. Needs the optional extra `bench`."""
+"""The same language model in PyTorch, with its fused attention and fused AdamW. Needs the optional extra
+`bench`.
+"""
 
 import math
 from typing import Any
@@ -80,7 +82,9 @@ def load_weights(model: TorchTransformer, weights: dict[str, Any]) -> None:
         for index, layer in enumerate(model.layers):
             ours = weights[f"layer_{index}"]
             attention = ours["attention"]
-            kernels = [attention[name]["kernel"].reshape(width, width).T for name in ("query", "key", "value")]
+            kernels = [
+                attention[name]["kernel"].reshape(width, width).T for name in ("query", "key", "value")
+            ]
             put(layer.qkv.weight, np.concatenate(kernels))
             put(layer.out.weight, attention["out"]["kernel"].reshape(width, width).T)
             put(layer.out.bias, attention["out"]["bias"])
@@ -106,4 +110,6 @@ def build_torch_optimizer(model: TorchTransformer, config: TrainConfig) -> torch
 def learning_rate_at(config: TrainConfig, step: int) -> float:
     """The rate of our schedule without warm-up: a cosine from the highest rate to `final_rate` times it."""
     share = min(step / config.steps, 1.0)
-    return config.learning_rate * (config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * share)))
+    return config.learning_rate * (
+        config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * share))
+    )

@@ -29,10 +29,13 @@ class Measure:
     """One task of one contestant.
 
     Attributes:
-      task: `train` or `sweep`. compile_seconds: once. seconds: of `steps` executions, one number a round.
+      task: `train` or `sweep`.
+      compile_seconds: once.
+      seconds: of `steps` executions, one number a round.
       processor_seconds: of all threads of the contestant's process; on a GPU it says what the host did.
-      tokens_per_second: by the wall's clock. versus_plain, processor_versus_plain: time divided by that of the fastest plain JAX form,
-        round by round.
+      tokens_per_second: by the wall's clock.
+      versus_plain, processor_versus_plain: time divided by that of the fastest plain JAX form, round by
+        round.
     """
 
     task: str
@@ -50,9 +53,12 @@ class Proof:
 
     Attributes:
       what: `float32`, or the compute type of the timed program where that is another program.
-      loss, reference_loss: of the first step, nats. gradient_norm, reference_gradient_norm: likewise, before clipping.
-      loss_after, reference_loss_after: of the third step, after two updates by the optimizer. None without a training task.
-      sweep_loss, reference_sweep_loss, accuracy, reference_accuracy: of an evaluation. None without a sweep task.
+      loss, reference_loss: of the first step, nats.
+      gradient_norm, reference_gradient_norm: likewise, before clipping.
+      loss_after, reference_loss_after: of the third step, after two updates by the optimizer. None without a
+        training task.
+      sweep_loss, reference_sweep_loss, accuracy, reference_accuracy: of an evaluation. None without a sweep
+        task.
     """
 
     what: str
@@ -74,7 +80,8 @@ class Entry:
 
     Attributes:
       skipped: why it was not measured; empty where it was.
-      peak_resident_bytes: of its own process, imports and compilation included. peak_device_bytes: None on a CPU.
+      peak_resident_bytes: of its own process, imports and compilation included.
+      peak_device_bytes: None on a CPU.
     """
 
     name: str
@@ -92,7 +99,9 @@ class ShapeResult:
     """All contestants at one shape.
 
     Attributes:
-      steps: executions a round and task. tokens: a step. plain: name of the fastest plain JAX form of each task.
+      steps: executions a round and task.
+      tokens: a step.
+      plain: name of the fastest plain JAX form of each task.
     """
 
     name: str
@@ -117,8 +126,9 @@ class Machine:
     """Where it ran.
 
     Attributes:
-      cores: that this process may use. load_before, load_after: mean number of running processes over the last minute, this one's
-        own included afterwards.
+      cores: that this process may use.
+      load_before, load_after: mean number of running processes over the last minute, this one's own included
+        afterwards.
     """
 
     processor: str
@@ -146,7 +156,9 @@ class Result:
 
 def write_result(result: Result, path: Path) -> None:
     """Writes `result` as JSON."""
-    write_atomically(path, (json.dumps(dataclasses.asdict(result), indent=1, ensure_ascii=False) + "\n").encode())
+    write_atomically(
+        path, (json.dumps(dataclasses.asdict(result), indent=1, ensure_ascii=False) + "\n").encode()
+    )
 
 
 def read_result(path: Path) -> Result:
@@ -158,10 +170,15 @@ def read_result(path: Path) -> Result:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{str(path)!r} is not JSON ({error}). Fix: give the benchmark.json of `python -m benchmarks.run`.") from error
+        raise ValueError(
+            f"{str(path)!r} is not JSON ({error}). Fix: give the benchmark.json of `python -m"
+            " benchmarks.run`."
+        ) from error
     schema = values.get("schema") if isinstance(values, dict) else None
     if schema != SCHEMA:
-        raise ValueError(f"{str(path)!r} has schema {schema!r}; it must be {SCHEMA}. Fix: run the benchmark again.")
+        raise ValueError(
+            f"{str(path)!r} has schema {schema!r}; it must be {SCHEMA}. Fix: run the benchmark again."
+        )
     return from_dict(Result, values)
 
 
@@ -180,7 +197,9 @@ def describe_machine(device: str) -> Machine:
     """This machine, with the load as it is now."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Machine(_processor(), cores, pages, f"{platform.system()} {platform.machine()}", device, load(), None)
+    return Machine(
+        _processor(), cores, pages, f"{platform.system()} {platform.machine()}", device, load(), None
+    )
 
 
 def load() -> float | None:

@@ -12,7 +12,9 @@ Visit = tuple[str, str]  # name of a contestant, task
 Times = dict[Visit, list[Timing]]
 
 
-def visits(contestants: Mapping[str, Sequence[str]], rounds: int, seed: int = 0) -> Iterator[tuple[int, Visit]]:
+def visits(
+    contestants: Mapping[str, Sequence[str]], rounds: int, seed: int = 0
+) -> Iterator[tuple[int, Visit]]:
     """Every contestant's every task once a round, in a new random order each round.
 
     Slow spells of the machine then hit all alike, and nobody always runs after the same neighbour.
@@ -24,7 +26,9 @@ def visits(contestants: Mapping[str, Sequence[str]], rounds: int, seed: int = 0)
             yield number, every[index]
 
 
-def measure(contestants: Mapping[str, Sequence[str]], rounds: int, time: Callable[[str, str], Timing]) -> Times:
+def measure(
+    contestants: Mapping[str, Sequence[str]], rounds: int, time: Callable[[str, str], Timing]
+) -> Times:
     """The time of every visit, one a round; `time(name, task)` runs and times one."""
     times: Times = {(name, task): [] for name, tasks in contestants.items() for task in tasks}
     for _, visit in visits(contestants, rounds):
@@ -44,7 +48,9 @@ def speeds(seconds: Sequence[float], tokens: int) -> Quartiles:
 
 
 def ratios(seconds: Sequence[float], baseline: Sequence[float]) -> Quartiles:
-    """Time divided by the baseline's of the same round: above 1 is slower. What slows a whole round cancels."""
+    """Time divided by the baseline's of the same round: above 1 is slower. What slows a whole round
+    cancels.
+    """
     return quartiles(np.asarray(seconds) / np.asarray(baseline))
 
 

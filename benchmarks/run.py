@@ -3,9 +3,10 @@
     python -m benchmarks.run --shapes=small,paper --out=docs/results/benchmark
     python -m benchmarks.run --quick
 
-Each contestant runs in a process of its own, proves that it computes the same loss and gradient norm as our model at λ = 0 from the
-same weights, and is then timed in turn with the others. No data is needed. On a machine with a GPU it measures that;
-JAX_PLATFORMS=cpu keeps to the CPU. PyTorch takes part where it is installed (pip install '.[bench]').
+Each contestant runs in a process of its own, proves that it computes the same loss and gradient norm as our
+model at λ = 0 from the same weights, and is then timed in turn with the others. No data is needed. On a
+machine with a GPU it measures that; JAX_PLATFORMS=cpu keeps to the CPU. PyTorch takes part where it is
+installed (pip install '.[bench]').
 """
 
 import os
@@ -18,18 +19,35 @@ from benchmarks.forms import NAMES
 from benchmarks.shapes import DTYPES, SHAPES
 
 flags.DEFINE_list("shapes", list(SHAPES), f"Model shapes, of {', '.join(SHAPES)}.")
-flags.DEFINE_integer("rounds", 7, "Rounds in which every contestant has its turn; medians are over them.", lower_bound=1)
 flags.DEFINE_integer(
-    "steps", 0, "Executions a turn, after one that is not counted; 0 takes 3 (small) or 1 (paper) on a CPU, 50 on a GPU.", lower_bound=0
+    "rounds", 7, "Rounds in which every contestant has its turn; medians are over them.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "steps",
+    0,
+    "Executions a turn, after one that is not counted; 0 takes 3 (small) or 1 (paper) on a CPU, 50 on a GPU.",
+    lower_bound=0,
 )
 flags.DEFINE_list(
-    "contestants", [], f"Who is measured; all by default. ours and plain-einsum always are. One or more of {', '.join(NAMES)}."
+    "contestants",
+    [],
+    f"Who is measured; all by default. ours and plain-einsum always are. One or more of {', '.join(NAMES)}.",
 )
-flags.DEFINE_integer("batch_size", 0, "Sequences a step; 0 takes the preset's, and 4 for paper on a CPU.", lower_bound=0)
+flags.DEFINE_integer(
+    "batch_size", 0, "Sequences a step; 0 takes the preset's, and 4 for paper on a CPU.", lower_bound=0
+)
 flags.DEFINE_enum("dtype", "auto", DTYPES, "Compute type; auto is the preset's on a GPU, float32 on a CPU.")
-flags.DEFINE_string("data_dir", "", "Folder with wiki.{train,valid,test}.tokens, to take tokens from; random ones by default.")
-flags.DEFINE_string("out", "runs/benchmark", "Folder for benchmark.json, table.md, figure.png and figure.svg.")
-flags.DEFINE_bool("quick", False, "A check of the benchmark itself in about a minute: a toy shape, few contestants, 3 rounds.")
+flags.DEFINE_string(
+    "data_dir", "", "Folder with wiki.{train,valid,test}.tokens, to take tokens from; random ones by default."
+)
+flags.DEFINE_string(
+    "out", "runs/benchmark", "Folder for benchmark.json, table.md, figure.png and figure.svg."
+)
+flags.DEFINE_bool(
+    "quick",
+    False,
+    "A check of the benchmark itself in about a minute: a toy shape, few contestants, 3 rounds.",
+)
 QUICK_CONTESTANTS = ["ours", "ours-film", "plain-einsum", "plain-chunk", "torch-eager"]
 
 
@@ -64,8 +82,18 @@ def execute(values: flags.FlagValues) -> str:
     contestants = choose(values.contestants or (QUICK_CONTESTANTS if values.quick else []))
     tokens = [load_tokens(shape, values.data_dir) for shape in shapes]
     data = "WikiText-2, train split" if values.data_dir else "random, with frequencies as of words"
-    command = "python -m benchmarks.run " + " ".join(argument for argument in sys.argv[1:] if not argument.startswith("--data_dir"))
-    result = run_all(shapes, tokens, contestants, min(values.rounds, 3) if values.quick else values.rounds, values.steps, command, data)
+    command = "python -m benchmarks.run " + " ".join(
+        argument for argument in sys.argv[1:] if not argument.startswith("--data_dir")
+    )
+    result = run_all(
+        shapes,
+        tokens,
+        contestants,
+        min(values.rounds, 3) if values.quick else values.rounds,
+        values.steps,
+        command,
+        data,
+    )
     out = Path(values.out)
     write_result(result, out / "benchmark.json")
     write_atomically(out / "table.md", table(result).encode())

@@ -1,4 +1,6 @@
-"""What a contestant does inside its process: compile, prove that it computes the same, run against the clock."""
+"""What a contestant does inside its process: compile, prove that it computes the same, run against the
+clock.
+"""
 
 import time
 from collections.abc import Callable
@@ -16,7 +18,8 @@ class Evidence:
 
     Attributes:
       losses, gradient_norms: of the first training steps, nats; the norms are before clipping.
-      sweep_loss: mean loss of an evaluation, nats. accuracy: its share of targets ranked first. None where it has no such task.
+      sweep_loss: mean loss of an evaluation, nats.
+      accuracy: its share of targets ranked first. None where it has no such task.
     """
 
     losses: tuple[float, ...]
@@ -29,7 +32,8 @@ class Runner(Protocol):
     """One contestant, built and compiled. `train` and `evaluate` return without waiting for the device.
 
     Attributes:
-      compile_seconds: from nothing to the first result of each task, less one ordinary execution where that cannot be told apart.
+      compile_seconds: from nothing to the first result of each task, less one ordinary execution where that
+        cannot be told apart.
       versions: of the packages that only this contestant needs.
     """
 
@@ -50,18 +54,24 @@ class Runner(Protocol):
 
 
 def prove(runner: Runner, tasks: tuple[str, ...], tokens: int) -> Evidence:
-    """Losses and gradient norms at λ = 0 from the common weights; a training step changes them, so evaluation comes first."""
+    """Losses and gradient norms at λ = 0 from the common weights; a training step changes them, so evaluation
+    comes first.
+    """
     sweep_loss = accuracy = None
     if SWEEP in tasks:
         loss, correct = runner.evaluate(0, ordinary=True)
         sweep_loss, accuracy = float(loss) / tokens, int(correct) / tokens
     steps = [runner.train(index, ordinary=True) for index in range(PROOF_STEPS if TRAIN in tasks else 0)]
-    return Evidence(tuple(float(loss) for loss, _ in steps), tuple(float(norm) for _, norm in steps), sweep_loss, accuracy)
+    return Evidence(
+        tuple(float(loss) for loss, _ in steps), tuple(float(norm) for _, norm in steps), sweep_loss, accuracy
+    )
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one turn: on the wall's clock, and of all of the process's threads on processors, which other programs hardly change."""
+    """Seconds of one turn: on the wall's clock, and of all of the process's threads on processors, which
+    other programs hardly change.
+    """
 
     wall: float
     processor: float
@@ -74,7 +84,9 @@ def timing(
     clock: Callable[[], float] = time.perf_counter,
     processor_clock: Callable[[], float] = time.process_time,
 ) -> Timing:
-    """Time of `steps` executions after one that is not counted, until the device has finished the last of them."""
+    """Time of `steps` executions after one that is not counted, until the device has finished the last of
+    them.
+    """
     execute = runner.train if task == TRAIN else runner.evaluate
     runner.wait(execute(0))
     began, processor_began = clock(), processor_clock()

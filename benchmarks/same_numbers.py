@@ -2,10 +2,11 @@
 
     python -m benchmarks.same_numbers --old=REVISION --new=REVISION
 
-Checks both revisions out, runs the same commands in each on this machine (training of fixed seeds over the kinds of blocks,
-margins, penalties and heads; sweeps, certificates, influence, thresholds, diagnosis, pictures, generation), and compares every
-number they leave: the arrays of each checkpoint, and each number of each result file. Prints what differs; exit 1 if anything
-does. Commands are of the public command line alone, so that the structure underneath may change. `--only` takes a part.
+Checks both revisions out, runs the same commands in each on this machine (training of fixed seeds over the
+kinds of blocks, margins, penalties and heads; sweeps, certificates, influence, thresholds, diagnosis,
+pictures, generation), and compares every number they leave: the arrays of each checkpoint, and each number of
+each result file. Prints what differs; exit 1 if anything does. Commands are of the public command line alone,
+so that the structure underneath may change. `--only` takes a part.
 """
 
 import argparse
@@ -21,11 +22,13 @@ from pathlib import Path
 TIMES = {"tokens_per_second", "seconds"}
 PLACES = {"commit", "versions", "device"}
 MODEL = (
-    "--config.model.length=16 --config.model.d_model=16 --config.model.n_heads=2 --config.model.d_ff=32 "
-    "--config.data.corpus=text --config.data.files=train.txt --config.data.valid_files=valid.txt --config.data.test_files=test.txt "
-    "--config.data.vocab_size=300 --config.data.cache_dir=cache --config.train.steps=24 --config.train.batch_size=8 "
-    "--config.train.warmup_steps=4 --config.train.log_every=5 --config.train.eval_every=12 --config.train.checkpoint_every=12 "
-    "--config.train.eval_batches=2 --config.sweep.lams=(0,0.5,1) --config.sweep.taus=(0.5,1.0) --config.sweep.batch_size=8"
+    "--config.model.length=16 --config.model.d_model=16 --config.model.n_heads=2 --config.model.d_ff=32"
+    " --config.data.corpus=text --config.data.files=train.txt --config.data.valid_files=valid.txt"
+    " --config.data.test_files=test.txt --config.data.vocab_size=300 --config.data.cache_dir=cache"
+    " --config.train.steps=24 --config.train.batch_size=8 --config.train.warmup_steps=4"
+    " --config.train.log_every=5 --config.train.eval_every=12 --config.train.checkpoint_every=12"
+    " --config.train.eval_batches=2 --config.sweep.lams=(0,0.5,1) --config.sweep.taus=(0.5,1.0)"
+    " --config.sweep.batch_size=8"
 )
 RUNS = {
     "certified": "--config=certified",
@@ -33,14 +36,28 @@ RUNS = {
     "small": "--config=small --config.seed=3",
     "self_scaling": "--config=small --config.model.margin.form=self_scaling --config.model.dtype=bfloat16",
     "hard": "--config=small --config.model.hard=true --config.locality.mode=fixed --config.locality.lam=1",
-    "proximal": "--config=small --config.penalty.solver=proximal --config.penalty.eta=1e-2 --config.model.localist=true",
-    "anchors": "--config=small --config.anchors.estimator=attention --config.anchors.k=2 --config.penalty.solver=subgradient "
-    "--config.penalty.eta=1e-3 --config.penalty.weights=anchors",
-    "segments": "--config=certified --config.partition.kind=segments --config.partition.unit=sentence --config.model.document_mask=true",
+    "proximal": (
+        "--config=small --config.penalty.solver=proximal --config.penalty.eta=1e-2"
+        " --config.model.localist=true"
+    ),
+    "anchors": (
+        "--config=small --config.anchors.estimator=attention --config.anchors.k=2"
+        " --config.penalty.solver=subgradient --config.penalty.eta=1e-3 --config.penalty.weights=anchors"
+    ),
+    "segments": (
+        "--config=certified --config.partition.kind=segments --config.partition.unit=sentence"
+        " --config.model.document_mask=true"
+    ),
     "learned": "--config=certified --config.partition.kind=learned_segments --config.partition.mean_length=4",
-    "classes": "--config=certified --config.partition.kind=induced_classes --config.partition.classes=6 --config.train.parallel=pmap",
+    "classes": (
+        "--config=certified --config.partition.kind=induced_classes --config.partition.classes=6"
+        " --config.train.parallel=pmap"
+    ),
     "given": "--config=certified --config.partition.kind=given",
-    "curriculum": "--config=small --config.locality.mode=curriculum --config.model.qk_norm=true --config.train.loss_chunk=64",
+    "curriculum": (
+        "--config=small --config.locality.mode=curriculum --config.model.qk_norm=true"
+        " --config.train.loss_chunk=64"
+    ),
 }
 READINGS = {
     "sweep": "sweep --checkpoint={run} --delta --out={run}/read",
@@ -71,7 +88,9 @@ def checkout(revision: str, folder: Path) -> Path:
 
 
 def work(code: Path, folder: Path, names: list[str]) -> dict[str, str]:
-    """Runs every command in `folder` with the code of `code`; what each prints, and what each run's arrays hash to."""
+    """Runs every command in `folder` with the code of `code`; what each prints, and what each run's arrays
+    hash to.
+    """
     golden = Path(__file__).resolve().parents[1] / "tests" / "runs" / "golden"
     folder.mkdir()
     for name in ("train.txt", "valid.txt", "test.txt"):
@@ -81,8 +100,12 @@ def work(code: Path, folder: Path, names: list[str]) -> dict[str, str]:
     def aila(label: str, arguments: str) -> None:
         environment = {**os.environ, "PYTHONPATH": str(code), "JAX_PLATFORMS": "cpu"}
         command = f"{sys.executable} -m aila_jax.cli.main {arguments}"
-        done = subprocess.run(["sh", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        found[f"printed/{label}"] = f"exit {done.returncode}\n{done.stdout}" + (done.stderr[-500:] if done.returncode else "")
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        found[f"printed/{label}"] = f"exit {done.returncode}\n{done.stdout}" + (
+            done.stderr[-500:] if done.returncode else ""
+        )
         print(f"  {label}: exit {done.returncode}", flush=True)
 
     for name in names:
@@ -93,7 +116,11 @@ def work(code: Path, folder: Path, names: list[str]) -> dict[str, str]:
             if run == name:
                 aila(f"{name}/{label}", command.format(run=name))
     hashed = subprocess.run(
-        [sys.executable, "-c", ARRAYS, *names], cwd=folder, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True
+        [sys.executable, "-c", ARRAYS, *names],
+        cwd=folder,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
     )
     found.update({f"arrays/{line.split()[0]}": line for line in hashed.stdout.splitlines()})
     assert hashed.returncode == 0, hashed.stderr
@@ -124,7 +151,9 @@ for name in sys.argv[1:]:
 
 
 def numbers(folder: Path) -> dict[str, str]:
-    """Each result file's content: JSON without what names the moment, CSV and Markdown as they are, pictures by hash."""
+    """Each result file's content: JSON without what names the moment, CSV and Markdown as they are, pictures
+    by hash.
+    """
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
@@ -150,7 +179,9 @@ def timeless(value: object) -> object:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--old", required=True)
     parser.add_argument("--new", required=True)
     parser.add_argument("--only", nargs="*", choices=list(RUNS), default=list(RUNS))
@@ -165,16 +196,22 @@ def main() -> int:
             if stored.is_file():
                 sides[side] = json.loads(stored.read_text(encoding="utf-8"))
                 continue
-            sides[side] = work(checkout(getattr(given, side), base / side / "code"), base / side / "work", given.only)
+            sides[side] = work(
+                checkout(getattr(given, side), base / side / "code"), base / side / "work", given.only
+            )
             stored.write_text(json.dumps(sides[side]), encoding="utf-8")
     old, new = sides["old"], sides["new"]
     differing = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
     for name in differing:
-        print(f"\nDIFFERS {name}\n  old: {old.get(name, 'absent')[:600]}\n  new: {new.get(name, 'absent')[:600]}")
+        print(
+            f"\nDIFFERS {name}\n  old: {old.get(name, 'absent')[:600]}\n  new:"
+            f" {new.get(name, 'absent')[:600]}"
+        )
     arrays = sum(name.startswith("arrays/") for name in old)
     failed = sum(not text.startswith("exit 0") for name, text in new.items() if name.startswith("printed/"))
     print(
-        f"\n{len(old)} things compared, {arrays} of them arrays of checkpoints: {len(differing)} differ; {failed} command(s) failed in the new one"
+        f"\n{len(old)} things compared, {arrays} of them arrays of checkpoints: {len(differing)} differ;"
+        f" {failed} command(s) failed in the new one"
     )
     return 1 if differing else 0
 

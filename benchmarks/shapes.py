@@ -7,7 +7,9 @@ from aila_jax.config import Config, one_of, require
 
 SHAPES = ("small", "paper")
 QUICK = "quick"  # --quick: too small to say anything about speed
-CPU_SEQUENCES = {"paper": 4}  # sequences a step on a CPU, where the preset's batch would take most of a minute a step
+CPU_SEQUENCES = {
+    "paper": 4
+}  # sequences a step on a CPU, where the preset's batch would take most of a minute a step
 CHUNK = 512  # tokens whose logits exist at once; the form of the loss that suits CPUs
 DTYPES = ("auto", "float32", "bfloat16")
 
@@ -67,7 +69,8 @@ def make_shape(name: str, *, cpu: bool, batch_size: int = 0, dtype: str = "auto"
     config = replace(
         preset,
         model=replace(preset.model, dropout=0.0, film=False, dtype="float32"),
-        # Without warm-up the first steps move the weights, so that equal losses after them prove equal optimizers.
+        # Without warm-up the first steps move the weights, so that equal losses after them prove equal
+        # optimizers.
         train=replace(preset.train, batch_size=batch_size, warmup_steps=0),
     )
     return Shape(name, config, cpu, dtype, CHUNK if cpu else 0)
@@ -79,5 +82,8 @@ def _quick() -> Config:
     # A higher rate than the preset's: few steps must move the weights far enough to prove equal updates.
     model = replace(config.model, length=32, d_model=32, n_heads=2, d_ff=64)
     return replace(
-        config, data=replace(config.data, vocab_size=512), model=model, train=replace(config.train, batch_size=4, learning_rate=4e-3)
+        config,
+        data=replace(config.data, vocab_size=512),
+        model=model,
+        train=replace(config.train, batch_size=4, learning_rate=4e-3),
     )

@@ -10,14 +10,26 @@ import numpy as np
 from aila_jax.progress import Progress
 from benchmarks.forms import REFERENCE, TASKS, Contestant, PlainForm
 from benchmarks.proof import FLOAT32, REDUCED, compare
-from benchmarks.record import SCHEMA, Entry, Measure, Proof, Result, ShapeResult, commit, describe_machine, load
+from benchmarks.record import (
+    SCHEMA,
+    Entry,
+    Measure,
+    Proof,
+    Result,
+    ShapeResult,
+    commit,
+    describe_machine,
+    load,
+)
 from benchmarks.rounds import Times, fastest, measure, ratios, speeds
 from benchmarks.runner import Timing
 from benchmarks.shapes import Shape
 from benchmarks.worker import Memory, Ready, Worker
 
 
-def run_shape(shape: Shape, tokens: np.ndarray, contestants: Sequence[Contestant], rounds: int, steps: int) -> tuple[ShapeResult, dict]:
+def run_shape(
+    shape: Shape, tokens: np.ndarray, contestants: Sequence[Contestant], rounds: int, steps: int
+) -> tuple[ShapeResult, dict]:
     """Measures all contestants at one shape; returns also the versions of what only some of them use.
 
     Raises:
@@ -31,13 +43,25 @@ def run_shape(shape: Shape, tokens: np.ndarray, contestants: Sequence[Contestant
         times = time_all(shape.name, workers, rounds, steps)
         memory = {name: worker.memory() for name, worker in workers.items()}
     plain = [one.name for one in present if one.form.family == PlainForm.family]
-    baselines = {task: fastest(times, plain, task) for task in TASKS if any(task in one.tasks for one in present)}
+    baselines = {
+        task: fastest(times, plain, task) for task in TASKS if any(task in one.tasks for one in present)
+    }
     entries = []
     for one in contestants:
         if missing[one.name]:
             entries.append(Entry(one.name, one.form.family, one.about, missing[one.name], (), (), None, None))
             continue
-        entries.append(make_entry(one, ready[one.name], proofs[one.name], memory[one.name], times, baselines, shape.tokens * steps))
+        entries.append(
+            make_entry(
+                one,
+                ready[one.name],
+                proofs[one.name],
+                memory[one.name],
+                times,
+                baselines,
+                shape.tokens * steps,
+            )
+        )
     versions = {package: version for one in ready.values() for package, version in one.versions.items()}
     return describe_shape(shape, rounds, steps, baselines, tuple(entries)), versions
 
@@ -45,7 +69,9 @@ def run_shape(shape: Shape, tokens: np.ndarray, contestants: Sequence[Contestant
 def start_all(
     stack: contextlib.ExitStack, shape: Shape, tokens: np.ndarray, contestants: Sequence[Contestant]
 ) -> tuple[dict[str, Worker], dict[str, Ready], dict[str, tuple[Proof, ...]]]:
-    """Starts the contestants one after another, the reference first, and proves each of them; `stack` ends their processes."""
+    """Starts the contestants one after another, the reference first, and proves each of them; `stack` ends
+    their processes.
+    """
     workers, ready, proofs = {}, {}, {}
     with Progress(len(contestants), f"{shape.name}, compiled:") as progress:
         for one in sorted(contestants, key=lambda one: one.name != REFERENCE):
@@ -76,7 +102,9 @@ def time_all(shape: str, workers: Mapping[str, Worker], rounds: int, steps: int)
         return measure(names, rounds, time_one)
 
 
-def describe_shape(shape: Shape, rounds: int, steps: int, baselines: dict[str, str], entries: tuple[Entry, ...]) -> ShapeResult:
+def describe_shape(
+    shape: Shape, rounds: int, steps: int, baselines: dict[str, str], entries: tuple[Entry, ...]
+) -> ShapeResult:
     """The record of one shape."""
     model = shape.config.model
     return ShapeResult(
@@ -108,7 +136,13 @@ def prove(name: str, mine: Ready, reference: Ready, dtype: str) -> tuple[Proof, 
 
 
 def make_entry(
-    one: Contestant, ready: Ready, proofs: tuple[Proof, ...], memory: Memory, times: Times, baselines: dict[str, str], tokens: int
+    one: Contestant,
+    ready: Ready,
+    proofs: tuple[Proof, ...],
+    memory: Memory,
+    times: Times,
+    baselines: dict[str, str],
+    tokens: int,
 ) -> Entry:
     """The record of one contestant; `tokens` were handled in each round."""
     measures = []
@@ -126,7 +160,9 @@ def make_entry(
                 processor_versus_plain=ratios(processor, [turn.processor for turn in plain]),
             )
         )
-    return Entry(one.name, one.form.family, one.about, "", proofs, tuple(measures), memory.resident, memory.device)
+    return Entry(
+        one.name, one.form.family, one.about, "", proofs, tuple(measures), memory.resident, memory.device
+    )
 
 
 def run_all(

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-# Before PyTorch is imported: compile times are of compiling, not of reading what an earlier run left on the disk.
+# Before PyTorch is imported: compile times are of compiling, not of reading what an earlier run left on the
+# disk.
 os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
 import torch
 from jaxtyping import Int
@@ -20,7 +21,14 @@ from benchmarks.workload import draw_weights
 class TorchRunner:
     """See `benchmarks.runner.Runner`."""
 
-    def __init__(self, form: TorchForm, shape: Shape, tokens: Int[np.ndarray, "batches B L+1"], exact: bool, tasks: tuple[str, ...]):
+    def __init__(
+        self,
+        form: TorchForm,
+        shape: Shape,
+        tokens: Int[np.ndarray, "batches B L+1"],
+        exact: bool,
+        tasks: tuple[str, ...],
+    ):
         config = shape.config
         self.device = "cpu" if shape.cpu else "cuda"
         # On a GPU JAX's default takes float32 products through the tensor cores; so does this.
@@ -29,7 +37,9 @@ class TorchRunner:
         self.train_config = config.train
         self.versions = {"torch": torch.__version__}
         weights = draw_weights(config.model, shape.vocab_size)
-        self.model, self.eval_model = (TorchTransformer(config.model, shape.vocab_size).to(self.device) for _ in range(2))
+        self.model, self.eval_model = (
+            TorchTransformer(config.model, shape.vocab_size).to(self.device) for _ in range(2)
+        )
         load_weights(self.model, weights)
         load_weights(self.eval_model, weights)
         self.optimizer = build_torch_optimizer(self.model, config.train)
@@ -43,7 +53,9 @@ class TorchRunner:
             self._compile(tasks)
 
     def _compile(self, tasks: tuple[str, ...]) -> None:
-        """The first call compiles, the second shows what of the first was execution; gradients are dropped, weights kept."""
+        """The first call compiles, the second shows what of the first was execution; gradients are dropped,
+        weights kept.
+        """
         calls = {SWEEP: lambda: self.evaluate(0), TRAIN: lambda: self._gradients(0)}
         for task in tasks:
             call, times = calls[task], []

@@ -1,10 +1,11 @@
-"""Time of a training step of our model with one thing changed, divided by that without the change, as JSON and a table.
+"""Time of a training step of our model with one thing changed, divided by that without the change, as JSON
+and a table.
 
     python -m benchmarks.variants --compare=partitions --out=docs/results/partition_speed
     python -m benchmarks.variants --compare=dial --out=docs/results/dial_speed
 
-All run in one process and take turns; a ratio is of one round, so what slows a whole round cancels. What a table holds does not
-matter for the time: boundary types and classes are drawn.
+All run in one process and take turns; a ratio is of one round, so what slows a whole round cancels. What a
+table holds does not matter for the time: boundary types and classes are drawn.
 """
 
 import dataclasses
@@ -38,17 +39,24 @@ VARIANTS = {  # the first of each is what the others are divided by
         "heads that turn one after another": dataclasses.replace(_SMALL, staggered=True),
         "every sequence at two λ": dataclasses.replace(_SMALL, views=2),
         "the same, and the first teaches the second": dataclasses.replace(_SMALL, views=2, teach=0.5),
-        "the same, and attention outside the block pays": dataclasses.replace(_SMALL, views=2, teach=0.5, pressure=0.07),
+        "the same, and attention outside the block pays": dataclasses.replace(
+            _SMALL, views=2, teach=0.5, pressure=0.07
+        ),
         "preset certified, every sequence at one λ": _ONE_VIEW,
         "preset certified": dataclasses.replace(_ONE_VIEW, views=2, teach=0.5, pressure=0.07),
     },
 }
 
 flags.DEFINE_enum(
-    "compare", "partitions", tuple(VARIANTS), "What is changed: the partition, or the parts of the dial of the preset `certified`."
+    "compare",
+    "partitions",
+    tuple(VARIANTS),
+    "What is changed: the partition, or the parts of the dial of the preset `certified`.",
 )
 flags.DEFINE_enum("shape", "small", (*SHAPES, QUICK), "Model shape.")
-flags.DEFINE_integer("rounds", 9, "Rounds in which every variant has its turn; medians are over them.", lower_bound=1)
+flags.DEFINE_integer(
+    "rounds", 9, "Rounds in which every variant has its turn; medians are over them.", lower_bound=1
+)
 flags.DEFINE_integer("steps", 3, "Training steps a turn, after one that is not counted.", lower_bound=1)
 flags.DEFINE_string("out", "runs/speed", "Folder for speed.json and table.md.")
 
@@ -58,8 +66,8 @@ class Measured:
     """One variant.
 
     Attributes:
-      seconds, processor_seconds: of `steps` training steps, one number a round. versus_first, processor_versus_first: those divided
-        by the times of the first variant in the same round.
+      seconds, processor_seconds: of `steps` training steps, one number a round.
+      versus_first, processor_versus_first: those divided by the times of the first variant in the same round.
     """
 
     variant: str
@@ -94,7 +102,9 @@ def main(argv: list[str]) -> None:
     command = " ".join(["python -m benchmarks.variants", *sys.argv[1:]])
     shape = make_shape(values.shape, cpu=jax.default_backend() == "cpu")
     result = run(VARIANTS[values.compare], shape, values.rounds, values.steps, command)
-    write_atomically(Path(values.out) / "speed.json", (json.dumps(dataclasses.asdict(result), indent=1) + "\n").encode())
+    write_atomically(
+        Path(values.out) / "speed.json", (json.dumps(dataclasses.asdict(result), indent=1) + "\n").encode()
+    )
     write_atomically(Path(values.out) / "table.md", table(result).encode())
     print(table(result))
 
@@ -127,7 +137,10 @@ def time_all(runners: Mapping[str, Runner], rounds: int, steps: int) -> dict[str
             progress.advance()
             return taken
 
-        return {name: found for (name, _), found in measure(dict.fromkeys(runners, (TRAIN,)), rounds, time_one).items()}
+        return {
+            name: found
+            for (name, _), found in measure(dict.fromkeys(runners, (TRAIN,)), rounds, time_one).items()
+        }
 
 
 def describe(name: str, times: list[Timing], baseline: list[Timing]) -> Measured:
@@ -142,8 +155,11 @@ def table(result: Result) -> str:
     """Markdown: medians over the rounds, with quartiles."""
     machine = result.machine
     lines = [
-        f"Training step, shape `{result.shape}` ({result.tokens:,} tokens), {result.rounds} rounds of {result.steps} steps, "
-        f"{machine.processor}, {machine.cores} cores, load {machine.load_before:.1f} before and {machine.load_after:.1f} after.",
+        (
+            f"Training step, shape `{result.shape}` ({result.tokens:,} tokens), {result.rounds} rounds of"
+            f" {result.steps} steps, {machine.processor}, {machine.cores} cores, load"
+            f" {machine.load_before:.1f} before and {machine.load_after:.1f} after."
+        ),
         "",
         f"| | seconds a step, median | time ÷ that of {result.variants[0].variant} | processor time ÷ that |",
         "| --- | --- | --- | --- |",

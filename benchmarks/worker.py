@@ -1,4 +1,6 @@
-"""One process a contestant: its memory is its own, its threads rest while others are measured, its failure names it."""
+"""One process a contestant: its memory is its own, its threads rest while others are measured, its failure
+names it.
+"""
 
 import multiprocessing
 import resource
@@ -21,8 +23,10 @@ class Ready:
     """A contestant that may be measured.
 
     Attributes:
-      exact: its evidence in full float32. timed: that of the program that is timed, where it is another one (bfloat16, or a GPU).
-      compile_seconds: a task each. versions: of packages that only it uses.
+      exact: its evidence in full float32.
+      timed: that of the program that is timed, where it is another one (bfloat16, or a GPU).
+      compile_seconds: a task each.
+      versions: of packages that only it uses.
     """
 
     exact: Evidence
@@ -57,7 +61,9 @@ class Worker:
     def __enter__(self) -> "Worker":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._process.terminate()
         self._process.join()
         self._connection.close()

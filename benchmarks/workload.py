@@ -18,7 +18,13 @@ def load_tokens(shape: Shape, data_dir: str = "") -> Int[np.ndarray, "batches B 
         return draw_tokens(shape)
     from aila_jax.data.dataset import load_dataset
 
-    require(shape.config.data.corpus == "wikitext2", "data_dir", data_dir, f"empty for the shape {shape.name!r}", "leave it out")
+    require(
+        shape.config.data.corpus == "wikitext2",
+        "data_dir",
+        data_dir,
+        f"empty for the shape {shape.name!r}",
+        "leave it out",
+    )
     config = replace(shape.config.data, data_dir=data_dir)
     return cut_tokens(load_dataset(config).splits["train"].tokens, shape)
 
@@ -35,16 +41,25 @@ def cut_tokens(stream: Int[np.ndarray, "T"], shape: Shape) -> Int[np.ndarray, "b
     """The first tokens of an encoded text, in pieces of L + 1."""
     size = (BATCHES, shape.batch_size, shape.config.model.length + 1)
     count = int(np.prod(size))
-    require(len(stream) >= count, "tokens in data_dir", len(stream), f"at least {count}", "lower --batch_size")
+    require(
+        len(stream) >= count, "tokens in data_dir", len(stream), f"at least {count}", "lower --batch_size"
+    )
     tokens = np.asarray(stream[:count], np.int32).reshape(size)
-    require(int(tokens.max()) < shape.vocab_size, "largest token id", int(tokens.max()), f"below {shape.vocab_size}", "use other data")
+    require(
+        int(tokens.max()) < shape.vocab_size,
+        "largest token id",
+        int(tokens.max()),
+        f"below {shape.vocab_size}",
+        "use other data",
+    )
     return tokens
 
 
 def draw_weights(config: ModelConfig, vocab_size: int, seed: int = 0) -> dict[str, Any]:
     """A parameter tree of `aila_jax.model.transformer.Transformer` with normal entries.
 
-    They are larger than at initialisation, so that attention is far from uniform and equal losses mean equal models.
+    They are larger than at initialisation, so that attention is far from uniform and equal losses mean equal
+    models.
     """
     draw = np.random.default_rng(seed)
     width, heads, size = config.d_model, config.n_heads, config.d_model // config.n_heads
@@ -56,7 +71,10 @@ def draw_weights(config: ModelConfig, vocab_size: int, seed: int = 0) -> dict[st
         return {"LayerNorm_0": {"scale": 1 + normal(0.1, width), "bias": normal(0.1, width)}}
 
     def layer() -> dict[str, Any]:
-        attention = {name: {"kernel": normal(1.5 * width**-0.5, width, heads, size)} for name in ("query", "key", "value")}
+        attention = {
+            name: {"kernel": normal(1.5 * width**-0.5, width, heads, size)}
+            for name in ("query", "key", "value")
+        }
         attention["out"] = {"kernel": normal(width**-0.5, heads, size, width), "bias": normal(0.1, width)}
         return {
             "attention": attention,

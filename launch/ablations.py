@@ -1,12 +1,13 @@
 """Ablations on WikiText-2 at λ = 0.6, 1.6M tokens a run, three seeds.
 
     python -m launch.ablations --data_dir=$WIKITEXT2 --which=windows       # blocks of 3, 5 and 10 tokens
-    python -m launch.ablations --data_dir=$WIKITEXT2 --which=partitions    # windows, segments and classes at equal mean n_in
-    python -m launch.ablations --data_dir=$WIKITEXT2 --which=penalty       # the penalty alone, the margin alone, both, neither
+    python -m launch.ablations --data_dir=$WIKITEXT2 --which=partitions    # windows, segments and classes at
+    equal mean n_in python -m launch.ablations --data_dir=$WIKITEXT2 --which=penalty       # the penalty
+    alone, the margin alone, both, neither
 
-trains what is not trained yet under --runs/WHICH (about 3 minutes a run on one core), reads it at its λ, and writes one CSV and JSON per run
-into --out/WHICH, then table.md and the figure. `--only` and `--seeds` choose a part. `--collect` makes the table and the figure from the
-files that are there, training nothing.
+trains what is not trained yet under --runs/WHICH (about 3 minutes a run on one core), reads it at its λ, and
+writes one CSV and JSON per run into --out/WHICH, then table.md and the figure. `--only` and `--seeds` choose
+a part. `--collect` makes the table and the figure from the files that are there, training nothing.
 """
 
 from functools import partial
@@ -18,7 +19,9 @@ from launch import experiment
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     experiment.define_flags("ablations", seeds=(0, 1, 2), values=values)
-    flags.DEFINE_enum("which", None, ["windows", "partitions", "penalty"], "The ablation.", values, required=True)
+    flags.DEFINE_enum(
+        "which", None, ["windows", "partitions", "penalty"], "The ablation.", values, required=True
+    )
     flags.DEFINE_integer("steps", 400, "Optimizer steps of each run.", lower_bound=1, flag_values=values)
 
 

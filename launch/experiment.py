@@ -4,7 +4,8 @@
     for stem, config in asked_runs(leak.leak_runs):   # train, measure, write a result file OUT/stem.json
         run = runs.train(config, runs_folder() / stem)
 
-`--only` and `--seeds` choose a part; with `--collect` there are no runs, only what is made from the result files.
+`--only` and `--seeds` choose a part; with `--collect` there are no runs, only what is made from the result
+files.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 FLAGS = flags.FLAGS
 
 
-def define_flags(name: str, seeds: Sequence[int] = (0,), config: str = "small", values: flags.FlagValues = FLAGS) -> None:
-    """The flags of the experiment `name`: its folders have that name unless they are given, its runs start from `config`."""
+def define_flags(
+    name: str, seeds: Sequence[int] = (0,), config: str = "small", values: flags.FlagValues = FLAGS
+) -> None:
+    """The flags of the experiment `name`: its folders have that name unless they are given, its runs start
+    from `config`.
+    """
     flags.DEFINE_string("config", config, "Preset or Python file that the runs start from.", values)
     flags.DEFINE_string("data_dir", "", "Folder with wiki.{train,valid,test}.tokens.", values)
     flags.DEFINE_string("out", f"docs/results/{name}", "Folder for the result files.", values)
@@ -68,7 +73,8 @@ def asked_runs(make: Callable[["Config"], dict[str, "Config"]]) -> Iterator[tupl
       make: the experiment's runs by name, from the configuration that they start from.
 
     Raises:
-      ValueError: a seed that is no number, a name in `--only` that is no run, a preset or file that does not exist; before the first run.
+      ValueError: a seed that is no number, a name in `--only` that is no run, a preset or file that does not
+        exist; before the first run.
     """
     from aila_jax import presets
     from aila_jax.cli.config_flag import load_source
@@ -79,9 +85,15 @@ def asked_runs(make: Callable[["Config"], dict[str, "Config"]]) -> Iterator[tupl
         one_of("--only", name, tuple(make(base)))
     for seed in FLAGS.seeds:
         if not seed.isdecimal():
-            raise ValueError(f"--seeds holds {seed!r}; it must be whole numbers from 0 with commas between. Fix: --seeds=0,1,2")
+            raise ValueError(
+                f"--seeds holds {seed!r}; it must be whole numbers from 0 with commas between. Fix:"
+                " --seeds=0,1,2"
+            )
     asked = [] if FLAGS.collect else [int(seed) for seed in FLAGS.seeds]
     chosen = [(seed, make(replace(base, seed=seed))) for seed in asked]
     return (
-        (f"{name}-seed{seed}", config) for seed, named in chosen for name, config in named.items() if name in FLAGS.only or not FLAGS.only
+        (f"{name}-seed{seed}", config)
+        for seed, named in chosen
+        for name, config in named.items()
+        if name in FLAGS.only or not FLAGS.only
     )

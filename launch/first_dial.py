@@ -2,8 +2,9 @@
 
     python -m launch.first_dial --data_dir=$WIKITEXT2 --out=docs/results/first_dial
 
-trains what is not trained yet under --runs, sweeps it, and writes one CSV and JSON per run into --out; `--only` and
-`--seeds` choose a part. `--collect` makes the table and the figure from the files that are there, training nothing.
+trains what is not trained yet under --runs, sweeps it, and writes one CSV and JSON per run into --out;
+`--only` and `--seeds` choose a part. `--collect` makes the table and the figure from the files that are
+there, training nothing.
 """
 
 from absl import flags

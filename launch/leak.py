@@ -1,10 +1,12 @@
-"""The leak: what accuracy a model reaches that sees its targets, beside the law that predicts it and beside causal models.
+"""The leak: what accuracy a model reaches that sees its targets, beside the law that predicts it and beside
+causal models.
 
     python -m launch.leak --data_dir=$WIKITEXT2 --out=docs/results/leak
 
-trains what is not trained yet under --runs (eight runs of the preset `small`, about an hour on one core), measures it, and
-writes one CSV and JSON per run into --out, then table.md and the figure. `--only` and `--seeds` choose a part. `--collect` makes
-the table and the figure from the files that are there, training nothing.
+trains what is not trained yet under --runs (eight runs of the preset `small`, about an hour on one core),
+measures it, and writes one CSV and JSON per run into --out, then table.md and the figure. `--only` and
+`--seeds` choose a part. `--collect` makes the table and the figure from the files that are there, training
+nothing.
 """
 
 from absl import flags

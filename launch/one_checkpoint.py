@@ -1,10 +1,12 @@
-"""One checkpoint for every λ: conditional training beside training at each λ, with equal tokens, at two budgets.
+"""One checkpoint for every λ: conditional training beside training at each λ, with equal tokens, at two
+budgets.
 
     python -m launch.one_checkpoint --data_dir=$WIKITEXT2 --budget=5M --seeds=0,1,2
 
-trains what is not trained yet under --runs (ten runs a seed and budget), reads it over the dial, and writes one CSV and JSON per run
-into --out, then table.md (transfer matrix, influence, regret, goals, the law of τ) and the figures. `--only` and `--seeds` choose a part.
-`--which=grid` runs the grid of learning rate and dropout instead (40 runs a seed and budget), `--which=recipe` the one checkpoint with one part of its training
+trains what is not trained yet under --runs (ten runs a seed and budget), reads it over the dial, and writes
+one CSV and JSON per run into --out, then table.md (transfer matrix, influence, regret, goals, the law of τ)
+and the figures. `--only` and `--seeds` choose a part. `--which=grid` runs the grid of learning rate and
+dropout instead (40 runs a seed and budget), `--which=recipe` the one checkpoint with one part of its training
 changed at a time. `--collect` makes tables and figures from the files that are there, training nothing.
 """
 
@@ -19,8 +21,14 @@ from launch import experiment
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     experiment.define_flags("one_checkpoint", config="certified", values=values)
     flags.DEFINE_enum("budget", None, ["5M", "18M"], "Training tokens of each run; both by default.", values)
-    about = "Runs: the matrix of training and reading, the grid of rate and dropout, or, at 5M tokens, the recipe with one part changed."
-    of_split = "Split that is read, train, validation or test; keep each in an --out of its own. Default: the run's sweep.split."
+    about = (
+        "Runs: the matrix of training and reading, the grid of rate and dropout, or, at 5M tokens, the recipe"
+        " with one part changed."
+    )
+    of_split = (
+        "Split that is read, train, validation or test; keep each in an --out of its own. Default: the run's"
+        " sweep.split."
+    )
     flags.DEFINE_enum("split", None, ["train", "validation", "test"], of_split, values)
     flags.DEFINE_enum("which", "matrix", ["matrix", "grid", "recipe"], about, values)
 
@@ -34,7 +42,9 @@ def main(argv: list[str]) -> None:
 
     budget, which = experiment.FLAGS.budget, experiment.FLAGS.which
     if which == "recipe" and budget == "18M":
-        raise app.UsageError(f"--budget is 18M; it must be 5M, or left out, with --which={which}. Fix: leave it out.")
+        raise app.UsageError(
+            f"--budget is 18M; it must be 5M, or left out, with --which={which}. Fix: leave it out."
+        )
     budgets = [budget] if budget else tuple(one_checkpoint.BUDGETS)
     makers: dict[str, Callable[[Config], dict[str, Config]]] = {
         "matrix": partial(one_checkpoint.one_checkpoint_runs, budgets=budgets),
@@ -44,7 +54,9 @@ def main(argv: list[str]) -> None:
     out = experiment.out_folder()
     for stem, config in experiment.asked_runs(makers[which]):
         model = runs.train(config, experiment.runs_folder() / stem).load()
-        result = one_checkpoint.measure(model, runs.dataset_of(model), matrix=which == "matrix", split=experiment.FLAGS.split)
+        result = one_checkpoint.measure(
+            model, runs.dataset_of(model), matrix=which == "matrix", split=experiment.FLAGS.split
+        )
         write_result(result, out, stem)
     print(one_checkpoint_report.collect(out))
 

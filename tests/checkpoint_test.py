@@ -1,4 +1,6 @@
-"""Tests of checkpoints: the way there and back bit for bit, every place to load from, and every kind of damage."""
+"""Tests of checkpoints: the way there and back bit for bit, every place to load from, and every kind of
+damage.
+"""
 
 import json
 import re
@@ -19,8 +21,11 @@ from aila_jax.runs import initial_state
 from aila_jax.training.optimizer import build_optimizer
 from tests.training.tiny import Trained, trained_once
 
-# TensorStore's: reads still under way when another one of the same checkpoint fails call into an event loop that is closed.
-pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning")
+# TensorStore's: reads still under way when another one of the same checkpoint fails call into an event loop
+# that is closed.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning"
+)
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +54,9 @@ def fresh_state(config, vocab_size):
 
 @pytest.fixture(scope="session")
 def saved(trained, tmp_path_factory):
-    """A state of odd values (−0, a denormal, infinity, NaN, every count other than 0) and where it was saved."""
+    """A state of odd values (−0, a denormal, infinity, NaN, every count other than 0) and where it was
+    saved.
+    """
     state = fresh_state(trained.config, trained.model.tokenizer.vocab_size)
     odd = state.params["position"].at[0, :4].set(jnp.array([-0.0, 1e-45, jnp.inf, jnp.nan]))
     opt_state = jax.tree.map(lambda x: x + jnp.ones_like(x) * 3, state.opt_state)
@@ -63,7 +70,10 @@ def saved(trained, tmp_path_factory):
     )
     directory = tmp_path_factory.mktemp("saved") / "run-name"
     record = Record.of(
-        trained.config, trained.model.tokenizer, {"name": "n", "fingerprint": "f", "position": {"a": [1, 2]}}, {"commit": "c"}
+        trained.config,
+        trained.model.tokenizer,
+        {"name": "n", "fingerprint": "f", "position": {"a": [1, 2]}},
+        {"commit": "c"},
     )
     with CheckpointStore(directory, keep=2) as store:
         assert store.latest() == "none"
@@ -76,7 +86,9 @@ def test_a_state_and_its_record_come_back_bit_for_bit(saved, trained):
     state, record, directory = saved
     found = find_checkpoint(directory)
     assert (found.step, found.run) == (7, "run-name")
-    assert json.dumps(asdict(found.record), sort_keys=True) == json.dumps(asdict(record), sort_keys=True)  # tuples are lists there
+    assert json.dumps(asdict(found.record), sort_keys=True) == json.dumps(
+        asdict(record), sort_keys=True
+    )  # tuples are lists there
     assert found.config == trained.config
     assert found.tokenizer.to_json() == trained.model.tokenizer.to_json()
     assert_same(found.state(fresh_state(trained.config, trained.model.tokenizer.vocab_size)), state)
@@ -104,7 +116,12 @@ def test_a_step_that_is_there_is_not_saved_again(saved, trained, tmp_path):
 def test_a_model_loads_from_every_place_that_names_it(trained, copied):
     tokens = np.arange(16, dtype=np.int32)[None]
     expected = trained.model.apply(tokens, lam=0.5).logits
-    places = [trained.run.workdir, trained.run.workdir / "checkpoints", str(trained.run.workdir / "checkpoints" / "24"), copied]
+    places = [
+        trained.run.workdir,
+        trained.run.workdir / "checkpoints",
+        str(trained.run.workdir / "checkpoints" / "24"),
+        copied,
+    ]
     for place in places:
         model = aila.load(place)
         assert (model.step, model.run, model.config) == (24, "run", trained.config)
@@ -125,7 +142,10 @@ def test_a_step_folder_under_another_name_is_found_or_refused_with_the_way_out(t
 @pytest.mark.parametrize("make", [lambda path: path / "none", lambda path: path, lambda path: path / "file"])
 def test_a_path_without_a_checkpoint_is_refused(tmp_path, make):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ValueError, match=re.escape(f"checkpoint path is {str(make(tmp_path).resolve())!r}; it must be a run directory")):
+    with pytest.raises(
+        ValueError,
+        match=re.escape(f"checkpoint path is {str(make(tmp_path).resolve())!r}; it must be a run directory"),
+    ):
         aila.load(make(tmp_path))
 
 
@@ -136,11 +156,17 @@ def test_an_unknown_step_is_refused_and_the_known_ones_named(trained):
 
 def array_files(step: Path, item: str) -> list[Path]:
     """The files of an item that hold array bytes."""
-    return sorted(path for path in (step / item).rglob("*") if path.is_file() and path.parent.name == "d" and path.stat().st_size > 1000)
+    return sorted(
+        path
+        for path in (step / item).rglob("*")
+        if path.is_file() and path.parent.name == "d" and path.stat().st_size > 1000
+    )
 
 
 def test_one_flipped_bit_in_the_parameters_is_found_or_touches_nothing(copied, trained):
-    """Orbax keeps some bytes twice and reads one of them: a flip must be refused, or every parameter is what it was."""
+    """Orbax keeps some bytes twice and reads one of them: a flip must be refused, or every parameter is what
+    it was.
+    """
     step = copied / "checkpoints" / "24"
     refusals = []
     for file in array_files(step, "params"):
@@ -150,13 +176,19 @@ def test_one_flipped_bit_in_the_parameters_is_found_or_touches_nothing(copied, t
             data[int(share * len(data))] ^= 1
             file.write_bytes(bytes(data))
             try:
-                assert_same(find_checkpoint(copied).params(trained.model.params), jax.tree.map(np.asarray, trained.model.params))
+                assert_same(
+                    find_checkpoint(copied).params(trained.model.params),
+                    jax.tree.map(np.asarray, trained.model.params),
+                )
             except ValueError as error:
                 refusals.append(str(error))
         file.write_bytes(whole)
     # How many flips hit bytes that are read depends on the order in which Orbax wrote its files.
     assert refusals
-    assert all(re.search(r"damaged.*Fix: restore a copy or an older step", words) and str(step) in words for words in refusals)
+    assert all(
+        re.search(r"damaged.*Fix: restore a copy or an older step", words) and str(step) in words
+        for words in refusals
+    )
     assert_same(aila.load(copied).params, trained.model.params)
 
 
@@ -231,7 +263,10 @@ def test_a_checkpoint_that_is_not_written_is_no_success(trained, copied):
     record = Record.of(trained.config, trained.model.tokenizer, {}, {})
     with CheckpointStore(copied, keep=2) as store:
         with pytest.raises(
-            ValueError, match=r"the checkpoint of step 28 was not saved: .* holds a later step\. Fix: move that folder away"
+            ValueError,
+            match=(
+                r"the checkpoint of step 28 was not saved: .* holds a later step\. Fix: move that folder away"
+            ),
         ):
             store.save(28, state, record)
         assert store.latest().startswith("step 24 ")
@@ -254,16 +289,27 @@ def edit_record(step: Path, change) -> None:
     ("film", False, "film_scale"),
 ])  # fmt: skip
 def test_a_record_of_another_shape_is_refused(copied, setting, value, name):
-    edit_record(copied / "checkpoints" / "24", lambda stored: stored["config"]["model"].update({setting: value}))
-    with pytest.raises(ValueError, match=rf"params/.*{name}.* is .*, the model needs .*Fix: use the configuration") as caught:
+    edit_record(
+        copied / "checkpoints" / "24", lambda stored: stored["config"]["model"].update({setting: value})
+    )
+    with pytest.raises(
+        ValueError, match=rf"params/.*{name}.* is .*, the model needs .*Fix: use the configuration"
+    ) as caught:
         aila.load(copied)
     assert "(shape, type)" in str(caught.value)
 
 
 def test_a_changed_checksum_is_refused(copied):
-    edit_record(copied / "checkpoints" / "24", lambda stored: stored["arrays"]["params/position"].update(sha256="0" * 64))
+    edit_record(
+        copied / "checkpoints" / "24",
+        lambda stored: stored["arrays"]["params/position"].update(sha256="0" * 64),
+    )
     with pytest.raises(
-        ValueError, match=r"params/position does not match its checksum: the file is damaged. Fix: restore a copy or an older step"
+        ValueError,
+        match=(
+            r"params/position does not match its checksum: the file is damaged. Fix: restore a copy or an"
+            r" older step"
+        ),
     ):
         aila.load(copied)
 
@@ -271,7 +317,10 @@ def test_a_changed_checksum_is_refused(copied):
 @pytest.mark.parametrize("version", [0, 2, None])
 def test_another_format_is_refused(copied, version):
     edit_record(copied / "checkpoints" / "24", lambda stored: stored.update(format=version))
-    with pytest.raises(ValueError, match=rf"24 has format {version}; this version reads 1. Fix: use the version that wrote it"):
+    with pytest.raises(
+        ValueError,
+        match=rf"24 has format {version}; this version reads 1. Fix: use the version that wrote it",
+    ):
         aila.load(copied)
 
 

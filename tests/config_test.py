@@ -1,4 +1,6 @@
-"""Tests of the configuration: every limit refuses with the value, the limit and the fix; dictionaries make the trip and back."""
+"""Tests of the configuration: every limit refuses with the value, the limit and the fix; dictionaries make
+the trip and back.
+"""
 
 import dataclasses
 import json
@@ -66,7 +68,10 @@ BAD = [
     ("data", "vocab_size", [257, 0], "at least 258 for bpe"),
     ("data", "valid_fraction", [0.0, 0.5, -0.1, NAN], "in (0, 0.5)"),
     ("data", "test_fraction", [0.0, 0.5, NAN], "in (0, 0.5)"),
-    *[("data", name, [("a.txt",)], "empty when data.corpus is 'pydocs'") for name in ("files", "valid_files", "test_files")],
+    *[
+        ("data", name, [("a.txt",)], "empty when data.corpus is 'pydocs'")
+        for name in ("files", "valid_files", "test_files")
+    ],
     ("data", "conllu_blocks", ["clauses"], "one of sentences, classes, constituents"),
     ("data", "conllu_blocks", ["classes"], "left alone when data.corpus is 'pydocs'"),
     ("data", "data_dir", ["here"], "empty when data.corpus is 'pydocs'"),
@@ -75,7 +80,10 @@ BAD = [
     *[("data.rule", name, [1, 0], "at least 2") for name in ("n_keys", "n_values", "kinds")],
     ("data.rule", "pairs", [0, 17], "from 1 to data.rule.n_keys (16)"),
     ("data.rule", "queries", [0, 5], "from 1 to data.rule.pairs (4)"),
-    *[("data", f"tfds_{name}", ["x"], "empty when data.corpus is 'pydocs'") for name in "name data_dir text train validation test".split()],
+    *[
+        ("data", f"tfds_{name}", ["x"], "empty when data.corpus is 'pydocs'")
+        for name in "name data_dir text train validation test".split()
+    ],
     ("partition", "kind", ["window"], "one of windows, given"),
     ("anchors", "estimator", ["corpora"], "one of none, corpus, attention"),
     ("anchors", "k", [0, 6], "from 1 to 5"),
@@ -89,15 +97,24 @@ BAD = [
     ("partition", "classes", [1, 0], "at least 2"),
     ("partition", "start", [0, -1], "at least 1"),
     ("partition", "max_classes", [-1, 1], "0 (as many as pay for themselves) or at least 2"),
-    *[("partition", name, [3], "left alone when partition.kind is 'windows'") for name in ("classes", "start", "max_classes")],
+    *[
+        ("partition", name, [3], "left alone when partition.kind is 'windows'")
+        for name in ("classes", "start", "max_classes")
+    ],
     ("model.margin", "form", ["self-scaling"], "one of fixed, self_scaling"),
     ("model.margin", "range", ["norm"], "one of exact, norms"),
-    *[("model.margin", name, [*NOT_FINITE_OR_NEGATIVE, 1.0001e4, 3e38], "from 0 to 10000,") for name in ("nats", "c", "m0")],
+    *[
+        ("model.margin", name, [*NOT_FINITE_OR_NEGATIVE, 1.0001e4, 3e38], "from 0 to 10000,")
+        for name in ("nats", "c", "m0")
+    ],
     ("model.margin", "range_bend", [0.9, -1.0, NAN, INF], "finite and at least 1"),
     ("model.margin", "power", [0.0, -1.0, NAN, INF], "finite and above 0"),
     ("model.margin", "linear", OUTSIDE_UNIT, "from 0 to 1"),
     ("model.margin", "stagger", [-0.01, 0.91, NAN], "from 0 to 0.9"),
-    *[("model", name, BELOW_ONE, "at least 1") for name in ("length", "d_model", "n_heads", "d_ff", "n_layers")],
+    *[
+        ("model", name, BELOW_ONE, "at least 1")
+        for name in ("length", "d_model", "n_heads", "d_ff", "n_layers")
+    ],
     ("model", "d_model", [130], "divisible by model.n_heads (4)"),
     ("model", "dropout", [-0.1, 1.0, NAN], "in [0, 1)"),
     ("model", "score_cap", [*NOT_FINITE_OR_NEGATIVE, 1.0001e4, 3e38], "from 0 to 10,000"),
@@ -128,12 +145,21 @@ BAD = [
         ("locality", f"{name}", [-0.1, 1.1, NAN], "at least 0 and together at most 1")
         for name in "at_zero at_one end_at_zero end_at_one".split()
     ],
-    *[("train", name, BELOW_ONE, "at least 1") for name in ("steps", "batch_size", "log_every", "eval_every", "checkpoint_every", "keep")],
+    *[
+        ("train", name, BELOW_ONE, "at least 1")
+        for name in ("steps", "batch_size", "log_every", "eval_every", "checkpoint_every", "keep")
+    ],
     ("train", "accumulate", BELOW_ONE, "at least 1"),
     ("train", "accumulate", [5, 64], "a divisor of train.batch_size (32)"),
     ("train", "parallel", ["pmapped", ""], "one of jit, pmap"),
-    *[("train", name, [-1], "at least 0") for name in ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk")],
-    *[("train", name, NOT_FINITE_OR_ZERO, "finite and above 0") for name in ("learning_rate", "clip_norm", "dial_rate")],
+    *[
+        ("train", name, [-1], "at least 0")
+        for name in ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk")
+    ],
+    *[
+        ("train", name, NOT_FINITE_OR_ZERO, "finite and above 0")
+        for name in ("learning_rate", "clip_norm", "dial_rate")
+    ],
     ("train", "weight_decay", NOT_FINITE_OR_NEGATIVE, "finite and at least 0"),
     ("train", "final_rate", OUTSIDE_UNIT, "in [0, 1]"),
     ("train", "beta2", [0.0, 1.0, NAN], "in (0, 1)"),
@@ -156,7 +182,9 @@ FREE = {  # settings that every value of their type suits
 }
 
 
-@pytest.mark.parametrize(("section", "name", "value", "limit"), CASES, ids=[f"{s}.{n}={v!r}" for s, n, v, _ in CASES])
+@pytest.mark.parametrize(
+    ("section", "name", "value", "limit"), CASES, ids=[f"{s}.{n}={v!r}" for s, n, v, _ in CASES]
+)
 def test_a_value_outside_its_limits_is_refused_with_value_limit_and_fix(section, name, value, limit):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the words are checked below
         SECTIONS[section](**{name: value})
@@ -172,7 +200,9 @@ def test_a_value_outside_its_limits_is_refused_with_value_limit_and_fix(section,
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_setting_stands_in_the_table_of_limits(section):
     tested = {name for of, name, _, _ in BAD if of == section}
-    assert tested | FREE.get(section, set()) == {field.name for field in dataclasses.fields(SECTIONS[section])}
+    assert tested | FREE.get(section, set()) == {
+        field.name for field in dataclasses.fields(SECTIONS[section])
+    }
 
 
 @pytest.mark.parametrize(("section", "values"), [
@@ -260,7 +290,9 @@ def test_settings_that_nothing_reads_are_refused_where_something_begins(values, 
 
 
 def test_a_home_that_is_nobodys_is_refused():
-    with pytest.raises(ValueError, match=r"path is '~nosuchuser/x'; ~nosuchuser must be a user of this machine\. Fix: "):
+    with pytest.raises(
+        ValueError, match=r"path is '~nosuchuser/x'; ~nosuchuser must be a user of this machine\. Fix: "
+    ):
         user_path("~nosuchuser/x")
     assert user_path("~/x") == Path.home() / "x"
 
@@ -268,7 +300,12 @@ def test_a_home_that_is_nobodys_is_refused():
 def test_nothing_that_this_project_begins_is_refused_for_a_setting_unread():
     certified = presets.certified()
     begun = [presets.preset(name) for name in presets.PRESETS]
-    for some in (one_checkpoint_runs(certified), grid_runs(certified), recipe_runs(certified), threshold_runs(presets.small())):
+    for some in (
+        one_checkpoint_runs(certified),
+        grid_runs(certified),
+        recipe_runs(certified),
+        threshold_runs(presets.small()),
+    ):
         begun += some.values()
     for make in (first_dial, leak_runs, windows_runs, penalty_runs):
         begun += make(presets.small()).values()
@@ -280,7 +317,9 @@ def test_nothing_that_this_project_begins_is_refused_for_a_setting_unread():
 def test_hard_blocks_and_their_lam_go_together():
     config = from_dict(Config, {"model": {"hard": True}, "locality": {"mode": "fixed", "lam": 1}})
     assert config.model.hard
-    assert from_dict(Config, {"partition": {"kind": "given", "size": 500}}).partition.size == 500  # no window size there
+    assert (
+        from_dict(Config, {"partition": {"kind": "given", "size": 500}}).partition.size == 500
+    )  # no window size there
 
 
 def test_groups_default_to_the_blocks_of_a_window():
@@ -309,7 +348,11 @@ def test_an_unknown_key_is_refused_and_the_nearest_named(values, key, nearest):
 
 def test_an_unknown_key_like_no_other_gets_the_list_of_known_ones():
     with pytest.raises(
-        ValueError, match=r"unknown config key 'zzzzqq'; known keys: anchors, data, locality, model, partition, penalty, seed, sweep, train"
+        ValueError,
+        match=(
+            r"unknown config key 'zzzzqq'; known keys: anchors, data, locality, model, partition, penalty,"
+            r" seed, sweep, train"
+        ),
     ):
         from_dict(Config, {"zzzzqq": 1})
 
@@ -400,7 +443,9 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "length": st.integers(100, 500),
     "size": st.integers(6, 100),
     "data_dir": st.just(""),
-    **dict.fromkeys([f"tfds_{name}" for name in "name data_dir text train validation test".split()], st.just("")),
+    **dict.fromkeys(
+        [f"tfds_{name}" for name in "name data_dir text train validation test".split()], st.just("")
+    ),
     "files": st.just(()),
     "valid_files": st.just(()),
     "test_files": st.just(()),
@@ -451,7 +496,10 @@ def any_config(cls):
     }
     if cls is PartitionConfig:  # of its settings, `windows` and `given` may have these
         drawn = {name: drawn[name] for name in ("kind", "size", "global_first")}
-    kinds = {**{name: any_config(kind) for name, kind in hints.items() if dataclasses.is_dataclass(kind)}, **drawn}
+    kinds = {
+        **{name: any_config(kind) for name, kind in hints.items() if dataclasses.is_dataclass(kind)},
+        **drawn,
+    }
     return st.builds(cls, **kinds)
 
 
@@ -471,7 +519,10 @@ def test_presets_come_back_too(name):
 def test_a_preset_of_another_name_is_refused():
     with pytest.raises(
         ValueError,
-        match=r"preset is .smal.; it must be one of tiny, small, certified, paper, recall, brackets\. Fix: did you mean .small.\?",
+        match=(
+            r"preset is .smal.; it must be one of tiny, small, certified, paper, recall, brackets\. Fix: did"
+            r" you mean .small.\?"
+        ),
     ):
         presets.preset("smal")
 

@@ -21,7 +21,11 @@ ROOT = Path(__file__).resolve().parents[1]
 def _asks_for_gpu(arguments: list[str]) -> bool:
     """Whether pytest's own arguments hold `-m gpu` (or `-m=gpu`, `-m "gpu and …"`), and not `not gpu`."""
     chosen = [after for flag, after in zip(arguments, [*arguments[1:], ""], strict=True) if flag == "-m"]
-    chosen += [argument.removeprefix("-m").removeprefix("=") for argument in arguments if argument.startswith("-m") and argument != "-m"]
+    chosen += [
+        argument.removeprefix("-m").removeprefix("=")
+        for argument in arguments
+        if argument.startswith("-m") and argument != "-m"
+    ]
     return any("gpu" in expression and "not gpu" not in expression for expression in chosen)
 
 
@@ -32,7 +36,9 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """What `-n auto` means here: a worker a core, at most 4; none for an accelerator, whose memory one process of JAX takes whole."""
+    """What `-n auto` means here: a worker a core, at most 4; none for an accelerator, whose memory one
+    process of JAX takes whole.
+    """
     if _asks_for_gpu(sys.argv):
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -42,11 +48,15 @@ def pytest_xdist_auto_num_workers() -> int:
 def _modules_with_shapes() -> list[str]:
     """The modules of aila_jax that state array shapes; the hook would slow the others down for nothing."""
     files = sorted((ROOT / "aila_jax").rglob("*.py"))
-    return [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files if "jaxtyping" in file.read_text(encoding="utf-8")]
+    return [
+        ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for file in files
+        if "jaxtyping" in file.read_text(encoding="utf-8")
+    ]
 
 
-# Shapes in the signatures of aila_jax are checked at every call that a test makes. The hook finds its checker by a name
-# without dots, because pytest's importlib mode may replace the module `tests` while it runs.
+# Shapes in the signatures of aila_jax are checked at every call that a test makes. The hook finds its checker
+# by a name without dots, because pytest's importlib mode may replace the module `tests` while it runs.
 sys.modules["shape_checker"] = importlib.import_module("tests.shapes")
 install_import_hook(_modules_with_shapes(), "shape_checker.check")
 
@@ -57,7 +67,9 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 @pytest.fixture(scope="session", autouse=True)
 def no_temporary_files_are_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Whatever makes temporary files makes them in a folder that goes away: TensorFlow Datasets leaves one for every builder."""
+    """Whatever makes temporary files makes them in a folder that goes away: TensorFlow Datasets leaves one
+    for every builder.
+    """
     folder = tmp_path_factory.mktemp("temporary")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(folder))
@@ -77,19 +89,28 @@ def unchecked_shapes() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def wikitext2() -> Path:
-    """The folder with wiki.{train,valid,test}.tokens that the environment variable WIKITEXT2 names; else a stated skip."""
+    """The folder with wiki.{train,valid,test}.tokens that the environment variable WIKITEXT2 names; else a
+    stated skip.
+    """
     folder = os.environ.get("WIKITEXT2", "")
     if not folder:
         pytest.skip("WIKITEXT2 is not set: it names a folder with wiki.{train,valid,test}.tokens")
-    missing = [name for name in ("wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens") if not (Path(folder) / name).is_file()]
+    missing = [
+        name
+        for name in ("wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens")
+        if not (Path(folder) / name).is_file()
+    ]
     if missing:
-        pytest.fail(f"WIKITEXT2 is {folder!r}, but {', '.join(missing)} is not in it; correct it, or unset it to skip")
+        pytest.fail(
+            f"WIKITEXT2 is {folder!r}, but {', '.join(missing)} is not in it; correct it, or unset it to skip"
+        )
     return Path(folder)
 
 
 @pytest.fixture(scope="session")
 def run_in_subprocess_with_devices() -> Callable[..., str]:
-    """`run(n, code)`: runs Python code in a process of its own with n simulated CPU devices and returns what it prints.
+    """`run(n, code)`: runs Python code in a process of its own with n simulated CPU devices and returns what
+    it prints.
 
     The tests themselves see one device, because the number cannot change once JAX is imported.
     """

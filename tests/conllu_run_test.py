@@ -8,7 +8,15 @@ import pytest
 
 import aila_jax as aila
 from aila_jax import runs
-from aila_jax.config import Config, DataConfig, LocalityConfig, ModelConfig, PartitionConfig, TrainConfig, check_unread
+from aila_jax.config import (
+    Config,
+    DataConfig,
+    LocalityConfig,
+    ModelConfig,
+    PartitionConfig,
+    TrainConfig,
+    check_unread,
+)
 from aila_jax.data.conllu_blocks import TAGS
 from aila_jax.evaluation.certify import certify
 from aila_jax.evaluation.language_model import LanguageModel
@@ -32,8 +40,16 @@ def test_a_text_without_its_annotation_has_no_blocks_and_none_are_made_up(blocks
     """As one block its certificate would be that of a text with nothing outside, whatever the margin."""
     model = annotated(blocks)
     tokens = model.tokenizer.encode("the cat saw the dog")
-    for read in (lambda **given: model.attention(tokens, **given), lambda **given: certify(model, 1.0, text=tokens, **given)):
-        with pytest.raises(ValueError, match=rf"block_ids is None; it must be given for a text where blocks are the annotation's {blocks}"):
+    for read in (
+        lambda **given: model.attention(tokens, **given),
+        lambda **given: certify(model, 1.0, text=tokens, **given),
+    ):
+        with pytest.raises(
+            ValueError,
+            match=(
+                rf"block_ids is None; it must be given for a text where blocks are the annotation's {blocks}"
+            ),
+        ):
             read()
         read(block_ids=[index % 2 for index in range(len(tokens))])
     lines = annotated("sentences")
@@ -43,7 +59,10 @@ def test_a_text_without_its_annotation_has_no_blocks_and_none_are_made_up(blocks
 
 def test_an_annotation_that_no_partition_reads_is_refused(tmp_path: Path) -> None:
     data = DataConfig(corpus="conllu", files=(str(EXAMPLE),), conllu_blocks="constituents")
-    refused = r"data\.conllu_blocks is 'constituents'; it must be left at 'sentences' when partition\.kind is 'windows'"
+    refused = (
+        r"data\.conllu_blocks is 'constituents'; it must be left at 'sentences' when partition\.kind is"
+        r" 'windows'"
+    )
     for begin in (
         lambda: runs.train(Config(data=data), tmp_path, quiet=True),
         lambda: runs.blocks(config=Config(data=data), out=str(tmp_path)),
@@ -60,7 +79,9 @@ def test_a_clause_that_goes_on_after_another_is_numbered_in_examples() -> None:
     model = untrained_model()
     tokens = np.asarray(model.tokenizer.encode("the cat saw the dog"))[:5]
     assert _marked(model.tokenizer, tokens, np.array([7, 7, 9, 9, 7]), None).count("[1] ") == 2
-    assert _marked(model.tokenizer, tokens, np.array([7, 7, 9, 9, 7]), None).split(" ‖ ")[1].startswith("[2] ")
+    assert (
+        _marked(model.tokenizer, tokens, np.array([7, 7, 9, 9, 7]), None).split(" ‖ ")[1].startswith("[2] ")
+    )
     assert "[" not in _marked(model.tokenizer, tokens, np.array([7, 7, 9, 9, 9]), None)
 
 
@@ -68,7 +89,11 @@ def test_a_clause_that_goes_on_after_another_is_numbered_in_examples() -> None:
 def test_attention_stays_inside_the_annotated_classes(tmp_path: Path) -> None:
     config = Config(
         data=DataConfig(
-            corpus="conllu", files=(str(EXAMPLE),), conllu_blocks="classes", tokenizer="word", cache_dir=str(tmp_path / "cache")
+            corpus="conllu",
+            files=(str(EXAMPLE),),
+            conllu_blocks="classes",
+            tokenizer="word",
+            cache_dir=str(tmp_path / "cache"),
         ),
         partition=PartitionConfig(kind="given"),
         model=ModelConfig(length=12, d_model=8, n_heads=1, d_ff=8, n_layers=1, hard=True),
@@ -98,7 +123,11 @@ def test_blocks_lists_the_annotated_classes_by_name(tmp_path: Path) -> None:
     """Shares and words counted from the files by hand of a loop over their lines."""
     config = Config(
         data=DataConfig(
-            corpus="conllu", files=(str(EXAMPLE),), conllu_blocks="classes", tokenizer="word", cache_dir=str(tmp_path / "cache")
+            corpus="conllu",
+            files=(str(EXAMPLE),),
+            conllu_blocks="classes",
+            tokenizer="word",
+            cache_dir=str(tmp_path / "cache"),
         ),
         partition=PartitionConfig(kind="given"),
         model=ModelConfig(length=12, d_model=8, n_heads=1, d_ff=8, n_layers=1),
@@ -113,7 +142,9 @@ def test_blocks_lists_the_annotated_classes_by_name(tmp_path: Path) -> None:
     for name, found in words.items():
         assert listed[name].share == pytest.approx(len(found) / len(train.tokens))
         assert listed[name].types == len(set(found))
-        assert listed[name].frequent[0][1] == pytest.approx(max(found.count(word) for word in found) / len(found))
+        assert listed[name].frequent[0][1] == pytest.approx(
+            max(found.count(word) for word in found) / len(found)
+        )
     assert sum(entry.share for entry in report.listing.classes) == pytest.approx(1.0)
     assert "The/DET old/ADJ bridge/NOUN" in report.listing.examples[0]
     assert report.listing.note == "classes of the text's own annotation"

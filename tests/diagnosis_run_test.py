@@ -29,7 +29,14 @@ BATCHES = 2
 def healthy(tmp_path_factory) -> Path:
     """A small model that learned its grammar for every λ: 150 steps, about 7 epochs."""
     directory = tmp_path_factory.mktemp("healthy")
-    settings = {"steps": 150, "accumulate": 1, "learning_rate": 1e-2, "warmup_steps": 10, "eval_every": 150, "checkpoint_every": 150}
+    settings = {
+        "steps": 150,
+        "accumulate": 1,
+        "learning_rate": 1e-2,
+        "warmup_steps": 10,
+        "eval_every": 150,
+        "checkpoint_every": 150,
+    }
     config = make_config(write_corpus(directory / "text"), **settings)
     model = replace(config.model, dropout=0.0, margin=MarginConfig(nats=6.0, power=1.3))
     locality = LocalityConfig(mode="conditional", power=2.0, at_zero=0.4)
@@ -47,7 +54,9 @@ def loaded(healthy):
 def facts_of(loaded, folder, *, params=None, dataset=None, **changes):
     """Facts of the healthy model with other parameters, text or configuration."""
     model, text = loaded
-    model = replace(model, params=model.params if params is None else params, config=replace(model.config, **changes))
+    model = replace(
+        model, params=model.params if params is None else params, config=replace(model.config, **changes)
+    )
     return FactFinder(model, text if dataset is None else dataset, folder, BATCHES, quiet=True).facts()
 
 
@@ -66,7 +75,9 @@ def test_a_healthy_run_is_silent_and_its_file_says_what_was_looked_at(healthy, t
     document = json.loads((tmp_path / "diagnosis.json").read_text(encoding="utf-8"))
     assert document["format"] == "aila_jax diagnosis, version 1"
     assert [point["lam"] for point in document["facts"]["dial"]] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert document["facts"]["training"]["losses"][-1][0] == pytest.approx(document["facts"]["training"]["epochs"])
+    assert document["facts"]["training"]["losses"][-1][0] == pytest.approx(
+        document["facts"]["training"]["epochs"]
+    )
     assert document["meta"]["batches"] == BATCHES
 
 
@@ -83,7 +94,9 @@ def test_weights_that_outgrew_the_margin(loaded, healthy):
 
 
 def test_dead_heads_under_a_penalty_that_is_too_strong(loaded, healthy):
-    """All queries and keys 0, as a penalty above its threshold leaves them: one λ is like the other, and no head ever comes back."""
+    """All queries and keys 0, as a penalty above its threshold leaves them: one λ is like the other, and no
+    head ever comes back.
+    """
     params = with_query_key_kernels(loaded[0].params, 0.0 * query_key_kernels(loaded[0].params))
     facts = facts_of(loaded, healthy, params=params, penalty=PenaltyConfig(solver="proximal", eta=0.5))
     finding = findings(facts)[signatures.DEAD_HEADS]
@@ -97,7 +110,9 @@ def test_dead_heads_under_a_penalty_that_is_too_strong(loaded, healthy):
 
 
 def test_entropy_inside_blocks_counts_the_keys_after_the_query_in_a_bidirectional_model(loaded, healthy):
-    """Windows of 5 of the 16 tokens of a sequence: five keys for each query, the last block one; causal attention has 1, 2, … 5."""
+    """Windows of 5 of the 16 tokens of a sequence: five keys for each query, the last block one; causal
+    attention has 1, 2, … 5.
+    """
     found = []
     for bidirectional in (False, True):
         config = replace(loaded[0].config.model, bidirectional=bidirectional, document_mask=False)
@@ -115,7 +130,13 @@ def test_blocks_of_one_direction_are_as_incoherent_as_can_be(loaded, healthy):
     assert FactFinder(*loaded, healthy, BATCHES, quiet=True).blocks().rho < 0.999
     position_LxD = np.zeros_like(model.params["position"])
     position_LxD[:, 0] = 1e4 * np.arange(len(position_LxD))
-    found = FactFinder(replace(model, params={**model.params, "position": position_LxD}), loaded[1], healthy, BATCHES, quiet=True).blocks()
+    found = FactFinder(
+        replace(model, params={**model.params, "position": position_LxD}),
+        loaded[1],
+        healthy,
+        BATCHES,
+        quiet=True,
+    ).blocks()
     assert (found.rho, found.undefined) == (0.999, "")
     found = FactFinder(model.with_window(16), loaded[1], healthy, BATCHES, quiet=True).blocks()
     assert (found.rho, found.undefined) == (None, "fewer than 3 blocks (1) always correlate fully")
@@ -127,7 +148,9 @@ def test_heads_that_turn_with_the_dial_are_dead_only_where_nothing_is_left(loade
     nothing = 0.0 * query_key_kernels(turning.params)
     width = loaded[0].config.model.d_model // loaded[0].config.model.n_heads  # of W; W′ comes after it
     for size, dead in ((1.0, 2), (0.0, 4)):
-        model = replace(turning, params=with_query_key_kernels(turning.params, nothing.at[0, ..., width:].set(size)))
+        model = replace(
+            turning, params=with_query_key_kernels(turning.params, nothing.at[0, ..., width:].set(size))
+        )
         assert FactFinder(model, loaded[1], healthy, BATCHES, quiet=True).penalty().dead_heads == dead
 
 
@@ -140,13 +163,18 @@ def test_weights_that_are_not_finite_are_told_of_and_guarantee_nothing(loaded, h
 
 
 def test_a_loss_beyond_what_perplexity_can_say_is_told_of(loaded, healthy):
-    """Finite weights, 10⁴ times as large: a loss of thousands of nats, whose exponential float64 does not hold."""
-    facts = facts_of(loaded, healthy, params={**loaded[0].params, "embedding": 1e4 * loaded[0].params["embedding"]})
+    """Finite weights, 10⁴ times as large: a loss of thousands of nats, whose exponential float64 does not
+    hold.
+    """
+    facts = facts_of(
+        loaded, healthy, params={**loaded[0].params, "embedding": 1e4 * loaded[0].params["embedding"]}
+    )
     assert facts.dial[0].perplexity == np.inf
     assert signatures.NON_FINITE in findings(facts)
 
 
-@pytest.mark.medium  # compiles the gradient of every group of two layers: python -m pytest tests/diagnosis_run_test.py -m medium
+# compiles the gradient of every group of two layers: python -m pytest tests/diagnosis_run_test.py -m medium
+@pytest.mark.medium
 def test_a_penalty_is_compared_with_its_thresholds(loaded, healthy):
     """Stationarity of living groups: a penalty of 10⁶ is above it for all of them, one of 10⁻⁹ for none."""
     config = replace(loaded[0].config, model=replace(loaded[0].config.model, localist=True))
@@ -161,8 +189,12 @@ def test_a_penalty_is_compared_with_its_thresholds(loaded, healthy):
     trained = replace(loaded[0], config=finders[0].model.config)
     direct = group_thresholds(trained, finders[0].text("train"), lam=lam, tau=tau, layers=(0, 1), quiet=True)
     weights = np.asarray(size_weights(config.model.d_model, config.model.n_heads, config.feature_groups)).T
-    assert strong.stationarity == pytest.approx(np.median(direct.gradient / weights), rel=0.2)  # one batch of several is at zero
-    assert strong.level == pytest.approx(1e6 * 0.6 / 3, rel=1e-5)  # E[λ]: λ = u² in 60 % of the draws, 0 in 40 %
+    assert strong.stationarity == pytest.approx(
+        np.median(direct.gradient / weights), rel=0.2
+    )  # one batch of several is at zero
+    assert strong.level == pytest.approx(
+        1e6 * 0.6 / 3, rel=1e-5
+    )  # E[λ]: λ = u² in 60 % of the draws, 0 in 40 %
     assert strong.dead_heads == 0
     assert strong.predicted == weak.predicted > 0
     assert finders[0].missing == []
@@ -173,7 +205,9 @@ def test_a_model_that_one_end_of_the_dial_ruins(loaded, healthy):
     norm = loaded[0].params["final_norm"]
     shift = 5.0 * jax.random.normal(jax.random.key(0), norm["film_shift"].shape)
     params = {**loaded[0].params, "final_norm": {**norm, "film_shift": shift}}
-    finding = findings(facts_of(loaded, healthy, params=params, locality=LocalityConfig(mode="fixed", lam=0.0)))[signatures.COLLAPSES]
+    finding = findings(
+        facts_of(loaded, healthy, params=params, locality=LocalityConfig(mode="fixed", lam=0.0))
+    )[signatures.COLLAPSES]
     assert "times as much; it is above 1.3 times the best, rising to 1.8 times" in finding.seen
     assert finding.seen.endswith("0.8, 1.")
     assert finding.causes[0] == "The model was trained at λ = 0 alone, and is read at other λ."
@@ -181,7 +215,9 @@ def test_a_model_that_one_end_of_the_dial_ruins(loaded, healthy):
 
 
 def test_validation_text_that_the_model_does_not_know(loaded, healthy):
-    """The same tokens in a random order: the loss on the training text is long down, and generalisation is bad."""
+    """The same tokens in a random order: the loss on the training text is long down, and generalisation is
+    bad.
+    """
     stream = loaded[1].splits["validation"]
     shuffled = replace(stream, tokens=np.random.default_rng(0).permutation(stream.tokens))
     dataset = replace(loaded[1], splits={**loaded[1].splits, "validation": shuffled})
@@ -192,13 +228,23 @@ def test_validation_text_that_the_model_does_not_know(loaded, healthy):
 
 
 def test_attention_that_is_not_used_and_a_dial_that_is_one_step(loaded, healthy):
-    """Output projections near 0 make attention worthless; scores that FiLM multiplies by 25 at λ = 0.2 leave no entropy to take away."""
+    """Output projections near 0 make attention worthless; scores that FiLM multiplies by 25 at λ = 0.2 leave
+    no entropy to take away.
+    """
 
     def changed(path, x):
         names = [part.key for part in path]
-        return 0.01 * x if "out" in names else 0 * x + 20 if names[-2:] == ["attention_norm", "film_scale"] else x
+        return (
+            0.01 * x
+            if "out" in names
+            else 0 * x + 20
+            if names[-2:] == ["attention_norm", "film_scale"]
+            else x
+        )
 
-    found = findings(facts_of(loaded, healthy, params=jax.tree_util.tree_map_with_path(changed, loaded[0].params)))
+    found = findings(
+        facts_of(loaded, healthy, params=jax.tree_util.tree_map_with_path(changed, loaded[0].params))
+    )
     assert "Removing attention from every layer changes perplexity by" in found[signatures.UNUSED].seen
     assert "he step from λ = 0 to 0.2 carries" in found[signatures.NOT_GRADED].seen
 
@@ -209,7 +255,9 @@ def test_the_runs_own_sweep_is_read_where_it_serves(loaded, healthy, tmp_path, m
     made = []
     monkeypatch.setattr(FactFinder, "measured", lambda self, lams, **_: made.append(lams) or result)
     found = FactFinder(*loaded, folder, BATCHES, quiet=True).dial()
-    assert [(point.lam, point.perplexity) for point in found] == [(cell.lam, cell.perplexity_token) for cell in result.cells]
+    assert [(point.lam, point.perplexity) for point in found] == [
+        (cell.lam, cell.perplexity_token) for cell in result.cells
+    ]
     # A file from before a setting existed holds the model that has its default.
     document = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
     del document["config"]["model"]["margin"]["linear"]
@@ -236,8 +284,13 @@ def test_discarded_updates_are_read_from_the_log(loaded, healthy, tmp_path):
     lines = (healthy / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
     last = max(record["step"] for record in records if record["kind"] == "train")
-    changed = [record | ({"skipped": 2} if record["kind"] == "train" and record["step"] == last else {}) for record in records]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in changed), encoding="utf-8")
+    changed = [
+        record | ({"skipped": 2} if record["kind"] == "train" and record["step"] == last else {})
+        for record in records
+    ]
+    (tmp_path / "metrics.jsonl").write_text(
+        "".join(json.dumps(record) + "\n" for record in changed), encoding="utf-8"
+    )
     assert FactFinder(*loaded, tmp_path, BATCHES, quiet=True).training().skipped == 2
 
 
@@ -251,9 +304,14 @@ def test_hard_attention_has_no_dial_to_assess(loaded, healthy):
 def test_the_papers_threshold_of_hard_attention_is_missing_and_no_error(loaded, healthy):
     model = replace(loaded[0].config.model, hard=True, localist=True)
     penalty = PenaltyConfig(solver="subgradient", eta=1e-5)
-    facts = facts_of(loaded, healthy, model=model, locality=LocalityConfig(mode="fixed", lam=1.0), penalty=penalty)
+    facts = facts_of(
+        loaded, healthy, model=model, locality=LocalityConfig(mode="fixed", lam=1.0), penalty=penalty
+    )
     assert facts.penalty.predicted is None
-    assert "the papers' threshold: its δ is measured at λ = 0, where hard attention cannot be read" in facts.missing
+    assert (
+        "the papers' threshold: its δ is measured at λ = 0, where hard attention cannot be read"
+        in facts.missing
+    )
 
 
 def test_a_curriculum_is_known_by_the_lam_that_it_reached(loaded, healthy):

@@ -27,14 +27,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 @pytest.fixture(scope="module")
 def written(trained, tmp_path_factory):
     directory = tmp_path_factory.mktemp("influence")
-    return runs.influence(str(trained.run.workdir), positions=20, draws=2, out=str(directory), quiet=True), directory
+    return (
+        runs.influence(str(trained.run.workdir), positions=20, draws=2, out=str(directory), quiet=True),
+        directory,
+    )
 
 
 def test_rows_are_the_cells_and_the_files_are_the_rows(trained, written):
     result, directory = written
     cells = influence(trained.model, trained.dataset, positions=20, draws=2, quiet=True)
-    assert [(row.lam, row.kl_outside, row.kl_inside) for row in result.rows] == [(c.lam, c.outside.kl, c.inside.kl) for c in cells]
-    assert {(row.run, row.seed, row.split, row.positions, row.draws) for row in result.rows} == {("run", 0, "validation", 20, 2)}
+    assert [(row.lam, row.kl_outside, row.kl_inside) for row in result.rows] == [
+        (c.lam, c.outside.kl, c.inside.kl) for c in cells
+    ]
+    assert {(row.run, row.seed, row.split, row.positions, row.draws) for row in result.rows} == {
+        ("run", 0, "validation", 20, 2)
+    }
     document = json.loads((directory / "influence.json").read_text(encoding="utf-8"))
     assert document["rows"] == [dataclasses.asdict(row) for row in result.rows]
     assert document["heads"] == [dataclasses.asdict(row) for row in result.heads]
@@ -53,20 +60,30 @@ def test_each_head_has_its_bounds(trained, written):
         (lam, layer, head) for lam in (0.0, 0.5, 1.0) for layer in (0, 1) for head in (0, 1)
     ]
     for row in result.heads:
-        assert row.value_bound == value_bounds(trained.model.params, trained.config.model, row.lam)[row.layer, row.head]
+        assert (
+            row.value_bound
+            == value_bounds(trained.model.params, trained.config.model, row.lam)[row.layer, row.head]
+        )
         assert row.contribution_measured == pytest.approx(row.out_mass_measured * row.value_bound)
         assert row.guarantee == "parameters"
-        # Windows of 5 in a text of 16: the worst query begins the last window, with one key in its block and 15 outside.
+        # Windows of 5 in a text of 16: the worst query begins the last window, with one key in its block and
+        # 15 outside.
         gap = certify(trained.model, row.lam).gap.nats[row.layer, row.head]
         assert row.out_mass_guaranteed == pytest.approx(1 / (1 + np.exp(gap) / 15), rel=1e-9)
         assert row.contribution_guaranteed == pytest.approx(row.out_mass_guaranteed * row.value_bound)
         assert row.out_mass_guaranteed > row.out_mass_measured
-    means = [np.mean([row.out_mass_measured for row in result.heads if row.lam == lam]) for lam in (0.0, 0.5, 1.0)]
-    np.testing.assert_allclose(means, [1 - row.block_mass for row in result.rows], atol=1e-6)  # block mass is rounded near 1
+    means = [
+        np.mean([row.out_mass_measured for row in result.heads if row.lam == lam]) for lam in (0.0, 0.5, 1.0)
+    ]
+    np.testing.assert_allclose(
+        means, [1 - row.block_mass for row in result.rows], atol=1e-6
+    )  # block mass is rounded near 1
 
 
 def test_hard_blocks_guarantee_that_nothing_comes_from_outside(trained, tmp_path):
-    result = runs.influence(str(trained.run.workdir), positions=20, draws=2, lams=(1.0,), hard=True, out=str(tmp_path), quiet=True)
+    result = runs.influence(
+        str(trained.run.workdir), positions=20, draws=2, lams=(1.0,), hard=True, out=str(tmp_path), quiet=True
+    )
     assert (result.rows[0].kl_outside, result.rows[0].hard) == (0.0, True)
     assert {(row.guarantee, row.contribution_guaranteed) for row in result.heads} == {("hard", 0.0)}
     text = runs.describe_influence(result)
@@ -77,7 +94,10 @@ def test_hard_blocks_guarantee_that_nothing_comes_from_outside(trained, tmp_path
 def test_the_table_says_what_was_measured(written):
     result, _ = written
     text = runs.describe_influence(result)
-    assert text.startswith("run, seed 0: validation, 20 queries, 2 draws, τ = 1\nKL divergence of the next-token distribution in nats")
+    assert text.startswith(
+        "run, seed 0: validation, 20 queries, 2 draws, τ = 1\nKL divergence of the next-token distribution in"
+        " nats"
+    )
     row = result.rows[0]
     assert f"{row.kl_outside:.3g} ± {row.kl_outside_error:.3g}" in text
     assert text.count("of its attention outside the block, which adds at most") == 3
@@ -90,13 +110,19 @@ def test_numbers_are_shown_with_three_digits_and_zero_as_zero(value, text):
 
 def test_the_figure_shows_both_sides_and_says_where_influence_is_zero(written):
     result, _ = written
-    near = tuple(dataclasses.replace(row, kl_outside=0.5 - 0.1 * row.lam, kl_inside=0.3) for row in result.rows)
+    near = tuple(
+        dataclasses.replace(row, kl_outside=0.5 - 0.1 * row.lam, kl_inside=0.3) for row in result.rows
+    )
     assert influence_figure(dataclasses.replace(result, rows=near)).axes[0].get_yscale() == "linear"
     left, right = influence_figure(result).axes
     assert list(left.containers[0].lines[0].get_ydata()) == [row.kl_outside for row in result.rows]
     assert list(left.containers[1].lines[0].get_ydata()) == [row.kl_inside for row in result.rows]
     assert list(right.lines[0].get_ydata()) == pytest.approx([1 - row.block_mass for row in result.rows])
-    rows = (dataclasses.replace(result.rows[0], kl_outside=1e-6), result.rows[1], dataclasses.replace(result.rows[2], kl_outside=0.0))
+    rows = (
+        dataclasses.replace(result.rows[0], kl_outside=1e-6),
+        result.rows[1],
+        dataclasses.replace(result.rows[2], kl_outside=0.0),
+    )
     left = influence_figure(dataclasses.replace(result, rows=rows)).axes[0]
     assert left.get_yscale() == "log"
     assert left.get_title(loc="right") == "exactly 0 outside at λ = 1"
@@ -118,16 +144,25 @@ def test_an_output_below_a_file_is_refused_before_any_work(trained, tmp_path):
 
 
 def test_attention_removed_is_scored_on_request_at_both_ends(trained, written, tmp_path):
-    found = runs.influence(str(trained.run.workdir), positions=20, draws=2, out=str(tmp_path), without_attention=True, quiet=True)
+    found = runs.influence(
+        str(trained.run.workdir), positions=20, draws=2, out=str(tmp_path), without_attention=True, quiet=True
+    )
     costs = found.meta["without_attention"]
-    assert costs == [dataclasses.asdict(cost) for cost in without_attention(trained.model, trained.dataset, lams=(0.0, 1.0))]
+    assert costs == [
+        dataclasses.asdict(cost)
+        for cost in without_attention(trained.model, trained.dataset, lams=(0.0, 1.0))
+    ]
     lines = runs.describe_influence(found).splitlines()
     assert [line.split(":")[0] for line in lines[-2:]] == ["λ = 0", "λ = 1"]
     for cost, line in zip(costs, lines[-2:], strict=True):
         assert cost["perplexity"] != cost["perplexity_without"]
         assert (
-            f"perplexity per token {perplexity(cost['perplexity'])}, without attention {perplexity(cost['perplexity_without'])} (" in line
+            f"perplexity per token {perplexity(cost['perplexity'])}, without attention"
+            f" {perplexity(cost['perplexity_without'])} (" in line
         )
         assert f"{cost['targets']:,} targets)" in line
-    assert json.loads((tmp_path / "influence.json").read_text(encoding="utf-8"))["meta"]["without_attention"] == costs
+    assert (
+        json.loads((tmp_path / "influence.json").read_text(encoding="utf-8"))["meta"]["without_attention"]
+        == costs
+    )
     assert "without attention" not in runs.describe_influence(written[0])

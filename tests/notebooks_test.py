@@ -1,4 +1,6 @@
-"""The notebooks: well formed, without stored results, installable from nothing, and true from top to bottom."""
+"""The notebooks: well formed, without stored results, installable from nothing, and true from top to
+bottom.
+"""
 
 import re
 import subprocess
@@ -44,7 +46,9 @@ def test_a_notebook_is_valid_holds_no_results_and_compiles(path: Path) -> None:
         ("elsewhere", ("aila_jax",), "", RuntimeError),
     ],
 )
-def test_the_first_cell_installs_what_is_missing(path, place, absent, source, ends, tmp_path, monkeypatch, capsys) -> None:
+def test_the_first_cell_installs_what_is_missing(
+    path, place, absent, source, ends, tmp_path, monkeypatch, capsys
+) -> None:
     checkout, elsewhere = tmp_path / "checkout", tmp_path / "elsewhere"
     (checkout / "aila_jax").mkdir(parents=True)
     (checkout / "aila_jax" / "__init__.py").touch()
@@ -64,28 +68,52 @@ def test_the_first_cell_installs_what_is_missing(path, place, absent, source, en
     exec(cell, {})
     said = capsys.readouterr().out.replace(str(checkout), "CHECKOUT").strip().split("\n")
     assert said == ends.split("|")
-    installs = [line.removeprefix("installing ").removesuffix(" …").replace("CHECKOUT", str(checkout)) for line in said[:-1]]
-    assert [command[1:4] + command[-1:] for command in ran] == [["-m", "pip", "install", what] for what in installs]
+    installs = [
+        line.removeprefix("installing ").removesuffix(" …").replace("CHECKOUT", str(checkout))
+        for line in said[:-1]
+    ]
+    assert [command[1:4] + command[-1:] for command in ran] == [
+        ["-m", "pip", "install", what] for what in installs
+    ]
     assert (sys.path[0] == str(checkout)) == (place == "checkout")
 
 
 @pytest.mark.medium  # trains one model, and four
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_runs_from_top_to_bottom(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import nbclient
 
-    for name, value in {"AILA_NOTEBOOK_STEPS": STEPS, "AILA_NOTEBOOK_WORKDIR": tmp_path, "IPYTHONDIR": tmp_path / "ipython"}.items():
+    for name, value in {
+        "AILA_NOTEBOOK_STEPS": STEPS,
+        "AILA_NOTEBOOK_WORKDIR": tmp_path,
+        "IPYTHONDIR": tmp_path / "ipython",
+    }.items():
         monkeypatch.setenv(name, str(value))
     notebook = nbformat.read(path, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+    ).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     shown = [kind for output in outputs for kind in output.get("data", {})]
     text = "".join(output.get("text", "") for output in outputs)
-    tables = "".join(output.data["text/markdown"] for output in outputs if "text/markdown" in output.get("data", {}))
+    tables = "".join(
+        output.data["text/markdown"] for output in outputs if "text/markdown" in output.get("data", {})
+    )
     assert f"aila_jax from {ROOT}" in text
     if path.stem == "01_quickstart":
         assert shown.count("image/png") == 1
-        assert len(re.findall(r"^λ = (?:0.0|0.5|1.0): attention entropy \d\.\d\d bits, block mass \d+%", text, re.MULTILINE)) == 3
+        assert (
+            len(
+                re.findall(
+                    r"^λ = (?:0.0|0.5|1.0): attention entropy \d\.\d\d bits, block mass \d+%",
+                    text,
+                    re.MULTILINE,
+                )
+            )
+            == 3
+        )
         assert len(re.findall(r"^\| *[01][.0-9]* \|", tables, re.MULTILINE)) == 6
         assert (tmp_path / f"quickstart-{STEPS}" / "checkpoints").is_dir()
     else:

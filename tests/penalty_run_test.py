@@ -22,8 +22,14 @@ from tests.training.tiny import make_config, write_corpus
 def run(tmp_path_factory):
     """Ten steps of the proximal solver, strong enough to zero a group; checkpoints at 5 and 10."""
     directory = tmp_path_factory.mktemp("penalty")
-    config = make_config(write_corpus(directory / "text"), steps=10, checkpoint_every=5, eval_every=10, eval_batches=1)
-    config = replace(config, penalty=PenaltyConfig(solver="proximal", eta=2e-5, nu=1e-3), model=replace(config.model, localist=True))
+    config = make_config(
+        write_corpus(directory / "text"), steps=10, checkpoint_every=5, eval_every=10, eval_batches=1
+    )
+    config = replace(
+        config,
+        penalty=PenaltyConfig(solver="proximal", eta=2e-5, nu=1e-3),
+        model=replace(config.model, localist=True),
+    )
     return runs.train(config, directory / "run", quiet=True)
 
 
@@ -50,7 +56,9 @@ def test_its_parts_are_logged_and_the_perplexity_is_that_of_the_cross_entropy(ru
 
 
 def test_a_sweep_says_what_is_zero(run, tmp_path):
-    result = runs.sweep(str(run.workdir), lams=(0.0,), taus=(1.0,), out=str(tmp_path), max_batches=1, quiet=True)
+    result = runs.sweep(
+        str(run.workdir), lams=(0.0,), taus=(1.0,), out=str(tmp_path), max_batches=1, quiet=True
+    )
     counts = sparsity(run.load().params, 4)
     expected = {
         "groups": 4,

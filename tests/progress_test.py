@@ -47,7 +47,15 @@ def test_work_of_unknown_length_shows_the_time_so_far(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "0 s"), (89, "89 s"), (100, "2 min"), (3600, "60 min"), (5400, "1 h 30 min"), (7500, "2 h 05 min")]
+    ("seconds", "text"),
+    [
+        (0.2, "0 s"),
+        (89, "89 s"),
+        (100, "2 min"),
+        (3600, "60 min"),
+        (5400, "1 h 30 min"),
+        (7500, "2 h 05 min"),
+    ],
 )
 def test_durations_read_as_people_say_them(seconds, text):
     assert duration(seconds) == text

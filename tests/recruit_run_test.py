@@ -1,4 +1,6 @@
-"""Recruitment in a run: the same classes before training, in training, and asked of the checkpoint afterwards."""
+"""Recruitment in a run: the same classes before training, in training, and asked of the checkpoint
+afterwards.
+"""
 
 import csv
 import json
@@ -21,7 +23,15 @@ from tests.training.tiny import make_config, write_corpus
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    settings = {"steps": 1, "warmup_steps": 0, "checkpoint_every": 1, "keep": 1, "eval_every": 1, "eval_batches": 1, "accumulate": 1}
+    settings = {
+        "steps": 1,
+        "warmup_steps": 0,
+        "checkpoint_every": 1,
+        "keep": 1,
+        "eval_every": 1,
+        "eval_batches": 1,
+        "accumulate": 1,
+    }
     config = make_config(write_corpus(tmp_path_factory.mktemp("text")), **settings)
     small = replace(config.model, n_layers=1, film=False)
     return replace(config, model=small, partition=PartitionConfig(kind="recruited", start=3, max_classes=6))
@@ -76,39 +86,60 @@ def test_files_hold_every_step_and_what_the_classes_hold(base: Config, tmp_path:
         assert entry.frequent[0][0].strip() in text
 
 
-def test_another_partition_in_the_configuration_means_the_default_limits(base: Config, tmp_path: Path) -> None:
+def test_another_partition_in_the_configuration_means_the_default_limits(
+    base: Config, tmp_path: Path
+) -> None:
     report = runs.recruit(config=replace(base, partition=PartitionConfig()), out=str(tmp_path), quiet=True)
     assert report.recruitment.steps[0].classes == 2
     assert report.meta["config"]["partition"] == to_dict(PartitionConfig(kind="recruited"))
     assert report.recruitment.finished
 
 
-def test_induced_classes_as_a_partition(base: Config, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_induced_classes_as_a_partition(
+    base: Config, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = aila.load(finished)
     train = runs.dataset_of(model).splits["train"]
-    made = fit_partition(PartitionConfig(kind="induced_classes", classes=4), model.tokenizer, train, quiet=False)
+    made = fit_partition(
+        PartitionConfig(kind="induced_classes", classes=4), model.tokenizer, train, quiet=False
+    )
     assert isinstance(made, Classes) and made.vocabulary == model.tokenizer.fingerprint
-    np.testing.assert_array_equal(made.table, induced_classes(train.tokens, model.tokenizer.vocab_size, 4).table)
+    np.testing.assert_array_equal(
+        made.table, induced_classes(train.tokens, model.tokenizer.vocab_size, 4).table
+    )
     assert "4 classes of types with like neighbours" in made.note
     assert "classes, sweep 1 of 20:" in capsys.readouterr().err
 
 
-def test_what_cannot_be_recruited_is_refused(base: Config, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_recruited_is_refused(
+    base: Config, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = str(tmp_path)
     with pytest.raises(ValueError, match=r"checkpoint, config is \(\); it must be one of the two"):
         runs.recruit(out=out)
-    with pytest.raises(ValueError, match=r"checkpoint, config is \('checkpoint', 'config'\); it must be one of the two"):
+    with pytest.raises(
+        ValueError, match=r"checkpoint, config is \('checkpoint', 'config'\); it must be one of the two"
+    ):
         runs.recruit(str(finished), config=base, out=out)
     with pytest.raises(ValueError, match="top is 0; it must be at least 1"):
         runs.recruit(config=base, top=0, out=out)
     with pytest.raises(ValueError, match=r"start is 5000; it must be at most the .* types that occur"):
-        runs.recruit(config=replace(base, partition=PartitionConfig(kind="recruited", start=5000)), out=out, quiet=True)
+        runs.recruit(
+            config=replace(base, partition=PartitionConfig(kind="recruited", start=5000)), out=out, quiet=True
+        )
     with monkeypatch.context() as fitted:
-        fitted.setattr(recruiting, "fit_recruitment", lambda *_: pytest.fail("recruited before the text was looked at"))
-        with pytest.raises(ValueError, match=r"split 'train' of 'text' has .* tokens; it must have at least 99,?991"):
+        fitted.setattr(
+            recruiting, "fit_recruitment", lambda *_: pytest.fail("recruited before the text was looked at")
+        )
+        with pytest.raises(
+            ValueError, match=r"split 'train' of 'text' has .* tokens; it must have at least 99,?991"
+        ):
             runs.recruit(config=replace(base, model=replace(base.model, length=99_990)), out=out, quiet=True)
     model = aila.load(finished)
     windows = replace(model, config=replace(model.config, partition=PartitionConfig()))
     monkeypatch.setattr(recruiting, "load", lambda checkpoint: windows)
-    with pytest.raises(ValueError, match=r"partition.kind of the checkpoint is 'windows'; it must be 'recruited'. Fix: .*aila blocks"):
+    with pytest.raises(
+        ValueError,
+        match=r"partition.kind of the checkpoint is 'windows'; it must be 'recruited'. Fix: .*aila blocks",
+    ):
         runs.recruit(str(finished), out=out)

@@ -25,11 +25,15 @@ def holds_array(hint: Any) -> bool:
     """Whether a jaxtyping array is in the annotation, by itself or in a union."""
     if inspect.isclass(hint) and issubclass(hint, AbstractArray):
         return True
-    return typing.get_origin(hint) in (typing.Union, types.UnionType) and any(holds_array(part) for part in typing.get_args(hint))
+    return typing.get_origin(hint) in (typing.Union, types.UnionType) and any(
+        holds_array(part) for part in typing.get_args(hint)
+    )
 
 
 def _unchecked_pytrees() -> None:
-    """Leaves the fields of flax.struct dataclasses unchecked: JAX rebuilds them with batched, reduced and missing leaves."""
+    """Leaves the fields of flax.struct dataclasses unchecked: JAX rebuilds them with batched, reduced and
+    missing leaves.
+    """
     make = flax.struct.dataclass
 
     def dataclass(cls: Any = None, **options: Any) -> Any:

@@ -15,9 +15,14 @@ class Command:
     """One subcommand of `aila`.
 
     Attributes:
-      name: as typed. summary: one line for the list of commands. about: what it does, reads and writes.
-      examples: command lines after the program's name. define: adds its flags. needed: flags without a default.
-      run: does the work with the parsed flags. takes_config: it has `--config` and `--config.KEY`, which may be left out unless needed.
+      name: as typed.
+      summary: one line for the list of commands.
+      about: what it does, reads and writes.
+      examples: command lines after the program's name.
+      define: adds its flags.
+      needed: flags without a default.
+      run: does the work with the parsed flags.
+      takes_config: it has `--config` and `--config.KEY`, which may be left out unless needed.
     """
 
     name: str
@@ -43,14 +48,18 @@ class NumbersParser(flags.ArgumentParser):
         except ValueError:
             numbers = ()
         if not numbers:
-            raise ValueError(f"{argument!r} is not a list of numbers; write them with commas between, as in 0,0.5,1")
+            raise ValueError(
+                f"{argument!r} is not a list of numbers; write them with commas between, as in 0,0.5,1"
+            )
         return numbers
 
     def flag_type(self) -> str:
         return "numbers"
 
 
-def define_numbers(name: str, help_text: str, values: flags.FlagValues, default: tuple[float, ...] | None = None) -> None:
+def define_numbers(
+    name: str, help_text: str, values: flags.FlagValues, default: tuple[float, ...] | None = None
+) -> None:
     """A flag that holds a tuple of floats, or `default` where it is not given."""
     flags.DEFINE(NumbersParser(), name, default, help_text, values, flags.ArgumentSerializer())
 
@@ -60,28 +69,51 @@ def define_text(name: str, default: str | None, help_text: str, values: flags.Fl
 
 
 def define_data_dir(values: flags.FlagValues) -> None:
-    define_text("data_dir", "", "WikiText-2 only: the folder with wiki.{train,valid,test}.tokens. Empty: as in the config.", values)
+    define_text(
+        "data_dir",
+        "",
+        "WikiText-2 only: the folder with wiki.{train,valid,test}.tokens. Empty: as in the config.",
+        values,
+    )
 
 
 def define_scoring(values: flags.FlagValues) -> None:
-    """Flags of every command that scores whole splits; those without a default follow the run's own configuration."""
+    """Flags of every command that scores whole splits; those without a default follow the run's own
+    configuration.
+    """
     define_reading(values)
     flags.DEFINE_integer(
-        "max_batches", None, "Score only so many batches; 0 is all. Default: the run's sweep.max_batches.", flag_values=values
+        "max_batches",
+        None,
+        "Score only so many batches; 0 is all. Default: the run's sweep.max_batches.",
+        flag_values=values,
     )
 
 
 def define_reading(values: flags.FlagValues) -> None:
-    """Flags of every command that reads a split; those without a default follow the run's own configuration."""
+    """Flags of every command that reads a split; those without a default follow the run's own
+    configuration.
+    """
     define_text("split", None, "train, validation or test. Default: the run's sweep.split.", values)
     flags.DEFINE_boolean(
-        "hard", None, "Hard block attention: nothing outside the block; needs λ = 1. Default: as trained.", flag_values=values
+        "hard",
+        None,
+        "Hard block attention: nothing outside the block; needs λ = 1. Default: as trained.",
+        flag_values=values,
     )
     flags.DEFINE_integer(
-        "window", None, "Read the model with windows of so many tokens, up to its length. Default: as trained.", flag_values=values
+        "window",
+        None,
+        "Read the model with windows of so many tokens, up to its length. Default: as trained.",
+        flag_values=values,
     )
     define_data_dir(values)
-    flags.DEFINE_integer("batch_size", None, "Sequences a batch, at least 1. Default: the run's sweep.batch_size.", flag_values=values)
+    flags.DEFINE_integer(
+        "batch_size",
+        None,
+        "Sequences a batch, at least 1. Default: the run's sweep.batch_size.",
+        flag_values=values,
+    )
 
 
 def define_dial(values: flags.FlagValues, lam: float = 0.0) -> None:

@@ -1,7 +1,7 @@
 """`--config=SOURCE --config.KEY=VALUE …`: from the command line to one frozen, validated `Config`.
 
-The flag holds a ConfigDict, because an override cannot be written into a frozen dataclass. Every key and every value is
-checked in `build_config`, once, after all overrides.
+The flag holds a ConfigDict, because an override cannot be written into a frozen dataclass. Every key and
+every value is checked in `build_config`, once, after all overrides.
 """
 
 import difflib
@@ -18,16 +18,21 @@ from aila_jax import presets
 from aila_jax.config import Config, from_dict, to_dict, unknown_key
 
 OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
-SOURCE_HELP = f"Where the settings start from: a preset ({', '.join(presets.PRESETS)}) or a Python file with get_config()."
+SOURCE_HELP = (
+    f"Where the settings start from: a preset ({', '.join(presets.PRESETS)}) or a Python file with"
+    " get_config()."
+)
 
 
 def define_config(arguments: list[str], values: flags.FlagValues, needed: bool = True) -> list[str]:
-    """Defines `--config.KEY` for every key that `arguments` override; returns the arguments without `--config=SOURCE`.
+    """Defines `--config.KEY` for every key that `arguments` override; returns the arguments without
+    `--config=SOURCE`.
 
     Where no configuration is `needed` and none is given, `--config` is None.
 
     Raises:
-      ValueError: no such preset or file, a file without get_config(), or an override of a key that does not exist.
+      ValueError: no such preset or file, a file without get_config(), or an override of a key that does not
+        exist.
     """
     first = flags.FlagValues()
     flags.DEFINE_string("config", None, SOURCE_HELP, flag_values=first)
@@ -38,7 +43,8 @@ def define_config(arguments: list[str], values: flags.FlagValues, needed: bool =
         return rest[1:]
     if first.config is None:
         raise ValueError(
-            f"--config is missing. Fix: add --config={next(iter(presets.PRESETS))}, or the path of a Python file with get_config()"
+            f"--config is missing. Fix: add --config={next(iter(presets.PRESETS))}, or the path of a Python"
+            " file with get_config()"
         )
     known = list(leaf_keys(to_dict(Config())))
     for argument in rest:
@@ -56,7 +62,9 @@ def build_config(settings: ConfigDict) -> Config:
 
 
 def load_source(source: str) -> dict[str, Any]:
-    """The settings of a preset, or of a file whose get_config() returns a Config or any part of one as (nested) dicts."""
+    """The settings of a preset, or of a file whose get_config() returns a Config or any part of one as
+    (nested) dicts.
+    """
     if source in presets.PRESETS:
         return presets.as_dict(source)
     path = Path(source)
@@ -64,13 +72,17 @@ def load_source(source: str) -> dict[str, Any]:
         near = difflib.get_close_matches(source, presets.PRESETS, n=1)
         fix = f"did you mean {near[0]!r}?" if near else "give a preset's name, or the path of such a file"
         raise ValueError(
-            f"--config is {source!r}; it must be {', '.join(presets.PRESETS)} or an existing .py file with get_config(). Fix: {fix}"
+            f"--config is {source!r}; it must be {', '.join(presets.PRESETS)} or an existing .py file with"
+            f" get_config(). Fix: {fix}"
         )
     config = _call_get_config(path)
     if isinstance(config, ConfigDict):
         config = config.to_dict()
     if not isinstance(config, Mapping | Config):
-        raise ValueError(f"get_config() of {source} returns a {type(config).__name__}; it must return a Config, a ConfigDict or a dict")
+        raise ValueError(
+            f"get_config() of {source} returns a {type(config).__name__}; it must return a Config, a"
+            " ConfigDict or a dict"
+        )
     return to_dict(config if isinstance(config, Config) else from_dict(Config, dict(config)))
 
 
@@ -84,7 +96,9 @@ def _call_get_config(path: Path) -> Any:
     except SyntaxError as error:
         raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from error
     if not hasattr(module, "get_config"):
-        raise ValueError(f"{path} has no get_config(); it must define one that returns a Config, a ConfigDict or a dict")
+        raise ValueError(
+            f"{path} has no get_config(); it must define one that returns a Config, a ConfigDict or a dict"
+        )
     return module.get_config()
 
 

@@ -1,4 +1,6 @@
-"""Help that teaches: what a command does, examples, its flags, and every configuration key with its default and limits."""
+"""Help that teaches: what a command does, examples, its flags, and every configuration key with its default
+and limits.
+"""
 
 import dataclasses
 import importlib.metadata
@@ -56,7 +58,8 @@ def command_help(command: Command, program: str = "aila") -> str:
     prefix = program if program.endswith(f".{command.name}") else f"{program} {command.name}"
     blocks = [
         f"{prefix}: {command.summary}\n\n{_wrap(command.about, 0)}",
-        "examples:\n" + "\n".join(f"  {prefix}{example.removeprefix(command.name)}" for example in command.examples),
+        "examples:\n"
+        + "\n".join(f"  {prefix}{example.removeprefix(command.name)}" for example in command.examples),
         "flags:\n" + "\n".join(_entry(title, text) for title, text in flag_entries(command)),
     ]
     if command.takes_config:
@@ -85,7 +88,10 @@ def config_help() -> str:
     """Every `--config.KEY` with its default and what its dataclass says about it."""
     lines = [
         "configuration keys, with the defaults of Config(); a preset changes some of them:",
-        *(_entry(f"preset {name}", (inspect.getdoc(make) or "").split("\n")[0]) for name, make in presets.PRESETS.items()),
+        *(
+            _entry(f"preset {name}", (inspect.getdoc(make) or "").split("\n")[0])
+            for name, make in presets.PRESETS.items()
+        ),
     ]
     for title, entries in config_entries(Config()):
         lines += ["", title, *(_entry(key, text) for key, text in entries)]
@@ -93,7 +99,9 @@ def config_help() -> str:
 
 
 def config_entries(config: Any, path: str = "config.") -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """For each config dataclass its title and (`--config.KEY=DEFAULT …`, doc) entries; keys documented together stay together."""
+    """For each config dataclass its title and (`--config.KEY=DEFAULT …`, doc) entries; keys documented
+    together stay together.
+    """
     docs = attribute_docs(type(config))
     own: dict[str, list[str]] = {}
     nested = []
@@ -113,7 +121,8 @@ def config_entries(config: Any, path: str = "config.") -> Iterator[tuple[str, li
 def attribute_docs(cls: type) -> dict[str, str]:
     """What the dataclass's docstring says about each field.
 
-    That is its own part of the `Attributes:` section, else the part (or, without such a section, the text) that mentions it.
+    That is its own part of the `Attributes:` section, else the part (or, without such a section, the text)
+    that mentions it.
     """
     names = [field.name for field in dataclasses.fields(cls)]
     before, _, section = " ".join((inspect.getdoc(cls) or "").split()).partition("Attributes: ")
@@ -122,9 +131,13 @@ def attribute_docs(cls: type) -> dict[str, str]:
     docs: dict[str, str] = {}
     for start, end in itertools.pairwise([*starts, None]):
         assert start is not None  # None is the last one, the end of the section
-        docs |= dict.fromkeys(start[1].split(", "), section[start.end() : end.start() if end else len(section)].strip())
+        docs |= dict.fromkeys(
+            start[1].split(", "), section[start.end() : end.start() if end else len(section)].strip()
+        )
     parts = (*docs.values(), before)
-    mentioned = {name: next((part for part in parts if re.search(rf"\b{name}\b", part)), "") for name in names}
+    mentioned = {
+        name: next((part for part in parts if re.search(rf"\b{name}\b", part)), "") for name in names
+    }
     return mentioned | docs
 
 
@@ -144,5 +157,10 @@ def _entry(title: str, text: str) -> str:
 def _wrap(text: str, indent: int) -> str:
     width = min(max(shutil.get_terminal_size().columns, 60), 110)
     return textwrap.fill(
-        text, width, initial_indent=" " * indent, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+        text,
+        width,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )

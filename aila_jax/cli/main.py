@@ -17,12 +17,20 @@ from aila_jax.cli.help import command_help, program_help, version
 from aila_jax.training.stopping import TrainingStopped
 
 HELP = ("--help", "-h", "-help", "--helpfull", "help")
-USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError, flags.Error)
+USER_ERRORS = (
+    ValueError,
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
+    PermissionError,
+    flags.Error,
+)
 
 
 def main(argv: Sequence[str] | None = None, program: str = "aila") -> int:
-    """Runs one command line and returns its exit code: 0, 1 (it failed, as explained), 2 (a mistake in the call), 130 (Ctrl-C), 141 (nobody
-    reads its output any more) or 143 (SIGTERM).
+    """Runs one command line and returns its exit code: 0, 1 (it failed, as explained), 2 (a mistake in the
+    call), 130 (Ctrl-C), 141 (nobody reads its output any more) or 143 (SIGTERM).
 
     Args:
       argv: the arguments after the program's name; those of this process by default.
@@ -31,12 +39,18 @@ def main(argv: Sequence[str] | None = None, program: str = "aila") -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without λ shows "?" instead of stopping the command
-    return explained(lambda: _dispatch([argument for argument in arguments if argument != "--debug"], program), "--debug" in arguments)
+            stream.reconfigure(
+                errors="replace"
+            )  # a terminal without λ shows "?" instead of stopping the command
+    return explained(
+        lambda: _dispatch([argument for argument in arguments if argument != "--debug"], program),
+        "--debug" in arguments,
+    )
 
 
 def explained(run: Callable[[], int], debug: bool = False) -> int:
-    """What `run` returns, or, where it fails in a way that its message explains, that message in one line and the exit code of `main`.
+    """What `run` returns, or, where it fails in a way that its message explains, that message in one line and
+    the exit code of `main`.
 
     With `debug` such an error is raised, with its traceback.
     """
@@ -44,7 +58,9 @@ def explained(run: Callable[[], int], debug: bool = False) -> int:
         code = run()
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # as in `aila … | head`; Python would complain once more when it flushes at its end
+    except (
+        BrokenPipeError
+    ):  # as in `aila … | head`; Python would complain once more when it flushes at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except USER_ERRORS as error:
@@ -79,7 +95,10 @@ def find_command(name: str) -> Command:
     names = [command.name for command in COMMANDS]
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
-        raise ValueError(f"unknown command {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"commands: {', '.join(names)}"))
+        raise ValueError(
+            f"unknown command {name!r}; "
+            + (f"did you mean {near[0]!r}?" if near else f"commands: {', '.join(names)}")
+        )
     return COMMANDS[names.index(name)]
 
 
@@ -87,7 +106,8 @@ def parse(command: Command, arguments: list[str]) -> flags.FlagValues:
     """The flags of one call, in a table of their own: nothing is left behind in absl's global flags.
 
     Raises:
-      ValueError or flags.Error: an unknown flag, key or argument, a value of the wrong type, or a needed flag left out.
+      ValueError or flags.Error: an unknown flag, key or argument, a value of the wrong type, or a needed flag
+        left out.
     """
     values = flags.FlagValues()
     command.define(values)

@@ -1,7 +1,7 @@
 """One frozen, self-validating dataclass per stage, and `Config`, which holds them all.
 
-Every setting is stated once, in the module of its stage, with its unit and its limits. A value outside its limits raises
-ValueError when the dataclass is made, so nothing later needs to check again.
+Every setting is stated once, in the module of its stage, with its unit and its limits. A value outside its
+limits raises ValueError when the dataclass is made, so nothing later needs to check again.
 """
 
 from aila_jax.config.checks import LEAST_TAU, MOST_TAU, check_lam, check_tau, one_of, require, user_path

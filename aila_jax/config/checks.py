@@ -20,7 +20,8 @@ def user_path(path: Any) -> Path:
     except RuntimeError:
         user = str(path).split("/")[0]
         raise ValueError(
-            f"path is {str(path)!r}; {user} must be a user of this machine. Fix: write the path out, or ./{user} for a folder"
+            f"path is {str(path)!r}; {user} must be a user of this machine. Fix: write the path out, or"
+            f" ./{user} for a folder"
         ) from None
 
 

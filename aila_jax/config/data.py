@@ -16,7 +16,8 @@ class RuleConfig:
 
     Attributes:
       seed: of the generator, at least 0; the run's own seed leaves the corpus as it is.
-      sequences: training sequences; validation and test have data.valid_fraction and data.test_fraction of so many.
+      sequences: training sequences; validation and test have data.valid_fraction and data.test_fraction of so
+        many.
       n_keys, n_values: recall only: how many different keys and values there are, at least 2.
       pairs: recall only: pairs of key and value a sequence, from 1 to `n_keys`.
       queries: recall only: keys that are asked for, each once, from 1 to `pairs`.
@@ -36,7 +37,15 @@ class RuleConfig:
     brackets: int = 6
 
     def __post_init__(self):
-        for name, least in (("seed", 0), ("sequences", 1), ("n_keys", 2), ("n_values", 2), ("kinds", 2), ("depth", 1), ("brackets", 1)):
+        for name, least in (
+            ("seed", 0),
+            ("sequences", 1),
+            ("n_keys", 2),
+            ("n_values", 2),
+            ("kinds", 2),
+            ("depth", 1),
+            ("brackets", 1),
+        ):
             require(
                 getattr(self, name) >= least,
                 f"data.rule.{name}",
@@ -55,7 +64,10 @@ class RuleConfig:
             )
 
 
-RULE_SETTINGS = {"recall": ("n_keys", "n_values", "pairs", "queries"), "brackets": ("kinds", "depth", "brackets")}
+RULE_SETTINGS = {
+    "recall": ("n_keys", "n_values", "pairs", "queries"),
+    "brackets": ("kinds", "depth", "brackets"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,22 +75,30 @@ class DataConfig:
     """Which text, and how it becomes tokens.
 
     Attributes:
-      corpus: `pydocs` (embedded: the docstrings and language reference of this Python), `wikitext2`, `text` (your files),
-        `conllu` (your annotated files), `tfds` (a TensorFlow data set by name), all in docs/data.md, or `recall` or `brackets` (synthetic,
-        see data.rule).
-      data_dir: wikitext2 only: a folder that holds wiki.{train,valid,test}.tokens. Empty: download from `url`.
+      corpus: `pydocs` (embedded: the docstrings and language reference of this Python), `wikitext2`, `text`
+        (your files), `conllu` (your annotated files), `tfds` (a TensorFlow data set by name), all in
+        docs/data.md, or `recall` or `brackets` (synthetic, see data.rule).
+      data_dir: wikitext2 only: a folder that holds wiki.{train,valid,test}.tokens. Empty: download from
+        `url`.
       url: wikitext2 only: address of the zip archive that is downloaded when `data_dir` is empty.
-      files: text and conllu only: paths or globs of UTF-8 files (`.jsonl` files: one document a line, see docs/data.md).
-      valid_files: text and conllu only: paths or globs of the validation split. Empty: the last lines of `files` are held out.
+      files: text and conllu only: paths or globs of UTF-8 files (`.jsonl` files: one document a line, see
+        docs/data.md).
+      valid_files: text and conllu only: paths or globs of the validation split. Empty: the last lines of
+        `files` are held out.
       test_files: text and conllu only: the same for the test split.
-      conllu_blocks: conllu only: which annotation gives the partition `given` its blocks: `sentences`, `classes` (of words, by
-        universal part-of-speech tag) or `constituents` (clauses).
-      tfds_name: tfds only: NAME, NAME/CONFIG, NAME:VERSION or NAME/CONFIG:VERSION, as TensorFlow Datasets writes them.
-      tfds_data_dir: tfds only: the folder that holds prepared data sets. Empty: that of TensorFlow Datasets, ~/tensorflow_datasets.
-      tfds_text: tfds only: the feature that holds the text; outer/inner for a nested one. Empty: the only text feature there is.
-      tfds_train, tfds_validation, tfds_test: tfds only: the data set's splits, or parts of them such as train[:90%]. Empty: the split
-        of that name; where there is no such validation or test split, the last examples of the training split are held out.
-      valid_fraction: share of the text held out for validation where there is no validation text, in (0, 0.5).
+      conllu_blocks: conllu only: which annotation gives the partition `given` its blocks: `sentences`,
+        `classes` (of words, by universal part-of-speech tag) or `constituents` (clauses).
+      tfds_name: tfds only: NAME, NAME/CONFIG, NAME:VERSION or NAME/CONFIG:VERSION, as TensorFlow Datasets
+        writes them.
+      tfds_data_dir: tfds only: the folder that holds prepared data sets. Empty: that of TensorFlow Datasets,
+        ~/tensorflow_datasets.
+      tfds_text: tfds only: the feature that holds the text; outer/inner for a nested one. Empty: the only
+        text feature there is.
+      tfds_train, tfds_validation, tfds_test: tfds only: the data set's splits, or parts of them such as
+        train[:90%]. Empty: the split of that name; where there is no such validation or test split, the last
+        examples of the training split are held out.
+      valid_fraction: share of the text held out for validation where there is no validation text, in (0,
+        0.5).
       test_fraction: the same for test.
       tokenizer: `bpe` (byte level, any text, never an unknown token) or `word` (whitespace words).
       vocab_size: largest number of token types; word vocabularies may come out smaller.
@@ -136,14 +156,39 @@ class DataConfig:
                 require(not value, f"data.{name}", value, f"empty when data.corpus is {self.corpus!r}", fix)
         if self.corpus == "tfds":
             shape = "a name such as ag_news_subset, glue/sst2 or glue/sst2:2.0.0"
-            require(bool(TFDS_NAME.fullmatch(self.tfds_name)), "data.tfds_name", self.tfds_name, shape, "set --config.data.tfds_name")
+            require(
+                bool(TFDS_NAME.fullmatch(self.tfds_name)),
+                "data.tfds_name",
+                self.tfds_name,
+                shape,
+                "set --config.data.tfds_name",
+            )
         else:
-            for name in ("tfds_name", "tfds_data_dir", "tfds_text", "tfds_train", "tfds_validation", "tfds_test"):
+            for name in (
+                "tfds_name",
+                "tfds_data_dir",
+                "tfds_text",
+                "tfds_train",
+                "tfds_validation",
+                "tfds_test",
+            ):
                 value = getattr(self, name)
-                require(not value, f"data.{name}", value, f"empty when data.corpus is {self.corpus!r}", "set --config.data.corpus=tfds")
+                require(
+                    not value,
+                    f"data.{name}",
+                    value,
+                    f"empty when data.corpus is {self.corpus!r}",
+                    "set --config.data.corpus=tfds",
+                )
         if self.corpus != "wikitext2":
             fix = "leave it out, or set --config.data.corpus=wikitext2"
-            require(not self.data_dir, "data.data_dir", self.data_dir, f"empty when data.corpus is {self.corpus!r}", fix)
+            require(
+                not self.data_dir,
+                "data.data_dir",
+                self.data_dir,
+                f"empty when data.corpus is {self.corpus!r}",
+                fix,
+            )
         self._check_rule()
 
     def _check_rule(self) -> None:
@@ -152,11 +197,23 @@ class DataConfig:
         for name, default in dataclasses.asdict(RuleConfig()).items():
             value = getattr(self.rule, name)
             fix = "leave it out, or choose the corpus that reads it"
-            require(name in read or value == default, f"data.rule.{name}", value, f"left alone when data.corpus is {self.corpus!r}", fix)
+            require(
+                name in read or value == default,
+                f"data.rule.{name}",
+                value,
+                f"left alone when data.corpus is {self.corpus!r}",
+                fix,
+            )
         if not read:
             return
         fix = "set --config.data.tokenizer=word"
-        require(self.tokenizer == "word", "data.tokenizer", self.tokenizer, f"'word' when data.corpus is {self.corpus!r}", fix)
+        require(
+            self.tokenizer == "word",
+            "data.tokenizer",
+            self.tokenizer,
+            f"'word' when data.corpus is {self.corpus!r}",
+            fix,
+        )
         rule = self.rule
         symbols = rule.n_keys + rule.n_values + 1 if self.corpus == "recall" else 2 * rule.kinds + 1
         least = symbols + 2

@@ -11,21 +11,26 @@ class LocalityConfig:
     """How λ and τ are set during training (docs/method.md, section 6).
 
     Attributes:
-      mode: `fixed` (one λ), `curriculum` (λ rises from 0 to `lam`), or `conditional` (λ drawn for each sequence).
+      mode: `fixed` (one λ), `curriculum` (λ rises from 0 to `lam`), or `conditional` (λ drawn for each
+        sequence).
       lam: the λ of `fixed`, the last λ of `curriculum`, in [0, 1].
-      start, end: curriculum: shares of the training steps at which the rise begins and ends, 0 ≤ start < end ≤ 1.
+      start, end: curriculum: shares of the training steps at which the rise begins and ends, 0 ≤ start < end
+        ≤ 1.
       shape: curriculum: `linear` or `cosine`.
       power: conditional: λ = u^power with u uniform on [0, 1]; 1 is uniform, 3 draws mostly small λ; above 0.
       at_zero, at_one: conditional: share of the draws put exactly at 0 and at 1.
-      drift: conditional: over the training steps the distribution moves linearly from the one above to end_power, end_at_zero and
-        end_at_one; without it those three are not read.
+      drift: conditional: over the training steps the distribution moves linearly from the one above to
+        end_power, end_at_zero and end_at_one; without it those three are not read.
       end_power, end_at_zero, end_at_one: conditional, drift: power, at_zero and at_one at the last step.
-      views: conditional: times that a step reads each sequence, every time at another λ: as many times the computation a token. Each view has
-        its own part of the distribution: of two, the first has the lower half of the draws, the second the upper.
-      teach: conditional, with views: share of what the first view predicts in what the other views of a sequence are to predict, in [0, 1]; the
-        rest is the text's next token. 0 leaves them to the text alone.
-      pressure: μ, finite and at least 0: the objective has a term μ · λ² · (−ln block mass), the mean over layers, heads and targets in nats, so that
-        what λ allows outside the block is used where it is worth its weight.
+      views: conditional: times that a step reads each sequence, every time at another λ: as many times the
+        computation a token. Each view has its own part of the distribution: of two, the first has the lower
+        half of the draws, the second the upper.
+      teach: conditional, with views: share of what the first view predicts in what the other views of a
+        sequence are to predict, in [0, 1]; the rest is the text's next token. 0 leaves them to the text
+        alone.
+      pressure: μ, finite and at least 0: the objective has a term μ · λ² · (−ln block mass), the mean over
+        layers, heads and targets in nats, so that what λ allows outside the block is used where it is worth
+        its weight.
       tau: the τ of training, or, with `draw_tau`, ignored.
       draw_tau: draw τ for each sequence, log-uniform on [tau_low, tau_high].
     """
@@ -57,7 +62,11 @@ class LocalityConfig:
         for name in ("tau", "tau_low", "tau_high"):
             check_tau(getattr(self, name), f"locality.{name}")
         require(
-            self.tau_low <= self.tau_high, "locality.tau_low", self.tau_low, f"at most locality.tau_high ({self.tau_high})", "swap them"
+            self.tau_low <= self.tau_high,
+            "locality.tau_low",
+            self.tau_low,
+            f"at most locality.tau_high ({self.tau_high})",
+            "swap them",
         )
         require(
             0.0 <= self.start < self.end <= 1.0,
@@ -66,21 +75,59 @@ class LocalityConfig:
             "0 <= start < end <= 1",
             "set start=0, end=0.5",
         )
-        require(self.views >= 1, "locality.views", self.views, "at least 1", "2 reads each sequence at a small and at a large λ")
-        fix = "set locality.views=1: at one λ a second view is the first again"
-        require(self.views == 1 or self.mode == "conditional", "locality.views", self.views, f"1 with locality.mode {self.mode!r}", fix)
-        require(0.0 <= self.teach <= 1.0, "locality.teach", self.teach, "in [0, 1]", "0.5 gives the text as much weight as the first view")
-        fix = "set locality.views=2: the first view teaches the others"
-        require(self.views > 1 or self.teach == 0.0, "locality.teach", self.teach, "0 with locality.views 1", fix)
         require(
-            0.0 <= self.pressure < math.inf, "locality.pressure", self.pressure, "finite and at least 0", "0 for none, 0.07 for a little"
+            self.views >= 1,
+            "locality.views",
+            self.views,
+            "at least 1",
+            "2 reads each sequence at a small and at a large λ",
+        )
+        fix = "set locality.views=1: at one λ a second view is the first again"
+        require(
+            self.views == 1 or self.mode == "conditional",
+            "locality.views",
+            self.views,
+            f"1 with locality.mode {self.mode!r}",
+            fix,
+        )
+        require(
+            0.0 <= self.teach <= 1.0,
+            "locality.teach",
+            self.teach,
+            "in [0, 1]",
+            "0.5 gives the text as much weight as the first view",
+        )
+        fix = "set locality.views=2: the first view teaches the others"
+        require(
+            self.views > 1 or self.teach == 0.0, "locality.teach", self.teach, "0 with locality.views 1", fix
+        )
+        require(
+            0.0 <= self.pressure < math.inf,
+            "locality.pressure",
+            self.pressure,
+            "finite and at least 0",
+            "0 for none, 0.07 for a little",
         )
         fix = "set locality.pressure=0, or train at another λ"
         presses = self.pressure == 0.0 or self.mode == "conditional" or self.lam > 0.0
-        require(presses, "locality.pressure", self.pressure, f"0 with locality.mode {self.mode!r} and λ = 0, where it does nothing", fix)
+        require(
+            presses,
+            "locality.pressure",
+            self.pressure,
+            f"0 with locality.mode {self.mode!r} and λ = 0, where it does nothing",
+            fix,
+        )
         for prefix in ("", "end_"):
-            power, shares = getattr(self, f"{prefix}power"), (getattr(self, f"{prefix}at_zero"), getattr(self, f"{prefix}at_one"))
-            require(0.0 < power < math.inf, f"locality.{prefix}power", power, "finite and above 0", "1 is uniform")
+            power, shares = (
+                getattr(self, f"{prefix}power"),
+                (
+                    getattr(self, f"{prefix}at_zero"),
+                    getattr(self, f"{prefix}at_one"),
+                ),
+            )
+            require(
+                0.0 < power < math.inf, f"locality.{prefix}power", power, "finite and above 0", "1 is uniform"
+            )
             require(
                 min(shares) >= 0.0 and sum(shares) <= 1.0,
                 f"locality.{prefix}at_zero, {prefix}at_one",

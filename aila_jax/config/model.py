@@ -6,8 +6,9 @@ from typing import Any
 
 from aila_jax.config.checks import one_of, require
 
-# Scores are float32, and a margin m leaves those outside the block m · 2⁻²³ apart: a thousandth of a nat at this limit. The same
-# limit on a multiple of their range leaves a thousandth of the range. (A gap of 104 nats makes a weight exactly 0 already.)
+# Scores are float32, and a margin m leaves those outside the block m · 2⁻²³ apart: a thousandth of a nat at
+# this limit. The same limit on a multiple of their range leaves a thousandth of the range. (A gap of 104 nats
+# makes a weight exactly 0 already.)
 MOST_MARGIN = 1e4
 
 
@@ -16,17 +17,22 @@ class MarginConfig:
     """How far λ = 1 pushes out-of-block scores down, in nats (docs/method.md, section 2).
 
     Attributes:
-      form: `fixed` (the same m for every query) or `self_scaling` (m_t = c · r_t + m0 with r_t the range of the query's scores).
+      form: `fixed` (the same m for every query) or `self_scaling` (m_t = c · r_t + m0 with r_t the range of
+        the query's scores).
       nats: fixed form: m, from 0 to 10,000: a larger one would round float32 scores by more than 0.001 nats.
-      c: self-scaling form: multiple of the score range, from 0 to 10,000; from 1 on the margin guarantees at λ = 1.
+      c: self-scaling form: multiple of the score range, from 0 to 10,000; from 1 on the margin guarantees at
+        λ = 1.
       m0: self-scaling form: nats added to it, from 0 to 10,000.
-      power: p of the dial's curve, finite and above 0: λ imposes a·λ + (1 − a)·λ^p times the margin. 1 is linear; 2 has finer steps near λ = 0.
+      power: p of the dial's curve, finite and above 0: λ imposes a·λ + (1 − a)·λ^p times the margin. 1 is
+        linear; 2 has finer steps near λ = 0.
       linear: a of the dial's curve, from 0 to 1: the share of the margin that grows as λ does, whatever p.
-      stagger: σ from 0 to 0.9: heads turn one after another. λ turns a head of rank r (from 0, the first, to 1, the last) from λ = σr on and
-        all the way by λ = σr + 1 − σ; 0 turns all alike.
-      range_bend: self-scaling form: b ≥ 1; λ imposes the curve to the power of b times the range's part c · r_t. With b above 1 the fixed part
-        m0 leads while λ is small, and the part that cannot be outgrown takes over towards λ = 1.
-      range: self-scaling form: r_t as the `exact` range of the scores or as its bound by the `norms` of query and keys, and 1 % for rounding.
+      stagger: σ from 0 to 0.9: heads turn one after another. λ turns a head of rank r (from 0, the first, to
+        1, the last) from λ = σr on and all the way by λ = σr + 1 − σ; 0 turns all alike.
+      range_bend: self-scaling form: b ≥ 1; λ imposes the curve to the power of b times the range's part c ·
+        r_t. With b above 1 the fixed part m0 leads while λ is small, and the part that cannot be outgrown
+        takes over towards λ = 1.
+      range: self-scaling form: r_t as the `exact` range of the scores or as its bound by the `norms` of query
+        and keys, and 1 % for rounding.
     """
 
     form: str = "fixed"
@@ -40,22 +46,47 @@ class MarginConfig:
     stagger: float = 0.0
 
     def __post_init__(self):
-        require(0.0 < self.power < math.inf, "model.margin.power", self.power, "finite and above 0", "1 is linear in λ")
-        require(0.0 <= self.linear <= 1.0, "model.margin.linear", self.linear, "from 0 to 1", "0 leaves λ^p alone")
-        bend = self.range_bend
-        require(1.0 <= bend < math.inf, "model.margin.range_bend", bend, "finite and at least 1", "1 bends both parts alike")
         require(
-            0.0 <= self.stagger <= 0.9, "model.margin.stagger", self.stagger, "from 0 to 0.9", "0 turns all heads alike, 0.75 one by one"
+            0.0 < self.power < math.inf,
+            "model.margin.power",
+            self.power,
+            "finite and above 0",
+            "1 is linear in λ",
+        )
+        require(
+            0.0 <= self.linear <= 1.0, "model.margin.linear", self.linear, "from 0 to 1", "0 leaves λ^p alone"
+        )
+        bend = self.range_bend
+        require(
+            1.0 <= bend < math.inf,
+            "model.margin.range_bend",
+            bend,
+            "finite and at least 1",
+            "1 bends both parts alike",
+        )
+        require(
+            0.0 <= self.stagger <= 0.9,
+            "model.margin.stagger",
+            self.stagger,
+            "from 0 to 0.9",
+            "0 turns all heads alike, 0.75 one by one",
         )
         one_of("model.margin.form", self.form, ("fixed", "self_scaling"))
         one_of("model.margin.range", self.range, ("exact", "norms"))
         for name in ("nats", "c", "m0"):
             value = getattr(self, name)
             limit = f"from 0 to {MOST_MARGIN:g}, or float32 loses the scores beside it"
-            require(0.0 <= value <= MOST_MARGIN, f"model.margin.{name}", value, limit, f"set --config.model.margin.{name}=8")
+            require(
+                0.0 <= value <= MOST_MARGIN,
+                f"model.margin.{name}",
+                value,
+                limit,
+                f"set --config.model.margin.{name}=8",
+            )
 
     def share(self, lam: Any) -> Any:
-        """a·λ + (1 − a)·λ^p, the share of the margin that λ imposes (ours; a = `linear`, p = `power`): none at λ = 0, all of it at λ = 1.
+        """a·λ + (1 − a)·λ^p, the share of the margin that λ imposes (ours; a = `linear`, p = `power`): none
+        at λ = 0, all of it at λ = 1.
 
         λ is a number or an array of numbers in [0, 1], traced or not; the share has its shape.
         """
@@ -65,7 +96,11 @@ class MarginConfig:
 
 
 # What model.dial_weights names: the projections that turn with λ.
-DIAL_WEIGHTS: dict[str, tuple[str, ...]] = {"none": (), "qk": ("query", "key"), "qkv": ("query", "key", "value")}
+DIAL_WEIGHTS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "qk": ("query", "key"),
+    "qkv": ("query", "key", "value"),
+}
 
 
 @dataclass(frozen=True)
@@ -76,23 +111,26 @@ class ModelConfig:
       length: L, tokens a window; the model has that many positions.
       d_model, n_heads, d_ff, n_layers: D, H, F, N; D must be divisible by H.
       dropout: on embeddings and residual branches, in [0, 1); never on attention weights.
-      dtype: compute type of the matrix products, `float32` or `bfloat16`; parameters, softmax and loss stay float32.
+      dtype: compute type of the matrix products, `float32` or `bfloat16`; parameters, softmax and loss stay
+        float32.
       margin: see MarginConfig.
       layer_beta: β of λ_ℓ = λ · ((ℓ + 1) / N)^β, finite and at least 0; 0 gives every layer the same λ.
       hard: block attention with nothing outside the block, in every layer whatever `layer_beta`; needs λ = 1.
       qk_norm: unit-norm queries and keys with a learned scale per head in (0, g_max).
       g_max: largest logit that QK-normalisation allows, above 0.
-      score_cap: c of capped scores c · tanh(s / c), which are never larger than c, from 0 to 10,000; 0 leaves scores as they are.
-      rotary_base: base of rotary positions, above 1: queries and keys turn with their position, beside the learned embeddings of positions;
-        D / H must be even. 0 is none.
+      score_cap: c of capped scores c · tanh(s / c), which are never larger than c, from 0 to 10,000; 0 leaves
+        scores as they are.
+      rotary_base: base of rotary positions, above 1: queries and keys turn with their position, beside the
+        learned embeddings of positions; D / H must be even. 0 is none.
       qkv_bias: biases on queries, keys and values.
       film: show λ to the network: scale 1 + λa and shift λc on every LayerNorm.
-      dial_weights: projections whose weights turn with the dial, W + λW′ with W′ learned from 0: `none`, `qk` (queries and keys) or
-        `qkv` (values too).
+      dial_weights: projections whose weights turn with the dial, W + λW′ with W′ learned from 0: `none`, `qk`
+        (queries and keys) or `qkv` (values too).
       document_mask: tokens attend to their own document only, and positions restart with it.
-      localist: positional embeddings of block b live on feature group b mod G (`penalty.groups`) and the shared coordinates only;
-        for the partition `windows`.
-      localist_shared: share of each group's coordinates that all blocks use, in [0, 1]; rounded to whole coordinates.
+      localist: positional embeddings of block b live on feature group b mod G (`penalty.groups`) and the
+        shared coordinates only; for the partition `windows`.
+      localist_shared: share of each group's coordinates that all blocks use, in [0, 1]; rounded to whole
+        coordinates.
       bidirectional: no causal mask. FOR REPLICATION ONLY: such a model sees the targets it is scored on.
     """
 
@@ -120,7 +158,13 @@ class ModelConfig:
 
     def __post_init__(self):
         for name in ("length", "d_model", "n_heads", "d_ff", "n_layers"):
-            require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1", f"raise --config.model.{name}")
+            require(
+                getattr(self, name) >= 1,
+                f"model.{name}",
+                getattr(self, name),
+                "at least 1",
+                f"raise --config.model.{name}",
+            )
         require(
             self.d_model % self.n_heads == 0,
             "model.d_model",
@@ -128,7 +172,13 @@ class ModelConfig:
             f"divisible by model.n_heads ({self.n_heads})",
             f"set --config.model.d_model={-(-self.d_model // self.n_heads) * self.n_heads}",
         )
-        require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "in [0, 1)", "set --config.model.dropout=0.1")
+        require(
+            0.0 <= self.dropout < 1.0,
+            "model.dropout",
+            self.dropout,
+            "in [0, 1)",
+            "set --config.model.dropout=0.1",
+        )
         one_of("model.dial_weights", self.dial_weights, tuple(DIAL_WEIGHTS))
         one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
         require(
@@ -139,10 +189,20 @@ class ModelConfig:
             "0 is uniform; 1, 3, 5 are progressive",
         )
         require(
-            0.0 <= self.score_cap <= MOST_MARGIN, "model.score_cap", self.score_cap, "from 0 to 10,000", "0 is none; 8 keeps scores small"
+            0.0 <= self.score_cap <= MOST_MARGIN,
+            "model.score_cap",
+            self.score_cap,
+            "from 0 to 10,000",
+            "0 is none; 8 keeps scores small",
         )
         base = self.rotary_base
-        require(base == 0.0 or 1.0 < base < math.inf, "model.rotary_base", base, "0 for none, or finite and above 1", "10000 is usual")
+        require(
+            base == 0.0 or 1.0 < base < math.inf,
+            "model.rotary_base",
+            base,
+            "0 for none, or finite and above 1",
+            "10000 is usual",
+        )
         require(
             not base or (self.d_model // self.n_heads) % 2 == 0,
             "model.d_model / model.n_heads",
@@ -150,7 +210,13 @@ class ModelConfig:
             "even with model.rotary_base, which turns pairs of coordinates",
             "choose a head width that is even, or --config.model.rotary_base=0",
         )
-        require(0.0 < self.g_max < math.inf, "model.g_max", self.g_max, "finite and above 0", "set --config.model.g_max=6")
+        require(
+            0.0 < self.g_max < math.inf,
+            "model.g_max",
+            self.g_max,
+            "finite and above 0",
+            "set --config.model.g_max=6",
+        )
         require(
             0.0 <= self.localist_shared <= 1.0,
             "model.localist_shared",

@@ -13,19 +13,25 @@ class PartitionConfig:
     """Which tokens count as one block (docs/method.md, section 1).
 
     Attributes:
-      kind: `windows` (position // size), `given` (ids that come with the data: lines, fields, your own `block_ids`), `segments` (text up
-        to a punctuation mark or line end), `learned_segments` (text up to a token type after which the next token is hard to predict),
-        `pos` (the type's part of speech, by rule, for English), `class_file` (the type's class in a file of yours), `induced_classes` (so
-        many classes of types with like neighbours), `recruited` (as many such classes as pay for themselves).
+      kind: `windows` (position // size), `given` (ids that come with the data: lines, fields, your own
+        `block_ids`), `segments` (text up to a punctuation mark or line end), `learned_segments` (text up to a
+        token type after which the next token is hard to predict), `pos` (the type's part of speech, by rule,
+        for English), `class_file` (the type's class in a file of yours), `induced_classes` (so many classes
+        of types with like neighbours), `recruited` (as many such classes as pay for themselves).
       size: windows only: tokens a block, from 1 to the window length.
-      unit: segments only: they end with every `clause` (, ; : – and brackets too) or with a `sentence` (. ! ?).
+      unit: segments only: they end with every `clause` (, ; : – and brackets too) or with a `sentence` (. !
+        ?).
       mean_length: learned_segments only: tokens a segment on the training split, finite and at least 2.
-      class_file: class_file only: path of the file, a token and its class a line (docs/data.md). The checkpoint keeps the classes.
-      unnamed: class_file only: class of the types that the file does not name, one of the file's own or another; empty refuses such types.
+      class_file: class_file only: path of the file, a token and its class a line (docs/data.md). The
+        checkpoint keeps the classes.
+      unnamed: class_file only: class of the types that the file does not name, one of the file's own or
+        another; empty refuses such types.
       classes: induced_classes only: how many, at least 2.
       start: recruited only: classes at the start, at least 1.
-      max_classes: recruited only: no more than so many, at least 2 and `start`; 0 is as many as pay for themselves.
-      global_first: put the first token of each window, and of each document in it, into every block (an attention sink).
+      max_classes: recruited only: no more than so many, at least 2 and `start`; 0 is as many as pay for
+        themselves.
+      global_first: put the first token of each window, and of each document in it, into every block (an
+        attention sink).
     """
 
     kind: str = "windows"
@@ -42,25 +48,59 @@ class PartitionConfig:
     def __post_init__(self):
         one_of("partition.kind", self.kind, tuple(PARTITION_SETTINGS))
         one_of("partition.unit", self.unit, ("clause", "sentence"))
-        for name, fix in (("size", "set --config.partition.size=5"), ("classes", "set --config.partition.classes=50")):
-            require(whole(getattr(self, name)), f"partition.{name}", getattr(self, name), "a whole number", fix)
+        for name, fix in (
+            ("size", "set --config.partition.size=5"),
+            ("classes", "set --config.partition.classes=50"),
+        ):
+            require(
+                whole(getattr(self, name)), f"partition.{name}", getattr(self, name), "a whole number", fix
+            )
         require(self.size >= 1, "partition.size", self.size, "at least 1", "set --config.partition.size=5")
         long_enough = 2.0 <= self.mean_length < math.inf
-        require(long_enough, "partition.mean_length", self.mean_length, "finite and at least 2", "set --config.partition.mean_length=10")
-        require(self.classes >= 2, "partition.classes", self.classes, "at least 2", "set --config.partition.classes=50")
+        require(
+            long_enough,
+            "partition.mean_length",
+            self.mean_length,
+            "finite and at least 2",
+            "set --config.partition.mean_length=10",
+        )
+        require(
+            self.classes >= 2,
+            "partition.classes",
+            self.classes,
+            "at least 2",
+            "set --config.partition.classes=50",
+        )
         check_recruitment(self.start, self.max_classes, "partition.")
         if self.kind == "class_file":
-            require(bool(self.class_file), "partition.class_file", "", "the path of a file", "set --config.partition.class_file=my.classes")
+            require(
+                bool(self.class_file),
+                "partition.class_file",
+                "",
+                "the path of a file",
+                "set --config.partition.class_file=my.classes",
+            )
         for name, default in _free_settings():
-            value, readers = getattr(self, name), [kind for kind, names in PARTITION_SETTINGS.items() if name in names]
+            value, readers = (
+                getattr(self, name),
+                [kind for kind, names in PARTITION_SETTINGS.items() if name in names],
+            )
             fix = f"leave it out, or set --config.partition.kind={readers[0]}"
             # Runs with `given` are older than this check, and some of their configurations hold a size.
             read = name in PARTITION_SETTINGS[self.kind] or (self.kind, name) == ("given", "size")
-            require(read or value == default, f"partition.{name}", value, f"left alone when partition.kind is {self.kind!r}", fix)
+            require(
+                read or value == default,
+                f"partition.{name}",
+                value,
+                f"left alone when partition.kind is {self.kind!r}",
+                fix,
+            )
 
     @property
     def fitted(self) -> bool:
-        """Whether the kind has a table over token types, which is made from the training split and kept in the checkpoint."""
+        """Whether the kind has a table over token types, which is made from the training split and kept in
+        the checkpoint.
+        """
         return self.kind not in ("windows", "given")
 
     @property
@@ -71,7 +111,9 @@ class PartitionConfig:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that this kind reads, by name, `kind` first."""
-        return {name: getattr(self, name) for name in ("kind", *PARTITION_SETTINGS[self.kind], "global_first")}
+        return {
+            name: getattr(self, name) for name in ("kind", *PARTITION_SETTINGS[self.kind], "global_first")
+        }
 
 
 # What each kind reads beside `global_first`.
@@ -88,23 +130,36 @@ PARTITION_SETTINGS: dict[str, tuple[str, ...]] = {
 
 
 def check_recruitment(start: int, max_classes: int, where: str = "") -> None:
-    """Raises ValueError where the limits of a recruitment contradict each other; `where` goes before their names."""
+    """Raises ValueError where the limits of a recruitment contradict each other; `where` goes before their
+    names.
+    """
     for name, value in (("start", start), ("max_classes", max_classes)):
-        require(whole(value), f"{where}{name}", value, "a whole number", "start=2 and max_classes=0 recruit from 2 on, as many as pay")
+        require(
+            whole(value),
+            f"{where}{name}",
+            value,
+            "a whole number",
+            "start=2 and max_classes=0 recruit from 2 on, as many as pay",
+        )
     require(start >= 1, f"{where}start", start, "at least 1", f"set {where}start=2")
     least = max(start, 2)
     require(
         max_classes == 0 or max_classes >= least,
         f"{where}max_classes",
         max_classes,
-        f"0 (as many as pay for themselves) or at least {least}, since recruitment starts with {start} and one class is no partition",
+        f"0 (as many as pay for themselves) or at least {least}, since recruitment starts with {start} and"
+        " one class is no partition",
         f"raise {where}max_classes to {least}, or lower {where}start",
     )
 
 
 def _free_settings() -> list[tuple[str, Any]]:
     """The settings that only some kinds read, with their defaults."""
-    return [(one.name, one.default) for one in dataclasses.fields(PartitionConfig) if one.name not in ("kind", "global_first")]
+    return [
+        (one.name, one.default)
+        for one in dataclasses.fields(PartitionConfig)
+        if one.name not in ("kind", "global_first")
+    ]
 
 
 @dataclass(frozen=True)
@@ -114,12 +169,12 @@ class AnchorConfig:
     Made at the end of warm-up, after `train.warmup_steps`, and kept in the checkpoint.
 
     Attributes:
-      estimator: of a type's local entropy: `none` (no anchors), `corpus` (next token given the type) or `attention`
-        (the type's own attention inside its block, over the batches of the warm-up steps).
+      estimator: of a type's local entropy: `none` (no anchors), `corpus` (next token given the type) or
+        `attention` (the type's own attention inside its block, over the batches of the warm-up steps).
       k: anchors of a block, 1 to 5; with windows, at most one less than their size.
       prior: corpus only: strength of the smoothing towards the unigram distribution, in counts, above 0.
-      max_batches: at most so many of the warm-up steps' batches are read again for the attention and for the groups' importance;
-        0 is all of them.
+      max_batches: at most so many of the warm-up steps' batches are read again for the attention and for the
+        groups' importance; 0 is all of them.
     """
 
     estimator: str = "none"
@@ -130,5 +185,11 @@ class AnchorConfig:
     def __post_init__(self):
         one_of("anchors.estimator", self.estimator, ("none", "corpus", "attention"))
         require(1 <= self.k <= 5, "anchors.k", self.k, "from 1 to 5", "set --config.anchors.k=3")
-        require(0.0 < self.prior < math.inf, "anchors.prior", self.prior, "finite and above 0", "set --config.anchors.prior=100")
+        require(
+            0.0 < self.prior < math.inf,
+            "anchors.prior",
+            self.prior,
+            "finite and above 0",
+            "set --config.anchors.prior=100",
+        )
         require(self.max_batches >= 0, "anchors.max_batches", self.max_batches, "at least 0", "0 is all")

@@ -17,12 +17,14 @@ def from_dict(cls: type[T], values: dict[str, Any], path: str = "") -> T:
     """Builds the (nested) config dataclass `cls` from plain values; missing keys keep their defaults.
 
     Raises:
-      ValueError: an unknown key (the nearest known one is named) or a value outside its limits or of another type.
+      ValueError: an unknown key (the nearest known one is named) or a value outside its limits or of another
+        type.
     """
     if not hasattr(values, "items"):
         name = path.removesuffix(".") or cls.__name__
         raise ValueError(
-            f"{name} is {values!r}, a {type(values).__name__}; it must be a group of settings. Fix: give a dictionary of them."
+            f"{name} is {values!r}, a {type(values).__name__}; it must be a group of settings. Fix: give a"
+            " dictionary of them."
         )
     hints = typing.get_type_hints(cls)
     made = {}
@@ -34,12 +36,19 @@ def from_dict(cls: type[T], values: dict[str, Any], path: str = "") -> T:
 
 
 def unknown_key(key: str, known: list[str]) -> str:
-    """The message for a key that is in no config, with the nearest known one, or for one that is a group of settings."""
+    """The message for a key that is in no config, with the nearest known one, or for one that is a group of
+    settings.
+    """
     inner = [name.removeprefix(f"{key}.") for name in known if name.startswith(f"{key}.")]
     if inner:
-        return f"config key {key!r} is a group of settings ({', '.join(inner)}); set one of them: --config.{key}.{inner[0]}=VALUE"
+        return (
+            f"config key {key!r} is a group of settings ({', '.join(inner)}); set one of them:"
+            f" --config.{key}.{inner[0]}=VALUE"
+        )
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"unknown config key {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}")
+    return f"unknown config key {key!r}; " + (
+        f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+    )
 
 
 def _coerce(kind: Any, value: Any, name: str) -> Any:
@@ -56,5 +65,8 @@ def _coerce(kind: Any, value: Any, name: str) -> Any:
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{name} is {value!r}, a {type(value).__name__}; it must be a {kind.__name__}. Fix: give a {kind.__name__}.")
+        raise ValueError(
+            f"{name} is {value!r}, a {type(value).__name__}; it must be a {kind.__name__}. Fix: give a"
+            f" {kind.__name__}."
+        )
     return value

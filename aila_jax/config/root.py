@@ -14,7 +14,9 @@ from aila_jax.config.train import TrainConfig
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that determines a run. `seed` drives initialisation, shuffling, dropout and the draws of λ."""
+    """Everything that determines a run. `seed` drives initialisation, shuffling, dropout and the draws of
+    λ.
+    """
 
     seed: int = 0
     data: DataConfig = field(default_factory=DataConfig)
@@ -47,7 +49,11 @@ class Config:
             )
             fix = "set --config.locality.pressure=0"
             require(
-                self.locality.pressure == 0.0, "locality.pressure", self.locality.pressure, "0 when model.hard is set: block mass is 1", fix
+                self.locality.pressure == 0.0,
+                "locality.pressure",
+                self.locality.pressure,
+                "0 when model.hard is set: block mass is 1",
+                fix,
             )
         self._check_groups()
 
@@ -66,11 +72,14 @@ class Config:
                 self.penalty.scale_free or not self.model.qk_norm,
                 "penalty.scale_free",
                 False,
-                "true when model.qk_norm is set: logits do not depend on the norms then, so the plain form shrinks weights to nothing",
+                "true when model.qk_norm is set: logits do not depend on the norms then, so the plain form"
+                " shrinks weights to nothing",
                 "set --config.penalty.scale_free=true --config.penalty.solver=subgradient",
             )
             require(
-                self.penalty.solver != "proximal" or self.train.dial_rate == 1.0 or self.model.dial_weights == "none",
+                self.penalty.solver != "proximal"
+                or self.train.dial_rate == 1.0
+                or self.model.dial_weights == "none",
                 "train.dial_rate",
                 self.train.dial_rate,
                 "1 with penalty.solver 'proximal', whose step has one rate for a whole group, W and W′ alike",
@@ -81,7 +90,8 @@ class Config:
                 self.feature_groups > 0,
                 "penalty.groups",
                 self.penalty.groups,
-                f"above 0 when partition.kind is {self.partition.kind!r}, whose number of blocks is not set beforehand",
+                f"above 0 when partition.kind is {self.partition.kind!r}, whose number of blocks is not set"
+                " beforehand",
                 "set --config.penalty.groups=16",
             )
             require(
@@ -94,7 +104,9 @@ class Config:
 
     @property
     def feature_groups(self) -> int:
-        """G: `penalty.groups`, or the number of blocks in a window, or of induced classes; 0 where none of them says."""
+        """G: `penalty.groups`, or the number of blocks in a window, or of induced classes; 0 where none of
+        them says.
+        """
         if self.penalty.groups:
             return self.penalty.groups
         if self.partition.kind == "windows":
@@ -103,8 +115,14 @@ class Config:
 
     @property
     def annotated(self) -> bool:
-        """Whether blocks are an annotation's classes or clauses, so that a text needs that annotation to have blocks."""
-        return self.partition.kind == "given" and self.data.corpus == "conllu" and self.data.conllu_blocks != "sentences"
+        """Whether blocks are an annotation's classes or clauses, so that a text needs that annotation to have
+        blocks.
+        """
+        return (
+            self.partition.kind == "given"
+            and self.data.corpus == "conllu"
+            and self.data.conllu_blocks != "sentences"
+        )
 
     @property
     def class_blocks(self) -> bool:
@@ -114,16 +132,36 @@ class Config:
         return self.partition.fitted and not self.partition.makes_segments
 
     def _check_anchors(self) -> None:
-        """Weights need anchors, blocks need a token beside them, and attention is measured on steps that there must be."""
+        """Weights need anchors, blocks need a token beside them, and attention is measured on steps that
+        there must be.
+        """
         if self.anchors.estimator == "none":
             fix = "set --config.anchors.estimator=corpus or attention"
             allowed = self.penalty.solver == "none" or self.penalty.weights == "size"
-            require(allowed, "penalty.weights", self.penalty.weights, "'size' when anchors.estimator is 'none'", fix)
+            require(
+                allowed,
+                "penalty.weights",
+                self.penalty.weights,
+                "'size' when anchors.estimator is 'none'",
+                fix,
+            )
             return
         if self.partition.kind == "windows":
             most = self.partition.size - 1
             fix = f"set --config.anchors.k={most}" if most else "set --config.partition.size=5"
-            require(self.anchors.k <= most, "anchors.k", self.anchors.k, f"at most partition.size - 1 ({most})", fix)
+            require(
+                self.anchors.k <= most,
+                "anchors.k",
+                self.anchors.k,
+                f"at most partition.size - 1 ({most})",
+                fix,
+            )
         if self.anchors.estimator == "attention":
             fix = "set --config.train.warmup_steps=100, or --config.anchors.estimator=corpus"
-            require(self.train.warmup_steps >= 1, "train.warmup_steps", 0, "at least 1 for anchors.estimator 'attention'", fix)
+            require(
+                self.train.warmup_steps >= 1,
+                "train.warmup_steps",
+                0,
+                "at least 1 for anchors.estimator 'attention'",
+                fix,
+            )

@@ -10,7 +10,8 @@ class SweepConfig:
     """The dial's grid: every λ of `lams` with every τ of `taus`, on one split.
 
     Attributes:
-      lams: values in [0, 1]. taus: values from 1e-6 to 1e6.
+      lams: values in [0, 1].
+      taus: values from 1e-6 to 1e6.
       split: `train`, `validation` or `test`.
       batch_size: sequences a batch.
       max_batches: 0 scores the whole split.
@@ -35,5 +36,17 @@ class SweepConfig:
         for tau in self.taus:
             check_tau(tau, "sweep.taus")
         one_of("sweep.split", self.split, ("train", "validation", "test"))
-        require(self.batch_size >= 1, "sweep.batch_size", self.batch_size, "at least 1", "raise --config.sweep.batch_size")
-        require(self.max_batches >= 0, "sweep.max_batches", self.max_batches, "at least 0", "0 scores the whole split")
+        require(
+            self.batch_size >= 1,
+            "sweep.batch_size",
+            self.batch_size,
+            "at least 1",
+            "raise --config.sweep.batch_size",
+        )
+        require(
+            self.max_batches >= 0,
+            "sweep.max_batches",
+            self.max_batches,
+            "at least 0",
+            "0 scores the whole split",
+        )

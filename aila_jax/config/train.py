@@ -11,19 +11,25 @@ class TrainConfig:
     """Optimisation and the training loop.
 
     Attributes:
-      steps: optimizer steps. batch_size: sequences a step, over all devices.
-      accumulate: microbatches that a device's share of the batch is cut into, one after another, to save memory; it must divide that share.
-      parallel: how the step is mapped over devices: `jit` over a mesh, or `pmap`, its predecessor; both give the same update.
-      learning_rate: AdamW's highest rate, reached after `warmup_steps`, then a cosine down to `final_rate` times it.
-      dial_rate: factor of the learning rate, and of weight decay, for the weights that `model.dial_weights` adds, finite and above 0: where λ
-        is large a projection moves by both its parts.
-      weight_decay: decoupled, on matrices only. clip_norm: largest global gradient norm.
+      steps: optimizer steps.
+      batch_size: sequences a step, over all devices.
+      accumulate: microbatches that a device's share of the batch is cut into, one after another, to save
+        memory; it must divide that share.
+      parallel: how the step is mapped over devices: `jit` over a mesh, or `pmap`, its predecessor; both give
+        the same update.
+      learning_rate: AdamW's highest rate, reached after `warmup_steps`, then a cosine down to `final_rate`
+        times it.
+      dial_rate: factor of the learning rate, and of weight decay, for the weights that `model.dial_weights`
+        adds, finite and above 0: where λ is large a projection moves by both its parts.
+      weight_decay: decoupled, on matrices only.
+      clip_norm: largest global gradient norm.
       beta2: AdamW's second-moment decay.
       log_every, eval_every, checkpoint_every: steps between records; eval and checkpoints also at the end.
-      eval_batches: validation batches of each evaluation during training (all of them at the end and in a sweep); 0 is all.
+      eval_batches: validation batches of each evaluation during training (all of them at the end and in a
+        sweep); 0 is all.
       keep: newest checkpoints kept.
-      loss_chunk: tokens whose logits exist at once in a step; 0 makes them all in one, which is fastest on accelerators where they fit;
-        512 suits CPUs, whose caches hold a chunk.
+      loss_chunk: tokens whose logits exist at once in a step; 0 makes them all in one, which is fastest on
+        accelerators where they fit; 512 suits CPUs, whose caches hold a chunk.
       max_skipped: non-finite updates that are discarded before the run stops, at least 0.
     """
 
@@ -48,8 +54,22 @@ class TrainConfig:
 
     def __post_init__(self):
         one_of("train.parallel", self.parallel, ("jit", "pmap"))
-        for name in ("steps", "batch_size", "accumulate", "log_every", "eval_every", "checkpoint_every", "keep"):
-            require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1", f"raise --config.train.{name}")
+        for name in (
+            "steps",
+            "batch_size",
+            "accumulate",
+            "log_every",
+            "eval_every",
+            "checkpoint_every",
+            "keep",
+        ):
+            require(
+                getattr(self, name) >= 1,
+                f"train.{name}",
+                getattr(self, name),
+                "at least 1",
+                f"raise --config.train.{name}",
+            )
         require(
             self.batch_size % self.accumulate == 0,
             "train.accumulate",
@@ -58,7 +78,13 @@ class TrainConfig:
             "set --config.train.accumulate=1",
         )
         for name in ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk"):
-            require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0", f"set --config.train.{name}=0")
+            require(
+                getattr(self, name) >= 0,
+                f"train.{name}",
+                getattr(self, name),
+                "at least 0",
+                f"set --config.train.{name}=0",
+            )
         for name in ("learning_rate", "clip_norm", "dial_rate"):
             require(
                 0.0 < getattr(self, name) < math.inf,
@@ -74,8 +100,16 @@ class TrainConfig:
             "finite and at least 0",
             "set --config.train.weight_decay=0.1",
         )
-        require(0.0 <= self.final_rate <= 1.0, "train.final_rate", self.final_rate, "in [0, 1]", "set --config.train.final_rate=0.1")
-        require(0.0 < self.beta2 < 1.0, "train.beta2", self.beta2, "in (0, 1)", "set --config.train.beta2=0.98")
+        require(
+            0.0 <= self.final_rate <= 1.0,
+            "train.final_rate",
+            self.final_rate,
+            "in [0, 1]",
+            "set --config.train.final_rate=0.1",
+        )
+        require(
+            0.0 < self.beta2 < 1.0, "train.beta2", self.beta2, "in (0, 1)", "set --config.train.beta2=0.98"
+        )
 
     @property
     def warmup_end(self) -> int:

@@ -1,4 +1,6 @@
-"""Settings that nothing reads beside the others and that nobody sets by the way, such as a λ where training draws it."""
+"""Settings that nothing reads beside the others and that nobody sets by the way, such as a λ where training
+draws it.
+"""
 
 from operator import attrgetter
 
@@ -7,13 +9,14 @@ from aila_jax.config.root import Config
 
 
 def check_unread(config: Config) -> None:
-    """Raises ValueError where a setting of the rules below differs from its default, and nothing reads it beside the others: it was meant to do something.
+    """Raises ValueError where a setting of the rules below differs from its default, and nothing reads it
+    beside the others: it was meant to do something.
 
-    What presets set is not among them, such as draws of λ where λ is fixed, or the fixed margin's nats where it scales itself: who changes the mode of a
-    preset would have to take back every one.
+    What presets set is not among them, such as draws of λ where λ is fixed, or the fixed margin's nats where
+    it scales itself: who changes the mode of a preset would have to take back every one.
 
-    Asked where something new begins. Configurations as such may hold these: of a saved run, which is loaded whatever it ignored, and of a
-    model that is read with another partition than it was trained with.
+    Asked where something new begins. Configurations as such may hold these: of a saved run, which is loaded
+    whatever it ignored, and of a model that is read with another partition than it was trained with.
     """
     mode = f"locality.mode is {config.locality.mode!r}"
     kind = f"partition.kind is {config.partition.kind!r}"
@@ -39,4 +42,6 @@ def check_unread(config: Config) -> None:
         for name in names:
             value, default = (attrgetter(f"{section}.{name}")(one) for one in (config, defaults))
             fix = f"leave it out, or set --config.{reader}"
-            require(read or value == default, f"{section}.{name}", value, f"left at {default!r} when {when}", fix)
+            require(
+                read or value == default, f"{section}.{name}", value, f"left at {default!r} when {when}", fix
+            )

@@ -30,21 +30,27 @@ def key_of(*parts: object) -> str:
 def load_or_build(directory: Path, key: str, build: Callable[[], Arrays]) -> Arrays:
     """The arrays stored under `key`; without them, or with a damaged file, builds and stores them.
 
-    A damaged file gives a warning and is replaced. A directory that cannot be written gives a warning, and the arrays
-    are used without being stored.
+    A damaged file gives a warning and is replaced. A directory that cannot be written gives a warning, and
+    the arrays are used without being stored.
     """
     path = directory / f"{key}.npz"
     if path.exists():
         try:
             return _read(path)
-        except Exception as error:  # a damaged zip raises many types: BadZipFile, zlib.error, KeyError, EOFError …
-            warnings.warn(f"token cache {path} is damaged ({type(error).__name__}: {error}); it is built again", stacklevel=2)
+        except (
+            Exception
+        ) as error:  # a damaged zip raises many types: BadZipFile, zlib.error, KeyError, EOFError …
+            warnings.warn(
+                f"token cache {path} is damaged ({type(error).__name__}: {error}); it is built again",
+                stacklevel=2,
+            )
     arrays = build()
     try:
         _write(path, arrays)
     except OSError as error:
         warnings.warn(
-            f"token cache {path} cannot be written ({error}); the next run starts from the text again. Fix: set --config.data.cache_dir",
+            f"token cache {path} cannot be written ({error}); the next run starts from the text again. Fix:"
+            " set --config.data.cache_dir",
             stacklevel=2,
         )
     return arrays
@@ -64,7 +70,8 @@ def _write(path: Path, arrays: Arrays) -> None:
     np.savez(buffer, allow_pickle=False, **arrays)
     body = buffer.getvalue()
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside its place and moved there in one step: a reader never meets half a file, and of two writers one wins.
+    # Written beside its place and moved there in one step: a reader never meets half a file, and of two
+    # writers one wins.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:

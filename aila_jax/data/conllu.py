@@ -1,7 +1,7 @@
 """CoNLL-U files: sentences of annotated words, read strictly.
 
-The package `conllu` accepts missing columns, ids out of order and heads that lead nowhere, and knows no line numbers, so
-the few columns that are needed are read here.
+The package `conllu` accepts missing columns, ids out of order and heads that lead nowhere, and knows no line
+numbers, so the few columns that are needed are read here.
 """
 
 import re
@@ -19,8 +19,11 @@ class Word:
     """One syntactic word.
 
     Attributes:
-      form: the word; whitespace inside it is one space. tag: its UPOS. relation: its DEPREL. `_` where it is not annotated.
-      head: number of its head in the sentence, from 1; 0 is the root, −1 not annotated. line: of the file, from 1.
+      form: the word; whitespace inside it is one space.
+      tag: its UPOS.
+      relation: its DEPREL. `_` where it is not annotated.
+      head: number of its head in the sentence, from 1; 0 is the root, −1 not annotated.
+      line: of the file, from 1.
     """
 
     form: str
@@ -32,7 +35,9 @@ class Word:
 
 @dataclass(frozen=True)
 class Sentence:
-    """Words in order. `document`: what `# newdoc` before the sentence names, None where no document begins."""
+    """Words in order. `document`: what `# newdoc` before the sentence names, None where no document
+    begins.
+    """
 
     words: tuple[Word, ...]
     document: str | None
@@ -41,11 +46,12 @@ class Sentence:
 def parse_conllu(text: str, name: str) -> list[Sentence]:
     """The sentences of a CoNLL-U file.
 
-    Of a multi-word token (`1-2`) the syntactic words are read, and not the line with the written form; empty nodes (`1.1`)
-    are left out. Of comments only `# newdoc` counts.
+    Of a multi-word token (`1-2`) the syntactic words are read, and not the line with the written form; empty
+    nodes (`1.1`) are left out. Of comments only `# newdoc` counts.
 
     Args:
-      text: content of the file, lines ended by newlines. name: of the file, for messages.
+      text: content of the file, lines ended by newlines.
+      name: of the file, for messages.
 
     Raises:
       ValueError: a line that is none of CoNLL-U, with file, line number, value, limit and fix.
@@ -58,14 +64,22 @@ def parse_conllu(text: str, name: str) -> list[Sentence]:
         for number, line in group:
             if line.startswith("#"):
                 fix = "move the comment above the sentence"
-                _check(not reading.begun, f"{name}:{number}", f"the comment {line!r} inside a sentence", "before its first word", fix)
+                _check(
+                    not reading.begun,
+                    f"{name}:{number}",
+                    f"the comment {line!r} inside a sentence",
+                    "before its first word",
+                    fix,
+                )
                 document = _new_document(line, document)
             else:
                 reading.read(line, number)
         if reading.begun:
             found.append(Sentence(reading.finish(), document))
             document = None
-    _check(bool(found), name, "no sentence", "CoNLL-U with at least 1 sentence", "remove it from the data files")
+    _check(
+        bool(found), name, "no sentence", "CoNLL-U with at least 1 sentence", "remove it from the data files"
+    )
     _check(
         any(word.form != UNKNOWN for sentence in found for word in sentence.words),
         name,
@@ -117,7 +131,13 @@ class _Reading:
         _check(len(values) == len(COLUMNS), where, f"{len(values)} columns", limit, _columns_fix(line))
         for column, value in zip(COLUMNS, values, strict=True):
             fix = "write _ for nothing, and no space around values"
-            _check(bool(value) and value == value.strip(), where, f"{value!r} for {column}", "a value without space around it", fix)
+            _check(
+                bool(value) and value == value.strip(),
+                where,
+                f"{value!r} for {column}",
+                "a value without space around it",
+                fix,
+            )
         identity = values[0]
         if _WORD.fullmatch(identity):
             self._word(values, where)
@@ -132,17 +152,33 @@ class _Reading:
     def finish(self) -> tuple[Word, ...]:
         """The words, once all lines are read."""
         where, total = f"{self._name}:{self._line}", len(self._words)
-        _check(total > 0, where, "a sentence of 0 words", "a sentence of at least 1 word", "remove the sentence")
-        _check(self._covered <= total, where, f"a range up to word {self._covered}", f"at most the last word, {total}", "correct the range")
+        _check(
+            total > 0, where, "a sentence of 0 words", "a sentence of at least 1 word", "remove the sentence"
+        )
+        _check(
+            self._covered <= total,
+            where,
+            f"a range up to word {self._covered}",
+            f"at most the last word, {total}",
+            "correct the range",
+        )
         for word in self._words:
             limit = f"at most the last word, {total}"
-            _check(word.head <= total, f"{self._name}:{word.line}", f"HEAD {word.head}", limit, "correct the HEAD")
+            _check(
+                word.head <= total,
+                f"{self._name}:{word.line}",
+                f"HEAD {word.head}",
+                limit,
+                "correct the HEAD",
+            )
         return tuple(self._words)
 
     def _word(self, values: list[str], where: str) -> None:
         expected = len(self._words) + 1
         fix = "number the words of a sentence in order, and put a blank line between sentences"
-        _check(int(values[0]) == expected, where, f"ID {values[0]}", f"{expected}, since words count from 1", fix)
+        _check(
+            int(values[0]) == expected, where, f"ID {values[0]}", f"{expected}, since words count from 1", fix
+        )
         head = values[6]
         _check(
             head in ("0", UNKNOWN) or bool(_WORD.fullmatch(head)),
@@ -158,7 +194,13 @@ class _Reading:
     def _range(self, first: int, last: int, where: str) -> None:
         following = len(self._words) + 1
         limit = f"a range from the next word, {following}, on, outside other ranges"
-        _check(first == following > self._covered and last >= first, where, f"ID {first}-{last}", limit, "put it before its first word")
+        _check(
+            first == following > self._covered and last >= first,
+            where,
+            f"ID {first}-{last}",
+            limit,
+            "put it before its first word",
+        )
         self._covered = last
 
 

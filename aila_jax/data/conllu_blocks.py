@@ -15,8 +15,9 @@ CLAUSAL = ("root", "ccomp", "xcomp", "csubj", "advcl", "acl", "parataxis")
 class BlockIds:
     """Block ids of one sentence after another, for the partition `given`.
 
-    `sentences`: a number a sentence. `classes`: a number a universal part-of-speech tag, the same for all sentences, and one more for line
-    ends. `constituents`: a number a clause. Numbers of sentences and clauses go on from one sentence, and one file, to the next.
+    `sentences`: a number a sentence. `classes`: a number a universal part-of-speech tag, the same for all
+    sentences, and one more for line ends. `constituents`: a number a clause. Numbers of sentences and clauses
+    go on from one sentence, and one file, to the next.
     """
 
     def __init__(self, blocks: str):
@@ -28,7 +29,8 @@ class BlockIds:
         """The block id of every space-separated part of the sentence, and last that of its line end.
 
         Raises:
-          ValueError: an annotation that the blocks need is missing or wrong; `name` is the file, for the message.
+          ValueError: an annotation that the blocks need is missing or wrong; `name` is the file, for the
+            message.
         """
         words = sentence.words
         if self._blocks == "classes":
@@ -46,10 +48,11 @@ class BlockIds:
 
 
 def clause_heads(words: tuple[Word, ...], name: str) -> list[int]:
-    """For every word the number of the word that heads its clause: itself, or the nearest of its heads that heads one.
+    """For every word the number of the word that heads its clause: itself, or the nearest of its heads that
+    heads one.
 
-    A word heads a clause by its relation (`CLAUSAL`, subtypes included), or as a `conj` of such a word if it is a verb or
-    auxiliary, or has a subject or a copula of its own.
+    A word heads a clause by its relation (`CLAUSAL`, subtypes included), or as a `conj` of such a word if it
+    is a verb or auxiliary, or has a subject or a copula of its own.
 
     Raises:
       ValueError: a head or relation is missing, or the heads are no tree with one root.
@@ -87,24 +90,27 @@ def _check_tree(words: tuple[Word, ...], name: str) -> None:
             )
         if (word.head == 0) != (_base(word) == "root"):
             raise ValueError(
-                f"{where} has HEAD {word.head} with DEPREL {word.relation!r}; HEAD 0 and 'root' must stand together. Fix: correct one of them"
+                f"{where} has HEAD {word.head} with DEPREL {word.relation!r}; HEAD 0 and 'root' must stand"
+                " together. Fix: correct one of them"
             )
         if words[list(_path(words, number))[-1] - 1].head != 0:
             raise ValueError(
-                f"{where} has HEAD {word.head}, from which no path leads to a root; heads must be a tree. Fix: correct the HEAD"
+                f"{where} has HEAD {word.head}, from which no path leads to a root; heads must be a tree."
+                " Fix: correct the HEAD"
             )
     roots = [word.line for word in words if word.head == 0]
     if len(roots) != 1:
         raise ValueError(
-            f"{name}:{roots[1]} has HEAD 0, which line {roots[0]} has too; a sentence must have 1 root. Fix: correct one of them"
+            f"{name}:{roots[1]} has HEAD 0, which line {roots[0]} has too; a sentence must have 1 root. Fix:"
+            " correct one of them"
         )
 
 
 def _class(word: Word, name: str) -> int:
     if word.tag not in TAGS:
         raise ValueError(
-            f"{name}:{word.line} has UPOS {word.tag!r}; it must be one of {', '.join(TAGS)} when blocks are classes. "
-            "Fix: correct it, or set --config.data.conllu_blocks=sentences"
+            f"{name}:{word.line} has UPOS {word.tag!r}; it must be one of {', '.join(TAGS)} when blocks are"
+            " classes. Fix: correct it, or set --config.data.conllu_blocks=sentences"
         )
     return TAGS.index(word.tag)
 

@@ -24,7 +24,10 @@ def _pydocs(config: DataConfig) -> Corpus:
 def _wikitext2(config: DataConfig) -> Corpus:
     from aila_jax.data.wikitext2 import read_wikitext2
 
-    return Corpus("wikitext2", read_wikitext2(config.data_dir, config.url, cache_directory(config.cache_dir) / "prepared"))
+    return Corpus(
+        "wikitext2",
+        read_wikitext2(config.data_dir, config.url, cache_directory(config.cache_dir) / "prepared"),
+    )
 
 
 def _text(config: DataConfig) -> Corpus:

@@ -17,7 +17,8 @@ from aila_jax.data.documents import Corpus, Document, fingerprint
 from aila_jax.data.packing import TokenStream, Windows, pack
 from aila_jax.data.tokenizer import Tokenizer, train_tokenizer
 
-_CHUNK = 8192  # pieces encoded at a time: enough to keep the threads busy, without holding a whole corpus as Python integers
+# pieces encoded at a time: enough to keep the threads busy, without holding a whole corpus as Python integers
+_CHUNK = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +26,9 @@ class Dataset:
     """Token streams of the splits `train`, `validation` and `test`.
 
     Attributes:
-      name: the corpus. tokenizer: what made the tokens. splits: one stream a split.
+      name: the corpus.
+      tokenizer: what made the tokens.
+      splits: one stream a split.
       fingerprint: sha256 of all splits' text and of the tokenizer.
     """
 
@@ -38,10 +41,13 @@ class Dataset:
         """The split cut into windows of `length` tokens (see `packing.pack`).
 
         Raises:
-          ValueError: an unknown split, a train split that does not fill one window, or another split with no target.
+          ValueError: an unknown split, a train split that does not fill one window, or another split with no
+            target.
         """
         if split not in self.splits:
-            raise ValueError(f"split is {split!r}; it must be one of {', '.join(self.splits)}. Fix: use 'validation'")
+            raise ValueError(
+                f"split is {split!r}; it must be one of {', '.join(self.splits)}. Fix: use 'validation'"
+            )
         stream = self.splits[split]
         found, least = len(stream.tokens), length + 1 if split == "train" else 2
         if found < least:
@@ -53,18 +59,23 @@ class Dataset:
 
 
 def load_dataset(config: DataConfig, tokenizer: Tokenizer | None = None) -> Dataset:
-    """Reads the corpus, trains its tokenizer unless one is given, and encodes all splits; both are cached on disk.
+    """Reads the corpus, trains its tokenizer unless one is given, and encodes all splits; both are cached on
+    disk.
 
     Args:
       config: the data settings.
-      tokenizer: that of a checkpoint. None: one is trained, on the train split alone. (WikiText-2's published vocabulary
-        of 33,278 types is over all three splits, but its train split holds every one of them.)
+      tokenizer: that of a checkpoint. None: one is trained, on the train split alone. (WikiText-2's published
+        vocabulary of 33,278 types is over all three splits, but its train split holds every one of them.)
 
     Raises:
       ValueError: whatever is wrong with the files or settings, see the corpus readers.
     """
     require(
-        isinstance(config, DataConfig), "config", type(config).__name__, "a DataConfig", "pass the data settings, as in model.config.data"
+        isinstance(config, DataConfig),
+        "config",
+        type(config).__name__,
+        "a DataConfig",
+        "pass the data settings, as in model.config.data",
     )
     corpus = load_corpus(config)
     directory = cache_directory(config.cache_dir) / "tokens"
@@ -79,7 +90,9 @@ def load_dataset(config: DataConfig, tokenizer: Tokenizer | None = None) -> Data
         if documents[0].blocks is not None:
             stream = replace(stream, given_ids=word_blocks(tokenizer, documents))
             digest.update(stream.given_ids.tobytes())
-        splits[split] = stream if corpus.pointers is None else replace(stream, pointers=corpus.pointers[split])
+        splits[split] = (
+            stream if corpus.pointers is None else replace(stream, pointers=corpus.pointers[split])
+        )
     return Dataset(corpus.name, tokenizer, splits, digest.hexdigest())
 
 
@@ -92,7 +105,9 @@ def encode_documents(tokenizer: Tokenizer, documents: Sequence[Document]) -> Tok
         lengths.append(np.array([len(ids) for ids in encoded]))
         tokens.append(np.concatenate([np.asarray(ids, np.int32) for ids in encoded]))
     tokens_a_piece = np.concatenate(lengths)
-    piece_docs = np.repeat(np.arange(len(documents), dtype=np.int32), [len(document.pieces) for document in documents])
+    piece_docs = np.repeat(
+        np.arange(len(documents), dtype=np.int32), [len(document.pieces) for document in documents]
+    )
     return TokenStream(
         tokens=np.concatenate(tokens),
         doc_ids=np.repeat(piece_docs, tokens_a_piece),
@@ -105,13 +120,22 @@ def encode_documents(tokenizer: Tokenizer, documents: Sequence[Document]) -> Tok
 def word_blocks(tokenizer: Tokenizer, documents: Sequence[Document]) -> Int[np.ndarray, " T"]:
     """For every token of documents with blocks of their own, the block id of its word or line end.
 
-    Words stand one space apart, where both tokenizers cut, so that a word's tokens are those of the word with the space before it.
+    Words stand one space apart, where both tokenizers cut, so that a word's tokens are those of the word with
+    the space before it.
     """
     ids = []
-    pieces = [(piece, blocks) for document in documents for piece, blocks in zip(document.pieces, document.blocks or (), strict=True)]
+    pieces = [
+        (piece, blocks)
+        for document in documents
+        for piece, blocks in zip(document.pieces, document.blocks or (), strict=True)
+    ]
     for start in range(0, len(pieces), _CHUNK):
         chunk = pieces[start : start + _CHUNK]
-        words = [f" {word}" if number else word for piece, _ in chunk for number, word in enumerate(piece.split(" "))]
+        words = [
+            f" {word}" if number else word
+            for piece, _ in chunk
+            for number, word in enumerate(piece.split(" "))
+        ]
         # A word's <eos> is that of no line: one token less for each word, one more for each line.
         tokens = iter([len(found) - 1 for found in tokenizer.encode_pieces(words)])
         for _, blocks in chunk:
@@ -123,7 +147,9 @@ def word_blocks(tokenizer: Tokenizer, documents: Sequence[Document]) -> Int[np.n
 def _trained(config: DataConfig, corpus: Corpus, directory: Path) -> Tokenizer:
     documents = corpus.splits["train"]
     # The library's version is part of the key: another one may learn other merges.
-    key = key_of("tokenizer", config.tokenizer, config.vocab_size, tokenizers.__version__, fingerprint(documents))
+    key = key_of(
+        "tokenizer", config.tokenizer, config.vocab_size, tokenizers.__version__, fingerprint(documents)
+    )
 
     def build() -> Arrays:
         return {"json": np.frombuffer(train_tokenizer(config, documents).to_json().encode(), np.uint8)}
@@ -135,7 +161,12 @@ def _encoded(tokenizer: Tokenizer, documents: Sequence[Document], text: str, dir
     def build() -> Arrays:
         stream = encode_documents(tokenizer, documents)
         counts = np.array([stream.words, stream.bytes], np.int64)
-        return {"tokens": stream.tokens, "doc_ids": stream.doc_ids, "given_ids": stream.given_ids, "counts": counts}
+        return {
+            "tokens": stream.tokens,
+            "doc_ids": stream.doc_ids,
+            "given_ids": stream.given_ids,
+            "counts": counts,
+        }
 
     arrays = load_or_build(directory, key_of("stream", tokenizer.fingerprint, text), build)
     words, size = (int(count) for count in arrays["counts"])

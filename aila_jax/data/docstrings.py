@@ -1,4 +1,6 @@
-"""The docstrings and the language reference of the running Python, read from its source files without importing them."""
+"""The docstrings and the language reference of the running Python, read from its source files without
+importing them.
+"""
 
 import ast
 import hashlib
@@ -10,7 +12,8 @@ from pathlib import Path
 
 from aila_jax.data.documents import Document
 
-# Tests, applications and bundled packages are no reference text; the codecs in `encodings` repeat one sentence 120 times.
+# Tests, applications and bundled packages are no reference text; the codecs in `encodings` repeat one
+# sentence 120 times.
 _SKIPPED = {
     "test",
     "tests",
@@ -36,12 +39,15 @@ def source_files(stdlib: Path | None = None) -> dict[str, bytes]:
     root = Path(sysconfig.get_path("stdlib")) if stdlib is None else stdlib
     files = {path.relative_to(root): path for path in root.rglob("*.py")}
     names = sorted(
-        name for name in files if name.parts[0].removesuffix(".py") in sys.stdlib_module_names and not _SKIPPED & set(name.parts)
+        name
+        for name in files
+        if name.parts[0].removesuffix(".py") in sys.stdlib_module_names and not _SKIPPED & set(name.parts)
     )
     if not names:
         raise ValueError(
-            f"the standard library at {root} has 0 source files; the corpus 'pydocs' reads them. "
-            "Fix: use a Python installed with its .py files, or set --config.data.corpus=text --config.data.files=\"('my/*.txt',)\""
+            f"the standard library at {root} has 0 source files; the corpus 'pydocs' reads them. Fix: use a"
+            " Python installed with its .py files, or set --config.data.corpus=text"
+            " --config.data.files=\"('my/*.txt',)\""
         )
     return {name.as_posix(): files[name].read_bytes() for name in names}
 
@@ -52,7 +58,8 @@ def harvest(files: dict[str, bytes]) -> list[Document]:
     for title, text in sorted(text for name, source in files.items() for text in _texts(name, source)):
         if text.strip():
             lines = tuple(text.strip("\n").split("\n"))
-            # Of texts that differ in white space only, the first by name is kept: methods often repeat one another.
+            # Of texts that differ in white space only, the first by name is kept: methods often repeat one
+            # another.
             found.setdefault(content_key(lines), Document(title, lines))
     return list(found.values())
 
@@ -74,7 +81,9 @@ def _texts(name: str, source: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _topics(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    for table in (node.value for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)):
+    for table in (
+        node.value for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
+    ):
         for topic, text in ast.literal_eval(table).items():
             yield f"topic {topic}", text
 

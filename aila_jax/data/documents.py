@@ -16,10 +16,11 @@ class Document:
 
     Attributes:
       title: a name for people; it is not part of the text.
-      pieces: the text, cut into the units that the partition `Given` uses as blocks: lines, or the fields of a record.
-        Each piece ends with a line end that is not written in it. A piece may hold line ends of its own.
-      blocks: where the text comes with blocks of its own, for each piece the block id of each of its words, which stand one space
-        apart, and last that of its line end. None: each piece is a block.
+      pieces: the text, cut into the units that the partition `Given` uses as blocks: lines, or the fields of
+        a record. Each piece ends with a line end that is not written in it. A piece may hold line ends of its
+        own.
+      blocks: where the text comes with blocks of its own, for each piece the block id of each of its words,
+        which stand one space apart, and last that of its line end. None: each piece is a block.
     """
 
     title: str
@@ -28,19 +29,25 @@ class Document:
 
     def __post_init__(self):
         if not self.pieces:
-            raise ValueError(f"document {self.title!r} has 0 pieces; it must have at least 1. Fix: leave empty documents out")
+            raise ValueError(
+                f"document {self.title!r} has 0 pieces; it must have at least 1. Fix: leave empty"
+                " documents out"
+            )
         if self.blocks is None:
             return
         for piece, ids in zip(self.pieces, self.blocks, strict=True):
             if len(ids) != len(piece.split()) + 1 or " ".join(piece.split()) != piece:
                 raise ValueError(
-                    f"document {self.title!r} has {len(ids)} block ids for {piece[:40]!r}; it must have one for each of its {len(piece.split())} "
-                    "words, one space apart, and one for the line end. Fix: correct them"
+                    f"document {self.title!r} has {len(ids)} block ids for {piece[:40]!r}; it must have one"
+                    f" for each of its {len(piece.split())} words, one space apart, and one for the line end."
+                    " Fix: correct them"
                 )
 
     def part(self, start: int, stop: int) -> "Document":
         """The document of the pieces from `start` to `stop`, blocks included."""
-        return Document(self.title, self.pieces[start:stop], None if self.blocks is None else self.blocks[start:stop])
+        return Document(
+            self.title, self.pieces[start:stop], None if self.blocks is None else self.blocks[start:stop]
+        )
 
     @property
     def text(self) -> str:
@@ -55,7 +62,8 @@ class Corpus:
     Attributes:
       name: the corpus, as in `DataConfig.corpus`.
       splits: `train`, `validation` and `test`, each in the order of the source.
-      pointers: on rule corpora, for each split the pointers of its word-level token stream (`TokenStream.pointers`).
+      pointers: on rule corpora, for each split the pointers of its word-level token stream
+        (`TokenStream.pointers`).
     """
 
     name: str
@@ -64,11 +72,15 @@ class Corpus:
 
     def __post_init__(self):
         if tuple(self.splits) != SPLITS:
-            raise ValueError(f"corpus {self.name!r} has splits {tuple(self.splits)}; they must be {SPLITS}. Fix: name and order them so")
+            raise ValueError(
+                f"corpus {self.name!r} has splits {tuple(self.splits)}; they must be {SPLITS}. Fix: name and"
+                " order them so"
+            )
         for split, documents in self.splits.items():
             if not documents:
                 raise ValueError(
-                    f"split {split!r} of corpus {self.name!r} has 0 documents; it must have at least 1. Fix: give it more text"
+                    f"split {split!r} of corpus {self.name!r} has 0 documents; it must have at least 1. Fix:"
+                    " give it more text"
                 )
 
 

@@ -13,7 +13,8 @@ def parse_json_lines(text: str, path: Path) -> list[Document]:
     The lines of "text" become the pieces; "blocks" are the pieces as they are, for the partition `given`.
 
     Args:
-      text: the content of the file. path: its name, for titles and messages.
+      text: the content of the file.
+      path: its name, for titles and messages.
 
     Raises:
       ValueError: a line that is no such object; the message names file and line.
@@ -31,7 +32,9 @@ def _document(line: str, where: str) -> Document:
     except ValueError as error:
         raise ValueError(f"{where} is no JSON ({error}). Fix: write one object a line") from error
     except RecursionError as error:
-        raise ValueError(f"{where} is nested too deeply for JSON. Fix: write one flat object a line") from error
+        raise ValueError(
+            f"{where} is nested too deeply for JSON. Fix: write one flat object a line"
+        ) from error
     if not isinstance(record, dict) or ("text" in record) == ("blocks" in record):
         found = sorted(record) if isinstance(record, dict) else type(record).__name__
         raise ValueError(
@@ -55,7 +58,8 @@ def _text_pieces(text: Any, where: str) -> tuple[str, ...]:
 def _blocks(blocks: Any, where: str) -> tuple[str, ...]:
     if not isinstance(blocks, list) or not blocks:
         raise ValueError(
-            f'{where} has {blocks!r} for "blocks"; it must be a list of at least 1 string. Fix: write {{"blocks": ["…", "…"]}}'
+            f'{where} has {blocks!r} for "blocks"; it must be a list of at least 1 string. Fix: write'
+            ' {"blocks": ["…", "…"]}'
         )
     return tuple(blocks)
 
@@ -64,10 +68,14 @@ def _check_strings(values: list[Any], where: str) -> None:
     for value in values:
         if not isinstance(value, str):
             # A mistake in a file, not in a call: ValueError, like the others.
-            raise ValueError(f"{where} has {value!r}, a {type(value).__name__}, where text must stand. Fix: write it as a string")
+            raise ValueError(
+                f"{where} has {value!r}, a {type(value).__name__}, where text must stand. Fix: write it as a"
+                " string"
+            )
         try:
             value.encode()
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"{where} has half a surrogate pair, {value[error.start]!r}, which is no character. Fix: write the whole character"
+                f"{where} has half a surrogate pair, {value[error.start]!r}, which is no character. Fix:"
+                " write the whole character"
             ) from error

@@ -18,7 +18,8 @@ class TokenStream:
       given_ids: number of the token's piece inside the split, or of its annotated block, from 0.
       words: whitespace-separated words plus line ends: the count that perplexity per word divides by.
       bytes: UTF-8 bytes, one of them for each line end.
-      pointers: on rule corpora, the position in the stream that determines the token after each one, −1 for none; never a later one.
+      pointers: on rule corpora, the position in the stream that determines the token after each one, −1 for
+        none; never a later one.
     """
 
     tokens: Int[np.ndarray, " T"]
@@ -35,7 +36,8 @@ class TokenStream:
                 continue
             if array.dtype != np.int32 or array.shape != self.tokens.shape or array.ndim != 1:
                 raise ValueError(
-                    f"{name} is {array.dtype}{list(array.shape)}; it must be int32[T] like tokens. Fix: np.asarray(…, np.int32)"
+                    f"{name} is {array.dtype}{list(array.shape)}; it must be int32[T] like tokens. Fix:"
+                    " np.asarray(…, np.int32)"
                 )
 
 
@@ -68,11 +70,13 @@ def pack(stream: TokenStream, length: int, document_mask: bool, tokenizer: str =
     """Cuts a stream into non-overlapping windows; position p of the stream is scored on token p + 1, once.
 
     The last window is filled up with padding (tokens 0, ids PADDING_ID, weights 0), so no target is lost:
-    n_targets = T − 1. With a document mask the first token of a document is no target, since nothing of its own
-    document comes before it: n_targets = T − number of documents.
+    n_targets = T − 1. With a document mask the first token of a document is no target, since nothing of its
+    own document comes before it: n_targets = T − number of documents.
 
     Args:
-      stream: T tokens. length: L, tokens a window. document_mask: keep documents apart.
+      stream: T tokens.
+      length: L, tokens a window.
+      document_mask: keep documents apart.
       tokenizer: fingerprint to carry along.
 
     Raises:
@@ -80,7 +84,10 @@ def pack(stream: TokenStream, length: int, document_mask: bool, tokenizer: str =
     """
     total = len(stream.tokens)
     if total < 2:
-        raise ValueError(f"the stream has {total} tokens; it must have at least 2, one to read and one to predict. Fix: give it more text")
+        raise ValueError(
+            f"the stream has {total} tokens; it must have at least 2, one to read and one to predict. Fix:"
+            " give it more text"
+        )
     if length < 1:
         raise ValueError(f"length is {length}; it must be at least 1. Fix: raise --config.model.length")
 
@@ -89,7 +96,11 @@ def pack(stream: TokenStream, length: int, document_mask: bool, tokenizer: str =
         return np.concatenate([values, np.full(padding, fill, values.dtype)]).reshape(-1, length)
 
     doc_ids = rows(stream.doc_ids[:-1], PADDING_ID)
-    positions = restarting_positions(doc_ids) if document_mask else np.tile(np.arange(length, dtype=np.int32), (len(doc_ids), 1))
+    positions = (
+        restarting_positions(doc_ids)
+        if document_mask
+        else np.tile(np.arange(length, dtype=np.int32), (len(doc_ids), 1))
+    )
     scored = stream.doc_ids[1:] == stream.doc_ids[:-1] if document_mask else np.ones(total - 1, bool)
     batch = Batch(
         tokens=rows(stream.tokens[:-1], 0),

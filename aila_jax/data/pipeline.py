@@ -16,8 +16,9 @@ from aila_jax.types import PADDING_ID, Batch
 class TrainBatches:
     """An endless iterator of Batch [batch_size, L] over all windows, in another order in each epoch.
 
-    Every window comes once an epoch; a batch may hold the end of one epoch and the start of the next. The same windows,
-    batch size and seed give the same batches, and `get_state` / `set_state` continue in the middle.
+    Every window comes once an epoch; a batch may hold the end of one epoch and the start of the next. The
+    same windows, batch size and seed give the same batches, and `get_state` / `set_state` continue in the
+    middle.
     """
 
     def __init__(self, windows: Windows, batch_size: int, seed: int):
@@ -28,20 +29,29 @@ class TrainBatches:
         """
         if not 1 <= batch_size <= len(windows):
             raise ValueError(
-                f"train.batch_size is {batch_size}; it must be from 1 to the number of training windows, {len(windows)}. Fix: "
-                f"lower --config.train.batch_size, shorten --config.model.length ({windows.length}), or give more text"
+                f"train.batch_size is {batch_size}; it must be from 1 to the number of training windows,"
+                f" {len(windows)}. Fix: lower --config.train.batch_size, shorten --config.model.length"
+                f" ({windows.length}), or give more text"
             )
         # Imported here, not above: evaluation needs this module too, and works where Grain is not installed.
         import grain
 
-        # Grain uses seed + epoch for the order of an epoch, so that seed 1 would begin with the second epoch of seed 0.
-        # Spread seeds keep runs with neighbouring seeds apart.
+        # Grain uses seed + epoch for the order of an epoch, so that seed 1 would begin with the second epoch
+        # of seed 0. Spread seeds keep runs with neighbouring seeds apart.
         spread = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        # Only window numbers go through Grain; a batch is then one gather per array, not 6 · batch_size small copies.
-        order = grain.MapDataset.range(len(windows)).shuffle(seed=spread).repeat().batch(batch_size, drop_remainder=True)
+        # Only window numbers go through Grain; a batch is then one gather per array, not 6 · batch_size small
+        # copies.
+        order = (
+            grain.MapDataset.range(len(windows))
+            .shuffle(seed=spread)
+            .repeat()
+            .batch(batch_size, drop_remainder=True)
+        )
         numbered = order.map(lambda rows: take(windows.batch, rows))
         # Threads would fetch ahead, but a gather takes less time than handing it from thread to thread.
-        self._iterator = iter(numbered.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)))
+        self._iterator = iter(
+            numbered.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
+        )
         self.fingerprint = _fingerprint(windows, batch_size, seed)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -51,7 +61,9 @@ class TrainBatches:
         return next(self._iterator)
 
     def get_state(self) -> dict[str, Any]:
-        """The position in the stream of batches, with the fingerprint of what it is a position in; plain JSON."""
+        """The position in the stream of batches, with the fingerprint of what it is a position in; plain
+        JSON.
+        """
         state = self._iterator.get_state()
         return {"fingerprint": self.fingerprint, "grain": json.loads(json.dumps(state))}
 
@@ -59,14 +71,15 @@ class TrainBatches:
         """Goes to where `get_state` was called, on this or another iterator over the same data.
 
         Raises:
-          ValueError: the state belongs to other data or settings. Grain itself would accept it without a word.
+          ValueError: the state belongs to other data or settings. Grain itself would accept it without a
+            word.
         """
         found = state.get("fingerprint")
         if found != self.fingerprint:
             raise ValueError(
-                f"the data state has fingerprint {found!r}; this run's data has {self.fingerprint!r}, so the position means nothing here. "
-                "Fix: resume with the corpus, tokenizer, seed, batch size, length and document mask that the run began with, "
-                "or start a new run"
+                f"the data state has fingerprint {found!r}; this run's data has {self.fingerprint!r}, so the"
+                " position means nothing here. Fix: resume with the corpus, tokenizer, seed, batch size,"
+                " length and document mask that the run began with, or start a new run"
             )
         self._iterator.set_state(state["grain"])
 
@@ -74,15 +87,21 @@ class TrainBatches:
 def eval_batches(windows: Windows, batch_size: int, max_batches: int = 0) -> Iterator[Batch]:
     """All windows in order, or those of the first `max_batches` batches; every batch has `batch_size` rows.
 
-    The last batch is filled up with rows of padding (weights 0), so that one compiled program serves all batches.
+    The last batch is filled up with rows of padding (weights 0), so that one compiled program serves all
+    batches.
 
     Raises:
       ValueError: batch_size below 1, or max_batches below 0.
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1. Fix: raise --config.sweep.batch_size")
+        raise ValueError(
+            f"batch_size is {batch_size}; it must be at least 1. Fix: raise --config.sweep.batch_size"
+        )
     if max_batches < 0:
-        raise ValueError(f"max_batches is {max_batches}; it must be at least 0, where 0 is all. Fix: set --config.sweep.max_batches=0")
+        raise ValueError(
+            f"max_batches is {max_batches}; it must be at least 0, where 0 is all. Fix: set"
+            " --config.sweep.max_batches=0"
+        )
     n_batches = -(-len(windows) // batch_size)
     n_batches = min(n_batches, max_batches) if max_batches else n_batches
     return (_rows(windows.batch, first * batch_size, batch_size) for first in range(n_batches))
@@ -108,7 +127,12 @@ def _rows(batch: Batch, start: int, count: int) -> Batch:
 
 
 def _fingerprint(windows: Windows, batch_size: int, seed: int) -> str:
-    settings = {"tokenizer": windows.tokenizer, "document_mask": windows.document_mask, "batch_size": batch_size, "seed": seed}
+    settings = {
+        "tokenizer": windows.tokenizer,
+        "document_mask": windows.document_mask,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for field in dataclasses.fields(Batch):
         array = getattr(windows.batch, field.name)

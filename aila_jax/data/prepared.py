@@ -1,4 +1,5 @@
-"""What the TensorFlow Datasets builders share: documents written once as ArrayRecord files, then read and verified.
+"""What the TensorFlow Datasets builders share: documents written once as ArrayRecord files, then read and
+verified.
 
 No TensorFlow is needed: the `array_record` format is written and read without it.
 """
@@ -32,9 +33,10 @@ class DocumentBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
     VERSION = tfds.core.Version("1.0.0")  # raise it when `read` makes other documents of the same source
     DESCRIPTION = ""
     HOMEPAGE = ""
-    # No registered checksums: the builders verify what they read. Left to itself, the library looks for a checksum file
-    # beside this module by means of `importlib_resources`, a package that it does not install.
-    url_infos: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleVariableOverride] - a class property there
+    # No registered checksums: the builders verify what they read. Left to itself, the library looks for a
+    # checksum file beside this module by means of `importlib_resources`, a package that it does not install.
+    # pyright: ignore[reportIncompatibleVariableOverride] - a class property there
+    url_infos: ClassVar[dict[str, Any]] = {}
 
     def read(self, download: Callable[[str], Path]) -> Splits:
         """The documents from their source; `download` fetches an address into the download folder."""
@@ -47,7 +49,8 @@ class DocumentBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
             description=self.DESCRIPTION,
             homepage=self.HOMEPAGE,
             features=tfds.features.FeaturesDict(features),
-            disable_shuffling=True,  # neighbouring documents stay neighbours, as in the published token streams
+            # neighbouring documents stay neighbours, as in the published token streams
+            disable_shuffling=True,
             metadata=tfds.core.MetadataDict(sha256={}),
         )
 
@@ -57,7 +60,9 @@ class DocumentBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
         assert self.info.metadata is not None, "_info always makes it"
         return self.info.metadata["sha256"]
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterable[tuple[int, Any]]]:
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, Iterable[tuple[int, Any]]]:
         splits = self.read(lambda address: Path(dl_manager.download(address)))
         self.checksums.update({split: fingerprint(documents) for split, documents in splits.items()})
         return {split: self._generate_examples(documents) for split, documents in splits.items()}
@@ -70,8 +75,8 @@ class DocumentBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
 def read_or_prepare(make: Callable[[Path], DocumentBuilder], directory: Path) -> Splits:
     """The documents of a builder's data set, prepared under `directory` if they are not there yet.
 
-    A damaged preparation gives a warning, is set aside, and deleted when it has been made again. Several processes may prepare at once: each writes beside
-    the final place and moves its files there in one step.
+    A damaged preparation gives a warning, is set aside, and deleted when it has been made again. Several
+    processes may prepare at once: each writes beside the final place and moves its files there in one step.
 
     Args:
       make: makes the builder for a data directory.
@@ -89,7 +94,11 @@ def read_or_prepare(make: Callable[[Path], DocumentBuilder], directory: Path) ->
     except Exception as error:  # a damaged record, index or JSON file raises many types
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in PASSING):
             raise
-        warnings.warn(f"the prepared data set {directory} is damaged ({type(error).__name__}: {error}); it is prepared again", stacklevel=2)
+        warnings.warn(
+            f"the prepared data set {directory} is damaged ({type(error).__name__}: {error}); it is prepared"
+            " again",
+            stacklevel=2,
+        )
         shutil.rmtree(damaged, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):  # another process came first
             directory.rename(damaged)
@@ -98,12 +107,15 @@ def read_or_prepare(make: Callable[[Path], DocumentBuilder], directory: Path) ->
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(
-            f"data.cache_dir cannot hold {directory} ({error}); it must be writable. Fix: set --config.data.cache_dir=/a/folder"
+            f"data.cache_dir cannot hold {directory} ({error}); it must be writable. Fix: set"
+            " --config.data.cache_dir=/a/folder"
         ) from error
     settings = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
         with silence():
-            builder.download_and_prepare(download_dir=directory.parent / "downloads", download_config=settings)
+            builder.download_and_prepare(
+                download_dir=directory.parent / "downloads", download_config=settings
+            )
     except OSError:
         # Another process that prepared the same content came first: its files are as good as ours.
         if not builder.data_path.exists():
@@ -117,9 +129,13 @@ def read_or_prepare(make: Callable[[Path], DocumentBuilder], directory: Path) ->
 def _read(builder: DocumentBuilder) -> Splits:
     splits = {}
     for split in SPLITS:
-        source = builder.as_data_source(split)  # pyright: ignore[reportCallIssue] - the library's decorator hides the signature
+        # pyright: ignore[reportCallIssue] - the library's decorator hides the signature
+        source = builder.as_data_source(split)
         examples = source.__getitems__(range(len(source)))  # all at once, twice as fast as one by one
-        documents = tuple(Document(example["title"].decode(), tuple(piece.decode() for piece in example["pieces"])) for example in examples)
+        documents = tuple(
+            Document(example["title"].decode(), tuple(piece.decode() for piece in example["pieces"]))
+            for example in examples
+        )
         if fingerprint(documents) != builder.checksums[split]:
             raise ValueError(f"the checksum of split {split!r} does not match")
         splits[split] = documents

@@ -1,4 +1,6 @@
-"""The embedded corpus: this Python's own documentation, real English text on every machine, with no download."""
+"""The embedded corpus: this Python's own documentation, real English text on every machine, with no
+download.
+"""
 
 import hashlib
 import sys
@@ -17,7 +19,10 @@ _HELD_OUT_PERCENT = 5  # of the documents, for validation and for test each
 class Pydocs(DocumentBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Docstrings and language-reference topics as documents, their lines as pieces."""
 
-    DESCRIPTION = "Docstrings of CPython's standard library and its language reference, from the running installation (PSF license)."
+    DESCRIPTION = (
+        "Docstrings of CPython's standard library and its language reference, from the running installation"
+        " (PSF license)."
+    )
     HOMEPAGE = "https://docs.python.org"
 
     def __init__(self, *, files: dict[str, bytes], **settings: Any):
@@ -46,7 +51,9 @@ def read_pydocs(directory: Path) -> Splits:
 
 
 def split_of(document: Document) -> str:
-    """90 % train, 5 % validation, 5 % test, by the content alone: the same text is in the same split under every Python."""
+    """90 % train, 5 % validation, 5 % test, by the content alone: the same text is in the same split under
+    every Python.
+    """
     percentile = int(content_key(document.pieces)[:8], 16) % 100
     if percentile < _HELD_OUT_PERCENT:
         return "test"

@@ -1,15 +1,18 @@
 """Synthetic corpora in which a rule determines some targets, so that what attention must read is known.
 
-`recall` lists pairs of a key and a value, then asks for keys again; the target after an asked key is its value:
+`recall` lists pairs of a key and a value, then asks for keys again; the target after an asked key is its
+value:
 
     k3 v7 k0 v2 | k0 v2 k3 v7
 
-`brackets` opens and closes brackets of several kinds; the cue `.` says that a bracket closes now, and which one is determined:
+`brackets` opens and closes brackets of several kinds; the cue `.` says that a bracket closes now, and which
+one is determined:
 
     (1 (0 . )0 (2 . )2 . )1
 
-The pointer of such a target is the position that attention must read: the value's own token in its pair, or the opening
-bracket that matches. Every other target is a free choice (or the end of a sequence) and has no pointer.
+The pointer of such a target is the position that attention must read: the value's own token in its pair, or
+the opening bracket that matches. Every other target is a free choice (or the end of a sequence) and has no
+pointer.
 Source: ours (docs/method.md, section 5).
 """
 
@@ -30,7 +33,8 @@ class Sequence:
     """One sequence of a rule corpus.
 
     Attributes:
-      words: its tokens. pointers: for each, the index of the word that determines the next one, −1 where the rule does not.
+      words: its tokens.
+      pointers: for each, the index of the word that determines the next one, −1 where the rule does not.
     """
 
     words: tuple[str, ...]
@@ -42,7 +46,9 @@ def recall(rule: RuleConfig, draw: random.Random) -> Sequence:
     keys = draw.sample(range(rule.n_keys), rule.pairs)
     values = [draw.randrange(rule.n_values) for _ in keys]
     asked = draw.sample(range(rule.pairs), rule.queries)
-    words = [word for key, value in zip(keys, values, strict=True) for word in (f"k{key}", f"v{value}")] + [SEPARATOR]
+    words = [word for key, value in zip(keys, values, strict=True) for word in (f"k{key}", f"v{value}")] + [
+        SEPARATOR
+    ]
     pointers = [-1] * len(words)
     for pair in asked:
         words += [f"k{keys[pair]}", f"v{values[pair]}"]
@@ -51,7 +57,9 @@ def recall(rule: RuleConfig, draw: random.Random) -> Sequence:
 
 
 def brackets(rule: RuleConfig, draw: random.Random) -> Sequence:
-    """`brackets` pairs, at most `depth` open at once; where both are allowed, opening and closing are equally likely."""
+    """`brackets` pairs, at most `depth` open at once; where both are allowed, opening and closing are equally
+    likely.
+    """
     words: list[str] = []
     pointers: list[int] = []
     stack: list[tuple[int, int]] = []  # position and kind of what is open
@@ -74,7 +82,8 @@ _RULES: dict[str, Callable[[RuleConfig, random.Random], Sequence]] = {"recall": 
 
 
 def generate_rule_corpus(config: DataConfig) -> Corpus:
-    """The corpus `config.corpus` with its pointers; the same settings give the same corpus, and no two sequences are alike.
+    """The corpus `config.corpus` with its pointers; the same settings give the same corpus, and no two
+    sequences are alike.
 
     Raises:
       ValueError: the settings allow fewer different sequences than are asked for.
@@ -88,7 +97,9 @@ def generate_rule_corpus(config: DataConfig) -> Corpus:
     for split, size in sizes.items():
         part = drawn[start : start + size]
         start += size
-        splits[split] = tuple(Document(f"{config.corpus} {number}", (" ".join(one.words),)) for number, one in enumerate(part))
+        splits[split] = tuple(
+            Document(f"{config.corpus} {number}", (" ".join(one.words),)) for number, one in enumerate(part)
+        )
         pointers[split] = _stream_pointers(part)
     return Corpus(config.corpus, splits, pointers)
 
@@ -103,8 +114,9 @@ def _different(make: Callable[[random.Random], Sequence], count: int, seed: int)
         if len(found) == count:
             return list(found.values())
     raise ValueError(
-        f"data.rule.sequences is too many: the splits need {count} different sequences, and {20 * count} draws gave {len(found)}. "
-        "Fix: lower --config.data.rule.sequences, or make the sequences longer or their alphabet larger"
+        f"data.rule.sequences is too many: the splits need {count} different sequences, and {20 * count}"
+        f" draws gave {len(found)}. Fix: lower --config.data.rule.sequences, or make the sequences longer or"
+        " their alphabet larger"
     )
 
 

@@ -16,22 +16,29 @@ def read_text_files(config: DataConfig) -> Corpus:
     """The corpus of `data.files`, `data.valid_files` and `data.test_files`.
 
     A plain file is one document and its lines are the pieces; a `.jsonl` file has one document a line
-    (`json_lines.parse_json_lines`). Where no validation or test files are given, the end of `data.files` is held out:
-    its last lines, or its last documents where one of the files is `.jsonl`, since a record is never cut. Training
-    comes first, then validation, then test.
+    (`json_lines.parse_json_lines`). Where no validation or test files are given, the end of `data.files` is
+    held out: its last lines, or its last documents where one of the files is `.jsonl`, since a record is
+    never cut. Training comes first, then validation, then test.
 
     Raises:
-      ValueError: a pattern matches no file, a file is empty or not UTF-8 or malformed, one file or two identical
+      ValueError: a pattern matches no file, a file is empty or not UTF-8 or malformed, one file or two
+        identical
         documents are in two splits, or the text is too short to hold anything out.
     """
     return read_splits(config, read_file)
 
 
 def read_splits(config: DataConfig, read: Callable[[Path], list[Document]], piece: str = "lines") -> Corpus:
-    """The corpus of the three settings, its files read by `read`; `piece` is what pieces are, for messages. See `read_text_files`."""
-    paths = {split: find_files(getattr(config, setting), f"data.{setting}") for split, setting in _SETTINGS.items()}
+    """The corpus of the three settings, its files read by `read`; `piece` is what pieces are, for messages.
+    See `read_text_files`.
+    """
+    paths = {
+        split: find_files(getattr(config, setting), f"data.{setting}") for split, setting in _SETTINGS.items()
+    }
     _refuse_shared_files(paths)
-    splits = {split: [document for path in found for document in read(path)] for split, found in paths.items()}
+    splits = {
+        split: [document for path in found for document in read(path)] for split, found in paths.items()
+    }
     _refuse_shared_documents(splits)  # whole files and records, and below what is left of them
     by_line = all(path.suffix != ".jsonl" for path in paths["train"])
     fractions = {"test": config.test_fraction, "validation": config.valid_fraction}
@@ -58,7 +65,9 @@ def find_files(patterns: Sequence[str], setting: str) -> list[Path]:
                 if Path(expanded).is_dir()
                 else f"correct the path (relative paths start at {Path.cwd()})"
             )
-            raise ValueError(f"{setting} has {pattern!r}, which matches 0 files; it must match at least 1. Fix: {fix}")
+            raise ValueError(
+                f"{setting} has {pattern!r}, which matches 0 files; it must match at least 1. Fix: {fix}"
+            )
         for file in files:
             found.setdefault(file.resolve(), file)
     return list(found.values())
@@ -73,7 +82,10 @@ def read_file(path: Path) -> list[Document]:
     data = path.read_bytes()
     text = unix_line_ends(decode_text(data, path))
     if not text.strip():
-        raise ValueError(f"{path} has {len(data)} bytes and no text; it must have at least one word. Fix: remove it from the data files")
+        raise ValueError(
+            f"{path} has {len(data)} bytes and no text; it must have at least one word. Fix: remove it from"
+            " the data files"
+        )
     if path.suffix == ".jsonl":
         return parse_json_lines(text, path)
     return [Document(str(path), tuple(text.removesuffix("\n").split("\n")))]
@@ -103,8 +115,8 @@ def _refuse_shared_files(paths: dict[str, list[Path]]) -> None:
             first = owner.setdefault(path.resolve(), split)
             if first != split:
                 raise ValueError(
-                    f"{path} is in data.{_SETTINGS[first]} and in data.{_SETTINGS[split]}; splits must not overlap. "
-                    "Fix: name it in one of them"
+                    f"{path} is in data.{_SETTINGS[first]} and in data.{_SETTINGS[split]}; splits must not"
+                    " overlap. Fix: name it in one of them"
                 )
 
 
@@ -115,6 +127,6 @@ def _refuse_shared_documents(splits: dict[str, list[Document]]) -> None:
             first, title = owner.setdefault(fingerprint([document]), (split, document.title))
             if first != split:
                 raise ValueError(
-                    f"{document.title} ({split}) has the same content as {title} ({first}); splits must not overlap. "
-                    "Fix: remove one of the two from the data files"
+                    f"{document.title} ({split}) has the same content as {title} ({first}); splits must not"
+                    " overlap. Fix: remove one of the two from the data files"
                 )

@@ -19,26 +19,38 @@ _CHUNK = 4096  # examples read at a time: of each, the text alone is kept
 def read_tfds(config: DataConfig, directory: Path) -> Corpus:
     """The corpus of `data.tfds_name`; it is read whole into memory.
 
-    The lines of an example's text are its pieces; a feature that is a sequence of texts gives the pieces as they are. Examples
-    without a word are left out. Splits that the data set lacks are held out from the end of the training split.
+    The lines of an example's text are its pieces; a feature that is a sequence of texts gives the pieces as
+    they are. Examples without a word are left out. Splits that the data set lacks are held out from the end
+    of the training split.
 
     Args:
-      config: the data settings. directory: where a data set that is prepared nowhere yet is prepared.
+      config: the data settings.
+      directory: where a data set that is prepared nowhere yet is prepared.
 
     Raises:
-      ValueError: what `find_builder` refuses; no text feature, several and none named, or another one than named; an unknown split,
+      ValueError: what `find_builder` refuses; no text feature, several and none named, or another one than
+        named; an unknown split,
         overlapping ones, text that is not UTF-8, or files that cannot be read.
     """
-    builder = find_builder(config.tfds_name, config.tfds_data_dir, directory, lambda made: _check_key(made, config))
+    builder = find_builder(
+        config.tfds_name, config.tfds_data_dir, directory, lambda made: _check_key(made, config)
+    )
     key = text_key(builder.info.features, config)
     splits = _splits(builder, config)
     _refuse_overlap(builder, splits, config)
-    documents = {split: list(_documents(builder, splits[split], key)) if split in splits else [] for split in SPLITS}
+    documents = {
+        split: list(_documents(builder, splits[split], key)) if split in splits else [] for split in SPLITS
+    }
     for split, expression in splits.items():
         if not documents[split]:
-            raise ValueError(f"data.{_SETTINGS[split]} is {expression!r}; it has no text in {key!r}. Fix: choose another split")
+            raise ValueError(
+                f"data.{_SETTINGS[split]} is {expression!r}; it has no text in {key!r}. Fix: choose another"
+                " split"
+            )
     fractions = {"test": config.test_fraction, "validation": config.valid_fraction}
-    filled = fill_splits(documents, fractions, False, f"the split {splits['train']!r} of {config.tfds_name!r}", _SETTINGS)
+    filled = fill_splits(
+        documents, fractions, False, f"the split {splits['train']!r} of {config.tfds_name!r}", _SETTINGS
+    )
     return Corpus(f"tfds {config.tfds_name}", {split: tuple(filled[split]) for split in SPLITS})
 
 
@@ -50,13 +62,23 @@ def _check_key(builder: Any, config: DataConfig) -> None:
 def text_key(features: Any, config: DataConfig) -> str:
     """`data.tfds_text`, or the only text feature; ValueError names the text features there are."""
     names = sorted(text_features(features))  # files do not keep the order of features
-    found = f"the text features of {config.tfds_name!r} are {', '.join(names)}" if names else f"{config.tfds_name!r} has no text feature"
+    found = (
+        f"the text features of {config.tfds_name!r} are {', '.join(names)}"
+        if names
+        else f"{config.tfds_name!r} has no text feature"
+    )
     if config.tfds_text:
         if config.tfds_text not in names:
-            raise ValueError(f"data.tfds_text is {config.tfds_text!r}; {found}. Fix: set --config.data.tfds_text to one of them")
+            raise ValueError(
+                f"data.tfds_text is {config.tfds_text!r}; {found}. Fix: set --config.data.tfds_text to one of"
+                " them"
+            )
         return config.tfds_text
     if len(names) != 1:
-        raise ValueError(f"data.tfds_text is ''; {found}, it must be one. Fix: set --config.data.tfds_text, or choose another data set")
+        raise ValueError(
+            f"data.tfds_text is ''; {found}, it must be one. Fix: set --config.data.tfds_text, or choose"
+            " another data set"
+        )
     return names[0]
 
 
@@ -67,7 +89,11 @@ def text_features(features: Any, path: str = "") -> Iterator[str]:
             yield from text_features(feature, f"{path}/{name}" if path else name)
     else:
         inner = features.feature if isinstance(features, tfds.features.Sequence) else features
-        if isinstance(inner, tfds.features.Tensor) and inner.shape == () and np.dtype(inner.np_dtype).kind in "OSU":
+        if (
+            isinstance(inner, tfds.features.Tensor)
+            and inner.shape == ()
+            and np.dtype(inner.np_dtype).kind in "OSU"
+        ):
             yield path
 
 
@@ -83,8 +109,9 @@ def _splits(builder: Any, config: DataConfig) -> dict[str, str]:
             builder.info.splits[expression]
         except Exception as error:  # the library raises KeyError, ValueError and others
             raise ValueError(
-                f"data.{setting} is {expression!r}; the splits of {config.tfds_name!r} are {', '.join(known)}, or parts of them such as "
-                f"{known[0]}[:90%]. Fix: set --config.data.{setting} to one of them"
+                f"data.{setting} is {expression!r}; the splits of {config.tfds_name!r} are"
+                f" {', '.join(known)}, or parts of them such as {known[0]}[:90%]. Fix: set"
+                f" --config.data.{setting} to one of them"
             ) from error
         found[split] = expression
     return found
@@ -101,8 +128,9 @@ def _refuse_overlap(builder: Any, splits: dict[str, str], config: DataConfig) ->
         for second, other, begin, stop in ranges:
             if first < second and file == other and start < stop and begin < end:
                 raise ValueError(
-                    f"data.{_SETTINGS[first]} {splits[first]!r} and data.{_SETTINGS[second]} {splits[second]!r} of {config.tfds_name!r} "
-                    f"share examples; splits must not overlap. Fix: cut them, as in train[:90%] and train[90%:]"
+                    f"data.{_SETTINGS[first]} {splits[first]!r} and data.{_SETTINGS[second]}"
+                    f" {splits[second]!r} of {config.tfds_name!r} share examples; splits must not overlap."
+                    " Fix: cut them, as in train[:90%] and train[90%:]"
                 )
 
 
@@ -118,9 +146,14 @@ def _documents(builder: Any, expression: str, key: str) -> Iterator[Document]:
                     if any(piece.strip() for piece in pieces):
                         yield Document(f"{expression} {row}", pieces)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{builder.info.name} {expression} is not UTF-8 in {key!r} ({error}). Fix: prepare it with UTF-8 text") from error
+        raise ValueError(
+            f"{builder.info.name} {expression} is not UTF-8 in {key!r} ({error}). Fix: prepare it with UTF-8"
+            " text"
+        ) from error
     except (RuntimeError, OSError, IndexError, KeyError) as error:
-        raise ValueError(f"{builder.data_path} cannot be read ({error}). Fix: prepare the data set again") from error
+        raise ValueError(
+            f"{builder.data_path} cannot be read ({error}). Fix: prepare the data set again"
+        ) from error
 
 
 def _pieces(example: Any, key: str) -> tuple[str, ...]:

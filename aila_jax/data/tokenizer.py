@@ -19,9 +19,9 @@ UNK = "<unk>"
 class Tokenizer:
     """A vocabulary with the rule that turns text into its ids; `<eos>` stands for a line end.
 
-    Byte-level BPE reads any text and gives it back exactly. The word level reads whitespace-separated words, gives them
-    back separated by single spaces, maps words that it does not know to `<unk>`, and takes the words `<eos>` and `<unk>`
-    in a text for these two tokens, as the published WikiText files mean them.
+    Byte-level BPE reads any text and gives it back exactly. The word level reads whitespace-separated words,
+    gives them back separated by single spaces, maps words that it does not know to `<unk>`, and takes the
+    words `<eos>` and `<unk>` in a text for these two tokens, as the published WikiText files mean them.
 
     Attributes:
       eos_id: id of the line end.
@@ -37,16 +37,17 @@ class Tokenizer:
             self._model = tokenizers.Tokenizer.from_str(text)
         except Exception as error:  # the library raises plain Exception
             raise ValueError(
-                f"the tokenizer is {text[:40]!r}…, which cannot be read ({error}). Fix: pass the text of a tokenizer.json"
+                f"the tokenizer is {text[:40]!r}…, which cannot be read ({error}). Fix: pass the text of a"
+                " tokenizer.json"
             ) from error
         eos_id = self._model.token_to_id(EOS)
         if eos_id is None:
             raise ValueError(
-                f"the tokenizer has no {EOS} among its {self._model.get_vocab_size()} types; a line end needs it. "
-                "Fix: train it with aila_jax"
+                f"the tokenizer has no {EOS} among its {self._model.get_vocab_size()} types; a line end needs"
+                " it. Fix: train it with aila_jax"
             )
-        # Kept as it came: another version of the library may write the same tokenizer differently, and the fingerprint
-        # of a checkpoint's tokenizer must not depend on that.
+        # Kept as it came: another version of the library may write the same tokenizer differently, and the
+        # fingerprint of a checkpoint's tokenizer must not depend on that.
         self._json = text
         self.eos_id: int = eos_id
 
@@ -76,21 +77,29 @@ class Tokenizer:
 
     @functools.cached_property
     def types(self) -> tuple[str, ...]:
-        """The text of each of the V types, by id: a line end for `<eos>`; U+FFFD for bytes that are no whole character."""
-        texts = self._model.decode_batch([[index] for index in range(self.vocab_size)], skip_special_tokens=False)
+        """The text of each of the V types, by id: a line end for `<eos>`; U+FFFD for bytes that are no whole
+        character.
+        """
+        texts = self._model.decode_batch(
+            [[index] for index in range(self.vocab_size)], skip_special_tokens=False
+        )
         return tuple("\n" if index == self.eos_id else text for index, text in enumerate(texts))
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`; each line end inside it is one `<eos>`, and none is added after it.
 
         Raises:
-          ValueError: a text that UTF-8 cannot hold, such as the lone surrogates that Python makes of other bytes on a command line.
+          ValueError: a text that UTF-8 cannot hold, such as the lone surrogates that Python makes of other
+            bytes on a command line.
         """
         try:
             text.encode()
         except UnicodeEncodeError as error:
             found = ascii(text[error.start : error.end])
-            raise ValueError(f"the text holds {found} at character {error.start}; it must be Unicode. Fix: give it as UTF-8") from None
+            raise ValueError(
+                f"the text holds {found} at character {error.start}; it must be Unicode. Fix: give it as"
+                " UTF-8"
+            ) from None
         return next(self._encode_all([text]))
 
     def encode_pieces(self, pieces: Sequence[str]) -> list[list[int]]:
@@ -107,7 +116,8 @@ class Tokenizer:
         for token in ids:
             if not 0 <= token < self.vocab_size:
                 raise ValueError(
-                    f"token id is {token}; it must be from 0 to {self.vocab_size - 1}. Fix: decode with the tokenizer that encoded"
+                    f"token id is {token}; it must be from 0 to {self.vocab_size - 1}. Fix: decode with the"
+                    " tokenizer that encoded"
                 )
             if token == self.eos_id:
                 runs.append([])
@@ -117,7 +127,11 @@ class Tokenizer:
 
     def _encode_all(self, texts: Sequence[str]) -> Iterator[list[int]]:
         lines = [text.split("\n") for text in texts]
-        encoded = iter(self._model.encode_batch_fast([line for parts in lines for line in parts], add_special_tokens=False))
+        encoded = iter(
+            self._model.encode_batch_fast(
+                [line for parts in lines for line in parts], add_special_tokens=False
+            )
+        )
         for parts in lines:
             ids = list(next(encoded).ids)
             for _ in parts[1:]:
@@ -127,14 +141,19 @@ class Tokenizer:
 
 
 def train_tokenizer(config: DataConfig, documents: Iterable[Document]) -> Tokenizer:
-    """A tokenizer of kind `config.tokenizer` with at most `config.vocab_size` types; the same text gives the same one.
+    """A tokenizer of kind `config.tokenizer` with at most `config.vocab_size` types; the same text gives the
+    same one.
 
     Args:
       config: the data settings.
       documents: what the vocabulary may see; `load_dataset` passes the train split.
     """
     lines = (line for document in documents for piece in document.pieces for line in piece.split("\n"))
-    model = _train_words(lines, config.vocab_size) if config.tokenizer == "word" else _train_bpe(lines, config.vocab_size)
+    model = (
+        _train_words(lines, config.vocab_size)
+        if config.tokenizer == "word"
+        else _train_bpe(lines, config.vocab_size)
+    )
     return Tokenizer(model.to_str())
 
 
@@ -143,11 +162,16 @@ def _train_words(lines: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
     for line in lines:
         counts.update(line.split())
     # Ties are broken by the word, so that the order in which words are met does not matter.
-    words = sorted((word for word in counts if word not in (EOS, UNK)), key=lambda word: (-counts[word], word))
+    words = sorted(
+        (word for word in counts if word not in (EOS, UNK)), key=lambda word: (-counts[word], word)
+    )
     vocabulary = {word: index for index, word in enumerate([EOS, UNK, *words[: vocab_size - 2]])}
     model = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
-    # What str.split() calls whitespace; the library's WhitespaceSplit leaves out the separators U+001C to U+001F.
-    model.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\x{1c}-\x{1f}\x{85}]+"), behavior="removed")
+    # What str.split() calls whitespace; the library's WhitespaceSplit leaves out the separators U+001C to
+    # U+001F.
+    model.pre_tokenizer = pre_tokenizers.Split(
+        tokenizers.Regex(r"[\s\x{1c}-\x{1f}\x{85}]+"), behavior="removed"
+    )
     return model
 
 
@@ -157,10 +181,14 @@ def _train_bpe(lines: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
     learner.pre_tokenizer = split
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     learner.train_from_iterator(
-        lines, trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=[EOS], initial_alphabet=alphabet, show_progress=False)
+        lines,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size, special_tokens=[EOS], initial_alphabet=alphabet, show_progress=False
+        ),
     )
-    # Training registers <eos> as a special token, which would also match the five letters in a text. Rebuilt from its
-    # vocabulary and merges alone, the model keeps the id but reads "<eos>" as text: the round trip stays exact.
+    # Training registers <eos> as a special token, which would also match the five letters in a text. Rebuilt
+    # from its vocabulary and merges alone, the model keeps the id but reads "<eos>" as text: the round trip
+    # stays exact.
     learned = json.loads(learner.to_str())["model"]
     merges = [tuple(merge) for merge in learned["merges"]]
     model = tokenizers.Tokenizer(models.BPE(vocab=learned["vocab"], merges=merges))

@@ -1,4 +1,6 @@
-"""WikiText-2, word level (Merity et al., 2016): 720 Wikipedia articles, checked against the published counts."""
+"""WikiText-2, word level (Merity et al., 2016): 720 Wikipedia articles, checked against the published
+counts.
+"""
 
 import hashlib
 import http.client
@@ -59,24 +61,33 @@ class Wikitext2(DocumentBuilder, skip_registration=True):  # type: ignore[call-a
         try:
             return _articles(unpack(archive, self._source))
         except ValueError:
-            # Or the download manager would hand out the same bad file next time, or refuse a good one beside its .INFO file.
+            # Or the download manager would hand out the same bad file next time, or refuse a good one beside
+            # its .INFO file.
             for path in archive.parent.glob(f"{archive.name}*"):
                 path.unlink()
             raise
 
 
 def read_wikitext2(data_dir: str, url: str, directory: Path) -> Splits:
-    """The three splits from `data_dir`, or, where that is empty, from the archive at `url`, prepared under `directory`.
+    """The three splits from `data_dir`, or, where that is empty, from the archive at `url`, prepared under
+    `directory`.
 
     Raises:
-      ValueError: a file is missing, or has another size or token count than the published one; or there is no network.
+      ValueError: a file is missing, or has another size or token count than the published one; or there is no
+        network.
         The message says how to get the files by hand.
     """
     source: Path | str = user_path(data_dir) if data_dir else url
     # Local files are hashed each time, so that changed files are never answered from an old preparation.
-    content = [hashlib.sha256(read_file(source, split)).hexdigest() for split in FILES] if isinstance(source, Path) else [source]
+    content = (
+        [hashlib.sha256(read_file(source, split)).hexdigest() for split in FILES]
+        if isinstance(source, Path)
+        else [source]
+    )
     where = directory / f"wikitext2-{key_of(*content)}"
-    return read_or_prepare(lambda path: Wikitext2(source=source, data_dir=path, file_format="array_record"), where)
+    return read_or_prepare(
+        lambda path: Wikitext2(source=source, data_dir=path, file_format="array_record"), where
+    )
 
 
 def read_file(data_dir: Path, split: str) -> bytes:
@@ -84,28 +95,37 @@ def read_file(data_dir: Path, split: str) -> bytes:
     path = data_dir / FILES[split].name
     if not path.is_file():
         raise ValueError(
-            f"data.data_dir is {str(data_dir)!r}; it must hold {', '.join(file.name for file in FILES.values())}, "
-            f"but has no {path.name}. {_BY_HAND}"
+            f"data.data_dir is {str(data_dir)!r}; it must hold"
+            f" {', '.join(file.name for file in FILES.values())}, but has no {path.name}. {_BY_HAND}"
         )
     _check_size(split, path.stat().st_size, str(path))
     return path.read_bytes()
 
 
 def verified(split: str, data: bytes) -> str:
-    """The text of one split's file. Raises ValueError unless its size and its words plus line ends are the published ones."""
+    """The text of one split's file. Raises ValueError unless its size and its words plus line ends are the
+    published ones.
+    """
     _check_size(split, len(data), FILES[split].name)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{FILES[split].name} is not UTF-8 at byte {error.start}; the published file is. {_BY_HAND}") from error
+        raise ValueError(
+            f"{FILES[split].name} is not UTF-8 at byte {error.start}; the published file is. {_BY_HAND}"
+        ) from error
     tokens = len(text.split()) + text.count("\n")
     if tokens != FILES[split].tokens:
-        raise ValueError(f"{FILES[split].name} has {tokens} words and line ends; the published file has {FILES[split].tokens}. {_BY_HAND}")
+        raise ValueError(
+            f"{FILES[split].name} has {tokens} words and line ends; the published file has"
+            f" {FILES[split].tokens}. {_BY_HAND}"
+        )
     return text
 
 
 def split_articles(text: str) -> tuple[Document, ...]:
-    """The articles of one file, their lines as pieces; lines before the first heading belong to the first article."""
+    """The articles of one file, their lines as pieces; lines before the first heading belong to the first
+    article.
+    """
     documents: list[tuple[str, list[str]]] = [("", [])]
     after_blank = True
     for line in text.removesuffix("\n").split("\n"):
@@ -129,8 +149,8 @@ def fetch(url: str, download: Callable[[str], Path]) -> Path:
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"data.url is {url!r}; it must begin with http:// or https://. {_BY_HAND}")
     try:
-        # The download manager tries ten times, with growing pauses and no time limit; without a network that is minutes
-        # of silence. One request with a limit finds out first.
+        # The download manager tries ten times, with growing pauses and no time limit; without a network that
+        # is minutes of silence. One request with a limit finds out first.
         urllib.request.urlopen(url, timeout=_TIMEOUT).close()
         return download(url)
     except (OSError, http.client.HTTPException) as error:
@@ -138,7 +158,9 @@ def fetch(url: str, download: Callable[[str], Path]) -> Path:
 
 
 def unpack(archive: Path, url: str) -> dict[str, bytes]:
-    """The three files of the archive, in whatever folder they lie there. Raises ValueError where one is missing."""
+    """The three files of the archive, in whatever folder they lie there. Raises ValueError where one is
+    missing.
+    """
     try:
         with zipfile.ZipFile(archive) as files:
             members = {Path(name).name: name for name in files.namelist()}

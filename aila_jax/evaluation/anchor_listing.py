@@ -15,9 +15,13 @@ class AnchorType:
     """One token type of the listing.
 
     Attributes:
-      rank: place by entropy among the types that were measured, from 1. token: its id. text: what it stands for.
-      entropy: its entry of the table, in [0, 1]. count: occurrences that the entry was measured on.
-      tokens, chosen: occurrences in the text that was read for the listing, and how many of them were anchors.
+      rank: place by entropy among the types that were measured, from 1.
+      token: its id.
+      text: what it stands for.
+      entropy: its entry of the table, in [0, 1].
+      count: occurrences that the entry was measured on.
+      tokens, chosen: occurrences in the text that was read for the listing, and how many of them were
+        anchors.
     """
 
     rank: int
@@ -42,8 +46,12 @@ class AnchorListing:
     """The anchors that one table gives.
 
     Attributes:
-      estimator: `corpus` or `attention`. used: the table is the checkpoint's own, not one made for comparison.
-      k: anchors of a block. types: those of lowest entropy. blocks: examples. importance: of each feature group.
+      estimator: `corpus` or `attention`.
+      used: the table is the checkpoint's own, not one made for comparison.
+      k: anchors of a block.
+      types: those of lowest entropy.
+      blocks: examples.
+      importance: of each feature group.
     """
 
     estimator: str
@@ -54,8 +62,12 @@ class AnchorListing:
     importance: tuple[float, ...]
 
 
-def list_anchors(model: LanguageModel, anchors: Anchors, batches: Iterable[Batch], *, top: int, examples: int, used: bool) -> AnchorListing:
-    """Reads `batches` with the model's partition and lists `top` types and the first `examples` blocks of at least two tokens."""
+def list_anchors(
+    model: LanguageModel, anchors: Anchors, batches: Iterable[Batch], *, top: int, examples: int, used: bool
+) -> AnchorListing:
+    """Reads `batches` with the model's partition and lists `top` types and the first `examples` blocks of at
+    least two tokens.
+    """
     tokens, chosen = np.zeros(len(anchors.table), np.int64), np.zeros(len(anchors.table), np.int64)
     blocks: list[AnchorBlock] = []
     for batch in batches:
@@ -85,9 +97,15 @@ def list_anchors(model: LanguageModel, anchors: Anchors, batches: Iterable[Batch
     return AnchorListing(anchors.estimator, used, anchors.k, types, tuple(blocks[:examples]), importance)
 
 
-def _blocks(model: LanguageModel, batch: Batch, row: int, block_ids: np.ndarray, is_anchor: np.ndarray) -> list[AnchorBlock]:
-    """The blocks of one window that have anchors, by their first token. A block of a class is all its tokens, wherever they stand."""
-    documents = np.asarray(batch.doc_ids)[row] if model.config.model.document_mask else np.zeros_like(block_ids)
+def _blocks(
+    model: LanguageModel, batch: Batch, row: int, block_ids: np.ndarray, is_anchor: np.ndarray
+) -> list[AnchorBlock]:
+    """The blocks of one window that have anchors, by their first token. A block of a class is all its tokens,
+    wherever they stand.
+    """
+    documents = (
+        np.asarray(batch.doc_ids)[row] if model.config.model.document_mask else np.zeros_like(block_ids)
+    )
     members: dict[tuple[int, int], list[int]] = {}
     for place, key in enumerate(zip(documents.tolist(), block_ids.tolist(), strict=True)):
         members.setdefault(key, []).append(place)

@@ -48,12 +48,18 @@ class AttentionMaps:
         for name, shape in {**shapes, "entropy_bits": (layers, heads), "block_mass": (layers, heads)}.items():
             found = getattr(self, name).shape
             require(
-                found == shape, f"AttentionMaps.{name}.shape", found, f"{shape} for {length} tokens", "take the maps from model.attention"
+                found == shape,
+                f"AttentionMaps.{name}.shape",
+                found,
+                f"{shape} for {length} tokens",
+                "take the maps from model.attention",
             )
 
     @cached_property
     def reach(self) -> Bool[np.ndarray, "L L"]:
-        """The keys that each query may attend to: none later where the model is causal, and padding only itself."""
+        """The keys that each query may attend to: none later where the model is causal, and padding only
+        itself.
+        """
         ids = self.block_ids[None]
         return np.asarray(attendable(ids, ids, None, self.causal))[0, 0]
 
@@ -72,16 +78,19 @@ def attention_maps(
     block_ids: Sequence[int] | None = None,
     hard: bool | None = None,
 ) -> tuple[AttentionMaps, ...]:
-    """The maps of one text at every λ of `lams`, from one forward pass; other values of λ and τ never recompile.
+    """The maps of one text at every λ of `lams`, from one forward pass; other values of λ and τ never
+    recompile.
 
     Args:
       text: a text, or its token ids; at most the model's length in tokens.
-      lams: values of λ. tau: τ.
+      lams: values of λ.
+      tau: τ.
       block_ids: one id per token, for the partition `given`; by default a line end closes a block there.
       hard: block attention only; needs λ = 1. The configuration's by default.
 
     Raises:
-      ValueError: no λ, no block ids where blocks are an annotation, an empty text, one longer than the model reads, or λ or τ outside its limits.
+      ValueError: no λ, no block ids where blocks are an annotation, an empty text, one longer than the model
+        reads, or λ or τ outside its limits.
     """
     tokens = model.tokenizer.encode(text) if isinstance(text, str) else list(text)
     lams = several("lams", "λ", lams)
@@ -95,10 +104,14 @@ def attention_maps(
     real = blocks != PADDING_ID
     weights, stats = np.asarray(output.weights), output.stats
     assert stats is not None, "apply asks for statistics"
-    entropy, mass = (np.asarray(x, np.float64)[..., real].mean(axis=-1) for x in (stats.entropy_bits, stats.block_mass))
+    entropy, mass = (
+        np.asarray(x, np.float64)[..., real].mean(axis=-1) for x in (stats.entropy_bits, stats.block_mass)
+    )
     pieces = tuple(model.tokenizer.decode([token]) for token in tokens)
     causal, source = not model.config.model.bidirectional, f"{model.run}, step {model.step}"
     return tuple(
-        AttentionMaps(pieces, blocks, weights[:, row], entropy[:, row], mass[:, row], lam, float(tau), causal, source)
+        AttentionMaps(
+            pieces, blocks, weights[:, row], entropy[:, row], mass[:, row], lam, float(tau), causal, source
+        )
         for row, lam in enumerate(lams)
     )

@@ -16,10 +16,11 @@ def unigram_loss(train: Int[np.ndarray, "T"], targets: Int[np.ndarray, "S"], voc
 def bigram_loss(
     train: Int[np.ndarray, "T"], before: Int[np.ndarray, "S"], targets: Int[np.ndarray, "S"], vocab_size: int
 ) -> tuple[float, float]:
-    """Mean cross-entropy, nats, of `targets`, each after its token of `before`, under a bigram model smoothed towards the unigram model.
+    """Mean cross-entropy, nats, of `targets`, each after its token of `before`, under a bigram model smoothed
+    towards the unigram model.
 
-    p(b | a) = (count(a, b) + κ p(b)) / (count(a) + κ), a Dirichlet prior; κ is the best of `CONCENTRATIONS` on the targets themselves,
-    which favours the baseline.
+    p(b | a) = (count(a, b) + κ p(b)) / (count(a) + κ), a Dirichlet prior; κ is the best of `CONCENTRATIONS`
+    on the targets themselves, which favours the baseline.
 
     Returns:
       The loss and κ.
@@ -40,7 +41,9 @@ def bigram_loss(
 def baselines(
     train: Int[np.ndarray, "T"], before: Int[np.ndarray, "S"], targets: Int[np.ndarray, "S"], vocab_size: int
 ) -> dict[str, dict[str, float]]:
-    """Token perplexities of both on `targets`, each after its token of `before`, as they stand in a sweep's meta."""
+    """Token perplexities of both on `targets`, each after its token of `before`, as they stand in a sweep's
+    meta.
+    """
     bigram, kappa = bigram_loss(train, before, targets, vocab_size)
     return {
         "unigram": {"perplexity_token": math.exp(unigram_loss(train, targets, vocab_size))},

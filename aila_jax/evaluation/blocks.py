@@ -32,8 +32,12 @@ class BlockReport:
     """A partition on one split.
 
     Attributes:
-      partition: its settings. source: the run and step, or the corpus. split: what was read.
-      statistics: see there. correlation: of the model's input vectors; None without a model. listing: for people.
+      partition: its settings.
+      source: the run and step, or the corpus.
+      split: what was read.
+      statistics: see there.
+      correlation: of the model's input vectors; None without a model.
+      listing: for people.
       meta: configuration, seed, versions, commit.
     """
 
@@ -52,13 +56,22 @@ def measure_blocks(partition: Partition, windows: Windows, batches: int = 0) -> 
     count = -(-len(windows) // BATCH_SIZE)
     with Progress(min(batches, count) if batches else count, "blocks, batches:") as progress:
         for batch in eval_batches(windows, BATCH_SIZE, batches):
-            parts.append(block_sums(np.asarray(_ids(partition, batch)), np.asarray(batch.doc_ids) if windows.document_mask else None))
+            parts.append(
+                block_sums(
+                    np.asarray(_ids(partition, batch)),
+                    np.asarray(batch.doc_ids) if windows.document_mask else None,
+                )
+            )
             progress.advance()
     return total(parts).statistics()
 
 
-def correlate_blocks(model: LanguageModel, windows: Windows, batches: int = CORRELATION_BATCHES) -> BlockCorrelation:
-    """Correlation of the first layer's input embeddings, token and position, over the first `batches` batches of 64 windows."""
+def correlate_blocks(
+    model: LanguageModel, windows: Windows, batches: int = CORRELATION_BATCHES
+) -> BlockCorrelation:
+    """Correlation of the first layer's input embeddings, token and position, over the first `batches` batches
+    of 64 windows.
+    """
 
     def read() -> Iterable[tuple[Int[np.ndarray, "B L"], Float[np.ndarray, "B L D"]]]:
         for batch in eval_batches(windows, BATCH_SIZE, batches):
@@ -69,19 +82,30 @@ def correlate_blocks(model: LanguageModel, windows: Windows, batches: int = CORR
 
 
 def input_embeddings(model: LanguageModel, batch: Batch) -> Float[Array, "B L D"]:
-    """What the first layer reads, before its LayerNorm: the embedding of the token plus that of its position."""
+    """What the first layer reads, before its LayerNorm: the embedding of the token plus that of its
+    position.
+    """
     config = model.config
     positions = model.params["position"][batch.positions]
     if config.model.localist:
         shape = config.model
-        positions = positions * block_support(model.partition(batch), shape.d_model, config.feature_groups, shape.localist_shared)
+        positions = positions * block_support(
+            model.partition(batch), shape.d_model, config.feature_groups, shape.localist_shared
+        )
     return model.params["embedding"][batch.tokens] + positions
 
 
 def read_blocks(
-    partition: Partition, dataset: Dataset, windows: Windows, *, top: int, examples: int, given_names: tuple[str, ...] = ()
+    partition: Partition,
+    dataset: Dataset,
+    windows: Windows,
+    *,
+    top: int,
+    examples: int,
+    given_names: tuple[str, ...] = (),
 ) -> BlockListing:
-    """The listing: types by their frequency in the training split, examples spread over the windows of the split that is read.
+    """The listing: types by their frequency in the training split, examples spread over the windows of the
+    split that is read.
 
     Args:
       given_names: of the ids 0, 1, … that come with the data, where these are classes.
@@ -92,11 +116,22 @@ def read_blocks(
     if isinstance(partition, Classes):
         classified = Classified.by_table(partition, counts)
     elif given_names:
-        classified = Classified.by_occurrence(train.tokens, train.given_ids, given_names, dataset.tokenizer.vocab_size)
+        classified = Classified.by_occurrence(
+            train.tokens, train.given_ids, given_names, dataset.tokenizer.vocab_size
+        )
     entropy = next_token_entropy(train, dataset.tokenizer.vocab_size)
     spread = np.linspace(0, len(windows), min(examples, len(windows)), endpoint=False).astype(int)
     batch = jax.tree.map(lambda array: array[spread], windows.batch)
-    return list_blocks(partition, dataset.tokenizer, counts, entropy, [batch], top=top, examples=examples, classified=classified)
+    return list_blocks(
+        partition,
+        dataset.tokenizer,
+        counts,
+        entropy,
+        [batch],
+        top=top,
+        examples=examples,
+        classified=classified,
+    )
 
 
 @jax.jit

@@ -45,19 +45,23 @@ def certify(
 ) -> Certificate:
     """What λ, τ and the margin guarantee of every layer, head and position (docs/certificates.md).
 
-    Without a text it holds for every text: with windows positions have the same keys in every one; with other partitions a query may be
-    alone in its block, and no text's entropy is bounded.
+    Without a text it holds for every text: with windows positions have the same keys in every one; with other
+    partitions a query may be alone in its block, and no text's entropy is bounded.
 
     Args:
-      lam, tau: the dial. length: positions, up to the model's length, which is the default.
-      bound: what the scores are bounded by: `parameters`, `qk_norm`, `score_cap`, `self_scaling`, `empirical` (the largest score of `dataset`: no
-        guarantee), or `auto`. hard: block attention only; the configuration's by default.
+      lam, tau: the dial.
+      length: positions, up to the model's length, which is the default.
+      bound: what the scores are bounded by: `parameters`, `qk_norm`, `score_cap`, `self_scaling`, `empirical`
+        (the largest score of `dataset`: no guarantee), or `auto`.
+      hard: block attention only; the configuration's by default.
       layer_scale: factor of λ in each layer, as in `model.apply`; the configuration's by default.
-      arithmetic: `float32` or `bfloat16`, the coarsest that the model's matrix products will be in where it serves; this machine's by default. Accelerators
-        multiply float32 more coarsely (TF32, bfloat16): for them ask for `bfloat16`. `score_cap` and hard attention hold in any.
-      text: certify the positions of this text alone, whose blocks are known: a text or its token ids. block_ids: its blocks, for the
-        partition `given`; by default a line end closes a block there.
-      dataset, split, batch_size, max_batches: `empirical` only: what is read; the last three as in `config.sweep` by default.
+      arithmetic: `float32` or `bfloat16`, the coarsest that the model's matrix products will be in where it
+        serves; this machine's by default. Accelerators multiply float32 more coarsely (TF32, bfloat16): for
+        them ask for `bfloat16`. `score_cap` and hard attention hold in any.
+      text: certify the positions of this text alone, whose blocks are known: a text or its token ids.
+      block_ids: its blocks, for the partition `given`; by default a line end closes a block there.
+      dataset, split, batch_size, max_batches: `empirical` only: what is read; the last three as in
+        `config.sweep` by default.
 
     Raises:
       ValueError: an argument outside its limits, or a bound that the model's logits do not have.
@@ -70,20 +74,38 @@ def certify(
     gap: dict[str, Any] = {"bound": bound, "hard": hard, "layer_scale": layer_scale, "arithmetic": arithmetic}
     if bound == "empirical":
         fix = "dataset=aila_jax.load_dataset(model.config.data, model.tokenizer), or another bound"
-        require(dataset is not None, "dataset", None, "given for bound='empirical': S is the largest score seen on it", fix)
+        require(
+            dataset is not None,
+            "dataset",
+            None,
+            "given for bound='empirical': S is the largest score seen on it",
+            fix,
+        )
         assert dataset is not None  # for mypy, which does not know `require`
         batches = scored_batches(model, dataset, split, batch_size, max_batches)
         gap["largest_score"] = largest_scores(model, batches, lam, tau, layer_scale)
     else:
         unread = {"dataset": dataset, "split": split, "batch_size": batch_size, "max_batches": max_batches}
         for name, value in unread.items():
-            require(value is None, name, value, "left out unless bound='empirical', which alone reads a corpus", "ask for that bound")
+            require(
+                value is None,
+                name,
+                value,
+                "left out unless bound='empirical', which alone reads a corpus",
+                "ask for that bound",
+            )
     counts = None
     if text is not None:
         require(length is None, "length", length, "left out with a text, which has its own", "leave it out")
         counts = _text_counts(model, text, block_ids)
     else:
-        require(block_ids is None, "block_ids", block_ids, "left out without a text", "pass the text, or its token ids")
+        require(
+            block_ids is None,
+            "block_ids",
+            block_ids,
+            "left out without a text",
+            "pass the text, or its token ids",
+        )
     return certificate(model.params, config, lam, tau, length=length, counts=counts, **gap)
 
 
@@ -93,7 +115,9 @@ def scored_batches(
     """The batches that a sweep of this model would score; arguments left out come from `config.sweep`."""
     sweep = model.config.sweep
     split = sweep.split if split is None else split
-    require(split in dataset.splits, "split", split, f"one of {', '.join(dataset.splits)}", "use 'validation'")
+    require(
+        split in dataset.splits, "split", split, f"one of {', '.join(dataset.splits)}", "use 'validation'"
+    )
     check_tokenizer(model, dataset)
     windows = dataset.windows(split, model.config.model.length, model.config.model.document_mask)
     batch_size = sweep.batch_size if batch_size is None else batch_size
@@ -101,7 +125,9 @@ def scored_batches(
 
 
 @partial(jax.jit, static_argnames=("module",))
-def _largest(module: Transformer, partition: Partition, params: Any, batch: Batch, dial: Dial) -> Float[Array, "N H"]:
+def _largest(
+    module: Transformer, partition: Partition, params: Any, batch: Batch, dial: Dial
+) -> Float[Array, "N H"]:
     output = forward(module, partition, params, batch, dial, Request(logits=False, stats=True, largest=True))
     assert output.stats is not None and output.stats.largest_score is not None, "asked for above"
     real = (jnp.asarray(batch.doc_ids) != PADDING_ID)[None, :, None, :]
@@ -111,27 +137,43 @@ def _largest(module: Transformer, partition: Partition, params: Any, batch: Batc
 def largest_scores(
     model: LanguageModel, batches: Iterable[Batch], lam: float, tau: float, layer_scale: Any = None
 ) -> Float[np.ndarray, "N H"]:
-    """The largest |s| of every layer and head over all queries of `batches`, at λ and τ: later layers' scores depend on the dial."""
+    """The largest |s| of every layer and head over all queries of `batches`, at λ and τ: later layers' scores
+    depend on the dial.
+    """
     most = np.zeros((model.config.model.n_layers, model.config.model.n_heads))
     for batch in batches:
         rows = batch.tokens.shape[0]
         dial = Dial(dial_values(lam, "lam", rows), dial_values(tau, "tau", rows), layer_scale=layer_scale)
-        most = np.maximum(most, np.asarray(_largest(model.module, model.partition, model.params, batch, dial), np.float64))
+        most = np.maximum(
+            most, np.asarray(_largest(model.module, model.partition, model.params, batch, dial), np.float64)
+        )
     return most
 
 
 def key_counts(model: LanguageModel, batches: Iterable[Batch]) -> KeyCounts:
     """Keys in and out of their block of all real queries of `batches`."""
     mask = model.config.model.document_mask
-    return merge_counts([counts_of(np.asarray(model.partition(batch)), batch.doc_ids if mask else None) for batch in batches])
+    return merge_counts(
+        [counts_of(np.asarray(model.partition(batch)), batch.doc_ids if mask else None) for batch in batches]
+    )
 
 
-def _text_counts(model: LanguageModel, text: str | Sequence[int], block_ids: Sequence[int] | None) -> KeyCounts:
+def _text_counts(
+    model: LanguageModel, text: str | Sequence[int], block_ids: Sequence[int] | None
+) -> KeyCounts:
     tokens = model.tokenizer.encode(text) if isinstance(text, str) else list(text)
-    require(all(map(whole, tokens)), "text", text, "a text, or whole numbers: its token ids", "model.tokenizer.encode(text)")
+    require(
+        all(map(whole, tokens)),
+        "text",
+        text,
+        "a text, or whole numbers: its token ids",
+        "model.tokenizer.encode(text)",
+    )
     require(len(tokens) > 0, "text", text, "at least one token", "write some text")
     if block_ids is None:
         block_ids = text_blocks(model.config, tokens, model.tokenizer.eos_id)
     row_ids = None if block_ids is None else np.asarray(block_ids, np.int32)[None]
     batch = model.batch(np.asarray(tokens, np.int32)[None], row_ids)
-    return counts_in_order(np.asarray(model.partition(batch)), batch.doc_ids if model.config.model.document_mask else None)
+    return counts_in_order(
+        np.asarray(model.partition(batch)), batch.doc_ids if model.config.model.document_mask else None
+    )

@@ -25,11 +25,15 @@ IN_FLIGHT = 8  # batches whose sums may still be on the device: bounds memory wi
 
 
 def scores_of(output: ModelOutput, params: Any, batch: Batch, loss_chunk: int) -> TargetScores:
-    """How the targets are scored: by the logits where `loss_chunk` is 0, else from the features, so many tokens' logits at once."""
+    """How the targets are scored: by the logits where `loss_chunk` is 0, else from the features, so many
+    tokens' logits at once.
+    """
     if loss_chunk == 0:
         assert output.logits is not None, "without chunks the request must ask for logits"
         return target_scores(output.logits, batch.targets)
-    return linear_target_scores(output.features, params["embedding"].astype(output.features.dtype), batch.targets, loss_chunk)
+    return linear_target_scores(
+        output.features, params["embedding"].astype(output.features.dtype), batch.targets, loss_chunk
+    )
 
 
 @partial(jax.jit, static_argnames=("module", "request", "loss_chunk", "mesh", "places", "answers"))
@@ -47,14 +51,17 @@ def eval_step(
     answers: bool = False,
     anchors: Anchors | None = None,
 ) -> MetricSums:
-    """Metric sums of one batch at λ and τ, both traced: one compilation serves the whole dial. Devices of `mesh` share the batch.
+    """Metric sums of one batch at λ and τ, both traced: one compilation serves the whole dial. Devices of
+    `mesh` share the batch.
 
-    `request` asks for statistics; for logits only where `loss_chunk` is 0, else so many tokens' logits exist at once.
-    `places` above 0 asks for the targets by their query's place in its block, so many places.
+    `request` asks for statistics; for logits only where `loss_chunk` is 0, else so many tokens' logits exist
+    at once. `places` above 0 asks for the targets by their query's place in its block, so many places.
     Pointer fidelity is measured on the known answers, or on `anchors`, where one of them is given.
     """
 
-    def on_device(partition: Partition, params: Any, batch: Batch, lam: Array, tau: Array, anchors: Anchors | None) -> MetricSums:
+    def on_device(
+        partition: Partition, params: Any, batch: Batch, lam: Array, tau: Array, anchors: Anchors | None
+    ) -> MetricSums:
         block_ids = partition(batch)
         pointers = None
         if answers:
@@ -87,9 +94,11 @@ def evaluate(
     answers: bool = False,
     anchors: Anchors | None = None,
 ) -> MetricSums:
-    """Merged sums over all batches, in float64 on the host; `lam` and `tau` hold one value per example of a batch.
+    """Merged sums over all batches, in float64 on the host; `lam` and `tau` hold one value per example of a
+    batch.
 
-    `loss_chunk` and `places` as in `eval_step`. `answers` (the batches' own pointers) or `anchors` ask for pointer fidelity.
+    `loss_chunk` and `places` as in `eval_step`. `answers` (the batches' own pointers) or `anchors` ask for
+    pointer fidelity.
     """
     request = Request(logits=loss_chunk == 0, stats=True, delta=delta, hard=hard)
     lam, tau = placement.shard((np.asarray(lam, np.float32), np.asarray(tau, np.float32)))
@@ -97,7 +106,22 @@ def evaluate(
     parts: list[MetricSums] = []
     for index, batch in enumerate(batches):
         placed = placement.shard(batch)
-        parts.append(eval_step(module, partition, params, placed, lam, tau, request, loss_chunk, placement.mesh, places, answers, anchors))
+        parts.append(
+            eval_step(
+                module,
+                partition,
+                params,
+                placed,
+                lam,
+                tau,
+                request,
+                loss_chunk,
+                placement.mesh,
+                places,
+                answers,
+                anchors,
+            )
+        )
         if index >= IN_FLIGHT:
             parts[index - IN_FLIGHT] = to_host(parts[index - IN_FLIGHT])
     return merge([to_host(part) for part in parts])

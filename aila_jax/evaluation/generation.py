@@ -53,10 +53,11 @@ def generate_ids(
     top_k: int,
     seed: int,
 ) -> list[int]:
-    """Continues `prompt` by `max_tokens` tokens, one compiled step for all of them; `top_k` 0 samples among all tokens.
+    """Continues `prompt` by `max_tokens` tokens, one compiled step for all of them; `top_k` 0 samples among
+    all tokens.
 
-    When the window is full its older half is dropped, so the rest takes new positions and, for windows, new blocks.
-    For the partition `given`, a line-end token closes a block, as it does in training.
+    When the window is full its older half is dropped, so the rest takes new positions and, for windows, new
+    blocks. For the partition `given`, a line-end token closes a block, as it does in training.
 
     Raises:
       ValueError: an empty prompt, λ, τ or a sampling setting outside its limits.
@@ -107,7 +108,9 @@ def generate_ids(
 
 
 def _window(ids: list[int], length: int, eos_id: int) -> tuple[Batch, int]:
-    """The ids as one padded window, with a block id that counts the line ends before each token; and the last position."""
+    """The ids as one padded window, with a block id that counts the line ends before each token; and the last
+    position.
+    """
     used = len(ids)
     tokens = np.zeros((1, length), np.int32)
     tokens[0, :used] = ids

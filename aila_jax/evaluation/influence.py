@@ -1,4 +1,6 @@
-"""Influence: how far the prediction moves when tokens outside the query's block are others. Attention mass is not influence."""
+"""Influence: how far the prediction moves when tokens outside the query's block are others. Attention mass is
+not influence.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,12 +33,15 @@ from aila_jax.types import Array, Batch
 
 @dataclass(frozen=True)
 class Moved:
-    """How far predictions moved when the tokens of one side of the block were resampled, over the queries that have such tokens.
+    """How far predictions moved when the tokens of one side of the block were resampled, over the queries
+    that have such tokens.
 
     Attributes:
-      positions: queries. tokens: mean number of tokens resampled for one of them.
+      positions: queries.
+      tokens: mean number of tokens resampled for one of them.
       kl: mean over queries and draws of KL(next token as it was ‖ after resampling), nats.
-      error: standard error of that mean over queries. spread: standard deviation over draws of the mean over queries.
+      error: standard error of that mean over queries.
+      spread: standard deviation over draws of the mean over queries.
     """
 
     positions: int
@@ -51,11 +56,15 @@ class InfluenceCell:
     """One λ.
 
     Attributes:
-      lam, tau, hard: the dial. draws: of the resampled tokens.
-      outside: resampled are the keys of A_t outside t's block. inside: those in it other than t; None where no query has any.
+      lam, tau, hard: the dial.
+      draws: of the resampled tokens.
+      outside: resampled are the keys of A_t outside t's block.
+      inside: those in it other than t; None where no query has any.
       outside_paired: `outside` over the queries of `inside` alone, so that the two compare.
-      block_mass: attention inside the block of each layer and head, mean over the queries, in the text as it is. out_mass: attention outside it,
-        added up by itself, since 1 − block_mass is rounding where little is outside.
+      block_mass: attention inside the block of each layer and head, mean over the queries, in the text as it
+        is.
+      out_mass: attention outside it, added up by itself, since 1 − block_mass is rounding where little is
+        outside.
     """
 
     lam: float
@@ -83,20 +92,28 @@ def influence(
     seed: int = 0,
     quiet: bool = False,
 ) -> list[InfluenceCell]:
-    """Mean KL divergence of the next-token distribution when tokens outside the query's block are resampled, at each λ.
+    """Mean KL divergence of the next-token distribution when tokens outside the query's block are resampled,
+    at each λ.
 
-    For each of `positions` queries t, drawn from those with a key outside their block: every key of A_t outside the block is replaced
-    by a token drawn from the unigram distribution of the training split; blocks stay what they were; the prediction at t alone is
-    compared. The same queries and tokens serve every λ, and one compilation does.
+    For each of `positions` queries t, drawn from those with a key outside their block: every key of A_t
+    outside the block is replaced by a token drawn from the unigram distribution of the training split; blocks
+    stay what they were; the prediction at t alone is compared. The same queries and tokens serve every λ, and
+    one compilation does.
 
     Args:
-      model: a loaded checkpoint. dataset: encoded with the model's tokenizer.
-      lams: values of λ, the run's sweep.lams by default; with hard attention 1 alone. tau: τ.
-      positions: queries, at least 2. draws: of the resampled tokens, at least 2. seed: of queries and draws.
-      split, batch_size, hard: from the run's configuration by default. quiet: no progress.
+      model: a loaded checkpoint.
+      dataset: encoded with the model's tokenizer.
+      lams: values of λ, the run's sweep.lams by default; with hard attention 1 alone.
+      tau: τ.
+      positions: queries, at least 2.
+      draws: of the resampled tokens, at least 2.
+      seed: of queries and draws.
+      split, batch_size, hard: from the run's configuration by default.
+      quiet: no progress.
 
     Raises:
-      ValueError: a value outside its limits, more positions than the split has, blocks that hold every key, or another tokenizer.
+      ValueError: a value outside its limits, more positions than the split has, blocks that hold every key,
+        or another tokenizer.
     Source: ours (docs/influence.md).
     """
     config = model.config
@@ -104,7 +121,9 @@ def influence(
     lams, tau = dial_lams(config, lams, hard), check_tau(float(tau))
     for name, value in (("positions", positions), ("draws", draws)):
         fix = f"set {name} to {256 if name == 'positions' else 4}"
-        require(whole(value) and value >= 2, name, value, "a whole number, at least 2: a spread needs two", fix)
+        require(
+            whole(value) and value >= 2, name, value, "a whole number, at least 2: a spread needs two", fix
+        )
     require(seed >= 0, "seed", seed, "at least 0", "seed=0")
     fix = "load a checkpoint from before training diverged"
     require(all_finite(model.params), "parameters", "not finite", "finite numbers", fix)
@@ -112,7 +131,9 @@ def influence(
     batch_size = config.sweep.batch_size if batch_size is None else batch_size
     placement = place(batch_size, "sweep.batch_size")
     split = config.sweep.split if split is None else split
-    queries = choose_queries(model, dataset.windows(split, config.model.length, config.model.document_mask), positions, seed)
+    queries = choose_queries(
+        model, dataset.windows(split, config.model.length, config.model.document_mask), positions, seed
+    )
     texts = resampled_texts(queries, dataset.splits["train"].tokens, draws, seed)
     measure = Measure(model, placement, batch_size, tau, hard)
     with Progress(len(lams) * draws * len(SIDES) * positions, "text", quiet=quiet) as progress:
@@ -123,8 +144,8 @@ def influence(
 class Measure:
     """Runs the model over texts, batch by batch.
 
-    The text as it is and its resampled forms pass through the same rows of one program, so that a prediction that does not depend on
-    the resampled tokens comes out with the same bits.
+    The text as it is and its resampled forms pass through the same rows of one program, so that a prediction
+    that does not depend on the resampled tokens comes out with the same bits.
     """
 
     model: LanguageModel
@@ -133,7 +154,9 @@ class Measure:
     tau: float
     hard: bool
 
-    def cell(self, lam: float, queries: Queries, texts: Int[np.ndarray, "draws 2 P L"], progress: Progress) -> InfluenceCell:
+    def cell(
+        self, lam: float, queries: Queries, texts: Int[np.ndarray, "draws 2 P L"], progress: Progress
+    ) -> InfluenceCell:
         """Everything at one λ."""
         draws = len(texts)
         total = len(queries.at)
@@ -170,11 +193,15 @@ class Measure:
             rows = np.arange(start, start + self.batch_size)
             yield np.where(rows < total, rows, start)
 
-    def _run(self, lam: float, queries: Queries, tokens: Array, rows: Array, weights: bool = False) -> tuple[np.ndarray, ...]:
+    def _run(
+        self, lam: float, queries: Queries, tokens: Array, rows: Array, weights: bool = False
+    ) -> tuple[np.ndarray, ...]:
         """What `prediction_at` returns."""
         batch = take(replace(queries.windows, tokens=tokens), rows)
         dial = Dial(dial_values(lam, "lam", len(rows)), dial_values(self.tau, "tau", len(rows)))
-        given = self.placement.shard((batch, queries.block_ids[rows], queries.at[rows].astype(np.int32), dial))
+        given = self.placement.shard(
+            (batch, queries.block_ids[rows], queries.at[rows].astype(np.int32), dial)
+        )
         request = Request(logits=False, weights=weights, hard=self.hard)
         found = prediction_at(self.model.module, self.model.params, *given, request, self.placement.mesh)
         return tuple(np.asarray(x) for x in found)
@@ -191,7 +218,8 @@ def prediction_at(
     request: Request,
     mesh: Mesh,
 ) -> tuple[Float[Array, "B V"]] | tuple[Float[Array, "B V"], Float[Array, "B N H 2"]]:
-    """Next-token logits at one position of each row, and, if `request` has weights, its attention inside and outside the block.
+    """Next-token logits at one position of each row, and, if `request` has weights, its attention inside and
+    outside the block.
 
     Block ids are given, whatever the tokens are.
     """
@@ -200,15 +228,21 @@ def prediction_at(
         output = forward(module, lambda _: block_ids, params, batch, dial, request)
         row = jnp.arange(len(at))
         embedding = params["embedding"].astype(output.features.dtype)
-        logits = jnp.einsum("bd,vd->bv", output.features[row, at], embedding, preferred_element_type=jnp.float32)
+        logits = jnp.einsum(
+            "bd,vd->bv", output.features[row, at], embedding, preferred_element_type=jnp.float32
+        )
         if output.weights is None:
             return (logits,)
         weights_BxNxHxL = output.weights.transpose(1, 3, 0, 2, 4)[row, at]
         same_BxL = same_block(block_ids, block_ids)[row, 0, at]
         sides_2xBxL = jnp.stack([same_BxL, ~same_BxL])
-        return logits, jnp.einsum("bnhl,sbl->bnhs", weights_BxNxHxL, sides_2xBxL.astype(jnp.float32), precision="highest")
+        return logits, jnp.einsum(
+            "bnhl,sbl->bnhs", weights_BxNxHxL, sides_2xBxL.astype(jnp.float32), precision="highest"
+        )
 
-    split = jax.shard_map(on_device, mesh=mesh, in_specs=(WHOLE, *[SPLIT] * 4), out_specs=SPLIT, check_vma=False)
+    split = jax.shard_map(
+        on_device, mesh=mesh, in_specs=(WHOLE, *[SPLIT] * 4), out_specs=SPLIT, check_vma=False
+    )
     return split(params, batch, block_ids, at, dial)
 
 

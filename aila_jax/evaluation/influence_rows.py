@@ -1,4 +1,6 @@
-"""Influence as tidy rows: one for each λ, and one for each λ, layer and head with the bound on what that head can carry."""
+"""Influence as tidy rows: one for each λ, and one for each λ, layer and head with the bound on what that head
+can carry.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +22,15 @@ class InfluenceRow:
     """One λ. KL divergences are means in nats of KL(next token in the text as it is ‖ with tokens resampled).
 
     Attributes:
-      run, seed, commit, split, lam, tau, hard: as in `CellRow`. draws: of the resampled tokens.
-      positions: queries measured, all with a key outside their block. block_mass: their attention inside it, mean over layers and heads.
-      tokens_outside: mean number of keys outside. kl_outside: these resampled; _error: its standard error over queries; _spread: standard
-        deviation over draws of the mean over queries.
-      positions_inside: those of the queries with a key in their block besides themselves; tokens_inside: the mean number of such keys.
+      run, seed, commit, split, lam, tau, hard: as in `CellRow`.
+      draws: of the resampled tokens.
+      positions: queries measured, all with a key outside their block.
+      block_mass: their attention inside it, mean over layers and heads.
+      tokens_outside: mean number of keys outside.
+      kl_outside: these resampled; _error: its standard error over queries; _spread: standard deviation over
+        draws of the mean over queries.
+      positions_inside: those of the queries with a key in their block besides themselves;
+      tokens_inside: the mean number of such keys.
       kl_inside, _error, _spread: these resampled; None where fewer than two queries have any.
       kl_outside_paired: kl_outside over the queries of kl_inside.
     """
@@ -53,14 +59,17 @@ class InfluenceRow:
 
 @dataclass(frozen=True)
 class HeadInfluenceRow:
-    """One layer and head at one λ: attention outside the block, and the most that it can add to the residual stream.
+    """One layer and head at one λ: attention outside the block, and the most that it can add to the residual
+    stream.
 
     Attributes:
       run, seed, commit, split, lam, tau, layer, head: as in `HeadRow`.
       value_bound: the most that one key adds with weight 1 (`value_bounds`), a length in the residual stream.
-      out_mass_measured: mean over the queries measured. contribution_measured: times value_bound: bounds their mean contribution.
+      out_mass_measured: mean over the queries measured.
+      contribution_measured: times value_bound: bounds their mean contribution.
       guarantee: what the guaranteed mass rests on (`Gap.bound`), or None for a model that is not causal.
-      out_mass_guaranteed: the most at any query. contribution_guaranteed: times value_bound: bounds every contribution.
+      out_mass_guaranteed: the most at any query.
+      contribution_guaranteed: times value_bound: bounds every contribution.
     """
 
     run: str
@@ -81,7 +90,9 @@ class HeadInfluenceRow:
 
 @dataclass(frozen=True)
 class InfluenceResult:
-    """All rows, λ in the order asked for, and what made them: configuration, versions, commit, device, seed of the draws."""
+    """All rows, λ in the order asked for, and what made them: configuration, versions, commit, device, seed
+    of the draws.
+    """
 
     rows: tuple[InfluenceRow, ...]
     heads: tuple[HeadInfluenceRow, ...]
@@ -89,9 +100,16 @@ class InfluenceResult:
     meta: dict[str, Any]
 
 
-def influence_result(model: LanguageModel, dataset: Dataset, cells: list[InfluenceCell], split: str, seed: int) -> InfluenceResult:
+def influence_result(
+    model: LanguageModel, dataset: Dataset, cells: list[InfluenceCell], split: str, seed: int
+) -> InfluenceResult:
     """The rows of these cells of one model; `split` and `seed` are those that they were measured with."""
-    label = {"run": model.run, "seed": model.config.seed, "commit": model.meta.get("commit", "unknown"), "split": split}
+    label = {
+        "run": model.run,
+        "seed": model.config.seed,
+        "commit": model.meta.get("commit", "unknown"),
+        "split": split,
+    }
     heads = [row for cell in cells for row in _head_rows(model, cell, label)]
     meta = {
         **sweep_meta(model, dataset),
@@ -99,7 +117,9 @@ def influence_result(model: LanguageModel, dataset: Dataset, cells: list[Influen
         "unit": "nats",
         "resampled_from": "unigram distribution of the training split",
     }
-    return InfluenceResult(tuple(_row(cell, label) for cell in cells), tuple(heads), to_dict(model.config), meta)
+    return InfluenceResult(
+        tuple(_row(cell, label) for cell in cells), tuple(heads), to_dict(model.config), meta
+    )
 
 
 def _row(cell: InfluenceCell, label: dict[str, Any]) -> InfluenceRow:
@@ -150,7 +170,9 @@ def _head_rows(model: LanguageModel, cell: InfluenceCell, label: dict[str, Any])
 
 
 def _guaranteed(model: LanguageModel, cell: InfluenceCell) -> tuple[str | None, np.ndarray | None]:
-    """The most attention outside the block that any query of each head can have, and what that rests on; (None, None) if not causal."""
+    """The most attention outside the block that any query of each head can have, and what that rests on;
+    (None, None) if not causal.
+    """
     if model.config.model.bidirectional:
         return None, None
     found = certify(model, cell.lam, cell.tau, hard=cell.hard)

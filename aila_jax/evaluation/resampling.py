@@ -1,4 +1,6 @@
-"""Queries with a key outside their block, and their texts with the tokens on one side of the block replaced."""
+"""Queries with a key outside their block, and their texts with the tokens on one side of the block
+replaced.
+"""
 
 from dataclasses import dataclass
 
@@ -21,7 +23,9 @@ class Queries:
     """P queries, each with the window that it stands in.
 
     Attributes:
-      windows: arrays [P, L]. block_ids: of the text as it is. at: position of the query.
+      windows: arrays [P, L].
+      block_ids: of the text as it is.
+      at: position of the query.
       resampled: for each of `SIDES`, the keys of the query that are resampled.
     """
 
@@ -41,20 +45,39 @@ def choose_queries(model: LanguageModel, windows: Windows, positions: int, seed:
         part = order[start : start + CANDIDATES]
         batch, at = take(windows.batch, rows[part]), places[part]
         ids = np.asarray(model.partition(batch))
-        sides = resampled_sides(ids, batch.doc_ids if model.config.model.document_mask else None, at, not model.config.model.bidirectional)
+        sides = resampled_sides(
+            ids,
+            batch.doc_ids if model.config.model.document_mask else None,
+            at,
+            not model.config.model.bidirectional,
+        )
         kept = sides[0].any(axis=-1)
         found.append((rows[part][kept], at[kept], ids[kept], sides[:, kept]))
         count += int(kept.sum())
         if count >= positions:
             break
     limit = f"at most the number of queries with a key outside their block ({count})"
-    require(count >= positions, "positions", positions, limit, "lower it, or use a partition whose blocks leave keys outside")
-    which, at, ids, sides = (np.concatenate(parts, axis=axis) for parts, axis in zip(zip(*found, strict=True), (0, 0, 0, 1), strict=True))
-    return Queries(take(windows.batch, which[:positions]), ids[:positions], at[:positions], sides[:, :positions])
+    require(
+        count >= positions,
+        "positions",
+        positions,
+        limit,
+        "lower it, or use a partition whose blocks leave keys outside",
+    )
+    which, at, ids, sides = (
+        np.concatenate(parts, axis=axis)
+        for parts, axis in zip(zip(*found, strict=True), (0, 0, 0, 1), strict=True)
+    )
+    return Queries(
+        take(windows.batch, which[:positions]), ids[:positions], at[:positions], sides[:, :positions]
+    )
 
 
 def resampled_sides(
-    block_ids: Int[np.ndarray, "P L"], doc_ids: Int[np.ndarray, "P L"] | None, at: Int[np.ndarray, "P"], causal: bool
+    block_ids: Int[np.ndarray, "P L"],
+    doc_ids: Int[np.ndarray, "P L"] | None,
+    at: Int[np.ndarray, "P"],
+    causal: bool,
 ) -> Bool[np.ndarray, "2 P L"]:
     """The keys of each query outside its block, and those inside it other than itself."""
     index = np.arange(len(at))
@@ -64,9 +87,16 @@ def resampled_sides(
     return np.stack([reach & ~same, reach & same & ~itself])
 
 
-def resampled_texts(queries: Queries, corpus: Int[np.ndarray, " T"], draws: int, seed: int) -> Int[np.ndarray, "draws 2 P L"]:
-    """The windows of the queries with the tokens of each of `SIDES` replaced, once for every draw, the same new tokens on both sides."""
+def resampled_texts(
+    queries: Queries, corpus: Int[np.ndarray, " T"], draws: int, seed: int
+) -> Int[np.ndarray, "draws 2 P L"]:
+    """The windows of the queries with the tokens of each of `SIDES` replaced, once for every draw, the same
+    new tokens on both sides.
+    """
     shape = queries.windows.tokens.shape
     # A token at a uniform place of the corpus has the corpus' unigram distribution.
-    new = [corpus[np.random.default_rng([seed, 1 + draw]).integers(len(corpus), size=shape)] for draw in range(draws)]
+    new = [
+        corpus[np.random.default_rng([seed, 1 + draw]).integers(len(corpus), size=shape)]
+        for draw in range(draws)
+    ]
     return np.where(queries.resampled[None], np.stack(new)[:, None], queries.windows.tokens)

@@ -40,12 +40,17 @@ def sweep(
     """Evaluates one model over every λ × τ; arguments left out come from the run's `config.sweep`.
 
     Args:
-      model: a loaded checkpoint. dataset: from `aila_jax.load_dataset`, encoded with the model's tokenizer.
-      lams, taus: the grid; λ = 1 alone by default where attention is hard. split: `train`, `validation` or `test`.
-      batch_size: sequences a batch, divisible by the devices. max_batches: 0 scores the whole split.
-      hard: block attention only (then every λ must be 1). delta: also measure score gaps. quiet: no progress bar.
-      pointers: what pointer fidelity is measured on: `anchors`, `answers` (rule corpora), `none`, or `auto`: answers where the
-        data set has them, else anchors where the model has them.
+      model: a loaded checkpoint.
+      dataset: from `aila_jax.load_dataset`, encoded with the model's tokenizer.
+      lams, taus: the grid; λ = 1 alone by default where attention is hard.
+      split: `train`, `validation` or `test`.
+      batch_size: sequences a batch, divisible by the devices.
+      max_batches: 0 scores the whole split.
+      hard: block attention only (then every λ must be 1).
+      delta: also measure score gaps.
+      quiet: no progress bar.
+      pointers: what pointer fidelity is measured on: `anchors`, `answers` (rule corpora), `none`, or `auto`:
+        answers where the data set has them, else anchors where the model has them.
 
     Returns:
       One row per cell and one per cell, layer and head; λ varies slowest.
@@ -58,7 +63,9 @@ def sweep(
     lams = dial_lams(config, lams, hard)
     taus = [check_tau(tau) for tau in several("taus", "τ", config.sweep.taus if taus is None else taus)]
     split = config.sweep.split if split is None else split
-    require(split in dataset.splits, "split", split, f"one of {', '.join(dataset.splits)}", "use 'validation'")
+    require(
+        split in dataset.splits, "split", split, f"one of {', '.join(dataset.splits)}", "use 'validation'"
+    )
     check_tokenizer(model, dataset)
     batch_size = config.sweep.batch_size if batch_size is None else batch_size
     placement = place(batch_size, "sweep.batch_size")
@@ -72,7 +79,11 @@ def sweep(
 
     cells: list[CellRow] = []
     heads: list[HeadRow] = []
-    whole = None if max_batches and max_batches * batch_size < len(windows.batch.tokens) else dataset.splits[split]
+    whole = (
+        None
+        if max_batches and max_batches * batch_size < len(windows.batch.tokens)
+        else dataset.splits[split]
+    )
     grid = [(lam, tau) for lam in lams for tau in taus]
     with Progress(len(grid) * tokens, "token", quiet=quiet) as progress:
         for lam, tau in grid:
@@ -107,9 +118,14 @@ def sweep(
             cells.append(cell_row(label, summary, config, hard, words, text_bytes, pointers, guaranteed))
             heads.extend(head_rows(label, summary, config, hard, guaranteed))
             progress.advance(tokens)
-            progress.report(f"λ {lam:g}, τ {tau:g}, loss {summary.loss:.3f}, {tokens / (time.monotonic() - began):,.0f} tokens/s")
+            progress.report(
+                f"λ {lam:g}, τ {tau:g}, loss {summary.loss:.3f}, {tokens / (time.monotonic() - began):,.0f}"
+                " tokens/s"
+            )
     scope = {"max_batches": max_batches, "batch_size": batch_size}
-    return SweepResult(tuple(cells), tuple(heads), to_dict(config), {**sweep_meta(model, dataset), "scope": scope})
+    return SweepResult(
+        tuple(cells), tuple(heads), to_dict(config), {**sweep_meta(model, dataset), "scope": scope}
+    )
 
 
 def choose_pointers(asked: str, model: LanguageModel, windows: Windows) -> str:
@@ -120,12 +136,19 @@ def choose_pointers(asked: str, model: LanguageModel, windows: Windows) -> str:
     """
     one_of("pointers", asked, ("auto", "none", "anchors", "answers"))
     if asked == "auto":
-        return "answers" if windows.batch.pointers is not None else "none" if model.anchors is None else "anchors"
+        return (
+            "answers"
+            if windows.batch.pointers is not None
+            else "none"
+            if model.anchors is None
+            else "anchors"
+        )
     if asked == "anchors":
         model.need_anchors()
     if asked == "answers" and windows.batch.pointers is None:
         raise ValueError(
-            "pointers is 'answers', but this corpus has no known answers. Fix: pointers='auto', or a rule corpus (docs/data.md)"
+            "pointers is 'answers', but this corpus has no known answers. Fix: pointers='auto', or a rule"
+            " corpus (docs/data.md)"
         )
     return asked
 
@@ -144,7 +167,8 @@ def sweep_meta(model: LanguageModel, dataset: Dataset) -> dict[str, Any]:
 
 
 def sparsity_meta(model: LanguageModel) -> dict[str, Any]:
-    """What the group-sparsity penalty left of the query and key weights; nothing for a model trained without it.
+    """What the group-sparsity penalty left of the query and key weights; nothing for a model trained without
+    it.
 
     It belongs to the checkpoint and not to a cell: no λ or τ of the dial changes it.
     """

@@ -16,7 +16,9 @@ from aila_jax.theory.certificates import Certificate
 
 
 def _imposed(config: Config, lam: float, hard: bool) -> Float[np.ndarray, "N H"] | None:
-    """Nats that λ imposes on each head; None for the self-scaling margin, which differs from query to query, and for hard attention."""
+    """Nats that λ imposes on each head; None for the self-scaling margin, which differs from query to query,
+    and for hard attention.
+    """
     if hard or config.model.margin.form != "fixed":
         return None
     return head_shares(config.model, lam) * config.model.margin.nats
@@ -83,7 +85,9 @@ def _pointer_fields(p: PointerSummary | None, at: Any) -> dict[str, Any]:
     }
 
 
-def head_rows(label: dict[str, Any], s: Summary, config: Config, hard: bool, guaranteed: Certificate | None) -> list[HeadRow]:
+def head_rows(
+    label: dict[str, Any], s: Summary, config: Config, hard: bool, guaranteed: Certificate | None
+) -> list[HeadRow]:
     imposed = _imposed(config, label["lam"], hard)
     rows = []
     for layer, head in np.ndindex(s.entropy_bits.shape):

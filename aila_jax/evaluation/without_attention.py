@@ -27,7 +27,9 @@ from aila_jax.theory.diagnosis_signatures import LEAST_ATTENTION_COST
 from aila_jax.training.placement import AXIS, SPLIT, WHOLE, place
 from aila_jax.types import Array, Batch
 
-LEAST_COST = LEAST_ATTENTION_COST  # the guard "used": below it a dial turns something that the predictions hardly need
+LEAST_COST = (
+    LEAST_ATTENTION_COST  # the guard "used": below it a dial turns something that the predictions hardly need
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class AttentionCost:
     """One checkpoint at one setting of the dial, with and without its attention, on the same targets.
 
     Attributes:
-      lam, tau: the dial. split, targets: what was scored.
+      lam, tau: the dial.
+      split, targets: what was scored.
       perplexity, perplexity_without: per token, with attention and without.
     """
 
@@ -48,7 +51,9 @@ class AttentionCost:
 
     @property
     def cost(self) -> float:
-        """perplexity_without ÷ perplexity − 1: what removing attention costs; below 0 where the model is better without."""
+        """perplexity_without ÷ perplexity − 1: what removing attention costs; below 0 where the model is
+        better without.
+        """
         return self.perplexity_without / self.perplexity - 1.0
 
     @property
@@ -70,12 +75,15 @@ def without_attention(
 ) -> list[AttentionCost]:
     """Perplexity with attention and with the attention branch of every layer adding 0, at each λ.
 
-    Two compilations, whatever the number of λ. Removing a branch that the layers after it were trained with also shifts what they
-    read, so the cost is an upper estimate of what attention carries.
+    Two compilations, whatever the number of λ. Removing a branch that the layers after it were trained with
+    also shifts what they read, so the cost is an upper estimate of what attention carries.
 
     Args:
-      model: a loaded checkpoint. dataset: encoded with the model's tokenizer.
-      lams: values of λ. tau: τ. split, batch_size, max_batches, hard: as in `sweep`, from the run's configuration by default.
+      model: a loaded checkpoint.
+      dataset: encoded with the model's tokenizer.
+      lams: values of λ.
+      tau: τ.
+      split, batch_size, max_batches, hard: as in `sweep`, from the run's configuration by default.
 
     Raises:
       ValueError: a value outside its limits, or another tokenizer than the model's.
@@ -89,7 +97,9 @@ def without_attention(
     batch_size = config.sweep.batch_size if batch_size is None else batch_size
     placement = place(batch_size, "sweep.batch_size")
     windows = dataset.windows(split, config.model.length, config.model.document_mask)
-    batches = list(eval_batches(windows, batch_size, config.sweep.max_batches if max_batches is None else max_batches))
+    batches = list(
+        eval_batches(windows, batch_size, config.sweep.max_batches if max_batches is None else max_batches)
+    )
     targets = sum(int(np.count_nonzero(batch.weights)) for batch in batches)
     params, chunk = placement.replicate(model.params), config.train.loss_chunk
     dial_tau = placement.shard(dial_values(tau, "tau", batch_size))
@@ -98,17 +108,37 @@ def without_attention(
         request = Request(logits=chunk == 0, hard=hard and not removed, no_attention=removed)
         dial = Dial(placement.shard(dial_values(lam, "lam", batch_size)), dial_tau)
         parts = [
-            float(_loss(model.module, model.partition, params, placement.shard(batch), dial, request, chunk, placement.mesh))
+            float(
+                _loss(
+                    model.module,
+                    model.partition,
+                    params,
+                    placement.shard(batch),
+                    dial,
+                    request,
+                    chunk,
+                    placement.mesh,
+                )
+            )
             for batch in batches
         ]
         return perplexity(math.fsum(parts) / targets)
 
-    return [AttentionCost(lam, tau, split, targets, measured(lam, False), measured(lam, True)) for lam in lams]
+    return [
+        AttentionCost(lam, tau, split, targets, measured(lam, False), measured(lam, True)) for lam in lams
+    ]
 
 
 @partial(jax.jit, static_argnames=("module", "request", "loss_chunk", "mesh"))
 def _loss(
-    module: Transformer, partition: Partition, params: Any, batch: Batch, dial: Dial, request: Request, loss_chunk: int, mesh: Mesh
+    module: Transformer,
+    partition: Partition,
+    params: Any,
+    batch: Batch,
+    dial: Dial,
+    request: Request,
+    loss_chunk: int,
+    mesh: Mesh,
 ) -> Float[Array, ""]:
     """Summed loss of a batch's scored targets, nats; no statistics."""
 
@@ -117,4 +147,6 @@ def _loss(
         losses = scores_of(output, params, batch, loss_chunk).losses
         return jax.lax.psum(jnp.sum(losses, where=batch.weights > 0), AXIS)
 
-    return jax.shard_map(on_device, mesh=mesh, in_specs=(WHOLE, SPLIT, SPLIT), out_specs=WHOLE, check_vma=False)(params, batch, dial)
+    return jax.shard_map(
+        on_device, mesh=mesh, in_specs=(WHOLE, SPLIT, SPLIT), out_specs=WHOLE, check_vma=False
+    )(params, batch, dial)

@@ -28,11 +28,15 @@ def _sparsity(name: str) -> Value:
 
 
 def _mean_alive(value: Callable[[HeadRow, float], float]) -> Value:
-    """Mean of a head's row and S over the heads that are alive: the score bound S of a dead one is 0, and its attention even."""
+    """Mean of a head's row and S over the heads that are alive: the score bound S of a dead one is 0, and its
+    attention even.
+    """
 
     def mean(result: SweepResult) -> float | None:
         bounds = result.meta["score_bounds"]
-        alive = [(row, bounds[row.layer][row.head]) for row in result.heads if bounds[row.layer][row.head] > 0.0]
+        alive = [
+            (row, bounds[row.layer][row.head]) for row in result.heads if bounds[row.layer][row.head] > 0.0
+        ]
         return float(np.mean([value(*head) for head in alive])) if alive else None
 
     return mean
@@ -40,7 +44,9 @@ def _mean_alive(value: Callable[[HeadRow, float], float]) -> Value:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table: `factor` times the number of each result (None where it has none), and how the mean is written."""
+    """One column of a table: `factor` times the number of each result (None where it has none), and how the
+    mean is written.
+    """
 
     value: Value
     decimals: int
@@ -73,7 +79,8 @@ COLUMNS = {"windows": BLOCKS, "partitions": BLOCKS, "penalty": PENALTY}
 
 
 def collect(which: str, directory: Path) -> str:
-    """Makes table.md and the figure of one ablation from the result files in `directory`; returns the table as Markdown.
+    """Makes table.md and the figure of one ablation from the result files in `directory`; returns the table
+    as Markdown.
 
     Means over seeds, with half the range where there are several; a dash where a quantity is not that run's.
 
@@ -97,13 +104,19 @@ def ablation_table(results: dict[str, list[SweepResult]], columns: dict[str, Col
         for column in columns.values():
             values = [column.value(result) for result in seeds]
             known = np.array([column.factor * one for one in values if one is not None])
-            cells.append(f"{with_spread(known, column.decimals)}{column.unit}".replace("-", "−") if len(known) == len(seeds) else MISSING)
+            cells.append(
+                f"{with_spread(known, column.decimals)}{column.unit}".replace("-", "−")
+                if len(known) == len(seeds)
+                else MISSING
+            )
         lines.append([name, ", ".join(str(result.config["seed"]) for result in seeds), *cells])
     return markdown(["run", "seeds", *columns], lines)
 
 
 def ablation_figure(results: dict[str, list[SweepResult]]) -> Figure:
-    """Perplexity, accuracy, entropy and block mass of each run: a point a seed, a bar at their mean; dashes: uniform attention."""
+    """Perplexity, accuracy, entropy and block mass of each run: a point a seed, a bar at their mean; dashes:
+    uniform attention.
+    """
     with house_style(LIGHT):
         fig = Figure(figsize=(7.2, 5.6), layout="constrained")
         panels = fig.subplots(2, 2, sharex=True).ravel()
@@ -111,8 +124,17 @@ def ablation_figure(results: dict[str, list[SweepResult]]) -> Figure:
             for place, seeds in enumerate(results.values()):
                 values = np.array([column.value(result) for result in seeds], np.float64)
                 label = {} if place else {"seed": "one seed", "mean": "mean", "uniform": "uniform attention"}
-                axes.plot([place] * len(values), values, "o", color=CATEGORIES[0], alpha=0.7, label=label.get("seed"))
-                axes.hlines(values.mean(), place - 0.25, place + 0.25, color=CATEGORIES[1], label=label.get("mean"))
+                axes.plot(
+                    [place] * len(values),
+                    values,
+                    "o",
+                    color=CATEGORIES[0],
+                    alpha=0.7,
+                    label=label.get("seed"),
+                )
+                axes.hlines(
+                    values.mean(), place - 0.25, place + 0.25, color=CATEGORIES[1], label=label.get("mean")
+                )
                 if title == "block mass":
                     uniform = np.mean([result.cells[0].block_mass_uniform for result in seeds])
                     axes.hlines(uniform, place - 0.35, place + 0.35, label=label.get("uniform"), **UNIFORM)
@@ -122,7 +144,11 @@ def ablation_figure(results: dict[str, list[SweepResult]]) -> Figure:
         panels[2].set_ylim(bottom=0.0)
         panels[3].set_ylim(0.0, 1.03)
         for axes in panels[2:]:
-            turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if max(map(len, results)) > 9 else {}
+            turned = (
+                {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+                if max(map(len, results)) > 9
+                else {}
+            )
             axes.set_xticks(range(len(results)), list(results), **turned)
         legend_above(fig, panels[3])
     return fig

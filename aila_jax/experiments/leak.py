@@ -1,4 +1,6 @@
-"""The leak: models without a causal mask, which see the tokens that they are scored on, beside causal ones."""
+"""The leak: models without a causal mask, which see the tokens that they are scored on, beside causal
+ones.
+"""
 
 import csv
 import io
@@ -29,10 +31,12 @@ FORMAT = "aila_jax leak, version 1"
 
 
 def leak_runs(base: Config) -> dict[str, Config]:
-    """The runs by name, leaky and causal alike: plain training, and training with nothing but the own window in sight.
+    """The runs by name, leaky and causal alike: plain training, and training with nothing but the own window
+    in sight.
 
-    Plain training (λ = 0) does not know the window size, so one run is read with every size. The law is about queries that see
-    their whole window and nothing else, which hard block attention makes true; those runs learn quickly and get half the steps.
+    Plain training (λ = 0) does not know the window size, so one run is read with every size. The law is about
+    queries that see their whole window and nothing else, which hard block attention makes true; those runs
+    learn quickly and get half the steps.
     """
     model = replace(base.model, film=False)
     plain = LocalityConfig(mode="fixed", lam=0.0)
@@ -57,11 +61,17 @@ class LeakRow:
     """One run read with one window size at one λ, τ = 1.
 
     Attributes:
-      run, seed, commit, split: as in `CellRow`. leaky: no causal mask. hard: nothing outside the window is seen.
-      window: tokens a window it is read with. length: tokens of text it sees at once. steps: optimizer steps it was trained for.
-      targets, perplexity, accuracy, entropy_bits, block_mass: over the split, as in `CellRow`; perplexity is per token.
-      targets_last, perplexity_last, accuracy_last: of the targets that follow the last position of a window, which no query inside
-        the window sees. perplexity_others, accuracy_others: of all others, which a leaky model sees.
+      run, seed, commit, split: as in `CellRow`.
+      leaky: no causal mask.
+      hard: nothing outside the window is seen.
+      window: tokens a window it is read with.
+      length: tokens of text it sees at once.
+      steps: optimizer steps it was trained for.
+      targets, perplexity, accuracy, entropy_bits, block_mass: over the split, as in `CellRow`; perplexity is
+        per token.
+      targets_last, perplexity_last, accuracy_last: of the targets that follow the last position of a window,
+        which no query inside the window sees.
+      perplexity_others, accuracy_others: of all others, which a leaky model sees.
       accuracy_by_place: accuracy at the first, second, … position of a window.
     """
 
@@ -89,7 +99,9 @@ class LeakRow:
 
 
 def measure(model: LanguageModel, dataset: Dataset, quiet: bool = False) -> list[LeakRow]:
-    """A plain run at every λ of its `sweep.lams` with every window size; a run with hard windows at λ = 1 with its own."""
+    """A plain run at every λ of its `sweep.lams` with every window size; a run with hard windows at λ = 1
+    with its own.
+    """
     config = model.config
     hard = config.model.hard
     sizes, lams = ((config.partition.size,), (1.0,)) if hard else (WINDOWS, config.sweep.lams)
@@ -146,15 +158,27 @@ def _row(model: LanguageModel, dataset: Dataset, lam: float) -> LeakRow:
     )
 
 
-def write_rows(rows: list[LeakRow], model: LanguageModel, dataset: Dataset, path_without_suffix: Path) -> None:
+def write_rows(
+    rows: list[LeakRow], model: LanguageModel, dataset: Dataset, path_without_suffix: Path
+) -> None:
     """Writes `.csv` (a row each) and `.json` (rows, configuration, versions, commits), the JSON last."""
     values: list[dict[str, Any]] = [asdict(row) for row in rows]
-    document = {"format": FORMAT, "config": portable(to_dict(model.config)), "meta": sweep_meta(model, dataset), "rows": values}
+    document = {
+        "format": FORMAT,
+        "config": portable(to_dict(model.config)),
+        "meta": sweep_meta(model, dataset),
+        "rows": values,
+    }
     table = io.StringIO()
     writer = csv.DictWriter(table, [field.name for field in fields(LeakRow)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({**row, "accuracy_by_place": " ".join(str(share) for share in row["accuracy_by_place"])} for row in values)
-    write_atomically(path_without_suffix.with_name(f"{path_without_suffix.name}.csv"), table.getvalue().encode())
+    writer.writerows(
+        {**row, "accuracy_by_place": " ".join(str(share) for share in row["accuracy_by_place"])}
+        for row in values
+    )
+    write_atomically(
+        path_without_suffix.with_name(f"{path_without_suffix.name}.csv"), table.getvalue().encode()
+    )
     text = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
     write_atomically(path_without_suffix.with_name(f"{path_without_suffix.name}.json"), text.encode())
 
@@ -167,6 +191,9 @@ def read_rows(path: Path) -> list[LeakRow]:
     """
 
     def parse(document: dict[str, Any]) -> list[LeakRow]:
-        return [LeakRow(**{**row, "accuracy_by_place": tuple(row["accuracy_by_place"])}) for row in document["rows"]]
+        return [
+            LeakRow(**{**row, "accuracy_by_place": tuple(row["accuracy_by_place"])})
+            for row in document["rows"]
+        ]
 
     return read_document(path, "leak", FORMAT, parse)

@@ -38,8 +38,8 @@ class Law:
 
     Attributes:
       share: of positions that are the last of their window, ⌈L/w⌉/L: their targets lie outside it.
-      accuracy: 1 − share · (1 − p), with p the accuracy of a causal model at those positions, which sees the same tokens there.
-        For L divisible by w that is (w − 1)/w + p/w.
+      accuracy: 1 − share · (1 − p), with p the accuracy of a causal model at those positions, which sees the
+        same tokens there. For L divisible by w that is (w − 1)/w + p/w.
       perplexity: that causal model's perplexity there, to the power share: no loss anywhere else.
     Source: ours (docs/method.md, section 8).
     """
@@ -50,7 +50,9 @@ class Law:
 
 
 def law(length: int, window: int, p: float, perplexity_last: float) -> Law:
-    """The prediction for windows of `window` tokens in texts of `length`, from a causal model's scores at the last positions."""
+    """The prediction for windows of `window` tokens in texts of `length`, from a causal model's scores at the
+    last positions.
+    """
     share = math.ceil(length / window) / length
     return Law(share, 1.0 - share * (1.0 - p), perplexity_last**share)
 
@@ -58,7 +60,8 @@ def law(length: int, window: int, p: float, perplexity_last: float) -> Law:
 def collect(directory: Path) -> str:
     """Makes table.md and the figure from the result files in `directory`; returns the table as Markdown.
 
-    Means over seeds, with half the range where there are several. What is not measured yet is a dash, and named at the end.
+    Means over seeds, with half the range where there are several. What is not measured yet is a dash, and
+    named at the end.
 
     Raises:
       ValueError: there is no result file, or one that is not a result of this experiment.
@@ -107,7 +110,14 @@ def _premise_table(rows: list[LeakRow], laws: dict[int, Law | None]) -> str:
         "leaky − law",
         "leaky, at last positions",
     ]
-    header += ["leaky, elsewhere", "causal accuracy", "law: perplexity", "leaky perplexity", "causal perplexity", "leaky entropy (bits)"]
+    header += [
+        "leaky, elsewhere",
+        "causal accuracy",
+        "law: perplexity",
+        "leaky perplexity",
+        "causal perplexity",
+        "leaky entropy (bits)",
+    ]
     lines = []
     for window, found in laws.items():
         leaky, causal = (_rows(rows, seeing, True, window, 1.0) for seeing in (True, False))
@@ -132,7 +142,9 @@ def _premise_table(rows: list[LeakRow], laws: dict[int, Law | None]) -> str:
 
 
 def _dialled_table(rows: list[LeakRow], laws: dict[int, Law | None]) -> str:
-    """The plain runs, trained at λ = 0 and read at every λ with every window size, beside the law and the paper."""
+    """The plain runs, trained at λ = 0 and read at every λ with every window size, beside the law and the
+    paper.
+    """
     lams = sorted({row.lam for row in rows if not row.hard})
     header = ["quantity", "model", "window", *(f"λ = {lam:g}" for lam in lams), "law"]
     lines = []
@@ -140,11 +152,16 @@ def _dialled_table(rows: list[LeakRow], laws: dict[int, Law | None]) -> str:
         for mask, leaky in MASKS.items():
             for window, found in laws.items():
                 cells = [_values(_rows(rows, leaky, False, window, lam), name) for lam in lams]
-                shown = [_percent(cell) if name.startswith("accuracy") else _number(cell, 2) for cell in cells]
+                shown = [
+                    _percent(cell) if name.startswith("accuracy") else _number(cell, 2) for cell in cells
+                ]
                 lines.append([title, mask, str(window), *shown, _law_cell(found, name) if leaky else ""])
         if name in PAPER:
             lines.append([title, "paper", "5", *(PAPER[name].get(lam, "") for lam in lams), ""])
-    title = "Plain training, dialled: trained at λ = 0 with all of the text in sight, read with windows by the margin.\n"
+    title = (
+        "Plain training, dialled: trained at λ = 0 with all of the text in sight, read with windows by the"
+        " margin.\n"
+    )
     return f"{title}\n{markdown(header, lines)}"
 
 
@@ -161,11 +178,16 @@ def _missing(found: set[str]) -> list[str]:
     names = [name for name in leak_runs(small()) if name not in found]
     if not names:
         return []
-    return [f"Not measured yet: {', '.join(names)}. `python -m launch.leak --data_dir=$WIKITEXT2 --only={','.join(names)}` continues.\n"]
+    return [
+        f"Not measured yet: {', '.join(names)}. `python -m launch.leak --data_dir=$WIKITEXT2"
+        f" --only={','.join(names)}` continues.\n"
+    ]
 
 
 def leak_figure(rows: list[LeakRow], laws: dict[int, Law | None]) -> Figure:
-    """Accuracy predicted against measured, and the accuracy of the plain leaky run over λ beside the law's."""
+    """Accuracy predicted against measured, and the accuracy of the plain leaky run over λ beside the
+    law's.
+    """
     with house_style(LIGHT):
         fig = Figure(figsize=(7.2, 3.6), layout="constrained")
         left, right = fig.subplots(1, 2)
@@ -179,16 +201,32 @@ def leak_figure(rows: list[LeakRow], laws: dict[int, Law | None]) -> Figure:
                 lam_axis(right, lams)
             if found is not None:
                 right.axhline(found.accuracy, color=colours[window], linestyle="--", linewidth=1.0)
-                _points(left, found, [row.accuracy for row in _rows(rows, True, True, window, 1.0)], True, style)
+                _points(
+                    left, found, [row.accuracy for row in _rows(rows, True, True, window, 1.0)], True, style
+                )
                 _points(left, found, [plain[1.0].accuracy] if 1.0 in plain else [], False, style)
         left.axline((0.85, 0.85), slope=1.0, color=LIGHT.muted, linewidth=1.0)
         left.set(title="Predicted and measured", xlabel="law: accuracy", ylabel="leaky accuracy, measured")
         left.plot([], [], color=LIGHT.muted, marker="o", linestyle="", label="hard windows")
-        left.plot([], [], color=LIGHT.muted, marker="o", linestyle="", markerfacecolor="none", label="plain, read at λ = 1")
+        left.plot(
+            [],
+            [],
+            color=LIGHT.muted,
+            marker="o",
+            linestyle="",
+            markerfacecolor="none",
+            label="plain, read at λ = 1",
+        )
         left.margins(0.15)
         left.legend(loc="best")
         right.set(title="Plain leaky run over λ", ylabel="accuracy")
-        right.axhline(PAPER_ACCURACY, color=LIGHT.text, linestyle=":", linewidth=1.0, label="paper, λ = 0.6, windows of 5")
+        right.axhline(
+            PAPER_ACCURACY,
+            color=LIGHT.text,
+            linestyle=":",
+            linewidth=1.0,
+            label="paper, λ = 0.6, windows of 5",
+        )
         right.plot([], [], color=LIGHT.muted, linestyle="--", linewidth=1.0, label="law")
         for axes in (left, right):
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -199,4 +237,10 @@ def leak_figure(rows: list[LeakRow], laws: dict[int, Law | None]) -> Figure:
 
 def _points(axes: Axes, found: Law, measured: list[float], filled: bool, style: dict[str, Any]) -> None:
     """One point a measured accuracy: filled where the law's premise holds."""
-    axes.plot([found.accuracy] * len(measured), measured, linestyle="", markerfacecolor=None if filled else "none", **style)
+    axes.plot(
+        [found.accuracy] * len(measured),
+        measured,
+        linestyle="",
+        markerfacecolor=None if filled else "none",
+        **style,
+    )

@@ -1,4 +1,6 @@
-"""How the one checkpoint is judged: results as arrays over λ, dial regret, the law of τ, and what is asked of it."""
+"""How the one checkpoint is judged: results as arrays over λ, dial regret, the law of τ, and what is asked of
+it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,11 +30,16 @@ class Dialled:
 
     Attributes:
       name: of its way of training. seed. perplexity (per token), entropy_bits, block_mass: at each λ.
-      cost: share by which perplexity grows without attention, at λ = 0 and λ = 1. heads: all of its rows by head, every τ.
+      cost: share by which perplexity grows without attention, at λ = 0 and λ = 1.
+      heads: all of its rows by head, every τ.
       influence: of the tokens outside the block, nats, at each λ; None in files that were made without it.
-      guaranteed: block mass that every text has, mean over layers, heads and queries, at each λ; NaN where nothing is guaranteed.
-      least_guaranteed: the same at λ = 1, least over queries with a second key in their block; None for scores without a cap.
-      learning_rate: the peak of its schedule. model: its settings. equals: what has to be equal for two ways of training to be compared.
+      guaranteed: block mass that every text has, mean over layers, heads and queries, at each λ; NaN where
+        nothing is guaranteed.
+      least_guaranteed: the same at λ = 1, least over queries with a second key in their block; None for
+        scores without a cap.
+      learning_rate: the peak of its schedule.
+      model: its settings.
+      equals: what has to be equal for two ways of training to be compared.
     """
 
     name: str
@@ -61,7 +68,9 @@ class Dialled:
 
     @property
     def largest_influence_step(self) -> float | None:
-        """The same for influence, which a mean of block mass over heads can flatter; None where it was not measured."""
+        """The same for influence, which a mean of block mass over heads can flatter; None where it was not
+        measured.
+        """
         return None if self.influence is None else _largest_share(self.influence)
 
 
@@ -76,9 +85,14 @@ def dialled(result: SweepResult, name: str) -> Dialled:
       ValueError: it was not read at every λ of `LAMS` at τ = 1, or not without attention.
     """
     rows = {row.lam: row for row in result.cells if row.tau == 1.0}
-    costs = {row["lam"]: row["perplexity_without"] / row["perplexity"] - 1.0 for row in result.meta.get("without_attention", [])}
+    costs = {
+        row["lam"]: row["perplexity_without"] / row["perplexity"] - 1.0
+        for row in result.meta.get("without_attention", [])
+    }
     if not set(LAMS) <= set(rows) or not {0.0, 1.0} <= set(costs):
-        raise ValueError(f"{name} lacks λ of {LAMS} at τ = 1, or rows without attention. Fix: measure it again")
+        raise ValueError(
+            f"{name} lacks λ of {LAMS} at τ = 1, or rows without attention. Fix: measure it again"
+        )
 
     def over_lam(field: str) -> np.ndarray:
         return np.array([getattr(rows[lam], field) for lam in LAMS], np.float64)  # None is NaN
@@ -121,13 +135,18 @@ def _model(result: SweepResult) -> ModelConfig:
 
 
 def _equals(result: SweepResult) -> dict[str, Any]:
-    """Text, split and tokens of training, and the model but for its dial; the margin too, which the recipe's runs alone may change."""
+    """Text, split and tokens of training, and the model but for its dial; the margin too, which the recipe's
+    runs alone may change.
+    """
     model, train = result.config["model"], result.config["train"]
     return {
         "text": result.meta.get("data", {}).get("fingerprint"),
         "split": result.cells[0].split,
         "training tokens": train["steps"] * train["batch_size"] * model["length"],
-        **{f"model.{name}": model[name] for name in ("n_layers", "d_model", "n_heads", "length", "score_cap", "qk_norm")},
+        **{
+            f"model.{name}": model[name]
+            for name in ("n_layers", "d_model", "n_heads", "length", "score_cap", "qk_norm")
+        },
         **{f"model.margin.{name}": value for name, value in asdict(_model(result).margin).items()},
         **{f"partition.{name}": value for name, value in result.config["partition"].items()},
     }
@@ -137,57 +156,91 @@ def read_results(directory: Path) -> dict[str, dict[int, Dialled]]:
     """The result files NAME-seedS.json of a folder, as name → seed → rows.
 
     Raises:
-      ValueError: there is none, one that is no result of this experiment, or results of one budget that cannot be compared.
+      ValueError: there is none, one that is no result of this experiment, or results of one budget that
+        cannot be compared.
     """
     found = {
         name: {int(path.stem.rsplit("-seed", 1)[1]): dialled(read_sweep(path), path.stem) for path in paths}
         for name, paths in result_paths(directory).items()
     }
     for budget in BUDGETS:
-        _check_comparable({name: ones for name, ones in found.items() if name.removeprefix("grid-").startswith(f"{budget}-")})
+        _check_comparable(
+            {
+                name: ones
+                for name, ones in found.items()
+                if name.removeprefix("grid-").startswith(f"{budget}-")
+            }
+        )
     return found
 
 
 def _check_comparable(found: dict[str, dict[int, Dialled]]) -> None:
     """Raises ValueError where results of one budget are of unlike texts, tokens, models or margins."""
-    ones = [(f"{name}-seed{seed}", one.equals) for name, seeds in found.items() for seed, one in seeds.items()]
+    ones = [
+        (f"{name}-seed{seed}", one.equals) for name, seeds in found.items() for seed, one in seeds.items()
+    ]
     for name, equals in ones[1:]:
-        unlike = [f"{key}: {equals[key]!r}, {ones[0][0]} {ones[0][1].get(key)!r}" for key in equals if equals[key] != ones[0][1].get(key)]
+        unlike = [
+            f"{key}: {equals[key]!r}, {ones[0][0]} {ones[0][1].get(key)!r}"
+            for key in equals
+            if equals[key] != ones[0][1].get(key)
+        ]
         require(
-            not unlike, name, "; ".join(unlike), "like the others of its budget", "make them with one configuration, or keep them apart"
+            not unlike,
+            name,
+            "; ".join(unlike),
+            "like the others of its budget",
+            "make them with one configuration, or keep them apart",
         )
 
 
 def regret(conditional: dict[int, Dialled], fixed: dict[int, Dialled], lam: float) -> np.ndarray:
-    """Dial regret at λ: perplexity of the one checkpoint dialled to λ ÷ that of a model trained at λ, − 1, for each seed that has both."""
+    """Dial regret at λ: perplexity of the one checkpoint dialled to λ ÷ that of a model trained at λ, − 1,
+    for each seed that has both.
+    """
     column = LAMS.index(lam)
-    return np.array([conditional[seed].perplexity[column] / fixed[seed].perplexity[column] - 1.0 for seed in conditional if seed in fixed])
+    return np.array(
+        [
+            conditional[seed].perplexity[column] / fixed[seed].perplexity[column] - 1.0
+            for seed in conditional
+            if seed in fixed
+        ]
+    )
 
 
 def own_best(found: dict[str, dict[int, Dialled]], name: str, lam: float | None = None) -> dict[int, Dialled]:
-    """The best of all that was run of one way of training with each seed, of the configuration itself and of its grid.
+    """The best of all that was run of one way of training with each seed, of the configuration itself and of
+    its grid.
 
-    Best is the lowest perplexity at `lam`, or without one the lowest geometric mean over `LAMS`: one checkpoint has one configuration for every λ.
+    Best is the lowest perplexity at `lam`, or without one the lowest geometric mean over `LAMS`: one
+    checkpoint has one configuration for every λ.
     """
     tried = [ones for other, ones in found.items() if other == name or other.startswith(f"grid-{name}-rate")]
     columns = slice(None) if lam is None else slice(LAMS.index(lam), LAMS.index(lam) + 1)
     return {
-        seed: min((ones[seed] for ones in tried if seed in ones), key=lambda one: float(np.log(one.perplexity[columns]).mean()))
+        seed: min(
+            (ones[seed] for ones in tried if seed in ones),
+            key=lambda one: float(np.log(one.perplexity[columns]).mean()),
+        )
         for seed in {seed for ones in tried for seed in ones}
     }
 
 
 @dataclass(frozen=True)
 class Law:
-    """Least squares of ln(a head's mass outside the block) against the share of its margin that λ imposes, divided by τ.
+    """Least squares of ln(a head's mass outside the block) against the share of its margin that λ imposes,
+    divided by τ.
 
     Over λ > 0 and every τ, of heads of which λ imposes something; each head has an intercept of its own.
 
     Attributes:
-      slope: per whole margin. low, high: its 95 % interval; over seeds where there are two or more (Student's
-        t over their slopes), otherwise that of the one regression.
-      correlation: of the logarithm with that quotient within heads, mean over seeds. seeds: how many.
-      rows: used, of all seeds. left_out: rows with less than `LEAST_OUTSIDE` outside the block.
+      slope: per whole margin.
+      low, high: its 95 % interval; over seeds where there are two or more (Student's t over their slopes),
+        otherwise that of the one regression.
+      correlation: of the logarithm with that quotient within heads, mean over seeds.
+      seeds: how many.
+      rows: used, of all seeds.
+      left_out: rows with less than `LEAST_OUTSIDE` outside the block.
     """
 
     slope: float
@@ -202,8 +255,9 @@ class Law:
 def tau_law(results: Sequence[Dialled]) -> Law | None:
     """Fits the law to one way of training; None where a seed has too few rows to fit.
 
-    At fixed queries and keys the mass outside falls by at most a factor e per nat of imposed margin ÷ τ. Mean mass over queries falls more slowly, since the
-    queries that still look outside decide it, and since τ divides the scores too.
+    At fixed queries and keys the mass outside falls by at most a factor e per nat of imposed margin ÷ τ. Mean
+    mass over queries falls more slowly, since the queries that still look outside decide it, and since τ
+    divides the scores too.
     """
     slopes, correlations, rows, used, half = [], [], 0, 0, 0.0
     for result in results:
@@ -226,7 +280,9 @@ def tau_law(results: Sequence[Dialled]) -> Law | None:
     if len(slopes) > 1:
         half = float(stats.t.ppf(0.975, len(slopes) - 1) * np.std(slopes, ddof=1) / np.sqrt(len(slopes)))
     middle = float(np.mean(slopes))
-    return Law(middle, middle - half, middle + half, float(np.mean(correlations)), len(slopes), used, rows - used)
+    return Law(
+        middle, middle - half, middle + half, float(np.mean(correlations)), len(slopes), used, rows - used
+    )
 
 
 def _within(groups: Sequence[Any], values: Any) -> np.ndarray:
@@ -243,7 +299,10 @@ class Goal:
     """One thing asked of the one checkpoint, and whether it holds for every seed.
 
     Attributes:
-      text: what is asked. values: of each seed. limit: what they are compared with. most: whether it is an upper limit.
+      text: what is asked.
+      values: of each seed.
+      limit: what they are compared with.
+      most: whether it is an upper limit.
     """
 
     text: str
@@ -258,7 +317,9 @@ class Goal:
 
 
 def goals(found: dict[str, dict[int, Dialled]], name: str) -> list[Goal]:
-    """What is asked of the one checkpoint BUDGET-… of that name; goals that need a run which is not there yet are left out."""
+    """What is asked of the one checkpoint BUDGET-… of that name; goals that need a run which is not there yet
+    are left out.
+    """
     conditional, budget = found.get(name, {}), name.split("-")[0]
     if not conditional:
         return []
@@ -268,7 +329,11 @@ def goals(found: dict[str, dict[int, Dialled]], name: str) -> list[Goal]:
         if len(values):
             asked.append(Goal(f"regret at λ = {lam:g}", values, MOST_REGRET))
     plain = found.get(f"{budget}-fixed-0", {})
-    best = [conditional[seed].perplexity.min() / plain[seed].perplexity[0] - 1.0 for seed in conditional if seed in plain]
+    best = [
+        conditional[seed].perplexity.min() / plain[seed].perplexity[0] - 1.0
+        for seed in conditional
+        if seed in plain
+    ]
     if best:
         asked.append(Goal("best dialled perplexity ÷ plain training's, − 1", np.array(best), 0.0))
     ones = list(conditional.values())
@@ -277,11 +342,27 @@ def goals(found: dict[str, dict[int, Dialled]], name: str) -> list[Goal]:
     accompanied = "block mass guaranteed at λ = 1, every query with a second key in its block"
     return [
         *asked,
-        Goal("entropy at λ = 1 ÷ entropy at λ = 0", np.array([one.entropy_ratio for one in ones]), MOST_ENTROPY),
+        Goal(
+            "entropy at λ = 1 ÷ entropy at λ = 0", np.array([one.entropy_ratio for one in ones]), MOST_ENTROPY
+        ),
         Goal("block mass at λ = 1", np.array([one.block_mass[-1] for one in ones]), LEAST_MASS, most=False),
         *([Goal(accompanied, np.array(guaranteed), LEAST_GUARANTEED, most=False)] if guaranteed else []),
-        Goal("largest step of the dial, share of the change", np.array([one.largest_step for one in ones]), MOST_STEP),
+        Goal(
+            "largest step of the dial, share of the change",
+            np.array([one.largest_step for one in ones]),
+            MOST_STEP,
+        ),
         *([Goal("the same of influence", np.array(steps), MOST_STEP)] if steps else []),
-        Goal("cost of removing attention, λ = 0", np.array([one.cost[0] for one in ones]), LEAST_COST, most=False),
-        Goal("cost of removing attention, λ = 1", np.array([one.cost[1] for one in ones]), LEAST_COST, most=False),
+        Goal(
+            "cost of removing attention, λ = 0",
+            np.array([one.cost[0] for one in ones]),
+            LEAST_COST,
+            most=False,
+        ),
+        Goal(
+            "cost of removing attention, λ = 1",
+            np.array([one.cost[1] for one in ones]),
+            LEAST_COST,
+            most=False,
+        ),
     ]

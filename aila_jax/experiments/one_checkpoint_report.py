@@ -1,4 +1,6 @@
-"""The one checkpoint's tables and figures: transfer matrix, regret, goals and the τ law, made from result files."""
+"""The one checkpoint's tables and figures: transfer matrix, regret, goals and the τ law, made from result
+files.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aila_jax.experiments.one_checkpoint import BUDGETS, LAMS, TRAINED
-from aila_jax.experiments.one_checkpoint_judged import LEAST_OUTSIDE, Dialled, Goal, goals, own_best, read_results, regret, tau_law
+from aila_jax.experiments.one_checkpoint_judged import (
+    LEAST_OUTSIDE,
+    Dialled,
+    Goal,
+    goals,
+    own_best,
+    read_results,
+    regret,
+    tau_law,
+)
 from aila_jax.experiments.one_checkpoint_recipe import recipe_table
 from aila_jax.experiments.results import MISSING, markdown, with_spread
 from aila_jax.reporting import save_figure
@@ -17,7 +28,9 @@ from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style, lam_axis, legend_above
 
 Results = dict[str, dict[int, Dialled]]
-Quantity = tuple[Callable[[Dialled], np.ndarray | None], int]  # its value at each λ, None where it was not measured; decimals
+Quantity = tuple[
+    Callable[[Dialled], np.ndarray | None], int
+]  # its value at each λ, None where it was not measured; decimals
 QUANTITIES: dict[str, tuple[Callable[[Dialled], np.ndarray], int]] = {
     "Perplexity per token": (lambda one: one.perplexity, 1),
     "Attention entropy (bits)": (lambda one: one.entropy_bits, 2),
@@ -26,10 +39,14 @@ QUANTITIES: dict[str, tuple[Callable[[Dialled], np.ndarray], int]] = {
 GUARANTEED = "Block mass that every text is guaranteed, mean over queries (– where nothing is)"
 INFLUENCE = "Influence of the tokens outside the block (nats)"
 REGRET_OF_BEST = (
-    "Dial regret, paired by seed, where each has the best of its runs of that seed, of the matrix and the grid "
-    "(the one checkpoint one for every λ)."
+    "Dial regret, paired by seed, where each has the best of its runs of that seed, of the matrix and the"
+    " grid (the one checkpoint one for every λ)."
 )
-TABLES: dict[str, Quantity] = {**QUANTITIES, GUARANTEED: (lambda one: one.guaranteed, 2), INFLUENCE: (lambda one: one.influence, 3)}
+TABLES: dict[str, Quantity] = {
+    **QUANTITIES,
+    GUARANTEED: (lambda one: one.guaranteed, 2),
+    INFLUENCE: (lambda one: one.influence, 3),
+}
 
 
 def collect(directory: Path) -> str:
@@ -45,8 +62,13 @@ def collect(directory: Path) -> str:
     for budget in BUDGETS:
         if not any(name.startswith(f"{budget}-") for name in found):
             continue
-        parts += [f"## {budget} tokens\n", *(transfer_table(found, budget, title) for title in (*QUANTITIES, GUARANTEED))]
-        measured = any(one.influence is not None for name in rows_of(budget) for one in found.get(name, {}).values())
+        parts += [
+            f"## {budget} tokens\n",
+            *(transfer_table(found, budget, title) for title in (*QUANTITIES, GUARANTEED)),
+        ]
+        measured = any(
+            one.influence is not None for name in rows_of(budget) for one in found.get(name, {}).values()
+        )
         parts += [
             transfer_table(found, budget, INFLUENCE, empty=False) if measured else "",
             _regrets("Dial regret, paired by seed.", budget, lambda name, _: found.get(name, {})),
@@ -64,7 +86,10 @@ def collect(directory: Path) -> str:
 
 def rows_of(budget: str) -> dict[str, str]:
     """Name of a way of training at one budget → its label, in the order of the tables."""
-    return {**{f"{budget}-fixed-{lam:g}": f"trained at λ = {lam:g}" for lam in TRAINED}, **one_checkpoints(budget)}
+    return {
+        **{f"{budget}-fixed-{lam:g}": f"trained at λ = {lam:g}" for lam in TRAINED},
+        **one_checkpoints(budget),
+    }
 
 
 def one_checkpoints(budget: str) -> dict[str, str]:
@@ -77,7 +102,9 @@ def one_checkpoints(budget: str) -> dict[str, str]:
 
 
 def transfer_table(found: Results, budget: str, title: str, empty: bool = True) -> str:
-    """One of `TABLES` as Markdown. Rows: ways of training, if `empty` every λ of training, run or not; columns: λ of reading."""
+    """One of `TABLES` as Markdown. Rows: ways of training, if `empty` every λ of training, run or not;
+    columns: λ of reading.
+    """
     values, decimals = TABLES[title]
     lines = []
     for name, label in rows_of(budget).items():
@@ -92,7 +119,9 @@ def transfer_table(found: Results, budget: str, title: str, empty: bool = True) 
 
 
 def _regrets(title: str, budget: str, runs_of: Callable[[str, float | None], dict[int, Dialled]]) -> str:
-    """Regret of each one checkpoint; `runs_of` gives the runs by seed of a way of training, for the λ that it is trained at, None for all."""
+    """Regret of each one checkpoint; `runs_of` gives the runs by seed of a way of training, for the λ that it
+    is trained at, None for all.
+    """
     lines = []
     for name, label in one_checkpoints(budget).items():
         if ones := runs_of(name, None):
@@ -130,11 +159,17 @@ def _law(ones: dict[int, Dialled], label: str) -> str:
     if not ones:
         return ""
     law = tau_law(list(ones.values()))
-    start = f"Law of τ, {label}: ln(a head's mass outside the block) against the share of its margin imposed, divided by τ, λ > 0: "
+    start = (
+        f"Law of τ, {label}: ln(a head's mass outside the block) against the share of its margin imposed,"
+        " divided by τ, λ > 0: "
+    )
     if law is None:
         return f"{start}not fitted, a seed has too few rows with at least {LEAST_OUTSIDE:g} outside.\n"
     left_out = f"; {law.left_out} with less than {LEAST_OUTSIDE:g} outside left out" if law.left_out else ""
-    fitted = f"slope {law.slope:.2f} (95 % interval {law.low:.2f} to {law.high:.2f}), correlation {law.correlation:.2f}".replace("-", "−")
+    fitted = (
+        f"slope {law.slope:.2f} (95 % interval {law.low:.2f} to {law.high:.2f}), correlation"
+        f" {law.correlation:.2f}".replace("-", "−")
+    )
     nats = {one.model.margin.nats for one in ones.values() if one.model.margin.form == "fixed"}
     if len(nats) == 1:
         fitted += f"; {law.slope / nats.pop():.2f} per nat imposed".replace("-", "−")
@@ -142,7 +177,9 @@ def _law(ones: dict[int, Dialled], label: str) -> str:
 
 
 def _grid(found: Results, budget: str) -> str:
-    """One budget of the grid of learning rate and dropout, where there is one; the configuration itself with the seeds that others were tried with."""
+    """One budget of the grid of learning rate and dropout, where there is one; the configuration itself with
+    the seeds that others were tried with.
+    """
     lines = []
     for name, label in rows_of(budget).items():
         tried = [ones for other, ones in found.items() if other.startswith(f"grid-{name}-rate")]
@@ -156,11 +193,16 @@ def _grid(found: Results, budget: str) -> str:
     if not lines:
         return ""
     header = ["", "learning rate", "dropout", "seeds", *(f"read at λ = {lam:g}" for lam in LAMS)]
-    return f"Perplexity per token, {budget} tokens, τ = 1.\n\n{markdown(header, lines)}\n{_regrets(REGRET_OF_BEST, budget, partial(own_best, found))}"
+    return (
+        f"Perplexity per token, {budget} tokens, τ ="
+        f" 1.\n\n{markdown(header, lines)}\n{_regrets(REGRET_OF_BEST, budget, partial(own_best, found))}"
+    )
 
 
 def transfer_figure(found: Results, budget: str) -> Figure:
-    """Perplexity of every way of training read at every λ, mean over seeds; the darker, the further above the best of its column."""
+    """Perplexity of every way of training read at every λ, mean over seeds; the darker, the further above the
+    best of its column.
+    """
     names = {name: label for name, label in rows_of(budget).items() if name in found}
     mean = np.array([np.mean([one.perplexity for one in found[name].values()], axis=0) for name in names])
     # The logarithm keeps a few per cent apart where other cells are far off.
@@ -180,27 +222,49 @@ def transfer_figure(found: Results, budget: str) -> Figure:
 
 
 def regret_figure(found: Results, budget: str) -> Figure:
-    """The one checkpoints beside models trained at the λ they are read at: perplexity, entropy and block mass with what is guaranteed; a point a seed."""
+    """The one checkpoints beside models trained at the λ they are read at: perplexity, entropy and block mass
+    with what is guaranteed; a point a seed.
+    """
     with house_style(LIGHT):
         fig = Figure(figsize=(9.0, 3.2), layout="constrained")
         panels = fig.subplots(1, 3)
         for axes, (title, (values, _)) in zip(panels, QUANTITIES.items(), strict=True):
-            own = {lam: found[f"{budget}-fixed-{lam:g}"] for lam in LAMS if f"{budget}-fixed-{lam:g}" in found}
+            own = {
+                lam: found[f"{budget}-fixed-{lam:g}"] for lam in LAMS if f"{budget}-fixed-{lam:g}" in found
+            }
             plain = found.get(f"{budget}-fixed-0", {})
-            for (name, label), colour in zip(reversed(one_checkpoints(budget).items()), (0, 4, 3), strict=True):
+            for (name, label), colour in zip(
+                reversed(one_checkpoints(budget).items()), (0, 4, 3), strict=True
+            ):
                 ones = found.get(name, {}).values()
-                _line(axes, [(lam, [values(run)[index] for run in ones]) for index, lam in enumerate(LAMS)], label, colour)
+                _line(
+                    axes,
+                    [(lam, [values(run)[index] for run in ones]) for index, lam in enumerate(LAMS)],
+                    label,
+                    colour,
+                )
             _line(
-                axes, [(lam, [values(run)[LAMS.index(lam)] for run in runs.values()]) for lam, runs in own.items()], "trained at that λ", 1
+                axes,
+                [(lam, [values(run)[LAMS.index(lam)] for run in runs.values()]) for lam, runs in own.items()],
+                "trained at that λ",
+                1,
             )
             if not title.startswith("Perplexity"):
-                _line(axes, [(lam, [values(run)[index] for run in plain.values()]) for index, lam in enumerate(LAMS)], "plain, dialled", 2)
+                _line(
+                    axes,
+                    [(lam, [values(run)[index] for run in plain.values()]) for index, lam in enumerate(LAMS)],
+                    "plain, dialled",
+                    2,
+                )
                 axes.set_ylim(0.0, 1.05 * axes.get_ylim()[1])
                 if title == "Block mass":
                     _guarantee(axes, found.get(f"{budget}-conditional", {}))
             elif plain:  # dialled, it would leave no room for the others
                 axes.axhline(
-                    float(np.mean([run.perplexity[0] for run in plain.values()])), color=LIGHT.muted, linestyle="--", linewidth=1.0
+                    float(np.mean([run.perplexity[0] for run in plain.values()])),
+                    color=LIGHT.muted,
+                    linestyle="--",
+                    linewidth=1.0,
                 )
                 axes.set_ylabel("dashed: plain training, λ = 0")
             axes.set_title(title)
@@ -225,7 +289,13 @@ def _line(axes: Axes, points: list[tuple[float, list[float]]], label: str, index
     if not points:
         return
     colour = CATEGORIES[index]
-    axes.plot([lam for lam, _ in points], [np.mean(seeds) for _, seeds in points], color=colour, marker=MARKERS[index], label=label)
+    axes.plot(
+        [lam for lam, _ in points],
+        [np.mean(seeds) for _, seeds in points],
+        color=colour,
+        marker=MARKERS[index],
+        label=label,
+    )
     for lam, seeds in points:
         if len(seeds) > 1:
             axes.plot([lam] * len(seeds), seeds, color=colour, marker=".", markersize=3, linestyle="")

@@ -17,7 +17,9 @@ Read = TypeVar("Read")
 
 
 def portable(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration without the path of the data on this machine, which says nothing about a result; its fingerprint is beside it."""
+    """The configuration without the path of the data on this machine, which says nothing about a result; its
+    fingerprint is beside it.
+    """
     data = config["data"]
     return {**config, "data": {**data, "data_dir": "$WIKITEXT2" if data["data_dir"] else ""}}
 
@@ -29,7 +31,8 @@ def write_result(result: SweepResult, directory: str | Path, stem: str) -> None:
 
 
 def read_document(path: Path, experiment: str, form: str, parse: Callable[[dict[str, Any]], Read]) -> Read:
-    """What `parse` makes of the JSON document of an experiment that has its own form of result files, named under "format".
+    """What `parse` makes of the JSON document of an experiment that has its own form of result files, named
+    under "format".
 
     Raises:
       ValueError: it is no such file, or `parse` raised ValueError, KeyError or TypeError.
@@ -41,7 +44,8 @@ def read_document(path: Path, experiment: str, form: str, parse: Callable[[dict[
         return parse(document)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path} is no result of the {experiment} experiment ({error!r}). Fix: remove it, or run the experiment again"
+            f"{path} is no result of the {experiment} experiment ({error!r}). Fix: remove it, or run the"
+            " experiment again"
         ) from error
 
 
@@ -55,7 +59,9 @@ def result_paths(directory: Path) -> dict[str, list[Path]]:
     for path in sorted(directory.glob("*-seed*.json")):
         found.setdefault(path.stem.rsplit("-seed", 1)[0], []).append(path)
     if not found:
-        raise ValueError(f"{str(directory)!r} holds no result file NAME-seedS.json. Fix: run the experiment first")
+        raise ValueError(
+            f"{str(directory)!r} holds no result file NAME-seedS.json. Fix: run the experiment first"
+        )
     return found
 
 
@@ -67,7 +73,10 @@ def results_by_run(directory: Path, order: Iterable[str]) -> dict[str, list[Swee
     """
     found = result_paths(directory)
     names = [name for name in order if name in found]
-    return {name: [read_sweep(path) for path in found[name]] for name in [*names, *(name for name in found if name not in names)]}
+    return {
+        name: [read_sweep(path) for path in found[name]]
+        for name in [*names, *(name for name in found if name not in names)]
+    }
 
 
 def cell_at(result: SweepResult, lam: float, tau: float = 1.0) -> CellRow:
@@ -78,7 +87,13 @@ def cell_at(result: SweepResult, lam: float, tau: float = 1.0) -> CellRow:
     """
     found = [row for row in result.cells if row.lam == lam and row.tau == tau]
     at = sorted({(row.lam, row.tau) for row in result.cells})
-    require(bool(found), "the sweep's grid (λ, τ)", at, f"one with ({lam:g}, {tau:g})", "set --config.sweep.lams=(0,0.2,0.4,0.6,0.8,1)")
+    require(
+        bool(found),
+        "the sweep's grid (λ, τ)",
+        at,
+        f"one with ({lam:g}, {tau:g})",
+        "set --config.sweep.lams=(0,0.2,0.4,0.6,0.8,1)",
+    )
     return found[0]
 
 
@@ -90,4 +105,6 @@ def with_spread(values: np.ndarray, decimals: int) -> str:
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """A table in Markdown."""
-    return "\n".join("| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *lines)) + "\n"
+    return (
+        "\n".join("| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *lines)) + "\n"
+    )

@@ -1,4 +1,6 @@
-"""The threshold experiment: the papers' formula, the stationarity threshold and the proximal path, group by group."""
+"""The threshold experiment: the papers' formula, the stationarity threshold and the proximal path, group by
+group.
+"""
 
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -12,7 +14,13 @@ from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.sweep import sweep_meta
-from aila_jax.experiments.threshold_estimates import LAYER, formula_undefined, input_estimates, score_gap, spread_batches
+from aila_jax.experiments.threshold_estimates import (
+    LAYER,
+    formula_undefined,
+    input_estimates,
+    score_gap,
+    spread_batches,
+)
 from aila_jax.experiments.threshold_path import PathSettings, ZeroingPath, zeroing_path
 from aila_jax.experiments.threshold_rows import ThresholdResult, ThresholdRow
 from aila_jax.loss.group_sparsity import PROJECTIONS
@@ -27,16 +35,20 @@ WINDOWS = (3, 5, 10)
 
 
 def threshold_runs(base: Config) -> dict[str, Config]:
-    """One run for each window size, by name: plain training (λ = 0) with localist positions, G = number of blocks.
+    """One run for each window size, by name: plain training (λ = 0) with localist positions, G = number of
+    blocks.
 
-    A third of the base's steps: 1.6M tokens for the preset `small`. λ stays 0 because the formula's δ is measured there, and because
-    the λ of this experiment is the penalty's.
+    A third of the base's steps: 1.6M tokens for the preset `small`. λ stays 0 because the formula's δ is
+    measured there, and because the λ of this experiment is the penalty's.
     """
     model = replace(base.model, margin=MarginConfig(), film=False, dial_weights="none", localist=True)
     short = replace(base.train, steps=max(base.train.steps // 3, 1))
     plain = LocalityConfig(mode="fixed", lam=0.0)
     return {
-        f"window{size}": replace(base, model=model, train=short, locality=plain, partition=PartitionConfig(size=size)) for size in WINDOWS
+        f"window{size}": replace(
+            base, model=model, train=short, locality=plain, partition=PartitionConfig(size=size)
+        )
+        for size in WINDOWS
     }
 
 
@@ -45,10 +57,12 @@ class ThresholdSettings:
     """How much text is read, and how the path climbs.
 
     Attributes:
-      inputs: batches for σ and ρ, spread evenly over the training split; 0 is all of it: the σ of windows differ by little.
+      inputs: batches for σ and ρ, spread evenly over the training split; 0 is all of it: the σ of windows
+        differ by little.
       gaps: batches for δ, spread in the same way, at least 1.
-      gradients: batches, spread in the same way, for the gradient at the checkpoint, at least 1, and at_zero: those of them, at least 1, in
-        which every group is set to zero in turn, at 2·G·H passes a batch. gradient_rows: sequences in each, at least 1.
+      gradients: batches, spread in the same way, for the gradient at the checkpoint, at least 1, and at_zero:
+        those of them, at least 1, in which every group is set to zero in turn, at 2·G·H passes a batch.
+      gradient_rows: sequences in each, at least 1.
       held_out: batches of the evaluated split for loss and entropy along the path, at least 1.
       path: the path, or None for none.
     """
@@ -62,14 +76,30 @@ class ThresholdSettings:
     path: PathSettings | None = field(default_factory=PathSettings)
 
     def __post_init__(self):
-        require(self.inputs >= 0, "threshold.inputs", self.inputs, "at least 0, where 0 is all", "leave it out")
+        require(
+            self.inputs >= 0, "threshold.inputs", self.inputs, "at least 0, where 0 is all", "leave it out"
+        )
         for name in ("gaps", "gradients", "at_zero", "gradient_rows", "held_out"):
-            require(getattr(self, name) >= 1, f"threshold.{name}", getattr(self, name), "at least 1", "set it to 4")
+            require(
+                getattr(self, name) >= 1,
+                f"threshold.{name}",
+                getattr(self, name),
+                "at least 1",
+                "set it to 4",
+            )
         fix = "raise threshold.gradients"
-        require(self.at_zero <= self.gradients, "threshold.at_zero", self.at_zero, f"at most threshold.gradients ({self.gradients})", fix)
+        require(
+            self.at_zero <= self.gradients,
+            "threshold.at_zero",
+            self.at_zero,
+            f"at most threshold.gradients ({self.gradients})",
+            fix,
+        )
 
 
-def measure(model: LanguageModel, dataset: Dataset, settings: ThresholdSettings, quiet: bool = False) -> ThresholdResult:
+def measure(
+    model: LanguageModel, dataset: Dataset, settings: ThresholdSettings, quiet: bool = False
+) -> ThresholdResult:
     """Estimates, predicts and measures the thresholds of the first layer's groups.
 
     Raises:
@@ -83,11 +113,19 @@ def measure(model: LanguageModel, dataset: Dataset, settings: ThresholdSettings,
     estimates, reason = None, formula_undefined(config)
     delta = None
     if not reason:
-        text = spread_batches(windows.batch, rows, settings.inputs) if settings.inputs else list(eval_batches(windows, rows))
+        text = (
+            spread_batches(windows.batch, rows, settings.inputs)
+            if settings.inputs
+            else list(eval_batches(windows, rows))
+        )
         estimates = input_estimates(model, text, quiet)
         delta = score_gap(model, spread_batches(windows.batch, rows, settings.gaps))
-        reason = estimates.rho.undefined or ("" if delta is not None else "no query has keys inside and outside its block")
-    predicted = None if estimates is None else predicted_thresholds(estimates, delta, config.locality.median_tau)
+        reason = estimates.rho.undefined or (
+            "" if delta is not None else "no query has keys inside and outside its block"
+        )
+    predicted = (
+        None if estimates is None else predicted_thresholds(estimates, delta, config.locality.median_tau)
+    )
     chosen = spread_batches(windows.batch, settings.gradient_rows, settings.gradients)
     lam, tau = training_dial(config, len(chosen[0].tokens))
     at_zero = min(settings.at_zero, len(chosen))
@@ -95,7 +133,14 @@ def measure(model: LanguageModel, dataset: Dataset, settings: ThresholdSettings,
     path = None
     if settings.path is not None:
         split = dataset.windows(config.sweep.split, config.model.length, config.model.document_mask)
-        path = zeroing_path(model, windows, list(eval_batches(split, rows, settings.held_out)), importance, settings.path, quiet)
+        path = zeroing_path(
+            model,
+            windows,
+            list(eval_batches(split, rows, settings.held_out)),
+            importance,
+            settings.path,
+            quiet,
+        )
     meta = {
         **sweep_meta(model, dataset),
         "settings": asdict(settings),
@@ -106,16 +151,30 @@ def measure(model: LanguageModel, dataset: Dataset, settings: ThresholdSettings,
         "targets_at_zero": found.targets_at_zero,
         "path": None if path is None else _path_meta(path),
     }
-    return ThresholdResult(tuple(_rows(model, importance, estimates, delta, predicted, found, path)), config, meta)
+    return ThresholdResult(
+        tuple(_rows(model, importance, estimates, delta, predicted, found, path)), config, meta
+    )
 
 
 def check(config: Config, settings: ThresholdSettings) -> None:
     """Raises ValueError where there are no groups, or where a path means nothing."""
     fix = "train with partition.kind=windows, or with --config.penalty.groups=16"
-    require(config.feature_groups > 0, "penalty.groups", config.feature_groups, "above 0 for thresholds of groups", fix)
+    require(
+        config.feature_groups > 0,
+        "penalty.groups",
+        config.feature_groups,
+        "above 0 for thresholds of groups",
+        fix,
+    )
     if settings.path is not None:
         fix = "measure without the path"
-        require(not config.model.qk_norm, "model.qk_norm", True, "false for the path: logits do not depend on ‖W‖ there", fix)
+        require(
+            not config.model.qk_norm,
+            "model.qk_norm",
+            True,
+            "false for the path: logits do not depend on ‖W‖ there",
+            fix,
+        )
 
 
 def importance_of(model: LanguageModel) -> Float[jax.Array, "H G"]:
@@ -123,7 +182,12 @@ def importance_of(model: LanguageModel) -> Float[jax.Array, "H G"]:
     config = model.config
     if config.penalty.solver != "none" and config.penalty.weights != "size":
         importance = np.asarray(model.need_anchors().importance)
-        return anchor_weights(importance, config.model.n_heads, config.feature_groups, config.penalty.weights == "inverse_anchors")
+        return anchor_weights(
+            importance,
+            config.model.n_heads,
+            config.feature_groups,
+            config.penalty.weights == "inverse_anchors",
+        )
     return size_weights(config.model.d_model, config.model.n_heads, config.feature_groups)
 
 
@@ -176,7 +240,9 @@ def _rows(
                 noise=None if found.noise is None else float(found.noise[0][at]),
                 stationarity=gradient / (scale * float(a_HxG[head, group])),
                 path=level,
-                path_lam=None if level is None or path is None or not path.zero[-1].all() else level / path.eta,
+                path_lam=(
+                    None if level is None or path is None or not path.zero[-1].all() else level / path.eta
+                ),
             )
         )
     return rows

@@ -46,7 +46,9 @@ def input_estimates(model: LanguageModel, batches: Sequence[Batch], quiet: bool 
 
 
 def score_gap(model: LanguageModel, batches: Sequence[Batch]) -> Float[np.ndarray, "H"] | None:
-    """δ of each head of the first layer at λ = 0, τ = 1: mean over queries of min in-block − max out-of-block score."""
+    """δ of each head of the first layer at λ = 0, τ = 1: mean over queries of min in-block − max out-of-block
+    score.
+    """
     rows = len(batches[0].tokens)
     sums = evaluate(
         model.module,
@@ -64,7 +66,9 @@ def score_gap(model: LanguageModel, batches: Sequence[Batch]) -> Float[np.ndarra
 
 
 def spread_batches(batch: Batch, rows: int, count: int) -> list[Batch]:
-    """`count` batches of `rows` windows, spread evenly over the split; fewer where there are not so many windows."""
+    """`count` batches of `rows` windows, spread evenly over the split; fewer where there are not so many
+    windows.
+    """
     windows = len(batch.tokens)
     count = max(min(count, windows // rows), 1)
     chosen = np.linspace(0, windows - 1, min(count * rows, windows)).astype(int)

@@ -12,7 +12,8 @@ from aila_jax.types import Array
 
 def target_logits(logits: Float[Array, "B L V"], targets: Int[Array, "B L"]) -> Float[Array, "B L"]:
     """The logit of each position's target."""
-    # A masked sum, not a gather: its gradient fuses with the softmax's, where a gather's would be a scatter of its own.
+    # A masked sum, not a gather: its gradient fuses with the softmax's, where a gather's would be a scatter
+    # of its own.
     is_target = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1) == targets[..., None]
     return jnp.sum(logits, axis=-1, where=is_target)
 
@@ -25,12 +26,15 @@ def token_losses(logits: Float[Array, "B L V"], targets: Int[Array, "B L"]) -> F
 
 @dataclass(frozen=True)
 class Teaching:
-    """Whether the first of several views of a sequence teaches the others: their targets are (1 − share) · target + share · the first's prediction.
+    """Whether the first of several views of a sequence teaches the others: their targets are (1 − share) ·
+    target + share · the first's prediction.
 
-    No gradient flows into the first through what it teaches. In-place distillation, Yu & Huang 2019 (share 1 there); over λ, ours.
+    No gradient flows into the first through what it teaches. In-place distillation, Yu & Huang 2019 (share 1
+    there); over λ, ours.
 
     Attributes:
-      views: of each sequence, side by side along the batch axis. share: in [0, 1].
+      views: of each sequence, side by side along the batch axis.
+      share: in [0, 1].
     """
 
     views: int = 1
@@ -40,8 +44,12 @@ class Teaching:
 ALONE = Teaching()
 
 
-def taught_losses(logits: Float[Array, "B L V"], targets: Int[Array, "B L"], teaching: Teaching) -> Float[Array, "B L"]:
-    """Cross-entropy of each position with what `teaching` wants there, in nats; `token_losses` where nobody teaches."""
+def taught_losses(
+    logits: Float[Array, "B L V"], targets: Int[Array, "B L"], teaching: Teaching
+) -> Float[Array, "B L"]:
+    """Cross-entropy of each position with what `teaching` wants there, in nats; `token_losses` where nobody
+    teaches.
+    """
     losses = token_losses(logits, targets)
     if not teaching.share:
         return losses
@@ -58,7 +66,8 @@ class TargetScores:
     """How a model did on each target.
 
     Attributes:
-      losses: −log p(target), nats. first: whether no other token outranks the target; a tie counts as first.
+      losses: −log p(target), nats.
+      first: whether no other token outranks the target; a tie counts as first.
     """
 
     losses: Float[Array, "B L"]
@@ -68,4 +77,6 @@ class TargetScores:
 def target_scores(logits: Float[Array, "B L V"], targets: Int[Array, "B L"]) -> TargetScores:
     """Losses and ranks of the targets under `logits`."""
     # Comparing with the maximum needs no argmax, which XLA runs slowly on CPUs.
-    return TargetScores(token_losses(logits, targets), target_logits(logits, targets) >= jnp.max(logits, axis=-1))
+    return TargetScores(
+        token_losses(logits, targets), target_logits(logits, targets) >= jnp.max(logits, axis=-1)
+    )

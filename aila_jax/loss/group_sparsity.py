@@ -19,7 +19,9 @@ class Strength:
     """How strong the penalty is at a step; all traced.
 
     Attributes:
-      lam: λ of the penalty in [0, 1], the ramp over warm-up included. eta: η ≥ 0. nu: ν ≥ 0.
+      lam: λ of the penalty in [0, 1], the ramp over warm-up included.
+      eta: η ≥ 0.
+      nu: ν ≥ 0.
     """
 
     lam: Float[Array, ""]
@@ -48,40 +50,60 @@ class PenaltyArgs:
 
 
 def query_key_kernels(params: Any) -> Float[Array, "N 2 D H K"]:
-    """W_Q and W_K of every layer, in float32; with W′ beside W on the last axis, then twice as long, where they turn with the dial.
+    """W_Q and W_K of every layer, in float32; with W′ beside W on the last axis, then twice as long, where
+    they turn with the dial.
 
-    So a feature group of W + λW′ is one group whose entries are those of both: it is 0 where both are, hence at every λ (ours).
+    So a feature group of W + λW′ is one group whose entries are those of both: it is 0 where both are, hence
+    at every λ (ours).
     """
-    return jnp.stack([jnp.stack([_whole(params, layer, name) for name in PROJECTIONS]) for layer in _layers(params)])
+    return jnp.stack(
+        [jnp.stack([_whole(params, layer, name) for name in PROJECTIONS]) for layer in _layers(params)]
+    )
 
 
 def alive_heads(params: Any) -> Bool[Array, "N H"]:
-    """Whether any query or key weight of each layer and head differs from 0, W′ included where these turn with the dial."""
+    """Whether any query or key weight of each layer and head differs from 0, W′ included where these turn
+    with the dial.
+    """
 
     def alive(attention: Any) -> Bool[Array, "H"]:
-        kernels = [part["kernel"] for name, part in attention.items() if name.removesuffix(DIAL) in PROJECTIONS]
+        kernels = [
+            part["kernel"] for name, part in attention.items() if name.removesuffix(DIAL) in PROJECTIONS
+        ]
         return jnp.any(jnp.stack(kernels) != 0, axis=(0, 1, 3))
 
     return jnp.stack([alive(params[layer]["attention"]) for layer in _layers(params)])
 
 
 def with_query_key_kernels(params: Any, kernels: Float[Array, "N 2 D H K"]) -> Any:
-    """`params` with these query and key kernels, as `query_key_kernels` gives them, in the type of those they replace."""
+    """`params` with these query and key kernels, as `query_key_kernels` gives them, in the type of those they
+    replace.
+    """
     changed = dict(params)
     for layer, pair in zip(_layers(params), kernels, strict=True):
         attention = dict(params[layer]["attention"])
         for projection, whole in zip(PROJECTIONS, pair, strict=True):
             names = _parts(attention, projection)
             for name, kernel in zip(names, jnp.split(whole, len(names), axis=-1), strict=True):
-                attention[name] = {**attention[name], "kernel": kernel.astype(attention[name]["kernel"].dtype)}
+                attention[name] = {
+                    **attention[name],
+                    "kernel": kernel.astype(attention[name]["kernel"].dtype),
+                }
         changed[layer] = {**params[layer], "attention": attention}
     return changed
 
 
 def is_kernel(path: tuple[Any, ...], names: Collection[str]) -> bool:
-    """Whether a parameter's path in the tree ends in the kernel, W or W′, of one of these attention projections."""
+    """Whether a parameter's path in the tree ends in the kernel, W or W′, of one of these attention
+    projections.
+    """
     keys = [str(getattr(part, "key", "")) for part in path[-3:]]
-    return len(keys) == 3 and keys[0] == "attention" and keys[1].removesuffix(DIAL) in names and keys[2] == "kernel"
+    return (
+        len(keys) == 3
+        and keys[0] == "attention"
+        and keys[1].removesuffix(DIAL) in names
+        and keys[2] == "kernel"
+    )
 
 
 def norm(square: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
@@ -100,13 +122,14 @@ def group_penalty(params: Any, args: PenaltyArgs, scale_free: bool = False) -> F
 
     Args:
       params: parameters of a `Transformer`, of any float type; everything is computed in float32.
-      scale_free: ‖W_i^(h)‖_F / ‖W^(h)‖_F in place of ‖W_i^(h)‖_F, each head's W_Q and W_K by its own norm: what
-        QK-normalisation needs, where the logits do not depend on ‖W^(h)‖ and the plain form would shrink W to nothing.
-        A head with W = 0 counts 0.
+      scale_free: ‖W_i^(h)‖_F / ‖W^(h)‖_F in place of ‖W_i^(h)‖_F, each head's W_Q and W_K by its own norm:
+        what QK-normalisation needs, where the logits do not depend on ‖W^(h)‖ and the plain form would shrink
+        W to nothing. A head with W = 0 counts 0.
 
     Returns:
       A number at least 0, whose gradient is finite everywhere, 0 at a group that is 0 (plain form).
-    Source: 2511.03559 for the form; feature groups, weights with mean 1 and the scale-free form are ours (docs/method.md, section 3).
+    Source: 2511.03559 for the form; feature groups, weights with mean 1 and the scale-free form are ours
+      (docs/method.md, section 3).
     """
     norms_Nx2xGxH = group_norms(query_key_kernels(params), args.importance.shape[-1])
     if scale_free:
@@ -116,7 +139,9 @@ def group_penalty(params: Any, args: PenaltyArgs, scale_free: bool = False) -> F
 
 
 def value_penalty(params: Any, args: PenaltyArgs) -> Float[Array, ""]:
-    """ν · Σ_ℓ ‖W_V‖_F², with ‖W′_V‖_F² where values turn with the dial: it bounds what out-of-block attention can carry (ours)."""
+    """ν · Σ_ℓ ‖W_V‖_F², with ‖W′_V‖_F² where values turn with the dial: it bounds what out-of-block attention
+    can carry (ours).
+    """
     squares = [jnp.sum(jnp.square(_whole(params, layer, "value"))) for layer in _layers(params)]
     return args.strength.nu * jnp.sum(jnp.stack(squares))
 
@@ -126,8 +151,10 @@ class Sparsity:
     """What is exactly 0 among the query and key weights.
 
     Attributes:
-      zero_query, zero_key: share of the feature groups of all heads whose W_Q,i^(h), or W_K,i^(h), is 0, in [0, 1].
-      dead_heads: number of heads with W_Q = W_K = 0; without biases such a head gets no gradient and never comes back.
+      zero_query, zero_key: share of the feature groups of all heads whose W_Q,i^(h), or W_K,i^(h), is 0, in
+        [0, 1].
+      dead_heads: number of heads with W_Q = W_K = 0; without biases such a head gets no gradient and never
+        comes back.
     """
 
     zero_query: Float[Array, ""]
@@ -150,7 +177,10 @@ def used_groups(params: Any, groups: int) -> Bool[Array, "N 2 G H"]:
 
 def _layers(params: Any) -> list[str]:
     """The names of the layers, first to last."""
-    return sorted((name for name in params if name.startswith("layer_")), key=lambda name: int(name.removeprefix("layer_")))
+    return sorted(
+        (name for name in params if name.startswith("layer_")),
+        key=lambda name: int(name.removeprefix("layer_")),
+    )
 
 
 def _parts(attention: Any, projection: str) -> list[str]:
@@ -161,4 +191,6 @@ def _parts(attention: Any, projection: str) -> list[str]:
 def _whole(params: Any, layer: str, projection: str) -> Float[Array, "D H K"]:
     """W, with W′ beside it where there is one."""
     attention = params[layer]["attention"]
-    return jnp.concatenate([attention[name]["kernel"].astype(jnp.float32) for name in _parts(attention, projection)], axis=-1)
+    return jnp.concatenate(
+        [attention[name]["kernel"].astype(jnp.float32) for name in _parts(attention, projection)], axis=-1
+    )

@@ -14,14 +14,18 @@ def size_weights(width: int, n_heads: int, groups: int) -> Float[Array, "H G"]:
     return group_weights(np.sqrt(group_sizes(width, groups)), n_heads, groups)
 
 
-def anchor_weights(importance: Float[np.ndarray, "..."], n_heads: int, groups: int, inverse: bool) -> Float[Array, "H G"]:
-    """a_i from the importance of group i, with mean 1: the more important, the more (`inverse`: the less) it is penalised.
+def anchor_weights(
+    importance: Float[np.ndarray, "..."], n_heads: int, groups: int, inverse: bool
+) -> Float[Array, "H G"]:
+    """a_i from the importance of group i, with mean 1: the more important, the more (`inverse`: the less) it
+    is penalised.
 
     Args:
       importance: one number at least 0 for each group, [G], or for each head and group, [H, G].
 
     Raises:
-      ValueError: another shape, a negative or infinite number, all zeros, or a zero where `inverse` divides by it.
+      ValueError: another shape, a negative or infinite number, all zeros, or a zero where `inverse` divides
+        by it.
     """
     a_HxG = np.asarray(group_weights(importance, n_heads, groups), np.float64)
     if not inverse:
@@ -52,5 +56,11 @@ def group_weights(values: Float[np.ndarray, "..."], n_heads: int, groups: int) -
     )
     bad = wide[~(np.isfinite(wide) & (wide >= 0))].tolist()
     require(not bad, "importance", bad[0] if bad else None, "finite and at least 0", "correct that weight")
-    require(bool(wide.sum() > 0), "importance", 0.0, "above 0 for one group at least", "to penalise nothing, set penalty.eta=0")
+    require(
+        bool(wide.sum() > 0),
+        "importance",
+        0.0,
+        "above 0 for one group at least",
+        "to penalise nothing, set penalty.eta=0",
+    )
     return jnp.asarray(np.broadcast_to(wide / wide.mean(), (n_heads, groups)), jnp.float32)

@@ -19,17 +19,21 @@ def linear_cross_entropy(
     chunk: int,
     teaching: Teaching = ALONE,
 ) -> tuple[Float[Array, ""], Float[Array, "B L"]]:
-    """Summed objective and single losses, nats, of logits = features · embeddingᵀ, each multiplied by its weight.
+    """Summed objective and single losses, nats, of logits = features · embeddingᵀ, each multiplied by its
+    weight.
 
-    The objective is the cross-entropy with each position's wanted distribution: its target, or what `teaching` mixes into it. The losses are −log p(target)
-    either way, so that their sum is the objective where nobody teaches.
+    The objective is the cross-entropy with each position's wanted distribution: its target, or what
+    `teaching` mixes into it. The losses are −log p(target) either way, so that their sum is the objective
+    where nobody teaches.
 
-    The gradient is made in the forward pass, while a chunk's logits are in the cache: on CPUs the large buffers of the plain
-    form cost more than its arithmetic. It flows from the objective to `features` and `embedding` only: the single losses are for
-    the log, and `weights` are constants, to which no gradient flows.
+    The gradient is made in the forward pass, while a chunk's logits are in the cache: on CPUs the large
+    buffers of the plain form cost more than its arithmetic. It flows from the objective to `features` and
+    `embedding` only: the single losses are for the log, and `weights` are constants, to which no gradient
+    flows.
 
     Args:
-      chunk: tokens whose logits exist at once; the number of tokens need not be a multiple of it. Views of a position stay together.
+      chunk: tokens whose logits exist at once; the number of tokens need not be a multiple of it. Views of a
+        position stay together.
       teaching: whether the first of several views of a sequence teaches the others.
     Source: ours.
     """
@@ -54,23 +58,35 @@ def _forward(features, embedding, targets, weights, chunk, teaching):
             wanted_CxV, objective_C = is_target, loss_C
         grad_CxV = ((probability_CxV - wanted_CxV) * weight_C[:, None]).astype(x_CxD.dtype)
         total += jnp.einsum("cv,cd->vd", grad_CxV, x_CxD, preferred_element_type=jnp.float32)
-        return total, (objective_C, loss_C, jnp.einsum("cv,vd->cd", grad_CxV, embedding, preferred_element_type=jnp.float32))
+        return total, (
+            objective_C,
+            loss_C,
+            jnp.einsum("cv,vd->cd", grad_CxV, embedding, preferred_element_type=jnp.float32),
+        )
 
     parts = tuple(_chunks(_views_last(array, views), chunk, 3) for array in (features, targets, weights))
     grad_VxD, per_token = jax.lax.scan(body, jnp.zeros(embedding.shape, jnp.float32), parts)
     tokens = targets.size
     objective, losses_BxL, grad_BxLxD = (
-        _views_first(x.reshape(-1, *x.shape[2:])[:tokens].reshape(-1, targets.shape[1], views, *x.shape[2:])) for x in per_token
+        _views_first(x.reshape(-1, *x.shape[2:])[:tokens].reshape(-1, targets.shape[1], views, *x.shape[2:]))
+        for x in per_token
     )
-    return (jnp.sum(objective), losses_BxL), (grad_BxLxD.astype(features.dtype), grad_VxD.astype(embedding.dtype))
+    return (jnp.sum(objective), losses_BxL), (
+        grad_BxLxD.astype(features.dtype),
+        grad_VxD.astype(embedding.dtype),
+    )
 
 
 def _taught(is_target: Array, probability_CxV: Array, teaching: Teaching) -> Array:
-    """What each row is to predict, where rows of one position stand together: of the first its target, of the others that mixed with the first's prediction."""
+    """What each row is to predict, where rows of one position stand together: of the first its target, of the
+    others that mixed with the first's prediction.
+    """
     by_view = (-1, teaching.views, is_target.shape[-1])
     target_PxUxV, probability_PxUxV = is_target.reshape(by_view), probability_CxV.reshape(by_view)
     share_1xUx1 = teaching.share * (jnp.arange(teaching.views) > 0)[None, :, None]
-    return ((1.0 - share_1xUx1) * target_PxUxV + share_1xUx1 * probability_PxUxV[:, :1]).reshape(is_target.shape)
+    return ((1.0 - share_1xUx1) * target_PxUxV + share_1xUx1 * probability_PxUxV[:, :1]).reshape(
+        is_target.shape
+    )
 
 
 def _views_last(array: Array, views: int) -> Array:
@@ -87,7 +103,12 @@ def _views_first(array: Array) -> Array:
 def _backward(chunk, teaching, gradients, cotangents):
     grad_BxLxD, grad_VxD = gradients
     scale, _ = cotangents
-    return (grad_BxLxD * scale).astype(grad_BxLxD.dtype), (grad_VxD * scale).astype(grad_VxD.dtype), None, None
+    return (
+        (grad_BxLxD * scale).astype(grad_BxLxD.dtype),
+        (grad_VxD * scale).astype(grad_VxD.dtype),
+        None,
+        None,
+    )
 
 
 linear_cross_entropy.defvjp(_forward, _backward)
@@ -111,4 +132,6 @@ def _chunks(array: Array, chunk: int, axes: int = 2) -> Array:
     """The first `axes` axes, such as [B, L, …], as [chunks, chunk, …], the last one filled up with zeros."""
     flat = array.reshape(-1, *array.shape[axes:])
     chunk = min(chunk, len(flat))
-    return jnp.pad(flat, ((0, -len(flat) % chunk),) + ((0, 0),) * (flat.ndim - 1)).reshape(-1, chunk, *flat.shape[1:])
+    return jnp.pad(flat, ((0, -len(flat) % chunk),) + ((0, 0),) * (flat.ndim - 1)).reshape(
+        -1, chunk, *flat.shape[1:]
+    )

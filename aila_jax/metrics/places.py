@@ -14,10 +14,13 @@ from aila_jax.types import Array, Batch
 
 @flax.struct.dataclass
 class PlaceSums:
-    """Sums over scored targets, by place (0 … P − 1) and by whether the query is the last token of its block (0 no, 1 yes).
+    """Sums over scored targets, by place (0 … P − 1) and by whether the query is the last token of its block
+    (0 no, 1 yes).
 
     Attributes:
-      loss: nats. correct: targets ranked first. targets: how many.
+      loss: nats.
+      correct: targets ranked first.
+      targets: how many.
     """
 
     loss: Float[Array, "P 2"]
@@ -25,8 +28,11 @@ class PlaceSums:
     targets: Int[Array, "P 2"]
 
 
-def places(block_ids: Int[Array, "B L"], positions: Int[Array, "B L"]) -> tuple[Int[Array, "B L"], Bool[Array, "B L"]]:
-    """The place of each position in its run of equal block ids, from 0, and whether it ends that run (or its row).
+def places(
+    block_ids: Int[Array, "B L"], positions: Int[Array, "B L"]
+) -> tuple[Int[Array, "B L"], Bool[Array, "B L"]]:
+    """The place of each position in its run of equal block ids, from 0, and whether it ends that run (or its
+    row).
 
     Where `positions` start again at 0, so does the run: under a document mask a block ends with its document.
     """
@@ -52,7 +58,9 @@ def place_sums(scores: TargetScores, batch: Batch, block_ids: Int[Array, "B L"],
 
 @dataclass(frozen=True)
 class Part:
-    """Means over some targets: their number, mean loss in nats, and the share ranked first; None where there is no target."""
+    """Means over some targets: their number, mean loss in nats, and the share ranked first; None where there
+    is no target.
+    """
 
     targets: int
     loss: float | None
@@ -76,4 +84,7 @@ def last_and_others(sums: PlaceSums) -> tuple[Part, Part]:
 
 def by_place(sums: PlaceSums) -> list[Part]:
     """One part for each place, 0 first."""
-    return [part(sums, np.arange(len(sums.targets))[:, None] == np.full((1, 2), place)) for place in range(len(sums.targets))]
+    return [
+        part(sums, np.arange(len(sums.targets))[:, None] == np.full((1, 2), place))
+        for place in range(len(sums.targets))
+    ]

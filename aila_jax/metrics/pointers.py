@@ -1,4 +1,6 @@
-"""Pointer fidelity: attention on the keys that a query is pointed at, beside what uniform and block attention would give."""
+"""Pointer fidelity: attention on the keys that a query is pointed at, beside what uniform and block attention
+would give.
+"""
 
 from dataclasses import dataclass
 
@@ -14,11 +16,12 @@ from aila_jax.types import PADDING_ID, Array, Batch
 
 @flax.struct.dataclass
 class PointerSums:
-    """Sums over the queries t with a non-empty P_t (the keys of A_t, t itself excepted, that t is pointed at); they add up.
+    """Sums over the queries t with a non-empty P_t (the keys of A_t, t itself excepted, that t is pointed
+    at); they add up.
 
-    [N, H]: attention on P_t (mass), on the part of P_t in t's block (mass_in), on t's block (block_mass). Scalars: what uniform
-    attention would have on P_t (uniform), keys of P_t in the block, keys in the block, queries. On rule corpora: scored
-    targets that the rule determines, and those of them ranked first.
+    [N, H]: attention on P_t (mass), on the part of P_t in t's block (mass_in), on t's block (block_mass).
+    Scalars: what uniform attention would have on P_t (uniform), keys of P_t in the block, keys in the block,
+    queries. On rule corpora: scored targets that the rule determines, and those of them ranked first.
     """
 
     mass: Float[Array, "N H"]
@@ -32,7 +35,9 @@ class PointerSums:
     determined_correct: Int[Array, ""] | None = None
 
 
-def pointer_sums(stats: AttentionStats, batch: Batch, scores: TargetScores, scored: Bool[Array, "B L"]) -> PointerSums:
+def pointer_sums(
+    stats: AttentionStats, batch: Batch, scores: TargetScores, scored: Bool[Array, "B L"]
+) -> PointerSums:
     """The sums of one batch; `stats` must carry `pointed`, with a leading layer axis."""
     pointed = stats.pointed
     assert pointed is not None, "pointer_sums needs statistics of pointers"
@@ -61,12 +66,15 @@ class PointerSummary:
     """Means of merged sums over the same queries; [N, H] arrays where attention is measured.
 
     Attributes:
-      fidelity: attention on P_t, in [0, 1]. uniform: what uniform attention would have.
-      fidelity_in: attention on the part of P_t in the block. block_mass: attention on the block.
-      key_share: keys of that part ÷ keys in the block, which is what fidelity_in ÷ block_mass would be if attention
-        inside the block were uniform.
+      fidelity: attention on P_t, in [0, 1].
+      uniform: what uniform attention would have.
+      fidelity_in: attention on the part of P_t in the block.
+      block_mass: attention on the block.
+      key_share: keys of that part ÷ keys in the block, which is what fidelity_in ÷ block_mass would be if
+        attention inside the block were uniform.
       queries: how many were counted.
-      determined: scored targets that the rule determines. accuracy_determined: share of them ranked first. None without a rule.
+      determined: scored targets that the rule determines.
+      accuracy_determined: share of them ranked first. None without a rule.
     """
 
     fidelity: np.ndarray

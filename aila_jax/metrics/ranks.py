@@ -13,7 +13,9 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Spearman's ρ in [−1, 1] with its 95 % interval; `value` is None where one of the sides has no two different numbers."""
+    """Spearman's ρ in [−1, 1] with its 95 % interval; `value` is None where one of the sides has no two
+    different numbers.
+    """
 
     value: float | None
     low: float | None = None
@@ -29,11 +31,13 @@ def rank_correlation(
 ) -> RankCorrelation:
     """Spearman's ρ of two measurements, ties at their mean rank, and the percentile bootstrap over clusters.
 
-    Rows of one cluster share what was measured, so whole clusters are drawn, with replacement: rows drawn one by one would make the
-    interval too narrow. Where `strata` are given, ρ is the mean over those that have one.
+    Rows of one cluster share what was measured, so whole clusters are drawn, with replacement: rows drawn one
+    by one would make the interval too narrow. Where `strata` are given, ρ is the mean over those that have
+    one.
 
     Args:
-      clusters: of each row. strata: of each row, for instance its head; every cluster must have rows in each.
+      clusters: of each row.
+      strata: of each row, for instance its head; every cluster must have rows in each.
     Source: Spearman; the interval is ours (docs/method.md, "Thresholds").
     """
     strata = np.zeros(len(first), int) if strata is None else strata
@@ -43,7 +47,13 @@ def rank_correlation(
     for stratum in np.unique(strata):
         mine = np.flatnonzero(strata == stratum)
         counts = np.bincount(cluster[mine], minlength=len(names))
-        require(counts.min() == counts.max(), "rows of a cluster", counts.tolist(), "as many in each cluster", "leave none out")
+        require(
+            counts.min() == counts.max(),
+            "rows of a cluster",
+            counts.tolist(),
+            "as many in each cluster",
+            "leave none out",
+        )
         tables.append(mine[np.argsort(cluster[mine], kind="stable")].reshape(len(names), -1))
 
     def mean_spearman(drawn: Int[np.ndarray, "b c"]) -> Float[np.ndarray, "b"]:

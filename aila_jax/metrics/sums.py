@@ -1,4 +1,6 @@
-"""Mergeable metrics: sums and counts on the device, float64 and int64 on the host, divided once at the end."""
+"""Mergeable metrics: sums and counts on the device, float64 and int64 on the host, divided once at the
+end.
+"""
 
 import math
 import sys
@@ -21,10 +23,11 @@ from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch
 class MetricSums:
     """Sums over the positions of any number of batches; adding two of them merges them.
 
-    Scalars over scored targets: loss (nats), correct, targets. [N, H] over real queries: entropy (bits), entropy fraction,
-    block mass, local mass (non-global queries), delta (queries with keys in their block and outside it). Scalars over
-    queries: what uniform attention would have (uniform, local_uniform), and the counts that the means divide by. On request,
-    the targets again by their query's place in its block (places), and pointer sums (pointers).
+    Scalars over scored targets: loss (nats), correct, targets. [N, H] over real queries: entropy (bits),
+    entropy fraction, block mass, local mass (non-global queries), delta (queries with keys in their block and
+    outside it). Scalars over queries: what uniform attention would have (uniform, local_uniform), and the
+    counts that the means divide by. On request, the targets again by their query's place in its block
+    (places), and pointer sums (pointers).
     """
 
     loss: Float[Array, ""]
@@ -47,12 +50,17 @@ class MetricSums:
 
 
 def metric_sums(
-    output: ModelOutput, batch: Batch, block_ids: Int[Array, "B L"], scores: TargetScores | None = None, places: int = 0
+    output: ModelOutput,
+    batch: Batch,
+    block_ids: Int[Array, "B L"],
+    scores: TargetScores | None = None,
+    places: int = 0,
 ) -> MetricSums:
-    """The sums of one batch. `output` must carry statistics; padding queries and unscored targets count nowhere.
+    """The sums of one batch. `output` must carry statistics; padding queries and unscored targets count
+    nowhere.
 
-    `scores` are those of the targets, where they were made without logits; by default they are made from `output.logits`.
-    `places` above 0 asks for the targets by place, so many of them (see `place_sums`).
+    `scores` are those of the targets, where they were made without logits; by default they are made from
+    `output.logits`. `places` above 0 asks for the targets by place, so many of them (see `place_sums`).
     """
     stats = output.stats
     assert stats is not None, "metric_sums needs Request(stats=True)"
@@ -94,7 +102,10 @@ def metric_sums(
 
 def to_host(sums: MetricSums) -> MetricSums:
     """The same sums as float64 and int64 on the host, so that merging many batches loses nothing."""
-    return jax.tree.map(lambda x: np.asarray(x, np.float64 if np.issubdtype(np.asarray(x).dtype, np.floating) else np.int64), sums)
+    return jax.tree.map(
+        lambda x: np.asarray(x, np.float64 if np.issubdtype(np.asarray(x).dtype, np.floating) else np.int64),
+        sums,
+    )
 
 
 def merge(parts: list[MetricSums]) -> MetricSums:
@@ -106,7 +117,9 @@ def merge(parts: list[MetricSums]) -> MetricSums:
 
 @dataclass(frozen=True)
 class Summary:
-    """Means of merged sums. Scalars over targets; [N, H] arrays over queries; None where nothing was measured or counted."""
+    """Means of merged sums. Scalars over targets; [N, H] arrays over queries; None where nothing was measured
+    or counted.
+    """
 
     loss: float
     accuracy: float

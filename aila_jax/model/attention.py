@@ -16,12 +16,15 @@ from aila_jax.types import Array
 
 @dataclass(frozen=True)
 class SelfScaling:
-    """Margin m_t = c · r_t + m0 in nats, with r_t the range of query t's scores, so that weights cannot outgrow it.
+    """Margin m_t = c · r_t + m0 in nats, with r_t the range of query t's scores, so that weights cannot
+    outgrow it.
 
     Attributes:
-      c: multiple of the range, from 0 to 10,000; from c = 1 on, λ = 1 guarantees block mass whatever the weights.
+      c: multiple of the range, from 0 to 10,000; from c = 1 on, λ = 1 guarantees block mass whatever the
+        weights.
       m0: nats added to it, from 0 to 10,000.
-      bend: b ≥ 1: λ imposes λ^b · c · r_t + λ · m0, so with b above 1 the range's part comes late. At λ = 0 and 1 it changes nothing.
+      bend: b ≥ 1: λ imposes λ^b · c · r_t + λ · m0, so with b above 1 the range's part comes late. At λ = 0
+        and 1 it changes nothing.
       exact: True takes max − min of the scores over A_t; False their bound 2‖q_t‖ max‖k_j‖ · scale.
     Source: ours (docs/method.md, section 2).
     """
@@ -33,7 +36,10 @@ class SelfScaling:
 
     def __post_init__(self):
         if not 1.0 <= self.bend < math.inf:
-            raise ValueError(f"SelfScaling.bend is {self.bend!r}; it must be finite and at least 1. Fix: bend=1 bends both parts alike.")
+            raise ValueError(
+                f"SelfScaling.bend is {self.bend!r}; it must be finite and at least 1. Fix: bend=1 bends both"
+                " parts alike."
+            )
         for name in ("c", "m0"):
             check_margin(getattr(self, name), f"SelfScaling.{name}")
 
@@ -42,13 +48,15 @@ Margin = float | SelfScaling
 
 
 def check_margin(value: float, name: str = "margin") -> None:
-    """Raises ValueError unless a concrete margin is from 0 to `MOST_MARGIN`; one that is traced is not looked at."""
+    """Raises ValueError unless a concrete margin is from 0 to `MOST_MARGIN`; one that is traced is not looked
+    at.
+    """
     if isinstance(value, jax.core.Tracer):
         return
     if not (0.0 <= float(value) <= MOST_MARGIN):
         raise ValueError(
-            f"{name} is {value!r}; it must be from 0 to {MOST_MARGIN:g}, or float32 loses the scores beside it. "
-            "Fix: 8 is the default; `hard=True` is block attention."
+            f"{name} is {value!r}; it must be from 0 to {MOST_MARGIN:g}, or float32 loses the scores beside"
+            " it. Fix: 8 is the default; `hard=True` is block attention."
         )
 
 
@@ -77,22 +85,27 @@ def locality_attention(
 ) -> tuple[Float[Array, "B L H K"], AttentionStats | None]:
     """Attention with a locality dial.
 
-        z_tj = (s_tj − λ · m_t · [t and j in different blocks]) / τ,   α_t = softmax over A_t of z_t,   s_tj = ⟨q_t, k_j⟩ · scale
+        z_tj = (s_tj − λ · m_t · [t and j in different blocks]) / τ,   α_t = softmax over A_t of z_t,   s_tj =
+        ⟨q_t, k_j⟩ · scale
 
-    Scores, λm, 1/τ, softmax and statistics are float32 whatever the type of q, k and v. λ = 0 is ordinary attention, bit for bit.
+    Scores, λm, 1/τ, softmax and statistics are float32 whatever the type of q, k and v. λ = 0 is ordinary
+    attention, bit for bit.
 
     Args:
       q_BxLxHxK, k_BxLxHxK, v_BxLxHxK: queries, keys and values.
       block_ids: block of each position; PADDING_ID (−1) marks padding, GLOBAL_ID (−2) a token of every block.
       lam: λ in [0, 1], traced; one number, one per example, or one per example and head.
-      tau: τ > 0, traced; one number, or one per example. It divides after the margin; the paper's τ is √K times this one.
+      tau: τ > 0, traced; one number, or one per example. It divides after the margin; the paper's τ is √K
+        times this one.
       margin: nats, from 0 to 10,000, or a `SelfScaling`.
       causal: A_t holds no key after t.
       doc_ids: where given, A_t holds keys of t's document only.
-      key_block_ids: blocks of the keys where they differ from those of the queries. A query may then have no key in its block:
-        the dial leaves its attention as it is (all keys lose the same), its block mass is 0, and its δ is 0 and counts nowhere.
+      key_block_ids: blocks of the keys where they differ from those of the queries. A query may then have no
+        key in its block: the dial leaves its attention as it is (all keys lose the same), its block mass is
+        0, and its δ is 0 and counts nowhere.
       scale: of the scores, one number or one per head; 1/√K by default.
-      score_cap: c > 0 makes c · tanh(s / c) of each score s, at most c in size, before anything else sees it; 0 leaves them.
+      score_cap: c > 0 makes c · tanh(s / c) of each score s, at most c in size, before anything else sees it;
+        0 leaves them.
       hard: attend inside the block only, or, without a key there, to the query's own position; λ must be 1.
       stats: return the statistics; nothing of them is computed otherwise.
       delta: with `stats`, also the measured gap between in-block and out-of-block scores.
@@ -111,7 +124,10 @@ def locality_attention(
     """
     # NumPy, because inside jit even a comparison of constants by jnp is traced.
     if hard and not isinstance(lam, jax.core.Tracer) and bool(np.any(np.asarray(lam) != 1)):
-        raise ValueError(f"lam is {lam!r} with hard=True; it must be 1, since 0 · ∞ has no value. Fix: lam=1, or hard=False.")
+        raise ValueError(
+            f"lam is {lam!r} with hard=True; it must be 1, since 0 · ∞ has no value. Fix: lam=1, or"
+            " hard=False."
+        )
     if not isinstance(margin, SelfScaling):
         check_margin(margin)
     scale = 1.0 / math.sqrt(q_BxLxHxK.shape[-1]) if scale is None else scale
@@ -157,7 +173,9 @@ def locality_attention(
 
 
 def per_example(value: float | Array) -> Float[Array, "..."]:
-    """A dial value as float32: a scalar stays one, [B] becomes [B, 1, 1, 1], and [B, H] becomes [B, H, 1, 1]."""
+    """A dial value as float32: a scalar stays one, [B] becomes [B, 1, 1, 1], and [B, H] becomes [B, H, 1,
+    1].
+    """
     value = jnp.asarray(value, jnp.float32)
     return value if value.ndim == 0 else value.reshape(value.shape + (1,) * (4 - value.ndim))
 
@@ -178,6 +196,6 @@ def _score_range(
     q_norm = jnp.linalg.norm(jax.lax.stop_gradient(q_BxLxHxK).astype(jnp.float32), axis=-1).transpose(0, 2, 1)
     k_norm = jnp.linalg.norm(jax.lax.stop_gradient(k_BxLxHxK).astype(jnp.float32), axis=-1).transpose(0, 2, 1)
     k_most = jnp.max(jnp.broadcast_to(k_norm[:, :, None, :], scores.shape), axis=-1, where=mask, initial=0.0)
-    # 1 % covers the rounding of scores, so that the bound stays one where matrix products read bfloat16 (2⁻⁸ of each operand), as those of
-    # float32 do on accelerators by default; norms are no matrix products.
+    # 1 % covers the rounding of scores, so that the bound stays one where matrix products read bfloat16 (2⁻⁸
+    # of each operand), as those of float32 do on accelerators by default; norms are no matrix products.
     return (2.02 * jnp.abs(jax.lax.stop_gradient(scale_H))[None, :, None] * q_norm * k_most)[..., None]

@@ -1,4 +1,6 @@
-"""Feature groups: the D input coordinates split into G consecutive groups, as `numpy.array_split` splits them."""
+"""Feature groups: the D input coordinates split into G consecutive groups, as `numpy.array_split` splits
+them.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,12 +11,19 @@ from aila_jax.types import Array
 
 
 def group_sizes(width: int, groups: int) -> Int[np.ndarray, "G"]:
-    """Coordinates in each group: the first D mod G groups hold one more than the others (ours; the paper leaves groups undefined).
+    """Coordinates in each group: the first D mod G groups hold one more than the others (ours; the paper
+    leaves groups undefined).
 
     Raises:
       ValueError: fewer than one group, or more groups than coordinates.
     """
-    require(1 <= groups <= width, "groups", groups, f"from 1 to the model's width ({width})", f"choose at most {width} groups")
+    require(
+        1 <= groups <= width,
+        "groups",
+        groups,
+        f"from 1 to the model's width ({width})",
+        f"choose at most {width} groups",
+    )
     return np.full(groups, width // groups) + (np.arange(groups) < width % groups)
 
 
@@ -48,7 +57,11 @@ def localist_support(width: int, groups: int, shared: float) -> Bool[np.ndarray,
     return (owner[None, :] == np.arange(groups)[:, None]) | common[None, :]
 
 
-def block_support(block_ids: Int[Array, "B L"], width: int, groups: int, shared: float) -> Bool[Array, "B L D"]:
-    """The coordinates that each position's embedding may use, by its block (`localist_support`); all, for padding and global ids."""
+def block_support(
+    block_ids: Int[Array, "B L"], width: int, groups: int, shared: float
+) -> Bool[Array, "B L D"]:
+    """The coordinates that each position's embedding may use, by its block (`localist_support`); all, for
+    padding and global ids.
+    """
     support_GxD = jnp.asarray(localist_support(width, groups, shared))
     return support_GxD[block_ids % groups] | (block_ids < 0)[:, :, None]

@@ -1,4 +1,6 @@
-"""From a batch to logits: partition, then transformer. The one forward pass that training and evaluation share."""
+"""From a batch to logits: partition, then transformer. The one forward pass that training and evaluation
+share.
+"""
 
 from typing import Any
 
@@ -20,7 +22,8 @@ def forward(
     dropout_keys_B: Key[Array, "B"] | None = None,
     pointers: Bool[Array, "B L L"] | None = None,
 ) -> ModelOutput:
-    """Runs the model on `batch` at `dial`; dropout is on where each example is given a key. Pure, and meant to run inside jit.
+    """Runs the model on `batch` at `dial`; dropout is on where each example is given a key. Pure, and meant
+    to run inside jit.
 
     `pointers` are [query, key] pairs whose attention the statistics measure.
     """
@@ -41,4 +44,6 @@ def forward(
 
 def init_params(module: Transformer, partition: Partition, batch: Batch, key: Array) -> Any:
     """Freshly drawn float32 parameters; `batch` gives shapes only."""
-    return module.init(key, batch.tokens, batch.positions, partition(batch), batch.doc_ids, Dial(0.0, 1.0), Request())["params"]
+    return module.init(
+        key, batch.tokens, batch.positions, partition(batch), batch.doc_ids, Dial(0.0, 1.0), Request()
+    )["params"]

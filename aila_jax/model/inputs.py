@@ -11,13 +11,21 @@ from aila_jax.types import Array, Batch
 
 
 def attention_inputs(
-    module: Transformer, partition: Partition, params: Any, batch: Batch, dial: Dial, layer: int = 0, hard: bool = False
+    module: Transformer,
+    partition: Partition,
+    params: Any,
+    batch: Batch,
+    dial: Dial,
+    layer: int = 0,
+    hard: bool = False,
 ) -> Float[Array, "B L D"]:
-    """The LayerNorm output before a layer's attention, float32. Pure; inside jit nothing after that layer is computed.
+    """The LayerNorm output before a layer's attention, float32. Pure; inside jit nothing after that layer is
+    computed.
 
     Args:
       dial: λ and τ; they matter for layers after the first, and everywhere with `film`.
-      layer: 0 is the first. hard: block attention in the layers before it.
+      layer: 0 is the first.
+      hard: block attention in the layers before it.
     """
     wanted = (f"layer_{layer}", "attention_norm")
     _, found = module.apply(

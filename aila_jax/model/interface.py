@@ -13,8 +13,10 @@ class Dial:
     """The runtime arguments of the forward pass.
 
     Attributes:
-      lam: λ in [0, 1], one number or one per example. tau: τ > 0, likewise.
-      layer_scale: factor of λ in each layer; None takes the configuration's ((ℓ + 1) / N)^β. Hard attention has none.
+      lam: λ in [0, 1], one number or one per example.
+      tau: τ > 0, likewise.
+      layer_scale: factor of λ in each layer; None takes the configuration's ((ℓ + 1) / N)^β. Hard attention
+        has none.
     """
 
     lam: Float[Array, "..."]
@@ -24,14 +26,19 @@ class Dial:
 
 @flax.struct.dataclass
 class Request:
-    """What the forward pass returns beside the features; static, and nothing is computed that is not asked for.
+    """What the forward pass returns beside the features; static, and nothing is computed that is not asked
+    for.
 
     Attributes:
-      logits: next-token logits. stats: attention statistics; delta: with them, the measured score gap.
-      weights: the attention weights of every layer. in_block, log_mass, largest: with statistics, the entropy inside the block, the logarithm of block mass,
+      logits: next-token logits.
+      stats: attention statistics;
+      delta: with them, the measured score gap.
+      weights: the attention weights of every layer.
+      in_block, log_mass, largest: with statistics, the entropy inside the block, the logarithm of block mass,
         the largest score.
       hard: attend inside the block only.
-      no_attention: the attention branch of every layer adds 0 to the residual stream; then there are no statistics or weights.
+      no_attention: the attention branch of every layer adds 0 to the residual stream; then there are no
+        statistics or weights.
     """
 
     logits: bool = flax.struct.field(pytree_node=False, default=True)
@@ -46,7 +53,13 @@ class Request:
 
     def __post_init__(self):
         fix = "ask for statistics of the model with its attention"
-        require(not (self.no_attention and (self.stats or self.weights)), "Request.no_attention", True, "false with stats or weights", fix)
+        require(
+            not (self.no_attention and (self.stats or self.weights)),
+            "Request.no_attention",
+            True,
+            "false with stats or weights",
+            fix,
+        )
 
 
 @flax.struct.dataclass
@@ -54,9 +67,11 @@ class ModelOutput:
     """What the forward pass returns.
 
     Attributes:
-      features: what the output layer reads, in the compute type. logits: next-token logits, float32, or None if not asked for.
+      features: what the output layer reads, in the compute type.
+      logits: next-token logits, float32, or None if not asked for.
       stats: attention statistics with a leading layer axis, or None if not asked for.
-      weights: attention weights [layer, example, head, query, key], float32, 0 outside A_t, or None if not asked for.
+      weights: attention weights [layer, example, head, query, key], float32, 0 outside A_t, or None if not
+        asked for.
     """
 
     features: Float[Array, "B L D"]

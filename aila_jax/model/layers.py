@@ -1,4 +1,6 @@
-"""Small parts of the decoder: LayerNorm with FiLM, dropout by example, and what QK-normalisation does to queries, keys and scores."""
+"""Small parts of the decoder: LayerNorm with FiLM, dropout by example, and what QK-normalisation does to
+queries, keys and scores.
+"""
 
 import flax.linen as nn
 import jax
@@ -9,18 +11,23 @@ from aila_jax.types import Array
 
 
 class Norm(nn.Module):
-    """LayerNorm in float32; with `film`, its output x becomes x · (1 + λa) + λc (ours; a and c start at 0)."""
+    """LayerNorm in float32; with `film`, its output x becomes x · (1 + λa) + λc (ours; a and c start at
+    0).
+    """
 
     affine: bool
     film: bool
 
     @nn.compact
     def __call__(self, x_BxLxD: Float[Array, "B L D"], lam: Float[Array, "..."]) -> Float[Array, "B L D"]:
-        # The fast variance E[x²] − E[x]² is wrong by factors at large means; certificates rest on the norm of this output.
-        norm = nn.LayerNorm(use_fast_variance=False, use_scale=self.affine, use_bias=self.affine, dtype=jnp.float32)
+        # The fast variance E[x²] − E[x]² is wrong by factors at large means; certificates rest on the norm of
+        # this output.
+        norm = nn.LayerNorm(
+            use_fast_variance=False, use_scale=self.affine, use_bias=self.affine, dtype=jnp.float32
+        )
         if not self.affine:
-            # What attention reads, and certificates rest on, is to be centred: one subtraction leaves a share of 1e-7 of the mean, which may be
-            # any multiple of what is left.
+            # What attention reads, and certificates rest on, is to be centred: one subtraction leaves a share
+            # of 1e-7 of the mean, which may be any multiple of what is left.
             x_BxLxD = x_BxLxD.astype(jnp.float32)
             x_BxLxD = x_BxLxD - jnp.mean(x_BxLxD, axis=-1, keepdims=True)
         y_BxLxD = norm(x_BxLxD)
@@ -38,10 +45,13 @@ def fold_in_each(keys_B: Key[Array, "B"] | None, data: int) -> Key[Array, "B"] |
     return None if keys_B is None else jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys_B, data)
 
 
-def dropout(x_BxLxD: Float[Array, "B L D"], keys_B: Key[Array, "B"] | None, rate: float) -> Float[Array, "B L D"]:
+def dropout(
+    x_BxLxD: Float[Array, "B L D"], keys_B: Key[Array, "B"] | None, rate: float
+) -> Float[Array, "B L D"]:
     """Zeroes each number with probability `rate` and divides the others by 1 − rate; without keys, nothing.
 
-    Each example has a key of its own, so its mask does not depend on the devices and microbatches that a batch is split into.
+    Each example has a key of its own, so its mask does not depend on the devices and microbatches that a
+    batch is split into.
     """
     if keys_B is None or rate == 0.0:
         return x_BxLxD

@@ -9,7 +9,8 @@ from aila_jax.types import GLOBAL_ID, PADDING_ID, Array
 def attendable(
     block_ids: Int[Array, "B L"], key_ids: Int[Array, "B L"], doc_ids: Int[Array, "B L"] | None, causal: bool
 ) -> Bool[Array, "B 1 L L"]:
-    """A_t as a mask [query, key]: no later key if causal, no other document if `doc_ids` are given, no padding.
+    """A_t as a mask [query, key]: no later key if causal, no other document if `doc_ids` are given, no
+    padding.
 
     A padding position may attend to itself only, so no row is empty.
     """
@@ -26,9 +27,13 @@ def attendable(
 
 
 def inside_block(mask: Bool[Array, "B 1 L L"], same: Bool[Array, "B 1 L L"]) -> Bool[Array, "B 1 L L"]:
-    """The part of A_t in the query's block; a query without a key there attends to its own position, so no row is empty."""
+    """The part of A_t in the query's block; a query without a key there attends to its own position, so no
+    row is empty.
+    """
     inside = mask & same
-    return inside | (jnp.eye(mask.shape[-1], dtype=bool)[None, None] & ~jnp.any(inside, axis=-1, keepdims=True))
+    return inside | (
+        jnp.eye(mask.shape[-1], dtype=bool)[None, None] & ~jnp.any(inside, axis=-1, keepdims=True)
+    )
 
 
 def same_block(query_ids: Int[Array, "B L"], key_ids: Int[Array, "B L"]) -> Bool[Array, "B 1 L L"]:

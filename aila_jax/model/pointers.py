@@ -1,4 +1,6 @@
-"""What pointer fidelity looks at, as [query, key] masks: the anchors of the query's block, or known answers."""
+"""What pointer fidelity looks at, as [query, key] masks: the anchors of the query's block, or known
+answers.
+"""
 
 import jax.numpy as jnp
 from jaxtyping import Bool, Int

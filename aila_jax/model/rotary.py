@@ -1,4 +1,6 @@
-"""Rotary positions: queries and keys turned by angles that grow with their position, so that scores see how far apart two tokens are."""
+"""Rotary positions: queries and keys turned by angles that grow with their position, so that scores see how
+far apart two tokens are.
+"""
 
 import flax.struct
 import jax.numpy as jnp
@@ -22,7 +24,8 @@ class Rotation:
         return cls(jnp.cos(angles), jnp.sin(angles))
 
     def __call__(self, x: Float[Array, "B L H K"]) -> Float[Array, "B L H K"]:
-        """x with its coordinates i and i + K/2 turned by the angle of pair i, in float32: the same length, back in x's type.
+        """x with its coordinates i and i + K/2 turned by the angle of pair i, in float32: the same length,
+        back in x's type.
 
         ⟨turned q_t, turned k_j⟩ depends on q, k and t − j only. Source: RoPE (Su et al., arXiv 2104.09864).
         """

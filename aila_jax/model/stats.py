@@ -13,11 +13,14 @@ BITS_PER_NAT = float(1.0 / np.log(2.0))
 
 @flax.struct.dataclass
 class PointedStats:
-    """Attention on P_t: the keys of A_t, other than t itself, that the query is pointed at. From a model, with a leading layer axis.
+    """Attention on P_t: the keys of A_t, other than t itself, that the query is pointed at. From a model,
+    with a leading layer axis.
 
     Attributes:
-      mass: Σ of α_tj over P_t, in [0, 1]. mass_in: the same over the keys of P_t in t's block.
-      n: |P_t|, 0 where the query is not counted. n_in: those in t's block.
+      mass: Σ of α_tj over P_t, in [0, 1].
+      mass_in: the same over the keys of P_t in t's block.
+      n: |P_t|, 0 where the query is not counted.
+      n_in: those in t's block.
     """
 
     mass: Float[Array, "*N B H L"]
@@ -34,12 +37,16 @@ class AttentionStats:
       entropy_bits: −Σ_j α_tj log2 α_tj, from 0 to log2 n_keys.
       block_mass: Σ of α_tj over keys in t's block, global keys included, in [0, 1].
       local_mass: the same over keys that carry t's own block id and are not global; 0 for a global query.
-      n_keys: |A_t|. n_in: keys of A_t in the block. n_local: those of them that are not global (0 for a global query).
-      delta: on request, min over in-block keys − max over out-of-block keys of the scores τz, in nats; 0 where n_in is
-        0 or n_keys: there is nothing to compare.
+      n_keys: |A_t|.
+      n_in: keys of A_t in the block.
+      n_local: those of them that are not global (0 for a global query).
+      delta: on request, min over in-block keys − max over out-of-block keys of the scores τz, in nats; 0
+        where n_in is 0 or n_keys: there is nothing to compare.
       weights: on request, α itself, [query, key], 0 outside A_t.
-      in_block_entropy_bits: on request, entropy of α_t restricted to the block and made to sum to 1, from 0 to log2 n_in.
-      log_block_mass: on request, ln of block mass, at most 0, also where the mass itself rounds to 0; 0 for a query without a key in its block.
+      in_block_entropy_bits: on request, entropy of α_t restricted to the block and made to sum to 1, from 0
+        to log2 n_in.
+      log_block_mass: on request, ln of block mass, at most 0, also where the mass itself rounds to 0; 0 for a
+        query without a key in its block.
       pointed: where pointers are given, the statistics of what they point at.
       largest_score: on request, max of |s_tj| over A_t: the scores themselves, before margin and τ.
     """
@@ -72,7 +79,9 @@ def attention_stats(
     log_mass: bool = False,
     pointers: Bool[Array, "B L L"] | None = None,
 ) -> AttentionStats:
-    """Statistics of `weights` = softmax(`logits`), where logits are −inf outside `mask`; `pointers` is [query, key]."""
+    """Statistics of `weights` = softmax(`logits`), where logits are −inf outside `mask`; `pointers` is
+    [query, key].
+    """
     local = (query_ids[:, :, None] == key_ids[:, None, :]) & (key_ids != GLOBAL_ID)[:, None, :]
     local = local[:, None]
     return AttentionStats(
@@ -89,24 +98,35 @@ def attention_stats(
     )
 
 
-def _entropy_bits(logits: Float[Array, "B H L L"], weights: Float[Array, "B H L L"], mask: Bool[Array, "B 1 L L"]) -> Float[Array, "B H L"]:
-    """LSE − Σ αz with z relative to its maximum, so no 0 · log 0 arises and large logits lose no precision."""
+def _entropy_bits(
+    logits: Float[Array, "B H L L"], weights: Float[Array, "B H L L"], mask: Bool[Array, "B 1 L L"]
+) -> Float[Array, "B H L"]:
+    """LSE − Σ αz with z relative to its maximum, so no 0 · log 0 arises and large logits lose no
+    precision.
+    """
     relative = jnp.where(mask, logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)), 0.0)
     lse = jnp.log(jnp.sum(jnp.exp(relative), axis=-1, where=mask))
     return jnp.maximum(lse - jnp.sum(weights * relative, axis=-1), 0.0) * BITS_PER_NAT
 
 
-def _in_block_entropy_bits(logits: Float[Array, "B H L L"], inside: Bool[Array, "B 1 L L"]) -> Float[Array, "B H L"]:
-    """Entropy of the softmax over in-block keys alone; 0 for a query without any (its keys may carry ids of their own).
+def _in_block_entropy_bits(
+    logits: Float[Array, "B H L L"], inside: Bool[Array, "B 1 L L"]
+) -> Float[Array, "B H L"]:
+    """Entropy of the softmax over in-block keys alone; 0 for a query without any (its keys may carry ids of
+    their own).
 
     Not from the weights: in-block ones may all have rounded to 0 where the block has next to no mass.
     """
     some = jnp.any(inside, axis=-1, keepdims=True)
     within = jnp.where(inside | ~some, logits, -jnp.inf)
-    return jnp.where(some[..., 0], _entropy_bits(within, jax.nn.softmax(within, axis=-1), inside | ~some), 0.0)
+    return jnp.where(
+        some[..., 0], _entropy_bits(within, jax.nn.softmax(within, axis=-1), inside | ~some), 0.0
+    )
 
 
-def _log_block_mass(logits: Float[Array, "B H L L"], mask: Bool[Array, "B 1 L L"], same: Bool[Array, "B 1 L L"]) -> Float[Array, "B H L"]:
+def _log_block_mass(
+    logits: Float[Array, "B H L L"], mask: Bool[Array, "B 1 L L"], same: Bool[Array, "B 1 L L"]
+) -> Float[Array, "B H L"]:
     """LSE over in-block keys − LSE over all: of the logits, because the weights may have rounded to 0."""
     inside = mask & same
     some = jnp.any(inside, axis=-1, keepdims=True)
@@ -115,7 +135,10 @@ def _log_block_mass(logits: Float[Array, "B H L L"], mask: Bool[Array, "B 1 L L"
 
 
 def _pointed_stats(
-    weights: Float[Array, "B H L L"], mask: Bool[Array, "B 1 L L"], same: Bool[Array, "B 1 L L"], pointers: Bool[Array, "B L L"]
+    weights: Float[Array, "B H L L"],
+    mask: Bool[Array, "B 1 L L"],
+    same: Bool[Array, "B 1 L L"],
+    pointers: Bool[Array, "B L L"],
 ) -> PointedStats:
     """Mass and size of P_t = A_t ∩ pointers without t itself, and of its part in the block."""
     pointed = mask & pointers[:, None] & ~jnp.eye(mask.shape[-1], dtype=bool)[None, None]
@@ -128,8 +151,12 @@ def _pointed_stats(
     )
 
 
-def _score_gap(scores: Float[Array, "B H L L"], mask: Bool[Array, "B 1 L L"], same: Bool[Array, "B 1 L L"]) -> Float[Array, "B H L"]:
-    """min in-block − max out-of-block score; 0 for a query without keys on one of the sides (it is not counted)."""
+def _score_gap(
+    scores: Float[Array, "B H L L"], mask: Bool[Array, "B 1 L L"], same: Bool[Array, "B 1 L L"]
+) -> Float[Array, "B H L"]:
+    """min in-block − max out-of-block score; 0 for a query without keys on one of the sides (it is not
+    counted).
+    """
     inside = jnp.min(scores, axis=-1, where=mask & same, initial=jnp.inf)
     outside = jnp.max(scores, axis=-1, where=mask & ~same, initial=-jnp.inf)
     return jnp.where(jnp.any(mask & same, axis=-1) & jnp.any(mask & ~same, axis=-1), inside - outside, 0.0)

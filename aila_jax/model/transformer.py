@@ -28,15 +28,24 @@ def build_margin(config: MarginConfig) -> Margin:
 class Attention(nn.Module):
     """Multi-head locality attention with its four projections.
 
-    `dial_lam` is the dial's λ, which those of `dial_weights` turn with (W + λW′, ours); `lam` is the share of the margin that this
-    layer, or each of its heads, imposes.
+    `dial_lam` is the dial's λ, which those of `dial_weights` turn with (W + λW′, ours); `lam` is the share of
+    the margin that this layer, or each of its heads, imposes.
     """
 
     config: ModelConfig
 
     @nn.compact
     def __call__(
-        self, x_BxLxD, block_ids, doc_ids, dial_lam, lam, tau, request: Request, pointers=None, rotation: Rotation | None = None
+        self,
+        x_BxLxD,
+        block_ids,
+        doc_ids,
+        dial_lam,
+        lam,
+        tau,
+        request: Request,
+        pointers=None,
+        rotation: Rotation | None = None,
     ) -> tuple[Float[Array, "B L D"], AttentionStats | None]:
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
@@ -44,10 +53,14 @@ class Attention(nn.Module):
         heads = (cfg.n_heads, cfg.d_model // cfg.n_heads)
 
         def projected(name: str) -> Float[Array, "B L H K"]:
-            y = nn.DenseGeneral(heads, use_bias=cfg.qkv_bias, kernel_init=init, dtype=dtype, name=name)(x_BxLxD)
+            y = nn.DenseGeneral(heads, use_bias=cfg.qkv_bias, kernel_init=init, dtype=dtype, name=name)(
+                x_BxLxD
+            )
             if name not in DIAL_WEIGHTS[cfg.dial_weights]:
                 return y
-            turned = nn.DenseGeneral(heads, use_bias=False, kernel_init=nn.initializers.zeros, dtype=dtype, name=f"{name}_dial")(x_BxLxD)
+            turned = nn.DenseGeneral(
+                heads, use_bias=False, kernel_init=nn.initializers.zeros, dtype=dtype, name=f"{name}_dial"
+            )(x_BxLxD)
             return (y.astype(jnp.float32) + per_example(dial_lam) * turned.astype(jnp.float32)).astype(dtype)
 
         q, k, v = projected("query"), projected("key"), projected("value")
@@ -56,7 +69,9 @@ class Attention(nn.Module):
         scale = None
         if cfg.qk_norm:
             q, k = unit_norm(q), unit_norm(k)
-            scale = head_scale(self.param("qk_scale", nn.initializers.zeros, (cfg.n_heads,), jnp.float32), cfg.g_max)
+            scale = head_scale(
+                self.param("qk_scale", nn.initializers.zeros, (cfg.n_heads,), jnp.float32), cfg.g_max
+            )
         out_BxLxHxK, stats = locality_attention(
             q,
             k,
@@ -79,7 +94,12 @@ class Attention(nn.Module):
             pointers=pointers,
         )
         out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)
-        return nn.DenseGeneral(cfg.d_model, axis=(-2, -1), kernel_init=out_init, dtype=dtype, name="out")(out_BxLxHxK), stats
+        return (
+            nn.DenseGeneral(cfg.d_model, axis=(-2, -1), kernel_init=out_init, dtype=dtype, name="out")(
+                out_BxLxHxK
+            ),
+            stats,
+        )
 
 
 class Block(nn.Module):
@@ -89,19 +109,33 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_BxLxD, block_ids, doc_ids, dial_lam, layer_lam, tau, request: Request, dropout_keys_B, pointers=None, rotation=None
+        self,
+        x_BxLxD,
+        block_ids,
+        doc_ids,
+        dial_lam,
+        layer_lam,
+        tau,
+        request: Request,
+        dropout_keys_B,
+        pointers=None,
+        rotation=None,
     ):
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
         attention_keys_B, mlp_keys_B = fold_in_each(dropout_keys_B, 0), fold_in_each(dropout_keys_B, 1)
         stats = None
         if not request.no_attention:
-            # Without scale and bias: they fold into W and b, and with them the group penalty has no minimiser.
+            # Without scale and bias: they fold into W and b, and with them the group penalty has no
+            # minimiser.
             y = Norm(affine=False, film=cfg.film, name="attention_norm")(x_BxLxD, dial_lam).astype(dtype)
-            y, stats = Attention(cfg, name="attention")(y, block_ids, doc_ids, dial_lam, layer_lam, tau, request, pointers, rotation)
+            y, stats = Attention(cfg, name="attention")(
+                y, block_ids, doc_ids, dial_lam, layer_lam, tau, request, pointers, rotation
+            )
             x_BxLxD = x_BxLxD + dropout(y, attention_keys_B, cfg.dropout)
         y = Norm(affine=True, film=cfg.film, name="mlp_norm")(x_BxLxD, dial_lam).astype(dtype)
-        # As one matrix [B · L, D]: with three axes XLA's CPU compiler copies the gradients transposed for those of the kernels.
+        # As one matrix [B · L, D]: with three axes XLA's CPU compiler copies the gradients transposed for
+        # those of the kernels.
         y = y.reshape(-1, cfg.d_model)
         y = nn.Dense(cfg.d_ff, kernel_init=nn.initializers.normal(INIT_STD), dtype=dtype, name="mlp_in")(y)
         out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)
@@ -110,10 +144,13 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The whole language model, with tied embeddings and learned positions, and rotary ones where `rotary_base` is set.
+    """The whole language model, with tied embeddings and learned positions, and rotary ones where
+    `rotary_base` is set.
 
     Attributes:
-      config: its shape. vocab_size: V, the tokenizer's. groups: G, feature groups of localist positions; unused without them.
+      config: its shape.
+      vocab_size: V, the tokenizer's.
+      groups: G, feature groups of localist positions; unused without them.
     """
 
     config: ModelConfig
@@ -154,28 +191,42 @@ class Transformer(nn.Module):
             position_BxLxD = position_BxLxD * self._support(block_ids)
         x_BxLxD = (embedding_VxD[tokens] + position_BxLxD).astype(dtype)
         x_BxLxD = dropout(x_BxLxD, fold_in_each(dropout_keys_B, cfg.n_layers), cfg.dropout)
-        rotation = Rotation.of(positions, cfg.d_model // cfg.n_heads, cfg.rotary_base) if cfg.rotary_base else None
+        rotation = (
+            Rotation.of(positions, cfg.d_model // cfg.n_heads, cfg.rotary_base) if cfg.rotary_base else None
+        )
         layers = []
         for layer in range(cfg.n_layers):
             block = Block(cfg, name=f"layer_{layer}")
             # Hard attention is not a matter of degree: every layer is hard, at the λ = 1 that it needs.
             layer_lam = lam if request.hard else imposed_share(cfg, layer, lam, scale_N[layer])
             keys_B = fold_in_each(dropout_keys_B, layer)
-            x_BxLxD, layer_stats = block(x_BxLxD, block_ids, doc_ids, lam, layer_lam, tau, request, keys_B, pointers, rotation)
+            x_BxLxD, layer_stats = block(
+                x_BxLxD, block_ids, doc_ids, lam, layer_lam, tau, request, keys_B, pointers, rotation
+            )
             layers.append(layer_stats)
         x_BxLxD = Norm(affine=True, film=cfg.film, name="final_norm")(x_BxLxD, lam).astype(dtype)
         logits_BxLxV = None
         if request.logits:
-            logits_BxLxV = jnp.einsum("bld,vd->blv", x_BxLxD, embedding_VxD.astype(dtype), preferred_element_type=jnp.float32)
+            logits_BxLxV = jnp.einsum(
+                "bld,vd->blv", x_BxLxD, embedding_VxD.astype(dtype), preferred_element_type=jnp.float32
+            )
         if not (request.stats or request.weights):
             return ModelOutput(x_BxLxD, logits_BxLxV)
         stats = jax.tree.map(lambda *x: jnp.stack(x), *layers)
-        return ModelOutput(x_BxLxD, logits_BxLxV, stats.replace(weights=None) if request.stats else None, stats.weights)
+        return ModelOutput(
+            x_BxLxD, logits_BxLxV, stats.replace(weights=None) if request.stats else None, stats.weights
+        )
 
     def _support(self, block_ids: Int[Array, "B L"]) -> Bool[Array, "B L D"]:
-        """The coordinates that a position's embedding may use: its block's group and the shared ones; all, for padding and global ids."""
+        """The coordinates that a position's embedding may use: its block's group and the shared ones; all,
+        for padding and global ids.
+        """
         require(
-            self.groups > 0, "groups", self.groups, "above 0 for localist positions", "make the model with build_transformer(config, …)"
+            self.groups > 0,
+            "groups",
+            self.groups,
+            "above 0 for localist positions",
+            "make the model with build_transformer(config, …)",
         )
         return block_support(block_ids, self.config.d_model, self.groups, self.config.localist_shared)
 

@@ -1,4 +1,6 @@
-"""Anchors: the tokens of a block, or the types of a class, that have the lowest local entropy, ranked by one frozen table."""
+"""Anchors: the tokens of a block, or the types of a class, that have the lowest local entropy, ranked by one
+frozen table.
+"""
 
 import flax.struct
 import jax.numpy as jnp
@@ -16,9 +18,11 @@ class Anchors:
 
     Attributes:
       table: local entropy of each type as a share of its largest possible value, in [0, 1]; low is an anchor.
-      counts: occurrences that each entry was measured on; a type with 0 has the largest entry of the measured ones.
+      counts: occurrences that each entry was measured on; a type with 0 has the largest entry of the measured
+        ones.
       importance: of each of G feature groups, mean 1 (`ImportanceSums.importance`).
-      k: anchors of a block, at most one less than its tokens. estimator: `corpus` or `attention`.
+      k: anchors of a block, at most one less than its tokens.
+      estimator: `corpus` or `attention`.
       types: anchors are types, as for classes, and not single tokens.
     """
 
@@ -30,8 +34,12 @@ class Anchors:
     types: bool = flax.struct.field(pytree_node=False, default=False)
 
     def of(self, batch: Batch, block_ids: Int[Array, "B L"], document_mask: bool) -> Bool[Array, "B L"]:
-        """Which tokens of a batch are anchors; under a document mask a block ends with its document. See `select_anchors`."""
-        return select_anchors(batch.tokens, block_ids, self.table, self.k, batch.doc_ids if document_mask else None, self.types)
+        """Which tokens of a batch are anchors; under a document mask a block ends with its document. See
+        `select_anchors`.
+        """
+        return select_anchors(
+            batch.tokens, block_ids, self.table, self.k, batch.doc_ids if document_mask else None, self.types
+        )
 
 
 def select_anchors(
@@ -42,18 +50,25 @@ def select_anchors(
     doc_ids: Int[Array, "B L"] | None = None,
     types: bool = False,
 ) -> Bool[Array, "B L"]:
-    """True at the min(k, n − 1) tokens of lowest table entropy of each block of n tokens; ties go to the earlier position.
+    """True at the min(k, n − 1) tokens of lowest table entropy of each block of n tokens; ties go to the
+    earlier position.
 
-    With `types`, for classes: at every occurrence of the min(k, n − 1) types of lowest table entropy of each block of n types; ties go to
-    the type that is there earlier. Otherwise the first few places of one frequent type would be all the anchors of a class.
+    With `types`, for classes: at every occurrence of the min(k, n − 1) types of lowest table entropy of each
+    block of n types; ties go to the type that is there earlier. Otherwise the first few places of one
+    frequent type would be all the anchors of a class.
 
-    Padding and tokens of every block (GLOBAL_ID) are in no block: they are never anchors and do not count in n. A block of
-    one token, or type, has no anchor. The choice looks at the whole block, so it measures attention and is never fed to the model.
+    Padding and tokens of every block (GLOBAL_ID) are in no block: they are never anchors and do not count in
+    n. A block of one token, or type, has no anchor. The choice looks at the whole block, so it measures
+    attention and is never fed to the model.
 
     Args:
-      tokens, block_ids: of the positions. table: local entropy of each type. k: at least 1 (static).
-      doc_ids: under a document mask, so that equal ids in two documents are two blocks. types: see above (static).
-    Source: paper (3 to 5 anchors a block, lowest local entropy); ties, n − 1, types and frozen table ours (docs/method.md, section 4).
+      tokens, block_ids: of the positions.
+      table: local entropy of each type.
+      k: at least 1 (static).
+      doc_ids: under a document mask, so that equal ids in two documents are two blocks.
+      types: see above (static).
+    Source: paper (3 to 5 anchors a block, lowest local entropy); ties, n − 1, types and frozen table ours
+      (docs/method.md, section 4).
     """
     tokens, block_ids = jnp.asarray(tokens), jnp.asarray(block_ids)
     entropy = jnp.asarray(table)[tokens]
@@ -78,7 +93,9 @@ def select_anchors(
 
 
 class ImportanceSums:
-    """Adds up, over batches, how low the entropy of each block's anchors is, by feature group. Float64 on the host."""
+    """Adds up, over batches, how low the entropy of each block's anchors is, by feature group. Float64 on the
+    host.
+    """
 
     def __init__(self, groups: int):
         """`groups`: G, at least 1; block b belongs to group b mod G."""
@@ -107,10 +124,12 @@ class ImportanceSums:
         self._blocks += np.bincount(groups, minlength=len(self._sums))
 
     def importance(self) -> Float[np.ndarray, "G"]:
-        """Mean over a group's blocks of the mean over their anchors of (1 − entropy), divided by the groups' mean.
+        """Mean over a group's blocks of the mean over their anchors of (1 − entropy), divided by the groups'
+        mean.
 
-        A group without a block that has anchors gets 1, the mean; so do all where every anchor's entropy is the largest. A group
-        of less than a hundredth of the mean counts as a hundredth, so that weights may divide by it.
+        A group without a block that has anchors gets 1, the mean; so do all where every anchor's entropy is
+        the largest. A group of less than a hundredth of the mean counts as a hundredth, so that weights may
+        divide by it.
         Source: ours (docs/method.md, section 4).
         """
         seen = self._blocks > 0

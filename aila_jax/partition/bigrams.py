@@ -44,10 +44,12 @@ def count_bigrams(tokens: Int[np.ndarray, "T"], vocab_size: int) -> Bigrams:
     """The N = T − 1 adjacent pairs of `tokens`; memory grows with the number of different pairs, not with V².
 
     Args:
-      tokens: ids in [0, vocab_size), at least 2 different ones. vocab_size: V.
+      tokens: ids in [0, vocab_size), at least 2 different ones.
+      vocab_size: V.
 
     Raises:
-      ValueError: tokens that are not one row of whole numbers, an id outside the vocabulary, or fewer than 2 different types.
+      ValueError: tokens that are not one row of whole numbers, an id outside the vocabulary, or fewer than 2
+        different types.
     """
     tokens = np.asarray(tokens)
     given = f"{tokens.ndim}-dimensional {tokens.dtype}"

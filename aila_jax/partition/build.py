@@ -18,7 +18,8 @@ from aila_jax.types import Array, Batch
 class Partition(Protocol):
     """A semantic partition: a pure, jittable function from a batch to the block id of every position.
 
-    Attention depends on it only through "same block", and a token after t never changes a block id at or before t.
+    Attention depends on it only through "same block", and a token after t never changes a block id at or
+    before t.
     """
 
     def __call__(self, batch: Batch) -> Int[Array, "B L"]: ...
@@ -31,7 +32,8 @@ class TypeTable:
     Attributes:
       values: whether the type closes a segment (bool), or its class, from 0 (int).
       vocabulary: fingerprint of the tokenizer whose types these are.
-      names: of the classes; empty for segments. note: a line for people on where classes come from.
+      names: of the classes; empty for segments.
+      note: a line for people on where classes come from.
     """
 
     values: Bool[np.ndarray, " V"] | Int[np.ndarray, " V"]
@@ -49,18 +51,27 @@ def build_partition(config: PartitionConfig, table: TypeTable | None = None) -> 
     if table is None:
         if config.fitted:
             raise ValueError(
-                f"partition.kind is {config.kind!r}, which is fitted to a corpus, and no table is given. Fix: use what "
-                "aila_jax.fit_partition(config, tokenizer, train) returns, or load a checkpoint that was trained with it"
+                f"partition.kind is {config.kind!r}, which is fitted to a corpus, and no table is given. Fix:"
+                " use what aila_jax.fit_partition(config, tokenizer, train) returns, or load a checkpoint"
+                " that was trained with it"
             )
-        return Windows(config.size, config.global_first) if config.kind == "windows" else Given(config.global_first)
+        return (
+            Windows(config.size, config.global_first)
+            if config.kind == "windows"
+            else Given(config.global_first)
+        )
     values = np.asarray(table.values)
     if not config.fitted or (values.dtype == bool) != config.makes_segments:
         wanted = (
-            "no table" if not config.fitted else "a table of boundaries (bool)" if config.makes_segments else "a table of classes (int)"
+            "no table"
+            if not config.fitted
+            else "a table of boundaries (bool)"
+            if config.makes_segments
+            else "a table of classes (int)"
         )
         raise ValueError(
-            f"the partition's table is {values.dtype}{list(values.shape)}; partition.kind {config.kind!r} needs {wanted}. "
-            "Fix: use the table that fit_partition made for this configuration"
+            f"the partition's table is {values.dtype}{list(values.shape)}; partition.kind {config.kind!r}"
+            f" needs {wanted}. Fix: use the table that fit_partition made for this configuration"
         )
     if config.makes_segments:
         return Segments(values, config.global_first, table.vocabulary)
@@ -83,9 +94,12 @@ def check_vocabulary(partition: Any, tokenizer: Tokenizer) -> None:
         return
     fix = "Fix: fit it with this tokenizer: aila_jax.fit_partition(config, tokenizer, train)"
     if len(table.values) != tokenizer.vocab_size:
-        raise ValueError(f"the partition's table has {len(table.values)} types; the vocabulary has {tokenizer.vocab_size}. {fix}")
+        raise ValueError(
+            f"the partition's table has {len(table.values)} types; the vocabulary has {tokenizer.vocab_size}."
+            f" {fix}"
+        )
     if table.vocabulary and table.vocabulary != tokenizer.fingerprint:
         raise ValueError(
-            f"the partition was fitted to the vocabulary {table.vocabulary[:12]}; this one is {tokenizer.fingerprint[:12]}: as many types, but "
-            f"others. {fix}"
+            f"the partition was fitted to the vocabulary {table.vocabulary[:12]}; this one is"
+            f" {tokenizer.fingerprint[:12]}: as many types, but others. {fix}"
         )

@@ -10,20 +10,24 @@ from aila_jax.partition.description_length import second_bits
 class ClassCounts:
     """A partition of the types that occur into G classes, and n(c, c′) with it.
 
-    Every change of the bits is a difference of Σ n log2 n over a few rows and columns of n(c, c′): with F = Σ n(c, c′) log2 n(c, c′)
-    − Σ n(c) log2 n(c) − Σ n(c′) log2 n(c′), data bits = const − F. All gains below are those of F, in bits.
+    Every change of the bits is a difference of Σ n log2 n over a few rows and columns of n(c, c′): with F = Σ
+    n(c, c′) log2 n(c, c′) − Σ n(c) log2 n(c) − Σ n(c′) log2 n(c′), data bits = const − F. All gains below are
+    those of F, in bits.
 
     Attributes:
       bigrams: the pairs. of: class of each type in 0 … G − 1, −1 for types that do not occur. size: G.
     """
 
     def __init__(self, bigrams: Bigrams, of: Int[np.ndarray, "V"]):
-        """`of`: classes 0 … G − 1, each with a member that occurs; entries of types that do not occur are not looked at."""
+        """`of`: classes 0 … G − 1, each with a member that occurs; entries of types that do not occur are not
+        looked at.
+        """
         self.bigrams = bigrams
         self.of = np.full(bigrams.vocab_size, -1, np.int64)
         self.of[bigrams.seen] = of[bigrams.seen]
         self.size = int(self.of.max()) + 1
-        # n log2 n of every count there can be: a look-up is several times faster than a logarithm, and exactly repeatable.
+        # n log2 n of every count there can be: a look-up is several times faster than a logarithm, and
+        # exactly repeatable.
         numbers = np.arange(bigrams.pairs + 1, dtype=np.float64)
         self._n_log_n = numbers * np.log2(np.maximum(numbers, 1.0))
         diagonal = bigrams.following.diagonal()
@@ -37,7 +41,12 @@ class ClassCounts:
     def data_bits(self) -> float:
         """N · (H(w′) − I(c; c′))."""
         table = self._n_log_n
-        gained = self._terms.sum() - table[self._first].sum() - table[self._second].sum() + table[self.bigrams.pairs]
+        gained = (
+            self._terms.sum()
+            - table[self._first].sum()
+            - table[self._second].sum()
+            + table[self.bigrams.pairs]
+        )
         return second_bits(self.bigrams) - float(gained)
 
     def token_shares(self) -> Float[np.ndarray, "G"]:
@@ -65,7 +74,9 @@ class ClassCounts:
         self._add(target, following, preceding, own, +1)
 
     def split_gain(self, which: int, upper: Bool[np.ndarray, "V"]) -> float:
-        """The bits of data saved by giving the members of `which` that are in `upper` a class of their own."""
+        """The bits of data saved by giving the members of `which` that are in `upper` a class of their
+        own.
+        """
         trial = self.of.copy()
         trial[upper & (self.of == which)] = self.size
         rows, columns = self._lines(which, trial)
@@ -84,7 +95,9 @@ class ClassCounts:
         self._recount()
 
     def merge_gains(self) -> Float[np.ndarray, "G G"]:
-        """The bits of data that merging each pair of classes would save: at most 0 in theory; −∞ on and below the diagonal."""
+        """The bits of data that merging each pair of classes would save: at most 0 in theory; −∞ on and below
+        the diagonal.
+        """
         table, counts = self._n_log_n, self.counts
         terms = table[counts]
         gains = np.full((self.size, self.size), -np.inf)
@@ -97,7 +110,12 @@ class ClassCounts:
             merged = np.take(table, rows).sum(1) + np.take(table, columns).sum(0)
             places = np.arange(len(b))
             block = counts[a, a] + counts[a, b] + counts[b, a] + counts[b, b]
-            crossing = table[rows[places, b]] + table[rows[:, a]] + table[columns[a, places]] + table[columns[b, places]]
+            crossing = (
+                table[rows[places, b]]
+                + table[rows[:, a]]
+                + table[columns[a, places]]
+                + table[columns[b, places]]
+            )
             merged += table[block] - crossing - table[first[a] + first[b]] - table[second[a] + second[b]]
             # The two cells between the classes are counted in both `alone`s.
             gains[a, b] = merged - (alone[a] + alone[b] - terms[a, b] - terms[b, a])
@@ -144,8 +162,12 @@ class ClassCounts:
         gain -= np.take(table, self._second + preceding.sum() + own) - np.take(table, self._second)
         return gain
 
-    def _lines(self, which: int, trial: Int[np.ndarray, "V"]) -> tuple[Int[np.ndarray, "2 H"], Int[np.ndarray, "2 H"]]:
-        """Rows and columns of n(c, c′) of the class `which` and of a new last class, H = G + 1, under the classes `trial`."""
+    def _lines(
+        self, which: int, trial: Int[np.ndarray, "V"]
+    ) -> tuple[Int[np.ndarray, "2 H"], Int[np.ndarray, "2 H"]]:
+        """Rows and columns of n(c, c′) of the class `which` and of a new last class, H = G + 1, under the
+        classes `trial`.
+        """
         members = self.members(which)
         lines = []
         for matrix in (self.bigrams.following, self.bigrams.preceding):
@@ -158,6 +180,8 @@ class ClassCounts:
     def _recount(self) -> None:
         pairs = self.bigrams.following.tocoo()
         flat = self.of[pairs.row] * self.size + self.of[pairs.col]
-        self.counts = np.bincount(flat, pairs.data, self.size**2).reshape(self.size, self.size).astype(np.int64)
+        self.counts = (
+            np.bincount(flat, pairs.data, self.size**2).reshape(self.size, self.size).astype(np.int64)
+        )
         self._first, self._second = self.counts.sum(1), self.counts.sum(0)
         self._terms = self._n_log_n[self.counts]

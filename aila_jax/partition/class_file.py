@@ -18,17 +18,21 @@ SPACE = "▁"  # a space in a type of byte-level BPE
 def read_class_file(path: str | Path, tokenizer: Tokenizer, *, unnamed: str = OTHER) -> ClassTable:
     """The class of every type from a UTF-8 file with a token and its class on each line that is not blank.
 
-    The two stand apart by whitespace; on a line with a tab, by the tab, and the class may hold spaces then. There are no
-    comments: `#` is a token like any other. `<eos>` is the line end. Word-level tokens stand as they are. With byte-level
-    BPE `the` is the type that begins a word (" the"), `##the` the one without a space before it, and a `▁` is a space, for
-    types that hold others; tabs and bytes that are no whole character cannot be named. Classes are numbered as they first appear.
+    The two stand apart by whitespace; on a line with a tab, by the tab, and the class may hold spaces then.
+    There are no comments: `#` is a token like any other. `<eos>` is the line end. Word-level tokens stand as
+    they are. With byte-level BPE `the` is the type that begins a word (" the"), `##the` the one without a
+    space before it, and a `▁` is a space, for types that hold others; tabs and bytes that are no whole
+    character cannot be named. Classes are numbered as they first appear.
 
     Args:
-      path: of the file. tokenizer: whose types are named.
-      unnamed: class of the types that the file does not name; it may be one of the file's own. Empty: such types are refused.
+      path: of the file.
+      tokenizer: whose types are named.
+      unnamed: class of the types that the file does not name; it may be one of the file's own. Empty: such
+        types are refused.
 
     Raises:
-      ValueError: no such file, not UTF-8, no line, a malformed line, a token that is no type of the vocabulary or was named
+      ValueError: no such file, not UTF-8, no line, a malformed line, a token that is no type of the
+        vocabulary or was named
         before, types left over with `unnamed` empty, or one class for all types.
     Source: ours (docs/data.md, "Class files").
     """
@@ -50,25 +54,29 @@ def read_class_file(path: str | Path, tokenizer: Tokenizer, *, unnamed: str = OT
             raise ValueError(_unknown(token, where, tokenizer, ids))
         if index in named_at:
             raise ValueError(
-                f"{where} has the token {token!r}, which line {named_at[index]} has too; a token has one class. Fix: remove one line"
+                f"{where} has the token {token!r}, which line {named_at[index]} has too; a token has one"
+                " class. Fix: remove one line"
             )
         named_at[index] = number
         table[index] = names.setdefault(name, len(names))
     left = np.flatnonzero(table < 0)
     if len(left) and not unnamed:
         raise ValueError(
-            f"{path} leaves {len(left)} of {tokenizer.vocab_size} types without a class, {_written(tokenizer, int(left[0]))!r} first; "
-            f"it must name every type when no class is set for the others. Fix: name them, or set --config.partition.unnamed={OTHER}"
+            f"{path} leaves {len(left)} of {tokenizer.vocab_size} types without a class,"
+            f" {_written(tokenizer, int(left[0]))!r} first; it must name every type when no class is set for"
+            f" the others. Fix: name them, or set --config.partition.unnamed={OTHER}"
         )
     if len(left):
         table[left] = names.setdefault(unnamed, len(names))
     if len(names) == 1:
         raise ValueError(
-            f"{path} puts all {tokenizer.vocab_size} types into class {next(iter(names))!r}; at least 2 classes must hold a type. "
-            "Fix: give some tokens another class"
+            f"{path} puts all {tokenizer.vocab_size} types into class {next(iter(names))!r}; at least 2"
+            " classes must hold a type. Fix: give some tokens another class"
         )
     note = f"{path.name} names {len(named_at):,} of {tokenizer.vocab_size:,} types"
-    return ClassTable(tuple(names), table, note + (f"; the other {len(left):,} are {unnamed!r}" if len(left) else ""))
+    return ClassTable(
+        tuple(names), table, note + (f"; the other {len(left):,} are {unnamed!r}" if len(left) else "")
+    )
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
@@ -76,20 +84,29 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no file"
         raise ValueError(
-            f"the class file {str(path)!r} is {found}; it must be a UTF-8 text file. Fix: correct the path (relative paths start at {Path.cwd()})"
+            f"the class file {str(path)!r} is {found}; it must be a UTF-8 text file. Fix: correct the path"
+            f" (relative paths start at {Path.cwd()})"
         )
     text = unix_line_ends(decode_text(path.read_bytes(), path))
     lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if not lines:
-        raise ValueError(f"{path} has no classes; it must have a token and its class on at least 1 line. Fix: write lines such as: the DET")
+        raise ValueError(
+            f"{path} has no classes; it must have a token and its class on at least 1 line. Fix: write lines"
+            " such as: the DET"
+        )
     return lines
 
 
 def _fields(line: str, where: str) -> tuple[str, str]:
     parts = [part.strip() for part in line.split("\t")] if "\t" in line else line.split()
     if len(parts) != 2 or not all(parts):
-        fix = "write the token, a tab and the class" + ("; there are no comments in class files" if line.startswith("#") else "")
-        raise ValueError(f"{where} has {line!r}, {len(parts)} fields; a line must have 2, a token and its class. Fix: {fix}")
+        fix = "write the token, a tab and the class" + (
+            "; there are no comments in class files" if line.startswith("#") else ""
+        )
+        raise ValueError(
+            f"{where} has {line!r}, {len(parts)} fields; a line must have 2, a token and its class. Fix:"
+            f" {fix}"
+        )
     return parts[0], parts[1]
 
 
@@ -122,4 +139,7 @@ def _unknown(token: str, where: str, tokenizer: Tokenizer, ids: dict[str, int]) 
         fix += "; words of several types need --config.data.tokenizer=word"
     elif token.lower() in ids:
         fix = f"write {token.lower()}, which is one of them"
-    return f"{where} has the token {token!r}, which is none of the {tokenizer.vocab_size} types of the vocabulary. Fix: {fix}"
+    return (
+        f"{where} has the token {token!r}, which is none of the {tokenizer.vocab_size} types of the"
+        f" vocabulary. Fix: {fix}"
+    )

@@ -27,19 +27,20 @@ class ClassTable:
         table = np.asarray(self.table)
         if table.ndim != 1 or not len(table) or not np.issubdtype(table.dtype, np.integer):
             raise ValueError(
-                f"the class table is {table.dtype}{list(table.shape)}; it must be whole numbers [V], one class for each of at least 1 type. "
-                "Fix: np.asarray(…, np.int32) of one dimension"
+                f"the class table is {table.dtype}{list(table.shape)}; it must be whole numbers [V], one"
+                " class for each of at least 1 type. Fix: np.asarray(…, np.int32) of one dimension"
             )
         wrong = np.flatnonzero((table < 0) | (table >= len(self.names)))
         if len(wrong):
             raise ValueError(
-                f"the class of type {wrong[0]} is {table[wrong[0]]}; it must be from 0 to {len(self.names) - 1}, since there are "
-                f"{len(self.names)} classes. Fix: name every class, and give every type one of them"
+                f"the class of type {wrong[0]} is {table[wrong[0]]}; it must be from 0 to"
+                f" {len(self.names) - 1}, since there are {len(self.names)} classes. Fix: name every class,"
+                " and give every type one of them"
             )
         if (table == table[0]).all():
             raise ValueError(
-                f"all {len(table)} types are of class {self.names[table[0]]!r}; at least 2 classes must hold a type, or every token is in "
-                "one block. Fix: give some types another class"
+                f"all {len(table)} types are of class {self.names[table[0]]!r}; at least 2 classes must hold"
+                " a type, or every token is in one block. Fix: give some types another class"
             )
         table = table.astype(np.int32)  # a copy, so that the caller's array may change
         table.flags.writeable = False
@@ -59,13 +60,16 @@ class ClassTable:
 def _check_names(names: tuple[str, ...]) -> None:
     if len(names) < 2:
         raise ValueError(
-            f"the class table has {len(names)} classes ({', '.join(map(repr, names))}); it must have at least 2, or every token is in one "
-            "block. Fix: give some types another class"
+            f"the class table has {len(names)} classes ({', '.join(map(repr, names))}); it must have at least"
+            " 2, or every token is in one block. Fix: give some types another class"
         )
     for number, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"class {number} is named {name!r}; it must be text that is not blank. Fix: name it")
+            raise ValueError(
+                f"class {number} is named {name!r}; it must be text that is not blank. Fix: name it"
+            )
         if name in names[:number]:
             raise ValueError(
-                f"classes {names.index(name)} and {number} are both named {name!r}; names must differ. Fix: make one class of the two, or rename one"
+                f"classes {names.index(name)} and {number} are both named {name!r}; names must differ. Fix:"
+                " make one class of the two, or rename one"
             )

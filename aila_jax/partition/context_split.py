@@ -1,4 +1,6 @@
-"""A proposal of how a class falls into two: by the leading direction of its members' contexts, then by likelihood."""
+"""A proposal of how a class falls into two: by the leading direction of its members' contexts, then by
+likelihood.
+"""
 
 from dataclasses import dataclass
 
@@ -24,7 +26,9 @@ class Split:
 
 
 def context_columns(bigrams: Bigrams) -> Int[np.ndarray, "V"]:
-    """The context that each type is counted under: its rank among the most frequent, or CONTEXTS; ties by the lower index."""
+    """The context that each type is counted under: its rank among the most frequent, or CONTEXTS; ties by the
+    lower index.
+    """
     order = np.argsort(-(bigrams.first + bigrams.second), kind="stable")
     columns = np.full(bigrams.vocab_size, min(CONTEXTS, bigrams.vocab_size), np.int64)
     columns[order[:CONTEXTS]] = np.arange(min(CONTEXTS, bigrams.vocab_size))
@@ -32,7 +36,9 @@ def context_columns(bigrams: Bigrams) -> Int[np.ndarray, "V"]:
 
 
 def propose_split(state: ClassCounts, which: int, columns: Int[np.ndarray, "V"]) -> Split | None:
-    """The best of the halves met on the way; None where the class has one member, or all its members the same contexts."""
+    """The best of the halves met on the way; None where the class has one member, or all its members the same
+    contexts.
+    """
     members = state.members(which)
     if len(members) < 2:
         return None
@@ -50,11 +56,15 @@ def propose_split(state: ClassCounts, which: int, columns: Int[np.ndarray, "V"])
     return best
 
 
-def _leading_halves(bigrams: Bigrams, members: Int[np.ndarray, "M"], columns: Int[np.ndarray, "V"]) -> Bool[np.ndarray, "M"]:
-    """The side of the mean that each member lies on along the direction in which the members' contexts differ most.
+def _leading_halves(
+    bigrams: Bigrams, members: Int[np.ndarray, "M"], columns: Int[np.ndarray, "V"]
+) -> Bool[np.ndarray, "M"]:
+    """The side of the mean that each member lies on along the direction in which the members' contexts differ
+    most.
 
-    That is the leading right singular vector of √n(w, context) less its part that only says how frequent w is, by power iteration.
-    Roots, because raw counts see only the frequent contexts and ratios only the rare ones. All False where the contexts are alike.
+    That is the leading right singular vector of √n(w, context) less its part that only says how frequent w
+    is, by power iteration. Roots, because raw counts see only the frequent contexts and ratios only the rare
+    ones. All False where the contexts are alike.
     """
     size = int(columns.max()) + 1
     sides = []
@@ -81,15 +91,22 @@ def _leading_halves(bigrams: Bigrams, members: Int[np.ndarray, "M"], columns: In
     return values * np.sign(values[heaviest]) < 0
 
 
-def _likelier_halves(state: ClassCounts, which: int, members: Int[np.ndarray, "M"], upper: Bool[np.ndarray, "V"]) -> Bool[np.ndarray, "M"]:
-    """Each member on the side under whose class transitions its own contexts are likelier, the sides as they are."""
+def _likelier_halves(
+    state: ClassCounts, which: int, members: Int[np.ndarray, "M"], upper: Bool[np.ndarray, "V"]
+) -> Bool[np.ndarray, "M"]:
+    """Each member on the side under whose class transitions its own contexts are likelier, the sides as they
+    are.
+    """
     trial = state.of.copy()
     trial[upper] = state.size
     odds = np.zeros(len(members))
     for matrix in (state.bigrams.following, state.bigrams.preceding):
         part = matrix[members].tocoo()
         half, classes = upper[members][part.row], trial[part.col]
-        counts = np.bincount(half * (state.size + 1) + classes, part.data, 2 * (state.size + 1)).reshape(2, -1) + PRIOR
+        counts = (
+            np.bincount(half * (state.size + 1) + classes, part.data, 2 * (state.size + 1)).reshape(2, -1)
+            + PRIOR
+        )
         log = np.log(counts / counts.sum(1, keepdims=True))
         odds += np.bincount(part.row, part.data * (log[1] - log[0])[classes], len(members))
     return odds > 0

@@ -1,4 +1,6 @@
-"""How alike the vectors of a partition's blocks are: ρ between block means, and of tokens with their block's mean."""
+"""How alike the vectors of a partition's blocks are: ρ between block means, and of tokens with their block's
+mean.
+"""
 
 import functools
 import operator
@@ -18,7 +20,9 @@ class VectorSums:
     """Sums of vectors by block id, over tokens.
 
     Attributes:
-      ids: of the blocks, ascending. counts: their tokens. sums: their vectors added up.
+      ids: of the blocks, ascending.
+      counts: their tokens.
+      sums: their vectors added up.
     """
 
     ids: Int[np.ndarray, " G"]
@@ -99,10 +103,14 @@ def rho(sums: VectorSums) -> Rho:
     return Rho(largest, mean) if largest < PARALLEL else Rho(None, mean, f"ρ_max is {PARALLEL} or more")
 
 
-def block_correlation(read: Callable[[], Iterable[tuple[Int[np.ndarray, "B L"], Float[np.ndarray, "B L D"]]]]) -> BlockCorrelation:
-    """Correlation over the batches of (block ids, vectors) that `read()` gives; called twice, for the means and for the tokens' cosines.
+def block_correlation(
+    read: Callable[[], Iterable[tuple[Int[np.ndarray, "B L"], Float[np.ndarray, "B L D"]]]],
+) -> BlockCorrelation:
+    """Correlation over the batches of (block ids, vectors) that `read()` gives; called twice, for the means
+    and for the tokens' cosines.
 
-    Source: ρ_max from the threshold formula (paper); what the means are of, and the rest, ours (docs/method.md, section 1).
+    Source: ρ_max from the threshold formula (paper); what the means are of, and the rest, ours
+      (docs/method.md, section 1).
     """
     whole = functools.reduce(operator.add, (vector_sums(ids, vectors) for ids, vectors in read()))
     centre, directions = whole.centre, whole.directions
@@ -113,7 +121,9 @@ def block_correlation(read: Callable[[], Iterable[tuple[Int[np.ndarray, "B L"], 
         cosine += float(np.sum(_unit(vectors[kept].astype(np.float64) - centre) * own))
     found = rho(whole)
     tokens = int(whole.counts.sum())
-    return BlockCorrelation(found.largest, found.mean, found.undefined, cosine / tokens, len(whole.ids), tokens)
+    return BlockCorrelation(
+        found.largest, found.mean, found.undefined, cosine / tokens, len(whole.ids), tokens
+    )
 
 
 def _unit(vectors: Float[np.ndarray, "T D"]) -> Float[np.ndarray, "T D"]:

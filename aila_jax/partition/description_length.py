@@ -1,4 +1,6 @@
-"""How many bits a class-bigram model and a text told by it take, and how many classes can ever pay for themselves."""
+"""How many bits a class-bigram model and a text told by it take, and how many classes can ever pay for
+themselves.
+"""
 
 from dataclasses import dataclass
 
@@ -13,7 +15,8 @@ class DescriptionLength:
     """Bits of N adjacent pairs under a class-bigram model with G classes over V types.
 
     Attributes:
-      data_bits: N · (H(w′) − I(c; c′)), at least 0. model_bits: of the class table and the model's probabilities, at least 0.
+      data_bits: N · (H(w′) − I(c; c′)), at least 0.
+      model_bits: of the class table and the model's probabilities, at least 0.
     """
 
     data_bits: float
@@ -26,16 +29,19 @@ class DescriptionLength:
 
 
 def description_length(bigrams: Bigrams, table: Int[np.ndarray, "V"]) -> DescriptionLength:
-    """The bits of the model p(w′ | w) = p(c′ | c) · p(w′ | c′) with the relative frequencies as its probabilities.
+    """The bits of the model p(w′ | w) = p(c′ | c) · p(w′ | c′) with the relative frequencies as its
+    probabilities.
 
         data bits  = −Σ log2 p(w′ | w) = N · (H(w′) − I(c; c′))
         model bits = V log2 G + ½ G(G − 1) log2 N + ½ (V − G) log2 N
 
-    H is the entropy of the *second* token of a pair, the one predicted (it differs from that of the first by the text's two
-    ends alone), and I the mutual information of the pair's classes, each with its own marginal: so the first line is exact.
+    H is the entropy of the *second* token of a pair, the one predicted (it differs from that of the first by
+    the text's two ends alone), and I the mutual information of the pair's classes, each with its own
+    marginal: so the first line is exact.
 
     Args:
-      bigrams: N pairs. table: the class of each type; entries of types that do not occur are not looked at.
+      bigrams: N pairs.
+      table: the class of each type; entries of types that do not occur are not looked at.
     Source: ours (docs/method.md, section 9), after 2510.17358's penalised likelihood.
     """
     pairs = bigrams.following.tocoo()
@@ -46,7 +52,9 @@ def description_length(bigrams: Bigrams, table: Int[np.ndarray, "V"]) -> Descrip
     joint = np.bincount(compact[pairs.row] * size + compact[pairs.col], pairs.data, size * size)
     marginals = (np.bincount(compact, side, size) for side in (bigrams.first, bigrams.second))
     shared = _n_log_n(joint) - sum(map(_n_log_n, marginals)) + _n_log_n(np.array([bigrams.pairs]))
-    return DescriptionLength(second_bits(bigrams) - shared, float(model_bits(bigrams.vocab_size, size, bigrams.pairs)))
+    return DescriptionLength(
+        second_bits(bigrams) - shared, float(model_bits(bigrams.vocab_size, size, bigrams.pairs))
+    )
 
 
 def second_bits(bigrams: Bigrams) -> float:
@@ -60,26 +68,30 @@ def pair_bits(bigrams: Bigrams) -> float:
     return max(_n_log_n(bigrams.following.data) - first - second + _n_log_n(np.array([bigrams.pairs])), 0.0)
 
 
-def model_bits(vocab_size: int, classes: int | Int[np.ndarray, "*any"], pairs: int) -> float | Float[np.ndarray, "*any"]:
+def model_bits(
+    vocab_size: int, classes: int | Int[np.ndarray, "*any"], pairs: int
+) -> float | Float[np.ndarray, "*any"]:
     """V log2 G + ½ G(G − 1) log2 N + ½ (V − G) log2 N.
 
-    The class of each type, G rows of G − 1 free transition probabilities, and V − G free probabilities of types in their
-    classes, each of these at ½ log2 N bits.
+    The class of each type, G rows of G − 1 free transition probabilities, and V − G free probabilities of
+    types in their classes, each of these at ½ log2 N bits.
     """
     free = classes * (classes - 1) + (vocab_size - classes)
     return vocab_size * np.log2(classes) + 0.5 * free * np.log2(pairs)
 
 
 def rounding(pairs: int) -> float:
-    """A gain in bits that is not above this could be rounding in float64: 10⁻¹² of N log2 N, of whose size the sums are."""
+    """A gain in bits that is not above this could be rounding in float64: 10⁻¹² of N log2 N, of whose size
+    the sums are.
+    """
     return 1e-12 * pairs * np.log2(pairs + 1)
 
 
 def most_classes(bigrams: Bigrams, below: float) -> int:
     """The largest G, at most the types seen, whose bits could be below `below`.
 
-    Because I(c; c′) ≤ min(log2 G, I(w; w′)), G classes take at least N·H(w′) − min(N log2 G, N·I(w; w′)) data bits; beyond this G
-    the model bits exceed what the classes can save. 1 where no G can.
+    Because I(c; c′) ≤ min(log2 G, I(w; w′)), G classes take at least N·H(w′) − min(N log2 G, N·I(w; w′)) data
+    bits; beyond this G the model bits exceed what the classes can save. 1 where no G can.
     """
     sizes = np.arange(1, len(bigrams.seen) + 1)
     saved = np.minimum(bigrams.pairs * np.log2(sizes), pair_bits(bigrams))

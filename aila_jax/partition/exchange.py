@@ -22,9 +22,11 @@ def deal(bigrams: Bigrams, classes: int) -> Int[np.ndarray, "V"]:
 
 
 def exchange(state: ClassCounts, order: Int[np.ndarray, "S"], least: float) -> int:
-    """One sweep: each type in turn goes to the class, the lowest of equals, that saves most bits, if that is more than `least`.
+    """One sweep: each type in turn goes to the class, the lowest of equals, that saves most bits, if that is
+    more than `least`.
 
-    The last member of a class stays, so the number of classes does, and with it the model bits: every move lowers the bits.
+    The last member of a class stays, so the number of classes does, and with it the model bits: every move
+    lowers the bits.
 
     Returns:
       How many types moved.

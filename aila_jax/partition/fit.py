@@ -13,11 +13,15 @@ from aila_jax.partition.recruitment import Recruitment, RecruitmentStep, recruit
 from aila_jax.progress import Progress
 
 
-def fit_partition(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, quiet: bool = True) -> Partition:
+def fit_partition(
+    config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, quiet: bool = True
+) -> Partition:
     """The partition that `config` names, its table fitted to the training split; deterministic.
 
     Args:
-      config: which partition. tokenizer: its types are what the table is over. train: the training split's tokens, no others.
+      config: which partition.
+      tokenizer: its types are what the table is over.
+      train: the training split's tokens, no others.
       quiet: show no progress; only classes made from the corpus take longer than a moment.
 
     Raises:
@@ -26,7 +30,9 @@ def fit_partition(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStr
     return build_partition(config, fit_table(config, tokenizer, train, quiet) if config.fitted else None)
 
 
-def fit_table(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, quiet: bool = True) -> TypeTable:
+def fit_table(
+    config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, quiet: bool = True
+) -> TypeTable:
     """The table of a kind that is fitted to a corpus; arguments as in `fit_partition`."""
     if config.kind == "segments":
         return TypeTable(punctuation_boundaries(tokenizer, config.unit), tokenizer.fingerprint)
@@ -37,7 +43,9 @@ def fit_table(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream,
     return TypeTable(classes.table, tokenizer.fingerprint, classes.names, classes.note)
 
 
-def fit_recruitment(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, quiet: bool = True) -> Recruitment:
+def fit_recruitment(
+    config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, quiet: bool = True
+) -> Recruitment:
     """The recruitment behind the kind `recruited`, with its steps; arguments as in `fit_partition`."""
     with Progress(None, "recruitment, step", quiet=quiet) as progress:
 
@@ -47,7 +55,13 @@ def fit_recruitment(config: PartitionConfig, tokenizer: Tokenizer, train: TokenS
                 bits = step.total_bits / (len(train.tokens) - 1)
                 progress.report(f"{step.classes} classes, {bits:.4f} bits a token with the model's")
 
-        return recruit(train.tokens, tokenizer.vocab_size, start=config.start, max_classes=config.max_classes, on_step=show)
+        return recruit(
+            train.tokens,
+            tokenizer.vocab_size,
+            start=config.start,
+            max_classes=config.max_classes,
+            on_step=show,
+        )
 
 
 def _classes(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, quiet: bool) -> ClassTable:

@@ -14,7 +14,8 @@ from aila_jax.types import Array, Batch
 
 @flax.struct.dataclass
 class Given:
-    """Block id = the id that packing carried beside the token: its line, field, record part, annotated block, or the caller's own number.
+    """Block id = the id that packing carried beside the token: its line, field, record part, annotated block,
+    or the caller's own number.
 
     Attributes:
       global_first: give the first token of each document `GLOBAL_ID`, so that it belongs to every block.
@@ -34,7 +35,8 @@ def line_blocks(tokens: Sequence[int], eos_id: int) -> Int[np.ndarray, "L"]:
 
 
 def text_blocks(config: Config, tokens: Sequence[int], eos_id: int) -> list[int] | None:
-    """Block ids of a text that came without: lines for the partition `given`, None for the others, which need none.
+    """Block ids of a text that came without: lines for the partition `given`, None for the others, which need
+    none.
 
     Raises:
       ValueError: the model's blocks are an annotation that no text by itself has.
@@ -45,7 +47,8 @@ def text_blocks(config: Config, tokens: Sequence[int], eos_id: int) -> list[int]
         not config.annotated,
         "block_ids",
         None,
-        f"given for a text where blocks are the annotation's {config.data.conllu_blocks}, which a text by itself does not have",
+        f"given for a text where blocks are the annotation's {config.data.conllu_blocks}, which a text by"
+        " itself does not have",
         "pass block_ids in Python, one for each token",
     )
     return line_blocks(tokens, eos_id).tolist()

@@ -21,8 +21,11 @@ class ClassEntry:
     """One class.
 
     Attributes:
-      number: its block id. name: empty where classes have none. share: of the training split's tokens, in [0, 1].
-      types: how many token types it has that occur there. frequent: the most frequent ones as text, with their share of the class.
+      number: its block id.
+      name: empty where classes have none.
+      share: of the training split's tokens, in [0, 1].
+      types: how many token types it has that occur there.
+      frequent: the most frequent ones as text, with their share of the class.
     """
 
     number: int
@@ -37,7 +40,10 @@ class BoundaryEntry:
     """One token type that closes segments.
 
     Attributes:
-      token: its id. text: what it stands for. count: occurrences in the training split. share: of all boundary tokens there, in [0, 1].
+      token: its id.
+      text: what it stands for.
+      count: occurrences in the training split.
+      share: of all boundary tokens there, in [0, 1].
       entropy: of the next token, ÷ log2 V (`next_token_entropy`).
     """
 
@@ -53,7 +59,9 @@ class Classified:
     """How often each token type stands in each class in the training split.
 
     Attributes:
-      counts: of occurrences. names: of the classes; none where they are numbered only. note: where they come from.
+      counts: of occurrences.
+      names: of the classes; none where they are numbered only.
+      note: where they come from.
     """
 
     counts: Int[np.ndarray, "G V"]
@@ -82,7 +90,8 @@ class BlockListing:
     """What there is to read of a partition.
 
     Attributes:
-      classes: largest share first; none where blocks are no classes. boundaries: most frequent first; none where blocks are not segments.
+      classes: largest share first; none where blocks are no classes.
+      boundaries: most frequent first; none where blocks are not segments.
       examples: stretches of text with ‖ between blocks; for classes, each token with /class behind it.
       note: where classes come from; empty where nothing is to be said.
     """
@@ -109,14 +118,18 @@ def list_blocks(
 
     Args:
       classified: where blocks are classes, what they hold.
-      counts: occurrences of each type in the training split. entropy: of its next tokens.
+      counts: occurrences of each type in the training split.
+      entropy: of its next tokens.
       batches: where the examples are taken from, the first `words` tokens of a window each.
-      top: types of each class, and boundary types, that are listed. examples: stretches of text.
+      top: types of each class, and boundary types, that are listed.
+      examples: stretches of text.
     """
     names = None if classified is None else classified.names
     return BlockListing(
         classes=() if classified is None else _classes(classified, tokenizer, top),
-        boundaries=_boundaries(partition, tokenizer, counts, entropy, top) if isinstance(partition, Segments) else (),
+        boundaries=(
+            _boundaries(partition, tokenizer, counts, entropy, top) if isinstance(partition, Segments) else ()
+        ),
         examples=tuple(_examples(partition, tokenizer, batches, examples, words, names)),
         note="" if classified is None else classified.note,
     )
@@ -133,9 +146,16 @@ def _classes(classified: Classified, tokenizer: Tokenizer, top: int) -> tuple[Cl
     for number in np.argsort(-tokens, kind="stable"):
         counts = classified.counts[number]
         members = _frequent(counts > 0, counts)
-        frequent = tuple((type_text(tokenizer, int(token)), float(counts[token] / tokens[number])) for token in members[:top])
+        frequent = tuple(
+            (type_text(tokenizer, int(token)), float(counts[token] / tokens[number]))
+            for token in members[:top]
+        )
         name = classified.names[number] if classified.names else ""
-        entries.append(ClassEntry(int(number), name, float(tokens[number] / max(tokens.sum(), 1.0)), len(members), frequent))
+        entries.append(
+            ClassEntry(
+                int(number), name, float(tokens[number] / max(tokens.sum(), 1.0)), len(members), frequent
+            )
+        )
     return tuple(entries)
 
 
@@ -146,7 +166,11 @@ def _boundaries(
     every = max(int(counts[boundary].sum()), 1)
     return tuple(
         BoundaryEntry(
-            int(token), type_text(tokenizer, int(token)), int(counts[token]), float(counts[token] / every), float(entropy.entropy[token])
+            int(token),
+            type_text(tokenizer, int(token)),
+            int(counts[token]),
+            float(counts[token] / every),
+            float(entropy.entropy[token]),
         )
         for token in _frequent(boundary, counts)[:top]
     )
@@ -159,7 +183,12 @@ def _frequent(which: Bool[np.ndarray, "V"], counts: Int[np.ndarray, "V"]) -> Int
 
 
 def _examples(
-    partition: Partition, tokenizer: Tokenizer, batches: Iterable[Batch], examples: int, words: int, names: Sequence[str] | None
+    partition: Partition,
+    tokenizer: Tokenizer,
+    batches: Iterable[Batch],
+    examples: int,
+    words: int,
+    names: Sequence[str] | None,
 ) -> list[str]:
     found: list[str] = []
     for batch in batches:
@@ -173,14 +202,31 @@ def _examples(
     return found
 
 
-def _marked(tokenizer: Tokenizer, tokens: Int[np.ndarray, "n"], block_ids: Int[np.ndarray, "n"], names: Sequence[str] | None) -> str:
-    """Text in one line; `names` are those of classes, empty for numbered ones, and None where blocks are stretches of text."""
+def _marked(
+    tokenizer: Tokenizer,
+    tokens: Int[np.ndarray, "n"],
+    block_ids: Int[np.ndarray, "n"],
+    names: Sequence[str] | None,
+) -> str:
+    """Text in one line; `names` are those of classes, empty for numbered ones, and None where blocks are
+    stretches of text.
+    """
     if names is not None:
         labels = (names[block] if names and block >= 0 else str(block) for block in block_ids)
-        return " ".join(f"{type_text(tokenizer, int(t)).strip()}/{label}" for t, label in zip(tokens, labels, strict=True))
+        return " ".join(
+            f"{type_text(tokenizer, int(t)).strip()}/{label}" for t, label in zip(tokens, labels, strict=True)
+        )
     edges = np.flatnonzero(np.diff(block_ids)) + 1
-    parts = [tokenizer.decode([int(token) for token in part]).replace("\n", "⏎").strip() for part in np.split(tokens, edges)]
+    parts = [
+        tokenizer.decode([int(token) for token in part]).replace("\n", "⏎").strip()
+        for part in np.split(tokens, edges)
+    ]
     numbers = {int(block): number for number, block in enumerate(dict.fromkeys(block_ids.tolist()), start=1)}
-    if len(parts) > len(numbers):  # a block comes back, as a clause does after one inside it: which, its number says
-        parts = [f"[{numbers[int(block_ids[start])]}] {part}" for start, part in zip([0, *edges], parts, strict=True)]
+    if len(parts) > len(
+        numbers
+    ):  # a block comes back, as a clause does after one inside it: which, its number says
+        parts = [
+            f"[{numbers[int(block_ids[start])]}] {part}"
+            for start, part in zip([0, *edges], parts, strict=True)
+        ]
     return EDGE.join(parts)

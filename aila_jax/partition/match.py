@@ -1,4 +1,6 @@
-"""Partitions of several families made comparable: the setting at which a query finds a given number of keys in its block."""
+"""Partitions of several families made comparable: the setting at which a query finds a given number of keys
+in its block.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,8 +25,10 @@ class Matched:
     """What `match_n_in` found.
 
     Attributes:
-      config: the family's configuration with its free setting chosen. partition: fitted.
-      n_in: its mean over the training split. tried: settings that were measured, ascending, each with its mean n_in.
+      config: the family's configuration with its free setting chosen.
+      partition: fitted.
+      n_in: its mean over the training split.
+      tried: settings that were measured, ascending, each with its mean n_in.
     """
 
     config: PartitionConfig
@@ -38,7 +42,8 @@ class Setting:
     """A family's free setting.
 
     Attributes:
-      name: in PartitionConfig. values: allowed ones, in the order in which mean n_in rises (or nearly so).
+      name: in PartitionConfig.
+      values: allowed ones, in the order in which mean n_in rises (or nearly so).
       close: a value whose n_in is within this share of the target will do; 0 looks for the nearest of all.
     """
 
@@ -54,12 +59,19 @@ def mean_n_in(partition: Partition, windows: Windows) -> float:
 
 
 def match_n_in(
-    target: float, config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, *, length: int, document_mask: bool = False
+    target: float,
+    config: PartitionConfig,
+    tokenizer: Tokenizer,
+    train: TokenStream,
+    *,
+    length: int,
+    document_mask: bool = False,
 ) -> Matched:
     """Chooses a family's free setting so that its mean n_in on the training split is nearest `target` (ours).
 
-    Free are the size of `windows`, the mean length of `learned_segments`, the number of `induced_classes` (up to 300; within 2 % will do)
-    and the largest number of `recruited` ones (the same). Everything else is as in `config`.
+    Free are the size of `windows`, the mean length of `learned_segments`, the number of `induced_classes` (up
+    to 300; within 2 % will do) and the largest number of `recruited` ones (the same). Everything else is as
+    in `config`.
 
     Args:
       target: mean n_in, from 1 to (length + 1)/2, where every key before a query is in its block.
@@ -99,18 +111,23 @@ def free_setting(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStre
         _, means = boundary_order(train, next_token_entropy(train, tokenizer.vocab_size))
         return Setting("mean_length", tuple(float(mean) for mean in means[::-1] if mean >= 2.0) or (2.0,))
     if config.kind in ("induced_classes", "recruited"):
-        name, least = ("classes", 2) if config.kind == "induced_classes" else ("max_classes", max(config.start, 2))
+        name, least = (
+            ("classes", 2) if config.kind == "induced_classes" else ("max_classes", max(config.start, 2))
+        )
         most = min(MOST_CLASSES, len(np.unique(train.tokens)))
         return Setting(name, tuple(range(max(most, least), least - 1, -1)), CLOSE)
     raise ValueError(
-        f"partition.kind is {config.kind!r}, which has no setting that its mean n_in could be matched by; it must be one of windows, "
-        "learned_segments, induced_classes, recruited. "
-        "Fix: measure its n_in with mean_n_in, and match the others to it"
+        f"partition.kind is {config.kind!r}, which has no setting that its mean n_in could be matched by; it"
+        " must be one of windows, learned_segments, induced_classes, recruited. Fix: measure its n_in with"
+        " mean_n_in, and match the others to it"
     )
 
 
-def search(measure: Callable[[int], float], count: int, target: float, close: float = 0.0) -> dict[int, float]:
-    """Bisection over indices 0 … count − 1 of a rising function: what was measured, the index nearest `target` among it.
+def search(
+    measure: Callable[[int], float], count: int, target: float, close: float = 0.0
+) -> dict[int, float]:
+    """Bisection over indices 0 … count − 1 of a rising function: what was measured, the index nearest
+    `target` among it.
 
     Stops early where a measurement is within `close` · target.
     """

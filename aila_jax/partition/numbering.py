@@ -13,7 +13,9 @@ def class_table(table: Int[np.ndarray, "V"], note: str) -> ClassTable:
 
 
 def canonical(bigrams: Bigrams, of: Int[np.ndarray, "V"]) -> Int[np.ndarray, "V"]:
-    """The same classes, numbered by their tokens, most first; types that never occur get the class with most types that do."""
+    """The same classes, numbered by their tokens, most first; types that never occur get the class with most
+    types that do.
+    """
     seen = bigrams.seen
     tokens = np.bincount(of[seen], (bigrams.first + bigrams.second)[seen])
     lowest = np.full(len(tokens), len(of))

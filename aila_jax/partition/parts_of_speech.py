@@ -1,4 +1,5 @@
-"""Part-of-speech classes of English token types, by rule: word lists and endings. Approximate by construction.
+"""Part-of-speech classes of English token types, by rule: word lists and endings. Approximate by
+construction.
 
 A type has one class wherever it stands, so an ambiguous word has its most usual one. No tagger, no download.
 """
@@ -13,13 +14,44 @@ from aila_jax.partition.english_words import CLOSED, OPEN
 
 # In the order in which class ids are given; a table names only those that hold a type.
 NAMES = (
-    *("determiner", "possessive", "pronoun", "wh-word", "preposition", "coordinator", "subordinator", "particle", "auxiliary", "modal"),
-    *("adverb", "adjective", "number", "ordinal", "noun", "plural noun", "proper noun", "verb", "verb -ed", "verb -ing"),
+    *(
+        "determiner",
+        "possessive",
+        "pronoun",
+        "wh-word",
+        "preposition",
+        "coordinator",
+        "subordinator",
+        "particle",
+        "auxiliary",
+        "modal",
+    ),
+    *(
+        "adverb",
+        "adjective",
+        "number",
+        "ordinal",
+        "noun",
+        "plural noun",
+        "proper noun",
+        "verb",
+        "verb -ed",
+        "verb -ing",
+    ),
     *("sentence end", "comma", "colon", "dash", "quotation mark", "bracket", "symbol", "line end", "unknown"),
-    *("word beginning", "word piece", "noun ending", "verb ending", "adjective ending", "space"),  # of byte-level BPE only
+    *(
+        "word beginning",
+        "word piece",
+        "noun ending",
+        "verb ending",
+        "adjective ending",
+        "space",
+    ),  # of byte-level BPE only
 )
 
-NOTE = "parts of speech by word lists and endings: rule-based, approximate, one class a type wherever it stands"
+NOTE = (
+    "parts of speech by word lists and endings: rule-based, approximate, one class a type wherever it stands"
+)
 
 _MARKS = (
     ("sentence end", ".!?…‽。！？"),
@@ -33,7 +65,15 @@ _MARK = {mark: name for name, marks in _MARKS for mark in marks}
 _WRITTEN = {"@-@": "dash", "@,@": "symbol", "@.@": "symbol"}  # WikiText's marks inside a number or a compound
 
 # After an apostrophe. A possessive 's is far more usual in edited text than that of "it's".
-_CLITICS = {"s": "possessive", "t": "particle", "m": "auxiliary", "re": "auxiliary", "ve": "auxiliary", "d": "auxiliary", "ll": "modal"}
+_CLITICS = {
+    "s": "possessive",
+    "t": "particle",
+    "m": "auxiliary",
+    "re": "auxiliary",
+    "ve": "auxiliary",
+    "d": "auxiliary",
+    "ll": "modal",
+}
 
 # Names that are spelt like a word of a closed class.
 _NAMES = ("May", "US", "IT", "AM", "WHO", "No.")
@@ -52,21 +92,28 @@ _SINGULAR = ("ss", "us", "is", "ics")  # a final s that is no plural
 _PIECE_ENDINGS = (
     ("adjective ending", "ly able ible ful less ous ical ially ively ary"),
     ("verb ending", "ing ings ed ize ized izes izing ised ising ified ated ating"),
-    ("noun ending", "tion tions sion sions ment ments ness ity ities ism ship ance ence ers ors ists ology es s"),
+    (
+        "noun ending",
+        "tion tions sion sions ment ments ness ity ities ism ship ance ence ers ors ists ology es s",
+    ),
 )
 _ORDINAL = re.compile(r"\d+(st|nd|rd|th)")
 _INITIALS = re.compile(r"(\w\.)+\w?")
-_LONGEST_BEGINNING = 4  # letters: a shorter unlisted type of BPE is more often the beginning of a word than a word
+_LONGEST_BEGINNING = (
+    4  # letters: a shorter unlisted type of BPE is more often the beginning of a word than a word
+)
 
 
 def pos_classes(tokenizer: Tokenizer) -> ClassTable:
-    """A rule-based part-of-speech class for every type of an English vocabulary. Labelled approximate wherever it is used.
+    """A rule-based part-of-speech class for every type of an English vocabulary. Labelled approximate
+    wherever it is used.
 
-    Lists of our own give closed-class, irregular and short words; endings give the rest; unlisted words without a known
-    ending are nouns. A capitalised word is a proper noun unless it is of a closed class or its lower-case form has a lower
-    id, which in vocabularies made here means that it is more frequent. Of byte-level BPE a type is read as a word where it
-    has its leading space, or begins with a capital; short unlisted ones are "word beginning", and types that
-    continue a word are "word piece" or, where they say so, a kind of ending.
+    Lists of our own give closed-class, irregular and short words; endings give the rest; unlisted words
+    without a known ending are nouns. A capitalised word is a proper noun unless it is of a closed class or
+    its lower-case form has a lower id, which in vocabularies made here means that it is more frequent. Of
+    byte-level BPE a type is read as a word where it has its leading space, or begins with a capital; short
+    unlisted ones are "word beginning", and types that continue a word are "word piece" or, where they say so,
+    a kind of ending.
 
     Raises:
       ValueError: all types come out in one class, as for a vocabulary that is not English words.
@@ -125,7 +172,9 @@ def _of_digits(word: str) -> str:
 def _of_piece(piece: str) -> str:
     for name, endings in _PIECE_ENDINGS:
         known = endings.split()
-        if piece in known or (len(piece) > 4 and piece.endswith(tuple(ending for ending in known if len(ending) > 1))):
+        if piece in known or (
+            len(piece) > 4 and piece.endswith(tuple(ending for ending in known if len(ending) > 1))
+        ):
             return name
     return "word piece"
 
@@ -159,7 +208,9 @@ def _without_clitic(word: str) -> str:
 
 
 def _is_beginning(word: str) -> bool:
-    """Whether an unlisted lower-case type of BPE is so short that it is more often the beginning of a word than a word."""
+    """Whether an unlisted lower-case type of BPE is so short that it is more often the beginning of a word
+    than a word.
+    """
     if word.endswith("s") and _singular(word):
         return False
     return len(word) <= (_LONGEST_BEGINNING + word.endswith("s"))

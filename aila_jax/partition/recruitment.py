@@ -21,10 +21,14 @@ class RecruitmentStep:
     """One accepted change, and the bits after it (docs/method.md, section 9).
 
     Attributes:
-      step: 0 for the start. kind: `start`, `recruit` (a class split in two), `move` (a sweep over all types) or `merge`.
-      classes: G. types: how many types changed class. data_bits, model_bits, total_bits: of the training split.
-      same_share: probability that two tokens drawn from it are of one class, in (0, 1]. Were neighbours independent, a query in causal
-        windows of L tokens would have 1 + same_share · (L − 1)/2 keys in its block on average; in real text it has more.
+      step: 0 for the start.
+      kind: `start`, `recruit` (a class split in two), `move` (a sweep over all types) or `merge`.
+      classes: G.
+      types: how many types changed class.
+      data_bits, model_bits, total_bits: of the training split.
+      same_share: probability that two tokens drawn from it are of one class, in (0, 1]. Were neighbours
+        independent, a query in causal windows of L tokens would have 1 + same_share · (L − 1)/2 keys in its
+        block on average; in real text it has more.
     """
 
     step: int
@@ -42,8 +46,11 @@ class Recruitment:
     """What recruitment found, and how.
 
     Attributes:
-      table: class of each of V types, 0 … G − 1, the class with most tokens first; types that never occur are in the class of
-        most types. steps: from the start to the end, total bits falling strictly. pairs: N. types_seen: types that occur.
+      table: class of each of V types, 0 … G − 1, the class with most tokens first; types that never occur are
+        in the class of most types.
+      steps: from the start to the end, total bits falling strictly.
+      pairs: N.
+      types_seen: types that occur.
       most_classes: beyond so many classes the model bits exceed whatever classes could save on this text.
       finished: no split, move or merge tried at the end lowered the bits; False where `max_rounds` ended it.
     """
@@ -70,10 +77,14 @@ class Recruitment:
             self.classes >= 2,
             "the number of classes recruited",
             self.classes,
-            "at least 2, or every token is in one block: no two classes save more bits than they take on this text",
-            "train on more text, or use --config.partition.kind=induced_classes, whose number of classes is given",
+            "at least 2, or every token is in one block: no two classes save more bits than they take on this"
+            " text",
+            "train on more text, or use --config.partition.kind=induced_classes, whose number of classes is"
+            " given",
         )
-        note = f"{self.classes} classes recruited by description length from the bigrams of the training split"
+        note = (
+            f"{self.classes} classes recruited by description length from the bigrams of the training split"
+        )
         return class_table(self.table, note)
 
 
@@ -86,18 +97,22 @@ def recruit(
     max_rounds: int = 100,
     on_step: Callable[[RecruitmentStep], None] | None = None,
 ) -> Recruitment:
-    """Few classes at first; then splits, moves and merges, each accepted only where it lowers the bits strictly.
+    """Few classes at first; then splits, moves and merges, each accepted only where it lowers the bits
+    strictly.
 
-    A round proposes to split every class (`propose_split`), the largest saving first, and checks each proposal again with the counts
-    as they are by then; moves types one after another (`exchange`), over and over where no class was split; and merges the
-    best pair of classes for as long as one pays. It ends when a whole round lowers nothing. Every step lowers the total bits and
-    there are finitely many partitions, so it terminates. Equal gains go to the lowest index; nothing is random. Memory: 8 bytes a token
-    and what the different pairs and G² take.
+    A round proposes to split every class (`propose_split`), the largest saving first, and checks each
+    proposal again with the counts as they are by then; moves types one after another (`exchange`), over and
+    over where no class was split; and merges the best pair of classes for as long as one pays. It ends when a
+    whole round lowers nothing. Every step lowers the total bits and there are finitely many partitions, so it
+    terminates. Equal gains go to the lowest index; nothing is random. Memory: 8 bytes a token and what the
+    different pairs and G² take.
 
     Args:
-      tokens: those of the training split, in order. vocab_size: V.
+      tokens: those of the training split, in order.
+      vocab_size: V.
       start: classes at the start, at least 1: the types dealt out in turn, most frequent first.
-      max_classes: no split beyond so many, at least `start` and 2; 0 is as many as pay. max_rounds: at least 1.
+      max_classes: no split beyond so many, at least `start` and 2; 0 is as many as pay.
+      max_rounds: at least 1.
       on_step: told every step as it is made.
 
     Raises:
@@ -108,7 +123,13 @@ def recruit(
     require(max_rounds >= 1, "max_rounds", max_rounds, "at least 1", "100 is more than most texts need")
     bigrams = count_bigrams(tokens, vocab_size)
     seen = len(bigrams.seen)
-    require(start <= seen, "start", start, f"at most the {seen} types that occur in the training split", "lower start to 2")
+    require(
+        start <= seen,
+        "start",
+        start,
+        f"at most the {seen} types that occur in the training split",
+        "lower start to 2",
+    )
     search = _Search(bigrams, start, max_classes, on_step or (lambda step: None))
     finished = False
     for _ in range(max_rounds):
@@ -125,7 +146,9 @@ def recruit(
 class _Search:
     """The classes as they are, and the steps that led to them."""
 
-    def __init__(self, bigrams: Bigrams, start: int, max_classes: int, on_step: Callable[[RecruitmentStep], None]):
+    def __init__(
+        self, bigrams: Bigrams, start: int, max_classes: int, on_step: Callable[[RecruitmentStep], None]
+    ):
         self.bigrams, self.on_step = bigrams, on_step
         self.state = ClassCounts(bigrams, deal(bigrams, start))
         self.steps: list[RecruitmentStep] = []
@@ -183,8 +206,13 @@ class _Search:
 
     def record(self, kind: str, types: int) -> None:
         state = self.state
-        data, model = state.data_bits(), float(model_bits(self.bigrams.vocab_size, state.size, self.bigrams.pairs))
+        data, model = (
+            state.data_bits(),
+            float(model_bits(self.bigrams.vocab_size, state.size, self.bigrams.pairs)),
+        )
         share = state.token_shares()
-        step = RecruitmentStep(len(self.steps), kind, state.size, types, data, model, data + model, float(share @ share))
+        step = RecruitmentStep(
+            len(self.steps), kind, state.size, types, data, model, data + model, float(share @ share)
+        )
         self.steps.append(step)
         self.on_step(step)

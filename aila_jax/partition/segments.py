@@ -13,7 +13,8 @@ from aila_jax.types import Array, Batch
 class Segments:
     """Block id = number of boundary tokens before t, so the boundary token closes its segment (ours).
 
-    Counted from position 0: from the window's start, or, under a document mask, from the document's. A later token changes nothing.
+    Counted from position 0: from the window's start, or, under a document mask, from the document's. A later
+    token changes nothing.
 
     Attributes:
       boundary: whether a token of each type closes a segment.
@@ -28,7 +29,8 @@ class Segments:
     def __call__(self, batch: Batch) -> Int[Array, "B L"]:
         """Block ids of every position; PADDING_ID at padding. A pure function, usable inside jit."""
         closes = jnp.asarray(self.boundary)[jnp.asarray(batch.tokens)].astype(jnp.int32)
-        # jnp.cumsum is one operation that XLA's CPU compiler fuses into the L × L masks that read the ids, and so does again for every pair.
+        # jnp.cumsum is one operation that XLA's CPU compiler fuses into the L × L masks that read the ids,
+        # and so does again for every pair.
         before = jax.lax.associative_scan(jnp.add, closes, axis=1) - closes
         index = jnp.arange(before.shape[1])[None, :]
         starts = index - jnp.asarray(batch.positions)

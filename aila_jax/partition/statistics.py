@@ -1,4 +1,6 @@
-"""How a partition cuts text: keys a query finds in its block, blocks a window, their sizes. Sums that add over batches."""
+"""How a partition cuts text: keys a query finds in its block, blocks a window, their sizes. Sums that add
+over batches.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,9 +17,11 @@ class BlockStatistics:
 
     Attributes:
       tokens, windows: that were read.
-      n_in: mean number of keys in a query's block, itself and global keys included, causal. n_local: without global keys.
+      n_in: mean number of keys in a query's block, itself and global keys included, causal.
+      n_local: without global keys.
       share_two: share of queries with two or more keys in their block.
-      blocks: mean number of blocks of a window. size_mean, size_median, size_largest: tokens a block, inside one window.
+      blocks: mean number of blocks of a window.
+      size_mean, size_median, size_largest: tokens a block, inside one window.
     """
 
     tokens: int
@@ -36,8 +40,11 @@ class BlockSums:
     """Exact sums over windows.
 
     Attributes:
-      queries: tokens that are no padding. windows: windows that hold any. n_in, n_local: in-block keys over all queries.
-      two: queries with n_in of 2 or more. sizes: how many blocks have 0, 1, … L tokens.
+      queries: tokens that are no padding.
+      windows: windows that hold any.
+      n_in, n_local: in-block keys over all queries.
+      two: queries with n_in of 2 or more.
+      sizes: how many blocks have 0, 1, … L tokens.
     """
 
     queries: int
@@ -51,7 +58,9 @@ class BlockSums:
         longest = max(len(self.sizes), len(other.sizes))
         sizes = sum(np.pad(one.sizes, (0, longest - len(one.sizes))) for one in (self, other))
         names = ("queries", "windows", "n_in", "n_local", "two")
-        return BlockSums(**{name: getattr(self, name) + getattr(other, name) for name in names}, sizes=np.asarray(sizes))
+        return BlockSums(
+            **{name: getattr(self, name) + getattr(other, name) for name in names}, sizes=np.asarray(sizes)
+        )
 
     def statistics(self) -> BlockStatistics:
         """Means and sizes.
@@ -60,7 +69,10 @@ class BlockSums:
           ValueError: nothing but padding was read.
         """
         if not self.queries:
-            raise ValueError("the windows hold 0 tokens; block statistics need at least 1. Fix: read windows that are not all padding")
+            raise ValueError(
+                "the windows hold 0 tokens; block statistics need at least 1. Fix: read windows that are not"
+                " all padding"
+            )
         blocks, size = int(self.sizes.sum()), np.arange(len(self.sizes))
         tokens = int(self.sizes @ size)
         return BlockStatistics(
@@ -80,8 +92,9 @@ def block_sums(block_ids: Int[np.ndarray, "B L"], doc_ids: Int[np.ndarray, "B L"
     """The sums of B windows.
 
     Args:
-      block_ids: from a partition. doc_ids: under a document mask, so that no key and no block lies in two documents; each
-        document's tokens stand together.
+      block_ids: from a partition.
+      doc_ids: under a document mask, so that no key and no block lies in two documents; each document's
+        tokens stand together.
     """
     real = block_ids != PADDING_ID
     local, sizes = _places(block_ids, doc_ids)
@@ -103,14 +116,17 @@ def total(parts: Iterable[BlockSums]) -> BlockSums:
 
 
 def in_block_keys(
-    block_ids: Int[np.ndarray, "B L"], doc_ids: Int[np.ndarray, "B L"] | None = None, bidirectional: bool = False
+    block_ids: Int[np.ndarray, "B L"],
+    doc_ids: Int[np.ndarray, "B L"] | None = None,
+    bidirectional: bool = False,
 ) -> Int[np.ndarray, "B L"]:
     """n_in of every query: keys in its block, itself and global keys included; 1 at padding.
 
     Sorted by block, so that no L × L array is made.
 
     Args:
-      block_ids, doc_ids: see `block_sums`. bidirectional: keys after the query count too, not only those at or before it.
+      block_ids, doc_ids: see `block_sums`.
+      bidirectional: keys after the query count too, not only those at or before it.
     """
     before = _with_global(block_ids, _places(block_ids, doc_ids)[0], doc_ids)
     if not bidirectional:
@@ -122,7 +138,9 @@ def in_block_keys(
 def _places(
     block_ids: Int[np.ndarray, "B L"], doc_ids: Int[np.ndarray, "B L"] | None
 ) -> tuple[Int[np.ndarray, "B L"], Int[np.ndarray, "sizes"]]:
-    """Each token's place in its block, from 1, and how many blocks have 0, 1, … L tokens; padding counts 1 and is no block."""
+    """Each token's place in its block, from 1, and how many blocks have 0, 1, … L tokens; padding counts 1
+    and is no block.
+    """
     keys = block_ids.astype(np.int64)
     if doc_ids is not None:
         keys = keys + (doc_ids.astype(np.int64) << 32)
@@ -172,4 +190,6 @@ def _median(sizes: Int[np.ndarray, "sizes"]) -> float:
     if not blocks:
         return 0.0
     below = np.cumsum(sizes)
-    return float(np.mean([np.searchsorted(below, middle, side="right") for middle in ((blocks - 1) // 2, blocks // 2)]))
+    return float(
+        np.mean([np.searchsorted(below, middle, side="right") for middle in ((blocks - 1) // 2, blocks // 2)])
+    )

@@ -1,4 +1,6 @@
-"""Local entropy of token types, measured in two ways: from the corpus' bigrams, or from attention inside blocks."""
+"""Local entropy of token types, measured in two ways: from the corpus' bigrams, or from attention inside
+blocks.
+"""
 
 from dataclasses import dataclass
 
@@ -11,7 +13,8 @@ class TypeEntropy:
     """A table over V types.
 
     Attributes:
-      entropy: as a share of the largest possible value, in [0, 1]. Types without an occurrence have the largest entry of the others.
+      entropy: as a share of the largest possible value, in [0, 1]. Types without an occurrence have the
+        largest entry of the others.
       counts: occurrences that each entry was measured on.
     """
 
@@ -19,16 +22,20 @@ class TypeEntropy:
     counts: Int[np.ndarray, "V"]
 
 
-def corpus_entropy(first: Int[np.ndarray, "P"], second: Int[np.ndarray, "P"], vocab_size: int, prior: float = 100.0) -> TypeEntropy:
+def corpus_entropy(
+    first: Int[np.ndarray, "P"], second: Int[np.ndarray, "P"], vocab_size: int, prior: float = 100.0
+) -> TypeEntropy:
     """Entropy of the next token given the type, ÷ log2 V, from the bigrams (first[i], second[i]).
 
         p(b | a) = (n(a, b) + κ u(b)) / (n(a) + κ)          u: relative frequencies of the next tokens
 
-    A Dirichlet prior of κ counts. A small κ ranks rare types lowest, since whatever they were seen with looks certain;
-    κ of about 100 asks for evidence. Memory grows with the number of different bigrams, not with V².
+    A Dirichlet prior of κ counts. A small κ ranks rare types lowest, since whatever they were seen with looks
+    certain; κ of about 100 asks for evidence. Memory grows with the number of different bigrams, not with V².
 
     Args:
-      first, second: token ids of P bigrams, at least one. vocab_size: V, at least 2. prior: κ, finite and above 0.
+      first, second: token ids of P bigrams, at least one.
+      vocab_size: V, at least 2.
+      prior: κ, finite and above 0.
     Source: ours (docs/method.md, section 4).
     """
     counts = np.bincount(first, minlength=vocab_size)
@@ -39,7 +46,8 @@ def corpus_entropy(first: Int[np.ndarray, "P"], second: Int[np.ndarray, "P"], vo
     share = prior / total  # of the prior in p(· | a)
     with np.errstate(divide="ignore"):
         log_unigram = np.where(unigram > 0, np.log2(unigram), 0.0)
-    # Types b never seen after a have p(b | a) = share_a · u(b). Their part is that of all types less that of the seen ones.
+    # Types b never seen after a have p(b | a) = share_a · u(b). Their part is that of all types less that of
+    # the seen ones.
     u, log_u = unigram[following], log_unigram[following]
     rest_mass = 1.0 - np.bincount(context, u, vocab_size)
     rest_entropy = -(unigram @ log_unigram) + np.bincount(context, u * log_u, vocab_size)
@@ -55,7 +63,9 @@ class EntropySums:
     def __init__(self, vocab_size: int):
         self._sums, self._counts = np.zeros(vocab_size), np.zeros(vocab_size, np.int64)
 
-    def add(self, tokens: Int[np.ndarray, "B L"], values: Float[np.ndarray, "B L"], where: Bool[np.ndarray, "B L"]) -> None:
+    def add(
+        self, tokens: Int[np.ndarray, "B L"], values: Float[np.ndarray, "B L"], where: Bool[np.ndarray, "B L"]
+    ) -> None:
         """Adds `values` of the positions `where` to their tokens' types."""
         kept = tokens[where]
         self._sums += np.bincount(kept, np.asarray(values, np.float64)[where], len(self._sums))
@@ -69,13 +79,15 @@ class EntropySums:
         """
         if not self._counts.any():
             raise ValueError(
-                "anchors.estimator is 'attention', but no query has two keys in its block; at least one must. "
-                "Fix: a partition with longer blocks, or set --config.anchors.estimator=corpus"
+                "anchors.estimator is 'attention', but no query has two keys in its block; at least one must."
+                " Fix: a partition with longer blocks, or set --config.anchors.estimator=corpus"
             )
         return _table(self._sums / np.maximum(self._counts, 1), self._counts)
 
 
 def _table(entropy: Float[np.ndarray, "V"], counts: Int[np.ndarray, "V"]) -> TypeEntropy:
-    """The table in float32, rounding kept inside [0, 1], and the largest measured entry where nothing was measured."""
+    """The table in float32, rounding kept inside [0, 1], and the largest measured entry where nothing was
+    measured.
+    """
     entropy = np.where(counts > 0, entropy, entropy[counts > 0].max())
     return TypeEntropy(np.clip(entropy, 0.0, 1.0).astype(np.float32), counts.astype(np.int64))

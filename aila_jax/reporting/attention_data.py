@@ -18,21 +18,45 @@ LEVELS = 255
 def slider_data(maps: Sequence[AttentionMaps]) -> dict[str, Any]:
     """One text's maps at several λ as JSON values.
 
-    A weight w is the byte q = round(255 √w), so that w ≈ (q / 255)² and √w is off by at most 1/510: small weights keep their
-    digits. `weights` holds the bytes in base64, [λ, layer, head, cell]; cells are rows of queries, up to the query itself
-    where the model is causal. Entropy and block mass are those of the exact weights.
+    A weight w is the byte q = round(255 √w), so that w ≈ (q / 255)² and √w is off by at most 1/510: small
+    weights keep their digits. `weights` holds the bytes in base64, [λ, layer, head, cell]; cells are rows of
+    queries, up to the query itself where the model is causal. Entropy and block mass are those of the exact
+    weights.
 
     Raises:
       ValueError: no maps, maps of different texts, models or τ, or more than 2 MiB of weights.
     """
-    require(len(maps) > 0, "maps", list(maps), "at least one setting of the dial", "take them from model.attention_dial")
+    require(
+        len(maps) > 0,
+        "maps",
+        list(maps),
+        "at least one setting of the dial",
+        "take them from model.attention_dial",
+    )
     first = maps[0]
     for other in maps:
-        same = (first.tokens, first.tau, first.causal, first.source) == (other.tokens, other.tau, other.causal, other.source)
-        require(same, "maps", "those of several texts, models or τ", "one text's at one τ", "draw each text on its own")
+        same = (first.tokens, first.tau, first.causal, first.source) == (
+            other.tokens,
+            other.tau,
+            other.causal,
+            other.source,
+        )
+        require(
+            same,
+            "maps",
+            "those of several texts, models or τ",
+            "one text's at one τ",
+            "draw each text on its own",
+        )
     layers, heads = first.entropy_bits.shape
     longest = most_tokens(len(maps), layers, heads, first.causal)
-    require(len(first.tokens) <= longest, "text", f"{len(first.tokens)} tokens", f"at most {longest} here", "shorten it, or show fewer λ")
+    require(
+        len(first.tokens) <= longest,
+        "text",
+        f"{len(first.tokens)} tokens",
+        f"at most {longest} here",
+        "shorten it, or show fewer λ",
+    )
     ordered = sorted(maps, key=lambda one: one.lam)
     ramp = np.round(LEVELS * matplotlib.colormaps["viridis"](np.arange(LEVELS + 1))[:, :3])
     return {

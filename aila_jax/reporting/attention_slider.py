@@ -14,13 +14,14 @@ from aila_jax.reporting.plots_attention import attention_figure
 
 MOST_LAYERS, MOST_HEADS = 2, 4  # of the picture that stands in for the slider
 LIMIT = (
-    "Attention is not influence: a weight says where a head looks, not what the prediction depends on. These maps are of one text; "
-    "another text has others."
+    "Attention is not influence: a weight says where a head looks, not what the prediction depends on. These"
+    " maps are of one text; another text has others."
 )
 
 
 def attention_page(maps: Sequence[AttentionMaps]) -> str:
-    """A whole HTML page, one file that fetches nothing, with a slider over the λ of `maps` (one text at several λ, at one τ).
+    """A whole HTML page, one file that fetches nothing, with a slider over the λ of `maps` (one text at
+    several λ, at one τ).
 
     Raises:
       ValueError: no maps, maps of different texts, models or τ, or more than fit on a page.
@@ -30,9 +31,14 @@ def attention_page(maps: Sequence[AttentionMaps]) -> str:
 
 
 def attention_html(maps: Sequence[AttentionMaps], height: int = 1000) -> str:
-    """The same page in a frame `height` pixels high, for `IPython.display.HTML`: several do not disturb each other."""
+    """The same page in a frame `height` pixels high, for `IPython.display.HTML`: several do not disturb each
+    other.
+    """
     page = html.escape(attention_page(maps))
-    return f'<div><iframe srcdoc="{page}" width="100%" height="{height}" style="border:0" title="attention under the dial"></iframe></div>'
+    return (
+        f'<div><iframe srcdoc="{page}" width="100%" height="{height}" style="border:0" title="attention under'
+        ' the dial"></iframe></div>'
+    )
 
 
 def attention_context(maps: Sequence[AttentionMaps]) -> dict[str, Any]:
@@ -47,7 +53,11 @@ def attention_context(maps: Sequence[AttentionMaps]) -> dict[str, Any]:
         "data": data,
         "start": start,
         "picture": picture,
-        "picture_note": "" if whole else f", {len(layers)} of {data['layers']} layers and {len(heads)} of {data['heads']} heads",
+        "picture_note": (
+            ""
+            if whole
+            else f", {len(layers)} of {data['layers']} layers and {len(heads)} of {data['heads']} heads"
+        ),
         "sentence": _sentence(data),
         "limit": LIMIT,
     }
@@ -56,10 +66,12 @@ def attention_context(maps: Sequence[AttentionMaps]) -> dict[str, Any]:
 def _sentence(data: dict[str, Any]) -> str:
     """What the maps are of."""
     lams = data["lams"]
-    span = f"λ = {lams[0]:g}" if len(lams) == 1 else f"{len(lams)} values of λ from {lams[0]:g} to {lams[-1]:g}"
+    span = (
+        f"λ = {lams[0]:g}" if len(lams) == 1 else f"{len(lams)} values of λ from {lams[0]:g} to {lams[-1]:g}"
+    )
     model = f" The model ({LEAKY}) has no causal mask." if not data["causal"] else ""
     of = f" of {data['source']}" if data["source"] else ""
     return (
-        f"Attention weights{of} over one text of {len(data['tokens'])} tokens, for {data['layers']} layers of {data['heads']} heads, "
-        f"at {span}, τ = {data['tau']:g}.{model}"
+        f"Attention weights{of} over one text of {len(data['tokens'])} tokens, for {data['layers']} layers of"
+        f" {data['heads']} heads, at {span}, τ = {data['tau']:g}.{model}"
     )

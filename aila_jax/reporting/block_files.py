@@ -20,18 +20,30 @@ def describe_blocks(report: BlockReport) -> str:
     """The report as text: statistics, then classes or boundary types, then examples."""
     s = report.statistics
     lines = [
-        f"partition {report.partition}, {report.source}, {report.split}: {s.tokens:,} tokens in {s.windows:,} windows",
+        (
+            f"partition {report.partition}, {report.source}, {report.split}: {s.tokens:,} tokens in"
+            f" {s.windows:,} windows"
+        ),
         *([report.listing.note] if report.listing.note else []),
         "",
-        f"keys in a query's block      {s.n_in:.2f} (without global keys {s.n_local:.2f}); two or more for {s.share_two:.1%} of the queries",
+        (
+            f"keys in a query's block      {s.n_in:.2f} (without global keys {s.n_local:.2f}); two or more"
+            f" for {s.share_two:.1%} of the queries"
+        ),
         f"blocks a window              {s.blocks:.1f}",
-        f"tokens a block, in a window  mean {s.size_mean:.2f}, median {s.size_median:g}, largest {s.size_largest}",
+        (
+            f"tokens a block, in a window  mean {s.size_mean:.2f}, median {s.size_median:g}, largest"
+            f" {s.size_largest}"
+        ),
     ]
     if report.correlation is not None:
         lines += _describe_correlation(report.correlation)
     listing = report.listing
     if listing.classes:
-        lines += ["", *_table(("class", "name", "share", "types", "most frequent"), map(_class_row, listing.classes))]
+        lines += [
+            "",
+            *_table(("class", "name", "share", "types", "most frequent"), map(_class_row, listing.classes)),
+        ]
     if listing.boundaries:
         header = ("count", "of all boundaries", "next-token entropy", "type")
         lines += ["", "segments end with", *_table(header, map(_boundary_row, listing.boundaries))]
@@ -39,7 +51,9 @@ def describe_blocks(report: BlockReport) -> str:
 
 
 def write_blocks(report: BlockReport, directory: Path) -> list[Path]:
-    """Writes blocks.json (everything), blocks.csv (one row of figures) and, where there are types to list, block_types.csv."""
+    """Writes blocks.json (everything), blocks.csv (one row of figures) and, where there are types to list,
+    block_types.csv.
+    """
     document = {"format": FORMAT, **dataclasses.asdict(report)}
     contents = {
         "blocks.json": json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n",
@@ -57,8 +71,8 @@ def _describe_correlation(found: BlockCorrelation) -> list[str]:
     largest = f"undefined, since {found.rho_undefined}" if found.rho_max is None else f"{found.rho_max:.3f}"
     mean = "" if found.rho_mean is None else f", mean {found.rho_mean:.3f}"
     return [
-        f"correlation of embeddings    token with its block's mean {found.within:.3f}; between block means: largest {largest}{mean} "
-        f"({found.blocks:,} blocks, {found.tokens:,} tokens)"
+        f"correlation of embeddings    token with its block's mean {found.within:.3f}; between block means:"
+        f" largest {largest}{mean} ({found.blocks:,} blocks, {found.tokens:,} tokens)"
     ]
 
 
@@ -75,14 +89,22 @@ def _table(header: Sequence[str], rows: Iterable[tuple[str, ...]]) -> list[str]:
     """Columns of equal width, the last one as long as it is."""
     every = [tuple(header), *rows]
     widths = [max(len(row[column]) for row in every) for column in range(len(header) - 1)]
-    return ["  ".join([*(text.rjust(width) for text, width in zip(row, widths, strict=False)), row[-1]]) for row in every]
+    return [
+        "  ".join([*(text.rjust(width) for text, width in zip(row, widths, strict=False)), row[-1]])
+        for row in every
+    ]
 
 
 def _figures(report: BlockReport) -> dict[str, Any]:
     """One tidy row."""
     correlation = {} if report.correlation is None else dataclasses.asdict(report.correlation)
     named = {f"correlation_{name}": value for name, value in correlation.items()}
-    origin = {"source": report.source, "split": report.split, "seed": report.meta["seed"], "commit": report.meta["commit"]}
+    origin = {
+        "source": report.source,
+        "split": report.split,
+        "seed": report.meta["seed"],
+        "commit": report.meta["commit"],
+    }
     return {**report.partition, **origin, **dataclasses.asdict(report.statistics), **named}
 
 

@@ -18,7 +18,10 @@ from aila_jax.theory.certificates import Certificate
 
 FORMAT = "aila_jax certificate, version 1"
 COLUMNS = ("layer", "head", "position", "n_in", "n_out", "block_mass", "entropy_bits")
-EMPIRICAL = "NO GUARANTEE: S is the largest score seen on a corpus; all this holds for texts whose scores stay within it."
+EMPIRICAL = (
+    "NO GUARANTEE: S is the largest score seen on a corpus; all this holds for texts whose scores stay"
+    " within it."
+)
 SOURCES = {
     "parameters": "the weights",
     "qk_norm": "QK-normalisation",
@@ -30,14 +33,23 @@ SOURCES = {
 Heads = Mapping[tuple[int, int], HeadRow]
 
 
-def describe_certificate(found: Certificate, name: str, target_mass: float, measured: Heads | None = None, one_text: bool = False) -> str:
-    """The certificate as text: what is guaranteed in short, and a line for every head, with the measurement where there is one.
+def describe_certificate(
+    found: Certificate, name: str, target_mass: float, measured: Heads | None = None, one_text: bool = False
+) -> str:
+    """The certificate as text: what is guaranteed in short, and a line for every head, with the measurement
+    where there is one.
 
     Args:
       one_text: it is of one text alone.
     """
     gap, accompanied = found.gap, found.least_block_mass_accompanied
-    blocks = "depend on the tokens: the worst case" if found.counts.worst else "as in this text" if one_text else "as in every text"
+    blocks = (
+        "depend on the tokens: the worst case"
+        if found.counts.worst
+        else "as in this text"
+        if one_text
+        else "as in every text"
+    )
     lines = [
         f"{name}: λ = {gap.lam:g}, τ = {found.tau:g}, {len(found.counts.n_in)} positions",
         f"scores bounded by {SOURCES[gap.bound]}{_in_arithmetic(found)}; blocks {blocks}",
@@ -55,12 +67,29 @@ def describe_certificate(found: Certificate, name: str, target_mass: float, meas
         ),
         "",
     ]
-    header = ["layer", "head", "S", "gap (nats)", "least mass", "mean mass", "measured", "mean entropy", "measured"]
+    header = [
+        "layer",
+        "head",
+        "S",
+        "gap (nats)",
+        "least mass",
+        "mean mass",
+        "measured",
+        "mean entropy",
+        "measured",
+    ]
     rows = [header, *(_head_line(head, measured) for head in head_records(found, measured))]
     if measured is None:
-        rows = [[text for text, title in zip(row, header, strict=True) if title != "measured"] for row in rows]
+        rows = [
+            [text for text, title in zip(row, header, strict=True) if title != "measured"] for row in rows
+        ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join([*lines, *("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows)])
+    return "\n".join(
+        [
+            *lines,
+            *("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows),
+        ]
+    )
 
 
 def _in_arithmetic(found: Certificate) -> str:
@@ -68,10 +97,15 @@ def _in_arithmetic(found: Certificate) -> str:
 
 
 def _said(found: Certificate, target_mass: float) -> list[str]:
-    """Where the certificate says something of queries that have keys outside their block, and which margin would."""
+    """Where the certificate says something of queries that have keys outside their block, and which margin
+    would.
+    """
     nothing = "NOTHING IS GUARANTEED beyond what uniform attention has: scores may outweigh this margin."
     return [
-        f"says something at         {formats.percent(found.share_said)} of heads and positions with keys outside their block",
+        (
+            f"says something at         {formats.percent(found.share_said)} of heads and positions with keys"
+            " outside their block"
+        ),
         *_margin_line(found, target_mass),
         *([] if found.gap.says_something else [nothing]),
     ]
@@ -100,9 +134,16 @@ def head_records(found: Certificate, measured: Heads | None = None) -> list[dict
 
 
 def write_certificate(
-    found: Certificate, directory: Path, *, meta: Mapping[str, Any], target_mass: float, measured: Heads | None = None
+    found: Certificate,
+    directory: Path,
+    *,
+    meta: Mapping[str, Any],
+    target_mass: float,
+    measured: Heads | None = None,
 ) -> list[Path]:
-    """Writes `certificate.csv` and `certificate.json`; returns the paths. `meta` says what was certified, in JSON values."""
+    """Writes `certificate.csv` and `certificate.json`; returns the paths. `meta` says what was certified, in
+    JSON values.
+    """
     gap = found.gap
     document = {
         "format": FORMAT,
@@ -131,7 +172,9 @@ def write_certificate(
     for layer, head, position in np.ndindex(found.block_mass.shape):
         at = (layer, head, position)
         counts = int(found.counts.n_in[position]), int(found.counts.n_out[position])
-        writer.writerow((layer, head, position, *counts, float(found.block_mass[at]), float(found.entropy_bits[at])))
+        writer.writerow(
+            (layer, head, position, *counts, float(found.block_mass[at]), float(found.entropy_bits[at]))
+        )
     contents = {
         "certificate.csv": text.getvalue(),
         "certificate.json": json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n",
@@ -142,7 +185,9 @@ def write_certificate(
 
 
 def _required(found: Certificate, target_mass: float) -> float | None:
-    """The margin for the target at positions with another key in their block; None where there are none or no margin is imposed."""
+    """The margin for the target at positions with another key in their block; None where there are none or no
+    margin is imposed.
+    """
     if found.gap.bound == "hard" or not (found.gap.share > 0.0).all():
         return None
     return found.required_margin(target_mass)
@@ -153,7 +198,10 @@ def _margin_line(found: Certificate, target_mass: float) -> list[str]:
     if needed is None:
         return []
     most = f", more than a margin may be ({MOST_MARGIN:g})" if needed > MOST_MARGIN else ""
-    text = f"{formats.at_most(needed, 2)} nats with another key inside, at these scores{most}; now {found.gap.margin:g}"
+    text = (
+        f"{formats.at_most(needed, 2)} nats with another key inside, at these scores{most}; now"
+        f" {found.gap.margin:g}"
+    )
     return [f"margin for {target_mass:g}            {text}"]
 
 

@@ -17,11 +17,17 @@ WIDTH = 120
 
 
 def describe_diagnosis(diagnosis: Diagnosis) -> str:
-    """The findings one after another, then what was checked without a finding, and what could not be assessed."""
+    """The findings one after another, then what was checked without a finding, and what could not be
+    assessed.
+    """
     count = len(diagnosis.findings)
     lines = [
         f"{diagnosis.run}: "
-        + (f"{count} failure signature{'s' if count > 1 else ''} found." if count else "healthy, no failure signature found.")
+        + (
+            f"{count} failure signature{'s' if count > 1 else ''} found."
+            if count
+            else "healthy, no failure signature found."
+        )
     ]
     for number, finding in enumerate(diagnosis.findings, start=1):
         lines += ["", *_finding(number, finding)]
@@ -42,18 +48,31 @@ def _finding(number: int, finding: Finding) -> list[str]:
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
     return textwrap.wrap(
-        text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 
 def write_diagnosis(diagnosis: Diagnosis, facts: Facts, meta: dict[str, Any], directory: str | Path) -> Path:
-    """Writes `diagnosis.json`: the findings, what was and was not assessed, the facts that they rest on, and what made them.
+    """Writes `diagnosis.json`: the findings, what was and was not assessed, the facts that they rest on, and
+    what made them.
 
     Facts that are not finite, as those of a diverged run, are null.
     """
-    document = {"format": FORMAT, **dataclasses.asdict(diagnosis), "facts": _finite(dataclasses.asdict(facts)), "meta": meta}
+    document = {
+        "format": FORMAT,
+        **dataclasses.asdict(diagnosis),
+        "facts": _finite(dataclasses.asdict(facts)),
+        "meta": meta,
+    }
     path = Path(directory) / "diagnosis.json"
-    write_atomically(path, (json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n").encode("utf-8"))
+    write_atomically(
+        path, (json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n").encode("utf-8")
+    )
     return path
 
 

@@ -13,7 +13,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     if path.is_dir():
         raise ValueError(
-            f"{str(path)!r} is a folder; it must be a file to write. Fix: add a file name, such as {str(path / 'report.html')!r}."
+            f"{str(path)!r} is a folder; it must be a file to write. Fix: add a file name, such as"
+            f" {str(path / 'report.html')!r}."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile: its files are readable by the owner alone, and the rename would keep that.

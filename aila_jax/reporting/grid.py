@@ -12,12 +12,15 @@ def by_tau(result: SweepResult) -> dict[float, tuple[CellRow, ...]]:
       ValueError: there is no cell, or two have the same λ and τ.
     """
     if not result.cells:
-        raise ValueError("the sweep has 0 cells; it must have at least 1. Fix: sweep over at least one λ and one τ.")
+        raise ValueError(
+            "the sweep has 0 cells; it must have at least 1. Fix: sweep over at least one λ and one τ."
+        )
     grid: dict[float, dict[float, CellRow]] = {tau: {} for tau in sorted({cell.tau for cell in result.cells})}
     for cell in result.cells:
         if cell.lam in grid[cell.tau]:
             raise ValueError(
-                f"the sweep has two cells at λ = {cell.lam:g}, τ = {cell.tau:g}; it must have one. Fix: report each run on its own."
+                f"the sweep has two cells at λ = {cell.lam:g}, τ = {cell.tau:g}; it must have one. Fix:"
+                " report each run on its own."
             )
         grid[cell.tau][cell.lam] = cell
     return {tau: tuple(cells[lam] for lam in sorted(cells)) for tau, cells in grid.items()}
@@ -36,20 +39,30 @@ def cells_at(result: SweepResult, tau: float) -> tuple[CellRow, ...]:
             return cells
     known = ", ".join(f"{other:g}" for other in grid)
     raise ValueError(
-        f"tau is {tau!r}; it must be one of the sweep's: {known}. Fix: pass tau={nearest_tau(result, tau):g}, or sweep with this τ."
+        f"tau is {tau!r}; it must be one of the sweep's: {known}. Fix: pass tau={nearest_tau(result, tau):g},"
+        " or sweep with this τ."
     )
 
 
 def heads_at(result: SweepResult, tau: float) -> dict[float, tuple[HeadRow, ...]]:
-    """The head rows at `tau` for each λ, λ ascending, in order of layer and head; raises ValueError where there is none."""
-    rows = sorted((row for row in result.heads if math.isclose(row.tau, tau)), key=lambda row: (row.lam, row.layer, row.head))
+    """The head rows at `tau` for each λ, λ ascending, in order of layer and head; raises ValueError where
+    there is none.
+    """
+    rows = sorted(
+        (row for row in result.heads if math.isclose(row.tau, tau)),
+        key=lambda row: (row.lam, row.layer, row.head),
+    )
     if not rows:
-        raise ValueError(f"the sweep has 0 head rows at τ = {tau:g}; it must have some. Fix: sweep with head statistics.")
+        raise ValueError(
+            f"the sweep has 0 head rows at τ = {tau:g}; it must have some. Fix: sweep with head statistics."
+        )
     return {lam: tuple(row for row in rows if row.lam == lam) for lam in sorted({row.lam for row in rows})}
 
 
 def sees_targets(result: SweepResult) -> bool | None:
-    """Whether the model has no causal mask and so sees what it is scored on; None where the configuration does not say."""
+    """Whether the model has no causal mask and so sees what it is scored on; None where the configuration
+    does not say.
+    """
     model = result.config.get("model")
     return bool(model["bidirectional"]) if isinstance(model, dict) and "bidirectional" in model else None
 

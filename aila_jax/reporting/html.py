@@ -42,18 +42,23 @@ def report(
       result: the sweep, or the path that `read_sweep` takes.
       path: the file to write; its folder is made, an older report is replaced as a whole.
       log: records of `read_training_log`, or the path it takes, for the training curve.
-      samples: generated text, as dicts with lam, tau, prompt and text. The first 50 are shown, 4,000 characters of each.
-      maps: attention maps of one text at several λ, as `model.attention_dial` returns them, for a section with a slider.
+      samples: generated text, as dicts with lam, tau, prompt and text. The first 50 are shown, 4,000
+        characters of each.
+      maps: attention maps of one text at several λ, as `model.attention_dial` returns them, for a section
+        with a slider.
 
     Returns:
       The path written.
 
     Raises:
-      ValueError: the sweep or the log is missing, empty or malformed, a sample lacks a key, the maps are of several texts, or the page exceeds 5 MB.
+      ValueError: the sweep or the log is missing, empty or malformed, a sample lacks a key, the maps are of
+        several texts, or the page exceeds 5 MB.
     """
     result = result if isinstance(result, SweepResult) else read_sweep(result)
     log = read_training_log(log) if isinstance(log, (str, Path)) else log
-    source = environment().get_template("report.html.jinja").render(**_context(result, log, samples or (), maps))
+    source = (
+        environment().get_template("report.html.jinja").render(**_context(result, log, samples or (), maps))
+    )
     page = page_bytes(source, "sweep fewer cells, or pass fewer samples")
     path = Path(path)
     write_atomically(path, page)
@@ -97,7 +102,9 @@ def _context(
 
 
 def _scored(result: SweepResult) -> str:
-    """The model that the rows are of, in the words of `AttentionMaps.source`; a step that is not recorded is named unknown."""
+    """The model that the rows are of, in the words of `AttentionMaps.source`; a step that is not recorded is
+    named unknown.
+    """
     return f"{result.cells[0].run}, step {result.meta.get('checkpoint_step', 'unknown')}"
 
 
@@ -141,7 +148,12 @@ def _dial_data(result: SweepResult) -> dict[str, Any]:
         "taus": list(by_tau(result)),
         "start_tau": nearest_tau(result),
         "cells": [
-            {"lam": cell.lam, "tau": cell.tau, "numbers": {name: getattr(cell, name) for name in fields}, "texts": _texts(cell)}
+            {
+                "lam": cell.lam,
+                "tau": cell.tau,
+                "numbers": {name: getattr(cell, name) for name in fields},
+                "texts": _texts(cell),
+            }
             for cell in result.cells
         ],
     }
@@ -164,7 +176,10 @@ def _sample(sample: Mapping[str, Any], index: int) -> dict[str, Any]:
     """A sample cut to the length shown; raises ValueError where a key is missing."""
     missing = [key for key in SAMPLE_KEYS if key not in sample]
     if missing:
-        raise ValueError(f"samples[{index}] lacks {', '.join(missing)}; it must have {', '.join(SAMPLE_KEYS)}. Fix: add what is missing.")
+        raise ValueError(
+            f"samples[{index}] lacks {', '.join(missing)}; it must have {', '.join(SAMPLE_KEYS)}. Fix: add"
+            " what is missing."
+        )
     text = str(sample["text"])
     return {
         "lam": f"{sample['lam']:g}",

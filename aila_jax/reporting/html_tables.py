@@ -13,8 +13,10 @@ class Column:
     """A column of a table.
 
     Attributes:
-      title: its heading. hint: what it means, for a tooltip.
-      texts: what is shown, row by row. values: the same, exact; empty where there is none.
+      title: its heading.
+      hint: what it means, for a tooltip.
+      texts: what is shown, row by row.
+      values: the same, exact; empty where there is none.
     """
 
     title: str
@@ -55,25 +57,58 @@ _ATTENTION: tuple[_Spec, ...] = (
         _least,
     ),
     ("guaranteed_entropy_bits", "guaranteed entropy (bits)", "largest entropy that the margin allows", _most),
-    ("delta_imposed", "δ imposed", "margin λm that the dial imposes, in nats, mean over layers and heads", _four),
-    ("delta_measured", "δ measured", "lowest score inside the block minus highest outside, in nats, mean over queries", _four),
+    (
+        "delta_imposed",
+        "δ imposed",
+        "margin λm that the dial imposes, in nats, mean over layers and heads",
+        _four,
+    ),
+    (
+        "delta_measured",
+        "δ measured",
+        "lowest score inside the block minus highest outside, in nats, mean over queries",
+        _four,
+    ),
     ("delta_share", "δ > 0", "share of queries where the measured margin is positive", formats.percent),
-    ("pointer_fidelity", "pointer fidelity", "attention on what the query is pointed at: its block's anchors, or the known answer", _four),
+    (
+        "pointer_fidelity",
+        "pointer fidelity",
+        "attention on what the query is pointed at: its block's anchors, or the known answer",
+        _four,
+    ),
     ("pointer_uniform", "uniform fidelity", "pointer fidelity of uniform attention", _four),
     ("pointer_lift", "pointer lift", "pointer fidelity over that of uniform attention", formats.lift),
-    ("pointer_block_ratio", "fidelity / block mass", "share of the attention inside the block that is on what is pointed at there", _four),
+    (
+        "pointer_block_ratio",
+        "fidelity / block mass",
+        "share of the attention inside the block that is on what is pointed at there",
+        _four,
+    ),
     ("pointer_key_share", "key share", "share of the keys inside the block that are pointed at", _four),
 )
 _CELL: tuple[_Spec, ...] = (
     ("perplexity_token", "perplexity / token", "exp of the summed loss per token", formats.perplexity),
-    ("perplexity_word", "perplexity / word", "exp of the summed loss per word, line ends counted", formats.perplexity),
+    (
+        "perplexity_word",
+        "perplexity / word",
+        "exp of the summed loss per word, line ends counted",
+        formats.perplexity,
+    ),
     ("perplexity_byte", "perplexity / byte", "exp of the summed loss per byte", formats.perplexity),
     ("loss", "loss (nats)", "mean cross-entropy per token", _four),
     ("accuracy", "accuracy", "share of targets ranked first", formats.percent),
-    ("accuracy_determined", "accuracy, determined", "share of the targets that the rule determines ranked first", formats.percent),
+    (
+        "accuracy_determined",
+        "accuracy, determined",
+        "share of the targets that the rule determines ranked first",
+        formats.percent,
+    ),
     ("pointers", "pointers", "what pointer fidelity is measured on", str),
 )
-_HEAD: tuple[_Spec, ...] = (("layer", "layer", "counted from 0", str), ("head", "head", "counted from 0", str))
+_HEAD: tuple[_Spec, ...] = (
+    ("layer", "layer", "counted from 0", str),
+    ("head", "head", "counted from 0", str),
+)
 
 
 def cell_columns(cells: Sequence[CellRow]) -> list[Column]:
@@ -93,5 +128,7 @@ def _columns(rows: Sequence[CellRow] | Sequence[HeadRow], specs: Sequence[_Spec]
         values = [getattr(row, field) for row in rows]
         if any(value is not None for value in values):
             texts = tuple("–" if value is None else show(value) for value in values)
-            columns.append(Column(title, hint, texts, tuple("" if value is None else repr(value) for value in values)))
+            columns.append(
+                Column(title, hint, texts, tuple("" if value is None else repr(value) for value in values))
+            )
     return columns

@@ -16,11 +16,19 @@ FORMAT = "aila_jax influence, version 1"
 
 
 def describe_influence(result: InfluenceResult) -> str:
-    """The table over λ, with what it measures said above it, and the head that could carry most at each λ below."""
+    """The table over λ, with what it measures said above it, and the head that could carry most at each λ
+    below.
+    """
     first = result.rows[0]
     lines = [
-        f"{first.run}, seed {first.seed}: {first.split}, {first.positions:,} queries, {first.draws} draws, τ = {first.tau:g}",
-        "KL divergence of the next-token distribution in nats (± standard error over queries) when tokens are resampled",
+        (
+            f"{first.run}, seed {first.seed}: {first.split}, {first.positions:,} queries, {first.draws}"
+            f" draws, τ = {first.tau:g}"
+        ),
+        (
+            "KL divergence of the next-token distribution in nats (± standard error over queries) when tokens"
+            " are resampled"
+        ),
         "",
     ]
     header = (
@@ -35,15 +43,18 @@ def describe_influence(result: InfluenceResult) -> str:
     )
     table = [header, *(_line(row) for row in result.rows)]
     widths = [max(len(line[column]) for line in table) for column in range(len(header))]
-    lines += ["  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in table]
+    lines += [
+        "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in table
+    ]
     return "\n".join([*lines, "", *(_most(result, row) for row in result.rows), *_costs(result)])
 
 
 def _costs(result: InfluenceResult) -> list[str]:
     """What removing attention costs, where it was measured."""
     return [
-        f"λ = {row['lam']:g}: perplexity per token {perplexity(row['perplexity'])}, without attention {perplexity(row['perplexity_without'])} "
-        f"({change(row['perplexity'], row['perplexity_without'])}; {row['targets']:,} targets)"
+        f"λ = {row['lam']:g}: perplexity per token {perplexity(row['perplexity'])}, without attention"
+        f" {perplexity(row['perplexity_without'])} ({change(row['perplexity'], row['perplexity_without'])};"
+        f" {row['targets']:,} targets)"
         for row in result.meta.get("without_attention", [])
     ]
 
@@ -62,18 +73,24 @@ def _line(row: InfluenceRow) -> tuple[str, ...]:
 
 
 def _most(result: InfluenceResult, row: InfluenceRow) -> str:
-    """The head whose keys outside the block could add most at this λ, by the measured and by the guaranteed mass."""
+    """The head whose keys outside the block could add most at this λ, by the measured and by the guaranteed
+    mass.
+    """
     heads = [head for head in result.heads if head.lam == row.lam]
     most = max(heads, key=lambda head: head.contribution_measured)
     text = (
-        f"λ = {row.lam:g}: layer {most.layer}, head {most.head} has {percent(most.out_mass_measured)} of its attention outside the block, "
-        f"which adds at most {nats(most.contribution_measured)} to the residual stream (measured mass, mean over queries)"
+        f"λ = {row.lam:g}: layer {most.layer}, head {most.head} has {percent(most.out_mass_measured)} of its"
+        f" attention outside the block, which adds at most {nats(most.contribution_measured)} to the residual"
+        " stream (measured mass, mean over queries)"
     )
     bounded = [head for head in heads if head.contribution_guaranteed is not None]
     if not bounded:
         return f"{text}; nothing is guaranteed"
     worst = max(bounded, key=lambda head: head.contribution_guaranteed or 0.0)
-    return f"{text}; no head adds more than {nats(worst.contribution_guaranteed)} at any query (guaranteed mass, {worst.guarantee})"
+    return (
+        f"{text}; no head adds more than {nats(worst.contribution_guaranteed)} at any query (guaranteed mass,"
+        f" {worst.guarantee})"
+    )
 
 
 def nats(value: float | None) -> str:
@@ -86,7 +103,8 @@ def _with_error(value: float | None, error: float | None) -> str:
 
 
 def write_influence(result: InfluenceResult, directory: str | Path) -> list[Path]:
-    """Writes `influence.csv` (a row per λ), `influence_heads.csv` (a row per λ, layer and head) and `influence.json` (everything, last).
+    """Writes `influence.csv` (a row per λ), `influence_heads.csv` (a row per λ, layer and head) and
+    `influence.json` (everything, last).
 
     Raises:
       ValueError: a number that is not finite.

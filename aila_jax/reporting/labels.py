@@ -28,9 +28,11 @@ _ROOM = 1.5  # pixels around a label
 def label_points(
     fig: Figure, axes: Axes, points: Sequence[tuple[float, float]], labels: Mapping[int, str], colour: Any
 ) -> list[Annotation]:
-    """Writes labels (by index of their point) beside their points, in the first free place; a label without one is left out.
+    """Writes labels (by index of their point) beside their points, in the first free place; a label without
+    one is left out.
 
-    Free is: inside the axes, off every plotted point, line and every label written before. First and last points come first.
+    Free is: inside the axes, off every plotted point, line and every label written before. First and last
+    points come first.
     """
     renderer = FigureCanvasAgg(fig).get_renderer()
     fig.draw_without_rendering()
@@ -42,7 +44,14 @@ def label_points(
     for index in order:
         for dx, dy, horizontal, vertical in _PLACES:
             text = axes.annotate(
-                labels[index], points[index], (dx, dy), textcoords="offset points", fontsize=7.5, color=colour, ha=horizontal, va=vertical
+                labels[index],
+                points[index],
+                (dx, dy),
+                textcoords="offset points",
+                fontsize=7.5,
+                color=colour,
+                ha=horizontal,
+                va=vertical,
             )
             box = text.get_window_extent(renderer).padded(_ROOM)
             if _is_free(box, inside, taken, ink):

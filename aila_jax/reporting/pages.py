@@ -1,4 +1,6 @@
-"""What every HTML page of this package has in common: templates, figures inside the file, its largest size."""
+"""What every HTML page of this package has in common: templates, figures inside the file, its largest
+size.
+"""
 
 import base64
 from collections.abc import Callable
@@ -28,17 +30,26 @@ def environment() -> jinja2.Environment:
 
 def page_bytes(source: str, fix: str) -> bytes:
     """A finished page as bytes; raises ValueError with `fix` where they are more than 5 MB."""
-    # An address in the configuration or in a sample is text; written so, no mail gateway or scanner takes it for a link to follow.
+    # An address in the configuration or in a sample is text; written so, no mail gateway or scanner takes it
+    # for a link to follow.
     page = source.replace("://", "&#58;//").encode("utf-8")
     if len(page) > MOST_BYTES:
-        raise ValueError(f"the page has {len(page):,} bytes; it must have at most {MOST_BYTES:,}. Fix: {fix}.")
+        raise ValueError(
+            f"the page has {len(page):,} bytes; it must have at most {MOST_BYTES:,}. Fix: {fix}."
+        )
     return page
 
 
 def figure_sources(make: Callable[..., Figure]) -> dict[str, Any]:
-    """The figure that `make(theme=…)` draws, for light and for dark pages, as data addresses with a width in pixels."""
+    """The figure that `make(theme=…)` draws, for light and for dark pages, as data addresses with a width in
+    pixels.
+    """
     light, dark = make(theme=LIGHT), make(theme=DARK)
-    return {"light": _address(light), "dark": _address(dark), "width": round(PIXELS_PER_INCH * light.get_figwidth())}
+    return {
+        "light": _address(light),
+        "dark": _address(dark),
+        "width": round(PIXELS_PER_INCH * light.get_figwidth()),
+    }
 
 
 def _address(fig: Figure) -> str:

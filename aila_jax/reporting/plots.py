@@ -43,12 +43,14 @@ class Series:
         return [getattr(cell, name) for cell in self.cells]
 
 
-def dial_figure(results: SweepResult | Mapping[str, SweepResult], *, perplexity: str = "token", theme: Theme = LIGHT) -> Figure:
+def dial_figure(
+    results: SweepResult | Mapping[str, SweepResult], *, perplexity: str = "token", theme: Theme = LIGHT
+) -> Figure:
     """Perplexity, accuracy, attention entropy and block mass against λ.
 
     Args:
-      results: one result, drawn with a line per τ; or several by label, drawn with a line each at τ = 1 (or the nearest, which the
-        label then names).
+      results: one result, drawn with a line per τ; or several by label, drawn with a line each at τ = 1 (or
+        the nearest, which the label then names).
       perplexity: `token`, `word` or `byte`. Results with different tokenizers compare only by word or byte.
       theme: page colours.
 
@@ -56,7 +58,8 @@ def dial_figure(results: SweepResult | Mapping[str, SweepResult], *, perplexity:
       A figure of four panels; uniform attention's block mass is dashed, what the margin guarantees dotted.
 
     Raises:
-      ValueError: no cells, perplexity of that unit not recorded, or token perplexities of different tokenizers.
+      ValueError: no cells, perplexity of that unit not recorded, or token perplexities of different
+        tokenizers.
     """
     series = _series(results, theme)
     name = _perplexity_field(series, results, perplexity)
@@ -95,14 +98,22 @@ def tradeoff_figure(result: SweepResult, *, perplexity: str = "token", theme: Th
         for line in series:
             axes.plot(line.values("entropy_bits"), line.values(name), label=line.label, **line.style)
         _perplexity_panel(axes, series, name)
-        axes.set(title="Perplexity against attention entropy", ylabel=f"perplexity {axes.get_ylabel()}", xlabel="attention entropy (bits)")
+        axes.set(
+            title="Perplexity against attention entropy",
+            ylabel=f"perplexity {axes.get_ylabel()}",
+            xlabel="attention entropy (bits)",
+        )
         axes.margins(0.09)
         legend_above(fig, axes)
         nearest = min(series, key=lambda line: abs(math.log(line.cells[0].tau)))
-        for line in sorted(series, key=lambda line: line is not nearest):  # the first labels find the most room
+        for line in sorted(
+            series, key=lambda line: line is not nearest
+        ):  # the first labels find the most room
             points = list(zip(line.values("entropy_bits"), line.values(name), strict=True))
             start = "λ = " if line is nearest else ""
-            labels = {index: f"{start}{line.cells[index].lam:g}" for index in spread(len(points), MOST_LABELS)}
+            labels = {
+                index: f"{start}{line.cells[index].lam:g}" for index in spread(len(points), MOST_LABELS)
+            }
             label_points(fig, axes, points, labels, line.style["color"])
     return fig
 
@@ -114,11 +125,15 @@ def _series(results: SweepResult | Mapping[str, SweepResult], theme: Theme) -> l
         marked = f" ({LEAKY})" if sees_targets(results) else ""
         colours = ordered_colours(len(grid), theme)
         return [
-            Series(f"τ = {tau:g}{marked}", cells, _style(colours[index], index, cells)) for index, (tau, cells) in enumerate(grid.items())
+            Series(f"τ = {tau:g}{marked}", cells, _style(colours[index], index, cells))
+            for index, (tau, cells) in enumerate(grid.items())
         ]
     limit = len(CATEGORIES)
     if not 1 <= len(results) <= limit:
-        raise ValueError(f"{len(results)} results were given; there must be 1 to {limit}. Fix: compare at most {limit} in one figure.")
+        raise ValueError(
+            f"{len(results)} results were given; there must be 1 to {limit}. Fix: compare at most {limit} in"
+            " one figure."
+        )
     series = []
     for index, (label, result) in enumerate(results.items()):
         tau = nearest_tau(result)
@@ -131,23 +146,31 @@ def _series(results: SweepResult | Mapping[str, SweepResult], theme: Theme) -> l
 
 def _style(colour: Any, index: int, cells: Sequence[CellRow]) -> dict[str, Any]:
     """Colour and marker of a line; the markers are smaller where they are many."""
-    return {"color": colour, "marker": MARKERS[index % len(MARKERS)], "markersize": 4.5 if len(cells) <= MOST_LARGE_MARKERS else 2.5}
+    return {
+        "color": colour,
+        "marker": MARKERS[index % len(MARKERS)],
+        "markersize": 4.5 if len(cells) <= MOST_LARGE_MARKERS else 2.5,
+    }
 
 
-def _perplexity_field(series: Sequence[Series], results: SweepResult | Mapping[str, SweepResult], unit: str) -> str:
+def _perplexity_field(
+    series: Sequence[Series], results: SweepResult | Mapping[str, SweepResult], unit: str
+) -> str:
     """The row field of a perplexity that every cell has and that compares across the results."""
     one_of("perplexity", unit, UNITS)
     field = f"perplexity_{unit}"
     for line in series:
         if None in line.values(field):
             raise ValueError(
-                f"{line.label}: {field} is None; it must be recorded in every cell. Fix: pass perplexity='token', or score the whole split."
+                f"{line.label}: {field} is None; it must be recorded in every cell. Fix: pass"
+                " perplexity='token', or score the whole split."
             )
     if unit == "token" and not isinstance(results, SweepResult):
         made = {label: _tokenizer(result) for label, result in results.items()}
         if len(set(made.values())) > 1:
             raise ValueError(
-                f"perplexity is per token, but the tokenizers are {made}; they must be the same. Fix: pass perplexity='byte' or 'word'."
+                f"perplexity is per token, but the tokenizers are {made}; they must be the same. Fix: pass"
+                " perplexity='byte' or 'word'."
             )
     return field
 
@@ -167,10 +190,14 @@ def _perplexity_panel(axes: Axes, series: Sequence[Series], name: str) -> None:
 
 
 def _uniform_lines(axes: Axes, series: Sequence[Series], theme: Theme) -> None:
-    """Dashes uniform attention's block mass: one line where all series share it, else one in each series' colour."""
+    """Dashes uniform attention's block mass: one line where all series share it, else one in each series'
+    colour.
+    """
     for line in _distinct_uniform(series):
         shared = len(_distinct_uniform(series)) == 1
-        colour, label = (theme.muted, "uniform attention") if shared else (line.style["color"], f"uniform, {line.label}")
+        colour, label = (
+            (theme.muted, "uniform attention") if shared else (line.style["color"], f"uniform, {line.label}")
+        )
         marker = "_" if len(line.cells) == 1 else ""  # one point alone draws no line
         axes.plot(
             line.values("lam"),
@@ -185,11 +212,15 @@ def _uniform_lines(axes: Axes, series: Sequence[Series], theme: Theme) -> None:
 
 
 def _guaranteed_lines(axes: Axes, series: Sequence[Series], theme: Theme, field: str) -> None:
-    """Dots what is guaranteed, in each series' colour, at the λ where anything is; one entry in the legend for all."""
+    """Dots what is guaranteed, in each series' colour, at the λ where anything is; one entry in the legend
+    for all.
+    """
     for line in series:
         points = [(cell.lam, getattr(cell, field)) for cell in line.cells if getattr(cell, field) is not None]
         if points:
-            axes.plot(*zip(*points, strict=True), color=line.style["color"], linestyle=":", marker="_", markersize=6)
+            axes.plot(
+                *zip(*points, strict=True), color=line.style["color"], linestyle=":", marker="_", markersize=6
+            )
     if any(getattr(cell, field) is not None for line in series for cell in line.cells):
         axes.plot([], [], color=theme.muted, linestyle=":", marker="_", markersize=6, label="guaranteed")
 

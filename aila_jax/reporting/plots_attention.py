@@ -23,15 +23,22 @@ EDGE = "#E8601C"  # apart from every colour of viridis, for colour-blind eyes to
 
 
 def attention_figure(
-    maps: AttentionMaps, layers: Sequence[int] | None = None, heads: Sequence[int] | None = None, *, theme: Theme = LIGHT
+    maps: AttentionMaps,
+    layers: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    *,
+    theme: Theme = LIGHT,
 ) -> Figure:
-    """One map a head, a row for each layer: queries from top to bottom, keys from left to right, blocks outlined.
+    """One map a head, a row for each layer: queries from top to bottom, keys from left to right, blocks
+    outlined.
 
-    The colour is the square root of the weight, from 0 to 1 in every map, so that a weight of 0.01 is still seen and
-    figures compare. Titles give each head's entropy and block mass over this text. Up to 32 tokens are written out.
+    The colour is the square root of the weight, from 0 to 1 in every map, so that a weight of 0.01 is still
+    seen and figures compare. Titles give each head's entropy and block mass over this text. Up to 32 tokens
+    are written out.
 
     Args:
-      maps: what `model.attention` returns. layers, heads: which to draw, counted from 0; all by default.
+      maps: what `model.attention` returns.
+      layers, heads: which to draw, counted from 0; all by default.
       theme: page colours.
 
     Raises:
@@ -40,18 +47,34 @@ def attention_figure(
     n_layers, n_heads = maps.entropy_bits.shape
     layers, heads = _chosen("layers", layers, n_layers), _chosen("heads", heads, n_heads)
     count = len(layers) * len(heads)
-    require(count <= MOST_PANELS, "layers × heads", count, f"at most {MOST_PANELS} maps", "choose some with layers= and heads=")
+    require(
+        count <= MOST_PANELS,
+        "layers × heads",
+        count,
+        f"at most {MOST_PANELS} maps",
+        "choose some with layers= and heads=",
+    )
     labelled = len(maps.tokens) <= MOST_LABELLED_TOKENS
     with house_style(theme):
         side = max(1.7, 0.13 * len(maps.tokens)) if labelled else 1.9
         room = 0.7 if labelled else 0.25
-        fig = Figure(figsize=(side * len(heads) + room + 0.9, (side + 0.35) * len(layers) + room + 0.3), layout="constrained")
+        fig = Figure(
+            figsize=(side * len(heads) + room + 0.9, (side + 0.35) * len(layers) + room + 0.3),
+            layout="constrained",
+        )
         panels = fig.subplots(len(layers), len(heads), squeeze=False, sharex=True, sharey=True)
         for row, layer in enumerate(layers):
             for column, head in enumerate(heads):
                 image = _map(panels[row, column], maps, layer, head)
         _name_tokens(panels, maps.tokens if labelled else None)
-        bar = fig.colorbar(image, ax=list(panels.ravel()), label="attention weight (square-root scale)", pad=0.015, aspect=24, ticks=TICKS)
+        bar = fig.colorbar(
+            image,
+            ax=list(panels.ravel()),
+            label="attention weight (square-root scale)",
+            pad=0.015,
+            aspect=24,
+            ticks=TICKS,
+        )
         bar.ax.set_yticklabels([f"{tick:g}" for tick in TICKS])
         bar.outline.set_visible(False)
         leaky = "" if maps.causal else f" ({LEAKY})"
@@ -62,7 +85,9 @@ def attention_figure(
 def _chosen(name: str, wanted: Sequence[int] | None, count: int) -> list[int]:
     """The layers or heads to draw; ValueError where one does not exist."""
     chosen = list(range(count)) if wanted is None else list(wanted)
-    fits = bool(chosen) and all(isinstance(index, (int, np.integer)) and 0 <= index < count for index in chosen)
+    fits = bool(chosen) and all(
+        isinstance(index, (int, np.integer)) and 0 <= index < count for index in chosen
+    )
     require(fits, name, wanted, f"numbers from 0 to {count - 1}", f"leave {name} out to see all")
     return chosen
 
@@ -76,7 +101,12 @@ def _map(axes: Axes, maps: AttentionMaps, layer: int, head: int) -> AxesImage:
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     mass, bits = percent(maps.block_mass[layer, head]), fixed(maps.entropy_bits[layer, head], 2)
-    axes.set_title(f"layer {layer}, head {head}\n{bits} bits, block mass {mass}", loc="center", fontsize=7.5, fontweight="normal")
+    axes.set_title(
+        f"layer {layer}, head {head}\n{bits} bits, block mass {mass}",
+        loc="center",
+        fontsize=7.5,
+        fontweight="normal",
+    )
     return image
 
 
@@ -86,12 +116,20 @@ def _name_tokens(panels: np.ndarray, tokens: Sequence[str] | None) -> None:
         if tokens is None:
             axes.set_ylabel("query", fontsize=7.5)
         else:
-            axes.set_yticks(range(len(tokens)), [token_label(token) for token in tokens], fontsize=6, parse_math=False)
+            axes.set_yticks(
+                range(len(tokens)), [token_label(token) for token in tokens], fontsize=6, parse_math=False
+            )
     for axes in panels[-1]:
         if tokens is None:
             axes.set_xlabel("key", fontsize=7.5)
         else:
-            axes.set_xticks(range(len(tokens)), [token_label(token) for token in tokens], fontsize=6, rotation=90, parse_math=False)
+            axes.set_xticks(
+                range(len(tokens)),
+                [token_label(token) for token in tokens],
+                fontsize=6,
+                rotation=90,
+                parse_math=False,
+            )
 
 
 def token_label(token: str) -> str:
@@ -102,7 +140,9 @@ def token_label(token: str) -> str:
 
 
 def block_edges(inside: Bool[np.ndarray, "L L"]) -> list[tuple[tuple[float, float], tuple[float, float]]]:
-    """The border of the cells in `inside`, as segments ((x, y), (x, y)) in an image's coordinates; runs are joined."""
+    """The border of the cells in `inside`, as segments ((x, y), (x, y)) in an image's coordinates; runs are
+    joined.
+    """
     padded = np.pad(inside, 1)
     across = padded[:, 1:] != padded[:, :-1]  # a vertical border between columns j − 1 and j
     down = (padded[1:] != padded[:-1]).T

@@ -11,12 +11,17 @@ from aila_jax.theory.certificates import Certificate
 
 
 def certificate_figure(
-    found: Certificate, measured: Mapping[tuple[int, int], HeadRow] | None = None, *, of: str = "", theme: Theme = LIGHT
+    found: Certificate,
+    measured: Mapping[tuple[int, int], HeadRow] | None = None,
+    *,
+    of: str = "",
+    theme: Theme = LIGHT,
 ) -> Figure:
-    """Left: guaranteed block mass of each head by position, a colour a layer, with uniform attention's. Right: its mean by head.
+    """Left: guaranteed block mass of each head by position, a colour a layer, with uniform attention's.
+    Right: its mean by head.
 
-    Where `measured` has rows at this λ and τ, the right panel shows their block mass beside the guarantee. `of` is the text that alone
-    is certified, or its beginning; empty for every text.
+    Where `measured` has rows at this λ and τ, the right panel shows their block mass beside the guarantee.
+    `of` is the text that alone is certified, or its beginning; empty for every text.
     """
     layers, heads, positions = found.block_mass.shape
     counts, what = found.counts, "seen scores allow" if found.gap.empirical else "guaranteed"
@@ -26,12 +31,27 @@ def certificate_figure(
         for layer, colour in enumerate(ordered_colours(layers, theme)):
             for head in range(heads):
                 label = f"layer {layer}, {what}" if head == 0 else None
-                left.plot(np.arange(positions), found.block_mass[layer, head], color=colour, linewidth=1.0, label=label)
+                left.plot(
+                    np.arange(positions),
+                    found.block_mass[layer, head],
+                    color=colour,
+                    linewidth=1.0,
+                    label=label,
+                )
         uniform = counts.n_in / (counts.n_in + counts.n_out)
-        left.plot(np.arange(positions), uniform, color=theme.muted, linestyle=(0, (4, 3)), linewidth=1.1, label="uniform attention")
+        left.plot(
+            np.arange(positions),
+            uniform,
+            color=theme.muted,
+            linestyle=(0, (4, 3)),
+            linewidth=1.1,
+            label="uniform attention",
+        )
         left.set(title="By position", xlabel="position", ylabel="block mass", ylim=(0.0, 1.03))
         place = np.arange(layers * heads)
-        right.plot(place, found.head_block_mass.ravel(), linestyle="", marker="_", markersize=9, color=theme.text)
+        right.plot(
+            place, found.head_block_mass.ravel(), linestyle="", marker="_", markersize=9, color=theme.text
+        )
         left.plot([], [], linestyle="", marker="_", markersize=9, color=theme.text, label=f"{what}, mean")
         if measured:
             known = {layer * heads + head: row.block_mass for (layer, head), row in measured.items()}

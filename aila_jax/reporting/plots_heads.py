@@ -15,9 +15,11 @@ MOST_HEADS_WITH_NUMBERS = 4
 
 
 def heads_figure(result: SweepResult, *, theme: Theme = LIGHT) -> Figure:
-    """Heatmaps of layer × head at τ = 1 (or the nearest): entropy above, block mass below, a column for each λ.
+    """Heatmaps of layer × head at τ = 1 (or the nearest): entropy above, block mass below, a column for each
+    λ.
 
-    At most six λ are shown, spread evenly over those measured, the ends included. Each row has one colour scale.
+    At most six λ are shown, spread evenly over those measured, the ends included. Each row has one colour
+    scale.
 
     Raises:
       ValueError: the sweep has no head rows.
@@ -30,9 +32,15 @@ def heads_figure(result: SweepResult, *, theme: Theme = LIGHT) -> Figure:
     with house_style(theme):
         layers, heads = 1 + max(row.layer for row in shown), 1 + max(row.head for row in shown)
         width = max(3.4, 1.05 * len(lams) + 1.2)
-        fig = Figure(figsize=(width, 2 * (0.55 + 0.9 * min(2.0, max(0.6, layers / heads))) + 0.35), layout="constrained")
+        fig = Figure(
+            figsize=(width, 2 * (0.55 + 0.9 * min(2.0, max(0.6, layers / heads))) + 0.35),
+            layout="constrained",
+        )
         panels = fig.subplots(2, len(lams), squeeze=False, sharex=True, sharey=True)
-        scales = (("entropy_bits", "entropy (bits)", max(row.entropy_bits for row in shown)), ("block_mass", "block mass", 1.0))
+        scales = (
+            ("entropy_bits", "entropy (bits)", max(row.entropy_bits for row in shown)),
+            ("block_mass", "block mass", 1.0),
+        )
         for line, (field, title, most) in enumerate(scales):
             for axes, lam in zip(panels[line], lams, strict=True):
                 image = _heatmap(axes, rows[lam], field, (layers, heads), most)
@@ -44,12 +52,18 @@ def heads_figure(result: SweepResult, *, theme: Theme = LIGHT) -> Figure:
     return fig
 
 
-def _heatmap(axes: Axes, rows: tuple[HeadRow, ...], field: str, shape: tuple[int, int], most: float) -> AxesImage:
-    """One layer × head image from 0 to `most`; blank where a head is missing; with numbers where there is room."""
+def _heatmap(
+    axes: Axes, rows: tuple[HeadRow, ...], field: str, shape: tuple[int, int], most: float
+) -> AxesImage:
+    """One layer × head image from 0 to `most`; blank where a head is missing; with numbers where there is
+    room.
+    """
     values = np.full(shape, np.nan)
     for row in rows:
         values[row.layer, row.head] = getattr(row, field)
-    image = axes.imshow(values, vmin=0.0, vmax=most or 1.0, cmap="viridis", aspect="auto", interpolation="nearest")
+    image = axes.imshow(
+        values, vmin=0.0, vmax=most or 1.0, cmap="viridis", aspect="auto", interpolation="nearest"
+    )
     axes.grid(False)
     axes.spines[:].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -59,6 +73,12 @@ def _heatmap(axes: Axes, rows: tuple[HeadRow, ...], field: str, shape: tuple[int
         for row in rows:
             value = getattr(row, field)
             colour = "#ffffff" if value < 0.6 * (most or 1.0) else "#000000"
-            text = f"{value:.1f}" if field == "entropy_bits" else f"{value:.2f}".lstrip("0") if value < 1 else f"{value:.1f}"
+            text = (
+                f"{value:.1f}"
+                if field == "entropy_bits"
+                else f"{value:.2f}".lstrip("0")
+                if value < 1
+                else f"{value:.1f}"
+            )
             axes.text(row.head, row.layer, text, ha="center", va="center", fontsize=6.5, color=colour)
     return image

@@ -10,9 +10,11 @@ DECADES = 2.0  # of nats: from there on the axis is logarithmic
 
 
 def influence_figure(result: InfluenceResult, theme: Theme = LIGHT) -> Figure:
-    """KL divergence when tokens outside or inside the block are resampled, and attention outside the block, against λ.
+    """KL divergence when tokens outside or inside the block are resampled, and attention outside the block,
+    against λ.
 
-    Bars are standard errors over queries. A KL of exactly 0 has no place on a logarithmic axis: it is left out there and noted.
+    Bars are standard errors over queries. A KL of exactly 0 has no place on a logarithmic axis: it is left
+    out there and noted.
     """
     rows = sorted(result.rows, key=lambda row: row.lam)
     lams = [row.lam for row in rows]
@@ -32,7 +34,9 @@ def influence_figure(result: InfluenceResult, theme: Theme = LIGHT) -> Figure:
             left.set_ylim(bottom=0.0)
         zeros = [f"{row.lam:g}" for row in rows if row.kl_outside == 0]
         if zeros:
-            left.set_title(f"exactly 0 outside at λ = {', '.join(zeros)}", loc="right", fontweight="normal", fontsize=8)
+            left.set_title(
+                f"exactly 0 outside at λ = {', '.join(zeros)}", loc="right", fontweight="normal", fontsize=8
+            )
         style = {"color": CATEGORIES[0], "marker": MARKERS[0]}
         right.plot(lams, [1.0 - row.block_mass for row in rows], **style)
         right.set(title="Attention", ylabel="mass outside the block", ylim=(0.0, 1.03))

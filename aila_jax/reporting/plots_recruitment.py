@@ -12,10 +12,12 @@ KINDS = {"recruit": "a class is split", "move": "types move", "merge": "two clas
 
 
 def recruitment_figure(steps: Sequence[RecruitmentStep], pairs: int, *, theme: Theme = LIGHT) -> Figure:
-    """Three panels over the steps: number of classes with the kind of each step, total and data bits a token, model bits a token.
+    """Three panels over the steps: number of classes with the kind of each step, total and data bits a token,
+    model bits a token.
 
     Args:
-      steps: of a `Recruitment`. pairs: its N, what bits are divided by.
+      steps: of a `Recruitment`.
+      pairs: its N, what bits are divided by.
     """
     number = [step.step for step in steps]
     with house_style(theme):
@@ -25,11 +27,26 @@ def recruitment_figure(steps: Sequence[RecruitmentStep], pairs: int, *, theme: T
         for (kind, label), colour, marker in zip(KINDS.items(), CATEGORIES, MARKERS, strict=False):
             chosen = [step for step in steps if step.kind == kind]
             if chosen:
-                blocks.plot([s.step for s in chosen], [s.classes for s in chosen], marker, markersize=3, color=colour, label=label)
+                blocks.plot(
+                    [s.step for s in chosen],
+                    [s.classes for s in chosen],
+                    marker,
+                    markersize=3,
+                    color=colour,
+                    label=label,
+                )
         blocks.set_title("Classes")
         blocks.set_ylabel("number of classes")
-        total.plot(number, [step.total_bits / pairs for step in steps], color=CATEGORIES[0], label="data and model")
-        total.plot(number, [step.data_bits / pairs for step in steps], color=CATEGORIES[4], linestyle="--", label="data")
+        total.plot(
+            number, [step.total_bits / pairs for step in steps], color=CATEGORIES[0], label="data and model"
+        )
+        total.plot(
+            number,
+            [step.data_bits / pairs for step in steps],
+            color=CATEGORIES[4],
+            linestyle="--",
+            label="data",
+        )
         total.set_title("Bits of the text")
         total.legend()
         model.plot(number, [step.model_bits / pairs for step in steps], color=CATEGORIES[1])

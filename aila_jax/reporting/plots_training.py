@@ -13,13 +13,17 @@ from aila_jax.reporting.style import LIGHT, MARKERS, Theme, house_style, legend_
 def training_figure(log: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -> Figure:
     """Training loss at each step logged, and validation loss at each evaluation, a line for each (λ, τ).
 
-    Where a run was continued and logged a step twice, the later record counts. A loss that was not finite is a gap.
+    Where a run was continued and logged a step twice, the later record counts. A loss that was not finite is
+    a gap.
 
     Raises:
       ValueError: the log has no record.
     """
     if not log:
-        raise ValueError("the training log has 0 records; it must have at least 1. Fix: train with logging, or leave the log out.")
+        raise ValueError(
+            "the training log has 0 records; it must have at least 1. Fix: train with logging, or leave the"
+            " log out."
+        )
     train = {record["step"]: record["loss"] for record in log if record["kind"] == "train"}
     evaluations: dict[tuple[float, float], dict[int, float | None]] = {}
     for record in log:
@@ -34,7 +38,13 @@ def training_figure(log: Sequence[Mapping[str, Any]], *, theme: Theme = LIGHT) -
         colours = ordered_colours(len(evaluations), theme)
         for index, ((lam, tau), losses) in enumerate(sorted(evaluations.items())):
             label = f"evaluation, λ = {lam:g}" + (f", τ = {tau:g}" if taus != {1.0} else "")
-            axes.plot(*_points(losses), color=colours[index], marker=MARKERS[index % len(MARKERS)], linewidth=1.0, label=label)
+            axes.plot(
+                *_points(losses),
+                color=colours[index],
+                marker=MARKERS[index % len(MARKERS)],
+                linewidth=1.0,
+                label=label,
+            )
         axes.set(xlabel="optimizer step", ylabel="cross-entropy (nats per token)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         legend_above(fig, axes)

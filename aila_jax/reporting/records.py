@@ -20,13 +20,15 @@ Row = TypeVar("Row", CellRow, HeadRow)
 
 
 def write_sweep(result: SweepResult, directory: str | Path, stem: str = "sweep") -> list[Path]:
-    """Writes `<stem>.csv` (a row per cell), `<stem>_heads.csv` (a row per cell, layer and head) and `<stem>.json` (everything).
+    """Writes `<stem>.csv` (a row per cell), `<stem>_heads.csv` (a row per cell, layer and head) and
+    `<stem>.json` (everything).
 
-    A value that is None is an empty CSV cell and a JSON null. Each file is replaced as a whole, the JSON file last; nothing is
-    written when anything is refused.
+    A value that is None is an empty CSV cell and a JSON null. Each file is replaced as a whole, the JSON file
+    last; nothing is written when anything is refused.
 
     Args:
-      result: the rows, with `config` and `meta` made of dicts, lists, tuples, text, numbers, booleans and None.
+      result: the rows, with `config` and `meta` made of dicts, lists, tuples, text, numbers, booleans and
+        None.
       directory: made if it does not exist.
       stem: start of the file names.
 
@@ -34,13 +36,20 @@ def write_sweep(result: SweepResult, directory: str | Path, stem: str = "sweep")
       The three paths, in the order above.
 
     Raises:
-      ValueError: a NaN or infinite number, or a value of a type that JSON does not hold; the message names the place.
+      ValueError: a NaN or infinite number, or a value of a type that JSON does not hold; the message names
+        the place.
     """
     cells = [_row_dict(row, f"cells[{index}]") for index, row in enumerate(result.cells)]
     heads = [_row_dict(row, f"heads[{index}]") for index, row in enumerate(result.heads)]
     for name in ("config", "meta"):
         _check_plain(getattr(result, name), name)
-    document = {"format": FORMAT, "config": result.config, "meta": result.meta, "cells": cells, "heads": heads}
+    document = {
+        "format": FORMAT,
+        "config": result.config,
+        "meta": result.meta,
+        "cells": cells,
+        "heads": heads,
+    }
     contents = {
         f"{stem}.csv": _csv(CellRow, cells),
         f"{stem}_heads.csv": _csv(HeadRow, heads),
@@ -53,21 +62,27 @@ def write_sweep(result: SweepResult, directory: str | Path, stem: str = "sweep")
 
 
 def read_sweep(path: str | Path) -> SweepResult:
-    """Reads what `write_sweep` wrote; numbers come back bit for bit, tuples inside `config` and `meta` as lists.
+    """Reads what `write_sweep` wrote; numbers come back bit for bit, tuples inside `config` and `meta` as
+    lists.
 
     Args:
       path: the JSON file, or the folder that holds `sweep.json`.
 
     Raises:
-      ValueError: the file is missing, is not such a JSON file, or holds a row with a missing, unknown or malformed value.
+      ValueError: the file is missing, is not such a JSON file, or holds a row with a missing, unknown or
+        malformed value.
     """
     path = Path(path)
     path = path / "sweep.json" if path.is_dir() else path
     document = _load(path)
     try:
         return SweepResult(
-            cells=tuple(_row(CellRow, values, f"cells[{index}]") for index, values in enumerate(document["cells"])),
-            heads=tuple(_row(HeadRow, values, f"heads[{index}]") for index, values in enumerate(document["heads"])),
+            cells=tuple(
+                _row(CellRow, values, f"cells[{index}]") for index, values in enumerate(document["cells"])
+            ),
+            heads=tuple(
+                _row(HeadRow, values, f"heads[{index}]") for index, values in enumerate(document["heads"])
+            ),
             config=document["config"],
             meta=document["meta"],
         )
@@ -79,24 +94,33 @@ def _load(path: Path) -> dict[str, Any]:
     """The JSON document, with the keys that a sweep has, of the right kinds."""
     if not path.is_file():
         raise ValueError(
-            f"no sweep at {str(path)!r}; it must be a sweep's JSON file or a folder with sweep.json. Fix: sweep first, or correct the path."
+            f"no sweep at {str(path)!r}; it must be a sweep's JSON file or a folder with sweep.json. Fix:"
+            " sweep first, or correct the path."
         )
     try:
         document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except ValueError as error:  # also JSONDecodeError and UnicodeDecodeError
         raise ValueError(
-            f"{path} is not strict JSON ({error}); it must be a file written by write_sweep. Fix: give the .json file, or sweep again."
+            f"{path} is not strict JSON ({error}); it must be a file written by write_sweep. Fix: give the"
+            " .json file, or sweep again."
         ) from None
     keys = tuple(document) if isinstance(document, dict) else type(document).__name__
     if not isinstance(document, dict) or set(keys) != set(_KEYS):
         raise ValueError(
-            f"{path} holds {keys!r}; it must hold exactly the keys {', '.join(_KEYS)}. Fix: give a file written by write_sweep."
+            f"{path} holds {keys!r}; it must hold exactly the keys {', '.join(_KEYS)}. Fix: give a file"
+            " written by write_sweep."
         )
     if document["format"] != FORMAT:
-        raise ValueError(f"{path} has format {document['format']!r}; it must be {FORMAT!r}. Fix: sweep again with this version.")
+        raise ValueError(
+            f"{path} has format {document['format']!r}; it must be {FORMAT!r}. Fix: sweep again with this"
+            " version."
+        )
     for key, kind in (("config", dict), ("meta", dict), ("cells", list), ("heads", list)):
         if type(document[key]) is not kind:
-            raise ValueError(f"{path}: {key} is a {type(document[key]).__name__}; it must be a {kind.__name__}. Fix: sweep again.")
+            raise ValueError(
+                f"{path}: {key} is a {type(document[key]).__name__}; it must be a {kind.__name__}. Fix: sweep"
+                " again."
+            )
     return document
 
 
@@ -118,21 +142,30 @@ _TYPES: dict[type, dict[str, tuple[type, bool]]] = {cls: _read_types(cls) for cl
 
 def _row_dict(row: Row, place: str) -> dict[str, Any]:
     """The row's values as plain Python values, each checked. NumPy scalars become the numbers they are."""
-    values = {name: value.item() if hasattr(value, "item") else value for name, value in dataclasses.asdict(row).items()}
+    values = {
+        name: value.item() if hasattr(value, "item") else value
+        for name, value in dataclasses.asdict(row).items()
+    }
     return dataclasses.asdict(_row(type(row), values, place))
 
 
 def _row(cls: type[Row], values: Any, place: str) -> Row:
-    """A row from a dict of values; raises ValueError unless every field is there, of its type, finite and inside its limits.
+    """A row from a dict of values; raises ValueError unless every field is there, of its type, finite and
+    inside its limits.
 
     A field with a default may be missing: it came after files that are to stay readable.
     """
     types = _TYPES[cls]
     needed = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
     if not isinstance(values, dict) or not needed <= set(values) <= set(types):
-        wrong = sorted((needed - set(values)) | (set(values) - set(types))) if isinstance(values, dict) else values
+        wrong = (
+            sorted((needed - set(values)) | (set(values) - set(types)))
+            if isinstance(values, dict)
+            else values
+        )
         raise ValueError(
-            f"{place} differs in {wrong!r}; a {cls.__name__} must have exactly the fields {', '.join(types)}. Fix: sweep again."
+            f"{place} differs in {wrong!r}; a {cls.__name__} must have exactly the fields {', '.join(types)}."
+            " Fix: sweep again."
         )
     made = {name: _value(value, *types[name], f"{place}.{name}") for name, value in values.items()}
     check_lam(made["lam"], f"{place}.lam")
@@ -148,17 +181,21 @@ def _value(value: Any, kind: type, optional: bool, place: str) -> Any:
         value = float(value)
     if type(value) is not kind:
         raise ValueError(
-            f"{place} is {value!r}; it must be a {kind.__name__}{' or None' if optional else ''}. Fix: sweep again, or correct the value."
+            f"{place} is {value!r}; it must be a {kind.__name__}{' or None' if optional else ''}. Fix: sweep"
+            " again, or correct the value."
         )
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(
-            f"{place} is {value!r}; it must be finite. Fix: look for a diverged run or an empty split; such a cell is not recorded."
+            f"{place} is {value!r}; it must be finite. Fix: look for a diverged run or an empty split; such a"
+            " cell is not recorded."
         )
     return value
 
 
 def _check_plain(value: Any, place: str) -> None:
-    """Raises ValueError at the first thing that strict JSON would refuse or would bring back as something else."""
+    """Raises ValueError at the first thing that strict JSON would refuse or would bring back as something
+    else.
+    """
     if isinstance(value, dict):
         for key, item in value.items():
             if type(key) is not str:
@@ -172,7 +209,8 @@ def _check_plain(value: Any, place: str) -> None:
     elif value is not None and type(value) not in (str, bool, int, float):
         kind = type(value).__name__
         raise ValueError(
-            f"{place} is {value!r}, a {kind}; it must be text, a number, a boolean, None, a list or a dict. Fix: convert it first."
+            f"{place} is {value!r}, a {kind}; it must be text, a number, a boolean, None, a list or a dict."
+            " Fix: convert it first."
         )
 
 

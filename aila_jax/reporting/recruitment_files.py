@@ -24,7 +24,10 @@ class RecruitmentReport:
     """A recruitment, and what its classes are as blocks of the training split's windows.
 
     Attributes:
-      source: the corpus. recruitment: steps and class table. classes: most tokens first. statistics: None for a single class.
+      source: the corpus.
+      recruitment: steps and class table.
+      classes: most tokens first.
+      statistics: None for a single class.
       meta: configuration, commit, versions, fingerprint of the corpus.
     """
 
@@ -36,17 +39,29 @@ class RecruitmentReport:
 
 
 def describe_recruitment(report: RecruitmentReport) -> str:
-    """The report as text: what was found at which price, then a line for each class with its most frequent types."""
+    """The report as text: what was found at which price, then a line for each class with its most frequent
+    types.
+    """
     found = report.recruitment
     first, last = found.steps[0], found.steps[-1]
     kinds = [step.kind for step in found.steps]
     most = report.meta["config"]["partition"]["max_classes"]
-    ended = "no split, move or merge tried lowers the bits" if found.finished else "stopped at max_rounds, before nothing lowered the bits"
+    ended = (
+        "no split, move or merge tried lowers the bits"
+        if found.finished
+        else "stopped at max_rounds, before nothing lowered the bits"
+    )
     if found.classes == most:
         ended = f"stopped at max_classes = {most}, beyond which no split is tried"
     lines = [
-        f"{found.classes} classes recruited from {first.classes} on {report.source}: {found.pairs:,} pairs, {found.types_seen:,} types",
-        f"{kinds.count('recruit')} splits, {kinds.count('move')} sweeps of moves, {kinds.count('merge')} merges; {ended}",
+        (
+            f"{found.classes} classes recruited from {first.classes} on {report.source}: {found.pairs:,}"
+            f" pairs, {found.types_seen:,} types"
+        ),
+        (
+            f"{kinds.count('recruit')} splits, {kinds.count('move')} sweeps of moves, {kinds.count('merge')}"
+            f" merges; {ended}"
+        ),
         f"more than {found.most_classes:,} classes could never pay for themselves",
         "",
         *_table(
@@ -57,14 +72,23 @@ def describe_recruitment(report: RecruitmentReport) -> str:
     if report.statistics is not None:
         lines += ["", f"keys in a query's block: {report.statistics.n_in:.2f} on average"]
     rows = [
-        (f"{entry.number}", f"{entry.share:.2%}", f"{entry.types:,}", " ".join(text.strip() or repr(text) for text, _ in entry.frequent))
+        (
+            f"{entry.number}",
+            f"{entry.share:.2%}",
+            f"{entry.types:,}",
+            " ".join(text.strip() or repr(text) for text, _ in entry.frequent),
+        )
         for entry in report.classes
     ]
-    return "\n".join([*lines, "", *_table(("class", "of tokens", "types", "most frequent"), rows, last_left=True)])
+    return "\n".join(
+        [*lines, "", *_table(("class", "of tokens", "types", "most frequent"), rows, last_left=True)]
+    )
 
 
 def write_recruitment(report: RecruitmentReport, directory: Path) -> list[Path]:
-    """Writes recruitment.csv (a row a step), recruitment.txt (the listing) and recruitment.json (everything); returns the paths."""
+    """Writes recruitment.csv (a row a step), recruitment.txt (the listing) and recruitment.json (everything);
+    returns the paths.
+    """
     found = report.recruitment
     document = {
         "format": FORMAT,
@@ -90,14 +114,18 @@ def write_recruitment(report: RecruitmentReport, directory: Path) -> list[Path]:
 
 
 def read_recruitment(path: str | Path) -> RecruitmentReport:
-    """Reads the recruitment.json that `write_recruitment` wrote, or the one in the folder `path`; numbers come back bit for bit.
+    """Reads the recruitment.json that `write_recruitment` wrote, or the one in the folder `path`; numbers
+    come back bit for bit.
 
     Raises:
       ValueError: there is no such file, or it is another one.
     """
     path = Path(path) / "recruitment.json" if Path(path).is_dir() else Path(path)
     if not path.is_file():
-        raise ValueError(f"no recruitment at {str(path)!r}; it must be a recruitment.json or its folder. Fix: run aila recruit first")
+        raise ValueError(
+            f"no recruitment at {str(path)!r}; it must be a recruitment.json or its folder. Fix: run aila"
+            " recruit first"
+        )
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         if stored["format"] != FORMAT:
@@ -107,11 +135,16 @@ def read_recruitment(path: str | Path) -> RecruitmentReport:
             tuple(RecruitmentStep(**step) for step in stored["steps"]),
             **{name: stored[name] for name in ("pairs", "types_seen", "most_classes", "finished")},
         )
-        classes = tuple(ClassEntry(**{**entry, "frequent": tuple(map(tuple, entry["frequent"]))}) for entry in stored["classes"])
+        classes = tuple(
+            ClassEntry(**{**entry, "frequent": tuple(map(tuple, entry["frequent"]))})
+            for entry in stored["classes"]
+        )
         statistics = None if stored["statistics"] is None else BlockStatistics(**stored["statistics"])
         return RecruitmentReport(stored["source"], found, classes, statistics, stored["meta"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no recruitment ({error}). Fix: give a file that aila recruit wrote, or recruit again") from error
+        raise ValueError(
+            f"{path} is no recruitment ({error}). Fix: give a file that aila recruit wrote, or recruit again"
+        ) from error
 
 
 def _bits(step: RecruitmentStep, pairs: int) -> tuple[str, ...]:
@@ -123,12 +156,17 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], last_left: 
     """Columns of equal width, set to the right; with `last_left` the last one is as long as it is."""
     fixed = len(header) - last_left
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(fixed)]
-    return ["  ".join([*(text.rjust(width) for text, width in zip(row, widths, strict=False)), *row[fixed:]]) for row in (header, *rows)]
+    return [
+        "  ".join([*(text.rjust(width) for text, width in zip(row, widths, strict=False)), *row[fixed:]])
+        for row in (header, *rows)
+    ]
 
 
 def _csv(steps: tuple[RecruitmentStep, ...]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(RecruitmentStep)], lineterminator="\n")
+    writer = csv.DictWriter(
+        text, [field.name for field in dataclasses.fields(RecruitmentStep)], lineterminator="\n"
+    )
     writer.writeheader()
     writer.writerows(dataclasses.asdict(step) for step in steps)
     return text.getvalue()

@@ -11,7 +11,9 @@ from aila_jax.reporting.style import house_style
 
 
 def save_figure(fig: Figure, path_without_suffix: str | Path) -> list[Path]:
-    """Writes `<path>.png` (200 dots an inch) and `<path>.svg`; returns both paths. A dot in the name is kept."""
+    """Writes `<path>.png` (200 dots an inch) and `<path>.svg`; returns both paths. A dot in the name is
+    kept.
+    """
     contents = {".png": figure_bytes(fig, "png"), ".svg": figure_bytes(fig, "svg")}
     paths = [Path(f"{path_without_suffix}{suffix}") for suffix in contents]
     for path, content in zip(paths, contents.values(), strict=True):
@@ -20,7 +22,9 @@ def save_figure(fig: Figure, path_without_suffix: str | Path) -> list[Path]:
 
 
 def figure_bytes(fig: Figure, kind: str) -> bytes:
-    """The figure as `png` or `svg`, without date and program version, so that equal figures are equal files."""
+    """The figure as `png` or `svg`, without date and program version, so that equal figures are equal
+    files.
+    """
     metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}[kind]
     FigureCanvasAgg(fig)
     buffer = io.BytesIO()

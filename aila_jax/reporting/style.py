@@ -33,7 +33,9 @@ DARK = Theme("#161b22", "#e6e9ed", "#a3adb8", "#333b45", (0.38, 1.0))
 
 @contextlib.contextmanager
 def house_style(theme: Theme = LIGHT) -> Iterator[None]:
-    """Matplotlib's defaults with this package's changes, whatever the user's own settings; restored on leaving."""
+    """Matplotlib's defaults with this package's changes, whatever the user's own settings; restored on
+    leaving.
+    """
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(
@@ -90,14 +92,18 @@ def lam_axis(axes: Axes, lams: Sequence[float]) -> None:
 
 
 def perplexity_axis(axes: Axes, values: Sequence[float]) -> None:
-    """Makes the y axis logarithmic where `values` span more than a factor of 3, with ticks in plain numbers."""
+    """Makes the y axis logarithmic where `values` span more than a factor of 3, with ticks in plain
+    numbers.
+    """
     if max(values) <= LOG_SPAN * min(values):
         return
     axes.set_yscale("log")
     decades = np.log10(max(values) / min(values))
     subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if decades < 1 else (1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)
     axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=20))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}" if value < 1e6 else f"{value:.0e}"))
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:,.6g}" if value < 1e6 else f"{value:.0e}")
+    )
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_formatter(NullFormatter())
 

@@ -24,8 +24,9 @@ def sentences(result: SweepResult) -> list[str]:
         ),
         f"Attention entropy goes from {fixed(first.entropy_bits, 2)} to {fixed(last.entropy_bits, 2)} bits.",
         (
-            f"Block mass, the share of attention inside the query's own block, goes from {percent(first.block_mass)} to "
-            f"{percent(last.block_mass)}: {times(first.block_mass_lift)} and {times(last.block_mass_lift)} that of uniform attention."
+            "Block mass, the share of attention inside the query's own block, goes from"
+            f" {percent(first.block_mass)} to {percent(last.block_mass)}: {times(first.block_mass_lift)} and"
+            f" {times(last.block_mass_lift)} that of uniform attention."
         ),
         _best(cells),
     ]
@@ -35,30 +36,40 @@ def sentences(result: SweepResult) -> list[str]:
 def _single(cell: CellRow) -> str:
     """The one cell there is."""
     return (
-        f"At λ = {cell.lam:g}, τ = {cell.tau:g}, perplexity per token is {perplexity(cell.perplexity_token)}, "
-        f"accuracy {percent(cell.accuracy)}, attention entropy {fixed(cell.entropy_bits, 2)} bits and "
-        f"block mass {percent(cell.block_mass)}, {times(cell.block_mass_lift)} that of uniform attention."
+        f"At λ = {cell.lam:g}, τ = {cell.tau:g}, perplexity per token is {perplexity(cell.perplexity_token)},"
+        f" accuracy {percent(cell.accuracy)}, attention entropy {fixed(cell.entropy_bits, 2)} bits and block"
+        f" mass {percent(cell.block_mass)}, {times(cell.block_mass_lift)} that of uniform attention."
     )
 
 
 def _best(cells: Sequence[CellRow]) -> str:
     """The λ of the lowest perplexity."""
     best = min(cells, key=lambda cell: cell.perplexity_token)
-    return f"The lowest perplexity of the λ measured is {perplexity(best.perplexity_token)} per token, at λ = {best.lam:g}."
+    return (
+        f"The lowest perplexity of the λ measured is {perplexity(best.perplexity_token)} per token, at λ ="
+        f" {best.lam:g}."
+    )
 
 
 def _steepest(cells: Sequence[CellRow]) -> list[str]:
-    """How much of the whole fall in entropy the steepest step carries: a graded dial has no step that carries most of it."""
+    """How much of the whole fall in entropy the steepest step carries: a graded dial has no step that carries
+    most of it.
+    """
     fall = cells[0].entropy_bits - cells[-1].entropy_bits
     if len(cells) < 3 or fall <= 0.0:
         return []
     before, after = max(pairwise(cells), key=lambda pair: pair[0].entropy_bits - pair[1].entropy_bits)
     share = (before.entropy_bits - after.entropy_bits) / fall
-    return [f"The steepest step, from λ = {before.lam:g} to {after.lam:g}, carries {percent(share)} of the fall in entropy."]
+    return [
+        f"The steepest step, from λ = {before.lam:g} to {after.lam:g}, carries {percent(share)} of the fall"
+        " in entropy."
+    ]
 
 
 def _baselines(result: SweepResult, cells: Sequence[CellRow]) -> list[str]:
-    """How the best cell compares with each baseline; nothing for a model that sees its targets, which no baseline does."""
+    """How the best cell compares with each baseline; nothing for a model that sees its targets, which no
+    baseline does.
+    """
     best = min(cells, key=lambda cell: cell.perplexity_token)
     known = baselines(result)
     if not known or sees_targets(result):
@@ -74,7 +85,8 @@ def baselines(result: SweepResult) -> dict[str, float]:
     for name, numbers in result.meta.get("baselines", {}).items():
         if "perplexity_token" not in numbers:
             raise ValueError(
-                f"meta.baselines.{name} is {numbers!r}; it must have perplexity_token. Fix: add it, or leave the baseline out."
+                f"meta.baselines.{name} is {numbers!r}; it must have perplexity_token. Fix: add it, or leave"
+                " the baseline out."
             )
         known[name] = numbers["perplexity_token"]
     return known

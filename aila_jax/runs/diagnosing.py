@@ -15,15 +15,20 @@ from aila_jax.theory.diagnosis import diagnose as diagnose_facts
 __all__ = ["describe_diagnosis", "diagnose"]
 
 
-def diagnose(checkpoint: str, *, batches: int = 8, data_dir: str = "", out: str = "", quiet: bool = False) -> Diagnosis:
-    """Says which failure signatures a run shows, with likely causes and what to change, and writes diagnosis.json to `out`.
+def diagnose(
+    checkpoint: str, *, batches: int = 8, data_dir: str = "", out: str = "", quiet: bool = False
+) -> Diagnosis:
+    """Says which failure signatures a run shows, with likely causes and what to change, and writes
+    diagnosis.json to `out`.
 
-    Reads the run's sweep.json and metrics.jsonl where they are, and measures the rest on a little text. Why each threshold is what it
-    is: `aila_jax.theory.diagnosis_signatures`.
+    Reads the run's sweep.json and metrics.jsonl where they are, and measures the rest on a little text. Why
+    each threshold is what it is: `aila_jax.theory.diagnosis_signatures`.
 
     Args:
-      checkpoint: run directory or checkpoint. batches: of the run's sweep.batch_size sequences, for each thing that is measured, at least 1.
-      data_dir: where its corpus is now, if elsewhere than in training. out: folder of diagnosis.json; the run directory by default.
+      checkpoint: run directory or checkpoint.
+      batches: of the run's sweep.batch_size sequences, for each thing that is measured, at least 1.
+      data_dir: where its corpus is now, if elsewhere than in training.
+      out: folder of diagnosis.json; the run directory by default.
       quiet: no progress.
     """
     require(batches >= 1, "batches", batches, "at least 1", "set --batches=8")

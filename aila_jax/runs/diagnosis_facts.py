@@ -1,4 +1,6 @@
-"""The facts of one run that a diagnosis rests on, from its files where they say enough, else measured on a little text."""
+"""The facts of one run that a diagnosis rests on, from its files where they say enough, else measured on a
+little text.
+"""
 
 from dataclasses import replace
 from functools import cached_property
@@ -22,7 +24,15 @@ from aila_jax.partition.statistics import in_block_keys
 from aila_jax.reporting import read_training_log
 from aila_jax.runs.own_sweep import own_sweep
 from aila_jax.runs.penalty_facts import penalty_facts
-from aila_jax.theory.diagnosis_facts import FLAT_SCORE, BlockFacts, DialPoint, Facts, PenaltyFacts, ScoreFacts, TrainingFacts
+from aila_jax.theory.diagnosis_facts import (
+    FLAT_SCORE,
+    BlockFacts,
+    DialPoint,
+    Facts,
+    PenaltyFacts,
+    ScoreFacts,
+    TrainingFacts,
+)
 from aila_jax.theory.diagnosis_signatures import STEP
 from aila_jax.theory.gaps import all_finite, why_uncertifiable
 from aila_jax.training.locality import scheduled_lam
@@ -36,8 +46,16 @@ class FactFinder:
     """Collects facts about one model; what cannot be had is written down in `missing`, with the reason."""
 
     def __init__(self, model: LanguageModel, dataset: Dataset, folder: Path, batches: int, quiet: bool):
-        """`folder`: the run's, with sweep.json and metrics.jsonl where they exist. `batches`: of text for what has to be measured."""
-        self.model, self.dataset, self.folder, self.batches, self.quiet = model, dataset, folder, batches, quiet
+        """`folder`: the run's, with sweep.json and metrics.jsonl where they exist. `batches`: of text for
+        what has to be measured.
+        """
+        self.model, self.dataset, self.folder, self.batches, self.quiet = (
+            model,
+            dataset,
+            folder,
+            batches,
+            quiet,
+        )
         self.missing: list[str] = []
 
     def facts(self) -> Facts:
@@ -92,7 +110,9 @@ class FactFinder:
         else:
             result = self._found_sweep() or self.measured(GRID)
         cells = sorted((cell for cell in result.cells if cell.tau == 1.0), key=lambda cell: cell.lam)
-        return tuple(DialPoint(cell.lam, cell.perplexity_token, cell.entropy_bits, cell.block_mass) for cell in cells)
+        return tuple(
+            DialPoint(cell.lam, cell.perplexity_token, cell.entropy_bits, cell.block_mass) for cell in cells
+        )
 
     def _found_sweep(self) -> SweepResult | None:
         """The run's own sweep, or None where there is none with the dial's grid."""
@@ -139,10 +159,15 @@ class FactFinder:
             ids = np.asarray(self.model.partition(batch))
             n_in = in_block_keys(ids, np.asarray(batch.doc_ids) if mask else None, config.model.bidirectional)
             bits.append(np.log2(n_in[ids != PADDING_ID]))
-        found = correlate_blocks(self.model, self.dataset.windows("validation", config.model.length, mask), self.batches)
+        found = correlate_blocks(
+            self.model, self.dataset.windows("validation", config.model.length, mask), self.batches
+        )
         rho, undefined = found.rho_max, found.rho_undefined
         if rho is None and found.rho_mean is not None:
-            rho, undefined = PARALLEL, ""  # two means of one direction: 1 − ρ is noise there, but blocks could not be more alike
+            rho, undefined = (
+                PARALLEL,
+                "",
+            )  # two means of one direction: 1 − ρ is noise there, but blocks could not be more alike
         return BlockFacts(float(np.concatenate(bits).mean()), rho, undefined, found.within)
 
     def penalty(self) -> PenaltyFacts:
@@ -155,7 +180,9 @@ class FactFinder:
         if self.model.config.model.qkv_bias:
             self.missing.append("whether heads are flat: with biases their scores may be alike at any height")
             return found
-        results = () if self.model.config.model.hard else tuple(cell.perplexity_token for cell in self.ends.cells)
+        results = (
+            () if self.model.config.model.hard else tuple(cell.perplexity_token for cell in self.ends.cells)
+        )
         if not (all_finite(self.model.params) and np.isfinite(results).all()):
             self.missing.append("whether heads are flat: the weights or the results are not finite")
             return found
@@ -167,8 +194,16 @@ class FactFinder:
         config = self.model.config
         per_step = config.train.batch_size * config.model.length
         tokens = len(self.dataset.splits["train"].tokens)
-        lam = 1.0 if config.model.hard else 0.0 if config.locality.mode == "conditional" else config.locality.lam
-        seen, unseen = (self.measured((lam,), split=split).cells[0].perplexity_token for split in ("train", "validation"))
+        lam = (
+            1.0
+            if config.model.hard
+            else 0.0
+            if config.locality.mode == "conditional"
+            else config.locality.lam
+        )
+        seen, unseen = (
+            self.measured((lam,), split=split).cells[0].perplexity_token for split in ("train", "validation")
+        )
         losses, skipped = self._log(per_step / tokens)
         return TrainingFacts(
             config.locality.mode,
@@ -182,13 +217,23 @@ class FactFinder:
         )
 
     def _log(self, epochs_a_step: float) -> tuple[tuple[tuple[float, float], ...], int | None]:
-        """(epoch, training loss) of each record up to the checkpoint's step, and the discarded updates; nothing without a log."""
+        """(epoch, training loss) of each record up to the checkpoint's step, and the discarded updates;
+        nothing without a log.
+        """
         path = self.folder / "metrics.jsonl"
         if not path.exists():
             self.missing.append(f"the training log: there is no metrics.jsonl in {self.folder.name}")
             return (), None
-        records = [record for record in read_training_log(path) if record["kind"] == "train" and record["step"] <= self.model.step]
-        losses = tuple((record["step"] * epochs_a_step, float(record["loss"])) for record in records if record["loss"] is not None)
+        records = [
+            record
+            for record in read_training_log(path)
+            if record["kind"] == "train" and record["step"] <= self.model.step
+        ]
+        losses = tuple(
+            (record["step"] * epochs_a_step, float(record["loss"]))
+            for record in records
+            if record["loss"] is not None
+        )
         return losses, int(records[-1].get("skipped", 0)) if records else None
 
     def attention_cost(self) -> tuple[tuple[float, float], ...]:

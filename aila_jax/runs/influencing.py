@@ -31,14 +31,16 @@ def influence(
     without_attention: bool = False,
     quiet: bool = False,
 ) -> InfluenceResult:
-    """Measures a checkpoint's influence over λ, bounds it head by head, and writes influence.csv, influence_heads.csv, influence.json and
-    the figure influence (PNG and SVG) to `out`.
+    """Measures a checkpoint's influence over λ, bounds it head by head, and writes influence.csv,
+    influence_heads.csv, influence.json and the figure influence (PNG and SVG) to `out`.
 
     Args:
-      checkpoint: run directory or checkpoint. data_dir: where its corpus is now, if elsewhere than in training.
+      checkpoint: run directory or checkpoint.
+      data_dir: where its corpus is now, if elsewhere than in training.
       out: folder for the files; the run directory by default, or, with `window`, the folder windowSIZE in it.
       window: read the model with windows of another size than in training.
-      without_attention: also score the split with attention removed, at the smallest and largest λ; `meta` holds it.
+      without_attention: also score the split with attention removed, at the smallest and largest λ; `meta`
+        holds it.
       Everything else: see `aila_jax.evaluation.influence.influence`.
     """
     model = load_with_window(checkpoint, window)
@@ -57,7 +59,9 @@ def influence(
         seed=seed,
         quiet=quiet,
     )
-    result = influence_result(model, dataset, cells, model.config.sweep.split if split is None else split, seed)
+    result = influence_result(
+        model, dataset, cells, model.config.sweep.split if split is None else split, seed
+    )
     if without_attention:
         ends = sorted({min(row.lam for row in result.rows), max(row.lam for row in result.rows)})
         costs = measure_without(model, dataset, ends, tau=tau, split=split, batch_size=batch_size, hard=hard)

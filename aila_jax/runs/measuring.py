@@ -36,7 +36,15 @@ def evaluate(
     model = load_with_window(checkpoint, window)
     dataset = dataset_of(model, data_dir)
     result = sweep_grid(
-        model, dataset, lams=(lam,), taus=(tau,), split=split, hard=hard, batch_size=batch_size, max_batches=max_batches, quiet=quiet
+        model,
+        dataset,
+        lams=(lam,),
+        taus=(tau,),
+        split=split,
+        hard=hard,
+        batch_size=batch_size,
+        max_batches=max_batches,
+        quiet=quiet,
     )
     return result.cells[0]
 
@@ -60,7 +68,8 @@ def sweep(
     """Evaluates a checkpoint over λ × τ and writes sweep.csv, sweep_heads.csv and sweep.json to `out`.
 
     Args:
-      checkpoint: run directory or checkpoint. data_dir: where its corpus is now, if elsewhere than in training.
+      checkpoint: run directory or checkpoint.
+      data_dir: where its corpus is now, if elsewhere than in training.
       out: folder for the files; by default the run directory, or, with `window`, the folder windowSIZE in it.
       window: read the model with windows of another size than in training (`LanguageModel.with_window`).
       Everything else: see `aila_jax.evaluation.sweep.sweep`.
@@ -88,7 +97,10 @@ def sweep(
     scored = dataset.windows(result.cells[0].split, config.model.length, config.model.document_mask).batch
     keep = scored.weights[:read] > 0
     compared = baselines(
-        dataset.splits["train"].tokens, scored.tokens[:read][keep], scored.targets[:read][keep], dataset.tokenizer.vocab_size
+        dataset.splits["train"].tokens,
+        scored.tokens[:read][keep],
+        scored.targets[:read][keep],
+        dataset.tokenizer.vocab_size,
     )
     result = replace(result, meta={**result.meta, "baselines": compared})
     write_sweep(result, directory)
@@ -96,17 +108,30 @@ def sweep(
 
 
 def anchors(
-    checkpoint: str, *, top: int = 20, examples: int = 8, split: str = "validation", batches: int = 8, data_dir: str = "", out: str = ""
+    checkpoint: str,
+    *,
+    top: int = 20,
+    examples: int = 8,
+    split: str = "validation",
+    batches: int = 8,
+    data_dir: str = "",
+    out: str = "",
 ) -> list[AnchorListing]:
-    """Lists a checkpoint's anchors, and those that the other estimator would give with its parameters, and writes them to `out`.
+    """Lists a checkpoint's anchors, and those that the other estimator would give with its parameters, and
+    writes them to `out`.
 
     Args:
-      checkpoint: run directory or checkpoint. top: types listed. examples: blocks shown.
-      split, batches: which text is read for the examples and for how often a type is an anchor, and how many batches of it.
-      data_dir: where its corpus is now. out: folder of anchors.json and the CSV files; the run directory by default.
+      checkpoint: run directory or checkpoint.
+      top: types listed.
+      examples: blocks shown.
+      split, batches: which text is read for the examples and for how often a type is an anchor, and how many
+        batches of it.
+      data_dir: where its corpus is now.
+      out: folder of anchors.json and the CSV files; the run directory by default.
 
     Raises:
-      ValueError: a checkpoint without anchors, because its run makes none or because its warm-up had not ended.
+      ValueError: a checkpoint without anchors, because its run makes none or because its warm-up had not
+        ended.
     """
     for name, value in (("top", top), ("examples", examples), ("batches", batches)):
         require(value >= 1, name, value, "at least 1", f"set --{name}=8")
@@ -115,14 +140,27 @@ def anchors(
     directory = check_writable(Path(out) if out else run_directory(checkpoint))
     dataset = dataset_of(model, data_dir)
     estimator = "attention" if own.estimator == "corpus" else "corpus"
-    warmed = replace(config.train, warmup_steps=max(config.train.warmup_steps, 1))  # attention reads the batches of warm-up: one at least
+    warmed = replace(
+        config.train, warmup_steps=max(config.train.warmup_steps, 1)
+    )  # attention reads the batches of warm-up: one at least
     other = replace(config, anchors=replace(config.anchors, estimator=estimator), train=warmed)
     placement = place(config.train.batch_size, accumulate=config.train.accumulate)
     windows = dataset.windows("train", config.model.length, config.model.document_mask)
     draw, params = step_draws(config, placement), placement.replicate(model.params)
-    compared = make_anchors(other, model.module, model.partition, params, windows=windows, draw=draw, placement=placement)
-    text = list(eval_batches(dataset.windows(split, config.model.length, config.model.document_mask), config.sweep.batch_size, batches))
-    listings = [list_anchors(model, made, text, top=top, examples=examples, used=made is own) for made in (own, compared)]
+    compared = make_anchors(
+        other, model.module, model.partition, params, windows=windows, draw=draw, placement=placement
+    )
+    text = list(
+        eval_batches(
+            dataset.windows(split, config.model.length, config.model.document_mask),
+            config.sweep.batch_size,
+            batches,
+        )
+    )
+    listings = [
+        list_anchors(model, made, text, top=top, examples=examples, used=made is own)
+        for made in (own, compared)
+    ]
     write_anchors(listings, directory)
     return listings
 
@@ -137,7 +175,8 @@ def describe_sweep(result: SweepResult) -> str:
     if "sparsity" in result.meta:
         counts = result.meta["sparsity"]
         lines.append(
-            f"group-sparsity penalty: {counts['zero_query']:.0%} of the query groups and {counts['zero_key']:.0%} of the key groups are 0, "
-            f"{counts['dead_heads']} of {counts['heads']} heads are dead"
+            f"group-sparsity penalty: {counts['zero_query']:.0%} of the query groups and"
+            f" {counts['zero_key']:.0%} of the key groups are 0, {counts['dead_heads']} of {counts['heads']}"
+            " heads are dead"
         )
     return "\n".join(lines)

@@ -31,15 +31,19 @@ def blocks(
     data_dir: str = "",
     out: str = "",
 ) -> BlockReport:
-    """Statistics and a listing of a checkpoint's partition, or of one that is fitted to a corpus now; writes them to `out`.
+    """Statistics and a listing of a checkpoint's partition, or of one that is fitted to a corpus now; writes
+    them to `out`.
 
     Args:
-      checkpoint: run directory or checkpoint. config: instead of it, which corpus, partition, window length and document mask.
-      n_in: with `config`, the mean number of keys in a query's block, itself included, that the partition's free setting is chosen for
-        (`match_n_in`).
+      checkpoint: run directory or checkpoint.
+      config: instead of it, which corpus, partition, window length and document mask.
+      n_in: with `config`, the mean number of keys in a query's block, itself included, that the partition's
+        free setting is chosen for (`match_n_in`).
       split, batches: which text is read, and how many batches of 64 windows of it; 0 is all.
-      top: types listed of each class, or boundary types. examples: stretches of text shown.
-      data_dir: where the corpus is now. out: folder of blocks.json and the CSV files; the run directory or runs/blocks by default.
+      top: types listed of each class, or boundary types.
+      examples: stretches of text shown.
+      data_dir: where the corpus is now.
+      out: folder of blocks.json and the CSV files; the run directory or runs/blocks by default.
 
     Raises:
       ValueError: neither a checkpoint nor a configuration, or both; or a value outside its limits.
@@ -50,27 +54,45 @@ def blocks(
     given = [name for name, value in (("checkpoint", checkpoint), ("config", config)) if value]
     require(len(given) == 1, "checkpoint, config", tuple(given), "one of the two", fix)
     require(
-        n_in is None or config is not None, "n_in", n_in, "left out with a checkpoint, whose partition is made", "pass --config instead"
+        n_in is None or config is not None,
+        "n_in",
+        n_in,
+        "left out with a checkpoint, whose partition is made",
+        "pass --config instead",
     )
     if config is not None:
         check_unread(config)
-    directory = check_writable(Path(out) if out else run_directory(checkpoint) if checkpoint else Path("runs/blocks"))
+    directory = check_writable(
+        Path(out) if out else run_directory(checkpoint) if checkpoint else Path("runs/blocks")
+    )
     if config is None:
         model = load(checkpoint)
         dataset = dataset_of(model, data_dir)
         report = _report(
-            model.config, model.partition, dataset, _windows(model.config, dataset, split), model, split, batches, top, examples
+            model.config,
+            model.partition,
+            dataset,
+            _windows(model.config, dataset, split),
+            model,
+            split,
+            batches,
+            top,
+            examples,
         )
     else:
         config = with_data_dir(config, data_dir)
         dataset = load_dataset(config.data)
         train = dataset.splits["train"]
-        windows = _windows(config, dataset, split)  # before anything is fitted: a split that cannot be read is refused here
+        windows = _windows(
+            config, dataset, split
+        )  # before anything is fitted: a split that cannot be read is refused here
         if n_in is None:
             partition = fit_partition(config.partition, dataset.tokenizer, train, quiet=False)
         else:
             length, mask = config.model.length, config.model.document_mask
-            matched = match_n_in(n_in, config.partition, dataset.tokenizer, train, length=length, document_mask=mask)
+            matched = match_n_in(
+                n_in, config.partition, dataset.tokenizer, train, length=length, document_mask=mask
+            )
             config, partition = replace(config, partition=matched.config), matched.partition
         report = _report(config, partition, dataset, windows, None, split, batches, top, examples)
     write_blocks(report, directory)
@@ -106,5 +128,11 @@ def _report(
             examples=examples,
             given_names=CLASS_NAMES if config.annotated and config.class_blocks else (),
         ),
-        meta={"config": to_dict(config), "seed": config.seed, "commit": git_commit(), "versions": versions(), "data": dataset.fingerprint},
+        meta={
+            "config": to_dict(config),
+            "seed": config.seed,
+            "commit": git_commit(),
+            "versions": versions(),
+            "data": dataset.fingerprint,
+        },
     )

@@ -20,25 +20,45 @@ from aila_jax.runs.workdir import check_writable, run_directory
 
 
 def recruit(
-    checkpoint: str = "", *, config: Config | None = None, top: int = 20, data_dir: str = "", out: str = "", quiet: bool = False
+    checkpoint: str = "",
+    *,
+    config: Config | None = None,
+    top: int = 20,
+    data_dir: str = "",
+    out: str = "",
+    quiet: bool = False,
 ) -> RecruitmentReport:
-    """Recruits word classes on the training split and writes steps, figure and listing to `out`; trains nothing.
+    """Recruits word classes on the training split and writes steps, figure and listing to `out`; trains
+    nothing.
 
-    The limits are those of the configuration where its partition is `recruited`, the defaults otherwise. With a checkpoint
-    the run's corpus, tokenizer and limits are taken, so the classes are those it was trained with.
+    The limits are those of the configuration where its partition is `recruited`, the defaults otherwise. With
+    a checkpoint the run's corpus, tokenizer and limits are taken, so the classes are those it was trained
+    with.
 
     Args:
-      checkpoint: run directory or checkpoint. config: instead of it, which corpus, tokenizer and limits.
-      top: types listed of each class. data_dir: where the corpus is now.
-      out: folder of recruitment.json, .csv, .txt, .png and .svg; the run directory or runs/recruit by default.
+      checkpoint: run directory or checkpoint.
+      config: instead of it, which corpus, tokenizer and limits.
+      top: types listed of each class.
+      data_dir: where the corpus is now.
+      out: folder of recruitment.json, .csv, .txt, .png and .svg; the run directory or runs/recruit by
+        default.
 
     Raises:
-      ValueError: neither a checkpoint nor a configuration, or both; a checkpoint with another partition; `top` below 1.
+      ValueError: neither a checkpoint nor a configuration, or both; a checkpoint with another partition;
+        `top` below 1.
     """
     require(top >= 1, "top", top, "at least 1", "set --top=20")
     given = [name for name, value in (("checkpoint", checkpoint), ("config", config)) if value]
-    require(len(given) == 1, "checkpoint, config", tuple(given), "one of the two", "pass --checkpoint=RUN, or --config=small")
-    directory = check_writable(Path(out) if out else run_directory(checkpoint) if checkpoint else Path("runs/recruit"))
+    require(
+        len(given) == 1,
+        "checkpoint, config",
+        tuple(given),
+        "one of the two",
+        "pass --checkpoint=RUN, or --config=small",
+    )
+    directory = check_writable(
+        Path(out) if out else run_directory(checkpoint) if checkpoint else Path("runs/recruit")
+    )
     if config is None:
         model = load(checkpoint)
         kind = model.config.partition.kind
@@ -48,7 +68,9 @@ def recruit(
     else:
         config = with_data_dir(config, data_dir)
         dataset = load_dataset(config.data)
-    partition = config.partition if config.partition.kind == "recruited" else PartitionConfig(kind="recruited")
+    partition = (
+        config.partition if config.partition.kind == "recruited" else PartitionConfig(kind="recruited")
+    )
     # Before anything is fitted: a text that is too short is refused here.
     windows = dataset.windows("train", config.model.length, config.model.document_mask)
     found = fit_recruitment(partition, dataset.tokenizer, dataset.splits["train"], quiet)
@@ -59,9 +81,19 @@ def recruit(
 
 
 def _report(
-    config: Config, partition: PartitionConfig, dataset: Dataset, windows: Windows, found: Recruitment, top: int
+    config: Config,
+    partition: PartitionConfig,
+    dataset: Dataset,
+    windows: Windows,
+    found: Recruitment,
+    top: int,
 ) -> RecruitmentReport:
-    meta: dict[str, Any] = {"config": to_dict(config), "commit": git_commit(), "versions": versions(), "data": dataset.fingerprint}
+    meta: dict[str, Any] = {
+        "config": to_dict(config),
+        "commit": git_commit(),
+        "versions": versions(),
+        "data": dataset.fingerprint,
+    }
     # Where the text lies on this machine says nothing about the result; its fingerprint is there.
     meta["config"]["data"]["data_dir"] = ""
     meta["config"]["partition"] = to_dict(partition)

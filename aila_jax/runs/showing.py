@@ -37,12 +37,15 @@ def report(
     """Draws figures beside a sweep's files and writes the self-contained HTML page; returns the page's path.
 
     Args:
-      sweep_path: the folder of sweep.json, or the file. out: the page; report.html beside the sweep by default.
-      log: a metrics.jsonl; that of the same folder by default, where there is one. samples: generated texts to show.
-      checkpoint: the run or checkpoint whose attention the page shows; the folder's own by default, where it holds one. "none" leaves
-        attention out, and so does a folder without one: rows are enough for everything else.
-      text: the text whose attention is shown; a sentence of this module's by default, as many tokens of it as fit, and nothing where blocks
-        are an annotation, which it has not.
+      sweep_path: the folder of sweep.json, or the file.
+      out: the page; report.html beside the sweep by default.
+      log: a metrics.jsonl; that of the same folder by default, where there is one.
+      samples: generated texts to show.
+      checkpoint: the run or checkpoint whose attention the page shows; the folder's own by default, where it
+        holds one. "none" leaves attention out, and so does a folder without one: rows are enough for
+        everything else.
+      text: the text whose attention is shown; a sentence of this module's by default, as many tokens of it as
+        fit, and nothing where blocks are an annotation, which it has not.
     """
     folder = Path(sweep_path) if Path(sweep_path).is_dir() else Path(sweep_path).parent
     result = read_sweep(sweep_path)
@@ -54,27 +57,48 @@ def report(
     if _shows_attention(checkpoint, folder, text):
         model = load(checkpoint or folder)
         same = model.run == result.cells[0].run
-        model, hard = (_as_scored(model, result), result.cells[0].hard) if same else (model, model.config.model.hard)
-        # Without a text of the user's the page goes without, where a sentence has not the annotation that blocks are made of.
-        maps = dial_maps(model, text, nearest_tau(result), hard) if text or not model.config.annotated else None
+        model, hard = (
+            (_as_scored(model, result), result.cells[0].hard) if same else (model, model.config.model.hard)
+        )
+        # Without a text of the user's the page goes without, where a sentence has not the annotation that
+        # blocks are made of.
+        maps = (
+            dial_maps(model, text, nearest_tau(result), hard) if text or not model.config.annotated else None
+        )
     draw_figures(result, records, page.parent)
     return write_report(result, page, log=records, samples=samples, maps=maps)
 
 
 def _shows_attention(checkpoint: str | Path, folder: Path, text: str) -> bool:
-    """Whether a report has a checkpoint to show the attention of; ValueError where a text is given for none."""
+    """Whether a report has a checkpoint to show the attention of; ValueError where a text is given for
+    none.
+    """
     shown = str(checkpoint) != "none" and (bool(checkpoint) or bool(whole_steps(folder / DIRECTORY)))
-    require(shown or not text, "text", text, "left out where there is no checkpoint", "pass --checkpoint=RUN, or leave --text out")
+    require(
+        shown or not text,
+        "text",
+        text,
+        "left out where there is no checkpoint",
+        "pass --checkpoint=RUN, or leave --text out",
+    )
     return shown
 
 
 def _as_scored(model: LanguageModel, result: SweepResult) -> LanguageModel:
-    """The model read with the partition that the rows were read with; a sweep may have had other windows than training."""
+    """The model read with the partition that the rows were read with; a sweep may have had other windows than
+    training.
+    """
     config = from_dict(Config, result.config) if result.config else model.config
     if config.partition == model.config.partition:
         return model
     limit = "that of the checkpoint, windows or given: rows hold no table of another one"
-    require(not config.partition.fitted, "partition.kind of the sweep", config.partition.kind, limit, "pass --checkpoint=none")
+    require(
+        not config.partition.fitted,
+        "partition.kind of the sweep",
+        config.partition.kind,
+        limit,
+        "pass --checkpoint=none",
+    )
     return model.with_partition(config.partition)
 
 
@@ -91,17 +115,29 @@ SAMPLE_LINES = (
 SLIDER_LAMS = tuple(index / 10 for index in range(11))
 
 
-def dial_maps(model: LanguageModel, text: str = "", tau: float = 1.0, hard: bool = False) -> tuple[AttentionMaps, ...]:
-    """A model's attention over `text` along the dial, for the report's slider: eleven λ, or λ = 1 alone for hard blocks.
+def dial_maps(
+    model: LanguageModel, text: str = "", tau: float = 1.0, hard: bool = False
+) -> tuple[AttentionMaps, ...]:
+    """A model's attention over `text` along the dial, for the report's slider: eleven λ, or λ = 1 alone for
+    hard blocks.
 
-    The sample sentence, taken where `text` is empty, is cut to what the model reads and the page holds; `text` is never cut.
+    The sample sentence, taken where `text` is empty, is cut to what the model reads and the page holds;
+    `text` is never cut.
     """
     config = model.config.model
     lams = (1.0,) if hard else SLIDER_LAMS
-    longest = min(config.length, most_tokens(len(lams), config.n_layers, config.n_heads, not config.bidirectional))
+    longest = min(
+        config.length, most_tokens(len(lams), config.n_layers, config.n_heads, not config.bidirectional)
+    )
     sample = ("\n" if model.config.partition.kind == "given" else " ").join(SAMPLE_LINES)
     tokens = model.tokenizer.encode(text or sample)
-    require(not text or len(tokens) <= longest, "text", f"{len(tokens)} tokens", f"at most {longest} for this model", "shorten it")
+    require(
+        not text or len(tokens) <= longest,
+        "text",
+        f"{len(tokens)} tokens",
+        f"at most {longest} for this model",
+        "shorten it",
+    )
     return model.attention_dial(tokens[:longest], lams=lams, tau=tau, hard=hard)
 
 
@@ -115,10 +151,12 @@ def attention(
     heads: tuple[int, ...] | None = None,
     out: str | Path = "",
 ) -> list[Path]:
-    """Draws a checkpoint's attention over `text`: a figure (PNG and SVG) for each λ, and attention.html with a slider over them.
+    """Draws a checkpoint's attention over `text`: a figure (PNG and SVG) for each λ, and attention.html with
+    a slider over them.
 
     Args:
-      checkpoint: run directory or checkpoint. out: folder for the files; `attention` in the run directory by default.
+      checkpoint: run directory or checkpoint.
+      out: folder for the files; `attention` in the run directory by default.
       Everything else: see `LanguageModel.attention_dial` and `attention_figure`.
 
     Returns:
@@ -136,7 +174,11 @@ def attention(
 
 def draw_figures(result: SweepResult, log: list[dict[str, Any]] | None, directory: Path) -> list[Path]:
     """dial, tradeoff and heads figures, and the training curve where there is a log, as PNG and SVG."""
-    figures = {"dial": dial_figure(result), "tradeoff": tradeoff_figure(result), "heads": heads_figure(result)}
+    figures = {
+        "dial": dial_figure(result),
+        "tradeoff": tradeoff_figure(result),
+        "heads": heads_figure(result),
+    }
     if log:
         figures["training"] = training_figure(log)
     return [path for name, figure in figures.items() for path in save_figure(figure, directory / name)]

@@ -35,14 +35,21 @@ def initial_state(config: Config, module: Transformer, optimizer: Any) -> TrainS
 
 
 def locality_draws(config: Config, placement: Placement) -> Any:
-    """step → (λ [B], τ [B]) on the devices, one compiled draw for all steps; a function of seed and step only."""
+    """step → (λ [B], τ [B]) on the devices, one compiled draw for all steps; a function of seed and step
+    only.
+    """
     key = key_of(config, "draws")
-    draw = jax.jit(partial(draw_locality, config.locality, config.train.steps, config.train.batch_size), out_shardings=placement.batch)
+    draw = jax.jit(
+        partial(draw_locality, config.locality, config.train.steps, config.train.batch_size),
+        out_shardings=placement.batch,
+    )
     return lambda step: draw(key, np.int32(step))
 
 
 def step_draws(config: Config, placement: Placement) -> Any:
-    """step → what a training step takes beside its batch: (λ [B], τ [B]) and, with a penalty, its strength."""
+    """step → what a training step takes beside its batch: (λ [B], τ [B]) and, with a penalty, its
+    strength.
+    """
     draw = locality_draws(config, placement)
     if config.penalty.solver == "none":
         return draw

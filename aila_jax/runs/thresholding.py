@@ -24,19 +24,28 @@ def threshold(
     out: str = "",
     quiet: bool = False,
 ) -> ThresholdResult:
-    """Measures how strong a penalty must be for each query and key group of the first layer to be zero, and writes it to `out`.
+    """Measures how strong a penalty must be for each query and key group of the first layer to be zero, and
+    writes it to `out`.
 
-    Writes threshold.csv and threshold.json, and the scatter where the formula applies (localist positions, G = number of blocks).
+    Writes threshold.csv and threshold.json, and the scatter where the formula applies (localist positions, G
+    = number of blocks).
 
     Args:
-      checkpoint: run directory or checkpoint. path: also train on with a rising penalty and see where groups become zero.
-      path_levels: of that penalty at most, at least 1, 20 by default; the path ends before where every group is zero.
-      gradients, at_zero: see `ThresholdSettings`. data_dir: where its corpus is now. out: the run directory by default.
+      checkpoint: run directory or checkpoint.
+      path: also train on with a rising penalty and see where groups become zero.
+      path_levels: of that penalty at most, at least 1, 20 by default; the path ends before where every group
+        is zero.
+      gradients, at_zero: see `ThresholdSettings`.
+      data_dir: where its corpus is now.
+      out: the run directory by default.
 
     Raises:
-      ValueError: a model without feature groups or, for the path, with QK-normalisation; levels without a path.
+      ValueError: a model without feature groups or, for the path, with QK-normalisation; levels without a
+        path.
     """
-    require(path or path_levels is None, "path_levels", path_levels, "left out without the path", "add --path")
+    require(
+        path or path_levels is None, "path_levels", path_levels, "left out without the path", "add --path"
+    )
     climb = PathSettings() if path_levels is None else PathSettings(most_levels=path_levels)
     settings = ThresholdSettings(gradients=gradients, at_zero=at_zero, path=climb if path else None)
     model = load(checkpoint)

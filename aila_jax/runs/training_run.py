@@ -32,8 +32,9 @@ from aila_jax.training.step import make_train_step
 from aila_jax.training.stopping import stop_requests
 
 BIDIRECTIONAL_WARNING = (
-    "WARNING: model.bidirectional is set. Every position attends to later tokens, its own target among them, so losses, "
-    "perplexities and accuracies of this run are NOT those of a language model. For replication only."
+    "WARNING: model.bidirectional is set. Every position attends to later tokens, its own target among them,"
+    " so losses, perplexities and accuracies of this run are NOT those of a language model. For replication"
+    " only."
 )
 
 
@@ -42,7 +43,9 @@ class Run:
     """A finished training run.
 
     Attributes:
-      workdir: its directory. config: its configuration. step: steps done.
+      workdir: its directory.
+      config: its configuration.
+      step: steps done.
     """
 
     workdir: Path
@@ -56,7 +59,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Text:
-    """What a run reads: its corpus, the windows of two splits, and the training batches, at the position where the run is."""
+    """What a run reads: its corpus, the windows of two splits, and the training batches, at the position
+    where the run is.
+    """
 
     dataset: Dataset
     train: Windows
@@ -65,16 +70,23 @@ class Text:
 
 
 def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
-    """Trains a model as `config` says into `workdir`, continuing a run of the same configuration that is there already.
+    """Trains a model as `config` says into `workdir`, continuing a run of the same configuration that is
+    there already.
 
     Writes config.json, run.json, metrics.jsonl, TensorBoard files and checkpoints.
 
     Raises:
-      ValueError: bad settings or data, a run of another configuration or with another corpus in `workdir`, or a process that trains into it now.
-      NonFiniteError: more non-finite updates than `train.max_skipped`.
-      TrainingStopped: Ctrl-C or SIGTERM; the last step is saved, and the same call continues from it.
+      ValueError: bad settings or data, a run of another configuration or with another corpus in `workdir`, or
+        a process that trains into it now. NonFiniteError: more non-finite updates than `train.max_skipped`.
+        TrainingStopped: Ctrl-C or SIGTERM; the last step is saved, and the same call continues from it.
     """
-    require(isinstance(config, Config), "config", config, "an aila.Config", "aila.presets.tiny(), or another preset")
+    require(
+        isinstance(config, Config),
+        "config",
+        config,
+        "an aila.Config",
+        "aila.presets.tiny(), or another preset",
+    )
     workdir = user_path(workdir)
     with held(workdir):
         return _train(config, workdir, quiet)
@@ -88,7 +100,9 @@ def _train(config: Config, workdir: Path, quiet: bool) -> Run:
     if config.model.bidirectional and not quiet:
         print(BIDIRECTIONAL_WARNING)
     text = _read_text(config, found)
-    partition = _partition(config, text, found, quiet)  # may refuse a file of classes, which must leave the directory as it was
+    partition = _partition(
+        config, text, found, quiet
+    )  # may refuse a file of classes, which must leave the directory as it was
     if found is None:
         write_run_files(workdir, config, text.dataset)
 
@@ -100,7 +114,9 @@ def _train(config: Config, workdir: Path, quiet: bool) -> Run:
     start = int(state.step)
     state = placement.replicate(state)
     draw = step_draws(config, placement)
-    make = partial(make_anchors, config, module, partition, windows=text.train, draw=draw, placement=placement)
+    make = partial(
+        make_anchors, config, module, partition, windows=text.train, draw=draw, placement=placement
+    )
     anchors = AnchorsAtWarmup(config, make, None if found is None else found.anchors())
     if start == 0:
         state = anchors(0, state) or state  # without a warm-up they are made before the first step
@@ -114,7 +130,11 @@ def _train(config: Config, workdir: Path, quiet: bool) -> Run:
         measure = partial(_measure, config, module, partition, text.validation, placement, log)
         # Anchors first, so that a checkpoint of the same step has them.
         at_warmup = Hook(config.train.warmup_end, anchors, at_end=False, once=True)
-        hooks = (at_warmup, Hook(config.train.eval_every, measure), Hook(config.train.checkpoint_every, save, on_stop=True))
+        hooks = (
+            at_warmup,
+            Hook(config.train.eval_every, measure),
+            Hook(config.train.checkpoint_every, save, on_stop=True),
+        )
         try:
             state = fit(
                 state,
@@ -135,7 +155,9 @@ def _train(config: Config, workdir: Path, quiet: bool) -> Run:
 
 
 def _read_text(config: Config, found: Checkpoint | None) -> Text:
-    """The corpus, encoded with the checkpoint's tokenizer where there is one, and the batches from where it stopped."""
+    """The corpus, encoded with the checkpoint's tokenizer where there is one, and the batches from where it
+    stopped.
+    """
     dataset = load_dataset(config.data, None if found is None else found.tokenizer)
     windows = dataset.windows("train", config.model.length, config.model.document_mask)
     batches = TrainBatches(windows, config.train.batch_size, config.seed)
@@ -147,7 +169,12 @@ def _read_text(config: Config, found: Checkpoint | None) -> Text:
         )
         require(dataset.fingerprint == began, "the corpus", dataset.fingerprint, limit, fix)
         batches.set_state(found.record.data["position"])
-    return Text(dataset, windows, dataset.windows("validation", config.model.length, config.model.document_mask), batches)
+    return Text(
+        dataset,
+        windows,
+        dataset.windows("validation", config.model.length, config.model.document_mask),
+        batches,
+    )
 
 
 def _partition(config: Config, text: Text, found: Checkpoint | None, quiet: bool) -> Partition:
@@ -157,7 +184,9 @@ def _partition(config: Config, text: Text, found: Checkpoint | None, quiet: bool
     return fit_partition(config.partition, text.dataset.tokenizer, text.dataset.splits["train"], quiet)
 
 
-def _mapped_step(config: Config, module: Transformer, partition: Partition, optimizer: Any, placement: Placement) -> Callable[..., Any]:
+def _mapped_step(
+    config: Config, module: Transformer, partition: Partition, optimizer: Any, placement: Placement
+) -> Callable[..., Any]:
     """The training step, mapped over the devices."""
     penalty = penalty_rule(config)
     step = make_train_step(
@@ -200,7 +229,9 @@ def _save(
     """The hook that writes a checkpoint."""
     dataset = text.dataset
     data = {"name": dataset.name, "fingerprint": dataset.fingerprint, "position": text.batches.get_state()}
-    store.save(step, state, Record.of(config, dataset.tokenizer, data, run_meta(dataset)), anchors.made, partition)
+    store.save(
+        step, state, Record.of(config, dataset.tokenizer, data, run_meta(dataset)), anchors.made, partition
+    )
     log.restart_clock()
 
 
@@ -222,12 +253,17 @@ def _measure(
     log.restart_clock()
 
 
-def _announce(config: Config, workdir: Path, dataset: Dataset, partition: Partition, state: TrainState, start: int) -> None:
+def _announce(
+    config: Config, workdir: Path, dataset: Dataset, partition: Partition, state: TrainState, start: int
+) -> None:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     sizes = ", ".join(f"{split} {len(stream.tokens):,}" for split, stream in dataset.splits.items())
     print(f"device   {describe_devices()}")
     print(f"data     {dataset.name}: {sizes} tokens of {dataset.tokenizer.vocab_size:,} types")
-    print(f"model    {parameters:,} parameters, partition {config.partition.settings}, locality {config.locality.mode}")
+    print(
+        f"model    {parameters:,} parameters, partition {config.partition.settings}, locality"
+        f" {config.locality.mode}"
+    )
     if isinstance(partition, Classes) and partition.note:
         print(f"classes  {partition.note}")
     print(f"run      {workdir}, seed {config.seed}, steps {start} to {config.train.steps}", flush=True)

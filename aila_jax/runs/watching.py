@@ -12,14 +12,24 @@ from aila_jax.training.placement import Placement
 
 
 def evaluated_lams(config: Config) -> tuple[float, ...]:
-    """The λ at which training is watched: both ends of the dial for conditional training, its own λ otherwise."""
+    """The λ at which training is watched: both ends of the dial for conditional training, its own λ
+    otherwise.
+    """
     return (0.0, 1.0) if config.locality.mode == "conditional" else (config.locality.lam,)
 
 
 def eval_record(
-    config: Config, module: Transformer, partition: Any, params: Any, batches: list[Any], placement: Placement, lam: float
+    config: Config,
+    module: Transformer,
+    partition: Any,
+    params: Any,
+    batches: list[Any],
+    placement: Placement,
+    lam: float,
 ) -> dict[str, Any]:
-    """The numbers of one evaluation during training, at λ and the run's τ (where that is drawn, its median)."""
+    """The numbers of one evaluation during training, at λ and the run's τ (where that is drawn, its
+    median).
+    """
     batch_size = config.train.batch_size
     tau = config.locality.median_tau
     lams, taus = np.full(batch_size, lam, np.float32), np.full(batch_size, tau, np.float32)
@@ -39,7 +49,10 @@ def eval_record(
     pointed = summary.pointers
     answers = {}
     if pointed is not None:
-        answers = {"pointer_fidelity": float(pointed.fidelity.mean()), "accuracy_determined": pointed.accuracy_determined}
+        answers = {
+            "pointer_fidelity": float(pointed.fidelity.mean()),
+            "accuracy_determined": pointed.accuracy_determined,
+        }
     return {
         "lam": lam,
         "tau": tau,

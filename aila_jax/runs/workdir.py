@@ -1,4 +1,6 @@
-"""The run directory: what is in it already, whether it can be written, and the files that say what made a run."""
+"""The run directory: what is in it already, whether it can be written, and the files that say what made a
+run.
+"""
 
 import contextlib
 import json
@@ -17,7 +19,14 @@ from aila_jax.provenance import git_commit, versions
 from aila_jax.reporting.files import write_atomically
 from aila_jax.training.placement import describe_devices
 
-PLACES = ("data_dir", "tfds_data_dir", "cache_dir", "files", "valid_files", "test_files")  # settings of data that say where it is
+PLACES = (
+    "data_dir",
+    "tfds_data_dir",
+    "cache_dir",
+    "files",
+    "valid_files",
+    "test_files",
+)  # settings of data that say where it is
 
 
 def run_directory(checkpoint: str | Path) -> Path:
@@ -26,12 +35,16 @@ def run_directory(checkpoint: str | Path) -> Path:
 
 
 def window_folder(window: int | None) -> str:
-    """The folder in a run directory for what is read with windows of another size: windowSIZE; the run directory itself for None."""
+    """The folder in a run directory for what is read with windows of another size: windowSIZE; the run
+    directory itself for None.
+    """
     return "" if window is None else f"window{window}"
 
 
 def reading_folder(checkpoint: str | Path, window: int | None, out: str) -> Path:
-    """Where the files of a reading go: `out`, or the run directory, or, with other windows than in training, windowSIZE in it."""
+    """Where the files of a reading go: `out`, or the run directory, or, with other windows than in training,
+    windowSIZE in it.
+    """
     return check_writable(Path(out) if out else run_directory(checkpoint) / window_folder(window))
 
 
@@ -41,16 +54,21 @@ def check_writable(directory: Path) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(
-            f"output folder is {str(directory)!r}; it cannot be made ({error.strerror}). Fix: choose another folder"
+            f"output folder is {str(directory)!r}; it cannot be made ({error.strerror}). Fix: choose another"
+            " folder"
         ) from error
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise ValueError(f"output folder is {str(directory)!r}; it is not writable. Fix: choose another folder, or change its permissions")
+        raise ValueError(
+            f"output folder is {str(directory)!r}; it is not writable. Fix: choose another folder, or change"
+            " its permissions"
+        )
     return directory
 
 
 @contextlib.contextmanager
 def held(workdir: Path) -> Iterator[None]:
-    """Holds a run directory against other processes that train into it: they would replace its log and each other's checkpoints.
+    """Holds a run directory against other processes that train into it: they would replace its log and each
+    other's checkpoints.
 
     Raises:
       ValueError: another process holds it.
@@ -64,7 +82,11 @@ def held(workdir: Path) -> Iterator[None]:
             "Fix: wait until that run ends, or choose another --workdir"
         ) from error
     except NotImplementedError:
-        warnings.warn(f"{workdir} cannot be locked on this file system; make sure that one process alone trains into it", stacklevel=3)
+        warnings.warn(
+            f"{workdir} cannot be locked on this file system; make sure that one process alone trains"
+            " into it",
+            stacklevel=3,
+        )
         yield
         return
     with lock:
@@ -82,23 +104,32 @@ def existing_run(workdir: Path, config: Config) -> Checkpoint | None:
     check_writable(workdir)
     file = workdir / "config.json"
     if not file.exists():
-        require(not (workdir / "checkpoints").exists(), "workdir", str(workdir), "empty or a run directory", "choose another --workdir")
+        require(
+            not (workdir / "checkpoints").exists(),
+            "workdir",
+            str(workdir),
+            "empty or a run directory",
+            "choose another --workdir",
+        )
         return None
     try:
         old = json.loads(file.read_text(encoding="utf-8"))
         before, asked = _anywhere(from_dict(Config, old)), _anywhere(config)
     except ValueError as error:
-        raise ValueError(f"{file} is not a configuration that this version reads ({error}). Fix: choose another --workdir") from error
+        raise ValueError(
+            f"{file} is not a configuration that this version reads ({error}). Fix: choose another --workdir"
+        ) from error
     if changed := sorted(_differences(before, asked)):
         raise ValueError(
-            f"workdir is {str(workdir)!r}; it holds a run with another configuration ({'; '.join(changed)}). Fix: choose another --workdir"
+            f"workdir is {str(workdir)!r}; it holds a run with another configuration ({'; '.join(changed)})."
+            " Fix: choose another --workdir"
         )
     # None: stopped before its first checkpoint. A damaged one must raise, not begin again over the others.
     checkpoints = workdir / DIRECTORY
     if incomplete := incomplete_steps(checkpoints):
         raise ValueError(
-            f"checkpoint is {str(checkpoints / str(incomplete[0]))!r}; it must be a whole checkpoint: this folder has no record. "
-            "Fix: copy it again, or move it away to go on from an older step"
+            f"checkpoint is {str(checkpoints / str(incomplete[0]))!r}; it must be a whole checkpoint: this"
+            " folder has no record. Fix: copy it again, or move it away to go on from an older step"
         )
     return find_checkpoint(workdir) if whole_steps(checkpoints) else None
 
@@ -117,7 +148,10 @@ def _differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> li
 def write_run_files(workdir: Path, config: Config, dataset: Dataset) -> None:
     """Writes config.json and run.json."""
     write_atomically(workdir / "config.json", (json.dumps(to_dict(config), indent=2) + "\n").encode())
-    write_atomically(workdir / "run.json", (json.dumps({"seed": config.seed, **run_meta(dataset)}, indent=2) + "\n").encode())
+    write_atomically(
+        workdir / "run.json",
+        (json.dumps({"seed": config.seed, **run_meta(dataset)}, indent=2) + "\n").encode(),
+    )
 
 
 def run_meta(dataset: Dataset) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Which of the papers' failure signatures a run shows, the likely causes with their figures, and what to change."""
+"""Which of the papers' failure signatures a run shows, the likely causes with their figures, and what to
+change.
+"""
 
 from dataclasses import dataclass
 
@@ -8,8 +10,9 @@ from aila_jax.theory.diagnosis_signatures import CHECKS, Finding, NotAssessed
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The result: `findings`, empty for a run that shows none of the signatures; `passed`, the checks that found nothing; `not_assessed`,
-    those that lacked a fact, and facts that were missing, in words."""
+    """The result: `findings`, empty for a run that shows none of the signatures; `passed`, the checks that
+    found nothing; `not_assessed`, those that lacked a fact, and facts that were missing, in words.
+    """
 
     run: str
     findings: tuple[Finding, ...]
@@ -20,7 +23,8 @@ class Diagnosis:
 def diagnose(facts: Facts) -> Diagnosis:
     """Runs every check. Pure: nothing is measured here, and what is not in `facts` is named, not guessed.
 
-    Source: the first three signatures are the papers', their thresholds and all else ours (docs/diagnosis.md).
+    Source: the first three signatures are the papers', their thresholds and all else ours
+      (docs/diagnosis.md).
     """
     findings, passed, not_assessed = [], [], []
     for name, check in CHECKS.items():

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from aila_jax.config import MarginConfig
 
-# A head none of whose scores reaches so many nats attends evenly: no key has more than exp(2 · 0.1), 1.22 times, another's weight.
+# A head none of whose scores reaches so many nats attends evenly: no key has more than exp(2 · 0.1), 1.22
+# times, another's weight.
 FLAT_SCORE = 0.1
 # Blocks with less than so many bits for attention inside are tiny: 1.4 keys a query.
 TINY_BITS = 0.5
@@ -12,7 +13,9 @@ TINY_BITS = 0.5
 
 @dataclass(frozen=True)
 class DialPoint:
-    """One λ of a sweep at τ = 1: perplexity per token, and means over layers and heads of entropy (bits) and block mass."""
+    """One λ of a sweep at τ = 1: perplexity per token, and means over layers and heads of entropy (bits) and
+    block mass.
+    """
 
     lam: float
     perplexity: float
@@ -25,11 +28,14 @@ class ScoreFacts:
     """Scores against the margin, at λ = 1 where nothing else is said.
 
     Attributes:
-      margin: the model's, or None for hard attention, which has none. shares: of the margin, that each layer imposes.
+      margin: the model's, or None for hard attention, which has none.
+      shares: of the margin, that each layer imposes.
       largest: the largest |s| of any head on the text read, or None.
-      bound: S that no text exceeds, the largest of any head, and bound_name, what it rests on; None where there is none.
+      bound: S that no text exceeds, the largest of any head, and bound_name, what it rests on; None where
+        there is none.
       guaranteed: the least block mass that is guaranteed of any head and position.
-      delta_zero, delta_one: mean of (least in-block − greatest out-of-block score), margin included, at λ = 0 and 1, nats.
+      delta_zero, delta_one: mean of (least in-block − greatest out-of-block score), margin included, at λ = 0
+        and 1, nats.
       delta_share: share of queries where that is above 0 at λ = 1.
       limit, limit_name: the largest score that the model's form allows, nats, and its setting; 0 without one.
       keys_outside: the most keys that a query can have outside its block, at least 1.
@@ -55,8 +61,8 @@ class BlockFacts:
 
     Attributes:
       entropy_bits: mean over queries of log2 n_in: the most that attention inside blocks can have.
-      rho: ρ_max, the largest absolute cosine between two block means of the first layer's inputs, .999 for any from there on; None with the
-        reason `undefined`.
+      rho: ρ_max, the largest absolute cosine between two block means of the first layer's inputs, .999 for
+        any from there on; None with the reason `undefined`.
       within: mean cosine of a token with its block's mean, in [−1, 1].
     """
 
@@ -76,11 +82,15 @@ class PenaltyFacts:
     """Query and key weights, and the penalty that acted on them.
 
     Attributes:
-      dead_heads, heads: heads with W_Q = W_K = 0, and all heads. solver: `none` without a penalty.
-      flat_heads: heads that are not dead, but none of whose scores on the text read reaches `FLAT_SCORE`, at λ = 0 or 1.
+      dead_heads, heads: heads with W_Q = W_K = 0, and all heads.
+      solver: `none` without a penalty.
+      flat_heads: heads that are not dead, but none of whose scores on the text read reaches `FLAT_SCORE`, at
+        λ = 0 or 1.
       level: λη, of a group of weight 1 in a layer of scale 1, at the end of training.
-      stationarity: median over groups of the λη from which on a zero group stays zero. share_above: share of groups whose λη is not below.
-      predicted: median of the papers' threshold, in the first layer. None where it was not computed or does not apply.
+      stationarity: median over groups of the λη from which on a zero group stays zero.
+      share_above: share of groups whose λη is not below.
+      predicted: median of the papers' threshold, in the first layer. None where it was not computed or does
+        not apply.
     """
 
     dead_heads: int
@@ -108,11 +118,13 @@ class TrainingFacts:
     """How the run was trained and what its log shows.
 
     Attributes:
-      mode, lam: `fixed`, `curriculum` or `conditional`, and the λ of the last step in the first two. pressure: locality.pressure.
+      mode, lam: `fixed`, `curriculum` or `conditional`, and the λ of the last step in the first two.
+      pressure: locality.pressure.
       epochs: passes over the training split.
       losses: (epoch, training loss) of each record, in order; empty where there is no log.
       skipped: non-finite updates that were discarded, or None without a log.
-      train_perplexity, validation_perplexity: at the same λ, without dropout; None where they were not measured.
+      train_perplexity, validation_perplexity: at the same λ, without dropout; None where they were not
+        measured.
     """
 
     mode: str
@@ -130,7 +142,8 @@ class Facts:
     """Everything about one run that a diagnosis may use.
 
     Attributes:
-      run: its name. dial: τ = 1, λ ascending; empty where there is no sweep.
+      run: its name.
+      dial: τ = 1, λ ascending; empty where there is no sweep.
       attention_cost: (λ, share of perplexity that removing attention costs); empty where it was not measured.
       missing: in words, what could not be had and why.
     """

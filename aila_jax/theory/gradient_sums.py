@@ -28,14 +28,18 @@ class GradientSums:
         return self._sum / self.targets
 
     def error(self) -> Float[np.ndarray, "N 2 G H"]:
-        """√(E‖mean − truth‖²) of each group: that of a ratio of sums over batches, Σ‖G_b − n_b · mean‖² · B / (B − 1) / (Σn_b)²."""
+        """√(E‖mean − truth‖²) of each group: that of a ratio of sums over batches, Σ‖G_b − n_b · mean‖² · B /
+        (B − 1) / (Σn_b)².
+        """
         mean = self.mean()
         spread = self._squares - 2 * over_groups(self._weighted, mean, self._groups)
         spread = spread + self._squared_targets * over_groups(mean, mean, self._groups)
         return np.sqrt(np.maximum(spread, 0.0) * self._batches / (self._batches - 1)) / self.targets
 
 
-def over_groups(a: Float[np.ndarray, "N 2 D H K"], b: Float[np.ndarray, "N 2 D H K"], groups: int) -> Float[np.ndarray, "N 2 G H"]:
+def over_groups(
+    a: Float[np.ndarray, "N 2 D H K"], b: Float[np.ndarray, "N 2 D H K"], groups: int
+) -> Float[np.ndarray, "N 2 G H"]:
     """Inner products over the coordinates of each group."""
     sizes = group_sizes(a.shape[2], groups)
     return np.add.reduceat(np.sum(a * b, axis=-1), np.cumsum(sizes) - sizes, axis=2)

@@ -16,7 +16,8 @@ class KeyCounts:
     Attributes:
       n_in, n_out: keys in the query's block (itself among them) and outside it.
       queries: how many queries have these counts; 1 each for the positions of one window.
-      worst: n_in is the least of any text and n_out the most, since the blocks depend on the tokens; else they are what they are.
+      worst: n_in is the least of any text and n_out the most, since the blocks depend on the tokens; else
+        they are what they are.
     """
 
     n_in: Int[np.ndarray, "T"]
@@ -38,24 +39,30 @@ class KeyCounts:
 def counts_of_every_text(partition: PartitionConfig, length: int) -> KeyCounts:
     """The counts at positions 0 … length − 1 that no text falls below (n_in) or exceeds (n_out).
 
-    Windows are places, so every text has these very counts. For blocks that depend on the tokens the worst case is a query alone in its
-    block: n_in = 1. With `global_first` position 0 is a key of every block, and a query of every block. Further documents inside the
-    window would add keys of every block, and queries of every block: n_in only grows, so these counts are the worst case then too.
-    Under a document mask, read "position in the document".
+    Windows are places, so every text has these very counts. For blocks that depend on the tokens the worst
+    case is a query alone in its block: n_in = 1. With `global_first` position 0 is a key of every block, and
+    a query of every block. Further documents inside the window would add keys of every block, and queries of
+    every block: n_in only grows, so these counts are the worst case then too. Under a document mask, read
+    "position in the document".
     """
     position = np.arange(length)
     windows = partition.kind == "windows"
     n_in = position % partition.size + 1 if windows else np.ones_like(position)
     if partition.global_first:
         n_in = n_in + (position >= partition.size if windows else position >= 1)
-    return KeyCounts(n_in, position + 1 - n_in, np.ones_like(position), worst=not windows or partition.global_first)
+    return KeyCounts(
+        n_in, position + 1 - n_in, np.ones_like(position), worst=not windows or partition.global_first
+    )
 
 
-def counts_in_order(block_ids: Int[np.ndarray, "B L"], doc_ids: Int[np.ndarray, "B L"] | None = None) -> KeyCounts:
+def counts_in_order(
+    block_ids: Int[np.ndarray, "B L"], doc_ids: Int[np.ndarray, "B L"] | None = None
+) -> KeyCounts:
     """The counts of the real queries of these rows as causal attention has them, one by one in their order.
 
     Args:
-      block_ids: −1 at padding, −2 for a token of every block. doc_ids: under a document mask.
+      block_ids: −1 at padding, −2 for a token of every block.
+      doc_ids: under a document mask.
     """
     n_in, n_keys = keys_in_block(block_ids, doc_ids)
     real = block_ids != PADDING_ID
@@ -69,7 +76,9 @@ def counts_of(block_ids: Int[np.ndarray, "B L"], doc_ids: Int[np.ndarray, "B L"]
 
 def merge_counts(parts: list[KeyCounts]) -> KeyCounts:
     """The counts of several sets of rows as those of one."""
-    n_in, n_out, queries = (np.concatenate([getattr(part, name) for part in parts]) for name in ("n_in", "n_out", "queries"))
+    n_in, n_out, queries = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("n_in", "n_out", "queries")
+    )
     pairs, which = np.unique(np.stack([n_in, n_out]), axis=1, return_inverse=True)
     total = np.zeros(pairs.shape[1], np.int64)
     np.add.at(total, which.reshape(-1), queries)
@@ -79,7 +88,9 @@ def merge_counts(parts: list[KeyCounts]) -> KeyCounts:
 def keys_in_block(
     block_ids: Int[np.ndarray, "B L"], doc_ids: Int[np.ndarray, "B L"] | None = None
 ) -> tuple[Int[np.ndarray, "B L"], Int[np.ndarray, "B L"]]:
-    """n_in and n_in + n_out of every position under the causal mask, by running counts: no [L, L] array. Padding has 1 and 1."""
+    """n_in and n_in + n_out of every position under the causal mask, by running counts: no [L, L] array.
+    Padding has 1 and 1.
+    """
     block_ids = np.asarray(block_ids)
     documents = np.zeros_like(block_ids) if doc_ids is None else np.asarray(doc_ids)
     real = block_ids != PADDING_ID
@@ -93,7 +104,10 @@ def keys_in_block(
 
 
 def _running(
-    rows: Int[np.ndarray, "B L"], documents: Int[np.ndarray, "B L"], labels: Int[np.ndarray, "B L"], where: Bool[np.ndarray, "B L"]
+    rows: Int[np.ndarray, "B L"],
+    documents: Int[np.ndarray, "B L"],
+    labels: Int[np.ndarray, "B L"],
+    where: Bool[np.ndarray, "B L"],
 ) -> Int[np.ndarray, "B L"]:
     """At each position, how many positions up to it have its row, document and label, of those in `where`."""
     shape = labels.shape

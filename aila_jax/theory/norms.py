@@ -1,4 +1,6 @@
-"""Spectral norms of attention's projections as a LayerNorm's output meets them: what bounds on scores and on values are made of."""
+"""Spectral norms of attention's projections as a LayerNorm's output meets them: what bounds on scores and on
+values are made of.
+"""
 
 import math
 from collections.abc import Mapping
@@ -11,21 +13,25 @@ from jaxtyping import Float
 
 from aila_jax.config import DIAL_WEIGHTS, ModelConfig, require
 
-# Relative error of one rounding of a vector. float32: sums of up to some thousand products included. bfloat16, of 8 significant bits: 2⁻⁸.
+# Relative error of one rounding of a vector. float32: sums of up to some thousand products included.
+# bfloat16, of 8 significant bits: 2⁻⁸.
 ROUNDING = {"float32": 2e-6, "bfloat16": 2.0**-8}
 DOUBLINGS = 20
 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """A query, key or value projection as attention uses it. Attention reads Λx + s, where x is a LayerNorm's output without scale and
-    bias (Px = x with P the centring projection, ‖x‖ ≤ √D), Λ = diag(1 + λa) and s = λc are FiLM's (1 and 0 without). So the projection
-    is Aᵀx + b with A = PΛW and b = Wᵀs + bias.
+    """A query, key or value projection as attention uses it. Attention reads Λx + s, where x is a LayerNorm's
+    output without scale and bias (Px = x with P the centring projection, ‖x‖ ≤ √D), Λ = diag(1 + λa) and s =
+    λc are FiLM's (1 and 0 without). So the projection is Aᵀx + b with A = PΛW and b = Wᵀs + bias.
 
     Attributes:
-      centred_HxDxK: A, with W rounded to the compute type and, with `dial_weights`, W + λW′ for W. constant_HxK: b.
-      rounded_H: (‖W‖₂ + λ‖W′‖₂) · R + ‖bias‖ with R = √D · max|1 + λa| + ‖s‖: no vector that the projection rounds on its way is longer.
-      roundings: how many there are: of the input, the product and the sum with the bias, and with W′ of the sum of the two products.
+      centred_HxDxK: A, with W rounded to the compute type and, with `dial_weights`, W + λW′ for W.
+      constant_HxK: b.
+      rounded_H: (‖W‖₂ + λ‖W′‖₂) · R + ‖bias‖ with R = √D · max|1 + λa| + ‖s‖: no vector that the projection
+        rounds on its way is longer.
+      roundings: how many there are: of the input, the product and the sum with the bias, and with W′ of the
+        sum of the two products.
     """
 
     centred_HxDxK: Float[np.ndarray, "H D K"]
@@ -35,14 +41,22 @@ class Projection:
 
     @classmethod
     def of(cls, layer: Mapping[str, Any], name: str, config: ModelConfig, lam: float) -> "Projection":
-        """The projection `name` (query, key or value) of one layer's parameters, at λ. ValueError for weights that are not finite."""
+        """The projection `name` (query, key or value) of one layer's parameters, at λ. ValueError for weights
+        that are not finite.
+        """
         scale_D, shift_D = np.ones(config.d_model), np.zeros(config.d_model)
         if config.film:
             norm = layer["attention_norm"]
             scale_D = 1.0 + lam * np.asarray(norm["film_scale"], np.float64)
             shift_D = lam * np.asarray(norm["film_shift"], np.float64)
             finite = bool(np.isfinite(scale_D).all() and np.isfinite(shift_D).all())
-            require(finite, "FiLM weights", "not finite", "finite numbers", "load a checkpoint from before training diverged")
+            require(
+                finite,
+                "FiLM weights",
+                "not finite",
+                "finite numbers",
+                "load a checkpoint from before training diverged",
+            )
         kernel_HxDxK = rounded(layer, name, "kernel", config).transpose(1, 0, 2)
         bias_HxK = np.zeros((config.n_heads, kernel_HxDxK.shape[2]))
         if "bias" in layer["attention"][name]:
@@ -68,22 +82,32 @@ class Projection:
 
 def rounded(layer: Mapping[str, Any], name: str, part: str, config: ModelConfig) -> Float[np.ndarray, "..."]:
     """Weights or biases of an attention projection, rounded to the compute type as the model rounds them."""
-    values = np.asarray(layer["attention"][name][part]).astype(jax.numpy.dtype(config.dtype)).astype(np.float64)
+    values = (
+        np.asarray(layer["attention"][name][part]).astype(jax.numpy.dtype(config.dtype)).astype(np.float64)
+    )
     fix = "load a checkpoint from before training diverged"
     require(bool(np.isfinite(values).all()), f"{name} weights", "not finite", "finite numbers", fix)
     return values
 
 
 def spectral_norms(matrices: Float[np.ndarray, "H I K"]) -> Float[np.ndarray, "H"]:
-    """‖M‖₂ of each matrix from above: at least the largest singular value, and at most a millionth above it."""
+    """‖M‖₂ of each matrix from above: at least the largest singular value, and at most a millionth above
+    it.
+    """
     matrices = np.asarray(matrices, np.float64)
     wide = matrices.shape[1] < matrices.shape[2]
     return np.sqrt(_largest_eigenvalues(_squares(matrices.transpose(0, 2, 1) if wide else matrices)))
 
 
-def product_norms(left: Float[np.ndarray, "H I K"], right: Float[np.ndarray, "H I K"]) -> Float[np.ndarray, "H"]:
-    """‖M Nᵀ‖₂ of each pair in the same way, without the [I, I] matrix: its square is the largest eigenvalue of MᵀM NᵀN."""
-    return np.sqrt(_largest_eigenvalues(_squares(np.asarray(left, np.float64)) @ _squares(np.asarray(right, np.float64))))
+def product_norms(
+    left: Float[np.ndarray, "H I K"], right: Float[np.ndarray, "H I K"]
+) -> Float[np.ndarray, "H"]:
+    """‖M Nᵀ‖₂ of each pair in the same way, without the [I, I] matrix: its square is the largest eigenvalue
+    of MᵀM NᵀN.
+    """
+    return np.sqrt(
+        _largest_eigenvalues(_squares(np.asarray(left, np.float64)) @ _squares(np.asarray(right, np.float64)))
+    )
 
 
 def _squares(matrices: Float[np.ndarray, "H I K"]) -> Float[np.ndarray, "H K K"]:
@@ -94,11 +118,13 @@ def _squares(matrices: Float[np.ndarray, "H I K"]) -> Float[np.ndarray, "H K K"]
 def _largest_eigenvalues(matrices: Float[np.ndarray, "H K K"]) -> Float[np.ndarray, "H"]:
     """Of matrices without negative eigenvalues: ‖M^n‖_F^(1/n) with n = 2²⁰, by repeated squaring.
 
-    That is at least the largest eigenvalue for any n, as a guarantee needs and power iteration is not, and at most a factor of K^(1/2n)
-    above it for a symmetric M. Rounding shrinks with the root: 1e-13. LAPACK's SVD is as good, but takes thousands of small steps in all
-    threads of its library, and on a busy machine waits for them a hundred times as long as it computes.
+    That is at least the largest eigenvalue for any n, as a guarantee needs and power iteration is not, and at
+    most a factor of K^(1/2n) above it for a symmetric M. Rounding shrinks with the root: 1e-13. LAPACK's SVD
+    is as good, but takes thousands of small steps in all threads of its library, and on a busy machine waits
+    for them a hundred times as long as it computes.
     """
-    # Relative to the largest entry, since squares of what float32 can hold to the fourth power leave float64's range.
+    # Relative to the largest entry, since squares of what float32 can hold to the fourth power leave
+    # float64's range.
     largest = np.max(np.abs(matrices), axis=(1, 2))
     power = matrices / np.where(largest > 0.0, largest, 1.0)[:, None, None]
     logs = np.zeros(len(matrices))

@@ -1,4 +1,6 @@
-"""How large a head's attention scores can be, whatever the input: from its weights, or from QK-normalisation."""
+"""How large a head's attention scores can be, whatever the input: from its weights, or from
+QK-normalisation.
+"""
 
 import math
 from collections.abc import Mapping
@@ -22,8 +24,8 @@ class ScoreBounds:
     """Bounds on the scores of every layer and head.
 
     Attributes:
-      score: S: for every input and query t there is a number, the same for all keys j, that s_tj differs from by at most S. What is
-        constant in j cancels in the softmax.
+      score: S: for every input and query t there is a number, the same for all keys j, that s_tj differs from
+        by at most S. What is constant in j cancels in the softmax.
       largest: a bound on |s_tj| itself, for the rounding of float32.
     """
 
@@ -31,34 +33,47 @@ class ScoreBounds:
     largest: Float[np.ndarray, "N H"]
 
     def capped(self, config: ModelConfig) -> "ScoreBounds":
-        """The same after `model.score_cap`: at most the cap, and at most what it was, since c · tanh(s / c) never moves two scores apart."""
+        """The same after `model.score_cap`: at most the cap, and at most what it was, since c · tanh(s / c)
+        never moves two scores apart.
+        """
         cap = cap_bounds(config)
         return ScoreBounds(np.minimum(self.score, cap.score), np.minimum(self.largest, cap.largest))
 
 
 def cap_bounds(config: ModelConfig) -> ScoreBounds:
-    """S = c, the score cap, of every layer and head, and 1e-6 of it for rounding: |c · tanh(s / c)| ≤ c whatever the weights. Source: ours."""
+    """S = c, the score cap, of every layer and head, and 1e-6 of it for rounding: |c · tanh(s / c)| ≤ c
+    whatever the weights. Source: ours.
+    """
     most = np.full((config.n_layers, config.n_heads), config.score_cap * (1.0 + CAP_ROUNDING))
     return ScoreBounds(most, most)
 
 
-def parameter_bounds(params: Any, config: ModelConfig, lam: float = 0.0, arithmetic: str | None = None) -> ScoreBounds:
-    """S from the weights: S = ( D · ‖A_Q A_Kᵀ‖₂ + √D · ‖A_K b‖₂ + ρ ) / √K,  A = P · Λ · W,  b = W_Qᵀ s + b_Q,  Λ = diag(1 + λa), s = λc.
+def parameter_bounds(
+    params: Any, config: ModelConfig, lam: float = 0.0, arithmetic: str | None = None
+) -> ScoreBounds:
+    """S from the weights: S = ( D · ‖A_Q A_Kᵀ‖₂ + √D · ‖A_K b‖₂ + ρ ) / √K,  A = P · Λ · W,  b = W_Qᵀ s +
+    b_Q,  Λ = diag(1 + λa), s = λc.
 
-    Proof. A LayerNorm without scale and bias returns x with Px = x (P subtracts the mean) and ‖x‖ ≤ √D. Attention reads Λx + s, with
-    Λ = 1 and s = 0 without FiLM. So q_t = A_Qᵀ x_t + b and k_j = A_Kᵀ x_j + (W_Kᵀ s + b_K), whose last part is constant in j and cancels:
-    what is left of √K · s_tj is x_tᵀ A_Q A_Kᵀ x_j + bᵀ A_Kᵀ x_j, and the two terms are at most those above. Each is attained by some x_t
-    and x_j. Since ‖A_Q A_Kᵀ‖ ≤ ‖A_Q‖ ‖A_K‖, S never exceeds (√D‖A_Q‖ + ‖b‖) · √D‖A_K‖ / √K. With `dial_weights`, W is W + λW′.
+    Proof. A LayerNorm without scale and bias returns x with Px = x (P subtracts the mean) and ‖x‖ ≤ √D.
+    Attention reads Λx + s, with Λ = 1 and s = 0 without FiLM. So q_t = A_Qᵀ x_t + b and k_j = A_Kᵀ x_j +
+    (W_Kᵀ s + b_K), whose last part is constant in j and cancels: what is left of √K · s_tj is x_tᵀ A_Q A_Kᵀ
+    x_j + bᵀ A_Kᵀ x_j, and the two terms are at most those above. Each is attained by some x_t and x_j. Since
+    ‖A_Q A_Kᵀ‖ ≤ ‖A_Q‖ ‖A_K‖, S never exceeds (√D‖A_Q‖ + ‖b‖) · √D‖A_K‖ / √K. With `dial_weights`, W is W +
+    λW′.
 
-    ρ is for rounding, which moves q and k by at most E_Q and E_K (`Projection.off`), and so √K times the score, but for a part that is
-    constant in j, by at most ρ = E_Q · √D‖A_K‖ + (√D‖A_Q‖ + ‖b‖ + E_Q) · E_K. E is relative to ‖W‖ where W is not centred; with centred
-    weights and no biases ρ is about 1e-5 of the rest in float32, 3 % in bfloat16.
+    ρ is for rounding, which moves q and k by at most E_Q and E_K (`Projection.off`), and so √K times the
+    score, but for a part that is constant in j, by at most ρ = E_Q · √D‖A_K‖ + (√D‖A_Q‖ + ‖b‖ + E_Q) · E_K. E
+    is relative to ‖W‖ where W is not centred; with centred weights and no biases ρ is about 1e-5 of the rest
+    in float32, 3 % in bfloat16.
 
-    With rotary positions (`rotary_base`) a query and a key are turned by their positions, so that A_Q and A_K are no longer next to each
-    other and no part of a score is constant in j. Turning leaves lengths as they are: S is the bound on |s|, ‖q_t‖ ‖k_j‖ / √K at most.
+    With rotary positions (`rotary_base`) a query and a key are turned by their positions, so that A_Q and A_K
+    are no longer next to each other and no part of a score is constant in j. Turning leaves lengths as they
+    are: S is the bound on |s|, ‖q_t‖ ‖k_j‖ / √K at most.
 
     Args:
-      params: the model's. config: its shape, without `qk_norm`. lam: λ in [0, 1], which FiLM shows to the network.
+      params: the model's.
+      config: its shape, without `qk_norm`.
+      lam: λ in [0, 1], which FiLM shows to the network.
       arithmetic: `float32` or `bfloat16`, that of the matrix products; `arithmetic_of(config)` by default.
     Raises:
       ValueError: weights that are not finite.
@@ -70,14 +85,25 @@ def parameter_bounds(params: Any, config: ModelConfig, lam: float = 0.0, arithme
     return ScoreBounds(score, largest)
 
 
-def qk_norm_bounds(params: Any, config: ModelConfig, lam: float = 0.0, arithmetic: str | None = None) -> ScoreBounds:
-    """S = g_h, since queries and keys have length at most 1; 1e-5 more for the rounding of float32, 1 % more for bfloat16.
+def qk_norm_bounds(
+    params: Any, config: ModelConfig, lam: float = 0.0, arithmetic: str | None = None
+) -> ScoreBounds:
+    """S = g_h, since queries and keys have length at most 1; 1e-5 more for the rounding of float32, 1 % more
+    for bfloat16.
 
     Args:
       as in `parameter_bounds`; `config` must have `qk_norm`.
     """
     inflated = 1.0 + QK_NORM_ROUNDING[arithmetic or arithmetic_of(config)]
-    score = np.stack([head_scales(params[f"layer_{layer}"]["attention"], config, lam) for layer in range(config.n_layers)]) * inflated
+    score = (
+        np.stack(
+            [
+                head_scales(params[f"layer_{layer}"]["attention"], config, lam)
+                for layer in range(config.n_layers)
+            ]
+        )
+        * inflated
+    )
     return ScoreBounds(score, score)
 
 

@@ -1,4 +1,6 @@
-"""The stationarity threshold of each query and key group: how strong the penalty must be for a zero group to stay zero."""
+"""The stationarity threshold of each query and key group: how strong the penalty must be for a zero group to
+stay zero.
+"""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -46,10 +48,12 @@ class GroupThresholds:
 
     Attributes:
       layers: the layers measured, the first axis of the arrays.
-      gradient: of each layer, (query, key), group and head, nats per unit of weight; CE is the mean over scored targets.
-      noise: at most its standard error √(E‖ĝ − g‖²) over the batches drawn: a gradient no longer than this may be noise. None where
-        fewer than two batches were read.
-      targets: scored targets read. targets_at_zero: those of them read with every group set to zero in turn.
+      gradient: of each layer, (query, key), group and head, nats per unit of weight; CE is the mean over
+        scored targets.
+      noise: at most its standard error √(E‖ĝ − g‖²) over the batches drawn: a gradient no longer than this
+        may be noise. None where fewer than two batches were read.
+      targets: scored targets read.
+      targets_at_zero: those of them read with every group set to zero in turn.
     """
 
     layers: tuple[int, ...]
@@ -75,18 +79,24 @@ def group_thresholds(
 
         ∂CE/∂W_i at W_i = 0   =   ∂CE/∂W_i at W   +   (∂CE/∂W_i at W_i = 0   −   ∂CE/∂W_i at W)
 
-    The first term is one backward pass for all groups, taken on every batch. The bracket needs a pass of its own for each group,
-    2·G·H for a batch and layer; but it varies far less from text to text, so it is
-    taken on `at_zero` of the batches. With all of them the sum is the gradient at W_i = 0 itself. Sums are float64 on the host.
+    The first term is one backward pass for all groups, taken on every batch. The bracket needs a pass of its
+    own for each group, 2·G·H for a batch and layer; but it varies far less from text to text, so it is taken
+    on `at_zero` of the batches. With all of them the sum is the gradient at W_i = 0 itself. Sums are float64
+    on the host.
 
     Args:
-      model: a loaded checkpoint. batches: the text, of one shape. at_zero: None is all of them, else so many, evenly spread.
+      model: a loaded checkpoint.
+      batches: the text, of one shape.
+      at_zero: None is all of them, else so many, evenly spread.
       lam, tau: the dial at which the cross-entropy is taken.
-      groups: G; the configuration's `feature_groups` by default. layers: which ones, counted from 0.
-      at_once: groups under one vmap; 1 is best on a CPU, more where a device idles. quiet: no progress bar.
+      groups: G; the configuration's `feature_groups` by default.
+      layers: which ones, counted from 0.
+      at_once: groups under one vmap; 1 is best on a CPU, more where a device idles.
+      quiet: no progress bar.
 
     Raises:
-      ValueError: no batch, no scored target, an impossible number of groups, or a layer that the model has not.
+      ValueError: no batch, no scored target, an impossible number of groups, or a layer that the model has
+        not.
     Source: ours, with a control variate (docs/method.md, "Thresholds").
     """
     config = model.config
@@ -95,7 +105,8 @@ def group_thresholds(
     at_zero = len(batches) if at_zero is None else at_zero
     _check(layers, config.model.n_layers, batches, at_zero, at_once)
     chosen = set(np.linspace(0, len(batches) - 1, at_zero).round().astype(int).tolist())
-    # Chunks make the embedding's gradient too, which nobody asks for here: not where one chunk holds a whole batch anyway.
+    # Chunks make the embedding's gradient too, which nobody asks for here: not where one chunk holds a whole
+    # batch anyway.
     loss_chunk = config.train.loss_chunk if config.train.loss_chunk < batches[0].tokens.size else 0
     passes = _Passes(
         module=model.module,
@@ -118,21 +129,35 @@ def group_thresholds(
             if number not in chosen:
                 continue
             at = np.zeros(gradients.shape)
-            for (index, layer), projection, head in itertools.product(enumerate(layers), range(2), range(config.model.n_heads)):
+            for (index, layer), projection, head in itertools.product(
+                enumerate(layers), range(2), range(config.model.n_heads)
+            ):
                 which = (np.int32(projection), np.int32(head))
-                at[index, projection, :, head] = _gradients_at_zero(passes, model.partition, model.params, batch, dial, *which, layer=layer)
+                at[index, projection, :, head] = _gradients_at_zero(
+                    passes, model.partition, model.params, batch, dial, *which, layer=layer
+                )
                 progress.advance(groups)
             changes.add(at - gradients, targets)
             progress.report(f"batch {number + 1} of {len(batches)}")
     mean = plain.mean() + changes.mean()
     # Standard errors add at most, whatever the two have to do with each other.
     noise = plain.error() + changes.error() if len(chosen) > 1 else None
-    return GroupThresholds(tuple(layers), np.sqrt(over_groups(mean, mean, groups)), noise, plain.targets, changes.targets)
+    return GroupThresholds(
+        tuple(layers), np.sqrt(over_groups(mean, mean, groups)), noise, plain.targets, changes.targets
+    )
 
 
-def _check(layers: Sequence[int], n_layers: int, batches: Sequence[Batch], at_zero: int, at_once: int) -> None:
+def _check(
+    layers: Sequence[int], n_layers: int, batches: Sequence[Batch], at_zero: int, at_once: int
+) -> None:
     require(len(batches) > 0, "batches", len(batches), "at least 1", "give some text")
-    require(1 <= at_zero <= len(batches), "at_zero", at_zero, f"from 1 to the number of batches ({len(batches)})", "leave it out for all")
+    require(
+        1 <= at_zero <= len(batches),
+        "at_zero",
+        at_zero,
+        f"from 1 to the number of batches ({len(batches)})",
+        "leave it out for all",
+    )
     require(len(layers) > 0, "layers", tuple(layers), "at least one layer", "leave it out for the first")
     for layer in layers:
         require(0 <= layer < n_layers, "layers", layer, f"from 0 to {n_layers - 1}", "the first layer is 0")
@@ -148,10 +173,14 @@ def gradients_at_zero(
     groups: int,
     at_once: int = 1,
 ) -> Float[Array, "D K"]:
-    """For every group i of one head: ∂loss/∂W_i at W_i = 0 with the rest of the kernel as it is, in the rows of group i.
+    """For every group i of one head: ∂loss/∂W_i at W_i = 0 with the rest of the kernel as it is, in the rows
+    of group i.
 
     Args:
-      loss: of one projection's kernel. head: traced. groups: G. at_once: groups under one vmap (static).
+      loss: of one projection's kernel.
+      head: traced.
+      groups: G.
+      at_once: groups under one vmap (static).
     """
     width, heads, _ = kernel.shape
     owner_D = jnp.asarray(np.repeat(np.arange(groups), group_sizes(width, groups)))
@@ -179,14 +208,20 @@ class _Passes:
         output = forward(self.module, partition, params, batch, dial, self.request)
         if self.loss_chunk:
             embedding = params["embedding"].astype(output.features.dtype)
-            return linear_cross_entropy(output.features, embedding, batch.targets, batch.weights, self.loss_chunk)[0]
+            return linear_cross_entropy(
+                output.features, embedding, batch.targets, batch.weights, self.loss_chunk
+            )[0]
         return jnp.sum(token_losses(output.logits, batch.targets) * batch.weights)
 
 
 @partial(jax.jit, static_argnames="passes")
-def _gradients(passes: _Passes, partition: Partition, params: Any, batch: Batch, dial: Dial) -> Float[Array, "N 2 D H K"]:
+def _gradients(
+    passes: _Passes, partition: Partition, params: Any, batch: Batch, dial: Dial
+) -> Float[Array, "N 2 D H K"]:
     """∂CE/∂W of all query and key kernels as they are."""
-    return jax.grad(lambda kernels: passes.loss(partition, with_query_key_kernels(params, kernels), batch, dial))(query_key_kernels(params))
+    return jax.grad(
+        lambda kernels: passes.loss(partition, with_query_key_kernels(params, kernels), batch, dial)
+    )(query_key_kernels(params))
 
 
 @partial(jax.jit, static_argnames=("passes", "layer"))
@@ -201,7 +236,9 @@ def _gradients_at_zero(
     *,
     layer: int,
 ) -> Float[Array, "D K"]:
-    """`gradients_at_zero` of the cross-entropy in one layer's query (0) or key (1) kernel; which one, and the head, are traced."""
+    """`gradients_at_zero` of the cross-entropy in one layer's query (0) or key (1) kernel; which one, and the
+    head, are traced.
+    """
     # One layer's part of the tree alone, so that no other layer's kernels are differentiated.
     one_layer = {f"layer_{layer}": params[f"layer_{layer}"]}
     pair = query_key_kernels(one_layer)[0]

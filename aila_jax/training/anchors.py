@@ -31,13 +31,27 @@ Draw = Callable[[int], tuple[Any, ...]]  # step → λ [B], τ [B], and more tha
 
 @partial(jax.jit, static_argnames=("module", "hard"))
 def block_attention_entropy(
-    module: Transformer, partition: Partition, params: Any, batch: Batch, lam: Float[Array, "B"], tau: Float[Array, "B"], hard: bool = False
+    module: Transformer,
+    partition: Partition,
+    params: Any,
+    batch: Batch,
+    lam: Float[Array, "B"],
+    tau: Float[Array, "B"],
+    hard: bool = False,
 ) -> tuple[Float[Array, "B L"], Bool[Array, "B L"]]:
-    """Entropy of each query's attention inside its block ÷ log2 n_in, mean over layers and heads; and where n_in ≥ 2.
+    """Entropy of each query's attention inside its block ÷ log2 n_in, mean over layers and heads; and where
+    n_in ≥ 2.
 
     Dropout is off. Source: paper (local entropy), normalisation ours (docs/method.md, section 4).
     """
-    stats = forward(module, partition, params, batch, Dial(lam, tau), Request(logits=False, stats=True, in_block=True, hard=hard)).stats
+    stats = forward(
+        module,
+        partition,
+        params,
+        batch,
+        Dial(lam, tau),
+        Request(logits=False, stats=True, in_block=True, hard=hard),
+    ).stats
     assert stats is not None and stats.in_block_entropy_bits is not None
     n_in = stats.n_in[0]
     counted = (batch.doc_ids != PADDING_ID) & (n_in >= 2)
@@ -56,10 +70,12 @@ def attention_entropy(
     hard: bool = False,
     accumulate: int = 1,
 ) -> TypeEntropy:
-    """The table of `attention`: mean over the occurrences of each type in `batches`, the first steps' batches in order.
+    """The table of `attention`: mean over the occurrences of each type in `batches`, the first steps' batches
+    in order.
 
-    `draw` gives λ and τ of a step, so that attention is measured at the settings that it was trained at. `accumulate` parts of
-    a batch are read one after another, since the whole may not fit where training cuts it up.
+    `draw` gives λ and τ of a step, so that attention is measured at the settings that it was trained at.
+    `accumulate` parts of a batch are read one after another, since the whole may not fit where training cuts
+    it up.
     """
     sums = EntropySums(module.vocab_size)
     for step, batch in enumerate(batches):
@@ -68,13 +84,17 @@ def attention_entropy(
         for rows in np.split(np.arange(len(lam)), accumulate):
             part = take(examples, rows)
             placed = placement.shard((part, lam[rows], tau[rows]))
-            values, counted = jax.device_get(block_attention_entropy(module, partition, params, *placed, hard=hard))
+            values, counted = jax.device_get(
+                block_attention_entropy(module, partition, params, *placed, hard=hard)
+            )
             sums.add(np.asarray(part.tokens), values, counted)
     return sums.table()
 
 
 def corpus_table(windows: Windows, vocab_size: int, prior: float) -> TypeEntropy:
-    """The table of `corpus`, from the bigrams that training scores: under a document mask none crosses documents."""
+    """The table of `corpus`, from the bigrams that training scores: under a document mask none crosses
+    documents.
+    """
     scored = windows.batch.weights > 0
     return corpus_entropy(windows.batch.tokens[scored], windows.batch.targets[scored], vocab_size, prior)
 
@@ -86,7 +106,13 @@ def group_importance(
     sums = ImportanceSums(groups)
     for batch in batches:
         block_ids, is_anchor = jax.device_get(_block_anchors(partition, batch, anchors, document_mask))
-        sums.add(np.asarray(batch.tokens), block_ids, is_anchor, anchors.table, np.asarray(batch.doc_ids) if document_mask else None)
+        sums.add(
+            np.asarray(batch.tokens),
+            block_ids,
+            is_anchor,
+            anchors.table,
+            np.asarray(batch.doc_ids) if document_mask else None,
+        )
     return sums.importance()
 
 
@@ -99,15 +125,24 @@ def _block_anchors(
 
 
 def make_anchors(
-    config: Config, module: Transformer, partition: Partition, params: Any, *, windows: Windows, draw: Draw, placement: Placement
+    config: Config,
+    module: Transformer,
+    partition: Partition,
+    params: Any,
+    *,
+    windows: Windows,
+    draw: Draw,
+    placement: Placement,
 ) -> Anchors:
     """The anchors of a run from its parameters at the end of warm-up.
 
-    A function of these, of the training windows and of what the warm-up steps read, which is read again; so a run that was
-    stopped and continued makes the same ones. Without a number of feature groups there is one.
+    A function of these, of the training windows and of what the warm-up steps read, which is read again; so a
+    run that was stopped and continued makes the same ones. Without a number of feature groups there is one.
 
     Args:
-      params: whole on every device. windows: the training split. draw: λ and τ of a step.
+      params: whole on every device.
+      windows: the training split.
+      draw: λ and τ of a step.
     """
     asked, document_mask = config.anchors, config.model.document_mask
     steps = max(config.train.warmup_end, 1)
@@ -117,19 +152,36 @@ def make_anchors(
         measured = corpus_table(windows, module.vocab_size, asked.prior)
     else:
         measured = attention_entropy(
-            module, partition, params, batches, draw, placement, hard=config.model.hard, accumulate=config.train.accumulate
+            module,
+            partition,
+            params,
+            batches,
+            draw,
+            placement,
+            hard=config.model.hard,
+            accumulate=config.train.accumulate,
         )
     groups = config.feature_groups or 1
-    made = Anchors(measured.entropy, measured.counts, np.ones(groups, np.float32), asked.k, asked.estimator, config.class_blocks)
+    made = Anchors(
+        measured.entropy,
+        measured.counts,
+        np.ones(groups, np.float32),
+        asked.k,
+        asked.estimator,
+        config.class_blocks,
+    )
     return replace(made, importance=group_importance(partition, batches, made, groups, document_mask))
 
 
 @dataclass
 class AnchorsAtWarmup:
-    """Makes a run's anchors once, after the last step of warm-up, and gives the state the penalty's weights that follow from them.
+    """Makes a run's anchors once, after the last step of warm-up, and gives the state the penalty's weights
+    that follow from them.
 
     Attributes:
-      config: the run's. make: parameters → anchors. made: the anchors, or None before.
+      config: the run's.
+      make: parameters → anchors.
+      made: the anchors, or None before.
     """
 
     config: Config
@@ -137,7 +189,9 @@ class AnchorsAtWarmup:
     made: Anchors | None = None
 
     def __call__(self, step: int, state: TrainState) -> TrainState | None:
-        """After `step`: the state to go on with where it changes, which is at the end of warm-up; None at any other step."""
+        """After `step`: the state to go on with where it changes, which is at the end of warm-up; None at any
+        other step.
+        """
         if self.config.anchors.estimator == "none" or step != self.config.train.warmup_end:
             return None
         self.made = self.make(state.params)

@@ -17,7 +17,9 @@ def draw_locality(
     """λ and τ of the sequences of one step. Pure and jittable; `key` and `step` are traced.
 
     Args:
-      config: mode and distribution. steps: length of training, for the curriculum. batch_size: B, over all devices.
+      config: mode and distribution.
+      steps: length of training, for the curriculum.
+      batch_size: B, over all devices.
       key: the run's key; the draw depends on it and on `step` only.
 
     Returns:
@@ -36,17 +38,25 @@ def draw_locality(
 
 
 def training_dial(config: Config, batch_size: int) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
-    """λ and τ of a batch as at the end of the model's training; one stratified draw where it draws them, one view of each sequence."""
+    """λ and τ of a batch as at the end of the model's training; one stratified draw where it draws them, one
+    view of each sequence.
+    """
     one_view = replace(config.locality, views=1, teach=0.0)
-    return draw_locality(one_view, config.train.steps, batch_size, jax.random.key(config.seed), config.train.steps)
+    return draw_locality(
+        one_view, config.train.steps, batch_size, jax.random.key(config.seed), config.train.steps
+    )
 
 
-def draw_lam(config: LocalityConfig, key: Array, batch_size: int, progress: Float[Array, ""] | float = 0.0) -> Float[Array, "BV"]:
-    """Conditional draws: exactly 0 and 1 with their shares, u^power otherwise (ours, after loss-conditional training).
+def draw_lam(
+    config: LocalityConfig, key: Array, batch_size: int, progress: Float[Array, ""] | float = 0.0
+) -> Float[Array, "BV"]:
+    """Conditional draws: exactly 0 and 1 with their shares, u^power otherwise (ours, after loss-conditional
+    training).
 
-    Stratified: the i-th of B equal parts of [0, 1] gives one uniform number, and the parts go to the sequences in random order, so
-    that every step sees its shares and the whole dial, and its gradient does not vary with the λ that happened to be drawn (ours). With V
-    views there are B · V parts, and view v of a sequence has one of the v-th B of them, so that its λ lie apart.
+    Stratified: the i-th of B equal parts of [0, 1] gives one uniform number, and the parts go to the
+    sequences in random order, so that every step sees its shares and the whole dial, and its gradient does
+    not vary with the λ that happened to be drawn (ours). With V views there are B · V parts, and view v of a
+    sequence has one of the v-th B of them, so that its λ lie apart.
 
     Args:
       progress: share of training done, in [0, 1]; it matters with `drift` only.
@@ -82,23 +92,32 @@ def curriculum(config: LocalityConfig, progress: Float[Array, ""] | float) -> Fl
 
 
 def scheduled_lam(config: LocalityConfig, progress: Float[Array, ""] | float) -> Float[Array, ""] | float:
-    """λ at a share `progress` of training where it is not drawn: `lam`, or what the curriculum has risen to."""
+    """λ at a share `progress` of training where it is not drawn: `lam`, or what the curriculum has risen
+    to.
+    """
     return curriculum(config, progress) if config.mode == "curriculum" else config.lam
 
 
-def expected_lam(config: LocalityConfig, progress: Float[Array, ""] | float = 0.0) -> Float[Array, ""] | float:
+def expected_lam(
+    config: LocalityConfig, progress: Float[Array, ""] | float = 0.0
+) -> Float[Array, ""] | float:
     """E[λ] of the conditional draws at a share of training: at_one + (1 − at_zero − at_one) / (power + 1)."""
     power, at_zero, at_one = distribution(config, progress)
     return at_one + (1.0 - at_zero - at_one) / (power + 1.0)
 
 
-def penalty_lam(config: LocalityConfig, steps: int, ramp_steps: int, step: Int[Array, ""] | int) -> Float[Array, ""]:
-    """λ of the penalty at a step (from 0): that of the step, in conditional training E[λ]; times the ramp min(1, step / ramp_steps).
+def penalty_lam(
+    config: LocalityConfig, steps: int, ramp_steps: int, step: Int[Array, ""] | int
+) -> Float[Array, ""]:
+    """λ of the penalty at a step (from 0): that of the step, in conditional training E[λ]; times the ramp
+    min(1, step / ramp_steps).
 
-    Conditional training shares its weights between all λ, so their penalty must not follow the draws of a batch (ours).
+    Conditional training shares its weights between all λ, so their penalty must not follow the draws of a
+    batch (ours).
 
     Args:
-      steps: length of training, for the curriculum. ramp_steps: 0 is no ramp.
+      steps: length of training, for the curriculum.
+      ramp_steps: 0 is no ramp.
     """
     if config.mode == "conditional":
         lam = jnp.asarray(expected_lam(config, step / steps), jnp.float32)

@@ -17,8 +17,8 @@ from aila_jax.training.step import LAM_BINS, StepMetrics
 class TrainingLog:
     """Averages step metrics over `log_every` steps and writes them; a context manager.
 
-    `metrics.jsonl` gets one line a record: {"step", "kind": "train" or "eval", …}. A continued run appends to it,
-    after taking out what an earlier attempt wrote beyond the step it continues from.
+    `metrics.jsonl` gets one line a record: {"step", "kind": "train" or "eval", …}. A continued run appends to
+    it, after taking out what an earlier attempt wrote beyond the step it continues from.
     """
 
     def __init__(
@@ -45,7 +45,9 @@ class TrainingLog:
     def __enter__(self) -> "TrainingLog":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._progress.close()
         self._board.close()
         self._file.close()
@@ -66,8 +68,13 @@ class TrainingLog:
         self._began = time.monotonic()
 
     def write(self, step: int, kind: str, record: dict[str, Any]) -> None:
-        """Writes one record to the file and its numbers to TensorBoard. None and non-finite numbers become null."""
-        clean = {name: (None if isinstance(value, float) and not np.isfinite(value) else value) for name, value in record.items()}
+        """Writes one record to the file and its numbers to TensorBoard. None and non-finite numbers become
+        null.
+        """
+        clean = {
+            name: None if isinstance(value, float) and not np.isfinite(value) else value
+            for name, value in record.items()
+        }
         self._file.write(json.dumps({"step": step, "kind": kind, **clean}, allow_nan=False) + "\n")
         self._file.flush()
         for name, value in clean.items():
@@ -87,7 +94,13 @@ def _cut_back(path: Path, start: int) -> None:
     if lines and not lines[-1].endswith(b"\n"):
         lines.pop()  # cut short by a crash
     partial = path.with_suffix(".tmp")
-    partial.write_bytes(b"".join(line for number, line in enumerate(lines, start=1) if _step_of(line, f"{path}, line {number}") <= start))
+    partial.write_bytes(
+        b"".join(
+            line
+            for number, line in enumerate(lines, start=1)
+            if _step_of(line, f"{path}, line {number}") <= start
+        )
+    )
     partial.replace(path)
 
 
@@ -95,12 +108,17 @@ def _step_of(line: bytes, where: str) -> int:
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{where} is no record of a training log ({error!r}). Fix: repair or remove that line") from None
+        raise ValueError(
+            f"{where} is no record of a training log ({error!r}). Fix: repair or remove that line"
+        ) from None
 
 
 def average(interval: list[StepMetrics]) -> dict[str, Any]:
     """Means over some steps, and the loss of each λ bin that had targets."""
-    record: dict[str, Any] = {name: float(np.mean([getattr(m, name) for m in interval])) for name in ("loss", "grad_norm", "lam_mean")}
+    record: dict[str, Any] = {
+        name: float(np.mean([getattr(m, name) for m in interval]))
+        for name in ("loss", "grad_norm", "lam_mean")
+    }
     record["skipped"] = int(interval[-1].skipped)
     loss = np.sum([np.asarray(m.bin_loss, np.float64) for m in interval], axis=0)
     targets = np.sum([np.asarray(m.bin_targets, np.float64) for m in interval], axis=0)
@@ -111,7 +129,9 @@ def average(interval: list[StepMetrics]) -> dict[str, Any]:
 
 
 def _penalty_record(interval: list[PenaltyMetrics]) -> dict[str, Any]:
-    """Mean λ · η · R and ν · Σ‖W_V‖², and what the weights are after the last step; empty without a penalty."""
+    """Mean λ · η · R and ν · Σ‖W_V‖², and what the weights are after the last step; empty without a
+    penalty.
+    """
     if not interval:
         return {}
     last = interval[-1].sparsity

@@ -19,12 +19,15 @@ LAG = 8  # steps between a step and the reading of its metrics: the host never w
 
 @dataclass(frozen=True)
 class Hook:
-    """Something to do with the state every so many steps, and at the end. The loop waits for all steps so far before it does.
+    """Something to do with the state every so many steps, and at the end. The loop waits for all steps so far
+    before it does.
 
     Attributes:
-      every: steps between calls, at least 1 (with `once` 0 is never). call: (steps done, state) → None, or the state to go on with.
+      every: steps between calls, at least 1 (with `once` 0 is never).
+      call: (steps done, state) → None, or the state to go on with.
       at_end: call it after the last step too.
-      on_stop: call it where training is asked to stop. once: after step number `every` only, not after its multiples.
+      on_stop: call it where training is asked to stop.
+      once: after step number `every` only, not after its multiples.
     """
 
     every: int
@@ -43,7 +46,8 @@ class NonFiniteError(RuntimeError):
     """Training stopped because more than `max_skipped` updates were not finite.
 
     Attributes:
-      step: the first such step, counted from 1 as logs and checkpoints do. parts: what was not finite there. skipped: how many updates were discarded.
+      step: the first such step, counted from 1 as logs and checkpoints do. parts: what was not finite there.
+        skipped: how many updates were discarded.
     """
 
     def __init__(self, step: int, parts: list[str], skipped: int, max_skipped: int):
@@ -74,7 +78,8 @@ def fit(
       train_step: jitted (state, batch, *draw(step)) → (state, metrics).
       batches: endless batches, from the position that belongs to `state.step`.
       draw: λ and τ of a step's sequences, and the strength of the penalty where there is one, on the devices.
-      on_metrics: gets every step's number (from 1) and its metrics on the host, in order, at most LAG steps late.
+      on_metrics: gets every step's number (from 1) and its metrics on the host, in order, at most LAG steps
+        late.
       hooks: run after the metrics of all steps so far have been read.
       stop: asked after every step; a signal's number, or 0 to go on.
 
@@ -114,5 +119,7 @@ def fit(
 def _stop_if_skipped(metrics: StepMetrics, names: list[str], max_skipped: int) -> None:
     skipped = int(metrics.skipped)
     if skipped > max_skipped:
-        parts: list[Any] = [name for name, bad in zip(names, np.asarray(metrics.bad_parts), strict=True) if bad]
+        parts: list[Any] = [
+            name for name, bad in zip(names, np.asarray(metrics.bad_parts), strict=True) if bad
+        ]
         raise NonFiniteError(int(metrics.first_bad_step) + 1, parts, skipped, max_skipped)

@@ -29,14 +29,17 @@ def learning_rate(config: TrainConfig) -> optax.Schedule:
 
 
 def learning_rates(config: TrainConfig) -> Float[np.ndarray, "steps"]:
-    """The rate of every step, on the host: asking the schedule during training would queue behind the steps in flight."""
+    """The rate of every step, on the host: asking the schedule during training would queue behind the steps
+    in flight.
+    """
     return np.asarray(jax.vmap(learning_rate(config))(jnp.arange(config.steps)))
 
 
 def decayed(params: Any, spared: Collection[str] = ()) -> Any:
     """True for matrices, but for biases and for the attention kernels named in `spared`.
 
-    Biases, LayerNorm and FiLM vectors and head scales are not decayed; nor is a kernel that the penalty acts on.
+    Biases, LayerNorm and FiLM vectors and head scales are not decayed; nor is a kernel that the penalty acts
+    on.
     """
 
     def chosen(path: tuple[Any, ...], x: Array) -> bool:
@@ -47,28 +50,41 @@ def decayed(params: Any, spared: Collection[str] = ()) -> Any:
 
 def turns_with_the_dial(params: Any) -> Any:
     """True for the weights W′ of `model.dial_weights`."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: any(str(getattr(part, "key", "")).endswith(DIAL) for part in path), params)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: any(str(getattr(part, "key", "")).endswith(DIAL) for part in path), params
+    )
 
 
 def penalised_kernels(penalty: PenaltyConfig) -> tuple[str, ...]:
-    """The attention projections on which weight decay is off, because R, its proximal operator, or ν acts on them."""
+    """The attention projections on which weight decay is off, because R, its proximal operator, or ν acts on
+    them.
+    """
     if penalty.solver == "none":
         return ()
     return (PROJECTIONS if penalty.eta > 0 else ()) + (("value",) if penalty.nu > 0 else ())
 
 
-def adamw_at(rate: optax.Schedule, config: TrainConfig, spared: Collection[str] = ()) -> optax.GradientTransformation:
-    """AdamW as `config` has it but at this rate: no decay on the kernels of `spared`, and W′ at its own share of the rate."""
-    adamw = optax.adamw(rate, b2=config.beta2, weight_decay=config.weight_decay, mask=partial(decayed, spared=spared))
+def adamw_at(
+    rate: optax.Schedule, config: TrainConfig, spared: Collection[str] = ()
+) -> optax.GradientTransformation:
+    """AdamW as `config` has it but at this rate: no decay on the kernels of `spared`, and W′ at its own share
+    of the rate.
+    """
+    adamw = optax.adamw(
+        rate, b2=config.beta2, weight_decay=config.weight_decay, mask=partial(decayed, spared=spared)
+    )
     if config.dial_rate == 1.0:
         return adamw
     return optax.chain(adamw, optax.masked(optax.scale(config.dial_rate), turns_with_the_dial))
 
 
-def build_optimizer(config: TrainConfig, penalty: PenaltyConfig | None = None, groups: int = 0) -> optax.GradientTransformationExtraArgs:
+def build_optimizer(
+    config: TrainConfig, penalty: PenaltyConfig | None = None, groups: int = 0
+) -> optax.GradientTransformationExtraArgs:
     """The optimizer that `config` and `penalty` describe.
 
-    With the solver `proximal` its `update` needs `penalty: PenaltyArgs` as extra argument; the others ignore it. `groups` is G.
+    With the solver `proximal` its `update` needs `penalty: PenaltyArgs` as extra argument; the others ignore
+    it. `groups` is G.
     """
     penalty = PenaltyConfig() if penalty is None else penalty
     rate = learning_rate(config)

@@ -1,4 +1,6 @@
-"""The group-sparsity penalty inside a training step: which terms enter the loss, how strong they are, and what is logged."""
+"""The group-sparsity penalty inside a training step: which terms enter the loss, how strong they are, and
+what is logged.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +28,9 @@ class PenaltyTerms:
 
 @flax.struct.dataclass
 class PenaltyMetrics:
-    """What a step reports of the penalty: its terms before the update, and zero groups and dead heads after it."""
+    """What a step reports of the penalty: its terms before the update, and zero groups and dead heads after
+    it.
+    """
 
     terms: PenaltyTerms
     sparsity: Sparsity
@@ -37,7 +41,9 @@ class PenaltyRule:
     """What of the penalty is fixed for a run; its strengths and weights are arguments of the step.
 
     Attributes:
-      groups: G. scale_free: the form of R. in_loss: R is differentiated; otherwise the optimizer takes its proximal step.
+      groups: G.
+      scale_free: the form of R.
+      in_loss: R is differentiated; otherwise the optimizer takes its proximal step.
       layer_scale: factor of λ in each layer.
     """
 
@@ -69,7 +75,9 @@ def penalty_rule(config: Config) -> PenaltyRule | None:
     if config.penalty.solver == "none":
         return None
     scale = tuple(float(x) for x in default_layer_scale(config.model))
-    return PenaltyRule(config.feature_groups, config.penalty.scale_free, config.penalty.solver == "subgradient", scale)
+    return PenaltyRule(
+        config.feature_groups, config.penalty.scale_free, config.penalty.solver == "subgradient", scale
+    )
 
 
 def penalty_strength(config: Config, step: Int[Array, ""] | int) -> Strength:

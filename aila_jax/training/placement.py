@@ -55,15 +55,21 @@ def place(batch_size: int, name: str = "train.batch_size", accumulate: int = 1) 
     parts = len(devices) * accumulate
     if batch_size % parts:
         down = max(batch_size // parts, 1) * parts
-        by = f"the {len(devices)} devices" + (f" times train.accumulate ({accumulate})" if accumulate > 1 else "")
+        by = f"the {len(devices)} devices" + (
+            f" times train.accumulate ({accumulate})" if accumulate > 1 else ""
+        )
         raise ValueError(f"{name} is {batch_size}; it must be divisible by {by}. Fix: set it to {down}.")
     return Placement(Mesh(np.asarray(devices), (AXIS,)))
 
 
-def map_step(step: Callable[..., Any], placement: Placement, parallel: str = "jit", whole: int = 0) -> Callable[..., Any]:
-    """Compiles a step (state, batch, lam, tau) → (state, metrics) that sums over AXIS, to run on each device's part of the batch.
+def map_step(
+    step: Callable[..., Any], placement: Placement, parallel: str = "jit", whole: int = 0
+) -> Callable[..., Any]:
+    """Compiles a step (state, batch, lam, tau) → (state, metrics) that sums over AXIS, to run on each
+    device's part of the batch.
 
-    The state is whole on every device and its buffers are reused; both ways take arrays as `Placement` puts them.
+    The state is whole on every device and its buffers are reused; both ways take arrays as `Placement` puts
+    them.
 
     Args:
       parallel: `jit` over the mesh, or `pmap`, which the paper's design names and JAX keeps for older code.
@@ -71,11 +77,17 @@ def map_step(step: Callable[..., Any], placement: Placement, parallel: str = "ji
     """
     if parallel == "jit":
         mapped = jax.shard_map(
-            step, mesh=placement.mesh, in_specs=(WHOLE, SPLIT, SPLIT, SPLIT, *[WHOLE] * whole), out_specs=WHOLE, check_vma=False
+            step,
+            mesh=placement.mesh,
+            in_specs=(WHOLE, SPLIT, SPLIT, SPLIT, *[WHOLE] * whole),
+            out_specs=WHOLE,
+            check_vma=False,
         )
         return jax.jit(mapped, donate_argnums=0)
     devices = list(placement.mesh.devices.flat)
-    pmapped = jax.pmap(step, AXIS, in_axes=(None, 0, 0, 0, *[None] * whole), out_axes=None, donate_argnums=0, devices=devices)
+    pmapped = jax.pmap(
+        step, AXIS, in_axes=(None, 0, 0, 0, *[None] * whole), out_axes=None, donate_argnums=0, devices=devices
+    )
 
     @partial(jax.jit, out_shardings=placement.batch)
     def by_device(tree: Any) -> Any:
@@ -86,7 +98,9 @@ def map_step(step: Callable[..., Any], placement: Placement, parallel: str = "ji
 
 
 def describe_devices() -> str:
-    """The devices in use, in words. Warns where an accelerator is installed for but JAX fell back to the CPU."""
+    """The devices in use, in words. Warns where an accelerator is installed for but JAX fell back to the
+    CPU.
+    """
     devices = jax.local_devices()
     if devices[0].platform == "cpu" and _accelerator_expected():
         warnings.warn(
@@ -104,4 +118,7 @@ def _accelerator_expected() -> bool:
 
     if "cpu" in environ.get("JAX_PLATFORMS", ""):
         return False
-    return any(find_spec(name) is not None for name in ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "libtpu"))
+    return any(
+        find_spec(name) is not None
+        for name in ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "libtpu")
+    )

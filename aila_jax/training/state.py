@@ -17,13 +17,15 @@ class TrainState:
 
     Attributes:
       step: batches consumed, discarded updates included.
-      params: float32 parameters. opt_state: Optax's.
+      params: float32 parameters.
+      opt_state: Optax's.
       key: the run's key; dropout folds the step into it.
       skipped: updates discarded because something was not finite.
       first_bad_step: the step of the first of them, −1 if none.
-      bad_parts: which parts were not finite then: the loss, then each top-level parameter group's gradient, in `part_names` order.
-      importance: a_i of the group-sparsity penalty; None without one. The size weights at first; where anchors are asked for, theirs
-        from the end of warm-up on.
+      bad_parts: which parts were not finite then: the loss, then each top-level parameter group's gradient,
+        in `part_names` order.
+      importance: a_i of the group-sparsity penalty; None without one. The size weights at first; where
+        anchors are asked for, theirs from the end of warm-up on.
     """
 
     step: Int[Array, ""]
@@ -42,7 +44,10 @@ def part_names(params: Any) -> list[str]:
 
 
 def create_state(
-    params: Any, optimizer: optax.GradientTransformation, key: Array, importance: Float[Array, "H G"] | None = None
+    params: Any,
+    optimizer: optax.GradientTransformation,
+    key: Array,
+    importance: Float[Array, "H G"] | None = None,
 ) -> TrainState:
     """The state before the first step. `key` is a raw uint32 key, so that checkpoints hold plain arrays."""
     return TrainState(
@@ -60,5 +65,7 @@ def create_state(
 def finite_parts(loss: Array, gradients: Any) -> Bool[Array, "parts"]:
     """Whether the loss and each top-level group of gradients hold finite numbers only."""
     groups = [gradients[name] for name in sorted(gradients)]
-    checks = [jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(group)])) for group in groups]
+    checks = [
+        jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(group)])) for group in groups
+    ]
     return jnp.stack([jnp.isfinite(loss), *checks])

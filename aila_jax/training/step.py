@@ -31,11 +31,12 @@ class StepMetrics:
     """What a step reports, on the device.
 
     Attributes:
-      loss: mean cross-entropy over scored targets, nats; neither terms of the penalty and of the pressure nor what views
-        teach each other are in it.
+      loss: mean cross-entropy over scored targets, nats; neither terms of the penalty and of the pressure nor
+        what views teach each other are in it.
       grad_norm: of the whole objective that is differentiated, before clipping.
       lam_mean: mean λ of the batch.
-      bin_loss, bin_targets: summed loss and scored targets of the sequences whose λ rounds to 0, .2, .4, .6, .8, 1.
+      bin_loss, bin_targets: summed loss and scored targets of the sequences whose λ rounds to 0, .2, .4, .6,
+        .8, 1.
       skipped, first_bad_step, bad_parts: as in TrainState.
       penalty: what the group-sparsity penalty adds and did; None without one.
     """
@@ -53,7 +54,9 @@ class StepMetrics:
 
 @flax.struct.dataclass
 class Examples:
-    """What a step reads, one entry per example along the first axis, so that it can be cut into devices and microbatches."""
+    """What a step reads, one entry per example along the first axis, so that it can be cut into devices and
+    microbatches.
+    """
 
     batch: Batch
     lam: Float[Array, "*B"]
@@ -77,37 +80,54 @@ def make_train_step(
     teach: float = 0.0,
     pressure: float = 0.0,
 ) -> TrainStep:
-    """The pure step function (state, batch, lam [B·V], tau [B·V]) → (state, metrics); the caller compiles it. λ and τ are traced.
+    """The pure step function (state, batch, lam [B·V], tau [B·V]) → (state, metrics); the caller compiles it.
+    λ and τ are traced.
 
-    V is 1, or the number of times that each of the B sequences is read, at settings of its own (`locality.views`).
+    V is 1, or the number of times that each of the B sequences is read, at settings of its own
+    (`locality.views`).
 
-    The update is that of the mean loss over all scored targets of the whole batch, however it is cut up. With a penalty the
-    function takes its `Strength` as fifth argument, traced too, and the state holds its weights a_i.
+    The update is that of the mean loss over all scored targets of the whole batch, however it is cut up. With
+    a penalty the function takes its `Strength` as fifth argument, traced too, and the state holds its weights
+    a_i.
 
     Args:
-      hard: block attention only. loss_chunk: tokens whose logits exist at once; 0 makes them all in one.
+      hard: block attention only.
+      loss_chunk: tokens whose logits exist at once; 0 makes them all in one.
       accumulate: microbatches whose gradients are summed one after another; it divides a device's B.
-      axis_name: the mapped axis that the batch is split over (see `placement.map_step`); None where it is whole.
+      axis_name: the mapped axis that the batch is split over (see `placement.map_step`); None where it is
+        whole.
       penalty: the group-sparsity penalty's rule; nothing of it is computed where it is None.
-      teach: share of the first view's prediction in what the other views of a sequence are to predict (`locality.teach`).
-      pressure: μ of μ · λ² · (−ln block mass), in the mean over layers, heads and scored targets a part of the objective (`locality.pressure`).
+      teach: share of the first view's prediction in what the other views of a sequence are to predict
+        (`locality.teach`).
+      pressure: μ of μ · λ² · (−ln block mass), in the mean over layers, heads and scored targets a part of
+        the objective (`locality.pressure`).
     """
     optimizer = optax.with_extra_args_support(optimizer)
     # Of the statistics only what is used is computed.
     request = Request(hard=hard, logits=loss_chunk == 0, stats=pressure > 0, log_mass=pressure > 0)
 
-    def share_of_objective(params: Any, part: Examples, scored: Array, teaching: Teaching) -> tuple[Array, Array]:
-        """This part's share of the mean over the `scored` targets of the whole batch, and every target's loss."""
+    def share_of_objective(
+        params: Any, part: Examples, scored: Array, teaching: Teaching
+    ) -> tuple[Array, Array]:
+        """This part's share of the mean over the `scored` targets of the whole batch, and every target's
+        loss.
+        """
         batch = part.batch
-        output = forward(module, partition, params, batch, Dial(part.lam, part.tau), request, part.dropout_keys)
+        output = forward(
+            module, partition, params, batch, Dial(part.lam, part.tau), request, part.dropout_keys
+        )
         if loss_chunk:
             embedding = params["embedding"].astype(output.features.dtype)
-            objective, losses = linear_cross_entropy(output.features, embedding, batch.targets, batch.weights, loss_chunk, teaching)
+            objective, losses = linear_cross_entropy(
+                output.features, embedding, batch.targets, batch.weights, loss_chunk, teaching
+            )
         else:
             objective = jnp.sum(taught_losses(output.logits, batch.targets, teaching) * batch.weights)
             losses = token_losses(output.logits, batch.targets) * batch.weights
         if pressure:
-            objective += pressure * jnp.sum(jnp.square(part.lam)[:, None] * outside_nats(output.stats) * batch.weights)
+            objective += pressure * jnp.sum(
+                jnp.square(part.lam)[:, None] * outside_nats(output.stats) * batch.weights
+            )
         return objective / scored, losses
 
     def train_step(
@@ -118,7 +138,9 @@ def make_train_step(
         scored = jnp.maximum(over_devices(jnp.sum(batch.weights), axis_name), 1.0)
         examples = Examples(batch, lam, tau, example_keys(state, lam.shape[0], axis_name))
         value_and_grad = jax.value_and_grad(partial(share_of_objective, teaching=teaching), has_aux=True)
-        (objective, losses), grads = accumulated(value_and_grad, state.params, examples, scored, accumulate, teaching.views)
+        (objective, losses), grads = accumulated(
+            value_and_grad, state.params, examples, scored, accumulate, teaching.views
+        )
         bins = jax.nn.one_hot(jnp.round(lam * (LAM_BINS - 1)).astype(jnp.int32), LAM_BINS)
         loss = jnp.sum(losses) / scored
         sums = (
@@ -149,7 +171,11 @@ def make_train_step(
             skipped=state.skipped,
             first_bad_step=state.first_bad_step,
             bad_parts=state.bad_parts,
-            penalty=None if penalty is None or terms is None else PenaltyMetrics(terms, sparsity(state.params, penalty.groups)),
+            penalty=(
+                None
+                if penalty is None or terms is None
+                else PenaltyMetrics(terms, sparsity(state.params, penalty.groups))
+            ),
         )
         return state, metrics
 
@@ -157,7 +183,9 @@ def make_train_step(
 
 
 def outside_nats(stats: AttentionStats | None) -> Float[Array, "B L"]:
-    """−ln of block mass in the mean over layers and heads, nats: the KL divergence from a query's attention to the same inside its block alone."""
+    """−ln of block mass in the mean over layers and heads, nats: the KL divergence from a query's attention
+    to the same inside its block alone.
+    """
     assert stats is not None and stats.log_block_mass is not None
     return -jnp.mean(stats.log_block_mass, axis=(0, 2))
 
@@ -167,7 +195,8 @@ def each_view(batch: Batch, rows: int) -> Batch:
     views, rest = divmod(rows, batch.tokens.shape[0])
     if rest:
         raise ValueError(
-            f"λ has {rows} entries; it must have one, or the same number, for each of {batch.tokens.shape[0]} sequences. Fix: locality.views"
+            f"λ has {rows} entries; it must have one, or the same number, for each of {batch.tokens.shape[0]}"
+            " sequences. Fix: locality.views"
         )
     return batch if views == 1 else jax.tree.map(lambda x: jnp.repeat(x, views, axis=0), batch)
 
@@ -178,20 +207,32 @@ def over_devices(tree: Any, axis_name: str | None) -> Any:
 
 
 def example_keys(state: TrainState, rows: int, axis_name: str | None) -> Key[Array, "B"]:
-    """A dropout key for each example of this device, from the run's key, the step and the example's place in the whole batch."""
+    """A dropout key for each example of this device, from the run's key, the step and the example's place in
+    the whole batch.
+    """
     first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, first + jnp.arange(rows))
 
 
-def accumulated(value_and_grad: Callable, params: Any, examples: Examples, scored: Array, microbatches: int, views: int = 1) -> Any:
-    """((objective, losses [B, L]), gradients) of `value_and_grad`, the first and last summed over microbatches of equal size; views stay together."""
+def accumulated(
+    value_and_grad: Callable,
+    params: Any,
+    examples: Examples,
+    scored: Array,
+    microbatches: int,
+    views: int = 1,
+) -> Any:
+    """((objective, losses [B, L]), gradients) of `value_and_grad`, the first and last summed over
+    microbatches of equal size; views stay together.
+    """
     if microbatches == 1:
         return value_and_grad(params, examples, scored)
     rows = len(examples.lam)
     if rows // views % microbatches:
         raise ValueError(
-            f"train.accumulate is {microbatches}; it must divide the {rows // views} sequences of a device. Fix: change it or train.batch_size"
+            f"train.accumulate is {microbatches}; it must divide the {rows // views} sequences of a device."
+            " Fix: change it or train.batch_size"
         )
     parts = jax.tree.map(lambda x: x.reshape(microbatches, rows // microbatches, *x.shape[1:]), examples)
 
@@ -205,7 +246,9 @@ def accumulated(value_and_grad: Callable, params: Any, examples: Examples, score
 
 
 def keep_if_finite(state: TrainState, params: Any, opt_state: optax.OptState, finite: Array) -> TrainState:
-    """The state after the step: the new parameters where all parts are finite, the old ones and a count where not."""
+    """The state after the step: the new parameters where all parts are finite, the old ones and a count where
+    not.
+    """
     good = jnp.all(finite)
     first = ~good & (state.first_bad_step < 0)
 

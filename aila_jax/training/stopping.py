@@ -19,16 +19,18 @@ class TrainingStopped(KeyboardInterrupt):
     def __init__(self, step: int, signum: int):
         self.step, self.signum = step, signum
         super().__init__(
-            f"stopped by {signal.Signals(signum).name} after step {step}, which is saved; the same command continues from there"
+            f"stopped by {signal.Signals(signum).name} after step {step}, which is saved; the same command"
+            " continues from there"
         )
 
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[Callable[[], int]]:
-    """Inside, the first SIGINT or SIGTERM only makes the yielded function return its number; before it returns 0.
+    """Inside, the first SIGINT or SIGTERM only makes the yielded function return its number; before it
+    returns 0.
 
-    A second signal does what it did before, so a loop that hangs can still be stopped. Outside the main thread, where
-    Python takes no signals, nothing changes.
+    A second signal does what it did before, so a loop that hangs can still be stopped. Outside the main
+    thread, where Python takes no signals, nothing changes.
     """
     received = 0
 
@@ -41,7 +43,11 @@ def stop_requests() -> Iterator[Callable[[], int]]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    before = {number: signal.getsignal(number) for number in SIGNALS} if threading.current_thread() is threading.main_thread() else {}
+    before = (
+        {number: signal.getsignal(number) for number in SIGNALS}
+        if threading.current_thread() is threading.main_thread()
+        else {}
+    )
     for number in before:
         signal.signal(number, take)
     try:

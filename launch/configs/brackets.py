@@ -1,7 +1,8 @@
 """Bracket matching, synthetic: what attention must read is known.
 
-Command: python -m launch.train --config=launch/configs/brackets.py --workdir=runs/brackets
-Then `aila sweep --checkpoint=runs/brackets` shows pointer fidelity and the accuracy on determined targets over the dial.
+Command: python -m launch.train --config=launch/configs/brackets.py --workdir=runs/brackets Then
+  `aila sweep --checkpoint=runs/brackets` shows pointer fidelity and the accuracy on determined targets over
+  the dial.
 """
 
 from aila_jax import presets

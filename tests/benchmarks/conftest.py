@@ -63,13 +63,25 @@ def result() -> Result:
         Quartiles(1.25, 1.125, 1.375),
         Quartiles(1.5, 1.5, 1.5),
     )
-    sweep = Measure(SWEEP, 1.5, (0.125,) * 2, (0.25,) * 2, Quartiles(*(65_536.0,) * 3), Quartiles(1.0, 1.0, 1.0), Quartiles(1.0, 1.0, 1.0))
+    sweep = Measure(
+        SWEEP,
+        1.5,
+        (0.125,) * 2,
+        (0.25,) * 2,
+        Quartiles(*(65_536.0,) * 3),
+        Quartiles(1.0, 1.0, 1.0),
+        Quartiles(1.0, 1.0, 1.0),
+    )
     entries = (
         Entry("ours", "ours", "λ fixed", "", (proof,), (train, sweep), 3 * 2**20, None),
         Entry("plain-einsum", "plain JAX", "einsum", "", (proof,), (train,), 5 * 2**20, 7 * 2**20),
         Entry("torch-eager", "PyTorch", "SDPA", "PyTorch is not installed", (), (), None, None),
     )
-    shape = ShapeResult("small", 4096, 128, 4, 512, 2, 128, 32, "float32", 4096, 512, 2, 3, {TRAIN: "plain-einsum"}, entries)
+    shape = ShapeResult(
+        "small", 4096, 128, 4, 512, 2, 128, 32, "float32", 4096, 512, 2, 3, {TRAIN: "plain-einsum"}, entries
+    )
     shape = ShapeResult(**{**vars(shape), "plain": {TRAIN: "plain-einsum", SWEEP: "ours"}})
     machine = Machine("Some CPU", 2, 8 * 2**30, "Linux x86_64", "1 × cpu (cpu)", 0.25, None)
-    return Result(1, "python -m benchmarks.run --rounds=2", "random", "abc", {"jax": "0.10.2"}, machine, 1.5, (shape,))
+    return Result(
+        1, "python -m benchmarks.run --rounds=2", "random", "abc", {"jax": "0.10.2"}, machine, 1.5, (shape,)
+    )

@@ -19,8 +19,14 @@ def failing_job(config: Config):
 def test_jobs_are_measured_where_they_run(tmp_path) -> None:
     small = replace(presets.small(), model=replace(presets.small().model, length=8, d_model=16, d_ff=16))
     corpus = make_config(write_corpus(tmp_path / "text"))
-    costs = [measure("a certificate", certificate_job, small, 2), measure("recruitment", recruitment_job, corpus, 1)]
-    assert all(cost.seconds > 0 and cost.processor_seconds > 0 and 2**24 < cost.peak_resident_bytes < 2**33 for cost in costs)
+    costs = [
+        measure("a certificate", certificate_job, small, 2),
+        measure("recruitment", recruitment_job, corpus, 1),
+    ]
+    assert all(
+        cost.seconds > 0 and cost.processor_seconds > 0 and 2**24 < cost.peak_resident_bytes < 2**33
+        for cost in costs
+    )
     assert costs[0].what == "2 layers, 4 heads, width 16, 8 positions"
     assert "of 300 types" in costs[1].what
     text = table(costs, Machine("a processor", 2, 2**30, "Linux", "cpu", 0.5, 1.0))

@@ -43,7 +43,13 @@ def test_the_table_states_what_the_result_holds(result):
     assert any(row.startswith("| plain-einsum") and "| – | – | – | 4.5 | 7 |" in row for row in rows)
     assert any(row.startswith("| torch-eager") and "skipped: PyTorch is not installed" in row for row in rows)
     assert len({row.count("|") for row in rows}) == 1
-    for part in ("Some CPU, 2 cores, 8 GiB", "0.25 before and unknown after", "4,096 tokens a step", "jax 0.10.2", result.command):
+    for part in (
+        "Some CPU, 2 cores, 8 GiB",
+        "0.25 before and unknown after",
+        "4,096 tokens a step",
+        "jax 0.10.2",
+        result.command,
+    ):
         assert part in text
 
 

@@ -1,4 +1,6 @@
-"""Tests of a whole measurement with contestants that compute nothing, in processes of their own, and of refused input."""
+"""Tests of a whole measurement with contestants that compute nothing, in processes of their own, and of
+refused input.
+"""
 
 import subprocess
 import sys
@@ -115,7 +117,13 @@ def test_torch_is_named_where_it_is_missing(monkeypatch):
 
 def test_shapes_follow_the_presets():
     paper = make_shape("paper", cpu=False)
-    assert (paper.batch_size, paper.tokens, paper.vocab_size, paper.dtype, paper.chunk) == (64, 64 * 256, 33_278, "bfloat16", 0)
+    assert (paper.batch_size, paper.tokens, paper.vocab_size, paper.dtype, paper.chunk) == (
+        64,
+        64 * 256,
+        33_278,
+        "bfloat16",
+        0,
+    )
     assert make_shape("paper", cpu=True).batch_size < 64
     small = make_shape("small", cpu=True)
     assert (small.batch_size, small.tokens, small.vocab_size, small.dtype) == (32, 4096, 4096, "float32")
@@ -138,5 +146,10 @@ def test_quick_run_writes_its_files(tmp_path):
     command = [sys.executable, "-m", "benchmarks.run", "--quick", "--rounds=1", f"--out={tmp_path}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"benchmark.json", "table.md", "figure.png", "figure.svg"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "benchmark.json",
+        "table.md",
+        "figure.png",
+        "figure.svg",
+    }
     assert "| ours-film |" in done.stdout

@@ -38,7 +38,15 @@ def reference():
     blocks = build_partition(SHAPE.config.partition)(batch)
 
     def loss_fn(params):
-        output = module.apply({"params": params}, batch.tokens, batch.positions, blocks, batch.doc_ids, Dial(0.0, 1.0), Request())
+        output = module.apply(
+            {"params": params},
+            batch.tokens,
+            batch.positions,
+            blocks,
+            batch.doc_ids,
+            Dial(0.0, 1.0),
+            Request(),
+        )
         chosen = jnp.take_along_axis(jax.nn.log_softmax(output.logits), batch.targets[..., None], axis=-1)
         return -jnp.mean(chosen), output.logits
 
@@ -50,16 +58,26 @@ def reference():
 @pytest.fixture(scope="module")
 def evidence():
     """What our own training step and sweep cell compute, in the benchmark's hands."""
-    return prove(OursForm(conditional=True, film=True).start(SHAPE, TOKENS, exact=True), ("train", "sweep"), SHAPE.tokens)
+    return prove(
+        OursForm(conditional=True, film=True).start(SHAPE, TOKENS, exact=True),
+        ("train", "sweep"),
+        SHAPE.tokens,
+    )
 
 
 def test_weights_are_those_of_our_model():
     for film in (False, True):
         config = model_config(OursForm(film=film), SHAPE, exact=True)
         module, partition = Transformer(config, SHAPE.vocab_size), build_partition(SHAPE.config.partition)
-        wanted = jax.eval_shape(lambda: init_params(module, partition, example_batch(SHAPE.config), jax.random.key(0)))  # noqa: B023
+        wanted = jax.eval_shape(
+            lambda module=module, partition=partition: init_params(
+                module, partition, example_batch(SHAPE.config), jax.random.key(0)
+            )
+        )
         weights = add_film(WEIGHTS) if film else WEIGHTS
-        assert jax.tree.map(lambda x: (x.shape, x.dtype), wanted) == jax.tree.map(lambda x: (x.shape, x.dtype), weights)
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), wanted) == jax.tree.map(
+            lambda x: (x.shape, x.dtype), weights
+        )
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
@@ -67,10 +85,17 @@ def test_plain_jax_has_our_loss_and_gradient(form, reference):
     loss, gradient, correct = reference
     model = PlainTransformer(MODEL, SHAPE.vocab_size, form)
     optimizer = optax.sgd(1.0)  # an update is minus the gradient
-    params, _, found, norm = jax.jit(make_plain_step(model, optimizer))(WEIGHTS, optimizer.init(WEIGHTS), TOKENS[0])
+    params, _, found, norm = jax.jit(make_plain_step(model, optimizer))(
+        WEIGHTS, optimizer.init(WEIGHTS), TOKENS[0]
+    )
     assert float(found) == pytest.approx(loss, abs=1e-5)
     assert float(norm) == pytest.approx(float(optax.tree.norm(gradient)), rel=1e-4)
-    jax.tree.map(lambda old, new, wanted: np.testing.assert_allclose(old - new, wanted, atol=2e-6), WEIGHTS, params, gradient)
+    jax.tree.map(
+        lambda old, new, wanted: np.testing.assert_allclose(old - new, wanted, atol=2e-6),
+        WEIGHTS,
+        params,
+        gradient,
+    )
     total, first = jax.jit(make_plain_eval(model))(WEIGHTS, TOKENS[0])
     assert float(total) / SHAPE.tokens == pytest.approx(loss, abs=1e-5)
     assert int(first) == correct
@@ -107,7 +132,12 @@ def test_torch_has_our_loss_gradient_and_updates(evidence, reference):
     runner._gradients(0)
     found = runner.model.embedding.grad.numpy()
     np.testing.assert_allclose(found, gradient["embedding"], atol=2e-6)
-    kernel = np.concatenate([gradient["layer_1"]["attention"][name]["kernel"].reshape(32, 32).T for name in ("query", "key", "value")])
+    kernel = np.concatenate(
+        [
+            gradient["layer_1"]["attention"][name]["kernel"].reshape(32, 32).T
+            for name in ("query", "key", "value")
+        ]
+    )
     np.testing.assert_allclose(runner.model.layers[1].qkv.weight.grad.numpy(), kernel, atol=2e-6)
     mine = prove(runner, ("train", "sweep"), SHAPE.tokens)
     assert mine.losses[0] == pytest.approx(loss, abs=1e-5)

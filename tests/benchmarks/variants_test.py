@@ -10,7 +10,9 @@ from benchmarks.variants import VARIANTS, describe, run, table
 
 def test_ratios_are_of_the_same_round() -> None:
     found = describe(
-        "segments", [Timing(2.0, 1.0), Timing(3.0, 9.0), Timing(8.0, 2.0)], [Timing(2.0, 1.0), Timing(2.0, 3.0), Timing(2.0, 1.0)]
+        "segments",
+        [Timing(2.0, 1.0), Timing(3.0, 9.0), Timing(8.0, 2.0)],
+        [Timing(2.0, 1.0), Timing(2.0, 3.0), Timing(2.0, 1.0)],
     )
     assert (found.versus_first.low, found.versus_first.median, found.versus_first.high) == (1.25, 1.5, 2.75)
     assert found.processor_versus_first.median == 2.0

@@ -46,7 +46,11 @@ def test_a_damaged_file_is_noticed_and_replaced(stored, damage):
     data = bytearray(path.read_bytes())
     if isinstance(damage, int):
         data[damage] ^= 1  # one bit of the checksum, a header or an array
-    path.write_bytes({"truncated": data[:-100], "empty": b"", "garbage": b"\0" * 5000, "longer": data + b"x"}.get(damage, data))
+    path.write_bytes(
+        {"truncated": data[:-100], "empty": b"", "garbage": b"\0" * 5000, "longer": data + b"x"}.get(
+            damage, data
+        )
+    )
     with pytest.warns(UserWarning, match=r"k\.npz is damaged .* it is built again"):
         check(load_or_build(stored, "k", lambda: ARRAYS))
     check(load_or_build(stored, "k", never))
@@ -63,7 +67,9 @@ def test_a_failed_write_keeps_the_arrays_and_leaves_nothing_behind(stored, monke
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.warns(UserWarning, match=r"cannot be written \(disk full\).*Fix: set --config\.data\.cache_dir"):
+    with pytest.warns(
+        UserWarning, match=r"cannot be written \(disk full\).*Fix: set --config\.data\.cache_dir"
+    ):
         check(load_or_build(stored, "new", lambda: ARRAYS))
     assert [path.name for path in stored.iterdir()] == ["k.npz"]
 

@@ -36,14 +36,19 @@ def sentences() -> list[Sentence]:
 
 
 def test_clauses_by_hand(sentences):
-    found = [[sentence.words[head - 1].form for head in clause_heads(sentence.words, "e")] for sentence in sentences]
+    found = [
+        [sentence.words[head - 1].form for head in clause_heads(sentence.words, "e")]
+        for sentence in sentences
+    ]
     assert found == [line.split() for line in CLAUSES]
 
 
 def test_a_noun_beside_a_predicate_noun_is_a_clause_only_with_a_copula_or_subject_of_its_own():
     def heads(*words: str) -> list[int]:
         rows = [word.split("/") for word in words]
-        return clause_heads(tuple(Word(form, tag, int(head), relation, 1) for form, tag, head, relation in rows), "f")
+        return clause_heads(
+            tuple(Word(form, tag, int(head), relation, 1) for form, tag, head, relation in rows), "f"
+        )
 
     baker = ["he/PRON/2/nsubj", "baker/NOUN/0/root"]
     assert heads(*baker, "teacher/NOUN/2/conj") == [2, 2, 2]
@@ -54,9 +59,15 @@ def test_a_noun_beside_a_predicate_noun_is_a_clause_only_with_a_copula_or_subjec
 
 
 def test_ids_of_sentences_clauses_and_classes(sentences):
-    by_sentence, by_clause, by_class = (BlockIds(blocks) for blocks in ("sentences", "constituents", "classes"))
+    by_sentence, by_clause, by_class = (
+        BlockIds(blocks) for blocks in ("sentences", "constituents", "classes")
+    )
     few = [sentences[0], sentences[1], sentences[10]]
-    assert [by_sentence.of(sentence, "e") for sentence in few] == [(0,) * 6, (1,) * 8, (2,) * 8]  # "1 000" is two words of the text
+    assert [by_sentence.of(sentence, "e") for sentence in few] == [
+        (0,) * 6,
+        (1,) * 8,
+        (2,) * 8,
+    ]  # "1 000" is two words of the text
     assert [by_clause.of(sentence, "e") for sentence in few] == [(0,) * 6, (1, 1, 2, 2, 2, 2, 1, 1), (3,) * 8]
     names = [*TAGS, "line end"]
     assert [[names[index] for index in by_class.of(sentence, "e")] for sentence in few] == [
@@ -70,14 +81,24 @@ def test_ids_of_sentences_clauses_and_classes(sentences):
 RELATIONS = ("nsubj", "ccomp", "obj", "conj", "advcl:relcl", "cop", "punct")
 
 
-@given(st.integers(1, 9).flatmap(lambda n: st.tuples(st.permutations(range(1, n + 1)), st.integers(0, 2**32 - 1))))
+@given(
+    st.integers(1, 9).flatmap(
+        lambda n: st.tuples(st.permutations(range(1, n + 1)), st.integers(0, 2**32 - 1))
+    )
+)
 def test_clause_heads_are_those_of_a_walk_upwards(case):
     """Any tree: a word's clause is headed by the first word on its way to the root that heads one."""
     order, seed = case
     rng = np.random.default_rng(seed)
     words = [Word("w", "NOUN", 0, "root", 1)] * len(order)
     for place, number in enumerate(order[1:], start=1):
-        words[number - 1] = Word("w", str(rng.choice(["NOUN", "VERB"])), int(rng.choice(order[:place])), str(rng.choice(RELATIONS)), 1)
+        words[number - 1] = Word(
+            "w",
+            str(rng.choice(["NOUN", "VERB"])),
+            int(rng.choice(order[:place])),
+            str(rng.choice(RELATIONS)),
+            1,
+        )
     found = clause_heads(tuple(words), "f")
 
     def is_head(number: int) -> bool:
@@ -85,7 +106,11 @@ def test_clause_heads_are_those_of_a_walk_upwards(case):
         if word.relation in ("root", "ccomp", "advcl:relcl"):
             return True
         own = {words[other].relation for other in range(len(words)) if words[other].head == number}
-        return word.relation == "conj" and is_head(word.head) and (word.tag == "VERB" or bool(own & {"nsubj", "cop"}))
+        return (
+            word.relation == "conj"
+            and is_head(word.head)
+            and (word.tag == "VERB" or bool(own & {"nsubj", "cop"}))
+        )
 
     for number in range(1, len(words) + 1):
         above = number
@@ -110,7 +135,10 @@ def test_clause_heads_are_those_of_a_walk_upwards(case):
 )  # fmt: skip
 def test_missing_and_wrong_annotation_is_refused_where_it_is_needed(blocks, rows, message):
     rows = [row.split("/") for row in rows]
-    words = tuple(Word(form, tag, int(head), relation, 7 + number) for number, (form, tag, head, relation) in enumerate(rows))
+    words = tuple(
+        Word(form, tag, int(head), relation, 7 + number)
+        for number, (form, tag, head, relation) in enumerate(rows)
+    )
     with pytest.raises(ValueError, match=message):
         BlockIds(blocks).of(Sentence(words, None), "f")
     assert BlockIds("sentences").of(Sentence(words, None), "f") == (0,) * (len(words) + 1)

@@ -29,7 +29,9 @@ def load(tmp_path: Path) -> Callable[..., Dataset]:
 
 
 def test_sentences_are_pieces_and_the_last_ones_are_held_out():
-    corpus = load_corpus(DataConfig(corpus="conllu", files=(str(EXAMPLE),), valid_fraction=0.2, test_fraction=0.1))
+    corpus = load_corpus(
+        DataConfig(corpus="conllu", files=(str(EXAMPLE),), valid_fraction=0.2, test_fraction=0.1)
+    )
     train, validation, test = corpus.splits.values()
     assert corpus.name == "conllu"
     assert [(document.title, len(document.pieces)) for document in train] == [("bridge", 6), ("market", 3)]
@@ -43,7 +45,9 @@ def test_sentences_are_pieces_and_the_last_ones_are_held_out():
 
 def test_documents_begin_at_files_and_at_newdoc(tmp_path):
     row = "1\t{}\t_\tX\t_\t_\t0\troot\t_\t_\n\n"
-    (tmp_path / "a.conllu").write_bytes(("\ufeff" + row.format("one") + "# newdoc\n" + row.format("two")).replace("\n", "\r\n").encode())
+    (tmp_path / "a.conllu").write_bytes(
+        ("\ufeff" + row.format("one") + "# newdoc\n" + row.format("two")).replace("\n", "\r\n").encode()
+    )
     (tmp_path / "b.conllu").write_text(row.format("three") + row.format("four") + row.format("five"))
     names = [str(tmp_path / f"{name}.conllu") for name in "ab"]
     splits = load_corpus(DataConfig(corpus="conllu", files=tuple(names))).splits
@@ -60,7 +64,9 @@ def test_documents_begin_at_files_and_at_newdoc(tmp_path):
 @pytest.mark.parametrize("blocks", ["sentences", "classes", "constituents"])
 def test_every_token_has_the_block_of_its_word(load, kind, blocks):
     data = load(blocks, tokenizer=kind, vocab_size=300)
-    documents = load_corpus(DataConfig(corpus="conllu", files=(str(EXAMPLE),), conllu_blocks=blocks)).splits["train"]
+    documents = load_corpus(DataConfig(corpus="conllu", files=(str(EXAMPLE),), conllu_blocks=blocks)).splits[
+        "train"
+    ]
     stream, tokens, ids = data.splits["train"], [], []
     for document in documents:
         for piece, own in zip(document.pieces, document.blocks, strict=True):
@@ -97,11 +103,19 @@ def test_the_annotation_is_part_of_the_fingerprint(load):
 
 
 def test_bad_settings_and_files_are_refused(load, tmp_path):
-    with pytest.raises(ValueError, match=r"data\.conllu_blocks is 'clauses'; it must be one of sentences, classes, constituents"):
+    with pytest.raises(
+        ValueError,
+        match=r"data\.conllu_blocks is 'clauses'; it must be one of sentences, classes, constituents",
+    ):
         load("clauses")
-    with pytest.raises(ValueError, match=r"data\.conllu_blocks is 'classes'; it must be left alone when data\.corpus is 'text'"):
+    with pytest.raises(
+        ValueError,
+        match=r"data\.conllu_blocks is 'classes'; it must be left alone when data\.corpus is 'text'",
+    ):
         DataConfig(corpus="text", files=("a",), conllu_blocks="classes")
-    with pytest.raises(ValueError, match=r"data\.files is \(\); it must be at least one path or glob\. Fix: .*conllu"):
+    with pytest.raises(
+        ValueError, match=r"data\.files is \(\); it must be at least one path or glob\. Fix: .*conllu"
+    ):
         load("sentences", files=())
     bad = tmp_path / "bad.conllu"
     bad.write_text(EXAMPLE.read_text(encoding="utf-8").replace("\tDET\t", "\tD\t", 1), encoding="utf-8")
@@ -111,7 +125,9 @@ def test_bad_settings_and_files_are_refused(load, tmp_path):
     with pytest.raises(ValueError, match=r"bad\.conllu is not UTF-8: byte 0xff at offset 2"):
         load("classes", files=(str(bad),))
     bad.write_text(f"1\ta{chr(9) + '_'}" + "\t_" * 7 + "\n")
-    with pytest.raises(ValueError, match=r"data\.files has 1 sentences; holding out test and validation needs more than 2"):
+    with pytest.raises(
+        ValueError, match=r"data\.files has 1 sentences; holding out test and validation needs more than 2"
+    ):
         load("sentences", files=(str(bad),))
     with pytest.raises(ValueError, match=r"same content"):
         load("sentences", files=(str(EXAMPLE),), valid_files=(str(_copy(tmp_path)),))
@@ -124,7 +140,10 @@ def _copy(folder: Path) -> Path:
 
 
 def test_block_ids_must_fit_the_words():
-    with pytest.raises(ValueError, match=r"document 'd' has 2 block ids for 'a b'; it must have one for each of its 2 words.*Fix"):
+    with pytest.raises(
+        ValueError,
+        match=r"document 'd' has 2 block ids for 'a b'; it must have one for each of its 2 words.*Fix",
+    ):
         Document("d", ("a b",), ((0, 0),))
     with pytest.raises(ValueError, match=r"3 block ids for 'a  b'"):
         Document("d", ("a  b",), ((0, 0, 0),))

@@ -22,4 +22,7 @@ def test_every_corpus_of_the_settings_has_a_reader(tmp_path):
     needed |= {name: {"tokenizer": "word"} for name in ("recall", "brackets")}
     for name in corpora._READERS:
         DataConfig(corpus=name, **needed.get(name, {}))  # raises for a name the settings do not know
-    assert typing.cast(str, load_corpus(DataConfig(corpus="text", files=(str(tmp_path / "a.txt"),))).name) == "text"
+    assert (
+        typing.cast(str, load_corpus(DataConfig(corpus="text", files=(str(tmp_path / "a.txt"),))).name)
+        == "text"
+    )

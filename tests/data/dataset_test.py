@@ -13,15 +13,26 @@ from aila_jax.data.dataset import Dataset, encode_documents, load_dataset
 from aila_jax.data.documents import Document
 from aila_jax.data.tokenizer import Tokenizer, train_tokenizer
 
-DOCUMENTS = (Document("a", ("one two", "", "three  four\nfive")), Document("b", ("été",)), Document("c", ("", "six")))
+DOCUMENTS = (
+    Document("a", ("one two", "", "three  four\nfive")),
+    Document("b", ("été",)),
+    Document("c", ("", "six")),
+)
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> DataConfig:
     """A text corpus of three small files."""
-    for name, text in (("train", "the cat sat\n\non the mat\n"), ("valid", "the dog sat\n"), ("test", "the owl\nsat\n")):
+    for name, text in (
+        ("train", "the cat sat\n\non the mat\n"),
+        ("valid", "the dog sat\n"),
+        ("test", "the owl\nsat\n"),
+    ):
         (tmp_path / f"{name}.txt").write_text(text)
-    files = {f"{key}files": (str(tmp_path / f"{name}.txt"),) for key, name in (("", "train"), ("valid_", "valid"), ("test_", "test"))}
+    files = {
+        f"{key}files": (str(tmp_path / f"{name}.txt"),)
+        for key, name in (("", "train"), ("valid_", "valid"), ("test_", "test"))
+    }
     return DataConfig(corpus="text", tokenizer="word", cache_dir=str(tmp_path / "cache"), **files)
 
 
@@ -84,7 +95,9 @@ def test_the_second_load_neither_trains_nor_encodes(config, monkeypatch):
     for split, stream in first.splits.items():
         assert dataclasses.asdict(second.splits[split]).keys() == dataclasses.asdict(stream).keys()
         for field in dataclasses.fields(stream):
-            np.testing.assert_array_equal(getattr(second.splits[split], field.name), getattr(stream, field.name))
+            np.testing.assert_array_equal(
+                getattr(second.splits[split], field.name), getattr(stream, field.name)
+            )
 
 
 def test_tokenizers_share_a_cache_and_keep_their_own_tokens(config):
@@ -137,19 +150,30 @@ def test_short_splits_and_unknown_splits_are_refused(config):
     data = load_dataset(config)
     assert data.windows("train", 8, False).n_targets == 8
     assert data.windows("validation", 8, False).n_targets == 3
-    with pytest.raises(ValueError, match=r"split 'train' of 'text' has 9 tokens; it must have at least 10 \(model\.length 9\)\. Fix"):
+    with pytest.raises(
+        ValueError,
+        match=r"split 'train' of 'text' has 9 tokens; it must have at least 10 \(model\.length 9\)\. Fix",
+    ):
         data.windows("train", 9, False)
-    with pytest.raises(ValueError, match=r"split is 'valid'; it must be one of train, validation, test\. Fix"):
+    with pytest.raises(
+        ValueError, match=r"split is 'valid'; it must be one of train, validation, test\. Fix"
+    ):
         data.windows("valid", 4, False)
     short = data.splits["test"]
-    one = dataclasses.replace(short, tokens=short.tokens[:1], doc_ids=short.doc_ids[:1], given_ids=short.given_ids[:1])
+    one = dataclasses.replace(
+        short, tokens=short.tokens[:1], doc_ids=short.doc_ids[:1], given_ids=short.given_ids[:1]
+    )
     with pytest.raises(ValueError, match=r"split 'test' of 'text' has 1 tokens; it must have at least 2"):
         dataclasses.replace(data, splits={"test": one}).windows("test", 4, False)
 
 
 def test_a_whole_configuration_is_no_data_configuration(unchecked_shapes):
     with pytest.raises(
-        ValueError, match=r"config is 'Config'; it must be a DataConfig\. Fix: pass the data settings, as in model\.config\.data"
+        ValueError,
+        match=(
+            r"config is 'Config'; it must be a DataConfig\. Fix: pass the data settings, as in"
+            r" model\.config\.data"
+        ),
     ):
         load_dataset(Config())
 
@@ -161,25 +185,44 @@ def test_pydocs_has_readable_text_in_all_splits(pydocs: Dataset):
         assert len(pydocs.splits[split].tokens) > 10_000
     stream = pydocs.splits["validation"]
     assert pydocs.tokenizer.decode(stream.tokens).encode().__len__() == stream.bytes
-    assert pydocs.windows("test", 128, True).n_targets == len(pydocs.splits["test"].tokens) - int(pydocs.splits["test"].doc_ids[-1]) - 1
+    assert (
+        pydocs.windows("test", 128, True).n_targets
+        == len(pydocs.splits["test"].tokens) - int(pydocs.splits["test"].doc_ids[-1]) - 1
+    )
 
 
 def test_wikitext2_has_the_published_vocabulary_and_counts(wikitext2, shared_cache):
     data = load_dataset(
-        DataConfig(corpus="wikitext2", data_dir=str(wikitext2), tokenizer="word", vocab_size=40_000, cache_dir=shared_cache)
+        DataConfig(
+            corpus="wikitext2",
+            data_dir=str(wikitext2),
+            tokenizer="word",
+            vocab_size=40_000,
+            cache_dir=shared_cache,
+        )
     )
     assert data.tokenizer.vocab_size == 33_278
     streams = data.splits
-    assert {split: len(stream.tokens) for split, stream in streams.items()} == {"train": 2_088_628, "validation": 217_646, "test": 245_569}
+    assert {split: len(stream.tokens) for split, stream in streams.items()} == {
+        "train": 2_088_628,
+        "validation": 217_646,
+        "test": 245_569,
+    }
     assert all(stream.words == len(stream.tokens) for stream in streams.values())
-    assert {split: stream.bytes for split, stream in streams.items()} == {"train": 10_797_148, "validation": 1_121_681, "test": 1_256_449}
+    assert {split: stream.bytes for split, stream in streams.items()} == {
+        "train": 10_797_148,
+        "validation": 1_121_681,
+        "test": 1_256_449,
+    }
     assert data.windows("test", 256, False).n_targets == 245_568
     lines = Path(wikitext2, "wiki.test.tokens").read_bytes().decode().split("\n")
     assert data.tokenizer.decode(streams["test"].tokens) == "\n".join(line.strip() for line in lines)
 
 
 def test_wikitext2_comes_back_exactly_from_bpe(wikitext2, shared_cache):
-    documents = load_corpus(DataConfig(corpus="wikitext2", data_dir=str(wikitext2), cache_dir=shared_cache)).splits["validation"]
+    documents = load_corpus(
+        DataConfig(corpus="wikitext2", data_dir=str(wikitext2), cache_dir=shared_cache)
+    ).splits["validation"]
     tokenizer = train_tokenizer(DataConfig(vocab_size=1024), documents)
     stream = encode_documents(tokenizer, documents)
     assert tokenizer.decode(stream.tokens) == Path(wikitext2, "wiki.valid.tokens").read_bytes().decode()

@@ -88,7 +88,9 @@ def test_source_files_are_the_standard_library_without_tests_and_packages(tmp_pa
 
 
 def test_a_python_without_sources_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"has 0 source files; .*Fix: use a Python installed with its \.py files"):
+    with pytest.raises(
+        ValueError, match=r"has 0 source files; .*Fix: use a Python installed with its \.py files"
+    ):
         source_files(tmp_path)
 
 

@@ -15,12 +15,16 @@ def test_text_ends_every_piece_with_a_line_end():
 
 @pytest.mark.parametrize("other", [[("ab", "c")], [("a", "b", "c")], [("a",), ("bc",)], [("a", "bc"), ("",)]])
 def test_fingerprint_sees_where_pieces_and_documents_end(other):
-    assert fingerprint([Document("d", ("a", "bc"))]) != fingerprint([Document("d", pieces) for pieces in other])
+    assert fingerprint([Document("d", ("a", "bc"))]) != fingerprint(
+        [Document("d", pieces) for pieces in other]
+    )
 
 
 @given(DOCUMENTS, DOCUMENTS)
 def test_fingerprint_is_equal_exactly_for_equal_pieces(left, right):
-    first, second = ([Document(str(number), tuple(pieces)) for number, pieces in enumerate(side)] for side in (left, right))
+    first, second = (
+        [Document(str(number), tuple(pieces)) for number, pieces in enumerate(side)] for side in (left, right)
+    )
     assert (fingerprint(first) == fingerprint(second)) == (left == right)
 
 
@@ -32,7 +36,9 @@ def test_empty_documents_and_splits_are_refused():
     document = Document("d", ("a",))
     with pytest.raises(ValueError, match=r"'x' has 0 pieces; it must have at least 1\. Fix"):
         Document("x", ())
-    with pytest.raises(ValueError, match=r"split 'test' of corpus 'c' has 0 documents; it must have at least 1\. Fix"):
+    with pytest.raises(
+        ValueError, match=r"split 'test' of corpus 'c' has 0 documents; it must have at least 1\. Fix"
+    ):
         Corpus("c", {"train": (document,), "validation": (document,), "test": ()})
     with pytest.raises(ValueError, match=r"has splits \('train', 'dev'\); they must be"):
         Corpus("c", {"train": (document,), "dev": (document,)})

@@ -14,14 +14,23 @@ PATH = Path("r.jsonl")
 
 
 def test_text_has_lines_and_blocks_are_pieces():
-    lines = ['{"text": "one\\r\\n\\ntwo\\n", "title": "T", "meta": 3}', "", '{"blocks": ["a field", "", "two\\r\\nlines"]}']
+    lines = [
+        '{"text": "one\\r\\n\\ntwo\\n", "title": "T", "meta": 3}',
+        "",
+        '{"blocks": ["a field", "", "two\\r\\nlines"]}',
+    ]
     assert parse_json_lines("\n".join(lines), PATH) == [
         Document("T", ("one", "", "two")),
         Document("r.jsonl:3", ("a field", "", "two\nlines")),
     ]
 
 
-@given(st.lists(st.lists(st.text(st.characters(exclude_characters="\r", exclude_categories=["Cs"])), min_size=1), max_size=4))
+@given(
+    st.lists(
+        st.lists(st.text(st.characters(exclude_characters="\r", exclude_categories=["Cs"])), min_size=1),
+        max_size=4,
+    )
+)
 def test_blocks_come_back_exactly(records):
     records = [[*blocks, "end"] for blocks in records]
     text = "\n".join(json.dumps({"blocks": blocks}, ensure_ascii=False) for blocks in records)

@@ -13,7 +13,9 @@ from aila_jax.types import PADDING_ID, Batch
 
 @st.composite
 def streams(draw) -> TokenStream:
-    """Documents of 1 to 9 tokens, each cut into pieces; each token points at one before it, at itself, or nowhere."""
+    """Documents of 1 to 9 tokens, each cut into pieces; each token points at one before it, at itself, or
+    nowhere.
+    """
     documents = draw(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=3), min_size=1, max_size=6))
     doc_ids, given_ids = [], []
     for number, pieces in enumerate(documents):
@@ -22,7 +24,12 @@ def streams(draw) -> TokenStream:
             doc_ids += [number] * size
     tokens = draw(st.lists(st.integers(0, 50), min_size=len(doc_ids), max_size=len(doc_ids)))
     pointers = np.array([draw(st.integers(-1, place)) for place in range(len(doc_ids))], np.int32)
-    return TokenStream(*(np.array(values, np.int32) for values in (tokens, doc_ids, given_ids)), words=1, bytes=1, pointers=pointers)
+    return TokenStream(
+        *(np.array(values, np.int32) for values in (tokens, doc_ids, given_ids)),
+        words=1,
+        bytes=1,
+        pointers=pointers,
+    )
 
 
 def slow_pack(stream: TokenStream, length: int, document_mask: bool) -> dict[str, list[list[float]]]:
@@ -71,7 +78,11 @@ def test_every_token_is_read_once_and_predicted_once(stream, length, document_ma
     np.testing.assert_array_equal(inputs, stream.tokens[:-1])
     np.testing.assert_array_equal(targets, stream.tokens[1:])
     documents = len(set(stream.doc_ids.tolist()))
-    assert windows.n_targets == windows.batch.weights.sum() == len(stream.tokens) - (documents if document_mask else 1)
+    assert (
+        windows.n_targets
+        == windows.batch.weights.sum()
+        == len(stream.tokens) - (documents if document_mask else 1)
+    )
 
 
 def test_a_split_that_fills_its_windows_has_no_padding(stream):

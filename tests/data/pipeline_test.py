@@ -14,7 +14,9 @@ from aila_jax.types import PADDING_ID, Batch
 
 
 def firsts(batches, count: int) -> list[int]:
-    """First token of every row of the next `count` batches; tokens of the fixture's stream are all different."""
+    """First token of every row of the next `count` batches; tokens of the fixture's stream are all
+    different.
+    """
     return [int(token) for batch in itertools.islice(batches, count) for token in batch.tokens[:, 0]]
 
 
@@ -59,7 +61,11 @@ def test_seed_decides_the_order(windows):
 
 
 def test_neighbouring_seeds_share_no_epoch(windows):
-    epochs = [tuple(firsts(TrainBatches(windows, 15, seed=seed), 4)[start : start + 15]) for seed in range(4) for start in (0, 15, 30, 45)]
+    epochs = [
+        tuple(firsts(TrainBatches(windows, 15, seed=seed), 4)[start : start + 15])
+        for seed in range(4)
+        for start in (0, 15, 30, 45)
+    ]
     assert len(set(epochs)) == 16
 
 
@@ -78,7 +84,9 @@ def test_state_continues_with_the_same_batches(windows, done):
 
 def test_state_of_other_data_or_settings_is_refused(stream, windows):
     state = TrainBatches(windows, 4, seed=5).get_state()
-    changed_token = dataclasses.replace(stream, tokens=np.where(np.arange(61) == 60, 7, stream.tokens).astype(np.int32))
+    changed_token = dataclasses.replace(
+        stream, tokens=np.where(np.arange(61) == 60, 7, stream.tokens).astype(np.int32)
+    )
     changed_piece = dataclasses.replace(stream, given_ids=np.minimum(stream.given_ids, 7).astype(np.int32))
     others = {
         "seed": TrainBatches(windows, 4, seed=6),
@@ -107,7 +115,11 @@ def test_fingerprint_of_one_document_is_not_that_of_another_mask(stream):
 @pytest.mark.parametrize("batch_size", [0, -1, 16])
 def test_batch_sizes_outside_the_windows_are_refused(windows, batch_size):
     with pytest.raises(
-        ValueError, match=rf"train\.batch_size is {batch_size}; it must be from 1 to the number of training windows, 15\. Fix"
+        ValueError,
+        match=(
+            rf"train\.batch_size is {batch_size}; it must be from 1 to the number of training windows,"
+            r" 15\. Fix"
+        ),
     ):
         TrainBatches(windows, batch_size, seed=0)
 

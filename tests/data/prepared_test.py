@@ -13,7 +13,10 @@ from aila_jax.data.documents import Document
 from aila_jax.data.prepared import DocumentBuilder, Splits, read_or_prepare
 
 SPLITS: Splits = {
-    "train": (Document("first", ("a line", "", " spaced ", "été 👩‍👧\x00")), *(Document(f"number {n}", (str(n),) * 3) for n in range(50))),
+    "train": (
+        Document("first", ("a line", "", " spaced ", "été 👩‍👧\x00")),
+        *(Document(f"number {n}", (str(n),) * 3) for n in range(50)),
+    ),
     "validation": (Document("", ("",)),),
     "test": (Document("t", ("two\nlines", "x" * 10_000)),),
 }
@@ -82,7 +85,10 @@ def test_damaged_files_are_noticed_and_prepared_again(tmp_path, name, damage):
     assert Fake.reads == 2
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "too many open files"), PermissionError(errno.EACCES, "denied"), MemoryError()])
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EMFILE, "too many open files"), PermissionError(errno.EACCES, "denied"), MemoryError()],
+)
 def test_what_is_no_damage_deletes_nothing(tmp_path, monkeypatch, error):
     load(tmp_path / "d")
     before = sorted(tmp_path.rglob("*"))
@@ -101,7 +107,10 @@ def test_damaged_files_stay_until_they_are_made_again(tmp_path, monkeypatch):
     path.write_bytes(b"damaged")
     with monkeypatch.context() as patch:
         patch.setattr(Fake, "read", lambda self, download: (_ for _ in ()).throw(ValueError("no network")))
-        with pytest.warns(UserWarning, match="it is prepared again"), pytest.raises(ValueError, match="no network"):
+        with (
+            pytest.warns(UserWarning, match="it is prepared again"),
+            pytest.raises(ValueError, match="no network"),
+        ):
             load(tmp_path / "d")
     assert [found.read_bytes() for found in (tmp_path / "d.damaged").rglob(path.name)] == [b"damaged"]
     assert load(tmp_path / "d") == SPLITS
@@ -130,7 +139,10 @@ def test_a_process_that_comes_second_uses_the_files_of_the_first(tmp_path):
                 load(tmp_path / "d")  # the other process finishes while this one reads
             return SPLITS
 
-    assert read_or_prepare(lambda where: Second(data_dir=where, file_format="array_record"), tmp_path / "d") == SPLITS
+    assert (
+        read_or_prepare(lambda where: Second(data_dir=where, file_format="array_record"), tmp_path / "d")
+        == SPLITS
+    )
 
 
 def test_errors_of_the_source_pass_through_and_leave_nothing_prepared(tmp_path):
@@ -147,7 +159,10 @@ def test_errors_of_the_source_pass_through_and_leave_nothing_prepared(tmp_path):
 
 def test_a_cache_directory_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("not a directory")
-    with pytest.raises(ValueError, match=r"data\.cache_dir cannot hold .*it must be writable\. Fix: set --config\.data\.cache_dir"):
+    with pytest.raises(
+        ValueError,
+        match=r"data\.cache_dir cannot hold .*it must be writable\. Fix: set --config\.data\.cache_dir",
+    ):
         load(tmp_path / "file" / "d")
 
 
@@ -167,5 +182,11 @@ assert load(Path({str(tmp_path)!r}) / "d") == SPLITS
 assert "tensorflow" not in sys.modules
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
-    found = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, env=environment, check=False)
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")

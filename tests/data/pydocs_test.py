@@ -11,7 +11,10 @@ FILES = {f"m{number}.py": f'"""Text number {number}."""'.encode() for number in 
 
 def test_splits_share_no_text_and_have_their_shares(pydocs, shared_cache):
     corpus = load_corpus(DataConfig(cache_dir=shared_cache))
-    words = {split: [" ".join(document.text.split()) for document in documents] for split, documents in corpus.splits.items()}
+    words = {
+        split: [" ".join(document.text.split()) for document in documents]
+        for split, documents in corpus.splits.items()
+    }
     everything = [text for texts in words.values() for text in texts]
     assert len(everything) == len(set(everything))
     assert 0.88 < len(words["train"]) / len(everything) < 0.92
@@ -25,7 +28,10 @@ def test_splits_share_no_text_and_have_their_shares(pydocs, shared_cache):
 def test_split_depends_on_the_words_alone():
     splits = set()
     for number in range(200):
-        variants = [Document("a", (f"word {number}", "end")), Document("b", (f" word   {number}", "", "end "))]
+        variants = [
+            Document("a", (f"word {number}", "end")),
+            Document("b", (f" word   {number}", "", "end ")),
+        ]
         assert split_of(variants[0]) == split_of(variants[1])
         splits.add(split_of(variants[0]))
     assert splits == {"train", "validation", "test"}

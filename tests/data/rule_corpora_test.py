@@ -1,4 +1,6 @@
-"""Rule corpora: pointers checked by solving the rule again, splits, determinism, packing, and what is refused."""
+"""Rule corpora: pointers checked by solving the rule again, splits, determinism, packing, and what is
+refused.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -21,7 +23,9 @@ SMALL = {
 
 
 def config(corpus: str, cache: Path | str = "", **rule: int) -> DataConfig:
-    return DataConfig(corpus=corpus, tokenizer="word", cache_dir=str(cache), rule=dataclasses.replace(SMALL[corpus], **rule))
+    return DataConfig(
+        corpus=corpus, tokenizer="word", cache_dir=str(cache), rule=dataclasses.replace(SMALL[corpus], **rule)
+    )
 
 
 def solve_recall(words: list[str]) -> dict[int, int]:
@@ -62,7 +66,9 @@ def test_pointers_are_what_solving_the_rule_gives(corpus: str, seed: int) -> Non
             for t, j in SOLVERS[corpus](line[:-1]).items():
                 want[start + t] = start + j
                 # The answer can be read there: the value itself, or the opening bracket of the same kind.
-                assert line[t + 1] == line[j] if corpus == "recall" else line[t + 1] == line[j].replace("(", ")")
+                assert (
+                    line[t + 1] == line[j] if corpus == "recall" else line[t + 1] == line[j].replace("(", ")")
+                )
         np.testing.assert_array_equal(made.pointers[split], want)
 
 
@@ -100,7 +106,9 @@ def test_more_sequences_than_there_are_are_refused() -> None:
 
 
 def test_pointers_travel_to_the_batches(tmp_path: Path) -> None:
-    """Windows of 16 are sequences of 15 words and their line end; every pointer stays, and the padding of the last batch has none."""
+    """Windows of 16 are sequences of 15 words and their line end; every pointer stays, and the padding of the
+    last batch has none.
+    """
     settings = config("recall", tmp_path)
     dataset = load_dataset(settings)
     again = load_dataset(settings, dataset.tokenizer)  # from the cache, which holds no pointers
@@ -122,7 +130,9 @@ def test_data_without_pointers_keeps_its_fingerprint(stream) -> None:
     """The fingerprint of a position in the training data, as it was before batches could hold pointers."""
     windows = pack(stream, 4, True, tokenizer="t")
     assert windows.batch.pointers is None
-    known = dataclasses.replace(windows, batch=windows.batch.replace(pointers=np.full_like(windows.batch.tokens, -1)))
+    known = dataclasses.replace(
+        windows, batch=windows.batch.replace(pointers=np.full_like(windows.batch.tokens, -1))
+    )
     plain, other = (TrainBatches(each, 5, seed=0).fingerprint for each in (windows, known))
     assert plain == "7c2a52a58c8a1312e7cfcfc51f46d1c70e6385be295d946a9e058b371403510f"
     assert other != plain
@@ -131,10 +141,19 @@ def test_data_without_pointers_keeps_its_fingerprint(stream) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"corpus": "recall", "tokenizer": "bpe"}, "data.tokenizer is 'bpe'; it must be 'word' when data.corpus is 'recall'"),
+        (
+            {"corpus": "recall", "tokenizer": "bpe"},
+            "data.tokenizer is 'bpe'; it must be 'word' when data.corpus is 'recall'",
+        ),
         ({"corpus": "brackets", "vocab_size": 8}, "data.vocab_size is 8; it must be at least 11"),
-        ({"corpus": "brackets", "rule": RuleConfig(pairs=5)}, "data.rule.pairs is 5; it must be left alone when data.corpus is 'brackets'"),
-        ({"corpus": "pydocs", "rule": RuleConfig(seed=3)}, "data.rule.seed is 3; it must be left alone when data.corpus is 'pydocs'"),
+        (
+            {"corpus": "brackets", "rule": RuleConfig(pairs=5)},
+            "data.rule.pairs is 5; it must be left alone when data.corpus is 'brackets'",
+        ),
+        (
+            {"corpus": "pydocs", "rule": RuleConfig(seed=3)},
+            "data.rule.seed is 3; it must be left alone when data.corpus is 'pydocs'",
+        ),
     ],
 )
 def test_settings_that_do_not_belong_are_refused(values: dict, message: str) -> None:

@@ -75,7 +75,9 @@ def test_only_the_split_without_files_is_held_out(folder, given):
 
 
 def test_records_are_held_out_whole(folder):
-    Path("a.jsonl").write_text("".join(f'{{"text": "record {number}\\nsecond line"}}\n' for number in range(10)))
+    Path("a.jsonl").write_text(
+        "".join(f'{{"text": "record {number}\\nsecond line"}}\n' for number in range(10))
+    )
     train, validation, test = texts(load("a.jsonl", valid_fraction=0.2, test_fraction=0.1))
     assert train == [f"record {number}\nsecond line\n" for number in range(7)]
     assert validation == ["record 7\nsecond line\n", "record 8\nsecond line\n"]
@@ -91,7 +93,9 @@ def test_hold_out_cuts_once_and_loses_nothing(sizes, data):
     count = data.draw(st.integers(0, total))
     kept, held = hold_out(documents, count, by_line)
     flat = [piece for pieces in lines for piece in pieces]
-    kept_lines, held_lines = ([piece for document in side for piece in document.pieces] for side in (kept, held))
+    kept_lines, held_lines = (
+        [piece for document in side for piece in document.pieces] for side in (kept, held)
+    )
     assert kept_lines + held_lines == flat
     assert (len(held_lines) if by_line else len(held)) == count
     if not by_line:
@@ -101,7 +105,9 @@ def test_hold_out_cuts_once_and_loses_nothing(sizes, data):
 def test_line_ends_byte_order_marks_and_missing_last_line_ends(folder):
     Path("a.txt").write_bytes("\ufeffone\r\ntwo\rthree\n\nfour".encode())
     (document,) = (
-        load("a.txt", valid_files=("v.txt",), test_files=("t.txt",)).splits["train"] if write("v.txt", "v") and write("t.txt", "t") else ()
+        load("a.txt", valid_files=("v.txt",), test_files=("t.txt",)).splits["train"]
+        if write("v.txt", "v") and write("t.txt", "t")
+        else ()
     )
     assert document.pieces == ("one", "two", "three", "", "four")
 
@@ -116,7 +122,10 @@ def test_patterns_without_files_are_refused(folder, setting):
     settings = {"files": ("a.txt",), setting: ("*.text",)}
     with pytest.raises(
         ValueError,
-        match=rf"data\.{setting} has '\*\.text', which matches 0 files; it must match at least 1\. Fix: correct the path .*{folder}",
+        match=(
+            rf"data\.{setting} has '\*\.text', which matches 0 files; it must match at least 1\. Fix: correct"
+            rf" the path .*{folder}"
+        ),
     ):
         load(*settings.pop("files"), **settings)
     with pytest.raises(ValueError, match=r"has 'gone\.txt', which matches 0 files"):
@@ -125,7 +134,9 @@ def test_patterns_without_files_are_refused(folder, setting):
 
 def test_a_folder_is_refused_with_the_glob_to_use(folder):
     (folder / "sub").mkdir()
-    with pytest.raises(ValueError, match=r"data\.files has 'sub', which matches 0 files.*Fix: use 'sub/\*\.txt'"):
+    with pytest.raises(
+        ValueError, match=r"data\.files has 'sub', which matches 0 files.*Fix: use 'sub/\*\.txt'"
+    ):
         load("sub")
 
 
@@ -133,7 +144,10 @@ def test_a_folder_is_refused_with_the_glob_to_use(folder):
 def test_files_without_text_are_refused(folder, text):
     Path("a.txt").write_text(numbered(50))
     Path("empty.txt").write_text(text)
-    with pytest.raises(ValueError, match=rf"empty\.txt has {len(text.encode())} bytes and no text; it must have at least one word\. Fix"):
+    with pytest.raises(
+        ValueError,
+        match=rf"empty\.txt has {len(text.encode())} bytes and no text; it must have at least one word\. Fix",
+    ):
         load("a.txt", "empty.txt")
 
 
@@ -141,7 +155,10 @@ def test_files_without_text_are_refused(folder, text):
 def test_the_offset_of_a_bad_byte_is_named(tmp_path_factory, text, bad):
     path = tmp_path_factory.mktemp("utf8") / "bad.txt"
     path.write_bytes(text.encode() + bad)
-    with pytest.raises(ValueError, match=rf"bad\.txt is not UTF-8: byte 0x{bad[0]:02x} at offset {len(text.encode())} .*Fix: convert it"):
+    with pytest.raises(
+        ValueError,
+        match=rf"bad\.txt is not UTF-8: byte 0x{bad[0]:02x} at offset {len(text.encode())} .*Fix: convert it",
+    ):
         load(str(path))
 
 
@@ -150,7 +167,12 @@ def test_one_file_in_two_splits_is_refused(folder):
     Path("b.txt").write_text("other\n")
     os.symlink("a.txt", "link.txt")
     for name in ("a.txt", "./a.txt", str(folder / "a.txt"), "link.txt", "a*"):
-        with pytest.raises(ValueError, match=r"a\.txt|link\.txt is in data\.files and in data\.valid_files; splits must not overlap\. Fix"):
+        with pytest.raises(
+            ValueError,
+            match=(
+                r"a\.txt|link\.txt is in data\.files and in data\.valid_files; splits must not overlap\. Fix"
+            ),
+        ):
             load("a.txt", valid_files=(name,))
     with pytest.raises(ValueError, match=r"b\.txt is in data\.valid_files and in data\.test_files"):
         load("a.txt", valid_files=("b.txt",), test_files=("b.txt",))
@@ -160,10 +182,16 @@ def test_identical_documents_in_two_splits_are_refused(folder):
     Path("a.txt").write_text(numbered(50))
     Path("copy.txt").write_bytes(numbered(50).replace("\n", "\r\n").encode())
     with pytest.raises(
-        ValueError, match=r"copy\.txt \(validation\) has the same content as a\.txt \(train\); splits must not overlap\. Fix"
+        ValueError,
+        match=(
+            r"copy\.txt \(validation\) has the same content as a\.txt \(train\); splits must not"
+            r" overlap\. Fix"
+        ),
     ):
         load("a.txt", valid_files=("copy.txt",))
-    Path("r.jsonl").write_text('{"text": "x"}\n{"text": "y"}\n{"text": "z"}\n{"text": "x", "title": "again"}\n')
+    Path("r.jsonl").write_text(
+        '{"text": "x"}\n{"text": "y"}\n{"text": "z"}\n{"text": "x", "title": "again"}\n'
+    )
     with pytest.raises(ValueError, match=r"again \(test\) has the same content as r\.jsonl:1 \(train\)"):
         load("r.jsonl")
 
@@ -171,7 +199,10 @@ def test_identical_documents_in_two_splits_are_refused(folder):
 def test_text_too_short_to_hold_out_is_refused(folder):
     Path("a.txt").write_text("one\ntwo\n")
     with pytest.raises(
-        ValueError, match=r"data\.files has 2 lines; holding out test and validation needs more than 2\. Fix: .*valid_files"
+        ValueError,
+        match=(
+            r"data\.files has 2 lines; holding out test and validation needs more than 2\. Fix: .*valid_files"
+        ),
     ):
         load("a.txt")
     Path("a.txt").write_text("one\ntwo\nthree\n")

@@ -1,4 +1,6 @@
-"""TensorFlow data sets by name: a third-party builder, files whose class is gone, splits, text features, and all refusals."""
+"""TensorFlow data sets by name: a third-party builder, files whose class is gone, splits, text features, and
+all refusals.
+"""
 
 import importlib.util
 import json
@@ -25,7 +27,9 @@ class Tales(tfds.core.GeneratorBasedBuilder):
     """A third-party builder with everything its author could want; three splits, two configurations."""
 
     VERSION = tfds.core.Version("1.2.0")
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name, version=tfds.core.Version("1.2.0")) for name in ("short", "long")]  # noqa: RUF012
+    BUILDER_CONFIGS = [  # noqa: RUF012
+        tfds.core.BuilderConfig(name=name, version=tfds.core.Version("1.2.0")) for name in ("short", "long")
+    ]
 
     def _info(self):
         features = {
@@ -34,7 +38,9 @@ class Tales(tfds.core.GeneratorBasedBuilder):
             "lines": tfds.features.Sequence(tfds.features.Text()),
             "label": tfds.features.ClassLabel(names=["sad", "glad"]),
         }
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True)
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
+        )
 
     def _split_generators(self, dl_manager):
         return {
@@ -46,7 +52,15 @@ class Tales(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, letter, count):
         for i in range(count):
             text = f"{self.builder_config.name} {letter}{i}\r\nonce upon a λ\n" if i else "  \n"
-            yield i, {"text": text, "meta": {"title": f"t{i}", "year": i}, "lines": [f"x{i}", f"y\n{letter}"], "label": i % 2}
+            yield (
+                i,
+                {
+                    "text": text,
+                    "meta": {"title": f"t{i}", "year": i},
+                    "lines": [f"x{i}", f"y\n{letter}"],
+                    "label": i % 2,
+                },
+            )
 
 
 class Notes(tfds.core.GeneratorBasedBuilder):
@@ -55,7 +69,9 @@ class Notes(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("2.0.0")
 
     def _info(self):
-        features = tfds.features.FeaturesDict({"body": tfds.features.Text(), "stars": tfds.features.Scalar(np.int64)})
+        features = tfds.features.FeaturesDict(
+            {"body": tfds.features.Text(), "stars": tfds.features.Scalar(np.int64)}
+        )
         return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager):
@@ -68,7 +84,9 @@ class Notes(tfds.core.GeneratorBasedBuilder):
 
 class Pictures(Notes):
     def _info(self):
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({"n": tfds.features.Scalar(np.int64)}))
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict({"n": tfds.features.Scalar(np.int64)})
+        )
 
     def _generate_examples(self, _):
         pytest.fail("work began before the features were looked at")
@@ -83,7 +101,9 @@ class NeedsTensors(Notes):
 
 class NeedsWeb(Notes):
     def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples(dl_manager.download_and_extract("https://example.org/notes.zip"))}
+        return {
+            "train": self._generate_examples(dl_manager.download_and_extract("https://example.org/notes.zip"))
+        }
 
 
 class Broken(Notes):
@@ -92,7 +112,14 @@ class Broken(Notes):
 
 
 def settings(name: str, cache: Path, **values) -> DataConfig:
-    return DataConfig(corpus="tfds", tfds_name=name, tfds_data_dir=str(cache / "mine"), cache_dir=str(cache), vocab_size=300, **values)
+    return DataConfig(
+        corpus="tfds",
+        tfds_name=name,
+        tfds_data_dir=str(cache / "mine"),
+        cache_dir=str(cache),
+        vocab_size=300,
+        **values,
+    )
 
 
 def read(config: DataConfig):
@@ -107,8 +134,14 @@ def cache(tmp_path_factory) -> Path:
 
 def test_a_third_party_builder_is_prepared_and_read(cache) -> None:
     corpus = read(settings("tales/long", cache, tfds_text="text"))
-    assert {split: len(documents) for split, documents in corpus.splits.items()} == {"train": 19, "validation": 3, "test": 2}
-    assert corpus.splits["train"][0] == Document("train 1", ("long a1", "once upon a λ"))  # example 0 has no word
+    assert {split: len(documents) for split, documents in corpus.splits.items()} == {
+        "train": 19,
+        "validation": 3,
+        "test": 2,
+    }
+    assert corpus.splits["train"][0] == Document(
+        "train 1", ("long a1", "once upon a λ")
+    )  # example 0 has no word
     assert not (cache / "mine").exists()  # the user's folder is only read
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
     assert read(settings("tales/long:1.2.0", cache, tfds_text="text")).splits == corpus.splits
@@ -132,7 +165,10 @@ def test_a_text_feature_that_is_missing_or_one_of_several_is_refused(cache, key,
 
 def test_the_only_text_feature_is_found_and_missing_splits_are_held_out(cache) -> None:
     corpus = read(settings("notes", cache, valid_fraction=0.1, test_fraction=0.05))
-    numbers = {split: [int(document.pieces[0].split()[2]) for document in documents] for split, documents in corpus.splits.items()}
+    numbers = {
+        split: [int(document.pieces[0].split()[2]) for document in documents]
+        for split, documents in corpus.splits.items()
+    }
     assert numbers == {"train": [*range(170)], "validation": [*range(170, 190)], "test": [*range(190, 200)]}
 
 
@@ -141,7 +177,10 @@ def test_parts_of_splits(cache) -> None:
     corpus = read(settings("notes", cache, **parts))
     assert [len(documents) for documents in corpus.splits.values()] == [160, 20, 10]
     with pytest.raises(
-        ValueError, match=r"data\.tfds_train 'train\[:85%\]' and data\.tfds_validation 'train\[80%:90%\]' of 'notes' share"
+        ValueError,
+        match=(
+            r"data\.tfds_train 'train\[:85%\]' and data\.tfds_validation 'train\[80%:90%\]' of 'notes' share"
+        ),
     ) as e:
         read(settings("notes", cache, **{**parts, "tfds_train": "train[:85%]"}))
     assert "Fix: " in str(e.value)
@@ -149,14 +188,21 @@ def test_parts_of_splits(cache) -> None:
 
 @pytest.mark.parametrize("expression", ["valid", "train[", "train[:5%]+nothing"])
 def test_an_unknown_split_is_refused(cache, expression) -> None:
-    words = rf"data\.tfds_validation is {re.escape(repr(expression))}; the splits of 'notes' are train, or parts of them.*Fix: "
+    words = (
+        rf"data\.tfds_validation is {re.escape(repr(expression))}; the splits of 'notes' are train, or parts"
+        r" of them.*Fix: "
+    )
     with pytest.raises(ValueError, match=words):
         read(settings("notes", cache, tfds_validation=expression))
 
 
 def test_too_little_to_hold_out_is_refused(cache) -> None:
     with pytest.raises(
-        ValueError, match=r"the split 'train\[:2\]' of 'notes' has 2 documents; .*data\.tfds_test and --config\.data\.tfds_val"
+        ValueError,
+        match=(
+            r"the split 'train\[:2\]' of 'notes' has 2 documents; .*data\.tfds_test and"
+            r" --config\.data\.tfds_val"
+        ),
     ):
         read(settings("notes", cache, tfds_train="train[:2]"))
 
@@ -193,7 +239,11 @@ def test_the_newest_version_is_taken_and_several_configurations_are_refused(prep
     assert prepared_folder(tmp_path, "orphans") == tmp_path / "orphans" / "10.0.0"
     assert prepared_folder(tmp_path, "orphans:2.0.0") == tmp_path / "orphans" / "2.0.0"
     assert prepared_folder(tmp_path, "orphans:3.0.0") is prepared_folder(tmp_path, "nothing") is None
-    assert prepared_folder(tmp_path, "one") == prepared_folder(tmp_path, "one/a:1.0.0") == tmp_path / "one" / "a" / "1.0.0"
+    assert (
+        prepared_folder(tmp_path, "one")
+        == prepared_folder(tmp_path, "one/a:1.0.0")
+        == tmp_path / "one" / "a" / "1.0.0"
+    )
     with pytest.raises(ValueError, match=r"data\.tfds_name is 'two'; .* holds two/a, two/b\. Fix: set"):
         prepared_folder(tmp_path, "two")
 
@@ -202,10 +252,17 @@ def test_files_in_another_format_are_refused(prepared, cache, tmp_path) -> None:
     folder = shutil.copytree(prepared, tmp_path / "data") / "orphans" / "2.0.0"
     config = replace(settings("orphans", cache), tfds_data_dir=str(tmp_path / "data"))
     info = json.loads((folder / "dataset_info.json").read_text())
-    for content in ({**info, "fileFormat": "tfrecord"}, {key: value for key, value in info.items() if key != "fileFormat"}):
+    for content in (
+        {**info, "fileFormat": "tfrecord"},
+        {key: value for key, value in info.items() if key != "fileFormat"},
+    ):
         (folder / "dataset_info.json").write_text(json.dumps(content))
         with pytest.raises(
-            ValueError, match=r"is prepared as tfrecord, it must be array_record.*Fix: .*tfds build orphans --file_format=array"
+            ValueError,
+            match=(
+                r"is prepared as tfrecord, it must be array_record.*Fix: .*tfds build orphans"
+                r" --file_format=array"
+            ),
         ):
             read(config)
     (folder / "dataset_info.json").write_text("{")
@@ -238,7 +295,9 @@ def test_what_cannot_be_prepared_is_refused_with_its_reason(cache, capsys, name,
     assert prepared_folder(cache / "prepared" / "tfds", name) is None
 
 
-@pytest.mark.parametrize("name", ["", "a b", "glue/", "huggingface:x", "notes/split=train", "notes:1", "../notes"])
+@pytest.mark.parametrize(
+    "name", ["", "a b", "glue/", "huggingface:x", "notes/split=train", "notes:1", "../notes"]
+)
 def test_what_is_no_name_is_refused_by_the_settings(name) -> None:
     with pytest.raises(ValueError, match=r"data\.tfds_name is .*; it must be a name such as .*Fix: "):
         DataConfig(corpus="tfds", tfds_name=name)
@@ -278,6 +337,8 @@ else:
 assert "tensorflow" not in sys.modules
 """
     environment = {"PYTHONPATH": f"{installed}:{ROOT}", "PATH": "/usr/bin:/bin", "HOME": str(installed)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert not (installed / "mark").exists()

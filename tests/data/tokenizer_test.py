@@ -51,7 +51,9 @@ def test_words_are_those_of_str_split(text):
     vocabulary = json.loads(word.to_json())["model"]["vocab"]
     expected = []
     for number, line in enumerate(text.split("\n")):
-        expected += [word.eos_id] * (number > 0) + [vocabulary.get(item, vocabulary[UNK]) for item in line.split()]
+        expected += [word.eos_id] * (number > 0) + [
+            vocabulary.get(item, vocabulary[UNK]) for item in line.split()
+        ]
     assert word.encode(text) == expected
 
 
@@ -64,14 +66,20 @@ def test_word_vocabulary_is_the_most_frequent_words_with_ties_by_name():
     counts = collections.Counter(item for document in DOCUMENTS for item in document.text.split())
     expected = [EOS, UNK, *sorted(counts, key=lambda item: (-counts[item], item))]
     for size in (3, 7, 1000):
-        vocabulary = json.loads(train_tokenizer(DataConfig(tokenizer="word", vocab_size=size), DOCUMENTS).to_json())["model"]["vocab"]
+        vocabulary = json.loads(
+            train_tokenizer(DataConfig(tokenizer="word", vocab_size=size), DOCUMENTS).to_json()
+        )["model"]["vocab"]
         assert sorted(vocabulary, key=vocabulary.get) == expected[:size]
 
 
 def test_reserved_words_in_the_text_are_the_reserved_tokens_of_the_word_level():
     word = train_tokenizer(DataConfig(tokenizer="word"), [Document("d", (f"a {UNK} {UNK} {EOS} b",))])
     assert json.loads(word.to_json())["model"]["vocab"] == {EOS: 0, UNK: 1, "a": 2, "b": 3}
-    assert word.encode(f"{EOS} {UNK} {UNK}") == [word.eos_id, word.encode("nothing")[0], word.encode("nothing")[0]]
+    assert word.encode(f"{EOS} {UNK} {UNK}") == [
+        word.eos_id,
+        word.encode("nothing")[0],
+        word.encode("nothing")[0],
+    ]
 
 
 def test_bpe_merges_the_most_frequent_pair_first():
@@ -90,7 +98,9 @@ def test_bpe_vocabulary_holds_eos_all_bytes_and_merges():
 
 
 def test_pieces_end_with_one_eos_each(tokenizer):
-    assert tokenizer.encode_pieces(PIECES) == [[*tokenizer.encode(piece), tokenizer.eos_id] for piece in PIECES]
+    assert tokenizer.encode_pieces(PIECES) == [
+        [*tokenizer.encode(piece), tokenizer.eos_id] for piece in PIECES
+    ]
     assert tokenizer.encode_pieces([]) == []
     assert tokenizer.encode_pieces([""]) == [[tokenizer.eos_id]]
 
@@ -118,13 +128,15 @@ def test_fingerprint_differs_between_tokenizers():
 def test_training_is_the_same_in_another_process(tokenizer):
     kind = "word" if tokenizer is KINDS["word"] else "bpe"
     program = (
-        "from aila_jax.config import DataConfig; from aila_jax.data.documents import Document;"
-        "from aila_jax.data.tokenizer import train_tokenizer;"
-        f"documents = [Document('d', pieces) for pieces in {[document.pieces for document in DOCUMENTS]!r}];"
-        f"print(train_tokenizer(DataConfig(tokenizer={kind!r}, vocab_size={300 if kind == 'bpe' else 4096}), documents).fingerprint)"
+        "from aila_jax.config import DataConfig; from aila_jax.data.documents import Document;from"
+        " aila_jax.data.tokenizer import train_tokenizer;documents = [Document('d', pieces) for pieces in"
+        f" {[document.pieces for document in DOCUMENTS]!r}];print(train_tokenizer(DataConfig(tokenizer={kind!r},"
+        f" vocab_size={300 if kind == 'bpe' else 4096}), documents).fingerprint)"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(sys.path)}
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True
+    )
     assert found.stdout.strip() == tokenizer.fingerprint
 
 
@@ -135,13 +147,18 @@ def test_bad_json_and_bad_ids_are_refused(tokenizer):
     with pytest.raises(ValueError, match=r"no <eos> among its 1 types"):
         Tokenizer.from_json(without)
     for bad in (-1, tokenizer.vocab_size):
-        with pytest.raises(ValueError, match=rf"token id is {bad}; it must be from 0 to {tokenizer.vocab_size - 1}\. Fix"):
+        with pytest.raises(
+            ValueError, match=rf"token id is {bad}; it must be from 0 to {tokenizer.vocab_size - 1}\. Fix"
+        ):
             tokenizer.decode([0, bad])
 
 
 def test_a_text_that_is_not_unicode_is_refused(tokenizer):
     """What Python makes of the byte 0xff on a command line."""
-    with pytest.raises(ValueError, match=r"the text holds '\\udcff' at character 4; it must be Unicode\. Fix: give it as UTF-8"):
+    with pytest.raises(
+        ValueError,
+        match=r"the text holds '\\udcff' at character 4; it must be Unicode\. Fix: give it as UTF-8",
+    ):
         tokenizer.encode("the \udcff")
 
 

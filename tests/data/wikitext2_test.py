@@ -13,8 +13,15 @@ from aila_jax.data import wikitext2 as module
 from aila_jax.data.corpora import load_corpus
 from aila_jax.data.wikitext2 import SplitFile, split_articles
 
-TEXT = " \n = First = \n \n Some words . \n = not an article = \n \n = = Section = = \n \n More . \n \n = Second @-@ one = \n \n"
-CONTENTS = {"train": TEXT, "validation": TEXT.replace("Some", "Valid"), "test": TEXT.replace("Some", "Test é")}
+TEXT = (
+    " \n = First = \n \n Some words . \n = not an article = \n \n = = Section = = \n \n More . \n \n = Second"
+    " @-@ one = \n \n"
+)
+CONTENTS = {
+    "train": TEXT,
+    "validation": TEXT.replace("Some", "Valid"),
+    "test": TEXT.replace("Some", "Test é"),
+}
 
 
 @pytest.fixture
@@ -85,13 +92,18 @@ def test_a_heading_may_open_the_file():
     ]
 
 
-@pytest.mark.parametrize("line", [" = = Deeper = = ", " = = Left = ", " = Right = = ", "= Flush =", " = No end", " Plain "])
+@pytest.mark.parametrize(
+    "line", [" = = Deeper = = ", " = = Left = ", " = Right = = ", "= Flush =", " = No end", " Plain "]
+)
 def test_other_lines_begin_no_article(line):
     assert len(split_articles(f" = First = \n text \n \n{line}\n \n")) == 1
 
 
 def test_two_headings_in_a_row_are_two_articles():
-    assert [article.title for article in split_articles(" \n = One = \n \n = Two = \n x \n")] == ["One", "Two"]
+    assert [article.title for article in split_articles(" \n = One = \n \n = Two = \n x \n")] == [
+        "One",
+        "Two",
+    ]
 
 
 def test_local_files_are_read_and_left_alone(config, small):
@@ -112,7 +124,10 @@ def test_a_missing_file_is_refused_with_the_way_to_get_it(config):
     Path(config.data_dir, "wiki.valid.tokens").unlink()
     with pytest.raises(
         ValueError,
-        match=r"data\.data_dir is .*but has no wiki\.valid\.tokens\. Fix: download wikitext-2-v1\.zip .* set --config\.data\.data_dir",
+        match=(
+            r"data\.data_dir is .*but has no wiki\.valid\.tokens\. Fix: download wikitext-2-v1\.zip .* set"
+            r" --config\.data\.data_dir"
+        ),
     ):
         load_corpus(config)
 
@@ -121,14 +136,18 @@ def test_another_size_is_refused(config):
     path = Path(config.data_dir, "wiki.test.tokens")
     size = path.stat().st_size
     path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(ValueError, match=rf"wiki\.test\.tokens has {size + 1} bytes; the published file has {size}\. Fix"):
+    with pytest.raises(
+        ValueError, match=rf"wiki\.test\.tokens has {size + 1} bytes; the published file has {size}\. Fix"
+    ):
         load_corpus(config)
 
 
 def test_another_token_count_of_the_right_size_is_refused(config):
     path = Path(config.data_dir, "wiki.train.tokens")
     path.write_bytes(path.read_bytes().replace(b"Some words", b"Some_words"))
-    with pytest.raises(ValueError, match=r"wiki\.train\.tokens has 34 words and line ends; the published file has 35\. Fix"):
+    with pytest.raises(
+        ValueError, match=r"wiki\.train\.tokens has 34 words and line ends; the published file has 35\. Fix"
+    ):
         load_corpus(config)
 
 
@@ -142,7 +161,9 @@ def test_bytes_that_are_not_utf8_are_refused(config):
 @pytest.mark.parametrize("folder", ["wikitext-2/", "", "a/b/"])
 def test_the_archive_is_downloaded_once(small, server, tmp_path, folder):
     server.body = archive(small, folder)
-    settings = DataConfig(corpus="wikitext2", url=f"http://127.0.0.1:{server.server_port}/w.zip", cache_dir=str(tmp_path))
+    settings = DataConfig(
+        corpus="wikitext2", url=f"http://127.0.0.1:{server.server_port}/w.zip", cache_dir=str(tmp_path)
+    )
     corpus = load_corpus(settings)
     assert "".join(document.text for document in corpus.splits["test"]) == CONTENTS["test"]
     server.body = None
@@ -150,7 +171,9 @@ def test_the_archive_is_downloaded_once(small, server, tmp_path, folder):
 
 
 def test_bad_answers_are_refused_and_not_kept(small, server, tmp_path):
-    settings = DataConfig(corpus="wikitext2", url=f"http://127.0.0.1:{server.server_port}/w.zip", cache_dir=str(tmp_path))
+    settings = DataConfig(
+        corpus="wikitext2", url=f"http://127.0.0.1:{server.server_port}/w.zip", cache_dir=str(tmp_path)
+    )
     good = archive(small)
     damaged = bytearray(good)
     damaged[80] ^= 0xFF  # inside the compressed text of the first file
@@ -158,8 +181,12 @@ def test_bad_answers_are_refused_and_not_kept(small, server, tmp_path):
         r"cannot be downloaded \(HTTP Error 404": None,
         "is no zip archive": b"<html>please log in</html>",
         "(is no zip archive|bytes; the published)": bytes(damaged),
-        r"has no wiki\.test\.tokens": archive({name: data for name, data in small.items() if "test" not in name}),
-        r"wiki\.valid\.tokens has \d+ bytes; the published file": archive({**small, "wiki.valid.tokens": b"short"}),
+        r"has no wiki\.test\.tokens": archive(
+            {name: data for name, data in small.items() if "test" not in name}
+        ),
+        r"wiki\.valid\.tokens has \d+ bytes; the published file": archive(
+            {**small, "wiki.valid.tokens": b"short"}
+        ),
     }
     for message, body in bad.items():
         server.body = body
@@ -177,13 +204,26 @@ def test_addresses_that_are_not_http_are_refused(tmp_path, url):
 
 def test_without_a_network_the_message_says_what_to_do(tmp_path):
     with pytest.raises(
-        ValueError, match=r"cannot be downloaded .*Fix: download wikitext-2-v1\.zip .*set --config\.data\.data_dir to the folder"
+        ValueError,
+        match=(
+            r"cannot be downloaded .*Fix: download wikitext-2-v1\.zip .*set --config\.data\.data_dir to the"
+            r" folder"
+        ),
     ):
-        load_corpus(DataConfig(corpus="wikitext2", url="http://127.0.0.1:9/w.zip", cache_dir=str(tmp_path)))  # nothing listens on port 9
+        load_corpus(
+            DataConfig(corpus="wikitext2", url="http://127.0.0.1:9/w.zip", cache_dir=str(tmp_path))
+        )  # nothing listens on port 9
 
 
 def test_the_published_files_have_their_articles(wikitext2, shared_cache):
     corpus = load_corpus(DataConfig(corpus="wikitext2", data_dir=str(wikitext2), cache_dir=shared_cache))
-    assert {split: len(documents) for split, documents in corpus.splits.items()} == {"train": 601, "validation": 60, "test": 60}
+    assert {split: len(documents) for split, documents in corpus.splits.items()} == {
+        "train": 601,
+        "validation": 60,
+        "test": 60,
+    }
     for split, documents in corpus.splits.items():
-        assert "".join(document.text for document in documents).encode() == Path(wikitext2, module.FILES[split].name).read_bytes()
+        assert (
+            "".join(document.text for document in documents).encode()
+            == Path(wikitext2, module.FILES[split].name).read_bytes()
+        )

@@ -16,7 +16,10 @@ def test_a_block_of_a_class_is_listed_whole() -> None:
     tokens = np.array([[5, 6, 5, 7, 6, 8]], np.int32)
     table = np.zeros(size, np.int32)
     table[[6, 7]] = 1, 2
-    read = model.with_partition(PartitionConfig(kind="pos"), Classes(table, names=("a", "b", "c"), vocabulary=model.tokenizer.fingerprint))
+    read = model.with_partition(
+        PartitionConfig(kind="pos"),
+        Classes(table, names=("a", "b", "c"), vocabulary=model.tokenizer.fingerprint),
+    )
     entropy = np.ones(size, np.float32)
     entropy[[5, 6]] = 0.5, 0.4
     anchors = Anchors(entropy, np.ones(size, np.int32), np.ones(1, np.float32), k=1)

@@ -1,4 +1,6 @@
-"""Attention maps of a text: what a row of weights is, that the statistics are those of the weights, and one compilation."""
+"""Attention maps of a text: what a row of weights is, that the statistics are those of the weights, and one
+compilation.
+"""
 
 import re
 from dataclasses import replace
@@ -20,7 +22,9 @@ LAMS = (0.0, 0.3, 1.0)
 
 def remade(model, kind, **changes):
     """The same weights under the partition `kind` and changed model settings."""
-    config = replace(model.config, partition=PartitionConfig(kind=kind), model=replace(model.config.model, **changes))
+    config = replace(
+        model.config, partition=PartitionConfig(kind=kind), model=replace(model.config.model, **changes)
+    )
     return replace(model, config=config)
 
 
@@ -80,8 +84,12 @@ def test_each_lam_is_that_lam_alone_and_the_statistics_of_apply(model, dialled):
         alone = model.attention(TEXT, lam=lam, tau=0.7)
         np.testing.assert_allclose(maps.weights, alone.weights, rtol=1e-4, atol=1e-6)
         stats = jax.device_get(model.apply(ids, lam=lam, tau=0.7).stats)
-        np.testing.assert_allclose(maps.entropy_bits, np.mean(stats.entropy_bits[:, 0], axis=-1, dtype=np.float64), atol=1e-5)
-        np.testing.assert_allclose(maps.block_mass, np.mean(stats.block_mass[:, 0], axis=-1, dtype=np.float64), atol=1e-5)
+        np.testing.assert_allclose(
+            maps.entropy_bits, np.mean(stats.entropy_bits[:, 0], axis=-1, dtype=np.float64), atol=1e-5
+        )
+        np.testing.assert_allclose(
+            maps.block_mass, np.mean(stats.block_mass[:, 0], axis=-1, dtype=np.float64), atol=1e-5
+        )
 
 
 def test_other_values_of_lam_and_tau_do_not_recompile(model, dialled):
@@ -142,5 +150,7 @@ def test_what_is_outside_its_limits_is_refused(model, unchecked_shapes, text, se
 
 
 def test_maps_that_do_not_fit_together_are_refused(dialled, unchecked_shapes):
-    with pytest.raises(ValueError, match=r"AttentionMaps\.block_mass\.shape is \(3,\); it must be \(2, 2\) for"):
+    with pytest.raises(
+        ValueError, match=r"AttentionMaps\.block_mass\.shape is \(3,\); it must be \(2, 2\) for"
+    ):
         replace(dialled[0], block_mass=np.zeros(3))

@@ -13,7 +13,9 @@ V = 12
 
 def streams(seed):
     draw = np.random.default_rng(seed)
-    return draw.integers(0, V - 2, 200).astype(np.int32), draw.integers(0, V, 60).astype(np.int32)  # two types are new in the second
+    return draw.integers(0, V - 2, 200).astype(np.int32), draw.integers(0, V, 60).astype(
+        np.int32
+    )  # two types are new in the second
 
 
 def slow_unigram(train, vocab_size):
@@ -35,7 +37,9 @@ def slow_bigram(train, scored, vocab_size, kappa):
 def test_both_losses_are_those_of_a_loop_over_dictionaries(seed):
     train, scored = streams(seed)
     unigram = slow_unigram(train, V)
-    assert unigram_loss(train, scored[1:], V) == pytest.approx(-sum(math.log(unigram[t]) for t in scored[1:].tolist()) / 59, rel=1e-12)
+    assert unigram_loss(train, scored[1:], V) == pytest.approx(
+        -sum(math.log(unigram[t]) for t in scored[1:].tolist()) / 59, rel=1e-12
+    )
     slow = {kappa: slow_bigram(train, scored, V, kappa) for kappa in CONCENTRATIONS}
     loss, kappa = bigram_loss(train, scored[:-1], scored[1:], V)
     assert loss == pytest.approx(min(slow.values()), rel=1e-12)
@@ -43,8 +47,8 @@ def test_both_losses_are_those_of_a_loop_over_dictionaries(seed):
 
 
 def test_a_case_by_hand():
-    # train 0 1 0 1: p = 3/6, 3/6 with V = 2. Scored 0 1: unigram ln 2. Bigram: 0 was followed by 1 twice out of twice,
-    # so (2 + κ/2) / (2 + κ), largest at κ = 1: 2.5 / 3.
+    # train 0 1 0 1: p = 3/6, 3/6 with V = 2. Scored 0 1: unigram ln 2. Bigram: 0 was followed by 1 twice out
+    # of twice, so (2 + κ/2) / (2 + κ), largest at κ = 1: 2.5 / 3.
     train, scored = np.array([0, 1, 0, 1], np.int32), np.array([0, 1], np.int32)
     assert unigram_loss(train, scored[1:], 2) == pytest.approx(math.log(2))
     assert bigram_loss(train, scored[:-1], scored[1:], 2) == (pytest.approx(math.log(3 / 2.5)), 1.0)
@@ -84,5 +88,8 @@ def test_targets_that_are_left_out_count_in_neither():
     assert math.log(found["unigram"]["perplexity_token"]) == pytest.approx(
         -np.mean([math.log(unigram[token]) for token in kept]), rel=1e-12
     )
-    slow = [sum(slow_bigram(train, part, V, kappa) * (len(part) - 1) for part in parts) / len(kept) for kappa in CONCENTRATIONS]
+    slow = [
+        sum(slow_bigram(train, part, V, kappa) * (len(part) - 1) for part in parts) / len(kept)
+        for kappa in CONCENTRATIONS
+    ]
     assert math.log(found["bigram"]["perplexity_token"]) == pytest.approx(min(slow), rel=1e-12)

@@ -1,4 +1,6 @@
-"""Certificates of loaded models: against what attention measures, for texts, and by the scores seen on a corpus."""
+"""Certificates of loaded models: against what attention measures, for texts, and by the scores seen on a
+corpus.
+"""
 
 import csv
 import json
@@ -34,7 +36,9 @@ def model_of(**options: Any) -> LanguageModel:
     """The untrained model with other options, its parameters drawn anew."""
     base = untrained_model()
     model = replace(base, config=replace(base.config, model=replace(base.config.model, **options)))
-    params = jax.jit(lambda key: init_params(model.module, model.partition, example_batch(model.config), key))(jax.random.key(0))
+    params = jax.jit(
+        lambda key: init_params(model.module, model.partition, example_batch(model.config), key)
+    )(jax.random.key(0))
     return replace(model, params=jax.tree.map(lambda x: 6 * x if x.ndim > 1 else x + 0.3, params))
 
 
@@ -69,15 +73,23 @@ def test_a_model_read_with_layer_factors_of_ones_own_is_certified_with_the_same(
     for scale in ([1.0, 0.0], [0.5, 0.9]):
         mass, entropy = measured(model, tokens, 1.0, 1.0, layer_scale=scale)
         found = certify(model, 1.0, layer_scale=scale)
-        assert (mass >= found.block_mass[:, None] - 1e-5).all() and (entropy <= found.entropy_bits[:, None] + 1e-4).all()
+        assert (mass >= found.block_mass[:, None] - 1e-5).all() and (
+            entropy <= found.entropy_bits[:, None] + 1e-4
+        ).all()
         np.testing.assert_allclose(found.gap.nats[:, 0], 10.0 * np.array(scale) - 4.0, atol=1e-4)
-    assert (mass[0] < certify(model, 1.0).block_mass[0] - 1e-3).any()  # [0.5, 0.9] breaks what the whole margin guarantees
-    np.testing.assert_array_equal(certify(model, 0.7, layer_scale=[1.0, 1.0]).block_mass, certify(model, 0.7).block_mass)
+    assert (
+        mass[0] < certify(model, 1.0).block_mass[0] - 1e-3
+    ).any()  # [0.5, 0.9] breaks what the whole margin guarantees
+    np.testing.assert_array_equal(
+        certify(model, 0.7, layer_scale=[1.0, 1.0]).block_mass, certify(model, 0.7).block_mass
+    )
 
 
 def test_a_shorter_length_has_the_first_positions_of_a_longer_one() -> None:
     model = model_of(qk_norm=True)
-    np.testing.assert_array_equal(certify(model, 0.8, 2.0, 11).block_mass, certify(model, 0.8, 2.0).block_mass[:, :, :11])
+    np.testing.assert_array_equal(
+        certify(model, 0.8, 2.0, 11).block_mass, certify(model, 0.8, 2.0).block_mass[:, :, :11]
+    )
 
 
 def test_a_text_is_certified_with_its_own_blocks() -> None:
@@ -85,7 +97,9 @@ def test_a_text_is_certified_with_its_own_blocks() -> None:
     model = replace(base, config=replace(base.config, partition=PartitionConfig(kind="given")))
     tokens, blocks = list(range(5, 13)), [0, 0, 1, 1, 0, 2, -1, -1]
     found = certify(model, 1.0, text=tokens, block_ids=blocks)
-    mass, entropy = measured(model, np.array([tokens], np.int32), 1.0, 1.0, block_ids=np.array([blocks], np.int32))
+    mass, entropy = measured(
+        model, np.array([tokens], np.int32), 1.0, 1.0, block_ids=np.array([blocks], np.int32)
+    )
     counts = list(zip(found.counts.n_in.tolist(), found.counts.n_out.tolist(), strict=True))
     assert counts == [(1, 0), (2, 0), (1, 2), (2, 2), (3, 2), (1, 5)]  # position by position; padding is none
     assert found.counts.queries.tolist() == [1] * 6
@@ -124,8 +138,19 @@ def test_the_largest_scores_are_those_of_the_inputs_read(trained: Trained) -> No
     np.testing.assert_allclose(found, want, rtol=1e-4)
 
 
-def test_an_empirical_certificate_holds_on_what_was_read_and_says_that_it_is_no_guarantee(trained: Trained) -> None:
-    found = certify(trained.model, 1.0, 1.0, bound="empirical", dataset=trained.dataset, split="validation", batch_size=8, max_batches=2)
+def test_an_empirical_certificate_holds_on_what_was_read_and_says_that_it_is_no_guarantee(
+    trained: Trained,
+) -> None:
+    found = certify(
+        trained.model,
+        1.0,
+        1.0,
+        bound="empirical",
+        dataset=trained.dataset,
+        split="validation",
+        batch_size=8,
+        max_batches=2,
+    )
     assert found.gap.empirical
     assert (found.gap.score_bound < certify(trained.model, 1.0).gap.score_bound).all()
     for batch in scored_batches(trained.model, trained.dataset, "validation", 8, 2):
@@ -138,8 +163,18 @@ def test_an_empirical_certificate_holds_on_what_was_read_and_says_that_it_is_no_
 
 def test_the_largest_scores_are_those_at_the_layer_factors(trained: Trained) -> None:
     batches = list(scored_batches(trained.model, trained.dataset, "validation", 8, 1))
-    found = certify(trained.model, 1.0, bound="empirical", dataset=trained.dataset, batch_size=8, max_batches=1, layer_scale=[0.0, 1.0])
-    np.testing.assert_array_equal(found.gap.score_bound, largest_scores(trained.model, batches, 1.0, 1.0, np.float32([0.0, 1.0])))
+    found = certify(
+        trained.model,
+        1.0,
+        bound="empirical",
+        dataset=trained.dataset,
+        batch_size=8,
+        max_batches=1,
+        layer_scale=[0.0, 1.0],
+    )
+    np.testing.assert_array_equal(
+        found.gap.score_bound, largest_scores(trained.model, batches, 1.0, 1.0, np.float32([0.0, 1.0]))
+    )
     plain = largest_scores(trained.model, batches, 1.0, 1.0)
     np.testing.assert_array_equal(found.gap.score_bound[0], plain[0])  # nothing comes before the first layer
     assert (found.gap.score_bound[1] != plain[1]).all()
@@ -162,7 +197,13 @@ def test_the_largest_score_is_made_only_where_asked_for() -> None:
     def outputs(**asked: bool) -> str:
         def run(params):
             return model.module.apply(
-                {"params": params}, batch.tokens, batch.positions, model.partition(batch), batch.doc_ids, Dial(0.5, 1.0), Request(**asked)
+                {"params": params},
+                batch.tokens,
+                batch.positions,
+                model.partition(batch),
+                batch.doc_ids,
+                Dial(0.5, 1.0),
+                Request(**asked),
             )
 
         return str(jax.make_jaxpr(run)(model.params))
@@ -182,14 +223,23 @@ def test_counts_of_a_split_are_those_that_attention_reports(trained: Trained) ->
         for place in zip(*np.nonzero(batch.doc_ids >= 0), strict=True):
             pair = int(n_in[place]), int(n_keys[place] - n_in[place])
             seen[pair] = seen.get(pair, 0) + 1
-    assert seen == dict(zip(zip(counts.n_in.tolist(), counts.n_out.tolist(), strict=True), counts.queries.tolist(), strict=True))
+    assert seen == dict(
+        zip(
+            zip(counts.n_in.tolist(), counts.n_out.tolist(), strict=True),
+            counts.queries.tolist(),
+            strict=True,
+        )
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         ({"bound": "empirical"}, r"dataset is None; it must be given for bound='empirical'.* Fix: dataset="),
-        ({"split": "nonsense"}, r"split is 'nonsense'; it must be left out unless bound='empirical', which alone reads a corpus"),
+        (
+            {"split": "nonsense"},
+            r"split is 'nonsense'; it must be left out unless bound='empirical', which alone reads a corpus",
+        ),
         ({"max_batches": 3}, r"max_batches is 3; it must be left out unless bound='empirical'"),
         ({"text": ""}, r"text is ''; it must be at least one token"),
         ({"text": "a", "length": 3}, r"length is 3; it must be left out with a text"),
@@ -211,30 +261,63 @@ def test_a_data_set_of_another_tokenizer_or_without_the_split_is_refused(trained
         certify(trained.model, bound="empirical", dataset=trained.dataset, split="dev")
 
 
-def test_the_command_writes_its_files_and_finds_what_a_sweep_measured(trained: Trained, tmp_path: Path) -> None:
+def test_the_command_writes_its_files_and_finds_what_a_sweep_measured(
+    trained: Trained, tmp_path: Path
+) -> None:
     text = runs.certify(str(trained.run.workdir), lam=1.0, out=str(tmp_path / "new"))
-    assert text.startswith(f"{trained.model.run}, step 24: λ = 1, τ = 1, 16 positions\nscores bounded by the weights")
-    alone = runs.certify(str(trained.run.workdir), lam=1.0, text="the cat saw the old owl", out=str(tmp_path / "text"))
+    assert text.startswith(
+        f"{trained.model.run}, step 24: λ = 1, τ = 1, 16 positions\nscores bounded by the weights"
+    )
+    alone = runs.certify(
+        str(trained.run.workdir), lam=1.0, text="the cat saw the old owl", out=str(tmp_path / "text")
+    )
     assert "step 24, for the text 'the cat saw the old owl' alone: λ = 1, τ = 1, " in alone.splitlines()[0]
     assert alone.splitlines()[1].endswith("; blocks as in this text")
-    assert json.loads((tmp_path / "text" / "certificate.json").read_text(encoding="utf-8"))["meta"]["text"] == "the cat saw the old owl"
+    assert (
+        json.loads((tmp_path / "text" / "certificate.json").read_text(encoding="utf-8"))["meta"]["text"]
+        == "the cat saw the old owl"
+    )
     with (tmp_path / "text" / "certificate.csv").open(encoding="utf-8") as file:
-        rows = [(row["position"], row["n_in"], row["n_out"]) for row in csv.DictReader(file) if row["layer"] == row["head"] == "0"]
-    size, n_tokens = trained.model.config.partition.size, len(trained.model.tokenizer.encode("the cat saw the old owl"))
+        rows = [
+            (row["position"], row["n_in"], row["n_out"])
+            for row in csv.DictReader(file)
+            if row["layer"] == row["head"] == "0"
+        ]
+    size, n_tokens = (
+        trained.model.config.partition.size,
+        len(trained.model.tokenizer.encode("the cat saw the old owl")),
+    )
     assert n_tokens > size  # a second block has begun: its first query has 1 key inside
     assert rows == [(str(t), str(t % size + 1), str(t - t % size)) for t in range(n_tokens)]
     coarse = runs.certify(str(trained.run.workdir), arithmetic="bfloat16", out=str(tmp_path / "coarse"))
-    assert coarse.splitlines()[1].startswith("scores bounded by the weights (matrix products in bfloat16 or finer); blocks")
-    written = {name: json.loads((tmp_path / name / "certificate.json").read_text(encoding="utf-8")) for name in ("new", "coarse")}
-    assert {name: document["arithmetic"] for name, document in written.items()} == {"new": "float32", "coarse": "bfloat16"}
+    assert coarse.splitlines()[1].startswith(
+        "scores bounded by the weights (matrix products in bfloat16 or finer); blocks"
+    )
+    written = {
+        name: json.loads((tmp_path / name / "certificate.json").read_text(encoding="utf-8"))
+        for name in ("new", "coarse")
+    }
+    assert {name: document["arithmetic"] for name, document in written.items()} == {
+        "new": "float32",
+        "coarse": "bfloat16",
+    }
     assert written["coarse"]["heads"][0]["score_bound"] > 1.01 * written["new"]["heads"][0]["score_bound"]
     names = {path.name for path in (tmp_path / "new").iterdir()}
     assert names == {"certificate.json", "certificate.csv", "certificate.png", "certificate.svg"}
     row = HeadRow("run", 0, "c", "validation", 1.0, 1.0, 0, 1, *[0.25] * 6, None, None, None)
     row = replace(row, run=trained.model.run)
-    cell = {field.name: getattr(row, field.name, 1.0) for field in fields(CellRow)} | {"hard": False, "targets": 1}
+    cell = {field.name: getattr(row, field.name, 1.0) for field in fields(CellRow)} | {
+        "hard": False,
+        "targets": 1,
+    }
     cell |= {"pointers": None, "pointer_queries": None, "determined": None}
-    config, meta = to_dict(trained.model.config), {"checkpoint_step": trained.model.step, "scope": {"max_batches": 0}}
+    config, meta = (
+        to_dict(trained.model.config),
+        {
+            "checkpoint_step": trained.model.step,
+            "scope": {"max_batches": 0},
+        },
+    )
     write_sweep(SweepResult((CellRow(**cell),), (row,), config, meta), tmp_path)
     assert measured_heads(tmp_path, trained.model, 1.0, 1.0, False) == {(0, 1): row}
     assert measured_heads(tmp_path, trained.model, 0.5, 1.0, False) is None
@@ -244,7 +327,9 @@ def test_the_command_writes_its_files_and_finds_what_a_sweep_measured(trained: T
     assert measured_heads(tmp_path / "nowhere", trained.model, 1.0, 1.0, False) is None
 
 
-@pytest.mark.parametrize(("given", "beside"), [({}, True), ({"length": 6}, False), ({"text": "the cat saw"}, False)])
+@pytest.mark.parametrize(
+    ("given", "beside"), [({}, True), ({"length": 6}, False), ({"text": "the cat saw"}, False)]
+)
 def test_what_a_sweep_measured_stands_beside_a_certificate_of_the_same_positions_only(
     trained: Trained, tmp_path: Path, given: dict[str, Any], beside: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,7 +341,10 @@ def test_what_a_sweep_measured_stands_beside_a_certificate_of_the_same_positions
 
 @pytest.mark.parametrize("scalar", [np.float32, jnp.float32, np.array])
 def test_lambda_and_tau_may_be_scalars_of_numpy_and_jax(trained: Trained, scalar: Any) -> None:
-    found, plain = certify(trained.model, lam=scalar(1.0), tau=scalar(0.5)), certify(trained.model, lam=1.0, tau=0.5)
+    found, plain = (
+        certify(trained.model, lam=scalar(1.0), tau=scalar(0.5)),
+        certify(trained.model, lam=1.0, tau=0.5),
+    )
     assert found.least_block_mass == plain.least_block_mass
     with pytest.raises(ValueError, match=r"lam is 2\.0; it must be a number in \[0, 1\]"):
         certify(trained.model, lam=scalar(2.0))
@@ -264,7 +352,9 @@ def test_lambda_and_tau_may_be_scalars_of_numpy_and_jax(trained: Trained, scalar
         certify(trained.model, lam=np.ones(2))
 
 
-def test_one_text_and_other_windows_leave_the_certificate_of_every_text_alone(trained: Trained, tmp_path: Path) -> None:
+def test_one_text_and_other_windows_leave_the_certificate_of_every_text_alone(
+    trained: Trained, tmp_path: Path
+) -> None:
     run = Path(shutil.copytree(trained.run.workdir, tmp_path / "run"))
     runs.certify(str(run))
     written = (run / "certificate" / "certificate.json").read_bytes()

@@ -31,14 +31,18 @@ def test_every_form_becomes_the_same_array(value):
 
 @pytest.mark.parametrize("value", [0, 1, True, np.int64(1), np.array([0, 1, 1])])
 def test_whole_numbers_are_taken(value):
-    np.testing.assert_array_equal(dial_values(value, "lam", 3), np.broadcast_to(np.asarray(value, np.float32), (3,)))
+    np.testing.assert_array_equal(
+        dial_values(value, "lam", 3), np.broadcast_to(np.asarray(value, np.float32), (3,))
+    )
 
 
 def test_one_value_per_example_keeps_its_order():
     np.testing.assert_array_equal(dial_values([0.0, 0.25, 1.0], "lam", 3), np.float32([0.0, 0.25, 1.0]))
 
 
-@pytest.mark.parametrize("value", [-1e-6, 1.0001, np.nan, np.inf, -np.inf, [0.5, 0.5, 2.0], [0.1, np.nan, 0.2]])
+@pytest.mark.parametrize(
+    "value", [-1e-6, 1.0001, np.nan, np.inf, -np.inf, [0.5, 0.5, 2.0], [0.1, np.nan, 0.2]]
+)
 def test_lam_outside_its_range_is_refused(value):
     with pytest.raises(ValueError, match=r"lam is .*; it must be in \[0, 1\]. Fix: choose") as caught:
         dial_values(value, "lam", 3)
@@ -54,7 +58,9 @@ def test_tau_outside_its_range_is_refused(value):
 
 @pytest.mark.parametrize("value", [[0.5, 0.5], [[0.5]], np.zeros((3, 1)), []])
 def test_another_shape_is_refused(value):
-    with pytest.raises(ValueError, match=r"lam has shape .*; it must be one number, or one per example, \(3,\). Fix: "):
+    with pytest.raises(
+        ValueError, match=r"lam has shape .*; it must be one number, or one per example, \(3,\). Fix: "
+    ):
         dial_values(value, "lam", 3)
 
 

@@ -1,4 +1,6 @@
-"""Tests of generation: what greedy means, what the seed and the dial decide, windows that are full, and refusals."""
+"""Tests of generation: what greedy means, what the seed and the dial decide, windows that are full, and
+refusals.
+"""
 
 import re
 from dataclasses import replace
@@ -14,7 +16,9 @@ PROMPT = "the cat saw"
 
 
 def greedy(model, ids, count, lam, tau=1.0):
-    """Greedy continuation by `apply`, the older half dropped when 16 are full; what stands after the last token cannot matter."""
+    """Greedy continuation by `apply`, the older half dropped when 16 are full; what stands after the last
+    token cannot matter.
+    """
     ids, start = list(ids), max(0, len(ids) - 16)
     new = []
     for _ in range(count):
@@ -38,13 +42,18 @@ def test_greedy_is_the_argmax_of_apply_beyond_the_window_too(trained, lam):
     found = generate_ids(trained.model, ids, tau=1.0, top_k=40, seed=0, **sampling)
     assert found == expected
     assert trained.model.generate(PROMPT, **sampling) == trained.model.tokenizer.decode(expected)
-    assert generate_ids(trained.model, ids, tau=1.0, top_k=1, seed=5, **{**sampling, "sample_temperature": 3.0}) == expected
+    assert (
+        generate_ids(trained.model, ids, tau=1.0, top_k=1, seed=5, **{**sampling, "sample_temperature": 3.0})
+        == expected
+    )
 
 
 def test_a_prompt_longer_than_the_window_keeps_its_end(trained):
     ids = trained.model.tokenizer.encode("the old owl painted my brother in the garden .\n" * 3)
     assert len(ids) > 32
-    found = generate_ids(trained.model, ids, lam=0.5, tau=1.0, max_tokens=3, sample_temperature=0.0, top_k=1, seed=0)
+    found = generate_ids(
+        trained.model, ids, lam=0.5, tau=1.0, max_tokens=3, sample_temperature=0.0, top_k=1, seed=0
+    )
     assert found == greedy(trained.model, ids, 3, 0.5)
 
 
@@ -60,7 +69,11 @@ def test_the_seed_decides_and_nothing_else(trained):
 def test_one_compilation_serves_every_prompt_dial_and_temperature(trained):
     trained.model.generate(PROMPT, max_tokens=2)
     before = generation._next_token._cache_size()
-    for lam, tau, temperature, prompt in ((0, 1, 0, "a"), (1.0, 0.5, 0.5, "the baker liked"), (np.float32(0.3), 2.0, 2, PROMPT)):
+    for lam, tau, temperature, prompt in (
+        (0, 1, 0, "a"),
+        (1.0, 0.5, 0.5, "the baker liked"),
+        (np.float32(0.3), 2.0, 2, PROMPT),
+    ):
         trained.model.generate(prompt, lam=lam, tau=tau, max_tokens=3, sample_temperature=temperature, seed=3)
     assert generation._next_token._cache_size() == before
 
@@ -90,7 +103,9 @@ def test_line_ends_close_blocks_of_a_given_partition(trained, monkeypatch):
     model = replace(trained.model, config=replace(trained.config, partition=PartitionConfig(kind="given")))
     seen = []
     real = generation._next_token
-    monkeypatch.setattr(generation, "_next_token", lambda *arguments: (seen.append(arguments[3]), real(*arguments))[1])
+    monkeypatch.setattr(
+        generation, "_next_token", lambda *arguments: (seen.append(arguments[3]), real(*arguments))[1]
+    )
     ids = [*model.tokenizer.encode("a\ncat"), model.tokenizer.eos_id, 5]
     generate_ids(model, ids, lam=1.0, tau=1.0, max_tokens=1, sample_temperature=0.0, top_k=1, seed=0)
     ends, expected = 0, []
@@ -120,19 +135,29 @@ def test_what_is_outside_its_limits_is_refused(trained, arguments, words):
 
 
 def test_a_top_k_above_the_vocabulary_takes_all_of_it(trained):
-    texts = {trained.model.generate(PROMPT, max_tokens=6, sample_temperature=2.0, top_k=top_k) for top_k in (300, 10**6, 0)}
+    texts = {
+        trained.model.generate(PROMPT, max_tokens=6, sample_temperature=2.0, top_k=top_k)
+        for top_k in (300, 10**6, 0)
+    }
     assert len(texts) == 1
 
 
 def test_models_that_see_their_targets_do_not_generate(trained):
-    model = replace(trained.model, config=replace(trained.config, model=replace(trained.config.model, bidirectional=True)))
+    model = replace(
+        trained.model, config=replace(trained.config, model=replace(trained.config.model, bidirectional=True))
+    )
     with pytest.raises(ValueError, match=r"model.bidirectional is True; it must be False to generate"):
         model.generate(PROMPT)
 
 
 def test_a_model_of_hard_blocks_generates_at_lam_one_only(trained):
     locality = LocalityConfig(mode="fixed", lam=1.0)
-    model = replace(trained.model, config=replace(trained.config, locality=locality, model=replace(trained.config.model, hard=True)))
-    with pytest.raises(ValueError, match=r"lam is 0\.0; it must be 1, since the model was trained with hard blocks"):
+    model = replace(
+        trained.model,
+        config=replace(trained.config, locality=locality, model=replace(trained.config.model, hard=True)),
+    )
+    with pytest.raises(
+        ValueError, match=r"lam is 0\.0; it must be 1, since the model was trained with hard blocks"
+    ):
         model.generate(PROMPT)
     assert model.generate(PROMPT, lam=1.0, max_tokens=2)

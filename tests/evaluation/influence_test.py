@@ -1,4 +1,6 @@
-"""Influence: the resampled texts by hand, the divergence against `apply`, exactly 0 under hard blocks, and what is refused."""
+"""Influence: the resampled texts by hand, the divergence against `apply`, exactly 0 under hard blocks, and
+what is refused.
+"""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -55,10 +57,15 @@ def test_both_sides_of_a_query_by_hand():
 
 def test_queries_are_distinct_have_keys_outside_and_come_from_everywhere(trained):
     windows = trained.dataset.windows("validation", 16, False)
-    total = int((windows.batch.doc_ids[:, 5:] >= 0).sum())  # with windows of 5, all but a text's first 5 positions
+    total = int(
+        (windows.batch.doc_ids[:, 5:] >= 0).sum()
+    )  # with windows of 5, all but a text's first 5 positions
     found = choose_queries(trained.model, windows, total, seed=0)
     assert np.unique(found.at).tolist() == list(range(5, 16))
-    places = {(row.tobytes(), at) for row, at in zip(found.windows.given_ids * 1000 + found.windows.tokens, found.at, strict=True)}
+    places = {
+        (row.tobytes(), at)
+        for row, at in zip(found.windows.given_ids * 1000 + found.windows.tokens, found.at, strict=True)
+    }
     assert len(places) == total
     other = choose_queries(trained.model, windows, 20, seed=1)
     assert other.at.tolist() != found.at[:20].tolist()
@@ -92,7 +99,12 @@ def test_a_cell_is_what_numpy_makes_of_apply(trained, cells):
         return softmax(model.apply(tokens, lam=0.5, doc_ids=queries.windows.doc_ids).logits)[row, queries.at]
 
     before = predicted(queries.windows.tokens)
-    kl = np.array([[(before * np.log(before / predicted(texts[d, side]))).sum(-1) for d in range(2)] for side in range(2)])
+    kl = np.array(
+        [
+            [(before * np.log(before / predicted(texts[d, side]))).sum(-1) for d in range(2)]
+            for side in range(2)
+        ]
+    )
     cell = cells[1]
     assert (cell.lam, cell.tau, cell.hard, cell.draws, cell.outside.positions) == (0.5, 1.0, False, 2, 20)
     assert cell.outside.kl == pytest.approx(kl[0].mean(), rel=1e-3)
@@ -105,17 +117,23 @@ def test_a_cell_is_what_numpy_makes_of_apply(trained, cells):
     assert cell.outside.tokens == (queries.at // 5 * 5).mean()
     assert cell.inside.tokens == (queries.at % 5)[accompanied].mean()
     stats = model.apply(queries.windows.tokens, lam=0.5, doc_ids=queries.windows.doc_ids).stats
-    np.testing.assert_allclose(cell.block_mass, np.asarray(stats.block_mass)[:, row, :, queries.at].mean(0), rtol=1e-4)
+    np.testing.assert_allclose(
+        cell.block_mass, np.asarray(stats.block_mass)[:, row, :, queries.at].mean(0), rtol=1e-4
+    )
     np.testing.assert_allclose(cell.out_mass, 1.0 - cell.block_mass, atol=1e-6)
 
 
 def test_what_is_outside_is_added_up_by_itself(trained):
     """Under 40 nats 1 − block mass is 0, or the rounding of a sum near 1; that would bound nothing."""
     config = trained.model.config
-    model = replace(trained.model, config=replace(config, model=replace(config.model, margin=MarginConfig(nats=40.0))))
+    model = replace(
+        trained.model, config=replace(config, model=replace(config.model, margin=MarginConfig(nats=40.0)))
+    )
     (cell,) = influence(model, trained.dataset, lams=(1.0,), **SMALL)
     queries = choose_queries(model, trained.dataset.windows("validation", 16, False), 20, seed=0)
-    weights = model.apply(queries.windows.tokens, lam=1.0, doc_ids=queries.windows.doc_ids, weights=True).weights
+    weights = model.apply(
+        queries.windows.tokens, lam=1.0, doc_ids=queries.windows.doc_ids, weights=True
+    ).weights
     weights_PxNxHxL = np.asarray(weights, np.float64)[:, np.arange(20), :, queries.at]
     outside = (np.arange(16) // 5)[None, :] != (queries.at // 5)[:, None]
     want = np.einsum("pnhl,pl->pnh", weights_PxNxHxL, outside).mean(axis=0)
@@ -133,7 +151,9 @@ def test_there_is_influence_without_a_margin_and_less_with_one(cells):
 
 @pytest.mark.parametrize("blocks", ["windows", "parity"])
 def test_under_hard_blocks_it_is_zero_to_the_last_bit(trained, blocks):
-    """In windows and in blocks that the new tokens would change, were the ids not those of the text as it is."""
+    """In windows and in blocks that the new tokens would change, were the ids not those of the text as it
+    is.
+    """
     model = trained.model if blocks == "windows" else in_parity(trained.model)
     (cell,) = influence(model, trained.dataset, lams=(1.0,), hard=True, **SMALL)
     assert (cell.outside.kl, cell.outside.error, cell.outside.spread) == (0.0, 0.0, 0.0)
@@ -182,12 +202,18 @@ def test_what_is_refused(trained, settings, message):
 
 def test_parameters_that_are_not_finite_are_refused(trained):
     broken = {**trained.model.params, "embedding": np.nan * trained.model.params["embedding"]}
-    with pytest.raises(ValueError, match=r"parameters is 'not finite'; it must be finite numbers\. Fix: load a checkpoint from before"):
+    with pytest.raises(
+        ValueError,
+        match=r"parameters is 'not finite'; it must be finite numbers\. Fix: load a checkpoint from before",
+    ):
         influence(replace(trained.model, params=broken), trained.dataset, quiet=True)
 
 
 def test_blocks_that_hold_every_key_have_no_influence_to_measure(trained):
-    with pytest.raises(ValueError, match=r"outside their block \(0\). Fix: lower it, or use a partition whose blocks leave keys outside"):
+    with pytest.raises(
+        ValueError,
+        match=r"outside their block \(0\). Fix: lower it, or use a partition whose blocks leave keys outside",
+    ):
         influence(trained.model.with_window(16), trained.dataset, quiet=True)
 
 

@@ -1,4 +1,6 @@
-"""Tests of a loaded model's `apply`: one compilation for the whole dial, what it equals, and what it refuses."""
+"""Tests of a loaded model's `apply`: one compilation for the whole dial, what it equals, and what it
+refuses.
+"""
 
 import re
 from dataclasses import replace
@@ -20,7 +22,9 @@ TOKENS = np.random.default_rng(0).integers(0, 290, (3, 16)).astype(np.int32)
 def remade(model, **changes):
     """The model under another configuration, `partition=` or model settings."""
     partition = changes.pop("partition", model.config.partition)
-    return replace(model, config=replace(model.config, partition=partition, model=replace(model.config.model, **changes)))
+    return replace(
+        model, config=replace(model.config, partition=partition, model=replace(model.config.model, **changes))
+    )
 
 
 def test_apply_is_the_forward_pass_of_the_whole_rows(trained):
@@ -28,9 +32,9 @@ def test_apply_is_the_forward_pass_of_the_whole_rows(trained):
     found = model.apply(TOKENS, lam=0.7, tau=0.5, delta=True)
     batch = Batch.from_tokens(TOKENS)
     request = Request(stats=True, delta=True)
-    expected = jax.jit(lambda dial: forward(model.module, model.partition, model.params, batch, dial, request))(
-        Dial(jnp.float32(0.7), jnp.float32(0.5))
-    )
+    expected = jax.jit(
+        lambda dial: forward(model.module, model.partition, model.params, batch, dial, request)
+    )(Dial(jnp.float32(0.7), jnp.float32(0.5)))
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
     assert found.logits.shape == (3, 16, model.tokenizer.vocab_size)
@@ -61,7 +65,9 @@ def test_one_value_per_example_is_each_example_alone(trained):
     for row in range(3):
         alone = trained.model.apply(TOKENS, lam=lams[row], tau=taus[row])
         np.testing.assert_allclose(together.logits[row], alone.logits[row], rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(together.stats.block_mass[:, row], alone.stats.block_mass[:, row], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            together.stats.block_mass[:, row], alone.stats.block_mass[:, row], rtol=1e-5, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize(("dial", "words"), [
@@ -115,9 +121,13 @@ def test_layer_scale_multiplies_lam_in_each_layer(trained):
     model = trained.model
     full = model.apply(TOKENS, lam=0.6, layer_scale=np.array([0.0, 1.0]))
     np.testing.assert_allclose(
-        full.stats.block_mass[0], model.apply(TOKENS, lam=0.6, layer_scale=np.zeros(2)).stats.block_mass[0], rtol=1e-6
+        full.stats.block_mass[0],
+        model.apply(TOKENS, lam=0.6, layer_scale=np.zeros(2)).stats.block_mass[0],
+        rtol=1e-6,
     )
-    assert np.all(np.mean(full.stats.block_mass[1], axis=(0, 2)) > np.mean(full.stats.block_mass[0], axis=(0, 2)))
+    assert np.all(
+        np.mean(full.stats.block_mass[1], axis=(0, 2)) > np.mean(full.stats.block_mass[0], axis=(0, 2))
+    )
     before = language_model._apply._cache_size()
     model.apply(TOKENS, lam=0.6, layer_scale=jnp.array([0.3, 0.7]))
     assert language_model._apply._cache_size() == before
@@ -131,25 +141,36 @@ def test_hard_blocks_put_all_mass_inside(trained):
 
 def test_a_model_of_given_blocks_needs_them_and_uses_them(trained):
     model = remade(trained.model, partition=PartitionConfig(kind="given"))
-    with pytest.raises(ValueError, match=r"block_ids is None; this model's partition is `given`. Fix: pass block_ids"):
+    with pytest.raises(
+        ValueError, match=r"block_ids is None; this model's partition is `given`. Fix: pass block_ids"
+    ):
         model.apply(TOKENS)
     windows = np.tile(np.arange(16, dtype=np.int32) // 5, (3, 1))
     np.testing.assert_allclose(
-        model.apply(TOKENS, lam=0.8, block_ids=windows).logits, trained.model.apply(TOKENS, lam=0.8).logits, rtol=1e-5, atol=1e-5
+        model.apply(TOKENS, lam=0.8, block_ids=windows).logits,
+        trained.model.apply(TOKENS, lam=0.8).logits,
+        rtol=1e-5,
+        atol=1e-5,
     )
     one_block = model.apply(TOKENS, lam=1.0, block_ids=np.zeros((3, 16), np.int32))
     np.testing.assert_allclose(one_block.stats.block_mass, 1.0, rtol=1e-6)
     # Ids beyond int32 would wrap: into another block, into padding, or into every block.
     for wrong, seen in ((2**32 + 1, 4294967297), (2**32 - 1, 4294967295), (2**31, 2147483648), (-3, -3)):
         with pytest.raises(
-            ValueError, match=rf"block_ids holds the id {seen}; ids run from -2 to 2147483647\. Fix: number the blocks from 0"
+            ValueError,
+            match=(
+                rf"block_ids holds the id {seen}; ids run from -2 to 2147483647\. Fix: number the blocks"
+                r" from 0"
+            ),
         ):
             model.apply(TOKENS, block_ids=np.where(windows == 1, wrong, windows.astype(np.int64)))
     # −1 marks padding: what stands there changes nothing before it, and it attends to itself only.
     padded = windows.copy()
     padded[:, 12:] = -1
     found = model.apply(TOKENS, lam=0.8, block_ids=padded)
-    np.testing.assert_allclose(found.logits[:, :12], trained.model.apply(TOKENS, lam=0.8).logits[:, :12], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        found.logits[:, :12], trained.model.apply(TOKENS, lam=0.8).logits[:, :12], rtol=1e-4, atol=1e-5
+    )
     np.testing.assert_array_equal(found.stats.n_keys[:, :, 12:], 1)
 
 
@@ -158,11 +179,21 @@ def test_documents_are_kept_apart_where_the_model_was_trained_so(trained):
     masked = remade(trained.model, document_mask=True).apply(TOKENS, lam=0.5, doc_ids=doc_ids)
     alone = trained.model.apply(TOKENS[:, 8:], lam=0.5)
     np.testing.assert_allclose(masked.logits[:, 8:], alone.logits, rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match=r"the document 0 in two places of row 1; a document must be in one piece\. Fix: give each piece"):
-        remade(trained.model, document_mask=True).apply(TOKENS, doc_ids=np.int32([[0] * 16, [0] * 4 + [1] * 4 + [0] * 8, [0] * 16]))
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"the document 0 in two places of row 1; a document must be in one piece\. Fix: give each piece"
+        ),
+    ):
+        remade(trained.model, document_mask=True).apply(
+            TOKENS, doc_ids=np.int32([[0] * 16, [0] * 4 + [1] * 4 + [0] * 8, [0] * 16])
+        )
     # Without the mask they are one window.
     np.testing.assert_allclose(
-        trained.model.apply(TOKENS, doc_ids=doc_ids).logits, trained.model.apply(TOKENS).logits, rtol=1e-5, atol=1e-6
+        trained.model.apply(TOKENS, doc_ids=doc_ids).logits,
+        trained.model.apply(TOKENS).logits,
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 
@@ -171,5 +202,7 @@ def test_apply_runs_inside_a_callers_jit_and_under_grad(trained):
         return jnp.mean(trained.model.apply(TOKENS, lam=lam).stats.block_mass)
 
     value, slope = jax.jit(jax.value_and_grad(loss))(0.3)
-    np.testing.assert_allclose(value, np.mean(trained.model.apply(TOKENS, lam=0.3).stats.block_mass), rtol=1e-5)
+    np.testing.assert_allclose(
+        value, np.mean(trained.model.apply(TOKENS, lam=0.3).stats.block_mass), rtol=1e-5
+    )
     assert slope > 0

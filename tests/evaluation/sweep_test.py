@@ -28,7 +28,9 @@ def result(trained):
 
 
 def stacked(trained, lam, tau, split="validation"):
-    """Every window of a split by `apply`, 7 rows at a time: probabilities of targets, hits, and statistics of real queries, float64."""
+    """Every window of a split by `apply`, 7 rows at a time: probabilities of targets, hits, and statistics of
+    real queries, float64.
+    """
     windows = trained.dataset.windows(split, 16, False).batch
     losses, hits, entropy, mass, keys, inside = [], [], [], [], [], []
     for start in range(0, len(windows.tokens), 7):
@@ -44,7 +46,9 @@ def stacked(trained, lam, tau, split="validation"):
         at = np.broadcast_to(real[None, :, None, :], output.stats.entropy_bits.shape)
         layers, heads = at.shape[0], at.shape[2]
         for values, kept in ((output.stats.entropy_bits, entropy), (output.stats.block_mass, mass)):
-            kept.append(np.asarray(values, np.float64).transpose(0, 2, 1, 3)[:, :, real].reshape(layers, heads, -1))
+            kept.append(
+                np.asarray(values, np.float64).transpose(0, 2, 1, 3)[:, :, real].reshape(layers, heads, -1)
+            )
         position = np.broadcast_to(np.arange(16), real.shape)[real]
         keys.append(position + 1)
         inside.append(position % 5 + 1)
@@ -64,7 +68,9 @@ def test_a_cell_is_what_numpy_makes_of_the_logits(trained, result, index, lam, t
     assert cell.accuracy == pytest.approx(hits.mean())
     several = keys >= 2
     assert cell.entropy_bits == pytest.approx(entropy.mean(), rel=1e-4)
-    assert cell.entropy_fraction == pytest.approx((entropy[..., several] / np.log2(keys[several])).mean(), rel=1e-4)
+    assert cell.entropy_fraction == pytest.approx(
+        (entropy[..., several] / np.log2(keys[several])).mean(), rel=1e-4
+    )
     assert cell.block_mass == cell.block_mass_local == pytest.approx(mass.mean(), rel=1e-4)
     assert cell.block_mass_uniform == pytest.approx((inside / keys).mean(), rel=1e-5)
     assert cell.block_mass_lift == pytest.approx(mass.mean() / (inside / keys).mean(), rel=1e-4)
@@ -77,18 +83,33 @@ def test_a_cell_is_what_numpy_makes_of_the_logits(trained, result, index, lam, t
 
 
 def test_lam_varies_slowest_and_every_row_says_where_it_is_from(trained, result):
-    assert [(cell.lam, cell.tau) for cell in result.cells] == [(lam, tau) for lam in GRID["lams"] for tau in GRID["taus"]]
-    assert [(row.lam, row.tau) for row in result.heads] == [(cell.lam, cell.tau) for cell in result.cells for _ in range(4)]
+    assert [(cell.lam, cell.tau) for cell in result.cells] == [
+        (lam, tau) for lam in GRID["lams"] for tau in GRID["taus"]
+    ]
+    assert [(row.lam, row.tau) for row in result.heads] == [
+        (cell.lam, cell.tau) for cell in result.cells for _ in range(4)
+    ]
     for row in result.cells + result.heads:
-        assert (row.run, row.seed, row.split, row.commit) == ("run", 0, "validation", trained.model.meta["commit"])
+        assert (row.run, row.seed, row.split, row.commit) == (
+            "run",
+            0,
+            "validation",
+            trained.model.meta["commit"],
+        )
     assert result.meta["checkpoint_step"] == 24
-    assert result.meta["data"]["fingerprint"] == result.meta["training"]["data"]["fingerprint"] == trained.dataset.fingerprint
+    assert (
+        result.meta["data"]["fingerprint"]
+        == result.meta["training"]["data"]["fingerprint"]
+        == trained.dataset.fingerprint
+    )
     assert result.config["train"]["steps"] == 24
 
 
 def test_one_compilation_serves_a_whole_grid(trained, result):
     before = eval_step._cache_size()
-    other = sweep(trained.model, trained.dataset, lams=np.linspace(0, 1, 5), taus=(np.float32(0.3), 1, 3.0), quiet=True)
+    other = sweep(
+        trained.model, trained.dataset, lams=np.linspace(0, 1, 5), taus=(np.float32(0.3), 1, 3.0), quiet=True
+    )
     assert len(other.cells) == 15
     assert eval_step._cache_size() == before
     eval_step.clear_cache()
@@ -117,31 +138,72 @@ def test_lam_and_tau_may_differ_between_the_rows_of_a_batch(trained):
     lam = np.array([0.0] * 4 + [1.0] * 4)
 
     def losses(lam):
-        return float(evaluate(model.module, model.partition, model.params, first, lam=lam, tau=np.ones(8), placement=place(8)).loss)
+        return float(
+            evaluate(
+                model.module,
+                model.partition,
+                model.params,
+                first,
+                lam=lam,
+                tau=np.ones(8),
+                placement=place(8),
+            ).loss
+        )
 
     first = list(eval_batches(windows, 8, 1))
     assert losses(np.zeros(8)) != losses(np.ones(8))
-    assert min(losses(np.zeros(8)), losses(np.ones(8))) - 5 < losses(lam) < max(losses(np.zeros(8)), losses(np.ones(8))) + 5
-    top = first[0].replace(weights=np.where(np.arange(8)[:, None] < 4, first[0].weights, 0).astype(np.float32))
+    assert (
+        min(losses(np.zeros(8)), losses(np.ones(8))) - 5
+        < losses(lam)
+        < max(losses(np.zeros(8)), losses(np.ones(8))) + 5
+    )
+    top = first[0].replace(
+        weights=np.where(np.arange(8)[:, None] < 4, first[0].weights, 0).astype(np.float32)
+    )
     parts = [
-        float(evaluate(model.module, model.partition, model.params, [batch], lam=each, tau=np.ones(8), placement=place(8)).loss)
-        for batch, each in ((top, np.zeros(8)), (first[0].replace(weights=first[0].weights - top.weights), np.ones(8)))
+        float(
+            evaluate(
+                model.module,
+                model.partition,
+                model.params,
+                [batch],
+                lam=each,
+                tau=np.ones(8),
+                placement=place(8),
+            ).loss
+        )
+        for batch, each in (
+            (top, np.zeros(8)),
+            (first[0].replace(weights=first[0].weights - top.weights), np.ones(8)),
+        )
     ]
     assert losses(lam) == pytest.approx(sum(parts), rel=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 64])
 def test_the_batch_size_changes_nothing(trained, result, batch_size):
-    other = sweep(trained.model, trained.dataset, lams=[0.5], taus=[1], batch_size=batch_size, quiet=True).cells[0]
+    other = sweep(
+        trained.model, trained.dataset, lams=[0.5], taus=[1], batch_size=batch_size, quiet=True
+    ).cells[0]
     assert other.targets == result.cells[3].targets
-    for name in ("loss", "perplexity_word", "accuracy", "entropy_bits", "entropy_fraction", "block_mass", "block_mass_uniform"):
+    for name in (
+        "loss",
+        "perplexity_word",
+        "accuracy",
+        "entropy_bits",
+        "entropy_fraction",
+        "block_mass",
+        "block_mass_uniform",
+    ):
         assert getattr(other, name) == pytest.approx(getattr(result.cells[3], name), rel=1e-5), name
 
 
 @pytest.mark.parametrize("chunk", [50, 128])
 def test_scoring_chunk_by_chunk_changes_nothing(trained, result, chunk):
     config = replace(trained.config, train=replace(trained.config.train, loss_chunk=chunk))
-    other = sweep(replace(trained.model, config=config), trained.dataset, lams=[0.5], taus=[1], quiet=True).cells[0]
+    other = sweep(
+        replace(trained.model, config=config), trained.dataset, lams=[0.5], taus=[1], quiet=True
+    ).cells[0]
     assert (other.targets, other.accuracy) == (result.cells[3].targets, result.cells[3].accuracy)
     assert other.loss == pytest.approx(result.cells[3].loss, rel=1e-5)
     assert other.entropy_bits == pytest.approx(result.cells[3].entropy_bits, rel=1e-5)
@@ -159,23 +221,33 @@ def test_a_part_of_a_split_has_no_perplexity_per_word(trained, result):
 def test_measured_gaps_come_on_request(trained):
     cell = sweep(trained.model, trained.dataset, lams=[0.0, 1.0], taus=[1.0], delta=True, quiet=True).cells
     assert None not in (cell[0].delta_measured, cell[0].delta_share)
-    # δ grows by the margin of 8 nats as far as the scores stay what they are; they differ through FiLM and the layer before.
+    # δ grows by the margin of 8 nats as far as the scores stay what they are; they differ through FiLM and
+    # the layer before.
     assert cell[1].delta_measured > cell[0].delta_measured + 4
     assert cell[0].delta_share <= cell[1].delta_share <= 1
 
 
 def test_rows_have_the_guarantee_beside_the_measurement(trained):
-    """A self-scaling margin guarantees from the dial's full position on; the last window is shorter, so positions weigh as they occur."""
+    """A self-scaling margin guarantees from the dial's full position on; the last window is shorter, so
+    positions weigh as they occur.
+    """
     config = trained.model.config
-    model = replace(trained.model, config=replace(config, model=replace(config.model, margin=MarginConfig(form="self_scaling", m0=6.0))))
+    model = replace(
+        trained.model,
+        config=replace(config, model=replace(config.model, margin=MarginConfig(form="self_scaling", m0=6.0))),
+    )
     result = sweep(model, trained.dataset, lams=(0.0, 1.0), taus=(1.0,), quiet=True)
     nothing, cell = result.cells
     assert nothing.guaranteed_block_mass is nothing.guaranteed_entropy_bits is None
     found = certify(model, 1.0)
     lengths = (trained.dataset.windows("validation", 16, False).batch.doc_ids >= 0).sum(axis=1)
     weights = (lengths[:, None] > np.arange(16)).sum(axis=0)
-    assert cell.guaranteed_block_mass == pytest.approx(np.average(found.block_mass, axis=-1, weights=weights).mean(), rel=1e-9)
-    assert cell.guaranteed_entropy_bits == pytest.approx(np.average(found.entropy_bits, axis=-1, weights=weights).mean(), rel=1e-9)
+    assert cell.guaranteed_block_mass == pytest.approx(
+        np.average(found.block_mass, axis=-1, weights=weights).mean(), rel=1e-9
+    )
+    assert cell.guaranteed_entropy_bits == pytest.approx(
+        np.average(found.entropy_bits, axis=-1, weights=weights).mean(), rel=1e-9
+    )
     assert 0.8 < cell.guaranteed_block_mass < cell.block_mass
     assert cell.entropy_bits < cell.guaranteed_entropy_bits
     for head in result.heads:
@@ -190,9 +262,13 @@ def test_a_head_of_which_nothing_is_guaranteed_has_empty_columns():
     gap = Gap(1.0, "parameters", np.ones((1, 2)), 8.0, np.array([[2.0, 5.0]]), np.array([[4.0, -2.0]]))
     found = Certificate(gap, 1.0, counts)
     assert (
-        guaranteed_fields(found, (0, 1)) == guaranteed_fields(None) == dict.fromkeys(("guaranteed_block_mass", "guaranteed_entropy_bits"))
+        guaranteed_fields(found, (0, 1))
+        == guaranteed_fields(None)
+        == dict.fromkeys(("guaranteed_block_mass", "guaranteed_entropy_bits"))
     )
-    assert guaranteed_fields(found, (0, 0))["guaranteed_block_mass"] == pytest.approx(1 / (1 + 3 * np.exp(-4.0)))
+    assert guaranteed_fields(found, (0, 0))["guaranteed_block_mass"] == pytest.approx(
+        1 / (1 + 3 * np.exp(-4.0))
+    )
     both = [1 / (1 + 3 * np.exp(-4.0)), 1 / (1 + 3 * np.exp(2.0))]
     assert guaranteed_fields(found)["guaranteed_block_mass"] == pytest.approx(np.mean(both))
 
@@ -201,8 +277,13 @@ def test_where_there_is_no_terminal_each_cell_is_a_line(trained, capsys):
     sweep(trained.model, trained.dataset, taus=[1.0])
     lines = capsys.readouterr().err.splitlines()
     targets = len(trained.dataset.splits["validation"].tokens) - 1
-    assert [line.split(":")[0] for line in lines] == [f"token {count * targets:,} of {3 * targets:,}" for count in (1, 2, 3)]
-    assert all(re.search(r"λ \S+, τ 1, loss \d\.\d{3}, [\d,]+ tokens/s, (ETA|done in) \d+ s$", line) for line in lines)
+    assert [line.split(":")[0] for line in lines] == [
+        f"token {count * targets:,} of {3 * targets:,}" for count in (1, 2, 3)
+    ]
+    assert all(
+        re.search(r"λ \S+, τ 1, loss \d\.\d{3}, [\d,]+ tokens/s, (ETA|done in) \d+ s$", line)
+        for line in lines
+    )
 
 
 def test_hard_blocks_have_all_mass_inside(trained):
@@ -239,19 +320,30 @@ def test_what_is_outside_its_limits_is_refused(trained, arguments, words):
 def test_another_tokenizer_than_the_models_is_refused(trained):
     other = load_dataset(replace(trained.config.data, vocab_size=280))
     with pytest.raises(
-        ValueError, match=r"dataset\.tokenizer is .*; it must be the model's .*\. Fix: load_dataset\(config\.data, tokenizer="
+        ValueError,
+        match=(
+            r"dataset\.tokenizer is .*; it must be the model's .*\. Fix: load_dataset\(config\.data,"
+            r" tokenizer="
+        ),
     ):
         sweep(trained.model, other, quiet=True)
 
 
 def test_hard_attention_is_swept_at_one_alone_unless_told_otherwise(trained):
-    assert {cell.lam for cell in sweep(trained.model, trained.dataset, taus=[1], hard=True, max_batches=1, quiet=True).cells} == {1.0}
+    assert {
+        cell.lam
+        for cell in sweep(
+            trained.model, trained.dataset, taus=[1], hard=True, max_batches=1, quiet=True
+        ).cells
+    } == {1.0}
 
 
 def test_perplexity_per_word_is_left_out_where_words_are_too_long_for_it(trained):
     """A text that is one word, as a line without spaces is."""
     stream = trained.dataset.splits["validation"]
-    dataset = replace(trained.dataset, splits={**trained.dataset.splits, "validation": replace(stream, words=1)})
+    dataset = replace(
+        trained.dataset, splits={**trained.dataset.splits, "validation": replace(stream, words=1)}
+    )
     (cell,) = sweep(trained.model, dataset, lams=(0.0,), taus=(1.0,), quiet=True).cells
     assert cell.loss * cell.targets > 710
     assert cell.perplexity_word is None
@@ -261,6 +353,8 @@ def test_perplexity_per_word_is_left_out_where_words_are_too_long_for_it(trained
 def test_perplexity_per_word_is_left_out_under_a_document_mask(trained):
     """There the first token of each document is not scored, but its word is in the text."""
     config = replace(trained.config, model=replace(trained.config.model, document_mask=True))
-    (cell,) = sweep(replace(trained.model, config=config), trained.dataset, lams=(0.0,), taus=(1.0,), quiet=True).cells
+    (cell,) = sweep(
+        replace(trained.model, config=config), trained.dataset, lams=(0.0,), taus=(1.0,), quiet=True
+    ).cells
     assert (cell.perplexity_word, cell.perplexity_byte) == (None, None)
     assert cell.perplexity_token == pytest.approx(np.exp(cell.loss))

@@ -1,4 +1,6 @@
-"""A model with drawn parameters, for tests that need no learned ones: attention far from uniform, a real tokenizer, no training."""
+"""A model with drawn parameters, for tests that need no learned ones: attention far from uniform, a real
+tokenizer, no training.
+"""
 
 from dataclasses import replace
 from functools import cache
@@ -19,8 +21,12 @@ def untrained_model() -> LanguageModel:
     """2 layers of 2 heads, length 24, 300 byte-pair types of the small grammar."""
     data = DataConfig(corpus="text", files=("never read",), vocab_size=300)
     config = Config(data=data, model=ModelConfig(length=24, d_model=16, n_heads=2, d_ff=32, n_layers=2))
-    empty = LanguageModel(None, config, train_tokenizer(data, [Document("grammar", (sentences(50, 0),))]), "untrained", 0, {})
-    params = jax.jit(lambda key: init_params(empty.module, empty.partition, example_batch(config), key))(jax.random.key(0))
+    empty = LanguageModel(
+        None, config, train_tokenizer(data, [Document("grammar", (sentences(50, 0),))]), "untrained", 0, {}
+    )
+    params = jax.jit(lambda key: init_params(empty.module, empty.partition, example_batch(config), key))(
+        jax.random.key(0)
+    )
     return replace(empty, params=jax.tree.map(lambda x: 12 * x if x.ndim > 1 else x, params))
 
 
@@ -29,6 +35,12 @@ def with_dial_weights(model: LanguageModel) -> LanguageModel:
     params = dict(model.params)
     for name in [name for name in params if name.startswith("layer_")]:
         attention = params[name]["attention"]
-        turned = {f"{part}_dial": {"kernel": 0 * attention[part]["kernel"]} for part in ("query", "key", "value")}
+        turned = {
+            f"{part}_dial": {"kernel": 0 * attention[part]["kernel"]} for part in ("query", "key", "value")
+        }
         params[name] = {**params[name], "attention": {**attention, **turned}}
-    return replace(model, params=params, config=replace(model.config, model=replace(model.config.model, dial_weights="qkv")))
+    return replace(
+        model,
+        params=params,
+        config=replace(model.config, model=replace(model.config.model, dial_weights="qkv")),
+    )

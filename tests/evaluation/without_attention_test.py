@@ -1,4 +1,6 @@
-"""Attention removed: against a model whose output projections are 0, and against the sweep's own perplexity."""
+"""Attention removed: against a model whose output projections are 0, and against the sweep's own
+perplexity.
+"""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -18,25 +20,40 @@ def rows(trained):
 
 
 def test_removing_attention_is_the_model_with_output_projections_of_zero(trained, rows):
-    silent = jax.tree_util.tree_map_with_path(lambda path, x: 0 * x if "out" in [part.key for part in path] else x, trained.model.params)
-    cells = sweep(replace(trained.model, params=silent), trained.dataset, lams=(0.0, 1.0), taus=(1.0,), quiet=True).cells
-    assert [(row.lam, row.tau, row.split, row.targets) for row in rows] == [(c.lam, c.tau, c.split, c.targets) for c in cells]
-    assert [row.perplexity_without for row in rows] == pytest.approx([cell.perplexity_token for cell in cells], rel=1e-5)
+    silent = jax.tree_util.tree_map_with_path(
+        lambda path, x: 0 * x if "out" in [part.key for part in path] else x, trained.model.params
+    )
+    cells = sweep(
+        replace(trained.model, params=silent), trained.dataset, lams=(0.0, 1.0), taus=(1.0,), quiet=True
+    ).cells
+    assert [(row.lam, row.tau, row.split, row.targets) for row in rows] == [
+        (c.lam, c.tau, c.split, c.targets) for c in cells
+    ]
+    assert [row.perplexity_without for row in rows] == pytest.approx(
+        [cell.perplexity_token for cell in cells], rel=1e-5
+    )
 
 
 def test_with_attention_it_is_the_sweeps_perplexity(trained, rows):
     cells = sweep(trained.model, trained.dataset, lams=(0.0, 1.0), taus=(1.0,), quiet=True).cells
-    assert [row.perplexity for row in rows] == pytest.approx([cell.perplexity_token for cell in cells], rel=1e-5)
+    assert [row.perplexity for row in rows] == pytest.approx(
+        [cell.perplexity_token for cell in cells], rel=1e-5
+    )
     assert all(row.perplexity != pytest.approx(row.perplexity_without, rel=1e-4) for row in rows)
 
 
 def test_a_new_lam_does_not_compile_again(trained, rows):
     before = module._loss._cache_size()
-    assert [row.lam for row in without_attention(trained.model, trained.dataset, (0.3, 0.7), tau=0.5)] == [0.3, 0.7]
+    assert [row.lam for row in without_attention(trained.model, trained.dataset, (0.3, 0.7), tau=0.5)] == [
+        0.3,
+        0.7,
+    ]
     assert module._loss._cache_size() == before
 
 
-@pytest.mark.parametrize(("without", "cost", "used"), [(110.0, 0.1, True), (109.9, 0.099, False), (90.0, -0.1, False)])
+@pytest.mark.parametrize(
+    ("without", "cost", "used"), [(110.0, 0.1, True), (109.9, 0.099, False), (90.0, -0.1, False)]
+)
 def test_attention_is_used_where_it_is_worth_a_tenth(without, cost, used):
     row = AttentionCost(0.0, 1.0, "test", 7, 100.0, without)
     assert row.cost == pytest.approx(cost)
@@ -61,7 +78,9 @@ def test_what_is_refused(trained, settings, message):
 
 @pytest.mark.parametrize("asked", ["stats", "weights"])
 def test_there_are_no_statistics_of_attention_that_is_removed(asked):
-    with pytest.raises(ValueError, match=r"Request\.no_attention is True; it must be false with stats or weights"):
+    with pytest.raises(
+        ValueError, match=r"Request\.no_attention is True; it must be false with stats or weights"
+    ):
         Request(no_attention=True, **{asked: True})
 
 

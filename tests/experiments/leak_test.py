@@ -1,4 +1,6 @@
-"""The leak experiment: its law by hand, its runs, what it measures against NumPy, and the whole command at tiny size."""
+"""The leak experiment: its law by hand, its runs, what it measures against NumPy, and the whole command at
+tiny size.
+"""
 
 import json
 import shutil
@@ -47,31 +49,41 @@ def test_the_papers_perplexity_needs_worse_than_a_uniform_guess() -> None:
 
 def test_leaky_and_causal_runs_differ_in_the_mask_alone() -> None:
     found = leak_runs(small())
-    assert list(found) == [f"{mask}{kind}" for mask in ("leaky", "causal") for kind in ("", "-window3", "-window5", "-window10")]
+    assert list(found) == [
+        f"{mask}{kind}" for mask in ("leaky", "causal") for kind in ("", "-window3", "-window5", "-window10")
+    ]
     for name, config in found.items():
         assert config.model.bidirectional == name.startswith("leaky")
         other = found[name.replace("leaky", "causal")]
         assert replace(config, model=replace(config.model, bidirectional=False)) == other
         size = int(name.partition("-window")[2] or 0)
-        assert (config.model.hard, config.locality.lam, config.train.steps) == ((True, 1.0, 600) if size else (False, 0.0, 1200))
+        assert (config.model.hard, config.locality.lam, config.train.steps) == (
+            (True, 1.0, 600) if size else (False, 0.0, 1200)
+        )
         assert config.partition.size == (size or 5)
         assert (config.locality.mode, config.model.film) == ("fixed", False)
 
 
 def test_a_row_is_what_numpy_makes_of_the_logits(trained) -> None:
-    """Windows of 5 in texts of 16: the positions 4, 9, 14 and 15 end a window; the end of the split ends one too."""
+    """Windows of 5 in texts of 16: the positions 4, 9, 14 and 15 end a window; the end of the split ends one
+    too.
+    """
     config = replace(trained.config, sweep=replace(trained.config.sweep, lams=(0.5,)))
     model = replace(trained.model, config=config)
     rows = measure(model, trained.dataset, quiet=True)
     assert [row.window for row in rows] == list(WINDOWS)
     stream = trained.dataset.splits["validation"]
     batch = pack(stream, 16, False).batch
-    logits = np.asarray(model.with_window(5).apply(batch.tokens, lam=0.5, doc_ids=batch.doc_ids).logits, np.float64)
+    logits = np.asarray(
+        model.with_window(5).apply(batch.tokens, lam=0.5, doc_ids=batch.doc_ids).logits, np.float64
+    )
     hit = logits.argmax(-1) == batch.targets
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     loss = -np.take_along_axis(log_p, batch.targets[..., None], -1)[..., 0]
     scored = batch.weights > 0
-    ends = np.isin(np.arange(16), [4, 9, 14, 15])[None] | np.concatenate([scored[:, :-1] & ~scored[:, 1:], scored[:, -1:]], axis=1)
+    ends = np.isin(np.arange(16), [4, 9, 14, 15])[None] | np.concatenate(
+        [scored[:, :-1] & ~scored[:, 1:], scored[:, -1:]], axis=1
+    )
     row = rows[1]
     assert (row.targets, row.targets_last) == (len(stream.tokens) - 1, (ends & scored).sum())
     assert row.accuracy == pytest.approx(hit[scored].mean())
@@ -88,7 +100,29 @@ def test_a_row_is_what_numpy_makes_of_the_logits(trained) -> None:
 
 
 def test_rows_come_back_from_their_file(trained, tmp_path) -> None:
-    row = LeakRow("r", 0, "c", "validation", True, False, 3, 16, 24, 0.2, 9, 3.5, 0.5, 1.0, 0.75, 0, None, None, 3.5, 0.5, (0.1, None, 0.3))
+    row = LeakRow(
+        "r",
+        0,
+        "c",
+        "validation",
+        True,
+        False,
+        3,
+        16,
+        24,
+        0.2,
+        9,
+        3.5,
+        0.5,
+        1.0,
+        0.75,
+        0,
+        None,
+        None,
+        3.5,
+        0.5,
+        (0.1, None, 0.3),
+    )
     write_rows([row], trained.model, trained.dataset, tmp_path / "leaky-seed0")
     assert read_rows(tmp_path / "leaky-seed0.json") == [row]
     document = json.loads((tmp_path / "leaky-seed0.json").read_text())
@@ -102,18 +136,40 @@ def test_rows_come_back_from_their_file(trained, tmp_path) -> None:
 
 
 def row(leaky: bool, hard: bool, window: int, lam: float, **values) -> LeakRow:
-    shared = dict(run="r", seed=0, commit="c", split="validation", length=10, steps=1, targets=100, block_mass=1.0, targets_last=20)  # noqa: C408
-    scores = {"perplexity": 2.0, "accuracy": 0.8, "entropy_bits": 1.0, "perplexity_last": 32.0, "accuracy_last": 0.25}
+    shared = dict(  # noqa: C408
+        run="r",
+        seed=0,
+        commit="c",
+        split="validation",
+        length=10,
+        steps=1,
+        targets=100,
+        block_mass=1.0,
+        targets_last=20,
+    )
+    scores = {
+        "perplexity": 2.0,
+        "accuracy": 0.8,
+        "entropy_bits": 1.0,
+        "perplexity_last": 32.0,
+        "accuracy_last": 0.25,
+    }
     scores |= {"perplexity_others": 1.0, "accuracy_others": 1.0, "accuracy_by_place": (1.0,) * window}
     return LeakRow(leaky=leaky, hard=hard, window=window, lam=lam, **{**shared, **scores, **values})
 
 
 def test_the_table_sets_the_measured_beside_the_law_and_the_paper(trained, tmp_path) -> None:
-    """p = 25 % at the last positions, a fifth of all: the law says 1 − .2 · .75 = 85 %, and 32^.2 = 2 for the perplexity."""
+    """p = 25 % at the last positions, a fifth of all: the law says 1 − .2 · .75 = 85 %, and 32^.2 = 2 for the
+    perplexity.
+    """
     files = {
         "causal-window5": [row(False, True, 5, 1.0)],
         "leaky-window5": [row(True, True, 5, 1.0, accuracy=0.842, accuracy_last=0.21)],
-        "leaky": [row(True, False, window, lam, accuracy=0.99 - 0.1 * lam) for window in WINDOWS for lam in (0.0, 0.6, 1.0)],
+        "leaky": [
+            row(True, False, window, lam, accuracy=0.99 - 0.1 * lam)
+            for window in WINDOWS
+            for lam in (0.0, 0.6, 1.0)
+        ],
     }
     for name, rows in files.items():
         write_rows(rows, trained.model, trained.dataset, tmp_path / f"{name}-seed0")
@@ -151,19 +207,34 @@ def run_command(monkeypatch, tmp_path: Path, *options: str) -> None:
     (tmp_path / "config.py").write_text(CONFIG.format(directory=str(tmp_path / "text")))
     values = flags.FlagValues()
     experiment.define_flags("leak", values=values)
-    values(["leak", f"--config={tmp_path / 'config.py'}", f"--out={tmp_path / 'out'}", f"--runs={tmp_path / 'runs'}", *options])
+    values(
+        [
+            "leak",
+            f"--config={tmp_path / 'config.py'}",
+            f"--out={tmp_path / 'out'}",
+            f"--runs={tmp_path / 'runs'}",
+            *options,
+        ]
+    )
     monkeypatch.setattr(experiment, "FLAGS", values)
     launcher.main(["leak"])
 
 
 @pytest.mark.medium
 def test_the_whole_command(monkeypatch, tmp_path, capsys) -> None:
-    """Windows of 5 in both masks: the leaky one copies what it sees, the causal one does not; then the rest is named as missing."""
+    """Windows of 5 in both masks: the leaky one copies what it sees, the causal one does not; then the rest
+    is named as missing.
+    """
     run_command(monkeypatch, tmp_path, "--only=leaky-window5,causal-window5")
     said = capsys.readouterr().out
     assert "WARNING: model.bidirectional is set" in said
-    assert "Not measured yet: leaky, leaky-window3, leaky-window10, causal, causal-window3, causal-window10." in said
-    leaky, causal = (read_rows(tmp_path / "out" / f"{mask}-window5-seed0.json")[0] for mask in ("leaky", "causal"))
+    assert (
+        "Not measured yet: leaky, leaky-window3, leaky-window10, causal, causal-window3, causal-window10."
+        in said
+    )
+    leaky, causal = (
+        read_rows(tmp_path / "out" / f"{mask}-window5-seed0.json")[0] for mask in ("leaky", "causal")
+    )
     assert leaky.hard and leaky.lam == 1.0 and leaky.steps == 150
     assert leaky.block_mass == pytest.approx(1.0)
     assert leaky.accuracy_others > 0.95 > 0.85 > max(leaky.accuracy_last, causal.accuracy_others)
@@ -181,7 +252,11 @@ def test_the_whole_command_with_every_run(monkeypatch, tmp_path) -> None:
 
 def test_a_misspelt_run_is_refused_before_anything_runs(monkeypatch, tmp_path) -> None:
     with pytest.raises(
-        ValueError, match=r"--only is 'leaky-window4'; it must be one of leaky, .*did you mean 'leaky-window5'|'leaky-window"
+        ValueError,
+        match=(
+            r"--only is 'leaky-window4'; it must be one of leaky, .*did you mean"
+            r" 'leaky-window5'|'leaky-window"
+        ),
     ):
         run_command(monkeypatch, tmp_path, "--only=leaky-window4")
     assert not (tmp_path / "runs").exists()
@@ -189,5 +264,9 @@ def test_a_misspelt_run_is_refused_before_anything_runs(monkeypatch, tmp_path) -
 
 def test_the_committed_table_is_that_of_the_committed_files(tmp_path):
     committed = Path(__file__).parents[2] / "docs" / "results" / "leak"
-    copy = Path(shutil.copytree(committed, tmp_path / "leak", ignore=shutil.ignore_patterns("*.png", "*.svg", "table.md")))
+    copy = Path(
+        shutil.copytree(
+            committed, tmp_path / "leak", ignore=shutil.ignore_patterns("*.png", "*.svg", "table.md")
+        )
+    )
     assert collect(copy) == (committed / "table.md").read_text(encoding="utf-8")

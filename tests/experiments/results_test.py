@@ -8,7 +8,15 @@ import pytest
 
 from aila_jax.config import Config, DataConfig, to_dict
 from aila_jax.evaluation.rows import SweepResult
-from aila_jax.experiments.results import cell_at, markdown, portable, result_paths, results_by_run, with_spread, write_result
+from aila_jax.experiments.results import (
+    cell_at,
+    markdown,
+    portable,
+    result_paths,
+    results_by_run,
+    with_spread,
+    write_result,
+)
 from tests.reporting.conftest import make_cell
 
 
@@ -22,7 +30,12 @@ def test_the_path_of_the_data_stays_on_this_machine() -> None:
 
 def test_files_are_read_back_by_run_in_the_order_asked_for(tmp_path: Path) -> None:
     config = replace(Config(), data=DataConfig(corpus="wikitext2", data_dir="/my/disk"))
-    for stem, lams in {"b-seed1": (0.6,), "b-seed0": (0.0, 0.6), "a-seed0": (0.6,), "c-seedling-seed2": (0.6,)}.items():
+    for stem, lams in {
+        "b-seed1": (0.6,),
+        "b-seed0": (0.0, 0.6),
+        "a-seed0": (0.6,),
+        "c-seedling-seed2": (0.6,),
+    }.items():
         cells = tuple(make_cell(lam, tau) for lam in lams for tau in (0.5, 1.0))
         write_result(SweepResult(cells, (), to_dict(config), {"stem": stem}), tmp_path / "new", stem)
     (tmp_path / "new" / "other.json").write_text("{}")
@@ -34,10 +47,19 @@ def test_files_are_read_back_by_run_in_the_order_asked_for(tmp_path: Path) -> No
     }
     assert list(found) == ["b", "a", "c-seedling"]
     assert found["a"][0].config["data"]["data_dir"] == "$WIKITEXT2"
-    assert (cell_at(found["b"][0], 0.6).lam, cell_at(found["b"][0], 0.6).tau, cell_at(found["b"][0], 0.0, 0.5).tau) == (0.6, 1.0, 0.5)
-    with pytest.raises(ValueError, match=r"grid \(λ, τ\) is \[\(0\.6, 0\.5\), \(0\.6, 1\.0\)\]; it must be one with \(0\.2, 1\)\. Fix: "):
+    assert (
+        cell_at(found["b"][0], 0.6).lam,
+        cell_at(found["b"][0], 0.6).tau,
+        cell_at(found["b"][0], 0.0, 0.5).tau,
+    ) == (0.6, 1.0, 0.5)
+    with pytest.raises(
+        ValueError,
+        match=r"grid \(λ, τ\) is \[\(0\.6, 0\.5\), \(0\.6, 1\.0\)\]; it must be one with \(0\.2, 1\)\. Fix: ",
+    ):
         cell_at(found["a"][0], 0.2)
-    with pytest.raises(ValueError, match=r"holds no result file NAME-seedS\.json\. Fix: run the experiment first"):
+    with pytest.raises(
+        ValueError, match=r"holds no result file NAME-seedS\.json\. Fix: run the experiment first"
+    ):
         result_paths(tmp_path)
 
 

@@ -1,4 +1,6 @@
-"""The threshold experiment: its runs, its table on rows made up so that the answer is known, and the whole command on a tiny run."""
+"""The threshold experiment: its runs, its table on rows made up so that the answer is known, and the whole
+command on a tiny run.
+"""
 
 import json
 import math
@@ -42,7 +44,12 @@ def test_the_runs_differ_in_their_windows_alone():
         assert replace(config, partition=found["window5"].partition) == found["window5"]
         assert config.partition.size == int(name.removeprefix("window"))
         assert config.feature_groups == math.ceil(128 / config.partition.size)
-        assert (config.model.localist, config.model.film, config.model.dial_weights, config.locality.lam) == (True, False, "none", 0.0)
+        assert (config.model.localist, config.model.film, config.model.dial_weights, config.locality.lam) == (
+            True,
+            False,
+            "none",
+            0.0,
+        )
         assert config.train.steps * config.train.batch_size * config.model.length == 1_638_400
         assert formula_undefined(config) == ""
 
@@ -50,23 +57,37 @@ def test_the_runs_differ_in_their_windows_alone():
 def test_where_the_formula_does_not_apply_a_reason_is_given():
     config = threshold_runs(small())["window5"]
     assert "not localist" in formula_undefined(replace(config, model=replace(config.model, localist=False)))
-    assert "16 groups for 26 blocks" in formula_undefined(replace(config, penalty=replace(config.penalty, groups=16)))
+    assert "16 groups for 26 blocks" in formula_undefined(
+        replace(config, penalty=replace(config.penalty, groups=16))
+    )
 
 
 def test_what_cannot_be_measured_is_refused():
     config = threshold_runs(small())["window5"]
     settings = ThresholdSettings()
-    no_groups = replace(config, model=replace(config.model, localist=False), partition=replace(config.partition, kind="given"))
-    with pytest.raises(ValueError, match=r"penalty\.groups is 0; it must be above 0 for thresholds of groups"):
+    no_groups = replace(
+        config, model=replace(config.model, localist=False), partition=replace(config.partition, kind="given")
+    )
+    with pytest.raises(
+        ValueError, match=r"penalty\.groups is 0; it must be above 0 for thresholds of groups"
+    ):
         check(no_groups, settings)
     with pytest.raises(ValueError, match=r"model\.qk_norm is True; it must be false for the path"):
         check(replace(config, model=replace(config.model, qk_norm=True)), settings)
     check(replace(config, model=replace(config.model, qk_norm=True)), replace(settings, path=None))
-    with pytest.raises(ValueError, match=r"threshold\.at_zero is 9; it must be at most threshold\.gradients \(8\)"):
+    with pytest.raises(
+        ValueError, match=r"threshold\.at_zero is 9; it must be at most threshold\.gradients \(8\)"
+    ):
         ThresholdSettings(gradients=8, at_zero=9)
     with pytest.raises(ValueError, match=r"threshold\.held_out is 0; it must be at least 1"):
         ThresholdSettings(held_out=0)
-    for name, value in (("first", 0.0), ("ratio", 1.0), ("most_levels", 0), ("steps", 0), ("learning_rate", -1.0)):
+    for name, value in (
+        ("first", 0.0),
+        ("ratio", 1.0),
+        ("most_levels", 0),
+        ("steps", 0),
+        ("learning_rate", -1.0),
+    ):
         with pytest.raises(ValueError, match=rf"path\.{name} is {value}; it must be .*Fix: "):
             PathSettings(**{name: value})
 
@@ -84,8 +105,13 @@ def test_batches_are_spread_over_the_text_without_repetition():
 def test_the_formula_is_fed_from_the_whole_split(trained, monkeypatch):
     """Its first windows alone are its first articles."""
     read = []
-    monkeypatch.setattr("aila_jax.experiments.threshold.formula_undefined", lambda config: "")  # its positions are not localist
-    monkeypatch.setattr("aila_jax.experiments.threshold.input_estimates", lambda model, batches, quiet: read.extend(batches) or 1 / 0)
+    monkeypatch.setattr(
+        "aila_jax.experiments.threshold.formula_undefined", lambda config: ""
+    )  # its positions are not localist
+    monkeypatch.setattr(
+        "aila_jax.experiments.threshold.input_estimates",
+        lambda model, batches, quiet: read.extend(batches) or 1 / 0,
+    )
     windows = trained.dataset.windows("train", trained.config.model.length, False).batch.tokens
     rows = trained.config.sweep.batch_size
     for inputs in (2, 0):
@@ -107,8 +133,12 @@ def test_a_group_counts_from_where_it_stays_zero():
 
 @pytest.mark.parametrize("turning", [False, True])
 def test_the_path_ends_where_every_group_is_zero_and_leaves_the_model_alone(trained, turning):
-    """At first nothing is 0; the last level zeroes all of both layers, so attention is uniform there; the checkpoint is untouched."""
-    model = replace(trained.model, config=replace(trained.config, locality=LocalityConfig(mode="fixed", lam=0.0)))
+    """At first nothing is 0; the last level zeroes all of both layers, so attention is uniform there; the
+    checkpoint is untouched.
+    """
+    model = replace(
+        trained.model, config=replace(trained.config, locality=LocalityConfig(mode="fixed", lam=0.0))
+    )
     model = with_dial_weights(model) if turning else model
     windows = trained.dataset.windows("train", 16, False)
     held_out = spread_batches(trained.dataset.windows("validation", 16, False).batch, 8, 1)
@@ -133,7 +163,9 @@ def test_the_path_ends_where_every_group_is_zero_and_leaves_the_model_alone(trai
 
 @pytest.mark.medium  # the path compiles once for each
 def test_a_run_that_reads_sequences_twice_is_measured_with_one_view_and_pressed_as_in_training(trained):
-    """As the preset `certified` is trained: two views, of which the first teaches, and pressure, without which attention would be another."""
+    """As the preset `certified` is trained: two views, of which the first teaches, and pressure, without
+    which attention would be another.
+    """
     settings = PathSettings(first=1e-9, most_levels=1, steps=15, learning_rate=0.02)
     held_out = spread_batches(trained.dataset.windows("validation", 16, False).batch, 8, 1)
     entropy = {}
@@ -142,37 +174,81 @@ def test_a_run_that_reads_sequences_twice_is_measured_with_one_view_and_pressed_
         model = replace(trained.model, config=replace(trained.config, locality=locality))
         lam, tau = training_dial(model.config, 5)
         assert (lam.tolist(), tau.tolist()) == ([1.0] * 5, [1.0] * 5)
-        path = zeroing_path(model, trained.dataset.windows("train", 16, False), held_out, size_weights(16, 2, 4), settings, quiet=True)
+        path = zeroing_path(
+            model,
+            trained.dataset.windows("train", 16, False),
+            held_out,
+            size_weights(16, 2, 4),
+            settings,
+            quiet=True,
+        )
         entropy[pressure] = path.entropy[-1].mean()
     assert abs(entropy[5.0] - entropy[0.0]) > 0.005  # the same training to the last bit otherwise
 
 
 def row(window: int, group: int, head: int, projection: str, **values) -> ThresholdRow:
-    given = {"run": f"window{window}-seed0", "seed": 0, "commit": "c", "layer": 0, "coordinates": window, "importance": 1.0}
-    measured = {"tokens": float(window), "sigma": 1.0, "delta": -1.0, "predicted": 8.0, "gradient": 0.2, "noise": 0.05}
+    given = {
+        "run": f"window{window}-seed0",
+        "seed": 0,
+        "commit": "c",
+        "layer": 0,
+        "coordinates": window,
+        "importance": 1.0,
+    }
+    measured = {
+        "tokens": float(window),
+        "sigma": 1.0,
+        "delta": -1.0,
+        "predicted": 8.0,
+        "gradient": 0.2,
+        "noise": 0.05,
+    }
     measured |= {"stationarity": 0.2, "path": 0.1, "path_lam": 0.5}
-    return ThresholdRow(window=window, group=group, head=head, projection=projection, **{**given, **measured, **values})
+    return ThresholdRow(
+        window=window, group=group, head=head, projection=projection, **{**given, **measured, **values}
+    )
 
 
 def made_up(window: int, length: int = 128, **meta) -> ThresholdResult:
-    """Eight groups whose predicted value rises with the group, and with it the stationarity threshold; the path falls. All grow as √window."""
+    """Eight groups whose predicted value rises with the group, and with it the stationarity threshold; the
+    path falls. All grow as √window.
+    """
     size = math.sqrt(window)
     rows = [
-        row(window, group, head, projection, predicted=size * (8 + group), stationarity=size * 2.0**group, path=size / (1 + group))
+        row(
+            window,
+            group,
+            head,
+            projection,
+            predicted=size * (8 + group),
+            stationarity=size * 2.0**group,
+            path=size / (1 + group),
+        )
         for group in range(8)
         for head in range(2)
         for projection in ("query", "key")
     ]
     config = threshold_runs(small())["window5"]
-    config = replace(config, model=replace(config.model, length=length), partition=replace(config.partition, size=window))
-    path = {"eta": 0.2, "levels": [0.0, 1.0, 100.0], "share_zero": [[0.0], [0.5], [1.0]], "loss": [1.0, 1.0, 1.0]}
+    config = replace(
+        config, model=replace(config.model, length=length), partition=replace(config.partition, size=window)
+    )
+    path = {
+        "eta": 0.2,
+        "levels": [0.0, 1.0, 100.0],
+        "share_zero": [[0.0], [0.5], [1.0]],
+        "loss": [1.0, 1.0, 1.0],
+    }
     path["entropy_bits"] = [[6.2, 1.0], [6.1, 1.0], [5.5, 1.0]]
     base = {"undefined": "", "rho": 0.5, "targets": 1000, "targets_at_zero": 100, "path": path}
     return ThresholdResult(tuple(rows), config, {**base, **meta})
 
 
 def cells(text: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
 
 
 def test_the_table_says_what_was_put_in():
@@ -195,16 +271,26 @@ def test_the_table_says_what_was_put_in():
 
 
 def test_the_scatter_has_a_colour_a_window_size_and_every_row_of_every_seed():
-    results = [replace(made_up(window), config=replace(made_up(window).config, seed=seed)) for window in (3, 5, 10) for seed in range(3)]
+    results = [
+        replace(made_up(window), config=replace(made_up(window).config, seed=seed))
+        for window in (3, 5, 10)
+        for seed in range(3)
+    ]
     figure = threshold_figure(results)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["windows of 3", "windows of 5", "windows of 10"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "windows of 3",
+        "windows of 5",
+        "windows of 10",
+    ]
     for axes in figure.axes:
         assert sum(len(line.get_xdata()) for line in axes.lines) == 9 * len(results[0].rows)
         assert len({line.get_color() for line in axes.lines}) == 3
 
 
 def test_six_bits_decide_where_attention_can_have_more_of_them():
-    """At 256 tokens uniform attention has 6.58 bits. Predicted at most √5 · 15 = 33.5: the level 100 is above it, and alone under 6 bits."""
+    """At 256 tokens uniform attention has 6.58 bits. Predicted at most √5 · 15 = 33.5: the level 100 is above
+    it, and alone under 6 bits.
+    """
     result = made_up(5, length=256)
     assert uniform_bits(result) == pytest.approx(8 - 1.44 + math.log2(2 * math.pi * 256) / 512, abs=1e-2)
     text = describe([result])
@@ -214,16 +300,25 @@ def test_six_bits_decide_where_attention_can_have_more_of_them():
 
 
 def test_groups_that_never_were_zero_have_the_highest_thresholds_of_the_path():
-    """The two lowest of the predicted, which the path puts last: left out, the rest would be in perfect agreement."""
+    """The two lowest of the predicted, which the path puts last: left out, the rest would be in perfect
+    agreement.
+    """
     result = made_up(5)
-    rows = tuple(replace(one, path=None if one.group < 2 else float(one.group), path_lam=None) for one in result.rows)
+    rows = tuple(
+        replace(one, path=None if one.group < 2 else float(one.group), path_lam=None) for one in result.rows
+    )
     path = {**result.meta["path"], "eta": 9.0, "share_zero": [[0.0, 0.0], [0.5, 1.0], [0.75, 1.0]]}
     result = replace(result, rows=rows, meta={**result.meta, "path": path})
     assert not result.path_ended
     ranks = [6.5, 6.5, 0, 1, 2, 3, 4, 5]  # ties at their mean
-    assert correlate([result], "predicted", "path").value == pytest.approx(np.corrcoef(np.arange(8), ranks)[0, 1])
+    assert correlate([result], "predicted", "path").value == pytest.approx(
+        np.corrcoef(np.arange(8), ranks)[0, 1]
+    )
     text = describe([result])
-    assert "8 groups were not 0 at the path's last level: medians and ranks count their path thresholds as above all others" in text
+    assert (
+        "8 groups were not 0 at the path's last level: medians and ranks count their path thresholds as above"
+        " all others" in text
+    )
     line = next(line for line in cells(text) if line[:3] == ["5", "0", "8"])
     assert line[10:12] == ["5.5 (2 to above 9)", "above 9"]
     # Where most were never 0, all that is known of the median is that it is above.
@@ -235,7 +330,10 @@ def test_groups_that_never_were_zero_have_the_highest_thresholds_of_the_path():
 def test_what_is_missing_is_a_dash_and_never_a_number():
     """No prediction, one group that never was 0, one batch: no noise."""
     result = made_up(5, undefined="ρ_max is 0.999 or more", rho=None)
-    rows = tuple(replace(one, predicted=None, noise=None, path=None if one.group == 7 else one.path) for one in result.rows)
+    rows = tuple(
+        replace(one, predicted=None, noise=None, path=None if one.group == 7 else one.path)
+        for one in result.rows
+    )
     result = replace(result, rows=rows)
     assert correlate([result], "predicted", "path") is None
     assert show_correlation(None) == "–"
@@ -254,7 +352,9 @@ def test_rows_come_back_from_their_files(tmp_path):
     assert read_threshold(tmp_path / "window5-seed0.json") == result
     assert (tmp_path / "window5-seed0.csv").read_text().count("\n") == 1 + len(result.rows)
     (tmp_path / "window9-seed0.json").write_text('{"format": "other"}')
-    with pytest.raises(ValueError, match=r"window9-seed0\.json is no result of the threshold experiment .*Fix: "):
+    with pytest.raises(
+        ValueError, match=r"window9-seed0\.json is no result of the threshold experiment .*Fix: "
+    ):
         collect(tmp_path)
     with pytest.raises(ValueError, match=r"holds no result file"):
         collect(tmp_path / "nothing")
@@ -271,15 +371,23 @@ def tiny(directory: str) -> Config:
     """Texts of 15 tokens in three windows of 5, one layer of width 12; 40 steps."""
     config = make_config(write_corpus(Path(directory)), accumulate=1)
     model = ModelConfig(length=15, d_model=12, n_heads=2, d_ff=16, n_layers=1)
-    train = TrainConfig(steps=120, batch_size=8, learning_rate=1e-2, warmup_steps=4, eval_every=120, eval_batches=1)
+    train = TrainConfig(
+        steps=120, batch_size=8, learning_rate=1e-2, warmup_steps=4, eval_every=120, eval_batches=1
+    )
     return replace(config, model=model, train=train, sweep=replace(config.sweep, batch_size=8))
 
 
 @pytest.mark.medium  # training, sweep, gradients and path are six compilations
 def test_the_whole_command_and_a_users_own_run(monkeypatch, tmp_path, capsys):
-    """One run: trained, measured, described; then its checkpoint again, without the path, as `aila threshold` does it."""
+    """One run: trained, measured, described; then its checkpoint again, without the path, as `aila threshold`
+    does it.
+    """
     (tmp_path / "config.py").write_text(CONFIG.format(directory=str(tmp_path / "text")))
-    folders = {"config": str(tmp_path / "config.py"), "out": str(tmp_path / "out"), "runs": str(tmp_path / "runs")}
+    folders = {
+        "config": str(tmp_path / "config.py"),
+        "out": str(tmp_path / "out"),
+        "runs": str(tmp_path / "runs"),
+    }
     values = flags.FlagValues()
     launcher.define_flags(values)
     asked = ["--only=window5", "--gradients=4", "--at_zero=2", "--steps=4", "--ratio=10"]
@@ -292,29 +400,56 @@ def test_the_whole_command_and_a_users_own_run(monkeypatch, tmp_path, capsys):
     assert found.config.train.steps == 40
     assert found.meta["path"]["share_zero"][-1] == [1.0]
     for one in found.rows:
-        expected = 2 * math.sqrt(2 * 12) * one.sigma * math.sqrt(one.tokens) / (1 - found.meta["rho"]) * math.exp(-one.delta)
+        expected = (
+            2
+            * math.sqrt(2 * 12)
+            * one.sigma
+            * math.sqrt(one.tokens)
+            / (1 - found.meta["rho"])
+            * math.exp(-one.delta)
+        )
         assert one.predicted == pytest.approx(expected, rel=1e-6)
-        assert (one.tokens, one.stationarity, one.path_lam) == (5.0, one.gradient / one.importance, one.path / found.meta["path"]["eta"])
+        assert (one.tokens, one.stationarity, one.path_lam) == (
+            5.0,
+            one.gradient / one.importance,
+            one.path / found.meta["path"]["eta"],
+        )
     assert (tmp_path / "out" / "threshold.png").stat().st_size > 10_000
     run = tmp_path / "runs" / "window5-seed0"
-    sweep = runs.sweep(str(run), lams=(0.0,), taus=(1.0,), split="train", delta=True, out=str(tmp_path / "sweep"), quiet=True)
+    sweep = runs.sweep(
+        str(run), lams=(0.0,), taus=(1.0,), split="train", delta=True, out=str(tmp_path / "sweep"), quiet=True
+    )
     gaps = {head.head: head.delta_measured for head in sweep.heads}
     assert {one.head: one.delta for one in found.rows} == pytest.approx(gaps, rel=0.2)
     trained_model = load(run)
     dataset = runs.dataset_of(trained_model)
     colder = replace(trained_model.config, locality=replace(trained_model.config.locality, tau=0.5))
     once = ThresholdSettings(gradients=1, at_zero=1, path=None)
-    predicted = [measure(replace(trained_model, config=one), dataset, once, quiet=True).rows for one in (trained_model.config, colder)]
+    predicted = [
+        measure(replace(trained_model, config=one), dataset, once, quiet=True).rows
+        for one in (trained_model.config, colder)
+    ]
     for one, other in zip(*predicted, strict=True):  # λ(τ, δ) at the τ of training: 1/τ, and exp(−δ/τ)
         assert other.predicted == pytest.approx(one.predicted * 2.0 * math.exp(-one.delta), rel=1e-6)
     own = runs.threshold(str(run), gradients=4, at_zero=2, out=str(tmp_path / "own"), quiet=True)
     assert [one.gradient for one in own.rows] == pytest.approx([one.gradient for one in found.rows])
     assert {one.path for one in own.rows} == {None}
-    assert {file.name for file in (tmp_path / "own").iterdir()} == {f"threshold.{kind}" for kind in ("csv", "json", "png", "svg")}
-    assert from_dict(Config, json.loads((tmp_path / "own" / "threshold.json").read_text())["config"]).partition.size == 5
+    assert {file.name for file in (tmp_path / "own").iterdir()} == {
+        f"threshold.{kind}" for kind in ("csv", "json", "png", "svg")
+    }
+    assert (
+        from_dict(
+            Config, json.loads((tmp_path / "own" / "threshold.json").read_text())["config"]
+        ).partition.size
+        == 5
+    )
 
 
 def test_the_committed_table_is_that_of_the_committed_files(tmp_path):
     committed = Path(__file__).parents[2] / "docs" / "results" / "threshold"
-    copy = Path(shutil.copytree(committed, tmp_path / "threshold", ignore=shutil.ignore_patterns("*.png", "*.svg", "table.md")))
+    copy = Path(
+        shutil.copytree(
+            committed, tmp_path / "threshold", ignore=shutil.ignore_patterns("*.png", "*.svg", "table.md")
+        )
+    )
     assert collect(copy) == (committed / "table.md").read_text(encoding="utf-8")

@@ -18,7 +18,14 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = {"split": "train", "batches": 0, "top": 20, "examples": 8, "data_dir": "", "out": ""}
 SEGMENTS = replace(presets.tiny(), partition=PartitionConfig(kind="segments"))
 RECRUITED = replace(presets.tiny(), partition=PartitionConfig(kind="recruited", start=3))
-SCORING = {"split": None, "hard": None, "window": None, "data_dir": "", "batch_size": None, "max_batches": None}
+SCORING = {
+    "split": None,
+    "hard": None,
+    "window": None,
+    "data_dir": "",
+    "batch_size": None,
+    "max_batches": None,
+}
 CERTIFY = {
     "lam": 1.0,
     "tau": 1.0,
@@ -33,7 +40,16 @@ CERTIFY = {
 TEST = {"split": "test", "data_dir": "d"}
 
 READING = {name: value for name, value in SCORING.items() if name != "max_batches"}
-INFLUENCE = {"lams": None, "tau": 1.0, "positions": 256, "draws": 4, "seed": 0, "without_attention": False, "out": "", **READING}
+INFLUENCE = {
+    "lams": None,
+    "tau": 1.0,
+    "positions": 256,
+    "draws": 4,
+    "seed": 0,
+    "without_attention": False,
+    "out": "",
+    **READING,
+}
 
 
 @pytest.mark.parametrize(
@@ -41,73 +57,170 @@ INFLUENCE = {"lams": None, "tau": 1.0, "positions": 256, "draws": 4, "seed": 0, 
     [
         ("evaluate --checkpoint=c", ("evaluate", ("c",), {"lam": 0.0, "tau": 1.0, **SCORING})),
         (
-            "evaluate --checkpoint=c --lam=1 --tau=0.5 --hard --split=test --window=3 --data_dir=d --batch_size=4 --max_batches=2",
+            (
+                "evaluate --checkpoint=c --lam=1 --tau=0.5 --hard --split=test --window=3 --data_dir=d"
+                " --batch_size=4 --max_batches=2"
+            ),
             (
                 "evaluate",
                 ("c",),
-                {"lam": 1.0, "tau": 0.5, "hard": True, "split": "test", "window": 3, "data_dir": "d", "batch_size": 4, "max_batches": 2},
+                {
+                    "lam": 1.0,
+                    "tau": 0.5,
+                    "hard": True,
+                    "split": "test",
+                    "window": 3,
+                    "data_dir": "d",
+                    "batch_size": 4,
+                    "max_batches": 2,
+                },
             ),
         ),
-        ("evaluate --checkpoint=c --nohard", ("evaluate", ("c",), {"lam": 0.0, "tau": 1.0, **SCORING, "hard": False})),
-        ("sweep --checkpoint=c", ("sweep", ("c",), {"lams": None, "taus": None, "delta": False, "pointers": "auto", "out": "", **SCORING})),
+        (
+            "evaluate --checkpoint=c --nohard",
+            ("evaluate", ("c",), {"lam": 0.0, "tau": 1.0, **SCORING, "hard": False}),
+        ),
+        (
+            "sweep --checkpoint=c",
+            (
+                "sweep",
+                ("c",),
+                {"lams": None, "taus": None, "delta": False, "pointers": "auto", "out": "", **SCORING},
+            ),
+        ),
         (
             "sweep --checkpoint=c --lams=0,0.5,1 --taus=2 --delta --pointers=anchors --out=o",
-            ("sweep", ("c",), {"lams": (0.0, 0.5, 1.0), "taus": (2.0,), "delta": True, "pointers": "anchors", "out": "o", **SCORING}),
+            (
+                "sweep",
+                ("c",),
+                {
+                    "lams": (0.0, 0.5, 1.0),
+                    "taus": (2.0,),
+                    "delta": True,
+                    "pointers": "anchors",
+                    "out": "o",
+                    **SCORING,
+                },
+            ),
         ),
         ("report --sweep=s", ("report", ("s", "", "", "", ""), {})),
         ("report --sweep=s --out=p.html --log=m.jsonl", ("report", ("s", "p.html", "m.jsonl", "", ""), {})),
         ("report --sweep=s --checkpoint=c --text=t", ("report", ("s", "", "", "c", "t"), {})),
         (
             "attention --checkpoint=c --text=t",
-            ("attention", ("c",), {"text": "t", "lam": (0.0, 0.5, 1.0), "tau": 1.0, "layers": None, "heads": None, "out": ""}),
+            (
+                "attention",
+                ("c",),
+                {"text": "t", "lam": (0.0, 0.5, 1.0), "tau": 1.0, "layers": None, "heads": None, "out": ""},
+            ),
         ),
         (
             "attention --checkpoint=c --text=t --lam=0.3 --tau=2 --layers=1 --heads=0,2 --out=o",
-            ("attention", ("c",), {"text": "t", "lam": (0.3,), "tau": 2.0, "layers": (1,), "heads": (0, 2), "out": "o"}),
+            (
+                "attention",
+                ("c",),
+                {"text": "t", "lam": (0.3,), "tau": 2.0, "layers": (1,), "heads": (0, 2), "out": "o"},
+            ),
         ),
         (
             "generate --checkpoint=c --prompt=Once",
             (
                 "generate",
                 ("c",),
-                {"prompt": "Once", "lam": 0.0, "tau": 1.0, "max_tokens": 64, "sample_temperature": 0.8, "top_k": 40, "seed": 0},
+                {
+                    "prompt": "Once",
+                    "lam": 0.0,
+                    "tau": 1.0,
+                    "max_tokens": 64,
+                    "sample_temperature": 0.8,
+                    "top_k": 40,
+                    "seed": 0,
+                },
             ),
         ),
         (
-            "generate --checkpoint=c --prompt=x --lam=0.6 --tau=2 --max_tokens=8 --sample_temperature=0 --top_k=0 --seed=3",
+            (
+                "generate --checkpoint=c --prompt=x --lam=0.6 --tau=2 --max_tokens=8 --sample_temperature=0"
+                " --top_k=0 --seed=3"
+            ),
             (
                 "generate",
                 ("c",),
-                {"prompt": "x", "lam": 0.6, "tau": 2.0, "max_tokens": 8, "sample_temperature": 0.0, "top_k": 0, "seed": 3},
+                {
+                    "prompt": "x",
+                    "lam": 0.6,
+                    "tau": 2.0,
+                    "max_tokens": 8,
+                    "sample_temperature": 0.0,
+                    "top_k": 0,
+                    "seed": 3,
+                },
             ),
         ),
         ("blocks --checkpoint=c", ("blocks", ("c",), {"config": None, "n_in": None, **BLOCKS})),
         (
-            "blocks --config=tiny --config.partition.kind=segments --n_in=3.5 --split=test --batches=2 --top=3 --examples=4 --data_dir=d --out=o",
+            (
+                "blocks --config=tiny --config.partition.kind=segments --n_in=3.5 --split=test --batches=2"
+                " --top=3 --examples=4 --data_dir=d --out=o"
+            ),
             (
                 "blocks",
                 ("",),
-                {"config": SEGMENTS, "n_in": 3.5, "split": "test", "batches": 2, "top": 3, "examples": 4, "data_dir": "d", "out": "o"},
+                {
+                    "config": SEGMENTS,
+                    "n_in": 3.5,
+                    "split": "test",
+                    "batches": 2,
+                    "top": 3,
+                    "examples": 4,
+                    "data_dir": "d",
+                    "out": "o",
+                },
             ),
         ),
-        ("recruit --checkpoint=c", ("recruit", ("c",), {"config": None, "top": 20, "data_dir": "", "out": ""})),
         (
-            "recruit --config=tiny --config.partition.kind=recruited --config.partition.start=3 --top=5 --data_dir=d --out=o",
+            "recruit --checkpoint=c",
+            ("recruit", ("c",), {"config": None, "top": 20, "data_dir": "", "out": ""}),
+        ),
+        (
+            (
+                "recruit --config=tiny --config.partition.kind=recruited --config.partition.start=3 --top=5"
+                " --data_dir=d --out=o"
+            ),
             ("recruit", ("",), {"config": RECRUITED, "top": 5, "data_dir": "d", "out": "o"}),
         ),
         ("certify --checkpoint=c", ("certify", ("c",), CERTIFY)),
-        ("certify --checkpoint=c --arithmetic=bfloat16", ("certify", ("c",), CERTIFY | {"arithmetic": "bfloat16"})),
         (
-            "certify --checkpoint=c --text=t --lam=0.8 --tau=0.5 --length=9 --bound=empirical --target_mass=0.95 --out=o --split=test --data_dir=d",
+            "certify --checkpoint=c --arithmetic=bfloat16",
+            ("certify", ("c",), CERTIFY | {"arithmetic": "bfloat16"}),
+        ),
+        (
+            (
+                "certify --checkpoint=c --text=t --lam=0.8 --tau=0.5 --length=9 --bound=empirical"
+                " --target_mass=0.95 --out=o --split=test --data_dir=d"
+            ),
             (
                 "certify",
                 ("c",),
-                CERTIFY | {"text": "t", "lam": 0.8, "tau": 0.5, "length": 9, "bound": "empirical", "target_mass": 0.95, "out": "o"} | TEST,
+                CERTIFY
+                | {
+                    "text": "t",
+                    "lam": 0.8,
+                    "tau": 0.5,
+                    "length": 9,
+                    "bound": "empirical",
+                    "target_mass": 0.95,
+                    "out": "o",
+                }
+                | TEST,
             ),
         ),
         ("influence --checkpoint=c", ("influence", ("c",), INFLUENCE)),
         (
-            "influence --checkpoint=c --lams=0,1 --tau=2 --positions=9 --draws=3 --seed=5 --split=test --window=3 --out=o --batch_size=4",
+            (
+                "influence --checkpoint=c --lams=0,1 --tau=2 --positions=9 --draws=3 --seed=5 --split=test"
+                " --window=3 --out=o --batch_size=4"
+            ),
             (
                 "influence",
                 ("c",),
@@ -117,14 +230,32 @@ INFLUENCE = {"lams": None, "tau": 1.0, "positions": 256, "draws": 4, "seed": 0, 
             ),
         ),
         ("diagnose --checkpoint=c", ("diagnose", ("c",), {"batches": 8, "data_dir": "", "out": ""})),
-        ("diagnose --checkpoint=c --batches=2 --data_dir=d --out=o", ("diagnose", ("c",), {"batches": 2, "data_dir": "d", "out": "o"})),
+        (
+            "diagnose --checkpoint=c --batches=2 --data_dir=d --out=o",
+            ("diagnose", ("c",), {"batches": 2, "data_dir": "d", "out": "o"}),
+        ),
         (
             "threshold --checkpoint=c",
-            ("threshold", ("c",), {"path": False, "path_levels": None, "gradients": 256, "at_zero": 4, "data_dir": "", "out": ""}),
+            (
+                "threshold",
+                ("c",),
+                {
+                    "path": False,
+                    "path_levels": None,
+                    "gradients": 256,
+                    "at_zero": 4,
+                    "data_dir": "",
+                    "out": "",
+                },
+            ),
         ),
         (
             "threshold --checkpoint=c --path --path_levels=30 --gradients=9 --at_zero=2 --data_dir=d --out=o",
-            ("threshold", ("c",), {"path": True, "path_levels": 30, "gradients": 9, "at_zero": 2, "data_dir": "d", "out": "o"}),
+            (
+                "threshold",
+                ("c",),
+                {"path": True, "path_levels": 30, "gradients": 9, "at_zero": 2, "data_dir": "d", "out": "o"},
+            ),
         ),
         ("demo", ("demo", ("runs/demo",), {})),
         ("demo --workdir=w", ("demo", ("w",), {})),
@@ -183,7 +314,10 @@ def test_what_the_commands_print(runs, capsys):
         ("sweep --checkpoint=c --taus=1,-1", "--taus is -1.0"),
         ("blocks --config.partition.size=3", "--config is missing"),
         ("blocks --checkpoint=c --batches=-1", "--batches=-1"),
-        ("recruit --config=tiny --config.partition.max_classes=9", "partition.max_classes is 9; it must be left alone"),
+        (
+            "recruit --config=tiny --config.partition.max_classes=9",
+            "partition.max_classes is 9; it must be left alone",
+        ),
         ("recruit --config=tiny --top=0", "--top=0"),
         ("threshold", "--checkpoint is missing"),
         ("threshold --checkpoint=c --at_zero=0", "--at_zero=0"),
@@ -225,12 +359,20 @@ def test_mistakes_are_one_line_and_exit_code_2(runs, capsys, line, message):
     ("error", "code", "message"),
     [
         (ValueError("the value is 3;\n it must be 4"), 2, "aila: error: the value is 3; it must be 4\n"),
-        (FileNotFoundError(2, "No such file or directory", "runs/x"), 2, "aila: error: runs/x: No such file or directory\n"),
+        (
+            FileNotFoundError(2, "No such file or directory", "runs/x"),
+            2,
+            "aila: error: runs/x: No such file or directory\n",
+        ),
         (PermissionError(13, "Permission denied", "/x"), 2, "aila: error: /x: Permission denied\n"),
         (FileNotFoundError("no run here"), 2, "aila: error: no run here\n"),
         (OSError(28, "No space left on device", "/x"), 1, "aila: error: /x: No space left on device\n"),
         (KeyboardInterrupt(), 130, "aila: interrupted\n"),
-        (TrainingStopped(7, 15), 143, "aila: stopped by SIGTERM after step 7, which is saved; the same command continues from there\n"),
+        (
+            TrainingStopped(7, 15),
+            143,
+            "aila: stopped by SIGTERM after step 7, which is saved; the same command continues from there\n",
+        ),
     ],
 )
 def test_errors_of_a_run_are_one_line(runs, capsys, error, code, message):

@@ -26,7 +26,9 @@ class FakeNonFiniteError(RuntimeError):
 
 
 class FakeRuns(types.ModuleType):
-    """Records each call as (function, positional arguments, keyword arguments) in `calls`; raises `error` if one is set."""
+    """Records each call as (function, positional arguments, keyword arguments) in `calls`; raises `error` if
+    one is set.
+    """
 
     NonFiniteError = FakeNonFiniteError
 
@@ -45,7 +47,11 @@ class FakeRuns(types.ModuleType):
         return self._called("train", args, kwargs, types.SimpleNamespace(step=7))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> CellRow:
-        row = {field.name: 0.25 for field in dataclasses.fields(CellRow)} | {"run": "r", "split": "test", "delta_share": None}
+        row = {field.name: 0.25 for field in dataclasses.fields(CellRow)} | {
+            "run": "r",
+            "split": "test",
+            "delta_share": None,
+        }
         return self._called("evaluate", args, kwargs, CellRow(**row))
 
     def sweep(self, *args: Any, **kwargs: Any) -> str:
@@ -74,17 +80,32 @@ class FakeRuns(types.ModuleType):
 
     def blocks(self, *args: Any, **kwargs: Any) -> BlockReport:
         statistics = BlockStatistics(60, 3, 2.5, 2.5, 0.75, 4.0, 5.0, 5.0, 5)
-        report = BlockReport({"kind": "windows"}, "c", "train", statistics, None, BlockListing((), (), ("a ‖ b",)), {})
+        report = BlockReport(
+            {"kind": "windows"}, "c", "train", statistics, None, BlockListing((), (), ("a ‖ b",)), {}
+        )
         return self._called("blocks", args, kwargs, report)
 
     def recruit(self, *args: Any, **kwargs: Any) -> RecruitmentReport:
         steps = (RecruitmentStep(0, "start", 2, 0, 150.0, 30.0, 180.0, 0.5),)
         found = Recruitment(np.array([0, 1, 1]), steps, pairs=60, types_seen=9, most_classes=4, finished=True)
-        return self._called("recruit", args, kwargs, RecruitmentReport("the corpus", found, (), None, {"config": to_dict(tiny())}))
+        return self._called(
+            "recruit",
+            args,
+            kwargs,
+            RecruitmentReport("the corpus", found, (), None, {"config": to_dict(tiny())}),
+        )
 
     def threshold(self, *args: Any, **kwargs: Any) -> ThresholdResult:
-        row = ThresholdRow("r", 0, "c", None, 0, 0, "query", 0, 4, 1.0, None, None, None, None, 0.25, None, 0.25, None, None)
-        meta = {"undefined": "positions are not localist", "rho": None, "targets": 60, "targets_at_zero": 20, "path": None}
+        row = ThresholdRow(
+            "r", 0, "c", None, 0, 0, "query", 0, 4, 1.0, None, None, None, None, 0.25, None, 0.25, None, None
+        )
+        meta = {
+            "undefined": "positions are not localist",
+            "rho": None,
+            "targets": 60,
+            "targets_at_zero": 20,
+            "path": None,
+        }
         return self._called("threshold", args, kwargs, ThresholdResult((row,), Config(), meta))
 
     def generate(self, *args: Any, **kwargs: Any) -> str:

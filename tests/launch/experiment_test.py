@@ -1,4 +1,6 @@
-"""What the launchers of experiments share: which runs their flags ask for, and what they refuse before the first."""
+"""What the launchers of experiments share: which runs their flags ask for, and what they refuse before the
+first.
+"""
 
 import subprocess
 import sys
@@ -30,9 +32,15 @@ def test_the_flags_choose_runs_seed_by_seed(monkeypatch):
     assert [stem for stem, _ in asked] == ["one-seed0", "other-seed0", "one-seed1", "other-seed1"]
     assert [(config.seed, config.model.n_layers) for _, config in asked] == [(0, 2), (0, 1), (1, 2), (1, 1)]
     assert asked[0][1].data.corpus == "wikitext2"
-    assert (str(experiment.out_folder()), str(experiment.runs_folder())) == ("docs/results/named", "runs/named")
+    assert (str(experiment.out_folder()), str(experiment.runs_folder())) == (
+        "docs/results/named",
+        "runs/named",
+    )
     asked = ask(monkeypatch, "--only=other", "--seeds=7,3", "--data_dir=here", "--out=o", "--runs=r")
-    assert [(stem, config.seed, config.data.data_dir) for stem, config in asked] == [("other-seed7", 7, "here"), ("other-seed3", 3, "here")]
+    assert [(stem, config.seed, config.data.data_dir) for stem, config in asked] == [
+        ("other-seed7", 7, "here"),
+        ("other-seed3", 3, "here"),
+    ]
     assert (str(experiment.out_folder()), str(experiment.runs_folder())) == ("o", "r")
     assert ask(monkeypatch, "--collect") == []
 
@@ -53,9 +61,19 @@ def test_a_mistake_is_refused_before_the_first_run(monkeypatch, arguments, messa
 
 
 def test_a_mistake_in_the_call_of_a_launcher_is_one_line():
-    ran = subprocess.run([sys.executable, "-m", "launch.leak", "--seeds=a"], cwd=ROOT, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-m", "launch.leak", "--seeds=a"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ran.returncode == 2
-    assert ran.stderr == "aila: error: --seeds holds 'a'; it must be whole numbers from 0 with commas between. Fix: --seeds=0,1,2\n"
+    assert (
+        ran.stderr
+        == "aila: error: --seeds holds 'a'; it must be whole numbers from 0 with commas between. Fix:"
+        " --seeds=0,1,2\n"
+    )
 
 
 def test_what_is_no_flag_is_refused():

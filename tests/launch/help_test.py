@@ -45,7 +45,9 @@ def test_each_command_lists_its_examples_and_flags(capsys, command):
     assert text.index("flags:") < (text.index("configuration keys") if command.takes_config else len(text))
 
 
-@pytest.mark.parametrize(("command", "example"), [(command, example) for command in COMMANDS for example in command.examples])
+@pytest.mark.parametrize(
+    ("command", "example"), [(command, example) for command in COMMANDS for example in command.examples]
+)
 def test_every_example_parses(monkeypatch, command, example):
     monkeypatch.chdir(ROOT)  # one example names a file of the checkout
     words = shlex.split(example)
@@ -71,7 +73,9 @@ def test_every_key_is_documented():
 
 
 def test_listed_defaults_can_be_typed(runs):
-    keys = [key for _, entries in config_entries(Config()) for group, _ in entries for key in group.split("  ")]
+    keys = [
+        key for _, entries in config_entries(Config()) for group, _ in entries for key in group.split("  ")
+    ]
     assert main(["train", "--config=tiny", "--workdir=w", *(key.replace("'", "") for key in keys)]) == 0
     assert runs.calls[0][1][0] == Config()
 
@@ -86,18 +90,39 @@ def test_docs_of_fields_that_share_a_line():
 
 
 def test_help_does_not_import_jax():
-    code = "import sys; from aila_jax.cli.main import main; main(['train', '--help']); print('jax' in sys.modules, 'numpy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120, cwd=ROOT)
+    code = (
+        "import sys; from aila_jax.cli.main import main; main(['train', '--help']); print('jax' in"
+        " sys.modules, 'numpy' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120, cwd=ROOT
+    )
     assert done.stdout.splitlines()[-1] == "False False"
 
 
 def test_help_and_errors_survive_a_terminal_without_greek():
     command = [sys.executable, "-X", "utf8=0", "-m", "aila_jax.cli.main", "evaluate", "--checkpoint=c"]
     environment = {"LC_ALL": "en_US.ISO-8859-1", "PYTHONIOENCODING": "ascii", "PATH": ""}
-    shown = subprocess.run([*command, "--help"], env=environment, capture_output=True, text=True, timeout=120, cwd=ROOT, check=False)
+    shown = subprocess.run(
+        [*command, "--help"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+        check=False,
+    )
     assert shown.returncode == 0
     assert "? in [0, 1]" in shown.stdout
-    wrong = subprocess.run([*command, "--lam=2"], env=environment, capture_output=True, text=True, timeout=120, cwd=ROOT, check=False)
+    wrong = subprocess.run(
+        [*command, "--lam=2"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+        check=False,
+    )
     assert wrong.returncode == 2
     assert "choose ? between 0" in wrong.stderr
 
@@ -105,7 +130,12 @@ def test_help_and_errors_survive_a_terminal_without_greek():
 @pytest.mark.parametrize("name", ["train", "evaluate", "sweep", "attention", "report", "generate"])
 def test_the_launchers_of_a_checkout_speak_for_themselves(name):
     done = subprocess.run(
-        [sys.executable, "-m", f"launch.{name}", "--help"], capture_output=True, text=True, timeout=120, cwd=ROOT, check=False
+        [sys.executable, "-m", f"launch.{name}", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+        check=False,
     )
     assert done.returncode == 0
     assert done.stdout.startswith(f"python -m launch.{name}: ")

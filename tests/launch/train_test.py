@@ -51,8 +51,14 @@ def test_the_papers_size_has_a_file_with_the_certified_dial(runs):
         (["--config.model.qk_norm"], {"model": {"qk_norm": True}}),
         (["--config.sweep.lams=(0,0.5,1)"], {"sweep": {"lams": (0.0, 0.5, 1.0)}}),
         (["--config.sweep.lams=0.5"], {"sweep": {"lams": (0.5,)}}),
-        (["--config.data.corpus=text", "--config.data.files=my/*.txt"], {"data": {"corpus": "text", "files": ("my/*.txt",)}}),
-        (["--config.data.corpus=text", "--config.data.files=('a','b')"], {"data": {"corpus": "text", "files": ("a", "b")}}),
+        (
+            ["--config.data.corpus=text", "--config.data.files=my/*.txt"],
+            {"data": {"corpus": "text", "files": ("my/*.txt",)}},
+        ),
+        (
+            ["--config.data.corpus=text", "--config.data.files=('a','b')"],
+            {"data": {"corpus": "text", "files": ("a", "b")}},
+        ),
         (["--config.seed=1", "--config.seed=2"], {"seed": 2}),
     ],
 )
@@ -64,7 +70,10 @@ def test_an_override_changes_its_own_setting_and_no_other(runs, override, change
 
 def replaced(config, changes):
     """The config dataclass with (nested) changes."""
-    inner = {name: replaced(getattr(config, name), value) if isinstance(value, dict) else value for name, value in changes.items()}
+    inner = {
+        name: replaced(getattr(config, name), value) if isinstance(value, dict) else value
+        for name, value in changes.items()
+    }
     return dataclasses.replace(config, **inner)
 
 
@@ -128,12 +137,18 @@ def test_mistakes_are_refused_before_anything_runs(runs, capsys, arguments, mess
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--config=tiny"], "--workdir is missing. Fix: for example, aila train --config=tiny --workdir=runs/tiny"),
+        (
+            ["--config=tiny"],
+            "--workdir is missing. Fix: for example, aila train --config=tiny --workdir=runs/tiny",
+        ),
         (["--workdir=w"], "--config is missing"),
         (["--workdir=w", "--config=smal"], "did you mean 'small'?"),
         (
             ["--workdir=w", "--config=no/such.py"],
-            "'no/such.py'; it must be tiny, small, certified, paper, recall, brackets or an existing .py file",
+            (
+                "'no/such.py'; it must be tiny, small, certified, paper, recall, brackets or an existing .py"
+                " file"
+            ),
         ),
     ],
 )

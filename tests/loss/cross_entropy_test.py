@@ -21,7 +21,11 @@ def test_token_losses_equal_float64(size: float) -> None:
 
 def test_equal_logits_cost_the_logarithm_of_the_vocabulary() -> None:
     for value in (0.0, 3e4, -3e4):
-        np.testing.assert_allclose(token_losses(np.full((1, 1, 8), value, np.float32), np.zeros((1, 1), np.int32)), math.log(8), atol=4e-3)
+        np.testing.assert_allclose(
+            token_losses(np.full((1, 1, 8), value, np.float32), np.zeros((1, 1), np.int32)),
+            math.log(8),
+            atol=4e-3,
+        )
 
 
 def test_bfloat16_logits_are_widened_first() -> None:
@@ -43,7 +47,9 @@ def test_gradient_is_softmax_less_one_hot() -> None:
 
 def test_target_logits_are_taken_exactly() -> None:
     logits = np.array([[[1e30, -3.5, 1e-30], [2.0, 4.0, -1e30]]], np.float32)
-    np.testing.assert_array_equal(target_logits(logits, np.array([[1, 2]], np.int32)), np.float32([[-3.5, -1e30]]))
+    np.testing.assert_array_equal(
+        target_logits(logits, np.array([[1, 2]], np.int32)), np.float32([[-3.5, -1e30]])
+    )
 
 
 def test_target_scores_rank_a_tie_first() -> None:

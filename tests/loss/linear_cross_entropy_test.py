@@ -49,8 +49,12 @@ def test_equals_plain_cross_entropy_and_scales_with_the_cotangent() -> None:
 
 def test_large_logits_stay_finite_and_right() -> None:
     (_, losses), gradients = evaluate(1e3 * FEATURES, EMBEDDING, WEIGHTS, 4)
-    np.testing.assert_allclose(losses, linear_losses(1e3 * FEATURES, EMBEDDING, TARGETS) * WEIGHTS, rtol=1e-5, atol=1e-2)
-    for found, want in zip(gradients, linear_gradients(1e3 * FEATURES, EMBEDDING, TARGETS, WEIGHTS), strict=True):
+    np.testing.assert_allclose(
+        losses, linear_losses(1e3 * FEATURES, EMBEDDING, TARGETS) * WEIGHTS, rtol=1e-5, atol=1e-2
+    )
+    for found, want in zip(
+        gradients, linear_gradients(1e3 * FEATURES, EMBEDDING, TARGETS, WEIGHTS), strict=True
+    ):
         np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-2)
 
 
@@ -74,13 +78,18 @@ def test_bfloat16_features_and_embedding() -> None:
     (total, losses), gradients = evaluate(features, embedding, WEIGHTS, 4)
     assert total.dtype == losses.dtype == jnp.float32
     assert [x.dtype for x in gradients] == [jnp.bfloat16, jnp.bfloat16]
-    # XLA may widen a bf16 product by itself, so that values alone would not show a missing request for float32.
-    traced = str(jax.make_jaxpr(lambda x, e: linear_cross_entropy(x, e, TARGETS, WEIGHTS, 4))(features, embedding))
+    # XLA may widen a bf16 product by itself, so that values alone would not show a missing request for
+    # float32.
+    traced = str(
+        jax.make_jaxpr(lambda x, e: linear_cross_entropy(x, e, TARGETS, WEIGHTS, 4))(features, embedding)
+    )
     assert set(re.findall(r":(\w+)\[[^\]]*\] = dot_general", traced)) == {"f32"}
     want = linear_losses(features, embedding, TARGETS) * WEIGHTS
     np.testing.assert_allclose(losses, want, atol=1e-5)
     for found, wanted in zip(gradients, linear_gradients(features, embedding, TARGETS, WEIGHTS), strict=True):
-        np.testing.assert_allclose(np.asarray(found, np.float64), wanted, atol=4 * 2.0**-8 * np.abs(wanted).max())
+        np.testing.assert_allclose(
+            np.asarray(found, np.float64), wanted, atol=4 * 2.0**-8 * np.abs(wanted).max()
+        )
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 10, 64])
@@ -101,13 +110,18 @@ THEIR_WEIGHTS = np.repeat(WEIGHTS, 3, axis=0)
 
 
 def taught_by_loops(embedding) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(objective [6, 5], losses [6, 5], gradient by features, by embedding), one position at a time in float64."""
+    """(objective [6, 5], losses [6, 5], gradient by features, by embedding), one position at a time in
+    float64.
+    """
     embedding = embedding.astype(np.float64)
     objective, losses = np.zeros((6, 5)), np.zeros((6, 5))
     by_features, by_embedding = np.zeros((6, 5, 4)), np.zeros((7, 4))
     for row in range(6):
         for place in range(5):
-            x, first = THREE_VIEWS[row, place].astype(np.float64), THREE_VIEWS[row - row % 3, place].astype(np.float64)
+            x, first = (
+                THREE_VIEWS[row, place].astype(np.float64),
+                THREE_VIEWS[row - row % 3, place].astype(np.float64),
+            )
             probability, teacher = (np.exp(z) / np.exp(z).sum() for z in (embedding @ x, embedding @ first))
             wanted = np.zeros(7)
             wanted[THEIR_TARGETS[row, place]] = 1.0
@@ -123,17 +137,24 @@ def taught_by_loops(embedding) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
 
 @pytest.mark.parametrize("chunk", [1, 4, 9, 12, 64, None])
 def test_the_first_view_teaches_the_others(chunk: int | None) -> None:
-    """Objective, losses and gradients against float64 loops, in which the teacher is a constant; chunked, and from whole logits (None)."""
+    """Objective, losses and gradients against float64 loops, in which the teacher is a constant; chunked, and
+    from whole logits (None).
+    """
 
     def chunked(x, e):
         return linear_cross_entropy(x, e, THEIR_TARGETS, THEIR_WEIGHTS, chunk, VIEWS)
 
     def whole(x, e):
         logits = jnp.einsum("bld,vd->blv", x, e)
-        return jnp.sum(taught_losses(logits, THEIR_TARGETS, VIEWS) * THEIR_WEIGHTS), token_losses(logits, THEIR_TARGETS) * THEIR_WEIGHTS
+        return (
+            jnp.sum(taught_losses(logits, THEIR_TARGETS, VIEWS) * THEIR_WEIGHTS),
+            token_losses(logits, THEIR_TARGETS) * THEIR_WEIGHTS,
+        )
 
     function = whole if chunk is None else chunked
-    (total, losses), gradients = jax.jit(jax.value_and_grad(function, argnums=(0, 1), has_aux=True))(THREE_VIEWS, EMBEDDING)
+    (total, losses), gradients = jax.jit(jax.value_and_grad(function, argnums=(0, 1), has_aux=True))(
+        THREE_VIEWS, EMBEDDING
+    )
     objective, hard, by_features, by_embedding = taught_by_loops(EMBEDDING)
     np.testing.assert_allclose(total, objective.sum(), rtol=1e-5)
     np.testing.assert_allclose(losses, hard, atol=1e-5)
@@ -145,7 +166,9 @@ def test_the_first_view_teaches_the_others(chunk: int | None) -> None:
 def test_without_a_share_views_are_examples_like_others() -> None:
     """The sums in another order, nothing else."""
     alone, views = (
-        jax.value_and_grad(lambda x, t=t: linear_cross_entropy(x, EMBEDDING, THEIR_TARGETS, THEIR_WEIGHTS, 6, t)[0])(THREE_VIEWS)
+        jax.value_and_grad(
+            lambda x, t=t: linear_cross_entropy(x, EMBEDDING, THEIR_TARGETS, THEIR_WEIGHTS, 6, t)[0]
+        )(THREE_VIEWS)
         for t in (Teaching(), Teaching(views=3))
     )
     np.testing.assert_allclose(views[0], alone[0], rtol=1e-6)

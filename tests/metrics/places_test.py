@@ -1,4 +1,6 @@
-"""Targets by place: against loops over positions, merged over any split, for windows and for blocks of any length."""
+"""Targets by place: against loops over positions, merged over any split, for windows and for blocks of any
+length.
+"""
 
 import jax
 import numpy as np
@@ -69,7 +71,8 @@ def test_parts_add_up_to_the_whole_over_any_split() -> None:
     scores, batch, ids = material()
     whole = jax.device_get(MEASURE(scores, batch, ids, 4))
     parts = [
-        jax.device_get(MEASURE(*jax.tree.map(lambda x, rows=rows: x[rows], (scores, batch, ids)), 4)) for rows in ([0, 1, 2], [3, 4, 5])
+        jax.device_get(MEASURE(*jax.tree.map(lambda x, rows=rows: x[rows], (scores, batch, ids)), 4))
+        for rows in ([0, 1, 2], [3, 4, 5])
     ]
     merged = jax.tree.map(lambda *x: sum(x), *parts)
     np.testing.assert_array_equal(merged.targets, whole.targets)

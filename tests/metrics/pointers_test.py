@@ -1,4 +1,6 @@
-"""Pointer fidelity from sums: ratios of sums against loops, merging over any split, and what must not be counted."""
+"""Pointer fidelity from sums: ratios of sums against loops, merging over any split, and what must not be
+counted.
+"""
 
 import dataclasses
 from functools import cache
@@ -27,11 +29,19 @@ FLOATS = ("mass", "mass_in", "block_mass", "uniform")
 def material() -> tuple[ModelOutput, Batch, list[np.ndarray]]:
     """Two layers' statistics with pointers, the batch that holds them, and the weights in float64."""
     rng = np.random.default_rng(0)
-    answers = np.where(rng.random((ROWS, LENGTH)) < 0.6, rng.integers(0, LENGTH, (ROWS, LENGTH)), -1).astype(np.int32)
-    batch = Batch.from_tokens(rng.integers(0, VOCAB, (ROWS, LENGTH)).astype(np.int32), BLOCKS, DOC_IDS).replace(pointers=answers)
+    answers = np.where(rng.random((ROWS, LENGTH)) < 0.6, rng.integers(0, LENGTH, (ROWS, LENGTH)), -1).astype(
+        np.int32
+    )
+    batch = Batch.from_tokens(
+        rng.integers(0, VOCAB, (ROWS, LENGTH)).astype(np.int32), BLOCKS, DOC_IDS
+    ).replace(pointers=answers)
     logits = rng.standard_normal((ROWS, LENGTH, VOCAB)).astype(np.float32)
     pointers = answers[:, :, None] == np.arange(LENGTH)
-    call = jax.jit(lambda q, k, v: locality_attention(q, k, v, BLOCKS, lam=0.4, tau=0.8, margin=3.0, stats=True, pointers=pointers)[1])
+    call = jax.jit(
+        lambda q, k, v: locality_attention(
+            q, k, v, BLOCKS, lam=0.4, tau=0.8, margin=3.0, stats=True, pointers=pointers
+        )[1]
+    )
     layers = [qkv(layer, (ROWS, LENGTH, HEADS, 3)) for layer in range(LAYERS)]
     stats = [jax.device_get(call(*layer)) for layer in layers]
     weights = [attend(*layer, BLOCKS, lam=0.4, tau=0.8, margin=3.0).weights for layer in layers]
@@ -57,7 +67,10 @@ def test_summary_equals_loops() -> None:
             counted.append((b, t, j))
     assert 10 < len(counted) == found.queries < (batch.pointers >= 0).sum()
     keys = [[j for j in range(LENGTH) if may_attend(BLOCKS[b], t, j)] for b, t, _ in counted]
-    inside = [[j for j in row if in_block(BLOCKS[b, t], BLOCKS[b, j])] for row, (b, t, _) in zip(keys, counted, strict=True)]
+    inside = [
+        [j for j in row if in_block(BLOCKS[b, t], BLOCKS[b, j])]
+        for row, (b, t, _) in zip(keys, counted, strict=True)
+    ]
     hits = [j in row for row, (_, _, j) in zip(inside, counted, strict=True)]
     np.testing.assert_allclose(found.uniform, np.mean([1 / len(row) for row in keys]), rtol=1e-6)
     np.testing.assert_allclose(found.key_share, sum(hits) / sum(len(row) for row in inside), rtol=1e-12)
@@ -66,7 +79,9 @@ def test_summary_equals_loops() -> None:
         np.testing.assert_allclose(found.fidelity[n, h], np.mean([alpha[at] for at in counted]), rtol=1e-5)
         mass_in = np.mean([alpha[at] * hit for at, hit in zip(counted, hits, strict=True)])
         np.testing.assert_allclose(found.fidelity_in[n, h], mass_in, rtol=1e-5)
-        block = np.mean([sum(alpha[b, t, j] for j in row) for row, (b, t, _) in zip(inside, counted, strict=True)])
+        block = np.mean(
+            [sum(alpha[b, t, j] for j in row) for row, (b, t, _) in zip(inside, counted, strict=True)]
+        )
         np.testing.assert_allclose(found.block_mass[n, h], block, rtol=1e-5)
     determined = (batch.pointers >= 0) & (batch.weights > 0)
     first = np.asarray(output.logits).argmax(-1) == batch.targets
@@ -83,16 +98,24 @@ def test_merging_any_split_equals_the_whole(order: list[int], cuts: set[int]) ->
     for name in COUNTS:
         np.testing.assert_array_equal(getattr(merged, name), getattr(whole, name), err_msg=name)
     for name in FLOATS:
-        np.testing.assert_allclose(getattr(merged, name), getattr(whole, name), rtol=1e-6, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(merged, name), getattr(whole, name), rtol=1e-6, atol=1e-5, err_msg=name
+        )
 
 
 def test_uniform_attention_has_lift_one_and_the_share_of_the_keys() -> None:
-    """Flat scores at λ = 0, one pointed-at key in each query's block: fidelity is uniform, and fidelity ÷ block mass is the key share."""
+    """Flat scores at λ = 0, one pointed-at key in each query's block: fidelity is uniform, and fidelity ÷
+    block mass is the key share.
+    """
     zero = np.zeros((1, 10, 1, 1), np.float32)
     batch = Batch.from_tokens(np.zeros((1, 10), np.int32))
     ids = batch.positions // 5
     pointers = (ids[:, :, None] == ids[:, None, :]) & (batch.positions % 5 == 0)[:, None, :]
-    call = jax.jit(lambda q: locality_attention(q, q, q, ids, lam=0.0, tau=1.0, margin=8.0, stats=True, pointers=pointers)[1])
+    call = jax.jit(
+        lambda q: locality_attention(
+            q, q, q, ids, lam=0.0, tau=1.0, margin=8.0, stats=True, pointers=pointers
+        )[1]
+    )
     output = ModelOutput(zero[..., 0], zero[..., 0], jax.tree.map(lambda x: x[None], call(zero)))
     found = summarize(to_host(MEASURE(output, batch, ids))).pointers
     assert found is not None
@@ -110,4 +133,6 @@ def test_nothing_pointed_at_is_no_measurement() -> None:
     nowhere = batch.replace(doc_ids=np.full_like(batch.doc_ids, -1), weights=np.zeros_like(batch.weights))
     sums = to_host(MEASURE(output, nowhere, np.full_like(BLOCKS, -1)))
     assert summarize(sums).pointers is None
-    jax.tree.map(np.testing.assert_array_equal, merge([sums, measured(np.arange(ROWS))]), measured(np.arange(ROWS)))
+    jax.tree.map(
+        np.testing.assert_array_equal, merge([sums, measured(np.arange(ROWS))]), measured(np.arange(ROWS))
+    )

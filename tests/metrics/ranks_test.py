@@ -16,7 +16,9 @@ def test_the_value_is_scipys_with_ties_and_the_mean_over_strata():
     assert found.value == pytest.approx(spearmanr(first, second)[0])
     assert (found.count, found.low < found.value < found.high) == (60, True)
     inside = rank_correlation(first, second, clusters, strata)
-    assert inside.value == pytest.approx(np.mean([spearmanr(first[strata == s], second[strata == s])[0] for s in (0, 1)]))
+    assert inside.value == pytest.approx(
+        np.mean([spearmanr(first[strata == s], second[strata == s])[0] for s in (0, 1)])
+    )
     assert rank_correlation(first, -second, clusters).value == pytest.approx(-found.value)
     np.testing.assert_allclose(rank_correlation(first, np.exp(second), clusters).low, found.low)
 
@@ -37,5 +39,7 @@ def test_copies_of_a_row_do_not_narrow_the_interval():
 
 
 def test_clusters_of_unequal_size_are_refused():
-    with pytest.raises(ValueError, match=r"rows of a cluster is \[2, 1\]; it must be as many in each cluster"):
+    with pytest.raises(
+        ValueError, match=r"rows of a cluster is \[2, 1\]; it must be as many in each cluster"
+    ):
         rank_correlation(np.arange(3.0), np.arange(3.0), np.array([0, 0, 1]))

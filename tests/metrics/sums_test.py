@@ -22,21 +22,37 @@ ROWS, LENGTH, HEADS, LAYERS, VOCAB = 6, 11, 2, 2, 7
 BLOCKS, DOC_IDS = np.tile(IDS, (2, 1)), np.tile(DOCS, (2, 1))
 MEASURE = jax.jit(metric_sums)
 FLOATS = ("loss", "entropy", "fraction", "block_mass", "local_mass", "uniform", "local_uniform", "delta")
-COUNTS = ("correct", "targets", "queries", "fraction_queries", "local_queries", "delta_positive", "delta_queries")
+COUNTS = (
+    "correct",
+    "targets",
+    "queries",
+    "fraction_queries",
+    "local_queries",
+    "delta_positive",
+    "delta_queries",
+)
 
 
 @cache
 def material() -> tuple[ModelOutput, Batch, list[Attended]]:
-    """An output with real attention statistics in two layers, its batch, and the same statistics in float64."""
+    """An output with real attention statistics in two layers, its batch, and the same statistics in
+    float64.
+    """
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, VOCAB, (ROWS, LENGTH)).astype(np.int32)
     batch = Batch.from_tokens(tokens, BLOCKS, DOC_IDS)
-    logits = rng.integers(-2, 3, (ROWS, LENGTH, VOCAB)).astype(np.float32)  # whole numbers, so that ties are common
+    logits = rng.integers(-2, 3, (ROWS, LENGTH, VOCAB)).astype(
+        np.float32
+    )  # whole numbers, so that ties are common
     stats, wide = [], []
     for layer in range(LAYERS):
         q, k, v = qkv(layer, (ROWS, LENGTH, HEADS, 3))
         wide.append(attend(q, k, v, BLOCKS, lam=0.4, tau=0.8, margin=3.0))
-        call = jax.jit(lambda q, k, v: locality_attention(q, k, v, BLOCKS, lam=0.4, tau=0.8, margin=3.0, stats=True, delta=True)[1])
+        call = jax.jit(
+            lambda q, k, v: locality_attention(
+                q, k, v, BLOCKS, lam=0.4, tau=0.8, margin=3.0, stats=True, delta=True
+            )[1]
+        )
         stats.append(jax.device_get(call(q, k, v)))
     features = np.zeros((ROWS, LENGTH, 1), np.float32)
     return ModelOutput(features, logits, jax.tree.map(lambda *x: np.stack(x), *stats)), batch, wide
@@ -74,7 +90,9 @@ def test_summary_equals_float64_means() -> None:
         np.testing.assert_allclose(found.entropy_fraction[n], means(fraction, several), rtol=1e-5)
         np.testing.assert_allclose(found.block_mass[n], means(layer.block_mass, real), rtol=1e-5)
         np.testing.assert_allclose(found.block_mass_local[n], means(layer.local_mass, local), rtol=1e-5)
-        np.testing.assert_allclose(found.delta_measured[n], means(layer.delta, crossing), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            found.delta_measured[n], means(layer.delta, crossing), rtol=1e-4, atol=1e-5
+        )
         np.testing.assert_allclose(found.delta_share[n], means(layer.delta > 0, crossing), rtol=1e-6)
         # The lift is a ratio of sums; a mean of ratios would be another number.
         lift = means(layer.block_mass, real) / (n_in / n_keys)[real].mean()
@@ -91,12 +109,16 @@ def test_merging_any_split_equals_the_whole(order: list[int], cuts: set[int]) ->
     for name in COUNTS:
         np.testing.assert_array_equal(getattr(merged, name), getattr(whole, name), err_msg=name)
     for name in FLOATS:
-        np.testing.assert_allclose(getattr(merged, name), getattr(whole, name), rtol=1e-6, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(merged, name), getattr(whole, name), rtol=1e-6, atol=1e-5, err_msg=name
+        )
 
 
 def test_every_field_is_tested_for_merging() -> None:
     elsewhere = ("places", "pointers")  # places_test, pointers_test
-    assert sorted((*FLOATS, *COUNTS, *elsewhere)) == sorted(field.name for field in dataclasses.fields(MetricSums))
+    assert sorted((*FLOATS, *COUNTS, *elsewhere)) == sorted(
+        field.name for field in dataclasses.fields(MetricSums)
+    )
 
 
 def test_host_sums_count_beyond_float32() -> None:
@@ -125,7 +147,9 @@ def test_padding_and_unscored_targets_count_nowhere() -> None:
     spoiled = ModelOutput(output.features, logits, jax.tree.map(spoil, output.stats))
     targets = np.where(unscored, 1, batch.targets).astype(np.int32)
     jax.tree.map(
-        np.testing.assert_array_equal, to_host(MEASURE(spoiled, batch.replace(targets=targets), BLOCKS)), measured(np.arange(ROWS))
+        np.testing.assert_array_equal,
+        to_host(MEASURE(spoiled, batch.replace(targets=targets), BLOCKS)),
+        measured(np.arange(ROWS)),
     )
 
 
@@ -143,7 +167,9 @@ def test_block_mass_of_uniform_attention(length: int, want: float) -> None:
     zero = np.zeros((1, length, 1, 1), np.float32)
     batch = Batch.from_tokens(np.zeros((1, length), np.int32))
     ids = batch.positions // 5
-    _, stats = jax.jit(lambda q: locality_attention(q, q, q, ids, lam=0.0, tau=1.0, margin=8.0, stats=True))(zero)
+    _, stats = jax.jit(lambda q: locality_attention(q, q, q, ids, lam=0.0, tau=1.0, margin=8.0, stats=True))(
+        zero
+    )
     output = ModelOutput(zero[..., 0], zero[..., 0], jax.tree.map(lambda x: x[None], stats))
     found = summarize(to_host(MEASURE(output, batch, ids)))
     exact = np.mean([(t % 5 + 1) / (t + 1) for t in range(length)])

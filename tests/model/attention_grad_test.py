@@ -1,4 +1,6 @@
-"""Gradients of locality_attention: against autodiff's own check, against float64 finite differences, and finite at the edges."""
+"""Gradients of locality_attention: against autodiff's own check, against float64 finite differences, and
+finite at the edges.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -24,15 +26,27 @@ def scalar(q, k, v, lam, tau, margin):
 def test_check_grads() -> None:
     q, k, v = qkv(0, SHAPE, size=1.0)
     check_grads(
-        scalar, (q, k, v, jnp.float32(LAM), jnp.float32(TAU), jnp.float32(3)), order=1, modes=("rev",), atol=2e-2, rtol=2e-2, eps=1e-2
+        scalar,
+        (q, k, v, jnp.float32(LAM), jnp.float32(TAU), jnp.float32(3)),
+        order=1,
+        modes=("rev",),
+        atol=2e-2,
+        rtol=2e-2,
+        eps=1e-2,
     )
 
 
-@pytest.mark.parametrize("margin", [3.0, SelfScaling(1.0, 2.0), SelfScaling(1.0, 2.0, exact=False)], ids=["fixed", "exact", "norms"])
+@pytest.mark.parametrize(
+    "margin",
+    [3.0, SelfScaling(1.0, 2.0), SelfScaling(1.0, 2.0, exact=False)],
+    ids=["fixed", "exact", "norms"],
+)
 def test_gradients_equal_float64_finite_differences(margin) -> None:
     """The self-scaling margin is held at its value, as the gradient is stopped there."""
     arrays = qkv(1, SHAPE, size=1.0)
-    found = jax.jit(jax.grad(scalar, argnums=(0, 1, 2, 3, 4)), static_argnums=5)(*arrays, jnp.float32(LAM), jnp.float32(TAU), margin)
+    found = jax.jit(jax.grad(scalar, argnums=(0, 1, 2, 3, 4)), static_argnums=5)(
+        *arrays, jnp.float32(LAM), jnp.float32(TAU), margin
+    )
     held = margin
     if isinstance(margin, SelfScaling):
         held = oracle.self_scaling(*arrays[:2], BLOCKS, c=margin.c, m0=margin.m0, exact=margin.exact)
@@ -51,18 +65,26 @@ def test_gradients_equal_float64_finite_differences(margin) -> None:
                 moved = [x.copy() for x in numbers]
                 moved[which][index] += sign * step
                 ends.append(value(*moved))
-            np.testing.assert_allclose(np.asarray(gradient)[index], (ends[0] - ends[1]) / (2 * step), atol=2e-5, rtol=2e-5)
+            np.testing.assert_allclose(
+                np.asarray(gradient)[index], (ends[0] - ends[1]) / (2 * step), atol=2e-5, rtol=2e-5
+            )
 
 
 @pytest.mark.parametrize("hard", [False, True])
-@pytest.mark.parametrize("margin", [8.0, SelfScaling(), SelfScaling(exact=False)], ids=["fixed", "exact", "norms"])
+@pytest.mark.parametrize(
+    "margin", [8.0, SelfScaling(), SelfScaling(exact=False)], ids=["fixed", "exact", "norms"]
+)
 def test_gradients_are_finite_where_rows_are_masked(margin, hard: bool) -> None:
-    """Padding rows see one key only; zero queries and keys have no norm to differentiate; statistics have gradients too."""
+    """Padding rows see one key only; zero queries and keys have no norm to differentiate; statistics have
+    gradients too.
+    """
     q, k, v = qkv(2, size=5.0)
     q[0, :4], k[0, :4] = 0, 0
 
     def total(q, k, v, tau):
-        out, stats = locality_attention(q, k, v, IDS, lam=1.0, tau=tau, margin=margin, doc_ids=DOCS, hard=hard, stats=True)
+        out, stats = locality_attention(
+            q, k, v, IDS, lam=1.0, tau=tau, margin=margin, doc_ids=DOCS, hard=hard, stats=True
+        )
         return jnp.sum(out**2) + jnp.sum(stats.entropy_bits) + jnp.sum(stats.block_mass)
 
     gradients = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3)))(q, k, v, jnp.float32(0.5))

@@ -25,7 +25,9 @@ GIVEN = np.array([0, 0, 1, 1, 0, 0, 2, 2, 3, 3, 2], np.int32)
 
 def model(partition: PartitionConfig, **options) -> Callable[[Batch], np.ndarray]:
     """Jitted logits of a two-layer model with large weights, so that everything that can influence does."""
-    config = ModelConfig(length=LENGTH, d_model=8, n_heads=2, d_ff=8, n_layers=2, film=True, layer_beta=1.0, **options)
+    config = ModelConfig(
+        length=LENGTH, d_model=8, n_heads=2, d_ff=8, n_layers=2, film=True, layer_beta=1.0, **options
+    )
     module, blocks = Transformer(config, VOCAB), build_partition(partition)
     params = init_params(module, blocks, batch(DOCS, GIVEN, seed=0), jax.random.key(1))
     params = jax.tree.map(lambda x: x * 12 if x.ndim > 1 else x + 0.1, params)
@@ -42,12 +44,17 @@ def batch(doc_ids: np.ndarray, given_ids: np.ndarray, seed: int, rows: int = 1) 
 CAUSAL = [
     (PartitionConfig(size=3, global_first=True), {"document_mask": True, "margin": MARGINS["fixed"]}),
     (PartitionConfig(kind="given"), {"margin": MARGINS["exact"]}),
-    (PartitionConfig(kind="given", global_first=True), {"document_mask": True, "margin": MARGINS["norms"], "qk_norm": True}),
+    (
+        PartitionConfig(kind="given", global_first=True),
+        {"document_mask": True, "margin": MARGINS["norms"], "qk_norm": True},
+    ),
 ]
 
 
 @pytest.mark.parametrize(("partition", "options"), CAUSAL, ids=["windows", "given", "given, documents"])
-def test_later_tokens_never_change_earlier_outputs_or_block_ids(partition: PartitionConfig, options: dict) -> None:
+def test_later_tokens_never_change_earlier_outputs_or_block_ids(
+    partition: PartitionConfig, options: dict
+) -> None:
     """Row b of the batch has other tokens, documents and pieces from position b on."""
     run = model(partition, **options)
     base = batch(DOCS, GIVEN, seed=2, rows=LENGTH)
@@ -76,14 +83,18 @@ def test_a_bidirectional_model_sees_later_tokens() -> None:
 
 @pytest.mark.parametrize("margin", MARGINS)
 def test_documents_and_padding_do_not_reach_one_another(margin: str) -> None:
-    """Without a causal mask, which would hide half of it: rows of a document, of another one, and of padding."""
+    """Without a causal mask, which would hide half of it: rows of a document, of another one, and of
+    padding.
+    """
     run = model(PartitionConfig(size=3), bidirectional=True, document_mask=True, margin=MARGINS[margin])
     docs = np.array([0, 0, 0, 0, 1, 1, 1, 1, -1, -1, -1], np.int32)
     base = batch(docs, GIVEN, seed=5)
     before = run(base)
     for document in (0, 1, -1):
         mine = docs == document
-        after = run(base.replace(tokens=np.where(mine, (base.tokens + 3) % VOCAB, base.tokens).astype(np.int32)))
+        after = run(
+            base.replace(tokens=np.where(mine, (base.tokens + 3) % VOCAB, base.tokens).astype(np.int32))
+        )
         np.testing.assert_array_equal(after[0, ~mine], before[0, ~mine])
         assert (np.abs(after - before)[0, mine].max(axis=-1) > 1e-3).all()
 

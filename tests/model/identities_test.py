@@ -1,4 +1,6 @@
-"""Exact identities of softmax with a margin (docs/method.md, section 2), used as oracles. Scores and weights are laid open."""
+"""Exact identities of softmax with a margin (docs/method.md, section 2), used as oracles. Scores and weights
+are laid open.
+"""
 
 from functools import partial
 
@@ -18,7 +20,9 @@ LAM, TAU, MARGIN = 0.6, 0.7, 5.0
 
 @partial(jax.jit, static_argnames="causal")
 def attend(q, k, v, ids, lam, tau, margin, causal=True):
-    return locality_attention(q, k, v, ids, lam=lam, tau=tau, margin=margin, causal=causal, scale=1.0, stats=True, delta=True)
+    return locality_attention(
+        q, k, v, ids, lam=lam, tau=tau, margin=margin, causal=causal, scale=1.0, stats=True, delta=True
+    )
 
 
 class Case:
@@ -30,7 +34,9 @@ class Case:
         ids = self.ids = IDS[row : row + 1]
         index = np.arange(LENGTH)
         real = ids[0] != -1
-        self.mask = (real[:, None] & real[None, :] & ((index[None, :] <= index[:, None]) | (not causal))) | np.eye(LENGTH, dtype=bool)
+        self.mask = (
+            real[:, None] & real[None, :] & ((index[None, :] <= index[:, None]) | (not causal))
+        ) | np.eye(LENGTH, dtype=bool)
         self.same = np.array([[in_block(a, b) for b in ids[0]] for a in ids[0]])
         out, self.stats = attend(*self.qkv, ids, LAM, TAU, MARGIN, causal)
         self.weights = np.asarray(out, np.float64)[0].transpose(1, 0, 2)
@@ -46,7 +52,12 @@ def case(request) -> Case:
 
 def log_sum_exp(z: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Over the last axis; −inf where nothing is there."""
-    return np.array([np.logaddexp.reduce(row[keep]) if keep.any() else -np.inf for row, keep in zip(z, where, strict=True)])
+    return np.array(
+        [
+            np.logaddexp.reduce(row[keep]) if keep.any() else -np.inf
+            for row, keep in zip(z, where, strict=True)
+        ]
+    )
 
 
 def entropy_bits(weights: np.ndarray) -> float:
@@ -61,7 +72,9 @@ def test_block_mass_is_one_plus_tau_times_the_slope_of_lse() -> None:
 
     def lse(pushed):
         out, _ = locality_attention(*case.qkv, case.ids, lam=1.0, tau=TAU, margin=pushed, scale=1.0)
-        return jnp.diagonal(jnp.asarray(case.s), axis1=1, axis2=2) / TAU - jnp.log(jnp.diagonal(out[0], axis1=0, axis2=2))
+        return jnp.diagonal(jnp.asarray(case.s), axis1=1, axis2=2) / TAU - jnp.log(
+            jnp.diagonal(out[0], axis1=0, axis2=2)
+        )
 
     _, slope = jax.jit(lambda pushed: jax.jvp(lse, (pushed,), (jnp.float32(1),)))(jnp.float32(LAM * MARGIN))
     np.testing.assert_allclose(case.w_in, 1 + TAU * slope, atol=2e-5)
@@ -70,9 +83,14 @@ def test_block_mass_is_one_plus_tau_times_the_slope_of_lse() -> None:
 
 def test_block_mass_is_the_sigmoid_of_the_lse_difference(case: Case) -> None:
     for h in range(2):
-        inside, outside = log_sum_exp(case.z[h], case.mask & case.same), log_sum_exp(case.z[h], case.mask & ~case.same)
+        inside, outside = (
+            log_sum_exp(case.z[h], case.mask & case.same),
+            log_sum_exp(case.z[h], case.mask & ~case.same),
+        )
         np.testing.assert_allclose(
-            case.w_in[h], [sigmoid(a - b) if b > -np.inf else 1.0 for a, b in zip(inside, outside, strict=True)], atol=1e-5
+            case.w_in[h],
+            [sigmoid(a - b) if b > -np.inf else 1.0 for a, b in zip(inside, outside, strict=True)],
+            atol=1e-5,
         )
 
 
@@ -94,7 +112,9 @@ def test_entropy_is_lse_minus_the_mean_logit(case: Case) -> None:
 
 def test_delta_is_at_least_the_margin_less_twice_the_bound(case: Case) -> None:
     """Per query S is half the range of its scores, since what is constant in j cancels."""
-    ranges = np.max(case.s, -1, where=case.mask, initial=-np.inf) - np.min(case.s, -1, where=case.mask, initial=np.inf)
+    ranges = np.max(case.s, -1, where=case.mask, initial=-np.inf) - np.min(
+        case.s, -1, where=case.mask, initial=np.inf
+    )
     crossing = (case.mask & ~case.same).any(axis=-1)
     delta = np.asarray(case.stats.delta)[0]
     assert crossing.sum() >= 4

@@ -1,4 +1,6 @@
-"""In-block entropy and attention on pointers: against float64 loops, the entropy identity, by hand, and without effect on the output."""
+"""In-block entropy and attention on pointers: against float64 loops, the entropy identity, by hand, and
+without effect on the output.
+"""
 
 from functools import partial
 
@@ -38,13 +40,20 @@ def measured(q, k, v, lam, tau, pointers, causal=True, hard=False):
     )
 
 
-def pointed_oracle(weights: np.ndarray, pointers: np.ndarray, causal: bool, hard: bool) -> tuple[np.ndarray, ...]:
+def pointed_oracle(
+    weights: np.ndarray, pointers: np.ndarray, causal: bool, hard: bool
+) -> tuple[np.ndarray, ...]:
     """(mass, mass_in) [B, H, L] and (n, n_in) [B, L] as loops."""
     mass, mass_in = np.zeros(weights.shape[:3]), np.zeros(weights.shape[:3])
     n, n_in = np.zeros(IDS.shape, int), np.zeros(IDS.shape, int)
     for b, t, j in np.ndindex(len(IDS), LENGTH, LENGTH):
         inside = in_block(IDS[b, t], IDS[b, j])
-        if j == t or not pointers[b, t, j] or not may_attend(IDS[b], t, j, causal, DOCS[b]) or (hard and not inside):
+        if (
+            j == t
+            or not pointers[b, t, j]
+            or not may_attend(IDS[b], t, j, causal, DOCS[b])
+            or (hard and not inside)
+        ):
             continue
         mass[b, :, t] += weights[b, :, t, j]
         mass_in[b, :, t] += weights[b, :, t, j] * inside
@@ -70,7 +79,9 @@ def test_statistics_equal_float64_loops(causal: bool, hard: bool) -> None:
     outside = np.zeros(mass.shape)
     for b, h, t in np.ndindex(entropy.shape):
         for inner, into in ((True, entropy), (False, outside)):
-            side = [wide.weights[b, h, t, j] for j in range(LENGTH) if in_block(IDS[b, t], IDS[b, j]) == inner]
+            side = [
+                wide.weights[b, h, t, j] for j in range(LENGTH) if in_block(IDS[b, t], IDS[b, j]) == inner
+            ]
             side = [w / sum(side) for w in side if w > 0]
             into[b, h, t] = -sum(w * np.log2(w) for w in side)
     np.testing.assert_allclose(stats.in_block_entropy_bits, entropy, atol=2e-5)
@@ -85,7 +96,11 @@ def test_statistics_equal_float64_loops(causal: bool, hard: bool) -> None:
 def test_measuring_changes_no_output_and_nothing_is_measured_unasked() -> None:
     q, k, v = qkv(3)
     pointers = np.ones((3, LENGTH, LENGTH), bool)
-    plain = jax.jit(lambda q, k, v: locality_attention(q, k, v, IDS, lam=0.3, tau=1.0, margin=3.0, doc_ids=DOCS, stats=True))
+    plain = jax.jit(
+        lambda q, k, v: locality_attention(
+            q, k, v, IDS, lam=0.3, tau=1.0, margin=3.0, doc_ids=DOCS, stats=True
+        )
+    )
     out, stats = plain(q, k, v)
     more, measured_too = measured(q, k, v, 0.3, 1.0, pointers)
     np.testing.assert_array_equal(out, more)
@@ -96,14 +111,24 @@ def test_measuring_changes_no_output_and_nothing_is_measured_unasked() -> None:
 
 
 def test_fidelity_by_hand() -> None:
-    """Weights 1/8, 1/8, 1/4, 1/2 of the last query of one block of four, anchors at 0 and 2: fidelity 3/8, H_in = 1.75 bits."""
+    """Weights 1/8, 1/8, 1/4, 1/2 of the last query of one block of four, anchors at 0 and 2: fidelity 3/8,
+    H_in = 1.75 bits.
+    """
     scores = np.zeros((1, 4, 4), np.float32)
     scores[0, 3] = np.log([1, 1, 2, 4])
     ids = np.zeros((1, 4), np.int32)
     chosen = np.array([[True, False, True, False]])
     pointers = anchor_pointers(chosen, ids)
     _, stats = locality_attention(
-        *exposing(scores), ids, lam=1.0, tau=1.0, margin=8.0, scale=1.0, stats=True, in_block=True, pointers=pointers
+        *exposing(scores),
+        ids,
+        lam=1.0,
+        tau=1.0,
+        margin=8.0,
+        scale=1.0,
+        stats=True,
+        in_block=True,
+        pointers=pointers,
     )
     np.testing.assert_allclose(stats.pointed.mass[0, 0], [0, 1 / 2, 1 / 3, 3 / 8], rtol=1e-6)
     np.testing.assert_array_equal(stats.pointed.n, [[0, 1, 1, 2]])
@@ -111,11 +136,23 @@ def test_fidelity_by_hand() -> None:
 
 
 def test_entropy_and_logarithm_of_mass_where_the_block_has_none_left() -> None:
-    """Out-of-block scores 200 nats higher leave in-block weights of 0 in float32, of which the entropy is still 1 bit and ln of the mass −200."""
+    """Out-of-block scores 200 nats higher leave in-block weights of 0 in float32, of which the entropy is
+    still 1 bit and ln of the mass −200.
+    """
     scores = np.zeros((1, 4, 4), np.float32)
     scores[0, 3, :2] = 200.0
     ids = np.array([[0, 0, 1, 1]], np.int32)
-    _, stats = locality_attention(*exposing(scores), ids, lam=0.0, tau=1.0, margin=8.0, scale=1.0, stats=True, in_block=True, log_mass=True)
+    _, stats = locality_attention(
+        *exposing(scores),
+        ids,
+        lam=0.0,
+        tau=1.0,
+        margin=8.0,
+        scale=1.0,
+        stats=True,
+        in_block=True,
+        log_mass=True,
+    )
     assert float(stats.block_mass[0, 0, 3]) == 0
     np.testing.assert_allclose(stats.in_block_entropy_bits[0, 0], [0, 1, 0, 1], atol=1e-6)
     np.testing.assert_allclose(stats.log_block_mass[0, 0], [0, 0, np.log(1 / 3), -200], atol=2e-5)
@@ -154,4 +191,6 @@ def test_pointer_masks(seed: int) -> None:
         assert found[b, t, j] == (IDS[b, t] == IDS[b, j] and IDS[b, t] >= 0 and chosen[b, j])
     positions = rng.integers(-1, LENGTH, IDS.shape).astype(np.int32)
     known = np.asarray(answer_pointers(positions))
-    assert [np.nonzero(row)[0].tolist() for row in known[0]] == [[p] if p >= 0 else [] for p in positions[0].tolist()]
+    assert [np.nonzero(row)[0].tolist() for row in known[0]] == [
+        [p] if p >= 0 else [] for p in positions[0].tolist()
+    ]

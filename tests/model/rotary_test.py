@@ -39,7 +39,9 @@ def test_pairs_turn_by_their_angles_and_keep_their_length(drawn) -> None:
     found = np.asarray(rotation(q))
     np.testing.assert_allclose(found, turned(q, positions), atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(found, axis=-1), np.linalg.norm(q, axis=-1), rtol=1e-6)
-    np.testing.assert_array_equal(found[:, [0, 2]][[0, 1], [0, 1]], q[[0, 1], [0, 2]])  # at position 0 nothing turns
+    np.testing.assert_array_equal(
+        found[:, [0, 2]][[0, 1], [0, 1]], q[[0, 1], [0, 2]]
+    )  # at position 0 nothing turns
     np.testing.assert_allclose(jax.jit(Rotation.__call__)(rotation, q), found, rtol=1e-6, atol=1e-6)
     assert rotation(jnp.asarray(q, jnp.bfloat16)).dtype == jnp.bfloat16
 
@@ -53,18 +55,35 @@ def test_scores_depend_on_how_far_apart_two_tokens_are(drawn) -> None:
 
 
 def test_a_model_reads_a_shifted_text_alike_once_it_has_no_absolute_positions() -> None:
-    """Without its learned positions a rotary model gives the same logits wherever a text begins; one of learned positions knows."""
+    """Without its learned positions a rotary model gives the same logits wherever a text begins; one of
+    learned positions knows.
+    """
     for base, moves in ((BASE, False), (0.0, True)):
-        config = Config(model=ModelConfig(length=16, d_model=24, n_heads=HEADS, d_ff=16, n_layers=2, rotary_base=base))
-        module, partition, batch = Transformer(config.model, 40), build_partition(config.partition), example_batch(config)
+        config = Config(
+            model=ModelConfig(length=16, d_model=24, n_heads=HEADS, d_ff=16, n_layers=2, rotary_base=base)
+        )
+        module, partition, batch = (
+            Transformer(config.model, 40),
+            build_partition(config.partition),
+            example_batch(config),
+        )
         params = jax.tree.map(lambda x: 6.0 * x, init_params(module, partition, batch, jax.random.key(0)))
         if base:
             params["position"] = 0 * params["position"]
         tokens = np.random.default_rng(1).integers(0, 40, (2, 8)).astype(np.int32)
-        short = jax.tree.map(lambda x: None if x is None else x[:, :8], batch).replace(tokens=np.resize(tokens, batch.tokens[:, :8].shape))
+        short = jax.tree.map(lambda x: None if x is None else x[:, :8], batch).replace(
+            tokens=np.resize(tokens, batch.tokens[:, :8].shape)
+        )
         logits = [
             np.asarray(
-                forward(module, partition, params, short.replace(positions=short.positions + shift), Dial(0.0, 1.0), Request()).logits
+                forward(
+                    module,
+                    partition,
+                    params,
+                    short.replace(positions=short.positions + shift),
+                    Dial(0.0, 1.0),
+                    Request(),
+                ).logits
             )
             for shift in (0, 5)
         ]
@@ -72,15 +91,23 @@ def test_a_model_reads_a_shifted_text_alike_once_it_has_no_absolute_positions() 
 
 
 def test_order_matters_to_a_rotary_model_without_learned_positions() -> None:
-    config = Config(model=ModelConfig(length=8, d_model=24, n_heads=HEADS, d_ff=16, n_layers=1, rotary_base=BASE))
-    module, partition, batch = Transformer(config.model, 40), build_partition(config.partition), example_batch(config)
+    config = Config(
+        model=ModelConfig(length=8, d_model=24, n_heads=HEADS, d_ff=16, n_layers=1, rotary_base=BASE)
+    )
+    module, partition, batch = (
+        Transformer(config.model, 40),
+        build_partition(config.partition),
+        example_batch(config),
+    )
     params = jax.tree.map(lambda x: 6.0 * x, init_params(module, partition, batch, jax.random.key(0)))
     params["position"] = 0 * params["position"]
     tokens = np.resize(np.arange(8, dtype=np.int32), batch.tokens.shape)
     swapped = tokens.copy()
     swapped[:, [1, 4]] = tokens[:, [4, 1]]
     last = [
-        np.asarray(forward(module, partition, params, batch.replace(tokens=one), Dial(0.0, 1.0), Request()).logits)[:, -1]
+        np.asarray(
+            forward(module, partition, params, batch.replace(tokens=one), Dial(0.0, 1.0), Request()).logits
+        )[:, -1]
         for one in (tokens, swapped)
     ]
     assert np.abs(last[0] - last[1]).max() > 1e-2

@@ -32,7 +32,9 @@ def anchor_types(tokens, block_ids, table, k: int, doc_ids=None) -> np.ndarray:
     """is_anchor [B, L] where whole types of a block are anchors."""
     chosen = np.zeros(np.shape(tokens), bool)
     for (row, _, _), places in blocks(block_ids, doc_ids).items():
-        types = list(dict.fromkeys(int(tokens[row][place]) for place in places))  # in the order in which they appear
+        types = list(
+            dict.fromkeys(int(tokens[row][place]) for place in places)
+        )  # in the order in which they appear
         ranked = sorted(types, key=lambda token: table[token])
         for place in places:
             chosen[row, place] = int(tokens[row][place]) in ranked[: min(k, len(types) - 1)]
@@ -40,7 +42,9 @@ def anchor_types(tokens, block_ids, table, k: int, doc_ids=None) -> np.ndarray:
 
 
 def corpus_entropy(first, second, vocab_size: int, prior: float) -> np.ndarray:
-    """Entropy of the smoothed next-token distribution of each type ÷ log2 V, from a dense V × V table of counts."""
+    """Entropy of the smoothed next-token distribution of each type ÷ log2 V, from a dense V × V table of
+    counts.
+    """
     counts = np.zeros((vocab_size, vocab_size))
     for a, b in zip(first, second, strict=True):
         counts[a, b] += 1
@@ -55,7 +59,9 @@ def corpus_entropy(first, second, vocab_size: int, prior: float) -> np.ndarray:
 
 
 def importance(tokens, block_ids, chosen, table, groups: int, doc_ids=None) -> np.ndarray:
-    """Mean over each group's blocks of their anchors' mean of 1 − entropy, divided by the mean over groups; 1 where nothing is measured."""
+    """Mean over each group's blocks of their anchors' mean of 1 − entropy, divided by the mean over groups; 1
+    where nothing is measured.
+    """
     values = [[] for _ in range(groups)]
     for (row, _, block), places in blocks(block_ids, doc_ids).items():
         lowness = [1.0 - float(table[tokens[row][place]]) for place in places if chosen[row][place]]

@@ -11,7 +11,9 @@ GLOBAL = -2
 
 @dataclass(frozen=True)
 class Attended:
-    """Arrays as in the package: out [B, L, H, K], weights and z [B, H, L, L] (0 outside A_t), per-query statistics [B, H, L] or [B, L]."""
+    """Arrays as in the package: out [B, L, H, K], weights and z [B, H, L, L] (0 outside A_t), per-query
+    statistics [B, H, L] or [B, L].
+    """
 
     out: np.ndarray
     weights: np.ndarray
@@ -45,26 +47,61 @@ def in_block(query_id: int, key_id: int) -> bool:
 def scores(q, k, scale=None, cap=0.0) -> np.ndarray:
     """s[b, h, t, j] = ⟨q_t, k_j⟩ · scale_h, with 1/√K by default; c · tanh(s / c) with a cap c."""
     q, k = np.asarray(q, np.float64), np.asarray(k, np.float64)
-    scale = np.broadcast_to(1.0 / math.sqrt(q.shape[-1]) if scale is None else np.asarray(scale, np.float64), (q.shape[2],))
+    scale = np.broadcast_to(
+        1.0 / math.sqrt(q.shape[-1]) if scale is None else np.asarray(scale, np.float64), (q.shape[2],)
+    )
     s = np.einsum("bthk,bjhk,h->bhtj", q, k, scale)
     return cap * np.tanh(s / cap) if cap else s
 
 
 def self_scaling(
-    q, k, ids, *, c: float | np.ndarray, m0: float, exact: bool, causal=True, doc_ids=None, key_ids=None, scale=None, score_cap=0.0
+    q,
+    k,
+    ids,
+    *,
+    c: float | np.ndarray,
+    m0: float,
+    exact: bool,
+    causal=True,
+    doc_ids=None,
+    key_ids=None,
+    scale=None,
+    score_cap=0.0,
 ) -> np.ndarray:
-    """m[b, h, t] = c · r_t + m0, c a number or [B, 1, 1], r_t the range of the scores over A_t or its bound 2‖q_t‖ max‖k_j‖ · |scale|."""
-    return c * score_range(q, k, ids, exact=exact, causal=causal, doc_ids=doc_ids, key_ids=key_ids, scale=scale, score_cap=score_cap) + m0
+    """m[b, h, t] = c · r_t + m0, c a number or [B, 1, 1], r_t the range of the scores over A_t or its bound
+    2‖q_t‖ max‖k_j‖ · |scale|.
+    """
+    return (
+        c
+        * score_range(
+            q,
+            k,
+            ids,
+            exact=exact,
+            causal=causal,
+            doc_ids=doc_ids,
+            key_ids=key_ids,
+            scale=scale,
+            score_cap=score_cap,
+        )
+        + m0
+    )
 
 
-def score_range(q, k, ids, *, exact: bool, causal=True, doc_ids=None, key_ids=None, scale=None, score_cap=0.0) -> np.ndarray:
+def score_range(
+    q, k, ids, *, exact: bool, causal=True, doc_ids=None, key_ids=None, scale=None, score_cap=0.0
+) -> np.ndarray:
     """r[b, h, t] of the self-scaling margin."""
     s = scores(q, k, scale, score_cap)
     rows, heads, length, _ = s.shape
-    scale = np.broadcast_to(1.0 / math.sqrt(np.shape(q)[-1]) if scale is None else np.asarray(scale, np.float64), (heads,))
+    scale = np.broadcast_to(
+        1.0 / math.sqrt(np.shape(q)[-1]) if scale is None else np.asarray(scale, np.float64), (heads,)
+    )
     r = np.zeros((rows, heads, length))
     for b, h, t in np.ndindex(r.shape):
-        keys = [j for j in range(length) if may_attend(ids[b], t, j, causal, _row(doc_ids, b), _row(key_ids, b))]
+        keys = [
+            j for j in range(length) if may_attend(ids[b], t, j, causal, _row(doc_ids, b), _row(key_ids, b))
+        ]
         if exact:
             r[b, h, t] = max(s[b, h, t, j] for j in keys) - min(s[b, h, t, j] for j in keys)
         else:
@@ -73,8 +110,25 @@ def score_range(q, k, ids, *, exact: bool, causal=True, doc_ids=None, key_ids=No
     return r
 
 
-def attend(q, k, v, ids, *, lam, tau, margin, causal=True, doc_ids=None, key_ids=None, scale=None, score_cap=0.0, hard=False) -> Attended:
-    """The whole of section 2 for one batch; `tau` scalar or [B], `lam` those or [B, H], `margin` a number or [B, H, L]."""
+def attend(
+    q,
+    k,
+    v,
+    ids,
+    *,
+    lam,
+    tau,
+    margin,
+    causal=True,
+    doc_ids=None,
+    key_ids=None,
+    scale=None,
+    score_cap=0.0,
+    hard=False,
+) -> Attended:
+    """The whole of section 2 for one batch; `tau` scalar or [B], `lam` those or [B, H], `margin` a number or
+    [B, H, L].
+    """
     s = scores(q, k, scale, score_cap)
     v = np.asarray(v, np.float64)
     rows, heads, length, _ = s.shape
@@ -102,7 +156,9 @@ def attend(q, k, v, ids, *, lam, tau, margin, causal=True, doc_ids=None, key_ids
         mass[b, h, t] = sum(weights[b, h, t, j] for j in inside)
         local_mass[b, h, t] = sum(weights[b, h, t, j] for j in local)
         if inside and outside:
-            delta[b, h, t] = tau[b] * (min(z[b, h, t, j] for j in inside) - max(z[b, h, t, j] for j in outside))
+            delta[b, h, t] = tau[b] * (
+                min(z[b, h, t, j] for j in inside) - max(z[b, h, t, j] for j in outside)
+            )
         n_keys[b, t], n_in[b, t], n_local[b, t] = len(keys), len(inside), len(local)
     out = np.einsum("bhtj,bjhk->bthk", weights, v)
     return Attended(out, weights, z, entropy, mass, local_mass, delta, n_keys, n_in, n_local)

@@ -7,7 +7,9 @@ from itertools import pairwise
 
 
 def data_bits(tokens: Sequence[int], classes: Sequence[int]) -> float:
-    """−Σ log2 of p(c′ | c) · p(w′ | c′) over adjacent pairs, with relative frequencies as the probabilities."""
+    """−Σ log2 of p(c′ | c) · p(w′ | c′) over adjacent pairs, with relative frequencies as the
+    probabilities.
+    """
     pairs = [(int(a), int(b)) for a, b in pairwise(tokens)]
     crossings = Counter((classes[a], classes[b]) for a, b in pairs)
     starts = Counter(classes[a] for a, _ in pairs)

@@ -23,7 +23,9 @@ def penalty(params, importance, layer_scale, lam_eta, scale_free=False):
     for (layer, number, group, head), block in parts.items():
         size = np.sqrt(np.sum(block**2))
         if scale_free:
-            whole = np.sqrt(sum(np.sum(parts[layer, number, other, head] ** 2) for other in range(importance.shape[1])))
+            whole = np.sqrt(
+                sum(np.sum(parts[layer, number, other, head] ** 2) for other in range(importance.shape[1]))
+            )
             size = size / whole if whole else 0.0
         total += lam_eta * layer_scale[layer] * importance[head, group] * size
     return total

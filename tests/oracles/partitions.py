@@ -6,7 +6,9 @@ from tests.oracles.attention import GLOBAL, PADDING, in_block
 
 
 def segments(tokens, doc_ids, boundary, restart: bool) -> np.ndarray:
-    """Block ids: boundary tokens seen before t, from the window's start or, with `restart`, from the document's."""
+    """Block ids: boundary tokens seen before t, from the window's start or, with `restart`, from the
+    document's.
+    """
     ids = np.zeros(np.shape(tokens), int)
     for row, (line, documents) in enumerate(zip(tokens, doc_ids, strict=True)):
         count = 0
@@ -25,7 +27,9 @@ def in_block_keys(ids, doc_ids=None, bidirectional=False) -> np.ndarray:
         if ids[row][t] == PADDING:
             continue
         found[row, t] = sum(
-            in_block(ids[row][t], ids[row][j]) and ids[row][j] != PADDING and (doc_ids is None or doc_ids[row][t] == doc_ids[row][j])
+            in_block(ids[row][t], ids[row][j])
+            and ids[row][j] != PADDING
+            and (doc_ids is None or doc_ids[row][t] == doc_ids[row][j])
             for j in (range(len(ids[row])) if bidirectional else range(t + 1))
         )
     return found

@@ -17,11 +17,15 @@ SELECT = jax.jit(select_anchors, static_argnames=("k", "types"))
 def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Tokens for IDS, and a table in which some types are level."""
     rng = np.random.default_rng(seed)
-    return rng.integers(0, VOCAB, IDS.shape).astype(np.int32), (rng.integers(0, 4, VOCAB) / 4).astype(np.float32)
+    return rng.integers(0, VOCAB, IDS.shape).astype(np.int32), (rng.integers(0, 4, VOCAB) / 4).astype(
+        np.float32
+    )
 
 
 def test_anchors_by_hand() -> None:
-    """Two windows of 5 and a last one of 1: lowest entropy first, ties to the earlier, none in a block of one token."""
+    """Two windows of 5 and a last one of 1: lowest entropy first, ties to the earlier, none in a block of one
+    token.
+    """
     table = np.array([0.9, 0.1, 0.5, 0.5], np.float32)
     tokens = np.array([[0, 2, 3, 1, 2, 0, 0, 0, 0, 0, 1]], np.int32)
     ids = np.arange(11, dtype=np.int32)[None] // 5
@@ -38,7 +42,9 @@ def test_anchors_by_hand() -> None:
 
 
 def test_padding_global_tokens_and_documents() -> None:
-    """Ids −1 and −2 are in no block and do not count in its size; equal ids in two documents are two blocks under a mask."""
+    """Ids −1 and −2 are in no block and do not count in its size; equal ids in two documents are two blocks
+    under a mask.
+    """
     table = np.array([0.0, 0.5], np.float32)
     tokens = np.array([[0, 1, 0, 1, 1, 0, 0]], np.int32)
     ids = np.array([[-2, 3, -2, 3, 4, -1, -1]], np.int32)
@@ -50,7 +56,9 @@ def test_padding_global_tokens_and_documents() -> None:
 
 
 def test_anchors_of_a_class_are_types_wherever_they_stand() -> None:
-    """A class with types 1 (three times), 2 and 3 of rising entropy: not the first places of type 1, and never every type."""
+    """A class with types 1 (three times), 2 and 3 of rising entropy: not the first places of type 1, and
+    never every type.
+    """
     table, tokens = np.array([0.9, 0.1, 0.5, 0.7], np.float32), np.array([[1, 1, 2, 1, 3, 0, 0]], np.int32)
     ids = np.array([[4, 4, 4, 4, 4, 7, 7]], np.int32)
     for k, expected in {1: [1, 1, 0, 1, 0, 0, 0], 2: [1, 1, 1, 1, 0, 0, 0], 5: [1, 1, 1, 1, 0, 0, 0]}.items():
@@ -85,7 +93,9 @@ def test_renaming_types_and_blocks_changes_nothing(seed: int, names: list[int]) 
 @settings(max_examples=20)
 def test_other_blocks_never_change_a_blocks_anchors(seed: int, block: int) -> None:
     tokens, table = draw(seed)
-    other = np.where(block == IDS, tokens, np.random.default_rng(seed + 1).integers(0, VOCAB, IDS.shape)).astype(np.int32)
+    other = np.where(
+        block == IDS, tokens, np.random.default_rng(seed + 1).integers(0, VOCAB, IDS.shape)
+    ).astype(np.int32)
     inside = block == IDS
     before, after = (np.asarray(SELECT(x, IDS, table, k=2)) for x in (tokens, other))
     np.testing.assert_array_equal(before[inside], after[inside])
@@ -93,7 +103,9 @@ def test_other_blocks_never_change_a_blocks_anchors(seed: int, block: int) -> No
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.booleans(), st.integers(0, 2))
 @settings(max_examples=30)
-def test_importance_equals_loops_and_adds_up_over_batches(seed: int, groups: int, masked: bool, cut: int) -> None:
+def test_importance_equals_loops_and_adds_up_over_batches(
+    seed: int, groups: int, masked: bool, cut: int
+) -> None:
     tokens, table = draw(seed)
     table = (table + 0.1) / 1.2
     docs = DOCS if masked else None
@@ -115,7 +127,9 @@ def test_importance_by_hand() -> None:
     np.testing.assert_allclose(sums.importance(), [0.7 / 0.45, 0.2 / 0.45, 1.0], rtol=1e-6)
     even = ImportanceSums(2)
     even.add(tokens, ids, np.ones_like(ids, bool), np.ones(3, np.float32))
-    np.testing.assert_array_equal(even.importance(), [1, 1])  # every entropy is the largest: nothing stands out
+    np.testing.assert_array_equal(
+        even.importance(), [1, 1]
+    )  # every entropy is the largest: nothing stands out
     np.testing.assert_array_equal(ImportanceSums(2).importance(), [1, 1])
     lowest = ImportanceSums(2)
     lowest.add(tokens, ids, oracle.anchors(tokens, ids, table, 1), np.array([0.0, 1.0, 1.0], np.float32))

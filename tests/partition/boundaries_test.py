@@ -13,7 +13,10 @@ from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.segments import Segments
 from aila_jax.types import Batch
 
-WIKITEXT = "= Robert = \nHe , who was born in 1 @,@ 950 ( or 1 @-@ 2 ) ; \" went . \" And ? ! Mr. … — -- – - : ' ' a's <unk>"
+WIKITEXT = (
+    "= Robert = \nHe , who was born in 1 @,@ 950 ( or 1 @-@ 2 ) ; \" went . \" And ? ! Mr. … — -- – - : ' '"
+    " a's <unk>"
+)
 PLAIN = 'He (who?) said: "No." Then, etc.), it was [1]; — so -- no! "Yes"... It\'s x.y :: a-b <eos>'
 
 
@@ -36,10 +39,16 @@ def closing(text: str, kind: str, unit: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("unit", "want"), [("sentence", {"", ".", "?", "!", "…"}), ("clause", {"", ".", "?", "!", "…", ",", ";", ")", "—", "--", "–", ":"})]
+    ("unit", "want"),
+    [
+        ("sentence", {"", ".", "?", "!", "…"}),
+        ("clause", {"", ".", "?", "!", "…", ",", ";", ")", "—", "--", "–", ":"}),
+    ],
 )
 def test_marks_of_a_word_vocabulary(unit: str, want: set[str]) -> None:
-    """The line end decodes to an empty word; words that hold a mark, the single hyphen, quotes and <unk> close nothing."""
+    """The line end decodes to an empty word; words that hold a mark, the single hyphen, quotes and <unk>
+    close nothing.
+    """
     assert closing(WIKITEXT, "word", unit) == want
 
 
@@ -55,7 +64,10 @@ def test_marks_of_byte_pairs_are_read_without_their_space() -> None:
 def test_segments_end_with_their_marks() -> None:
     tokenizer = tokenizer_of(WIKITEXT, "word")
     stream = encode_documents(tokenizer, [Document("one", ("He , who went . And", "so ?"))])
-    for unit, want in (("clause", [0, 0, 1, 1, 1, 2, 2, 3, 3, 4]), ("sentence", [0, 0, 0, 0, 0, 1, 1, 2, 2, 3])):
+    for unit, want in (
+        ("clause", [0, 0, 1, 1, 1, 2, 2, 3, 3, 4]),
+        ("sentence", [0, 0, 0, 0, 0, 1, 1, 2, 2, 3]),
+    ):
         partition = fit_partition(PartitionConfig(kind="segments", unit=unit), tokenizer, stream)
         assert isinstance(partition, Segments) and partition.vocabulary == tokenizer.fingerprint
         assert np.asarray(partition(Batch.from_tokens(stream.tokens[None])))[0].tolist() == want
@@ -77,7 +89,9 @@ def test_learned_boundaries_by_hand() -> None:
 
 
 def test_a_rare_type_is_no_boundary_for_its_rarity_and_bigrams_stay_inside_documents() -> None:
-    """With much smoothing the rare types, of which little is known, would rank above the type that many others follow."""
+    """With much smoothing the rare types, of which little is known, would rank above the type that many
+    others follow.
+    """
     draw = np.random.default_rng(0)
     body = np.stack([np.zeros(600, int), draw.integers(10, 40, 600)], axis=1).reshape(-1)
     tokens = [*body.tolist(), 5, 11, 6, 12, 7, 13]

@@ -13,14 +13,18 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def a_state(seed: int) -> tuple[np.random.Generator, Bigrams, ClassCounts]:
-    """A random text, in part of runs of one type, with random classes; some types of the vocabulary do not occur."""
+    """A random text, in part of runs of one type, with random classes; some types of the vocabulary do not
+    occur.
+    """
     rng = np.random.default_rng(seed)
     vocab = int(rng.integers(4, 12))
     tokens = np.repeat(rng.integers(0, vocab - 1, 40), rng.integers(1, 3, 40))
     tokens[:3] = 0, 1, 2
     bigrams = count_bigrams(tokens, vocab)
     of = np.full(vocab, 99)
-    of[bigrams.seen] = np.unique(rng.integers(0, rng.integers(2, 5), len(bigrams.seen)), return_inverse=True)[1]
+    of[bigrams.seen] = np.unique(rng.integers(0, rng.integers(2, 5), len(bigrams.seen)), return_inverse=True)[
+        1
+    ]
     return rng, bigrams, ClassCounts(bigrams, of)
 
 

@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aila_jax.partition.bigrams import count_bigrams
-from aila_jax.partition.description_length import description_length, model_bits, most_classes, pair_bits, rounding
+from aila_jax.partition.description_length import (
+    description_length,
+    model_bits,
+    most_classes,
+    pair_bits,
+    rounding,
+)
 from tests.oracles import class_bigrams as oracle
 
 
@@ -43,14 +49,19 @@ def test_one_class_and_a_class_for_each_type(seed: int, vocab: int, length: int)
     following = np.bincount(tokens[1:])
     entropy = sum(-n / count * math.log2(n / count) for n in following if n)
     known = oracle.mutual_information([(int(a), int(b)) for a, b in pairwise(tokens)])
-    alone, all_types = description_length(bigrams, np.zeros(vocab, int)), description_length(bigrams, np.arange(vocab))
+    alone, all_types = (
+        description_length(bigrams, np.zeros(vocab, int)),
+        description_length(bigrams, np.arange(vocab)),
+    )
     assert alone.data_bits == pytest.approx(count * entropy, abs=1e-8)
     assert all_types.data_bits == pytest.approx(count * (entropy - known), abs=1e-8)
     assert pair_bits(bigrams) == pytest.approx(count * known, abs=1e-8)
 
 
 def test_bits_by_hand() -> None:
-    """0 and 1 take turns with 2 and 3, each half of the time: classes {0, 1} and {2, 3} leave one bit a token."""
+    """0 and 1 take turns with 2 and 3, each half of the time: classes {0, 1} and {2, 3} leave one bit a
+    token.
+    """
     tokens = np.array([0, 2, 1, 3, 0, 3, 1, 2, 0], np.int32)
     found = description_length(count_bigrams(tokens, 4), np.array([0, 0, 1, 1]))
     assert found.data_bits == pytest.approx(8.0)
@@ -77,7 +88,9 @@ def test_no_larger_number_of_classes_can_pay(seed: int, length: int) -> None:
 
 def test_model_bits_grow_with_the_square_of_the_classes() -> None:
     bits = model_bits(100, np.array([1, 10, 50]), 1024)
-    np.testing.assert_allclose(bits, [99 * 5, 100 * math.log2(10) + 90 * 5 + 90 * 5, 100 * math.log2(50) + 50 * 49 * 5 + 50 * 5])
+    np.testing.assert_allclose(
+        bits, [99 * 5, 100 * math.log2(10) + 90 * 5 + 90 * 5, 100 * math.log2(50) + 50 * 49 * 5 + 50 * 5]
+    )
 
 
 def test_counts_of_pairs_by_hand() -> None:

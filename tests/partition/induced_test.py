@@ -16,7 +16,9 @@ THREE = [[0, 1, 5], [2, 6, 7, 8], [3, 4]]
 def test_finds_the_classes_of_a_cyclic_language() -> None:
     found = induced_classes(cyclic(THREE, 3001), 11, 3)
     assert same_classes(found.table[:9], THREE)
-    np.testing.assert_array_equal(found.table[9:], np.full(2, found.table[2]))  # never seen: the class of most types
+    np.testing.assert_array_equal(
+        found.table[9:], np.full(2, found.table[2])
+    )  # never seen: the class of most types
     assert found.names == ("c0", "c1", "c2")
 
 
@@ -24,11 +26,16 @@ def test_each_sweep_raises_the_mutual_information_until_none_moves() -> None:
     tokens = noisy(60, 6, 6000)
     bigrams = count_bigrams(tokens, 60)
     sweeps: list[tuple[int, int]] = []
-    final = induced_classes(tokens, 60, 8, max_sweeps=50, on_sweep=lambda number, moved: sweeps.append((number, moved)))
+    final = induced_classes(
+        tokens, 60, 8, max_sweeps=50, on_sweep=lambda number, moved: sweeps.append((number, moved))
+    )
     assert [number for number, _ in sweeps] == list(range(1, len(sweeps) + 1))
     assert sweeps[-1][1] == 0
     assert all(moved for _, moved in sweeps[:-1])
-    bits = [description_length(bigrams, induced_classes(tokens, 60, 8, max_sweeps=most).table).data_bits for most in range(1, len(sweeps))]
+    bits = [
+        description_length(bigrams, induced_classes(tokens, 60, 8, max_sweeps=most).table).data_bits
+        for most in range(1, len(sweeps))
+    ]
     assert all(after < before for before, after in pairwise(bits))
     best = description_length(bigrams, final.table)
     assert best.data_bits == pytest.approx(bits[-1])

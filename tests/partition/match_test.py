@@ -20,14 +20,19 @@ from tests.training.tiny import sentences
 @pytest.fixture(scope="module")
 def text() -> tuple[Tokenizer, TokenStream]:
     documents = [Document("grammar", tuple(sentences(60, 0).splitlines()))]
-    tokenizer = train_tokenizer(DataConfig(corpus="text", files=("never read",), tokenizer="word", vocab_size=60), documents)
+    tokenizer = train_tokenizer(
+        DataConfig(corpus="text", files=("never read",), tokenizer="word", vocab_size=60), documents
+    )
     return tokenizer, encode_documents(tokenizer, documents)
 
 
 @pytest.mark.parametrize("target", [1.0, 2.9, 6.0])
 def test_windows(text: tuple[Tokenizer, TokenStream], target: float) -> None:
     found = match_n_in(target, PartitionConfig(), *text, length=16)
-    means = {size: mean_n_in(fit_partition(PartitionConfig(size=size), *text), pack(text[1], 16, False)) for size in range(1, 17)}
+    means = {
+        size: mean_n_in(fit_partition(PartitionConfig(size=size), *text), pack(text[1], 16, False))
+        for size in range(1, 17)
+    }
     assert found.config.size == min(means, key=lambda size: abs(means[size] - target))
     assert found.n_in == means[found.config.size]
     assert dict(found.tried).items() <= means.items()
@@ -50,7 +55,9 @@ def test_learned_segments_are_refitted_to_the_same_table(text: tuple[Tokenizer, 
 
 
 @pytest.mark.parametrize(("kind", "name"), [("induced_classes", "classes"), ("recruited", "max_classes")])
-def test_classes_are_as_many_as_come_within_two_percent(text: tuple[Tokenizer, TokenStream], kind: str, name: str) -> None:
+def test_classes_are_as_many_as_come_within_two_percent(
+    text: tuple[Tokenizer, TokenStream], kind: str, name: str
+) -> None:
     """Or, where no number of classes comes so close, the nearest of those that bisection tries."""
     for target in (2.5, 8.5):
         found = match_n_in(target, PartitionConfig(kind=kind), *text, length=16)
@@ -69,7 +76,9 @@ def test_search_finds_the_nearest_or_what_is_close_enough() -> None:
     for target in (0.5, 2.9, 3.1, 16.0, 100.0):
         tried = search(values.__getitem__, len(values), target)
         assert len(tried) <= 3
-        assert min(tried.values(), key=lambda value: abs(value - target)) == min(values, key=lambda value: abs(value - target))
+        assert min(tried.values(), key=lambda value: abs(value - target)) == min(
+            values, key=lambda value: abs(value - target)
+        )
     assert search(values.__getitem__, len(values), 7.9, 0.02) == {3: 8.0}
 
 

@@ -60,20 +60,27 @@ def test_windows_do_not_restart_without_a_document_mask() -> None:
 
 def test_segments_do_not_restart_without_a_document_mask() -> None:
     running = BATCH.replace(positions=np.tile(np.arange(7, dtype=np.int32), (2, 1)))
-    np.testing.assert_array_equal(Segments(BOUNDARY)(running), [[0, 0, 1, 2, 2, 2, 3], [0, 0, 1, 1, 2, -1, -1]])
+    np.testing.assert_array_equal(
+        Segments(BOUNDARY)(running), [[0, 0, 1, 2, 2, 2, 3], [0, 0, 1, 1, 2, -1, -1]]
+    )
 
 
 @given(st.integers(0, 2**32 - 1), st.booleans())
 @settings(max_examples=20)
 def test_segments_are_counted_as_by_a_loop(seed: int, restart: bool) -> None:
     rng = np.random.default_rng(seed)
-    tokens, documents = rng.integers(0, 14, (2, 7)).astype(np.int32), np.sort(rng.integers(0, 3, (2, 7)), axis=1).astype(np.int32)
+    tokens, documents = (
+        rng.integers(0, 14, (2, 7)).astype(np.int32),
+        np.sort(rng.integers(0, 3, (2, 7)), axis=1).astype(np.int32),
+    )
     documents[0, 5:] = -1
     batch = Batch.from_tokens(tokens, doc_ids=documents)
     if not restart:
         batch = batch.replace(positions=np.tile(np.arange(7, dtype=np.int32), (2, 1)))
     boundary = rng.random(14) < 0.4
-    np.testing.assert_array_equal(Segments(boundary)(batch), oracle.segments(tokens, documents, boundary, restart))
+    np.testing.assert_array_equal(
+        Segments(boundary)(batch), oracle.segments(tokens, documents, boundary, restart)
+    )
 
 
 def test_document_starts_hold_position_zero_even_at_padding() -> None:
@@ -98,7 +105,15 @@ def test_configuration_names_the_partition() -> None:
             dataclasses.replace(PartitionConfig(), **value)
 
 
-FAMILIES = [Windows(2), Windows(3, True), Given(), Given(True), Segments(BOUNDARY), Segments(BOUNDARY, True), Classes(CLASSES, True)]
+FAMILIES = [
+    Windows(2),
+    Windows(3, True),
+    Given(),
+    Given(True),
+    Segments(BOUNDARY),
+    Segments(BOUNDARY, True),
+    Classes(CLASSES, True),
+]
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(FAMILIES), st.integers(1, 6))
@@ -106,5 +121,12 @@ FAMILIES = [Windows(2), Windows(3, True), Given(), Given(True), Segments(BOUNDAR
 def test_what_comes_later_never_changes_an_earlier_block_id(seed: int, partition, cut: int) -> None:
     rng = np.random.default_rng(seed)
     late = np.arange(7) >= cut
-    other = Batch.from_tokens(*(np.where(late, rng.integers(-1, 9, x.shape), x).astype(np.int32) for x in (abs(TOKENS), PIECES, DOCS)))
-    np.testing.assert_array_equal(np.asarray(partition(other))[:, :cut], np.asarray(partition(BATCH))[:, :cut])
+    other = Batch.from_tokens(
+        *(
+            np.where(late, rng.integers(-1, 9, x.shape), x).astype(np.int32)
+            for x in (abs(TOKENS), PIECES, DOCS)
+        )
+    )
+    np.testing.assert_array_equal(
+        np.asarray(partition(other))[:, :cut], np.asarray(partition(BATCH))[:, :cut]
+    )

@@ -1,4 +1,6 @@
-"""Tests of the rule-based part-of-speech classes on words whose class is beyond doubt, and on whole vocabularies."""
+"""Tests of the rule-based part-of-speech classes on words whose class is beyond doubt, and on whole
+vocabularies.
+"""
 
 import numpy as np
 import pytest
@@ -23,10 +25,16 @@ WORDS = {
     "auxiliary": "was is been having do 're 'm Don't isn't haven't",
     "modal": "would can may 'll won't can't",
     "adverb": "also quickly however e.g. originally never",
-    "adjective": "large new beautiful political famous American British useless tropical capable early friendly well-known",
+    "adjective": (
+        "large new beautiful political famous American British useless tropical capable early friendly"
+        " well-known"
+    ),
     "number": "two 12 1,234 1960s 3D twenty-one million",
     "ordinal": "first 19th second 2nd",
-    "noun": "house government information family king morning bus series state music hospital process teacher table kilometres-per-hour",
+    "noun": (
+        "house government information family king morning bus series state music hospital process teacher"
+        " table kilometres-per-hour"
+    ),
     "plural noun": "games stories characters countries nations dog-houses",
     "proper noun": "Beyoncé London U.S. A. Smith's O'Brien II NASA McDonald Anglo-Saxon",
     "verb": "make becomes organize includes carries",
@@ -64,16 +72,23 @@ PIECES = {
 def test_words_by_hand() -> None:
     assert set(WORDS) <= set(NAMES)
     listed = [(name, word) for name, words in WORDS.items() for word in words.split()]
-    assert {word: class_of(word, lower_is_more_frequent=word == "Her") for _, word in listed} == {word: name for name, word in listed}
+    assert {word: class_of(word, lower_is_more_frequent=word == "Her") for _, word in listed} == {
+        word: name for name, word in listed
+    }
 
 
 def test_pieces_by_hand() -> None:
     listed = [(name, text) for name, texts in PIECES.items() for text in texts]
-    assert {text: class_of(text, byte_level=True) for _, text in listed} == {text: name for name, text in listed}
+    assert {text: class_of(text, byte_level=True) for _, text in listed} == {
+        text: name for name, text in listed
+    }
 
 
 def test_a_capitalised_word_is_a_name_unless_its_lower_form_is_more_frequent() -> None:
-    assert [class_of("Game", lower_is_more_frequent=more) for more in (False, True)] == ["proper noun", "noun"]
+    assert [class_of("Game", lower_is_more_frequent=more) for more in (False, True)] == [
+        "proper noun",
+        "noun",
+    ]
     assert [class_of(word, lower_is_more_frequent=True) for word in ("May", "US", "THE", "Later")] == [
         "proper noun",
         "proper noun",
@@ -82,9 +97,13 @@ def test_a_capitalised_word_is_a_name_unless_its_lower_form_is_more_frequent() -
     ]
     assert class_of("US") == "proper noun"
     # The order of a vocabulary made here is that of the counts.
-    tokenizer = train_tokenizer(DataConfig(tokenizer="word"), [Document("d", ("game game Game King King king the , .",))])
+    tokenizer = train_tokenizer(
+        DataConfig(tokenizer="word"), [Document("d", ("game game Game King King king the , .",))]
+    )
     found = pos_classes(tokenizer)
-    assert {word: found.names[found.table[tokenizer.encode(word)[0]]] for word in ("game", "Game", "King", "king")} == {
+    assert {
+        word: found.names[found.table[tokenizer.encode(word)[0]]] for word in ("game", "Game", "King", "king")
+    } == {
         "game": "noun",
         "Game": "noun",
         "King": "proper noun",
@@ -105,7 +124,11 @@ def test_word_lists_hold_lower_case_words_of_known_classes() -> None:
     assert all(word == word.lower() for word in (*CLOSED, *OPEN))
 
 
-TEXT = ("the small cat sat on the mat , and the dogs were happily watching it .", "Nothing ended ; The End", "a small cat , a mat")
+TEXT = (
+    "the small cat sat on the mat , and the dogs were happily watching it .",
+    "Nothing ended ; The End",
+    "a small cat , a mat",
+)
 
 
 @pytest.mark.parametrize("kind", ["word", "bpe"])

@@ -29,7 +29,9 @@ def noisy_result(noisy_text: np.ndarray) -> Recruitment:
 @pytest.mark.parametrize("start", [1, 2, 5])
 @pytest.mark.parametrize("classes", [TWO, THREE], ids=["two", "three"])
 def test_finds_exactly_the_classes_of_a_cyclic_language(start: int, classes: list[list[int]]) -> None:
-    """By hand: the classes tell the next class for certain, and types of a class do not differ in their neighbours."""
+    """By hand: the classes tell the next class for certain, and types of a class do not differ in their
+    neighbours.
+    """
     tokens = cyclic(classes, 3001)
     found = recruit(tokens, 9, start=start)
     assert found.classes == len(classes)
@@ -70,21 +72,28 @@ def test_every_step_lowers_the_bits(seed: int, start: int, max_classes: int) -> 
     assert last.same_share == pytest.approx(float(shares @ shares))
 
 
-def test_no_single_change_is_left_that_lowers_the_bits(noisy_text: np.ndarray, noisy_result: Recruitment) -> None:
+def test_no_single_change_is_left_that_lowers_the_bits(
+    noisy_text: np.ndarray, noisy_result: Recruitment
+) -> None:
     """At the end neither moving one type nor merging two classes pays, each counted afresh."""
     assert noisy_result.finished
     bigrams, table = count_bigrams(noisy_text, 44), noisy_result.table
     best = description_length(bigrams, table).total_bits
     for word in bigrams.seen:
         for target in range(noisy_result.classes):
-            assert description_length(bigrams, np.where(np.arange(44) == word, target, table)).total_bits >= best - 1e-6
+            assert (
+                description_length(bigrams, np.where(np.arange(44) == word, target, table)).total_bits
+                >= best - 1e-6
+            )
     for a in range(noisy_result.classes):
         for b in range(a):
             assert description_length(bigrams, np.where(table == a, b, table)).total_bits >= best - 1e-6
 
 
 def test_finds_the_classes_of_a_noisy_language(noisy_result: Recruitment) -> None:
-    """The chain that made the text; on the way there classes are split, types move, and a class too many is merged again."""
+    """The chain that made the text; on the way there classes are split, types move, and a class too many is
+    merged again.
+    """
     assert same_classes(noisy_result.table[:40], [list(range(which, 40, 6)) for which in range(6)])
     assert {step.kind for step in noisy_result.steps} == {"start", "recruit", "move", "merge"}
     assert max(step.classes for step in noisy_result.steps) == 7
@@ -97,22 +106,30 @@ def test_equal_texts_give_equal_results(noisy_text: np.ndarray, noisy_result: Re
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_renaming_the_types_renames_the_classes_members(noisy_text: np.ndarray, noisy_result: Recruitment, seed: int) -> None:
-    """No two types of this text are equally frequent, so the same classes come out, under the same numbers."""
+def test_renaming_the_types_renames_the_classes_members(
+    noisy_text: np.ndarray, noisy_result: Recruitment, seed: int
+) -> None:
+    """No two types of this text are equally frequent, so the same classes come out, under the same
+    numbers.
+    """
     counts = np.bincount(noisy_text)
     assert len(set(counts.tolist())) == len(counts) == 40
     names = np.random.default_rng(seed).permutation(44)
     renamed = recruit(names[noisy_text].astype(np.int32), 44)
     seen = np.unique(noisy_text)
     np.testing.assert_array_equal(renamed.table[names[seen]], noisy_result.table[seen])
-    np.testing.assert_allclose([step.total_bits for step in renamed.steps], [step.total_bits for step in noisy_result.steps])
+    np.testing.assert_allclose(
+        [step.total_bits for step in renamed.steps], [step.total_bits for step in noisy_result.steps]
+    )
 
 
 def test_numbers_go_by_tokens_and_unseen_types_join_the_class_of_most_types() -> None:
     found = recruit(cyclic(THREE, 3001), 12)
     by_tokens = [np.sum(found.table[cyclic(THREE, 3001)] == which) for which in range(3)]
     assert by_tokens == sorted(by_tokens, reverse=True)
-    np.testing.assert_array_equal(found.table[9:], np.full(3, found.table[2]))  # [2, 6, 7, 8] is the class of most types
+    np.testing.assert_array_equal(
+        found.table[9:], np.full(3, found.table[2])
+    )  # [2, 6, 7, 8] is the class of most types
     classes = found.class_table()
     assert classes.names == ("c0", "c1", "c2")
     np.testing.assert_array_equal(classes.table, found.table)
@@ -134,7 +151,10 @@ def test_limits_are_kept(noisy_text: np.ndarray) -> None:
         ({"start": True}, "start is True; it must be a whole number"),
         ({"max_classes": 2.5}, "max_classes is 2.5; it must be a whole number"),
         ({"start": 10}, "start is 10; it must be at most the 9 types that occur"),
-        ({"start": 4, "max_classes": 3}, "max_classes is 3; it must be 0 .* or at least 4.*raise max_classes to 4, or lower start"),
+        (
+            {"start": 4, "max_classes": 3},
+            "max_classes is 3; it must be 0 .* or at least 4.*raise max_classes to 4, or lower start",
+        ),
         ({"start": 1, "max_classes": 1}, "max_classes is 1; it must be 0 .* or at least 2"),
         ({"max_classes": -1}, "max_classes is -1; it must be 0"),
         ({"max_rounds": 0}, "max_rounds is 0; it must be at least 1"),
@@ -145,8 +165,13 @@ def test_limits_that_contradict_are_refused(limits: dict[str, float], message: s
         recruit(cyclic(TWO, 100), 9, **limits)
 
 
-@pytest.mark.parametrize("tokens", [np.array([0.0, 1.0, 2.0]), np.zeros((2, 3), np.int32)], ids=["floats", "a batch"])
+@pytest.mark.parametrize(
+    "tokens", [np.array([0.0, 1.0, 2.0]), np.zeros((2, 3), np.int32)], ids=["floats", "a batch"]
+)
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_what_is_no_row_of_ids_is_refused(tokens: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=rf"tokens is '{tokens.ndim}-dimensional {tokens.dtype}'; it must be one row of whole numbers"):
+    with pytest.raises(
+        ValueError,
+        match=rf"tokens is '{tokens.ndim}-dimensional {tokens.dtype}'; it must be one row of whole numbers",
+    ):
         recruit(tokens, 9)

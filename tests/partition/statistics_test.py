@@ -95,7 +95,8 @@ def test_correlation_of_tokens_with_their_block_in_parts_and_without_padding() -
 
 
 @pytest.mark.parametrize(
-    ("blocks", "reason"), [(1, r"fewer than 3 blocks \(1\)"), (2, r"fewer than 3 blocks \(2\)"), (5000, "5,000 .* 4,096")]
+    ("blocks", "reason"),
+    [(1, r"fewer than 3 blocks \(1\)"), (2, r"fewer than 3 blocks \(2\)"), (5000, "5,000 .* 4,096")],
 )
 def test_rho_of_too_few_or_too_many_blocks_is_undefined_and_says_why(blocks: int, reason: str) -> None:
     ids = np.arange(6000).reshape(1, 6000) % blocks

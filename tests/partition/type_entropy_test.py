@@ -11,7 +11,9 @@ from aila_jax.partition.type_entropy import EntropySums, corpus_entropy
 from tests.oracles import anchors as oracle
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(2, 9), st.integers(1, 60), st.sampled_from([0.01, 1.0, 100.0, 1e6]))
+@given(
+    st.integers(0, 2**32 - 1), st.integers(2, 9), st.integers(1, 60), st.sampled_from([0.01, 1.0, 100.0, 1e6])
+)
 @settings(max_examples=60)
 def test_corpus_entropy_equals_a_dense_table(seed: int, vocab: int, pairs: int, prior: float) -> None:
     rng = np.random.default_rng(seed)
@@ -40,7 +42,10 @@ def test_a_large_prior_asks_for_evidence() -> None:
     tokens = np.concatenate([rng.integers(1, 20, 4000), [0], rng.integers(1, 20, 4000)]).astype(np.int32)
     sure = np.stack([np.full(500, 20), np.full(500, 3)], axis=1).reshape(-1)  # 20 is always followed by 3
     tokens = np.concatenate([tokens, sure.astype(np.int32)])
-    order = {prior: np.argsort(corpus_entropy(tokens[:-1], tokens[1:], 21, prior).entropy) for prior in (0.01, 100.0)}
+    order = {
+        prior: np.argsort(corpus_entropy(tokens[:-1], tokens[1:], 21, prior).entropy)
+        for prior in (0.01, 100.0)
+    }
     assert set(order[0.01][:2].tolist()) == {0, 20}
     assert order[100.0][0] == 20
     assert list(order[100.0]).index(0) >= 2
@@ -50,16 +55,25 @@ def test_a_large_prior_asks_for_evidence() -> None:
 @settings(max_examples=20)
 def test_entropy_sums_are_means_by_type_over_any_split(seed: int, cut: int) -> None:
     rng = np.random.default_rng(seed)
-    tokens, values, where = rng.integers(0, 5, (4, 6)), rng.random((4, 6)).astype(np.float32), rng.random((4, 6)) < 0.6
+    tokens, values, where = (
+        rng.integers(0, 5, (4, 6)),
+        rng.random((4, 6)).astype(np.float32),
+        rng.random((4, 6)) < 0.6,
+    )
     where[0, 0] = True
     sums = EntropySums(7)
     for rows in (slice(0, cut), slice(cut, 4)):
         sums.add(tokens[rows], values[rows], where[rows])
     found = sums.table()
-    by_type = [[float(v) for v, t, w in zip(values.flat, tokens.flat, where.flat, strict=True) if w and t == name] for name in range(7)]
+    by_type = [
+        [float(v) for v, t, w in zip(values.flat, tokens.flat, where.flat, strict=True) if w and t == name]
+        for name in range(7)
+    ]
     means = [sum(group) / len(group) if group else None for group in by_type]
     largest = max(mean for mean in means if mean is not None)
-    np.testing.assert_allclose(found.entropy, [largest if mean is None else mean for mean in means], rtol=1e-6)
+    np.testing.assert_allclose(
+        found.entropy, [largest if mean is None else mean for mean in means], rtol=1e-6
+    )
     np.testing.assert_array_equal(found.counts, [len(group) for group in by_type])
 
 

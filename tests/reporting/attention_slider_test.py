@@ -1,4 +1,6 @@
-"""The λ slider over attention maps: its data decode to the weights, the page is one file, and in a browser it shows what it should."""
+"""The λ slider over attention maps: its data decode to the weights, the page is one file, and in a browser it
+shows what it should.
+"""
 
 import base64
 import dataclasses
@@ -40,7 +42,9 @@ def page(maps) -> str:
 def decoded(data: dict[str, Any]) -> np.ndarray:
     """Weights [λ, layer, head, query, key] from the page's data, as its script reads them."""
     length = len(data["tokens"])
-    q = np.frombuffer(base64.b64decode(data["weights"]), np.uint8).reshape(len(data["lams"]), data["layers"], data["heads"], -1)
+    q = np.frombuffer(base64.b64decode(data["weights"]), np.uint8).reshape(
+        len(data["lams"]), data["layers"], data["heads"], -1
+    )
     weights = np.zeros((*q.shape[:3], length, length))
     place = 0
     for query in range(length):
@@ -57,11 +61,16 @@ def test_the_data_are_the_weights_within_the_quantisation_step(maps) -> None:
     assert data["lams"] == list(LAMS)
     weights = decoded(data)
     for index, one in enumerate(maps):
-        assert np.abs(np.sqrt(weights[index]) - np.sqrt(one.weights.astype(np.float64))).max() <= 0.5 * STEP + 1e-7
+        assert (
+            np.abs(np.sqrt(weights[index]) - np.sqrt(one.weights.astype(np.float64))).max()
+            <= 0.5 * STEP + 1e-7
+        )
         assert data["entropy_bits"][index] == one.entropy_bits.tolist()
         assert data["block_mass"][index] == one.block_mass.tolist()
     assert np.abs(weights - np.stack([one.weights for one in maps])).max() <= STEP
-    inside = np.unpackbits(np.frombuffer(base64.b64decode(data["inside"]), np.uint8))[: weights.shape[-1] ** 2]
+    inside = np.unpackbits(np.frombuffer(base64.b64decode(data["inside"]), np.uint8))[
+        : weights.shape[-1] ** 2
+    ]
     np.testing.assert_array_equal(inside.reshape(weights.shape[-2:]), maps[0].inside)
 
 
@@ -74,7 +83,9 @@ def test_a_bidirectional_model_keeps_its_whole_square() -> None:
 
 def test_the_page_is_one_file_that_fetches_nothing(page) -> None:
     parsed = Page(page)
-    assert not re.search(r"(?:https?|ftp|wss?|file):|@import|url\(|\bfetch\(|XMLHttpRequest|\bimport\(|sendBeacon", page)
+    assert not re.search(
+        r"(?:https?|ftp|wss?|file):|@import|url\(|\bfetch\(|XMLHttpRequest|\bimport\(|sendBeacon", page
+    )
     for _, attributes in parsed.tags:
         for name in ADDRESSES & set(attributes):
             assert re.match(r"(?:data:|#)", attributes[name] or ""), (name, attributes[name])
@@ -124,7 +135,9 @@ def test_maps_that_are_not_of_one_text_are_refused(change, words) -> None:
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_what_does_not_fit_on_a_page_is_refused_and_the_limit_is_true(causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_on_a_page_is_refused_and_the_limit_is_true(
+    causal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("aila_jax.reporting.attention_data.MOST_WEIGHT_BYTES", 400)
     most = most_tokens(2, 1, 3, causal)
     assert most == (9 if causal else 7)
@@ -142,7 +155,8 @@ def test_large_models_show_some_heads_in_the_picture_and_say_so() -> None:
     assert len(page) < pages.MOST_BYTES
 
 
-# Moves the controls as a user does and notes, for each setting, the readout and the colours drawn in a head's map.
+# Moves the controls as a user does and notes, for each setting, the readout and the colours drawn in a head's
+# map.
 PROBE = """<script>
 (() => {
   const part = (name) => document.getElementById(`attention-${name}`);
@@ -162,11 +176,16 @@ PROBE = """<script>
   document.body.append(note);
 })();
 </script>"""
-BROWSER = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
+BROWSER = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update"
+)
 
 
 @pytest.mark.medium  # starts a browser
-def test_in_a_browser_the_slider_changes_picture_and_readout_and_both_are_right(maps, page, tmp_path: Path) -> None:
+def test_in_a_browser_the_slider_changes_picture_and_readout_and_both_are_right(
+    maps, page, tmp_path: Path
+) -> None:
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         pytest.skip("no Chromium is installed: the slider was not tried in a browser")
@@ -174,7 +193,14 @@ def test_in_a_browser_the_slider_changes_picture_and_readout_and_both_are_right(
     probe = PROBE.replace("SETTINGS", json.dumps(settings)).replace("HEADS", "2")
     file = tmp_path / "page.html"
     file.write_text(page.replace("</body>", f"{probe}</body>"), encoding="utf-8")
-    command = [chromium, *BROWSER.split(), "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", file.as_uri()]
+    command = [
+        chromium,
+        *BROWSER.split(),
+        "--disable-sync",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--dump-dom",
+        file.as_uri(),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
     found = json.loads(html.unescape(re.findall(r'<pre id="probe">(.*?)</pre>', done.stdout, re.DOTALL)[0]))
     viridis = np.round(255 * matplotlib.colormaps["viridis"](np.arange(256))[:, :3])
@@ -183,7 +209,10 @@ def test_in_a_browser_the_slider_changes_picture_and_readout_and_both_are_right(
     for (lam, layer, head, query), shown in zip(settings, found, strict=True):
         output = model.apply(ids, lam=LAMS[lam], tau=0.8, weights=True)
         weights = np.asarray(output.weights)[layer, 0, head]
-        bits, mass = (np.asarray(x)[:, 0].mean(-1, dtype=np.float64) for x in (output.stats.entropy_bits, output.stats.block_mass))
+        bits, mass = (
+            np.asarray(x)[:, 0].mean(-1, dtype=np.float64)
+            for x in (output.stats.entropy_bits, output.stats.block_mass)
+        )
         numbers = [float(number) for number in re.findall(r"(?:entropy|mass) ([0-9.]+[0-9])", shown["said"])]
         assert shown["said"].startswith(f"λ = {LAMS[lam]:g}, τ = 0.8, layer {layer}, head {head}: entropy")
         np.testing.assert_allclose(numbers[0::2], [bits[layer, head], bits.mean()], atol=0.006)
@@ -191,7 +220,9 @@ def test_in_a_browser_the_slider_changes_picture_and_readout_and_both_are_right(
         pixels = np.reshape(shown["pixels"], (21, 21, 4))
         np.testing.assert_array_equal(pixels[..., 3], np.where(np.tri(21), 255, 0))
         # Each colour is that of the byte, or of its neighbour where float32 rounding decides between two.
-        near = viridis[np.clip(np.round(255 * np.sqrt(weights))[..., None] + np.array([-1, 0, 1]), 0, 255).astype(int)]
+        near = viridis[
+            np.clip(np.round(255 * np.sqrt(weights))[..., None] + np.array([-1, 0, 1]), 0, 255).astype(int)
+        ]
         off = np.abs(near - pixels[..., None, :3]).max(-1).min(-1)
         assert off[np.tri(21, dtype=bool)].max() == 0
         titles = [f"weight {round(255 * np.sqrt(w)) ** 2 / 255**2:.4f}" for w in weights[query, : query + 1]]

@@ -19,12 +19,16 @@ MEASURED = {(0, 0): make_head(make_cell(1.0, 1.0), 0, 0)}
 
 
 def made(bound: str = "qk_norm", worst: bool = False) -> Certificate:
-    """Two layers of two heads, a margin of 16, windows of 2 over 5 positions; layer 1, head 1 is not guaranteed anything."""
+    """Two layers of two heads, a margin of 16, windows of 2 over 5 positions; layer 1, head 1 is not
+    guaranteed anything.
+    """
     position = np.arange(5)
     n_in = position % 2 + 1
     counts = KeyCounts(n_in, position + 1 - n_in, np.ones(5, int), worst)
     if bound == "hard":
-        return Certificate(Gap(1.0, "hard", np.ones((2, 2)), 0.0, 0 * SCORES, 0 * SCORES + np.inf), 1.0, counts)
+        return Certificate(
+            Gap(1.0, "hard", np.ones((2, 2)), 0.0, 0 * SCORES, 0 * SCORES + np.inf), 1.0, counts
+        )
     return Certificate(Gap(1.0, bound, np.ones((2, 2)), 16.0, SCORES, 16.0 - 2 * SCORES), 1.0, counts)
 
 
@@ -40,7 +44,9 @@ def test_the_text_says_what_is_guaranteed_and_by_what() -> None:
     assert next(line for line in lines if line.startswith("margin for 0.9")).endswith("now 16")
     header, first, *_, last = lines[-5:]
     assert header.split("  ")[-1] == "measured"
-    assert 0.9995 < found.block_mass[0, 0].min() < found.head_block_mass[0, 0] < 1.0  # shown rounded down, not as 1.000
+    assert (
+        0.9995 < found.block_mass[0, 0].min() < found.head_block_mass[0, 0] < 1.0
+    )  # shown rounded down, not as 1.000
     assert first.split() == [
         "0",
         "0",
@@ -59,14 +65,18 @@ def test_the_text_says_what_is_guaranteed_and_by_what() -> None:
 def test_a_margin_that_no_setting_allows_is_said_to_be_one() -> None:
     gap = Gap(1e-4, "qk_norm", np.full((2, 2), 1e-4), 16.0, SCORES, 16e-4 - 2 * SCORES)
     lines = describe_certificate(Certificate(gap, 1.0, made().counts), "tiny", 0.9).splitlines()
-    assert "at these scores, more than a margin may be (10000); now 16" in next(line for line in lines if line.startswith("margin for 0.9"))
+    assert "at these scores, more than a margin may be (10000); now 16" in next(
+        line for line in lines if line.startswith("margin for 0.9")
+    )
 
 
 def test_warnings_stand_where_they_belong() -> None:
     assert EMPIRICAL in describe_certificate(made("empirical"), "x", 0.9)
     assert "the worst case" in describe_certificate(made(worst=True), "x", 0.9)
     found = made("parameters")
-    vacuous = Certificate(Gap(1.0, "parameters", np.ones((2, 2)), 16.0, SCORES, 0 * SCORES - 1.0), 1.0, found.counts)
+    vacuous = Certificate(
+        Gap(1.0, "parameters", np.ones((2, 2)), 16.0, SCORES, 0 * SCORES - 1.0), 1.0, found.counts
+    )
     assert "NOTHING IS GUARANTEED" in describe_certificate(vacuous, "x", 0.9)
     everything = KeyCounts(np.arange(1, 6), np.zeros(5, int), np.ones(5, int), False)
     alone = describe_certificate(Certificate(vacuous.gap, 1.0, everything), "x", 0.9)
@@ -91,11 +101,22 @@ def test_files_hold_every_number(bound: str, tmp_path: Path) -> None:
         assert float(row["entropy_bits"]) == found.entropy_bits[at]
         assert (int(row["n_in"]), int(row["n_out"])) == (found.counts.n_in[at[2]], found.counts.n_out[at[2]])
     document = json.loads(paths[1].read_text(encoding="utf-8"))
-    assert (document["bound"], document["empirical"], document["meta"]) == (bound, bound == "empirical", {"run": "tiny"})
+    assert (document["bound"], document["empirical"], document["meta"]) == (
+        bound,
+        bound == "empirical",
+        {"run": "tiny"},
+    )
     assert document["least_block_mass"] == found.least_block_mass
     assert document["margin_required"] == (None if bound == "hard" else found.required_margin(0.9))
-    assert [head["gap"] for head in document["heads"]] == ([None] * 4 if bound == "hard" else [10.0, 8.0, 6.0, -24.0])
-    assert [head["measured_block_mass"] for head in document["heads"]] == [MEASURED[0, 0].block_mass, None, None, None]
+    assert [head["gap"] for head in document["heads"]] == (
+        [None] * 4 if bound == "hard" else [10.0, 8.0, 6.0, -24.0]
+    )
+    assert [head["measured_block_mass"] for head in document["heads"]] == [
+        MEASURED[0, 0].block_mass,
+        None,
+        None,
+        None,
+    ]
 
 
 def test_the_figure_draws_every_head_and_the_measurement() -> None:
@@ -106,7 +127,10 @@ def test_the_figure_draws_every_head_and_the_measurement() -> None:
     assert len(curves) == 5
     np.testing.assert_array_equal(curves[3].get_ydata(), found.block_mass[1, 1])
     np.testing.assert_allclose(curves[4].get_ydata(), [1, 1, 1 / 3, 1 / 2, 1 / 5])
-    assert [list(line.get_ydata()) for line in right.get_lines()] == [found.head_block_mass.ravel().tolist(), [MEASURED[0, 0].block_mass]]
+    assert [list(line.get_ydata()) for line in right.get_lines()] == [
+        found.head_block_mass.ravel().tolist(),
+        [MEASURED[0, 0].block_mass],
+    ]
     assert [text.get_text() for text in fig.legends[0].get_texts()] == [
         "layer 0, guaranteed",
         "layer 1, guaranteed",

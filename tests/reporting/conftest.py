@@ -1,4 +1,6 @@
-"""A SYNTHETIC sweep, and SYNTHETIC attention maps: their numbers are made by formulas to look believable, and no model was run."""
+"""A SYNTHETIC sweep, and SYNTHETIC attention maps: their numbers are made by formulas to look believable, and
+no model was run.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -50,7 +52,10 @@ def make_cell(lam: float, tau: float, **changes: Any) -> CellRow:
 def make_head(cell: CellRow, layer: int, head: int) -> HeadRow:
     """One synthetic head of a cell: heads differ by fixed factors."""
     mass = min(0.999, cell.block_mass * (0.7 + 0.2 * head))
-    values = {name: getattr(cell, name) for name in ("run", "seed", "commit", "split", "lam", "tau", "entropy_fraction", "delta_imposed")}
+    values = {
+        name: getattr(cell, name)
+        for name in ("run", "seed", "commit", "split", "lam", "tau", "entropy_fraction", "delta_imposed")
+    }
     return HeadRow(
         **values,
         layer=layer,
@@ -74,7 +79,12 @@ def synthetic_sweep(
 ) -> SweepResult:
     """A synthetic sweep of `shape` = (layers, heads); `changes` replace values of every cell."""
     cells = tuple(make_cell(lam, tau, **changes) for lam in lams for tau in taus)
-    heads = tuple(make_head(cell, layer, head) for cell in cells for layer in range(shape[0]) for head in range(shape[1]))
+    heads = tuple(
+        make_head(cell, layer, head)
+        for cell in cells
+        for layer in range(shape[0])
+        for head in range(shape[1])
+    )
     config = to_dict(Config(seed=7))
     config["model"]["bidirectional"] = bidirectional
     meta = {
@@ -104,7 +114,13 @@ def synthetic_log() -> list[dict[str, Any]]:
         for step in range(20, 1201, 20)
     ]
     evaluations = [
-        {"step": step, "kind": "eval", "loss": 4.3 + 4.0 * 0.995**step + 0.1 * lam, "perplexity": 80.0, "accuracy": 0.25}
+        {
+            "step": step,
+            "kind": "eval",
+            "loss": 4.3 + 4.0 * 0.995**step + 0.1 * lam,
+            "perplexity": 80.0,
+            "accuracy": 0.25,
+        }
         | {"entropy_bits": 2.5, "block_mass": 0.3, "lam": lam, "tau": 1.0}
         for step in (400, 800, 1200)
         for lam in (0.0, 0.5, 1.0)
@@ -113,13 +129,21 @@ def synthetic_log() -> list[dict[str, Any]]:
 
 
 def synthetic_maps(
-    shape: tuple[int, int] = (1, 1), length: int = 7, lam: float = 0.4, block_ids: list[int] | None = None, causal: bool = True
+    shape: tuple[int, int] = (1, 1),
+    length: int = 7,
+    lam: float = 0.4,
+    block_ids: list[int] | None = None,
+    causal: bool = True,
 ) -> AttentionMaps:
-    """SYNTHETIC attention maps of `shape` = (layers, heads): softmax weights of random scores; windows of 3 unless ids are given."""
+    """SYNTHETIC attention maps of `shape` = (layers, heads): softmax weights of random scores; windows of 3
+    unless ids are given.
+    """
     ids = np.arange(length) // 3 if block_ids is None else np.asarray(block_ids)
     scores = 2.0 * np.random.default_rng(0).standard_normal((*shape, length, length))
     tokens = tuple(f"t{index}" for index in range(length))
-    empty = AttentionMaps(tokens, ids, np.zeros_like(scores), np.zeros(shape), np.zeros(shape), lam, 0.7, causal)
+    empty = AttentionMaps(
+        tokens, ids, np.zeros_like(scores), np.zeros(shape), np.zeros(shape), lam, 0.7, causal
+    )
     weights = np.where(empty.reach, np.exp(scores - 8.0 * lam * ~empty.inside), 0.0)
     weights /= weights.sum(-1, keepdims=True)
     bits = -np.sum(weights * np.log2(weights, out=np.zeros_like(weights), where=weights > 0), -1).mean(-1)

@@ -38,7 +38,9 @@ def samples(text: str = "is a list.") -> list[dict[str, Any]]:
     return [{"lam": 0.6, "tau": 1.0, "prompt": "The result ", "text": text}]
 
 
-def test_nothing_points_outside_the_file(sweep: SweepResult, log: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_nothing_points_outside_the_file(
+    sweep: SweepResult, log: list[dict[str, Any]], tmp_path: Path
+) -> None:
     source, page = make(tmp_path, sweep, log=log, samples=samples("See http://example.org/x."))
     assert not re.search(r"(?:https?|ftp|wss?|file):", source, re.IGNORECASE)
     assert "See http://example.org/x." in page.text  # as text it is shown as it is
@@ -57,7 +59,11 @@ def test_nothing_points_outside_the_file(sweep: SweepResult, log: list[dict[str,
 
 @pytest.mark.usefixtures("quick")
 def test_the_policy_forbids_loading(sweep: SweepResult, tmp_path: Path) -> None:
-    policies = [attributes["content"] for tag, attributes in make(tmp_path, sweep)[1].tags if "http-equiv" in attributes]
+    policies = [
+        attributes["content"]
+        for tag, attributes in make(tmp_path, sweep)[1].tags
+        if "http-equiv" in attributes
+    ]
     assert len(policies) == 1
     assert policies[0].startswith("default-src 'none'; img-src data:;")
 
@@ -67,8 +73,24 @@ def test_the_table_of_cells_holds_every_row_exactly(sweep: SweepResult, tmp_path
     rows = [row for row in make(tmp_path, sweep)[1].rows if len(row) == 14]
     assert len(rows) == 18
     for row, cell in zip(rows, sweep.cells, strict=True):
-        fields = ("lam", "tau", "perplexity_token", "perplexity_word", "perplexity_byte", "loss", "accuracy", "entropy_bits")
-        fields += ("entropy_fraction", "block_mass", "block_mass_uniform", "block_mass_lift", "block_mass_local", "delta_imposed")
+        fields = (
+            "lam",
+            "tau",
+            "perplexity_token",
+            "perplexity_word",
+            "perplexity_byte",
+            "loss",
+            "accuracy",
+            "entropy_bits",
+        )
+        fields += (
+            "entropy_fraction",
+            "block_mass",
+            "block_mass_uniform",
+            "block_mass_lift",
+            "block_mass_local",
+            "delta_imposed",
+        )
         assert [float(value or "nan") for value, _ in row] == [getattr(cell, field) for field in fields]
         assert row[2][1] == formats.perplexity(cell.perplexity_token)
         assert row[6][1] == formats.percent(cell.accuracy)
@@ -76,7 +98,9 @@ def test_the_table_of_cells_holds_every_row_exactly(sweep: SweepResult, tmp_path
 
 
 @pytest.mark.usefixtures("quick")
-def test_values_that_are_missing_in_some_rows_are_blank_and_in_all_rows_have_no_column(sweep: SweepResult, tmp_path: Path) -> None:
+def test_values_that_are_missing_in_some_rows_are_blank_and_in_all_rows_have_no_column(
+    sweep: SweepResult, tmp_path: Path
+) -> None:
     first = dataclasses.replace(sweep.cells[0], delta_measured=0.5)
     _, page = make(tmp_path, dataclasses.replace(sweep, cells=(first, *sweep.cells[1:]), heads=()))
     rows = [row for row in page.rows if len(row) == 15]
@@ -111,7 +135,9 @@ def test_the_dial_holds_every_cell_and_starts_at_tau_one(sweep: SweepResult, tmp
             "block_mass": f"{100 * cell.block_mass:.1f} %",
             "block_mass_lift": f"×{cell.block_mass_lift:.2f}",
         }
-    assert [attributes["value"] for tag, attributes in page.tags if tag == "option" and "selected" in attributes] == ["1"]
+    assert [
+        attributes["value"] for tag, attributes in page.tags if tag == "option" and "selected" in attributes
+    ] == ["1"]
     assert [attributes["max"] for tag, attributes in page.tags if attributes.get("id") == "dial-lam"] == ["5"]
 
 
@@ -120,7 +146,16 @@ def test_summary_facts_baselines_and_limits_are_there(sweep: SweepResult, tmp_pa
     text = make(tmp_path, sweep)[1].text
     for sentence in sentences(sweep):
         assert sentence in text
-    for fact in ("215,488", "0123abc", "9f86d081", "checkpoint_step 1200", "versions.jax 0.12.0", "cpu (synthetic)", "seed 7", "6 λ × 3 τ"):
+    for fact in (
+        "215,488",
+        "0123abc",
+        "9f86d081",
+        "checkpoint_step 1200",
+        "versions.jax 0.12.0",
+        "cpu (synthetic)",
+        "seed 7",
+        "6 λ × 3 τ",
+    ):
         assert fact in text
     assert "unigram 812.4 bigram 171.9 this model, best λ at τ = 1 69.41" in text
     assert "model.margin.nats 8.0" in text
@@ -136,7 +171,9 @@ def test_malicious_text_is_escaped_everywhere(make_sweep: Callable[..., SweepRes
     result.config["data"]["files"] = (attack,)
     result.meta[attack] = attack
     result.meta["baselines"] = {attack: {"perplexity_token": 5.0}}
-    source, page = make(tmp_path, result, samples=[{"lam": 0.0, "tau": 1.0, "prompt": attack, "text": attack}])
+    source, page = make(
+        tmp_path, result, samples=[{"lam": 0.0, "tau": 1.0, "prompt": attack, "text": attack}]
+    )
     assert "<script>alert" not in source
     assert "<img src=x" not in source
     assert sum(tag == "script" for tag, _ in page.tags) == 2
@@ -146,7 +183,9 @@ def test_malicious_text_is_escaped_everywhere(make_sweep: Callable[..., SweepRes
 
 
 @pytest.mark.usefixtures("quick")
-def test_samples_are_shown_whole_up_to_the_limit_and_the_cut_is_stated(sweep: SweepResult, tmp_path: Path) -> None:
+def test_samples_are_shown_whole_up_to_the_limit_and_the_cut_is_stated(
+    sweep: SweepResult, tmp_path: Path
+) -> None:
     text = make(tmp_path, sweep, samples=samples())[1].text
     assert "λ = 0.6, τ = 1 The result is a list." in text
     assert "more characters" not in text
@@ -158,13 +197,17 @@ def test_samples_are_shown_whole_up_to_the_limit_and_the_cut_is_stated(sweep: Sw
 
 @pytest.mark.usefixtures("quick")
 def test_a_sample_without_a_key_is_refused(sweep: SweepResult, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"samples\[0\] lacks tau, text; it must have lam, tau, prompt, text"):
+    with pytest.raises(
+        ValueError, match=r"samples\[0\] lacks tau, text; it must have lam, tau, prompt, text"
+    ):
         report(sweep, tmp_path / "report.html", samples=[{"lam": 0.0, "prompt": "x"}])
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_model_that_sees_its_targets_has_a_banner(make_sweep: Callable[..., SweepResult], tmp_path: Path) -> None:
+def test_a_model_that_sees_its_targets_has_a_banner(
+    make_sweep: Callable[..., SweepResult], tmp_path: Path
+) -> None:
     banner = "Not a language model: this model sees the targets it is scored on."
     assert banner in make(tmp_path, make_sweep(bidirectional=True))[1].text
     causal = make(tmp_path, make_sweep())[1].text
@@ -176,7 +219,9 @@ def test_a_model_that_sees_its_targets_has_a_banner(make_sweep: Callable[..., Sw
 
 
 @pytest.mark.usefixtures("quick")
-def test_sections_without_data_are_left_out(sweep: SweepResult, log: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_sections_without_data_are_left_out(
+    sweep: SweepResult, log: list[dict[str, Any]], tmp_path: Path
+) -> None:
     def sections(page: Page) -> list[str | None]:
         return [attributes["id"] for tag, attributes in page.tags if tag == "section"]
 
@@ -191,12 +236,21 @@ def test_sections_without_data_are_left_out(sweep: SweepResult, log: list[dict[s
 
 @pytest.mark.usefixtures("quick")
 def test_attention_maps_get_a_section_that_names_their_model(sweep: SweepResult, tmp_path: Path) -> None:
-    maps = [dataclasses.replace(synthetic_maps((2, 3), lam=lam), source="synthetic, step 1200") for lam in (0.0, 1.0)]
+    maps = [
+        dataclasses.replace(synthetic_maps((2, 3), lam=lam), source="synthetic, step 1200")
+        for lam in (0.0, 1.0)
+    ]
     source, page = make(tmp_path, sweep, maps=maps)
-    assert [attributes["id"] for tag, attributes in page.tags if tag == "section"][4:6] == ["heads", "attention"]
+    assert [attributes["id"] for tag, attributes in page.tags if tag == "section"][4:6] == [
+        "heads",
+        "attention",
+    ]
     assert "#attention" in [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     assert json.loads(page.scripts[0])["lams"] == [0.0, 1.0]
-    assert "Attention weights of synthetic, step 1200 over one text of 7 tokens, for 2 layers of 3 heads" in page.text
+    assert (
+        "Attention weights of synthetic, step 1200 over one text of 7 tokens, for 2 layers of 3 heads"
+        in page.text
+    )
     assert "at 2 values of λ from 0 to 1, τ = 0.7." in page.text
     assert "Attention is not influence: a weight says where a head looks" in page.text
     assert not re.search(r"(?:https?|ftp|wss?|file):", source, re.IGNORECASE)
@@ -213,7 +267,11 @@ def test_accessible_basics(sweep: SweepResult, log: list[dict[str, Any]], tmp_pa
     assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
     assert ("html", {"lang": "en"}) in page.tags
     labelled = {attributes.get("for") for tag, attributes in page.tags if tag == "label"}
-    inside = [tag for tag, attributes in page.tags if tag in ("input", "select") and attributes["id"] not in labelled]
+    inside = [
+        tag
+        for tag, attributes in page.tags
+        if tag in ("input", "select") and attributes["id"] not in labelled
+    ]
     assert inside == []
     assert all(attributes.get("scope") for tag, attributes in page.tags if tag == "th")
     for _, attributes in page.tags:
@@ -221,9 +279,13 @@ def test_accessible_basics(sweep: SweepResult, log: list[dict[str, Any]], tmp_pa
 
 
 @pytest.mark.usefixtures("quick")
-def test_paths_are_read_and_folders_made(sweep: SweepResult, log: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_paths_are_read_and_folders_made(
+    sweep: SweepResult, log: list[dict[str, Any]], tmp_path: Path
+) -> None:
     write_sweep(sweep, tmp_path)
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in log), encoding="utf-8")
+    (tmp_path / "metrics.jsonl").write_text(
+        "".join(json.dumps(record) + "\n" for record in log), encoding="utf-8"
+    )
     path = report(tmp_path, str(tmp_path / "new" / "page.html"), log=tmp_path / "metrics.jsonl")
     assert path == tmp_path / "new" / "page.html"
     assert 'id="training"' in path.read_text(encoding="utf-8")
@@ -238,8 +300,12 @@ def test_the_same_rows_give_the_same_bytes(sweep: SweepResult, tmp_path: Path) -
     assert report(sweep, tmp_path / "a.html").read_bytes() == report(sweep, tmp_path / "b.html").read_bytes()
 
 
-def test_a_large_sweep_stays_below_the_limit_and_says_what_it_leaves_out(make_sweep: Callable[..., SweepResult], tmp_path: Path) -> None:
-    result = make_sweep(lams=tuple(index / 20 for index in range(21)), taus=(0.25, 0.5, 1.0, 2.0, 4.0), shape=(12, 12))
+def test_a_large_sweep_stays_below_the_limit_and_says_what_it_leaves_out(
+    make_sweep: Callable[..., SweepResult], tmp_path: Path
+) -> None:
+    result = make_sweep(
+        lams=tuple(index / 20 for index in range(21)), taus=(0.25, 0.5, 1.0, 2.0, 4.0), shape=(12, 12)
+    )
     source, page = make(tmp_path, result)
     assert len(source.encode("utf-8")) <= 5 * 1024 * 1024
     assert "Only the first 1000 of 3024 rows are shown" in page.text
@@ -247,7 +313,9 @@ def test_a_large_sweep_stays_below_the_limit_and_says_what_it_leaves_out(make_sw
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_page_beyond_the_limit_is_refused(sweep: SweepResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_beyond_the_limit_is_refused(
+    sweep: SweepResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     size = report(sweep, tmp_path / "a.html").stat().st_size
     monkeypatch.setattr(pages, "MOST_BYTES", size)
     report(sweep, tmp_path / "b.html")

@@ -1,4 +1,6 @@
-"""Attention figures, read back from their images, outlines and texts. The maps are SYNTHETIC: drawn at random, no model was run."""
+"""Attention figures, read back from their images, outlines and texts. The maps are SYNTHETIC: drawn at
+random, no model was run.
+"""
 
 import dataclasses
 import re
@@ -7,7 +9,12 @@ import numpy as np
 import pytest
 
 from aila_jax.evaluation.attention_maps import AttentionMaps
-from aila_jax.reporting.plots_attention import MOST_LABELLED_TOKENS, attention_figure, block_edges, token_label
+from aila_jax.reporting.plots_attention import (
+    MOST_LABELLED_TOKENS,
+    attention_figure,
+    block_edges,
+    token_label,
+)
 from tests.reporting.conftest import synthetic_maps
 
 
@@ -25,8 +32,10 @@ def test_each_map_holds_the_weights_of_its_head_and_the_future_is_blank() -> Non
         image = axes.images[0].get_array()
         np.testing.assert_array_equal(np.ma.getmaskarray(image), future)
         np.testing.assert_array_equal(image.data[~future], maps.weights[layer, head][~future])
-        assert axes.get_title() == (
-            f"layer {layer}, head {head}\n{maps.entropy_bits[layer, head]:.2f} bits, block mass {100 * maps.block_mass[layer, head]:.1f} %"
+        assert (
+            axes.get_title()
+            == f"layer {layer}, head {head}\n{maps.entropy_bits[layer, head]:.2f} bits, block mass"
+            f" {100 * maps.block_mass[layer, head]:.1f} %"
         )
 
 
@@ -40,7 +49,10 @@ def test_the_colour_is_the_root_of_the_weight_in_every_map() -> None:
 
 
 def test_layers_and_heads_can_be_chosen() -> None:
-    titles = [axes.get_title().split("\n")[0] for axes in panels(attention_figure(synthetic_maps(shape=(3, 4)), layers=[2, 0], heads=[3]))]
+    titles = [
+        axes.get_title().split("\n")[0]
+        for axes in panels(attention_figure(synthetic_maps(shape=(3, 4)), layers=[2, 0], heads=[3]))
+    ]
     assert titles == ["layer 2, head 3", "layer 0, head 3"]
 
 
@@ -59,12 +71,16 @@ def test_layers_and_heads_that_are_not_there_are_refused(chosen, words) -> None:
 
 
 def test_too_many_maps_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"layers × heads is 272; it must be at most 256 maps. Fix: choose some"):
+    with pytest.raises(
+        ValueError, match=r"layers × heads is 272; it must be at most 256 maps. Fix: choose some"
+    ):
         attention_figure(synthetic_maps(shape=(17, 16)))
 
 
 def cells_within(edges, size: int) -> np.ndarray:
-    """Which cells the outline encloses: a cell is inside where an odd number of upright segments lies left of its middle."""
+    """Which cells the outline encloses: a cell is inside where an odd number of upright segments lies left of
+    its middle.
+    """
     upright = [(x, min(a, b), max(a, b)) for (x, a), (other, b) in edges if x == other]
     inside = np.zeros((size, size), bool)
     for t, j in np.ndindex(size, size):
@@ -72,7 +88,9 @@ def cells_within(edges, size: int) -> np.ndarray:
     return inside
 
 
-@pytest.mark.parametrize("ids", [[0, 0, 0, 1, 1, 1, 2], [0, 1, 0, 1, 2, 2, 0], [-2, 0, 0, 1, -2, 1, -1], [3, 3, 3, 3, 3, 3, 3]])
+@pytest.mark.parametrize(
+    "ids", [[0, 0, 0, 1, 1, 1, 2], [0, 1, 0, 1, 2, 2, 0], [-2, 0, 0, 1, -2, 1, -1], [3, 3, 3, 3, 3, 3, 3]]
+)
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_outline_encloses_the_keys_of_the_querys_block(ids: list[int], causal: bool) -> None:
     maps = synthetic_maps(block_ids=ids, causal=causal)
@@ -84,14 +102,24 @@ def test_the_outline_encloses_the_keys_of_the_querys_block(ids: list[int], causa
     np.testing.assert_array_equal(cells_within(edges, 7), want)
     np.testing.assert_array_equal(cells_within([((a, b), (c, d)) for (b, a), (d, c) in edges], 7), want.T)
     drawn = panels(attention_figure(maps))[0].collections[0].get_segments()
-    np.testing.assert_array_equal(np.sort(np.reshape(drawn, (-1, 4)), axis=0), np.sort(np.reshape(edges, (-1, 4)), axis=0))
+    np.testing.assert_array_equal(
+        np.sort(np.reshape(drawn, (-1, 4)), axis=0), np.sort(np.reshape(edges, (-1, 4)), axis=0)
+    )
 
 
 def test_tokens_are_written_out_where_they_are_few() -> None:
     maps = synthetic_maps()
-    few = panels(attention_figure(dataclasses.replace(maps, tokens=(" $x^2$", "\n", "b", "c", "d", "e", "a_long_word_indeed"))))[0]
+    few = panels(
+        attention_figure(
+            dataclasses.replace(maps, tokens=(" $x^2$", "\n", "b", "c", "d", "e", "a_long_word_indeed"))
+        )
+    )[0]
     labels = ["␣$x^2$", "⏎", "b", "c", "d", "e", "a_long_wo…"]
-    assert [label.get_text() for label in few.get_yticklabels()] == labels == [label.get_text() for label in few.get_xticklabels()]
+    assert (
+        [label.get_text() for label in few.get_yticklabels()]
+        == labels
+        == [label.get_text() for label in few.get_xticklabels()]
+    )
     assert not any(label.get_parse_math() for label in few.get_yticklabels())
     many = panels(attention_figure(synthetic_maps(length=MOST_LABELLED_TOKENS + 1)))[0]
     assert (many.get_xlabel(), many.get_ylabel()) == ("key", "query")

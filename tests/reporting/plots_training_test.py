@@ -26,7 +26,9 @@ def test_tau_is_named_where_it_is_not_one(log: list[dict[str, Any]]) -> None:
     assert labels == ["training", *(f"evaluation, λ = {lam}, τ = 0.5" for lam in ("0", "0.5", "1"))]
 
 
-def test_a_continued_run_counts_the_later_record_and_a_loss_that_was_not_finite_is_a_gap(log: list[dict[str, Any]]) -> None:
+def test_a_continued_run_counts_the_later_record_and_a_loss_that_was_not_finite_is_a_gap(
+    log: list[dict[str, Any]],
+) -> None:
     train = [record for record in log if record["kind"] == "train"][:4]
     records = [*train, {**train[1], "loss": 1.25}, {**train[2], "loss": None}]
     line = training_figure(records).axes[0].get_lines()[0]

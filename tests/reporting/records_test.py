@@ -35,20 +35,31 @@ CELLS = st.builds(
     **LIMITED,
     **dict.fromkeys(("loss", "perplexity_token", "accuracy", "entropy_bits", "entropy_fraction"), FINITE),
     **dict.fromkeys(("block_mass", "block_mass_uniform", "block_mass_lift", "block_mass_local"), FINITE),
-    **dict.fromkeys(("perplexity_word", "perplexity_byte", "delta_imposed", "delta_measured", "delta_share"), OPTIONAL),
-    **dict.fromkeys(("pointer_fidelity", "pointer_uniform", "pointer_lift", "pointer_block_ratio", "pointer_key_share"), OPTIONAL),
+    **dict.fromkeys(
+        ("perplexity_word", "perplexity_byte", "delta_imposed", "delta_measured", "delta_share"), OPTIONAL
+    ),
+    **dict.fromkeys(
+        ("pointer_fidelity", "pointer_uniform", "pointer_lift", "pointer_block_ratio", "pointer_key_share"),
+        OPTIONAL,
+    ),
     **dict.fromkeys(("pointer_queries", "determined"), st.none() | st.integers(0)),
     **dict.fromkeys(("guaranteed_block_mass", "guaranteed_entropy_bits"), OPTIONAL),
     pointers=st.none() | TEXT,
     accuracy_determined=OPTIONAL,
 )
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | FINITE | TEXT, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=8
+    st.none() | st.booleans() | st.integers() | FINITE | TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
+    max_leaves=8,
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(CELLS, max_size=3), st.dictionaries(TEXT, PLAIN, max_size=3), st.dictionaries(TEXT, PLAIN, max_size=3))
+@given(
+    st.lists(CELLS, max_size=3),
+    st.dictionaries(TEXT, PLAIN, max_size=3),
+    st.dictionaries(TEXT, PLAIN, max_size=3),
+)
 def test_json_comes_back_exactly(cells: list[CellRow], config: dict[str, Any], meta: dict[str, Any]) -> None:
     result = SweepResult(tuple(cells), (), config, meta)
     with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +92,11 @@ def test_a_file_from_before_a_column_is_read_without_it(sweep: SweepResult, tmp_
         read_sweep(path)
 
 
-@pytest.mark.parametrize("file", sorted(RESULTS.glob("first_dial/*.json")) + [RESULTS / "demo" / "sweep.json"], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "file",
+    sorted(RESULTS.glob("first_dial/*.json")) + [RESULTS / "demo" / "sweep.json"],
+    ids=lambda path: path.stem,
+)
 def test_committed_results_are_readable(file: Path) -> None:
     assert read_sweep(file).cells
 
@@ -110,7 +125,9 @@ def test_numpy_scalars_become_plain_numbers(sweep: SweepResult, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_numbers_that_are_not_finite_are_refused_and_nothing_is_written(sweep: SweepResult, tmp_path: Path, value: float) -> None:
+def test_numbers_that_are_not_finite_are_refused_and_nothing_is_written(
+    sweep: SweepResult, tmp_path: Path, value: float
+) -> None:
     cells = (*sweep.cells[:2], dataclasses.replace(sweep.cells[2], accuracy=value))
     with pytest.raises(ValueError, match=r"cells\[2\]\.accuracy is -?(nan|inf); it must be finite\. Fix: "):
         write_sweep(dataclasses.replace(sweep, cells=cells), tmp_path)
@@ -126,11 +143,16 @@ def test_numbers_that_are_not_finite_are_refused_and_nothing_is_written(sweep: S
     ("changes", "message"),
     [
         ({"meta": {"device": {1: "cpu"}}}, r"meta\.device has the key 1; it must be text"),
-        ({"config": {"path": Path("runs")}}, r"config\.path is .*Path\('runs'\), a PosixPath; it must be text"),
+        (
+            {"config": {"path": Path("runs")}},
+            r"config\.path is .*Path\('runs'\), a PosixPath; it must be text",
+        ),
         ({"meta": {"mean": np.float64(1.0)}}, r"meta\.mean is .*, a float64; it must be"),
     ],
 )
-def test_what_json_would_change_is_refused(sweep: SweepResult, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_what_json_would_change_is_refused(
+    sweep: SweepResult, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         write_sweep(dataclasses.replace(sweep, **changes), tmp_path)
 
@@ -147,7 +169,9 @@ def test_what_json_would_change_is_refused(sweep: SweepResult, tmp_path: Path, c
         ("perplexity_word", "x", r"cells\[0\]\.perplexity_word is 'x'; it must be a float or None"),
     ],
 )
-def test_malformed_values_are_refused_on_reading(sweep: SweepResult, tmp_path: Path, field: str, value: Any, message: str) -> None:
+def test_malformed_values_are_refused_on_reading(
+    sweep: SweepResult, tmp_path: Path, field: str, value: Any, message: str
+) -> None:
     path = write_sweep(sweep, tmp_path)[2]
     document = json.loads(path.read_text(encoding="utf-8"))
     document["cells"][0][field] = value
@@ -162,7 +186,10 @@ def test_missing_and_unknown_fields_are_named(sweep: SweepResult, tmp_path: Path
     document = json.loads(path.read_text(encoding="utf-8"))
     document["heads"][3]["entropy_nats"] = document["heads"][3].pop("entropy_bits")
     path.write_text(json.dumps(document), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"heads\[3\] differs in \['entropy_bits', 'entropy_nats'\]; a HeadRow must have exactly"):
+    with pytest.raises(
+        ValueError,
+        match=r"heads\[3\] differs in \['entropy_bits', 'entropy_nats'\]; a HeadRow must have exactly",
+    ):
         read_sweep(path)
 
 
@@ -173,7 +200,10 @@ def test_missing_and_unknown_fields_are_named(sweep: SweepResult, tmp_path: Path
         ('{"format": NaN}', "it contains NaN"),
         ("[]", "holds 'list'; it must hold exactly the keys format"),
         ('{"cells": []}', r"holds \('cells',\); it must hold exactly"),
-        ('{"format": "other", "config": {}, "meta": {}, "cells": [], "heads": []}', "has format 'other'; it must be 'aila_jax sweep"),
+        (
+            '{"format": "other", "config": {}, "meta": {}, "cells": [], "heads": []}',
+            "has format 'other'; it must be 'aila_jax sweep",
+        ),
         (
             '{"format": "aila_jax sweep, version 1", "config": {}, "meta": 0, "cells": [], "heads": []}',
             "meta is a int; it must be a dict",
@@ -193,7 +223,9 @@ def test_a_missing_file_is_refused_with_its_path(tmp_path: Path) -> None:
             read_sweep(path)
 
 
-def test_a_failed_write_keeps_the_old_files(sweep: SweepResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_old_files(
+    sweep: SweepResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_sweep(sweep, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 

@@ -1,4 +1,6 @@
-"""A recruitment's files: what is written is read back, and the committed ones say what the documentation quotes."""
+"""A recruitment's files: what is written is read back, and the committed ones say what the documentation
+quotes.
+"""
 
 import json
 from dataclasses import replace
@@ -37,8 +39,13 @@ def test_the_committed_recruitment_is_what_the_documentation_quotes() -> None:
     assert last.model_bits == pytest.approx(float(model_bits(4096, found.classes, found.pairs)))
     text = (DOCS / "method.md").read_text(encoding="utf-8")
     quoted = [f"{found.classes} classes, where more than {found.most_classes:,} could never pay"]
-    quoted += [f"from {first.data_bits:,.0f} to {last.data_bits:,.0f}", f"from {first.model_bits:,.0f} to {last.model_bits:,.0f}"]
-    quoted += [f"from {first.total_bits / found.pairs:.4f} to {last.total_bits / found.pairs:.4f} bits a token"]
+    quoted += [
+        f"from {first.data_bits:,.0f} to {last.data_bits:,.0f}",
+        f"from {first.model_bits:,.0f} to {last.model_bits:,.0f}",
+    ]
+    quoted += [
+        f"from {first.total_bits / found.pairs:.4f} to {last.total_bits / found.pairs:.4f} bits a token"
+    ]
     assert report.statistics is not None
     quoted += [f"{report.statistics.n_in:.2f} keys in its block"]
     for words in quoted:
@@ -46,7 +53,10 @@ def test_the_committed_recruitment_is_what_the_documentation_quotes() -> None:
     described = describe_recruitment(report)
     assert described.startswith("248 classes recruited from 2 on wikitext2")
     assert "no split, move or merge tried lowers the bits" in described
-    limited = {**report.meta["config"], "partition": {**report.meta["config"]["partition"], "max_classes": found.classes}}
+    limited = {
+        **report.meta["config"],
+        "partition": {**report.meta["config"]["partition"], "max_classes": found.classes},
+    }
     described = describe_recruitment(replace(report, meta={**report.meta, "config": limited}))
     assert "; stopped at max_classes = 248, beyond which no split is tried" in described
     assert "lowers the bits" not in described
@@ -57,7 +67,12 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         read_recruitment(tmp_path)
     path = tmp_path / "recruitment.json"
     stored = json.loads((COMMITTED / "recruitment.json").read_text(encoding="utf-8"))
-    for content in ("{", "{}", json.dumps({**stored, "format": "other"}), json.dumps({**stored, "steps": [{"step": 1}]})):
+    for content in (
+        "{",
+        "{}",
+        json.dumps({**stored, "format": "other"}),
+        json.dumps({**stored, "steps": [{"step": 1}]}),
+    ):
         path.write_text(content, encoding="utf-8")
         with pytest.raises(ValueError, match=r"is no recruitment .*Fix: give a file that aila recruit wrote"):
             read_recruitment(path)

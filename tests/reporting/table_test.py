@@ -9,7 +9,13 @@ from aila_jax.evaluation.rows import SweepResult
 from aila_jax.reporting import formats
 from aila_jax.reporting.table import dial_table, markdown_table
 
-VALUES = {"perplexity_token": 72.125, "perplexity_word": None, "perplexity_byte": None, "accuracy": 0.3525, "entropy_bits": 4.1}
+VALUES = {
+    "perplexity_token": 72.125,
+    "perplexity_word": None,
+    "perplexity_byte": None,
+    "accuracy": 0.3525,
+    "entropy_bits": 4.1,
+}
 
 
 @pytest.fixture
@@ -17,7 +23,12 @@ def small(make_sweep: Callable[..., SweepResult]) -> SweepResult:
     """Two cells with the values written out below."""
     result = make_sweep(lams=(0.0, 1.0), taus=(1.0,), block_mass=0.24, block_mass_lift=2.1739, **VALUES)
     last = dataclasses.replace(
-        result.cells[1], perplexity_token=1234.4, accuracy=0.05, entropy_bits=1.1701, block_mass=0.98, block_mass_lift=12.0
+        result.cells[1],
+        perplexity_token=1234.4,
+        accuracy=0.05,
+        entropy_bits=1.1701,
+        block_mass=0.98,
+        block_mass_lift=12.0,
     )
     return dataclasses.replace(result, cells=(result.cells[0], last))
 
@@ -60,7 +71,12 @@ def test_a_model_that_sees_its_targets_says_so(make_sweep: Callable[..., SweepRe
 
 
 def test_pointer_fidelity_has_columns_where_it_was_measured(make_sweep: Callable[..., SweepResult]) -> None:
-    measured = {"pointers": "anchors", "pointer_fidelity": 0.321, "pointer_uniform": 0.1, "pointer_lift": 3.21}
+    measured = {
+        "pointers": "anchors",
+        "pointer_fidelity": 0.321,
+        "pointer_uniform": 0.1,
+        "pointer_lift": 3.21,
+    }
     table = dial_table(make_sweep(**measured, pointer_block_ratio=0.654, pointer_key_share=0.5))
     assert "fidelity  fidelity lift  ÷ block mass  key share" in table
     assert "determined" not in table
@@ -69,7 +85,10 @@ def test_pointer_fidelity_has_columns_where_it_was_measured(make_sweep: Callable
 
 
 def test_a_guarantee_has_a_column_where_there_is_one(small: SweepResult) -> None:
-    cells = (small.cells[0], dataclasses.replace(small.cells[1], guaranteed_block_mass=0.9129, guaranteed_entropy_bits=1.2341))
+    cells = (
+        small.cells[0],
+        dataclasses.replace(small.cells[1], guaranteed_block_mass=0.9129, guaranteed_entropy_bits=1.2341),
+    )
     header, _, *rows = dial_table(dataclasses.replace(small, cells=cells)).splitlines()[1:]
     assert header.endswith("guaranteed mass  guaranteed bits")
     assert [row.split()[-2:] for row in rows] == [["–", "–"], ["0.912", "1.235"]]
@@ -102,7 +121,11 @@ def test_perplexity_has_four_significant_digits(value: float | None, text: str) 
 
 
 def test_bounds_are_rounded_to_the_safe_side() -> None:
-    assert (formats.at_least(0.9999), formats.at_least(0.5), formats.at_least(None)) == ("0.999", "0.500", "–")
+    assert (formats.at_least(0.9999), formats.at_least(0.5), formats.at_least(None)) == (
+        "0.999",
+        "0.500",
+        "–",
+    )
     assert (formats.at_most(1.2301), formats.at_most(2.0, 1), formats.at_most(None)) == ("1.231", "2.0", "–")
 
 

@@ -26,7 +26,9 @@ def test_extra_keys_and_null_are_kept(log: list[dict[str, Any]], tmp_path: Path)
 
 
 @pytest.mark.parametrize("end", ['{"step": 1220, "ki', '{"step": 1220, "kind": "\xc3'.encode("latin-1")])
-def test_a_last_line_cut_short_is_left_out_with_a_warning(log: list[dict[str, Any]], tmp_path: Path, end: str | bytes) -> None:
+def test_a_last_line_cut_short_is_left_out_with_a_warning(
+    log: list[dict[str, Any]], tmp_path: Path, end: str | bytes
+) -> None:
     path = write(tmp_path / "metrics.jsonl", log)
     with open(path, "ab") as file:
         file.write(end if isinstance(end, bytes) else end.encode("utf-8"))
@@ -54,7 +56,9 @@ def test_a_broken_line_inside_is_refused_with_its_number(log: list[dict[str, Any
         ({"kind": "eval"}, "line 1: perplexity is 'missing'"),
     ],
 )
-def test_malformed_records_are_refused(log: list[dict[str, Any]], tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_malformed_records_are_refused(
+    log: list[dict[str, Any]], tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         read_training_log(write(tmp_path / "log", [{**log[0], **change}]))
 

@@ -1,4 +1,6 @@
-"""An old run keeps working: the one in `golden/`, made as golden/make.sh says, is loaded, read, resumed and reported."""
+"""An old run keeps working: the one in `golden/`, made as golden/make.sh says, is loaded, read, resumed and
+reported.
+"""
 
 import json
 import shutil
@@ -22,7 +24,9 @@ LOGGED_TIMES = ("tokens_per_second",)
 
 @pytest.fixture
 def golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the run with the corpus beside it, in the working directory, as its configuration has the paths."""
+    """A copy of the run with the corpus beside it, in the working directory, as its configuration has the
+    paths.
+    """
     shutil.copytree(GOLDEN, tmp_path / "golden")
     monkeypatch.chdir(tmp_path / "golden")
     return tmp_path / "golden" / "run"
@@ -40,7 +44,9 @@ def test_it_loads_with_its_partition_and_anchors(golden):
     model = aila.load(golden)
     assert (model.step, model.config.partition.kind, model.need_anchors().k) == (24, "induced_classes", 2)
     assert aila.load(golden / "checkpoints" / "12").step == 12
-    output = model.apply(np.array([model.tokenizer.encode("the cat saw the old owl")[:12]], np.int32), lam=0.5)
+    output = model.apply(
+        np.array([model.tokenizer.encode("the cat saw the old owl")[:12]], np.int32), lam=0.5
+    )
     assert np.all(np.isfinite(output.logits))
     assert model.generate("the cat", lam=1.0, max_tokens=4, sample_temperature=0.0)
 
@@ -49,7 +55,16 @@ def test_a_sweep_gives_the_numbers_that_it_gave(golden):
     before = read_sweep(golden)
     after = runs.sweep(str(golden), out=str(golden / "again"), quiet=True)
     for old, new in zip(before.cells, after.cells, strict=True):
-        for name in ("lam", "tau", "targets", "loss", "accuracy", "entropy_bits", "block_mass", "pointer_fidelity"):
+        for name in (
+            "lam",
+            "tau",
+            "targets",
+            "loss",
+            "accuracy",
+            "entropy_bits",
+            "block_mass",
+            "pointer_fidelity",
+        ):
             assert getattr(new, name) == pytest.approx(getattr(old, name), rel=1e-4), name
     for old, new in zip(before.heads, after.heads, strict=True):
         assert new.block_mass == pytest.approx(old.block_mass, rel=1e-4)
@@ -66,11 +81,16 @@ def test_it_resumes_to_the_state_and_log_that_it_had(golden):
         np.testing.assert_allclose(new, old, rtol=2e-3, atol=2e-5, err_msg=jax.tree_util.keystr(path))
     again = [json.loads(line) for line in (golden / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     for old, new in zip(map(json.loads, logged.splitlines()), again, strict=True):
-        if (old["kind"], old["step"]) == ("train", 15):  # its interval began before step 12, and format 1 holds no sums
+        if (old["kind"], old["step"]) == (
+            "train",
+            15,
+        ):  # its interval began before step 12, and format 1 holds no sums
             continue
         assert old.keys() == new.keys()
         for name in old.keys() - set(LOGGED_TIMES):
-            assert new[name] == (pytest.approx(old[name], rel=1e-3) if isinstance(old[name], float) else old[name]), name
+            assert new[name] == (
+                pytest.approx(old[name], rel=1e-3) if isinstance(old[name], float) else old[name]
+            ), name
 
 
 def test_it_is_reported(golden):

@@ -15,58 +15,86 @@ from tests.training.tiny import write_corpus
 def test_a_model_is_not_evaluated_on_text_that_changed(trained, tmp_path):
     data = write_corpus(tmp_path / "text")
     moved = replace(trained.model, config=replace(trained.config, data=data))
-    assert runs.dataset_of(moved).fingerprint == trained.dataset.fingerprint  # the same text elsewhere is the same text
+    assert (
+        runs.dataset_of(moved).fingerprint == trained.dataset.fingerprint
+    )  # the same text elsewhere is the same text
     (tmp_path / "text" / "valid_files.txt").write_text("the cat heard the dog .\n")
-    with pytest.raises(ValueError, match=r"has fingerprint .*, the model was trained on .*its text has changed.*Fix: "):
+    with pytest.raises(
+        ValueError, match=r"has fingerprint .*, the model was trained on .*its text has changed.*Fix: "
+    ):
         runs.dataset_of(moved)
 
 
 def test_a_model_is_read_with_other_windows_than_in_training(trained, tmp_path):
     copy = Path(shutil.copytree(trained.run.workdir, tmp_path / "run"))
     result = runs.sweep(str(copy), lams=(0.0, 1.0), taus=(1.0,), window=3, quiet=True)
-    assert sorted(path.name for path in (copy / "window3").iterdir()) == ["sweep.csv", "sweep.json", "sweep_heads.csv"]
+    assert sorted(path.name for path in (copy / "window3").iterdir()) == [
+        "sweep.csv",
+        "sweep.json",
+        "sweep_heads.csv",
+    ]
     assert not (copy / "sweep.json").exists()
     assert (result.config["partition"]["size"], result.meta["training"]["partition"]["size"]) == (3, 5)
     own = runs.sweep(str(copy), lams=(0.0, 1.0), taus=(1.0,), out=str(tmp_path / "own"), quiet=True)
     assert result.cells[0].loss == own.cells[0].loss  # at λ = 0 nothing depends on the blocks …
     assert result.cells[0].block_mass < own.cells[0].block_mass  # … but what is measured of them
     assert result.cells[1].loss != own.cells[1].loss
-    assert trained.model.with_window(3).with_window(5).apply(np.zeros((1, 16), int), lam=1.0).logits.tolist() == (
-        trained.model.apply(np.zeros((1, 16), int), lam=1.0).logits.tolist()
-    )
+    assert trained.model.with_window(3).with_window(5).apply(
+        np.zeros((1, 16), int), lam=1.0
+    ).logits.tolist() == (trained.model.apply(np.zeros((1, 16), int), lam=1.0).logits.tolist())
 
 
 @pytest.mark.parametrize("size", [0, 17, 2.5, True])
 def test_a_window_that_does_not_fit_is_refused_before_any_work(trained, no_work, size):
     for call in (runs.sweep, runs.evaluate):
-        with pytest.raises(ValueError, match=rf"window is {size}; it must be a whole number from 1 to the model's length \(16\)\. Fix: "):
+        with pytest.raises(
+            ValueError,
+            match=rf"window is {size}; it must be a whole number from 1 to the model's length \(16\)\. Fix: ",
+        ):
             call(str(trained.run.workdir), window=size, quiet=True)
 
 
 def test_windows_too_small_for_the_models_anchors_are_refused(trained):
-    anchored = replace(trained.model, config=replace(trained.config, anchors=AnchorConfig(estimator="corpus", k=3)))
+    anchored = replace(
+        trained.model, config=replace(trained.config, anchors=AnchorConfig(estimator="corpus", k=3))
+    )
     assert anchored.with_window(4).config.partition.size == 4
     with pytest.raises(
-        ValueError, match=r"window is 3; it must be a whole number from 4 to .* \(16\), as a block has 3 anchors and more\. Fix: "
+        ValueError,
+        match=(
+            r"window is 3; it must be a whole number from 4 to .* \(16\), as a block has 3 anchors and more\."
+            r" Fix: "
+        ),
     ):
         anchored.with_window(3)
 
 
 def test_positions_that_know_their_blocks_are_not_read_with_others(trained):
-    localist = replace(trained.model, config=replace(trained.config, model=replace(trained.config.model, localist=True)))
-    with pytest.raises(ValueError, match=r"model\.localist is True; it must be false to read a model with another partition"):
+    localist = replace(
+        trained.model, config=replace(trained.config, model=replace(trained.config.model, localist=True))
+    )
+    with pytest.raises(
+        ValueError, match=r"model\.localist is True; it must be false to read a model with another partition"
+    ):
         localist.with_window(3)
 
 
 def test_groups_stay_those_of_the_weights(trained):
     config = replace(trained.config, penalty=replace(trained.config.penalty, solver="subgradient", eta=0.1))
-    assert replace(trained.model, config=config).with_window(3).config.feature_groups == config.feature_groups == 4
+    assert (
+        replace(trained.model, config=config).with_window(3).config.feature_groups
+        == config.feature_groups
+        == 4
+    )
 
 
 def test_blocks_that_are_no_windows_have_no_window_size(trained):
     given = trained.model.with_partition(replace(trained.config.partition, kind="given"))
     with pytest.raises(
-        ValueError, match=r"window is 3; it must be None where the model's partition is 'given'\. Fix: leave the window out"
+        ValueError,
+        match=(
+            r"window is 3; it must be None where the model's partition is 'given'\. Fix: leave the window out"
+        ),
     ):
         given.with_window(3)
 

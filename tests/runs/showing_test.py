@@ -17,9 +17,17 @@ from tests.evaluation.untrained import untrained_model
 
 def test_attention_pictures_of_a_checkpoint(trained, tmp_path):
     paths = runs.attention(
-        str(trained.run.workdir), text="the cat", lam=(0.0, 1.0), tau=0.5, layers=(1,), heads=(0,), out=tmp_path / "maps"
+        str(trained.run.workdir),
+        text="the cat",
+        lam=(0.0, 1.0),
+        tau=0.5,
+        layers=(1,),
+        heads=(0,),
+        out=tmp_path / "maps",
     )
-    names = [f"attention_lam{lam}_tau0.5.{kind}" for lam in (0, 1) for kind in ("png", "svg")] + ["attention.html"]
+    names = [f"attention_lam{lam}_tau0.5.{kind}" for lam in (0, 1) for kind in ("png", "svg")] + [
+        "attention.html"
+    ]
     assert [path.name for path in paths] == names
     assert paths[0].read_bytes().startswith(b"\x89PNG")
     assert "Attention weights of run, step 24 over one text" in paths[-1].read_text(encoding="utf-8")
@@ -62,14 +70,19 @@ def test_the_maps_of_a_report_are_read_as_its_rows_were():
 
 
 @pytest.mark.parametrize(
-    ("checkpoint", "beside", "shown"), [("", True, True), ("", False, False), ("none", True, False), ("other", False, True)]
+    ("checkpoint", "beside", "shown"),
+    [("", True, True), ("", False, False), ("none", True, False), ("other", False, True)],
 )
-def test_a_report_shows_the_attention_of_the_checkpoint_it_is_given_or_lies_beside(tmp_path, monkeypatch, checkpoint, beside, shown):
+def test_a_report_shows_the_attention_of_the_checkpoint_it_is_given_or_lies_beside(
+    tmp_path, monkeypatch, checkpoint, beside, shown
+):
     asked = []
     folder = tmp_path / "run"
     (folder / "checkpoints" / "16" / "record" if beside else folder).mkdir(parents=True)
     sweep = SimpleNamespace(cells=[SimpleNamespace(run="scored", hard=True)])
-    model = SimpleNamespace(run="other" if checkpoint else "scored", config=SimpleNamespace(model=SimpleNamespace(hard=False)))
+    model = SimpleNamespace(
+        run="other" if checkpoint else "scored", config=SimpleNamespace(model=SimpleNamespace(hard=False))
+    )
     monkeypatch.setattr(showing, "read_sweep", lambda _: sweep)
     monkeypatch.setattr(showing, "nearest_tau", lambda _: 1.0)
     monkeypatch.setattr(showing, "draw_figures", lambda *_: [])
@@ -77,11 +90,18 @@ def test_a_report_shows_the_attention_of_the_checkpoint_it_is_given_or_lies_besi
     monkeypatch.setattr(showing, "_as_scored", lambda model, result: (model, result))
     monkeypatch.setattr(showing, "dial_maps", lambda *given: asked.append(given) or "MAPS")
     monkeypatch.setattr(showing, "write_report", lambda *_, maps, **__: maps)
-    found = runs.report(folder, tmp_path / "report.html", checkpoint=checkpoint, text="the cat" if shown else "")
+    found = runs.report(
+        folder, tmp_path / "report.html", checkpoint=checkpoint, text="the cat" if shown else ""
+    )
     assert found == ("MAPS" if shown else None)
     # Rows of the same run say how it is read; another run is read as it was trained.
     read, hard = (model, False) if checkpoint else ((model, sweep), True)
     assert asked == ([checkpoint or folder, (read, "the cat", 1.0, hard)] if shown else [])
     if not shown:
-        with pytest.raises(ValueError, match=r"text is 'x'; it must be left out where there is no checkpoint. Fix: pass --checkpoint=RUN"):
+        with pytest.raises(
+            ValueError,
+            match=(
+                r"text is 'x'; it must be left out where there is no checkpoint. Fix: pass --checkpoint=RUN"
+            ),
+        ):
             runs.report(folder, tmp_path / "report.html", checkpoint=checkpoint, text="x")

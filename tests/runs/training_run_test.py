@@ -1,4 +1,6 @@
-"""Tests of the composition root: what a run leaves behind, how it continues, and what it refuses before any work."""
+"""Tests of the composition root: what a run leaves behind, how it continues, and what it refuses before any
+work.
+"""
 
 import json
 import os
@@ -31,18 +33,26 @@ from tests.training.tiny import write_corpus
 
 
 def files(directory: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
 
 
 def newest_state(workdir, config, tokenizer):
-    template = runs.initial_state(config, Transformer(config.model, tokenizer.vocab_size), build_optimizer(config.train))
+    template = runs.initial_state(
+        config, Transformer(config.model, tokenizer.vocab_size), build_optimizer(config.train)
+    )
     return find_checkpoint(workdir).state(template)
 
 
 def test_a_run_leaves_what_made_it(trained):
     workdir = trained.run.workdir
     assert trained.run.step == 24
-    assert json.loads((workdir / "config.json").read_text()) == json.loads(json.dumps(to_dict(trained.config)))
+    assert json.loads((workdir / "config.json").read_text()) == json.loads(
+        json.dumps(to_dict(trained.config))
+    )
     record = json.loads((workdir / "run.json").read_text())
     assert record["seed"] == 0
     assert record["data"] == {"name": "text", "fingerprint": trained.dataset.fingerprint}
@@ -55,9 +65,16 @@ def test_a_run_leaves_what_made_it(trained):
 def test_its_log_has_every_record(trained):
     records = read_training_log(trained.run.workdir)
     assert [record["step"] for record in records if record["kind"] == "train"] == [5, 10, 15, 20, 24]
-    evals = [(record["step"], record["lam"], record["targets"]) for record in records if record["kind"] == "eval"]
+    evals = [
+        (record["step"], record["lam"], record["targets"]) for record in records if record["kind"] == "eval"
+    ]
     whole = len(trained.dataset.splits["validation"].tokens) - 1
-    assert evals == [(12, 0.0, 256), (12, 1.0, 256), (24, 0.0, whole), (24, 1.0, whole)]  # 2 batches, then all
+    assert evals == [
+        (12, 0.0, 256),
+        (12, 1.0, 256),
+        (24, 0.0, whole),
+        (24, 1.0, whole),
+    ]  # 2 batches, then all
     losses = [record["loss"] for record in records if record["kind"] == "train"]
     assert losses[-1] < losses[0] - 1
     assert all(record["skipped"] == 0 for record in records if record["kind"] == "train")
@@ -70,11 +87,19 @@ def test_its_log_has_every_record(trained):
 
 def test_another_configuration_is_refused_before_any_work_and_what_differs_is_named(trained, no_work):
     before = files(trained.run.workdir)
-    config = replace(trained.config, seed=3, train=replace(trained.config.train, steps=48), model=replace(trained.config.model, film=False))
+    config = replace(
+        trained.config,
+        seed=3,
+        train=replace(trained.config.train, steps=48),
+        model=replace(trained.config.model, film=False),
+    )
     with pytest.raises(ValueError, match="it holds a run with another configuration") as caught:
         runs.train(config, trained.run.workdir, quiet=True)
     message = str(caught.value)
-    assert "(model.film: True there, False asked; seed: 0 there, 3 asked; train.steps: 24 there, 48 asked)" in message
+    assert (
+        "(model.film: True there, False asked; seed: 0 there, 3 asked; train.steps: 24 there, 48 asked)"
+        in message
+    )
     assert message.endswith("Fix: choose another --workdir")
     assert files(trained.run.workdir) == before
 
@@ -90,7 +115,9 @@ def test_a_corpus_that_has_moved_is_the_same_configuration(trained):
 @pytest.mark.parametrize("below", ["file", "file/run"])
 def test_an_output_below_a_file_is_refused_before_any_work(trained, no_work, tmp_path, below):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=re.escape(f"output folder is {str(tmp_path / below)!r}; it cannot be made")) as caught:
+    with pytest.raises(
+        ValueError, match=re.escape(f"output folder is {str(tmp_path / below)!r}; it cannot be made")
+    ) as caught:
         runs.train(trained.config, tmp_path / below, quiet=True)
     assert "Fix: choose another folder" in str(caught.value)
     with pytest.raises(ValueError, match="output folder is"):
@@ -99,12 +126,16 @@ def test_an_output_below_a_file_is_refused_before_any_work(trained, no_work, tmp
 
 def test_checkpoints_without_a_configuration_are_not_taken_over(trained, no_work, tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(ValueError, match=r"workdir is .*; it must be empty or a run directory. Fix: choose another --workdir"):
+    with pytest.raises(
+        ValueError, match=r"workdir is .*; it must be empty or a run directory. Fix: choose another --workdir"
+    ):
         runs.train(trained.config, tmp_path, quiet=True)
 
 
 def test_the_name_of_a_preset_is_no_configuration(unchecked_shapes, tmp_path):
-    with pytest.raises(ValueError, match=r"config is 'tiny'; it must be an aila\.Config\. Fix: aila\.presets\.tiny\(\)"):
+    with pytest.raises(
+        ValueError, match=r"config is 'tiny'; it must be an aila\.Config\. Fix: aila\.presets\.tiny\(\)"
+    ):
         runs.train("tiny", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -118,9 +149,17 @@ def test_a_configuration_file_that_cannot_be_read_is_refused(trained, no_work, t
 
 def test_a_finished_run_asked_for_again_changes_nothing(trained, tmp_path, capsys):
     copy = Path(shutil.copytree(trained.run.workdir, tmp_path / "run"))
-    before = files(copy / "checkpoints"), (copy / "metrics.jsonl").read_bytes(), (copy / "config.json").read_bytes()
+    before = (
+        files(copy / "checkpoints"),
+        (copy / "metrics.jsonl").read_bytes(),
+        (copy / "config.json").read_bytes(),
+    )
     assert runs.train(trained.config, copy).step == 24
-    assert (files(copy / "checkpoints"), (copy / "metrics.jsonl").read_bytes(), (copy / "config.json").read_bytes()) == before
+    assert (
+        files(copy / "checkpoints"),
+        (copy / "metrics.jsonl").read_bytes(),
+        (copy / "config.json").read_bytes(),
+    ) == before
     assert "steps 24 to 24" in capsys.readouterr().out
 
 
@@ -145,15 +184,23 @@ def stop_after(monkeypatch, last):
 
 @pytest.mark.medium
 def test_a_run_that_crashed_continues_to_the_same_bits(trained, tmp_path, monkeypatch):
-    """With dropout, conditional λ and microbatches; the crash and the edge of the epoch lie between checkpoint and end."""
-    assert trained.config.model.dropout > 0 and trained.config.train.accumulate > 1 and trained.config.locality.mode == "conditional"
+    """With dropout, conditional λ and microbatches; the crash and the edge of the epoch lie between
+    checkpoint and end.
+    """
+    assert (
+        trained.config.model.dropout > 0
+        and trained.config.train.accumulate > 1
+        and trained.config.locality.mode == "conditional"
+    )
     assert 16 < len(trained.dataset.windows("train", 16, False)) / trained.config.train.batch_size < 24
     with monkeypatch.context() as patch:
         stop_after(patch, 12)  # after the checkpoint at step 8, before the one at 16
         with pytest.raises(Interrupted):
             runs.train(trained.config, tmp_path / "run", quiet=True)
     assert find_checkpoint(tmp_path / "run").step == 8
-    assert max(record["step"] for record in read_training_log(tmp_path / "run")) > 8  # the log ran ahead of its checkpoint
+    assert (
+        max(record["step"] for record in read_training_log(tmp_path / "run")) > 8
+    )  # the log ran ahead of its checkpoint
     drawn = []
     real = TrainBatches.__next__
     with monkeypatch.context() as patch:
@@ -173,7 +220,10 @@ def test_a_run_that_crashed_continues_to_the_same_bits(trained, tmp_path, monkey
         for place in (trained.run.workdir, tmp_path / "run")
     ]
     assert evals[0] == evals[1]
-    logs = [[(record["step"], record["kind"]) for record in read_training_log(place)] for place in (trained.run.workdir, tmp_path / "run")]
+    logs = [
+        [(record["step"], record["kind"]) for record in read_training_log(place)]
+        for place in (trained.run.workdir, tmp_path / "run")
+    ]
     assert logs[0] == logs[1]
 
 
@@ -193,14 +243,19 @@ def test_a_run_that_was_asked_to_stop_saves_and_continues_to_the_same_bits(train
     assert find_checkpoint(tmp_path / "run").step == 13
     runs.train(trained.config, tmp_path / "run", quiet=True)
     assert len(drawn) == 24
-    states = [newest_state(place, trained.config, trained.model.tokenizer) for place in (trained.run.workdir, tmp_path / "run")]
+    states = [
+        newest_state(place, trained.config, trained.model.tokenizer)
+        for place in (trained.run.workdir, tmp_path / "run")
+    ]
     for expected, found in zip(*map(jax.tree.leaves, states), strict=True):
         assert np.asarray(expected).tobytes() == np.asarray(found).tobytes()
 
 
 @pytest.mark.parametrize("left", ["no folder", "an empty folder"])
 def test_a_run_stopped_before_its_first_checkpoint_starts_again(trained, tmp_path, monkeypatch, left):
-    shutil.copytree(trained.run.workdir, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "tensorboard"))
+    shutil.copytree(
+        trained.run.workdir, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "tensorboard")
+    )
     if left == "an empty folder":
         (tmp_path / "run" / "checkpoints").mkdir()
     started = []
@@ -251,7 +306,11 @@ def test_another_validation_or_test_text_does_not_continue_either(trained, tmp_p
     monkeypatch.setattr(training_run, "fit", lambda *_, **__: pytest.fail("training began"))
     before = files(copy)
     with pytest.raises(
-        ValueError, match=r"the corpus is '\w+'; it must be the run's own \(\w+\)\. Fix: give it the texts that it began with"
+        ValueError,
+        match=(
+            r"the corpus is '\w+'; it must be the run's own \(\w+\)\. Fix: give it the texts that it began"
+            r" with"
+        ),
     ):
         runs.train(config, copy, quiet=True)
     assert files(copy) == before
@@ -259,15 +318,23 @@ def test_another_validation_or_test_text_does_not_continue_either(trained, tmp_p
 
 def test_a_folder_that_another_process_trains_into_is_refused(trained, tmp_path, no_work):
     program = (
-        "import sys; from filelock import FileLock\n"  # what `held` takes, without the seconds that JAX needs to start
+        # what `held` takes, without the seconds that JAX needs to start
+        "import sys; from filelock import FileLock\n"
         "with FileLock(sys.argv[1] + '/.lock'): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as other:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(
-            ValueError, match=r"workdir is .*; it must be a folder that no other process trains into\. Fix: wait until that run ends"
+            ValueError,
+            match=(
+                r"workdir is .*; it must be a folder that no other process trains into\. Fix: wait until that"
+                r" run ends"
+            ),
         ):
             runs.train(trained.config, tmp_path, quiet=True)
         other.communicate("")
@@ -281,7 +348,11 @@ def test_an_incomplete_checkpoint_is_told_of_before_training_goes_on(trained, tm
     copy = Path(shutil.copytree(trained.run.workdir, tmp_path / "run"))
     (copy / "checkpoints" / str(step) / "params").mkdir(parents=True)
     with pytest.raises(
-        ValueError, match=rf"checkpoint is '.*/{step}'; it must be a whole checkpoint: .* no record\. Fix: copy it again, or move it"
+        ValueError,
+        match=(
+            rf"checkpoint is '.*/{step}'; it must be a whole checkpoint: .* no record\. Fix: copy it again,"
+            r" or move it"
+        ),
     ):
         runs.train(trained.config, copy, quiet=True)
 
@@ -299,7 +370,9 @@ def spoil_after(monkeypatch, last):
     monkeypatch.setattr(training_run, "make_train_step", make)
 
 
-def test_a_run_that_is_not_finite_stops_and_names_step_part_and_last_good_checkpoint(trained, tmp_path, monkeypatch):
+def test_a_run_that_is_not_finite_stops_and_names_step_part_and_last_good_checkpoint(
+    trained, tmp_path, monkeypatch
+):
     spoil_after(monkeypatch, 18)
     with pytest.raises(NonFiniteError) as caught:
         runs.train(trained.config, tmp_path / "run", quiet=True)
@@ -326,13 +399,23 @@ def test_a_bidirectional_run_says_loudly_what_it_is(trained, tmp_path, monkeypat
     assert "WARNING" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("mode", "expected"), [("conditional", (0.0, 1.0)), ("fixed", (0.6,)), ("curriculum", (0.6,))])
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("conditional", (0.0, 1.0)), ("fixed", (0.6,)), ("curriculum", (0.6,))]
+)
 def test_training_is_watched_at_the_lams_it_is_about(trained, mode, expected):
-    assert runs.evaluated_lams(replace(trained.config, locality=replace(trained.config.locality, mode=mode, lam=0.6))) == expected
+    assert (
+        runs.evaluated_lams(
+            replace(trained.config, locality=replace(trained.config.locality, mode=mode, lam=0.6))
+        )
+        == expected
+    )
 
 
 def test_parameters_draws_and_dropout_have_keys_of_their_own(trained):
-    keys = [tuple(np.asarray(jax.random.key_data(starting.key_of(trained.config, stream)))) for stream in starting.STREAMS]
+    keys = [
+        tuple(np.asarray(jax.random.key_data(starting.key_of(trained.config, stream))))
+        for stream in starting.STREAMS
+    ]
     assert len(set(keys)) == 3
     state = runs.initial_state(trained.config, trained.model.module, build_optimizer(trained.config.train))
     assert tuple(np.asarray(state.key)) == keys[2]

@@ -56,7 +56,9 @@ def test_no_residual_vector_passes_the_bound(config) -> None:
 
 
 def test_the_bound_is_attained_by_the_worst_vector_through_an_aligned_output() -> None:
-    """x along the centred kernel's first singular vector; W_O keeps lengths. Uncentred norms would be larger: the bound would be loose."""
+    """x along the centred kernel's first singular vector; W_O keeps lengths. Uncentred norms would be larger:
+    the bound would be loose.
+    """
     params = layer(0, PLAIN)
     kernel = params["layer_0"]["attention"]["value"]["kernel"]
     kernel += 2.0
@@ -76,12 +78,16 @@ def test_film_widens_the_bound_with_lam_and_bfloat16_a_little() -> None:
 
 
 def test_contributions_are_mass_times_value() -> None:
-    np.testing.assert_allclose(contribution_bounds(np.array([[0.0, 0.25]]), np.array([[3.0, 4.0]])), [[0.0, 1.0]])
+    np.testing.assert_allclose(
+        contribution_bounds(np.array([[0.0, 0.25]]), np.array([[3.0, 4.0]])), [[0.0, 1.0]]
+    )
     with pytest.raises(ValueError, match=r"out_mass is .*; it must be in \[0, 1\]"):
         contribution_bounds(np.array([[1.2]]), np.array([[1.0]]))
 
 
-@pytest.mark.parametrize(("lam", "weight", "message"), [(2.0, 1.0, "lam is 2.0"), (0.0, np.nan, "value weights is 'not finite'")])
+@pytest.mark.parametrize(
+    ("lam", "weight", "message"), [(2.0, 1.0, "lam is 2.0"), (0.0, np.nan, "value weights is 'not finite'")]
+)
 def test_bounds_of_what_cannot_be_bounded_are_refused(lam, weight, message) -> None:
     params = layer(0, PLAIN)
     params["layer_0"]["attention"]["value"]["kernel"][0, 0, 0] = weight
@@ -90,7 +96,9 @@ def test_bounds_of_what_cannot_be_bounded_are_refused(lam, weight, message) -> N
 
 
 def test_divergence_by_hand() -> None:
-    """p = (½, ½) and q = (¼, ¾): ½ ln 2 + ½ ln ⅔. Logits may be shifted, and equal ones give exactly 0, large ones no overflow."""
+    """p = (½, ½) and q = (¼, ¾): ½ ln 2 + ½ ln ⅔. Logits may be shifted, and equal ones give exactly 0, large
+    ones no overflow.
+    """
     p, q = np.float32(np.log([[0.5, 0.5]])) + 7, np.float32(np.log([[0.25, 0.75]]))
     assert kl_nats(p, q)[0] == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3), rel=1e-6)
     assert kl_nats(p, p)[0] == 0.0

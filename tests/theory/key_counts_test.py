@@ -18,7 +18,9 @@ ids = st.lists(st.sampled_from([-2, -1, 0, 1, 7]), min_size=9, max_size=9)
 def by_loops(row, docs=None) -> tuple[list[int], list[int]]:
     """n_in and the number of keys of every position of one row."""
     keys = [[j for j in range(len(row)) if may_attend(row, t, j, True, docs)] for t in range(len(row))]
-    return [sum(in_block(row[t], row[j]) for j in keys[t]) for t in range(len(row))], [len(found) for found in keys]
+    return [sum(in_block(row[t], row[j]) for j in keys[t]) for t in range(len(row))], [
+        len(found) for found in keys
+    ]
 
 
 @given(st.lists(ids, min_size=1, max_size=3), st.booleans())
@@ -28,14 +30,22 @@ def test_counts_are_those_of_a_loop(rows: list[list[int]], masked: bool) -> None
     docs = np.where(block_ids == PADDING, PADDING, np.arange(9) // 4) if masked else None
     n_in, n_keys = keys_in_block(block_ids, docs)
     for b in range(len(rows)):
-        assert (n_in[b].tolist(), n_keys[b].tolist()) == by_loops(block_ids[b], None if docs is None else docs[b])
+        assert (n_in[b].tolist(), n_keys[b].tolist()) == by_loops(
+            block_ids[b], None if docs is None else docs[b]
+        )
 
 
 def test_kinds_of_queries_and_merging() -> None:
     whole = counts_of(IDS, DOCS)
     merged = merge_counts([counts_of(IDS[:1], DOCS[:1]), counts_of(IDS[1:], DOCS[1:])])
-    listed = {(a, b): n for a, b, n in zip(whole.n_in.tolist(), whole.n_out.tolist(), whole.queries.tolist(), strict=True)}
-    assert listed == {(a, b): n for a, b, n in zip(merged.n_in.tolist(), merged.n_out.tolist(), merged.queries.tolist(), strict=True)}
+    listed = {
+        (a, b): n
+        for a, b, n in zip(whole.n_in.tolist(), whole.n_out.tolist(), whole.queries.tolist(), strict=True)
+    }
+    assert listed == {
+        (a, b): n
+        for a, b, n in zip(merged.n_in.tolist(), merged.n_out.tolist(), merged.queries.tolist(), strict=True)
+    }
     assert sum(listed.values()) == int((IDS != PADDING).sum())
     for (n_in, n_out), queries in listed.items():
         each = [by_loops(row, docs) for row, docs in zip(IDS, DOCS, strict=True)]
@@ -51,7 +61,9 @@ def test_kinds_of_queries_and_merging() -> None:
 @pytest.mark.parametrize("size", [1, 3, 5, 40])
 def test_windows_have_these_counts_in_every_text(size: int, global_first: bool) -> None:
     counts = counts_of_every_text(PartitionConfig(size=size, global_first=global_first), 13)
-    n_in, n_keys = keys_in_block(np.asarray(Windows(size, global_first)(Batch.from_tokens(np.zeros((1, 13), np.int32)))))
+    n_in, n_keys = keys_in_block(
+        np.asarray(Windows(size, global_first)(Batch.from_tokens(np.zeros((1, 13), np.int32))))
+    )
     assert counts.worst == global_first  # further documents inside the window may add to n_in
     assert counts.n_in.tolist() == n_in[0].tolist()
     assert (counts.n_in + counts.n_out).tolist() == n_keys[0].tolist()
@@ -74,7 +86,9 @@ def test_no_text_has_worse_counts_than_the_worst(blocks: list[int], global_first
 
 
 def test_documents_inside_a_window_only_add_keys_to_blocks() -> None:
-    """Each document's first token is in every block then, so the counts without further documents are the worst."""
+    """Each document's first token is in every block then, so the counts without further documents are the
+    worst.
+    """
     docs = np.array([[0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2]], np.int32)
     batch = Batch.from_tokens(np.zeros((1, 13), np.int32), doc_ids=docs)
     batch = batch.replace(positions=np.arange(13, dtype=np.int32)[None])

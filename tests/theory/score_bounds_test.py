@@ -1,4 +1,6 @@
-"""Bounds on scores: those of docs/certificates.md, written out per head, never exceeded by the model's own scores, and attained."""
+"""Bounds on scores: those of docs/certificates.md, written out per head, never exceeded by the model's own
+scores, and attained.
+"""
 
 import math
 from functools import cache
@@ -23,17 +25,24 @@ FULL = {"film": True, "qkv_bias": True, "dial_weights": "qk"}
 
 
 def random_layer(config: ModelConfig, seed: int, mean: float = 0.0) -> dict[str, Any]:
-    """All parameters drawn; `mean` is added to query and key kernels: the part that centring must take off again."""
+    """All parameters drawn; `mean` is added to query and key kernels: the part that centring must take off
+    again.
+    """
     draw = np.random.default_rng(seed)
     attention: dict[str, Any] = {
-        name: {"kernel": draw.standard_normal((WIDTH, HEADS, K)) + mean, "bias": draw.standard_normal((HEADS, K))}
+        name: {
+            "kernel": draw.standard_normal((WIDTH, HEADS, K)) + mean,
+            "bias": draw.standard_normal((HEADS, K)),
+        }
         for name in ("query", "key", "value")
     }
     if not config.qkv_bias:
         for name in ("query", "key", "value"):
             del attention[name]["bias"]
     if config.dial_weights != "none":
-        attention |= {f"{name}_dial": {"kernel": draw.standard_normal((WIDTH, HEADS, K))} for name in ("query", "key")}
+        attention |= {
+            f"{name}_dial": {"kernel": draw.standard_normal((WIDTH, HEADS, K))} for name in ("query", "key")
+        }
     norm = {"film_scale": draw.standard_normal(WIDTH), "film_shift": draw.standard_normal(WIDTH)}
     attention["out"] = {"kernel": draw.standard_normal((HEADS, K, WIDTH)), "bias": np.zeros(WIDTH)}
     attention["qk_scale"] = draw.standard_normal(HEADS)
@@ -52,7 +61,9 @@ def plain_bound(params: dict[str, Any], config: ModelConfig, lam: float, head: i
         if config.dial_weights != "none":
             kernel = kernel + lam * layer["attention"][f"{name}_dial"]["kernel"][:, head].astype(np.float64)
         inner = centring @ np.diag(scale) @ kernel
-        constant = kernel.T @ shift + (layer["attention"][name]["bias"][head].astype(np.float64) if config.qkv_bias else 0.0)
+        constant = kernel.T @ shift + (
+            layer["attention"][name]["bias"][head].astype(np.float64) if config.qkv_bias else 0.0
+        )
         return math.sqrt(np.linalg.eigvalsh(inner.T @ inner)[-1]), float(np.linalg.norm(constant))
 
     (query, constant), (key, _) = sides("query"), sides("key")
@@ -65,16 +76,32 @@ SOFT = 1000.0  # a temperature at which no weight underflows
 
 @cache
 def spread(config: ModelConfig):
-    """Compiled: half the range of every query's scores [R, H, L] for R inputs [R, L, D], by the model's own LayerNorm and attention."""
+    """Compiled: half the range of every query's scores [R, H, L] for R inputs [R, L, D], by the model's own
+    LayerNorm and attention.
+    """
 
     def half_range(params, x_RxLxD, lam):
         layer = params["layer_0"]
         norm = Norm(affine=False, film=config.film)
-        y = norm.apply({"params": layer["attention_norm"]} if config.film else {}, x_RxLxD, lam).astype(config.dtype)
+        y = norm.apply({"params": layer["attention_norm"]} if config.film else {}, x_RxLxD, lam).astype(
+            config.dtype
+        )
         ids = jnp.zeros(x_RxLxD.shape[:2], jnp.int32)
-        rotation = Rotation.of(jnp.arange(LENGTH)[None] * STRIDE, K, config.rotary_base) if config.rotary_base else None
+        rotation = (
+            Rotation.of(jnp.arange(LENGTH)[None] * STRIDE, K, config.rotary_base)
+            if config.rotary_base
+            else None
+        )
         _, stats = Attention(config).apply(
-            {"params": layer["attention"]}, y, ids, ids, lam, 0 * lam, SOFT + 0 * lam, Request(weights=True), rotation=rotation
+            {"params": layer["attention"]},
+            y,
+            ids,
+            ids,
+            lam,
+            0 * lam,
+            SOFT + 0 * lam,
+            Request(weights=True),
+            rotation=rotation,
         )
         scores = SOFT * jnp.log(stats.weights)
         seen = jnp.tri(LENGTH, dtype=bool)[None, None]
@@ -85,15 +112,23 @@ def spread(config: ModelConfig):
 
 
 @pytest.mark.parametrize("options", [{}, FULL], ids=["plain", "FiLM and biases"])
-def test_the_bound_is_at_most_that_of_the_method_and_close_to_it_where_weights_align(options: dict[str, Any]) -> None:
+def test_the_bound_is_at_most_that_of_the_method_and_close_to_it_where_weights_align(
+    options: dict[str, Any],
+) -> None:
     config = config_of(**options)
     for seed, lam in ((0, 0.0), (1, 0.6), (2, 1.0)):
         params = random_layer(config, seed)
         found = parameter_bounds(params, config, lam).score[0]
         for head in range(HEADS):
-            assert 0.3 * plain_bound(params, config, lam, head) < found[head] < plain_bound(params, config, lam, head) * (1 + 1e-4)
+            assert (
+                0.3 * plain_bound(params, config, lam, head)
+                < found[head]
+                < plain_bound(params, config, lam, head) * (1 + 1e-4)
+            )
     aligned = tight_layer(config, 0.8)
-    np.testing.assert_allclose(parameter_bounds(aligned, config, 0.8).score[0, 0], plain_bound(aligned, config, 0.8, 0), rtol=1e-3)
+    np.testing.assert_allclose(
+        parameter_bounds(aligned, config, 0.8).score[0, 0], plain_bound(aligned, config, 0.8, 0), rtol=1e-3
+    )
 
 
 def test_without_film_and_biases_it_is_the_norm_of_the_product_and_does_not_depend_on_lambda() -> None:
@@ -101,14 +136,21 @@ def test_without_film_and_biases_it_is_the_norm_of_the_product_and_does_not_depe
     centring = np.eye(WIDTH) - 1 / WIDTH
     found = parameter_bounds(params, config, 0.3).score[0]
     for head in range(HEADS):
-        query, key = (centring @ params["layer_0"]["attention"][name]["kernel"][:, head].astype(np.float64) for name in ("query", "key"))
-        np.testing.assert_allclose(found[head], WIDTH * np.linalg.svd(query @ key.T)[1][0] / math.sqrt(K), rtol=1e-4)
+        query, key = (
+            centring @ params["layer_0"]["attention"][name]["kernel"][:, head].astype(np.float64)
+            for name in ("query", "key")
+        )
+        np.testing.assert_allclose(
+            found[head], WIDTH * np.linalg.svd(query @ key.T)[1][0] / math.sqrt(K), rtol=1e-4
+        )
     np.testing.assert_array_equal(found, parameter_bounds(params, config, 0.9).score[0])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_no_scores_spread_further_even_where_rounding_breaks_the_centring(dtype: str) -> None:
-    """Kernels with a large mean: exactly, LayerNorm's centred output never meets it; rounded, it does, and ρ must pay for that."""
+    """Kernels with a large mean: exactly, LayerNorm's centred output never meets it; rounded, it does, and ρ
+    must pay for that.
+    """
     x = 10 * np.random.default_rng(0).standard_normal((40, LENGTH, WIDTH)).astype(np.float32)
     for options, mean in ((FULL, 0.0), (FULL, 1.0), ({}, 10.0)):
         config = config_of(dtype=dtype, **options)
@@ -125,7 +167,9 @@ def test_no_scores_spread_further_even_where_rounding_breaks_the_centring(dtype:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("options", [{}, FULL], ids=["plain", "FiLM and biases"])
-def test_turned_queries_and_keys_exceed_the_bound_of_unturned_ones_and_not_their_own(options: dict[str, Any], dtype: str) -> None:
+def test_turned_queries_and_keys_exceed_the_bound_of_unturned_ones_and_not_their_own(
+    options: dict[str, Any], dtype: str
+) -> None:
     """Key weights that point away from query weights: unturned they hardly meet, turned they do."""
     config = config_of(dtype=dtype, rotary_base=100.0, **options)
     params = jax.tree.map(lambda leaf: (0.3 * leaf).astype(np.float32), random_layer(config, 5))

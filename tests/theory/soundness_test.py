@@ -27,7 +27,9 @@ LENGTH = 8
 def zeros(config: Config) -> dict[str, Any]:
     """Parameters of one layer with one head, all 0, to be filled in."""
     batch = Batch.from_tokens(np.zeros((1, config.model.length), np.int32))
-    params = init_params(build_transformer(config, 64), build_partition(config.partition), batch, jax.random.key(0))
+    params = init_params(
+        build_transformer(config, 64), build_partition(config.partition), batch, jax.random.key(0)
+    )
     return jax.tree.map(lambda x: np.zeros(x.shape, np.float32), jax.device_get(params))
 
 
@@ -50,7 +52,9 @@ def bfloat16(x: Any) -> np.ndarray:
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_bfloat16_number_is_off_by_up_to_two_to_the_minus_eight(bias: bool) -> None:
-    """Two tokens ±x whose LayerNorm output, query and key all round away from 0: with 2⁻⁹ |s| was above S, and δ below the gap."""
+    """Two tokens ±x whose LayerNorm output, query and key all round away from 0: with 2⁻⁹ |s| was above S,
+    and δ below the gap.
+    """
     width, scale = 64, 0.18652163040760192
     pattern = np.ones(width)
     pattern[62:] = 131 / 256
@@ -75,7 +79,9 @@ def test_a_bfloat16_number_is_off_by_up_to_two_to_the_minus_eight(bias: bool) ->
 
 
 def test_the_output_projection_is_rounded_before_its_norm_is_taken() -> None:
-    """Entries of a Hadamard matrix with equal row sums, each just where bfloat16 moves it by 2⁻⁸ towards more: the norm grows by 3 %."""
+    """Entries of a Hadamard matrix with equal row sums, each just where bfloat16 moves it by 2⁻⁸ towards
+    more: the norm grows by 3 %.
+    """
     width = 64
     four = np.ones((4, 4)) - 2 * np.eye(4)
     signs = np.kron(np.kron(four, four), four)
@@ -97,21 +103,28 @@ def test_the_output_projection_is_rounded_before_its_norm_is_taken() -> None:
 
 
 def test_a_residual_stream_with_a_large_mean_is_centred_all_the_same() -> None:
-    """Embeddings of 1000 ± 1, and weights that read nothing but the mean: scores would reach 22 where S says .2."""
+    """Embeddings of 1000 ± 1, and weights that read nothing but the mean: scores would reach 22 where S says
+    .2.
+    """
     width = 128
     config = one_head(width, margin=MarginConfig(nats=4.0))
     params = zeros(config)
     params["embedding"][:] = 1000 + np.random.default_rng(0).standard_normal(params["embedding"].shape)
     for name in ("query", "key"):
         params["layer_0"]["attention"][name]["kernel"][:, 0, 0] = 2000.0
-    stats, found = run(config, params, Batch.from_tokens(np.arange(64).reshape(8, 8))).stats, certificate(params, config, 1.0, 1.0)
+    stats, found = (
+        run(config, params, Batch.from_tokens(np.arange(64).reshape(8, 8))).stats,
+        certificate(params, config, 1.0, 1.0),
+    )
     assert float(stats.largest_score.max()) <= found.gap.score_bound[0, 0] < 1.0
     assert float(stats.delta.min()) >= min(0.0, found.gap.nats[0, 0])  # 0 where there is no key outside
     assert (np.asarray(stats.block_mass)[0, :, 0] >= found.block_mass[0, 0] - 1e-6).all()
 
 
 def test_a_document_inside_a_window_may_begin_with_a_query_of_every_block() -> None:
-    """`global_first` without a document mask: its entropy is that of all keys, wherever the document begins."""
+    """`global_first` without a document mask: its entropy is that of all keys, wherever the document
+    begins.
+    """
     config = one_head(16, margin=MarginConfig(nats=60.0))
     config = replace(config, partition=PartitionConfig(size=5, global_first=True))
     documents = np.zeros((1, LENGTH), np.int32)
@@ -130,7 +143,9 @@ def test_a_high_power_of_lambda_multiplies_its_rounding() -> None:
         lams = 1.0 - np.linspace(0.0, 3.0, 400) / power
         exact = model.margin.share(lams) * 1e4 - 8.0
         imposed = np.asarray(jax.jit(model.margin.share)(lams.astype(np.float32)), np.float64) * 1e4 - 8.0
-        allowed = np.array([exact[i] - guaranteed_gap({}, model, float(lam)).nats[0, 0] for i, lam in enumerate(lams)])
+        allowed = np.array(
+            [exact[i] - guaranteed_gap({}, model, float(lam)).nats[0, 0] for i, lam in enumerate(lams)]
+        )
         assert (exact - imposed <= allowed).all(), power
 
 
@@ -143,7 +158,9 @@ def test_film_weights_that_are_not_finite_are_refused() -> None:
 
 
 def test_the_range_from_norms_covers_products_that_read_bfloat16() -> None:
-    """Operands just above halfway between two bfloat16 numbers: all round up, and the scores with them, by 2^-7 together."""
+    """Operands just above halfway between two bfloat16 numbers: all round up, and the scores with them, by
+    2^-7 together.
+    """
     q = np.full((1, 2, 1, 8), 1.0 + 2.0**-8 + 2.0**-20, np.float32)
     k = q * np.array([1.0, -1.0], np.float32)[None, :, None, None]
     read_q, read_k = (jnp.asarray(x).astype(jnp.bfloat16).astype(jnp.float32) for x in (q, k))

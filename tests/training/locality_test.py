@@ -48,7 +48,9 @@ def test_shares_put_on_the_ends_are_exact_and_the_rest_stays_uniform():
 
 
 def test_each_step_has_one_draw_in_every_stratum_in_an_order_of_its_own():
-    """Of 32 draws, 8 of each quarter of [0, 1] when λ is uniform, exactly 8 zeros and 4 ones where a quarter and an eighth are asked."""
+    """Of 32 draws, 8 of each quarter of [0, 1] when λ is uniform, exactly 8 zeros and 4 ones where a quarter
+    and an eighth are asked.
+    """
     orders = []
     for step in range(20):
         lam, _ = draw_locality(LocalityConfig(power=2.0), 100, 32, KEY, step)
@@ -56,13 +58,16 @@ def test_each_step_has_one_draw_in_every_stratum_in_an_order_of_its_own():
         orders.append(np.argsort(lam))
         ends, _ = draw_locality(LocalityConfig(power=2.0, at_zero=0.25, at_one=0.125), 100, 32, KEY, step)
         assert (np.sum(ends == 0.0), np.sum(ends == 1.0)) == (8, 4)
-    # Where a sequence stands in the batch says nothing of its λ: the mean rank of each place is 15.5 within five standard errors.
+    # Where a sequence stands in the batch says nothing of its λ: the mean rank of each place is 15.5 within
+    # five standard errors.
     ranks = np.argsort(orders, axis=1)
     assert np.abs(ranks.mean(axis=0) - 15.5).max() < 5 * np.sqrt((32**2 - 1) / 12 / 20)
 
 
 def test_views_of_a_sequence_have_their_own_parts_of_the_distribution():
-    """Three views of 8 sequences: a third at 0, the middle third of u², and the upper third, an eighth of all at 1; side by side."""
+    """Three views of 8 sequences: a third at 0, the middle third of u², and the upper third, an eighth of all
+    at 1; side by side.
+    """
     config = LocalityConfig(power=2.0, at_zero=1 / 3, at_one=1 / 8, views=3, draw_tau=True)
     orders = []
     for step in range(20):
@@ -79,7 +84,9 @@ def test_views_of_a_sequence_have_their_own_parts_of_the_distribution():
 
 
 def test_the_distribution_drifts_linearly_over_training():
-    """From uniform to a half at 0, an eighth at 1 and the cube of a uniform number between; half-way a quarter, a sixteenth and the square."""
+    """From uniform to a half at 0, an eighth at 1 and the cube of a uniform number between; half-way a
+    quarter, a sixteenth and the square.
+    """
     config = LocalityConfig(drift=True, end_power=3.0, end_at_zero=0.5, end_at_one=0.125)
     for step, power, at_zero, at_one in ((0, 1.0, 0.0, 0.0), (50, 2.0, 0.25, 0.0625), (100, 3.0, 0.5, 0.125)):
         same = LocalityConfig(power=power, at_zero=at_zero, at_one=at_one)
@@ -89,10 +96,14 @@ def test_the_distribution_drifts_linearly_over_training():
         # The penalty's λ is the mean of the draws of its step.
         np.testing.assert_allclose(penalty_lam(config, 100, 0, step), found.mean(), atol=1e-3)
     still = LocalityConfig(end_power=3.0, end_at_zero=0.5)
-    np.testing.assert_array_equal(draw_locality(still, 100, 64, KEY, 90)[0], draw_locality(LocalityConfig(), 100, 64, KEY, 90)[0])
+    np.testing.assert_array_equal(
+        draw_locality(still, 100, 64, KEY, 90)[0], draw_locality(LocalityConfig(), 100, 64, KEY, 90)[0]
+    )
 
 
-@pytest.mark.parametrize(("shares", "values"), [((1.0, 0.0), {0.0}), ((0.0, 1.0), {1.0}), ((0.5, 0.5), {0.0, 1.0})])
+@pytest.mark.parametrize(
+    ("shares", "values"), [((1.0, 0.0), {0.0}), ((0.0, 1.0), {1.0}), ((0.5, 0.5), {0.0, 1.0})]
+)
 def test_shares_that_add_up_to_one_leave_nothing_between(shares, values):
     lam, _ = draws(at_zero=shares[0], at_one=shares[1])
     assert set(lam) == values
@@ -117,7 +128,8 @@ def test_fixed_mode_gives_its_own_lam_and_tau():
     assert set(tau) == {1.5}
 
 
-# Of 100 steps, the rise is from step 20 to step 60 and ends at λ 0.8; a quarter, a half and three quarters of the way.
+# Of 100 steps, the rise is from step 20 to step 60 and ends at λ 0.8; a quarter, a half and three quarters of
+# the way.
 @pytest.mark.parametrize(("step", "linear", "cosine"), [
     (0, 0.0, 0.0),
     (20, 0.0, 0.0),
@@ -154,7 +166,9 @@ def test_one_compilation_serves_every_step(mode):
     config = LocalityConfig(mode=mode, lam=0.5, draw_tau=True)
     draw = jax.jit(lambda key, step: draw_locality(config, 30, 4, key, step))
     for step in (0, 7, 29):
-        for found, expected in zip(draw(KEY, np.int32(step)), draw_locality(config, 30, 4, KEY, step), strict=True):
+        for found, expected in zip(
+            draw(KEY, np.int32(step)), draw_locality(config, 30, 4, KEY, step), strict=True
+        ):
             np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert draw._cache_size() == 1
 
@@ -181,8 +195,15 @@ def test_lam_of_the_penalty_follows_the_mode_and_the_ramp():
     fixed = LocalityConfig(mode="fixed", lam=0.6)
     rising = LocalityConfig(mode="curriculum", lam=0.8, start=0.2, end=0.6)
     drawn = LocalityConfig(power=3.0)
-    for step, fixed_lam, rising_lam, drawn_lam in ((0, 0.6, 0.0, 0.25), (30, 0.6, 0.2, 0.25), (40, 0.6, 0.4, 0.25), (99, 0.6, 0.8, 0.25)):
+    for step, fixed_lam, rising_lam, drawn_lam in (
+        (0, 0.6, 0.0, 0.25),
+        (30, 0.6, 0.2, 0.25),
+        (40, 0.6, 0.4, 0.25),
+        (99, 0.6, 0.8, 0.25),
+    ):
         for config, expected in ((fixed, fixed_lam), (rising, rising_lam), (drawn, drawn_lam)):
             np.testing.assert_allclose(penalty_lam(config, 100, 0, step), expected, rtol=1e-6)
             # A ramp over 60 steps: 0 at step 0, half of it at step 30.
-            np.testing.assert_allclose(penalty_lam(config, 100, 60, step), expected * min(1, step / 60), rtol=1e-6)
+            np.testing.assert_allclose(
+                penalty_lam(config, 100, 60, step), expected * min(1, step / 60), rtol=1e-6
+            )

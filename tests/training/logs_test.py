@@ -1,4 +1,6 @@
-"""Tests of the training log: the averages, the JSON lines, TensorBoard's file, numbers that are not finite."""
+"""Tests of the training log: the averages, the JSON lines, TensorBoard's file, numbers that are not
+finite.
+"""
 
 import json
 import struct
@@ -30,7 +32,13 @@ def metrics(loss=1.0, lam=0.0, bin_loss=(0,) * 6, bin_targets=(0,) * 6, skipped=
 
 def make_log(directory, start=0, steps=7, log_every=3):
     return TrainingLog(
-        directory, start=start, steps=steps, tokens_per_step=100, log_every=log_every, learning_rates=np.arange(steps) / 10, quiet=True
+        directory,
+        start=start,
+        steps=steps,
+        tokens_per_step=100,
+        log_every=log_every,
+        learning_rates=np.arange(steps) / 10,
+        quiet=True,
     )
 
 
@@ -54,12 +62,24 @@ def test_average_is_the_mean_over_steps_and_over_targets_in_each_bin():
 def test_a_penalty_is_averaged_and_counts_are_those_after_the_last_step(tmp_path):
     def penalised(group, value, zero, dead):
         counts = Sparsity(np.float32(zero), np.float32(zero / 2), np.float32(dead))
-        return metrics(2.0).replace(penalty=PenaltyMetrics(PenaltyTerms(np.float32(group), np.float32(value)), counts))
+        return metrics(2.0).replace(
+            penalty=PenaltyMetrics(PenaltyTerms(np.float32(group), np.float32(value)), counts)
+        )
 
     record = average([penalised(1.0, 0.5, 0.25, 0), penalised(3.0, 1.5, 0.5, 2)])
-    found = {name: record[name] for name in ("loss", "penalty", "value_penalty", "zero_query", "zero_key", "dead_heads")}
+    found = {
+        name: record[name]
+        for name in ("loss", "penalty", "value_penalty", "zero_query", "zero_key", "dead_heads")
+    }
     # The loss stays the cross-entropy.
-    assert found == {"loss": 2.0, "penalty": 2.0, "value_penalty": 1.0, "zero_query": 0.5, "zero_key": 0.25, "dead_heads": 2}
+    assert found == {
+        "loss": 2.0,
+        "penalty": 2.0,
+        "value_penalty": 1.0,
+        "zero_query": 0.5,
+        "zero_key": 0.25,
+        "dead_heads": 2,
+    }
     with make_log(tmp_path) as log:
         log.on_metrics(3, penalised(1.0, 0.5, 0.25, 1))
     assert read_training_log(tmp_path)[0]["dead_heads"] == 1
@@ -95,11 +115,25 @@ def test_tokens_per_second_leave_evaluations_and_checkpoints_out(tmp_path, monke
 
 def test_what_is_not_finite_becomes_null_and_stays_strict_json(tmp_path):
     with make_log(tmp_path) as log:
-        log.write(1, "eval", {"loss": float("nan"), "perplexity": float("inf"), "accuracy": 0.5, "word": None, "count": 3})
+        log.write(
+            1,
+            "eval",
+            {"loss": float("nan"), "perplexity": float("inf"), "accuracy": 0.5, "word": None, "count": 3},
+        )
         log.on_metrics(3, metrics(loss=np.nan))
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    strict = [json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON")) for line in lines]
-    assert strict[0] == {"step": 1, "kind": "eval", "loss": None, "perplexity": None, "accuracy": 0.5, "word": None, "count": 3}
+    strict = [
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON")) for line in lines
+    ]
+    assert strict[0] == {
+        "step": 1,
+        "kind": "eval",
+        "loss": None,
+        "perplexity": None,
+        "accuracy": 0.5,
+        "word": None,
+        "count": 3,
+    }
     assert strict[1]["loss"] is None
 
 
@@ -130,9 +164,14 @@ def test_what_an_attempt_wrote_beyond_the_step_it_continues_from_is_taken_out(tm
 
 @pytest.mark.parametrize("line", ["not json", "[]", '{"kind": "train"}', '{"step": null}'])
 def test_a_damaged_line_is_named(tmp_path, line):
-    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 3, "kind": "train"}}\n{line}\n{{"step": 6, "kind": "train"}}\n')
+    (tmp_path / "metrics.jsonl").write_text(
+        f'{{"step": 3, "kind": "train"}}\n{line}\n{{"step": 6, "kind": "train"}}\n'
+    )
     before = (tmp_path / "metrics.jsonl").read_bytes()
-    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2 is no record of a training log .*Fix: repair or remove that line"):
+    with pytest.raises(
+        ValueError,
+        match=r"metrics\.jsonl, line 2 is no record of a training log .*Fix: repair or remove that line",
+    ):
         make_log(tmp_path, start=6)
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 

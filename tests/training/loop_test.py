@@ -25,7 +25,9 @@ class Rig:
     def __init__(self, bad_steps=(), start=0):
         self.events: list[tuple] = []
         self.bad_steps = bad_steps
-        self.state = create_state(PARAMS, optax.identity(), jax.random.key_data(jax.random.key(0))).replace(step=jnp.int32(start))
+        self.state = create_state(PARAMS, optax.identity(), jax.random.key_data(jax.random.key(0))).replace(
+            step=jnp.int32(start)
+        )
         self.skipped, self.first = 0, -1
 
     def train_step(self, state, batch, lam, tau):
@@ -108,8 +110,14 @@ def test_hooks_fire_at_their_steps_after_all_metrics_were_read():
 
 def test_a_hook_may_change_the_state_that_training_goes_on_with():
     rig = Rig()
-    renamed = Hook(4, lambda step, state: state.replace(importance=jnp.full((1, 1), float(step))) if step == 4 else None, at_end=False)
-    state = rig.run(9, hooks=(renamed, Hook(4, lambda step, state: rig.events.append(("seen", state.importance)))))
+    renamed = Hook(
+        4,
+        lambda step, state: state.replace(importance=jnp.full((1, 1), float(step))) if step == 4 else None,
+        at_end=False,
+    )
+    state = rig.run(
+        9, hooks=(renamed, Hook(4, lambda step, state: rig.events.append(("seen", state.importance))))
+    )
     assert float(state.importance[0, 0]) == 4
     assert float(rig.of("seen")[0][1][0, 0]) == 4  # the hooks after it see it too
 
@@ -130,10 +138,17 @@ def test_a_finished_run_does_nothing():
 
 def test_too_many_updates_that_are_not_finite_stop_the_run_and_are_named():
     rig = Rig(bad_steps=(3, 5))
-    with pytest.raises(NonFiniteError, match=re.escape("first at step 4, in gradient of b; all of them were discarded. Fix: ")) as caught:
+    with pytest.raises(
+        NonFiniteError,
+        match=re.escape("first at step 4, in gradient of b; all of them were discarded. Fix: "),
+    ) as caught:
         rig.run(40, max_skipped=1)
     assert "2 update(s) were not finite, the limit train.max_skipped is 1" in str(caught.value)
-    assert (caught.value.step, caught.value.parts, caught.value.skipped) == (4, ["gradient of b"], 2)  # counted from 1
+    assert (caught.value.step, caught.value.parts, caught.value.skipped) == (
+        4,
+        ["gradient of b"],
+        2,
+    )  # counted from 1
     assert rig.of("read")[-1] == ("read", 5)  # the metrics of the bad step are no record
     assert rig.of("step")[-1][1] <= 6 + LAG
 
@@ -174,8 +189,13 @@ def test_a_real_placement_puts_batches_on_the_devices():
 
 def test_a_request_to_stop_ends_after_the_step_with_the_hooks_that_save():
     rig = Rig()
-    hooks = (rig.hook("eval", 100), Hook(100, lambda step, state: rig.events.append(("save", step, int(state.step))), on_stop=True))
-    with pytest.raises(TrainingStopped, match="stopped by SIGTERM after step 7, which is saved; the same command continues") as caught:
+    hooks = (
+        rig.hook("eval", 100),
+        Hook(100, lambda step, state: rig.events.append(("save", step, int(state.step))), on_stop=True),
+    )
+    with pytest.raises(
+        TrainingStopped, match="stopped by SIGTERM after step 7, which is saved; the same command continues"
+    ) as caught:
         rig.run(20, hooks, stop=lambda: signal.SIGTERM if len(rig.of("step")) == 7 else 0)
     assert (caught.value.step, caught.value.signum) == (7, signal.SIGTERM)
     assert rig.of("save", "eval") == [("save", 7, 7)]

@@ -42,18 +42,27 @@ def test_matrices_are_decayed_and_vectors_are_not():
     names = {
         jax.tree_util.keystr(path, simple=True, separator="/"): (flag, leaf.ndim)
         for (path, flag), leaf in zip(
-            jax.tree_util.tree_leaves_with_path(decayed(fresh_params())), jax.tree.leaves(fresh_params()), strict=True
+            jax.tree_util.tree_leaves_with_path(decayed(fresh_params())),
+            jax.tree.leaves(fresh_params()),
+            strict=True,
         )
     }
     assert all(flag == (rank >= 2) for flag, rank in names.values())
     vectors = {name.rpartition("/")[2] for name, (flag, _) in names.items() if not flag}
     assert vectors == {"bias", "scale", "film_scale", "film_shift"}
-    assert {name for name, (flag, _) in names.items() if flag} >= {"embedding", "position", "layer_0/attention/query/kernel"}
+    assert {name for name, (flag, _) in names.items() if flag} >= {
+        "embedding",
+        "position",
+        "layer_0/attention/query/kernel",
+    }
 
 
 def test_biases_of_heads_are_no_matrices_though_they_have_two_axes():
     projection = {"kernel": np.zeros((4, 2, 3)), "bias": np.zeros((2, 3))}
-    assert decayed({"layer_0": {"attention": {"query": projection}}})["layer_0"]["attention"]["query"] == {"kernel": True, "bias": False}
+    assert decayed({"layer_0": {"attention": {"query": projection}}})["layer_0"]["attention"]["query"] == {
+        "kernel": True,
+        "bias": False,
+    }
 
 
 def adamw(params, gradients, config, rates):
@@ -74,17 +83,29 @@ def adamw(params, gradients, config, rates):
 
 @pytest.mark.parametrize("clip_norm", [0.5, 1e6])
 def test_three_updates_are_those_of_adamw_with_clipping_and_decay_on_matrices(clip_norm):
-    config = TrainConfig(steps=10, learning_rate=0.1, warmup_steps=0, final_rate=0.5, weight_decay=0.3, beta2=0.9, clip_norm=clip_norm)
+    config = TrainConfig(
+        steps=10,
+        learning_rate=0.1,
+        warmup_steps=0,
+        final_rate=0.5,
+        weight_decay=0.3,
+        beta2=0.9,
+        clip_norm=clip_norm,
+    )
     draw = np.random.default_rng(0)
     params = {"matrix": draw.normal(size=(3, 2)), "vector": draw.normal(size=3)}
-    gradients = [{name: draw.normal(size=x.shape) * scale for name, x in params.items()} for scale in (1.0, 0.01, 30.0)]
+    gradients = [
+        {name: draw.normal(size=x.shape) * scale for name, x in params.items()} for scale in (1.0, 0.01, 30.0)
+    ]
     rates = [0.05 + 0.05 * 0.5 * (1 + np.cos(np.pi * step / 10)) for step in range(3)]
 
     optimizer = build_optimizer(config)
     found = jax.tree.map(lambda x: np.asarray(x, np.float32), params)
     state = optimizer.init(found)
     for gradient in gradients:
-        updates, state = optimizer.update(jax.tree.map(lambda x: np.asarray(x, np.float32), gradient), state, found)
+        updates, state = optimizer.update(
+            jax.tree.map(lambda x: np.asarray(x, np.float32), gradient), state, found
+        )
         found = optax.apply_updates(found, updates)
     expected = adamw(dict(params), gradients, config, rates)
     for name in params:
@@ -99,7 +120,9 @@ def test_the_dial_rate_scales_the_updates_of_dial_weights_and_of_nothing_else():
         optimizer = build_optimizer(TrainConfig(steps=10, warmup_steps=0, dial_rate=rate))
         updates.append(optimizer.update(grads, optimizer.init(params), params)[0])
     scaled = set()
-    for (path, whole), part in zip(jax.tree_util.tree_leaves_with_path(updates[0]), jax.tree.leaves(updates[1]), strict=True):
+    for (path, whole), part in zip(
+        jax.tree_util.tree_leaves_with_path(updates[0]), jax.tree.leaves(updates[1]), strict=True
+    ):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         turns = name.endswith("_dial/kernel")
         np.testing.assert_allclose(part, (0.25 if turns else 1.0) * whole, rtol=1e-6, err_msg=name)

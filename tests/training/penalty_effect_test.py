@@ -1,4 +1,6 @@
-"""What the penalty does to a small model: uniform attention, dead heads, and zero groups that are stationary."""
+"""What the penalty does to a small model: uniform attention, dead heads, and zero groups that are
+stationary.
+"""
 
 from functools import cache, partial
 from types import SimpleNamespace
@@ -11,7 +13,14 @@ import pytest
 
 from aila_jax.config import ModelConfig, PartitionConfig, PenaltyConfig, TrainConfig
 from aila_jax.loss.cross_entropy import token_losses
-from aila_jax.loss.group_sparsity import PenaltyArgs, Strength, group_penalty, query_key_kernels, sparsity, with_query_key_kernels
+from aila_jax.loss.group_sparsity import (
+    PenaltyArgs,
+    Strength,
+    group_penalty,
+    query_key_kernels,
+    sparsity,
+    with_query_key_kernels,
+)
 from aila_jax.loss.importance import size_weights
 from aila_jax.model.forward import forward, init_params
 from aila_jax.model.interface import Dial, Request
@@ -30,7 +39,9 @@ NONE, SOME, MUCH = 0.0, 0.03, 0.3  # λη
 
 @cache
 def repeating() -> Batch:
-    """Rows that repeat three random tokens: who attends two tokens back knows the next one, all but the first three times."""
+    """Rows that repeat three random tokens: who attends two tokens back knows the next one, all but the first
+    three times.
+    """
     draw = np.random.default_rng(0)
     row = np.tile(draw.integers(0, VOCAB, (48, PERIOD)), MODEL.length // PERIOD).astype(np.int32)
     batch = Batch.from_tokens(row)
@@ -45,7 +56,9 @@ def cross_entropy(params):
 
 @partial(jax.jit, static_argnums=0)
 def train(solver, lam_eta, start, others):
-    """Full-batch training from `start` (with `others` 0, of W_Q and W_K only): the parameters at the end and what they give."""
+    """Full-batch training from `start` (with `others` 0, of W_Q and W_K only): the parameters at the end and
+    what they give.
+    """
     config = TrainConfig(steps=STEPS, learning_rate=0.03, warmup_steps=20, final_rate=0.0, weight_decay=0.0)
     optimizer = build_optimizer(config, PenaltyConfig(solver=solver, eta=1.0), GROUPS)
 
@@ -54,10 +67,14 @@ def train(solver, lam_eta, start, others):
 
     def body(carry, step):
         params, state = carry
-        ramp = jnp.clip(step / RAMP, 0.0, 1.0)  # at full strength from the start, every head would be dead within a few steps
+        ramp = jnp.clip(
+            step / RAMP, 0.0, 1.0
+        )  # at full strength from the start, every head would be dead within a few steps
         args = PenaltyArgs(Strength(ramp, lam_eta, jnp.float32(0.0)), WEIGHTS, jnp.ones(MODEL.n_layers))
         gradients = jax.grad(loss)(params, args)
-        gradients = with_query_key_kernels(jax.tree.map(lambda x: others * x, gradients), query_key_kernels(gradients))
+        gradients = with_query_key_kernels(
+            jax.tree.map(lambda x: others * x, gradients), query_key_kernels(gradients)
+        )
         updates, state = optimizer.update(gradients, state, params, penalty=args)
         return (optax.apply_updates(params, updates), state), None
 
@@ -73,10 +90,14 @@ def fresh():
 
 @cache
 def trained(solver, lam_eta, onward=False):
-    """Trained from the beginning, or (`onward`) W_Q and W_K trained on from what came out without a penalty."""
+    """Trained from the beginning, or (`onward`) W_Q and W_K trained on from what came out without a
+    penalty.
+    """
     start = trained(solver, NONE).params if onward else fresh()
     params, entropy, (loss, gradient) = train(solver, jnp.float32(lam_eta), start, jnp.float32(not onward))
-    return SimpleNamespace(params=params, entropy=float(jnp.mean(entropy)), loss=float(loss), gradient=gradient)
+    return SimpleNamespace(
+        params=params, entropy=float(jnp.mean(entropy)), loss=float(loss), gradient=gradient
+    )
 
 
 @pytest.mark.parametrize("solver", ["subgradient", "proximal"])

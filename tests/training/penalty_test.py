@@ -1,4 +1,6 @@
-"""The penalty inside a step: its terms and gradients against the pure functions, its strength at each step."""
+"""The penalty inside a step: its terms and gradients against the pure functions, its strength at each
+step.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -13,28 +15,42 @@ from tests.training.tiny import MODEL, fresh_params
 
 
 def config(solver, **settings):
-    return Config(model=ModelConfig(**{**vars(MODEL), "layer_beta": 1.0}), penalty=PenaltyConfig(solver=solver, **settings))
+    return Config(
+        model=ModelConfig(**{**vars(MODEL), "layer_beta": 1.0}),
+        penalty=PenaltyConfig(solver=solver, **settings),
+    )
 
 
-@pytest.mark.parametrize(("solver", "scale_free"), [("subgradient", False), ("subgradient", True), ("proximal", False)])
+@pytest.mark.parametrize(
+    ("solver", "scale_free"), [("subgradient", False), ("subgradient", True), ("proximal", False)]
+)
 def test_terms_and_gradients(solver, scale_free):
     made = config(solver, scale_free=scale_free)
     rule, importance = penalty_rule(made), initial_importance(made)
     args = rule.args(Strength(jnp.float32(0.5), jnp.float32(0.2), jnp.float32(0.3)), importance)
     start = jax.tree.map(lambda x: jnp.full_like(x, 7.0), fresh_params())
     gradients, terms = jax.jit(rule.add)(fresh_params(), start, args)
-    expected = penalty(fresh_params(), np.asarray(importance), [0.5, 1.0], 0.1, scale_free)  # layer_beta 1: ½ and 1
+    expected = penalty(
+        fresh_params(), np.asarray(importance), [0.5, 1.0], 0.1, scale_free
+    )  # layer_beta 1: ½ and 1
     np.testing.assert_allclose(terms.group, expected, rtol=1e-5)
-    values = [np.asarray(fresh_params()[layer]["attention"]["value"]["kernel"], np.float64) for layer in ("layer_0", "layer_1")]
+    values = [
+        np.asarray(fresh_params()[layer]["attention"]["value"]["kernel"], np.float64)
+        for layer in ("layer_0", "layer_1")
+    ]
     np.testing.assert_allclose(terms.value, 0.3 * sum(np.sum(x**2) for x in values), rtol=1e-5)
 
     added = jax.tree.map(lambda x: np.asarray(x) - 7.0, gradients)
     for path, x in jax.tree_util.tree_leaves_with_path(added):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        touched = name.endswith("value/kernel") or (solver == "subgradient" and name.endswith(("query/kernel", "key/kernel")))
+        touched = name.endswith("value/kernel") or (
+            solver == "subgradient" and name.endswith(("query/kernel", "key/kernel"))
+        )
         assert bool(np.any(x != 0)) == touched, name
     for layer, value in zip(("layer_0", "layer_1"), values, strict=True):
-        np.testing.assert_allclose(added[layer]["attention"]["value"]["kernel"], 0.3 * 2 * value, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            added[layer]["attention"]["value"]["kernel"], 0.3 * 2 * value, rtol=1e-4, atol=1e-5
+        )
 
 
 def test_nothing_where_the_solver_is_none():

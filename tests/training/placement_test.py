@@ -24,7 +24,10 @@ def test_one_device_takes_any_batch():
 def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch, size, fix):
     monkeypatch.setattr(jax, "local_devices", lambda: [object()] * 8)
     with pytest.raises(
-        ValueError, match=re.escape(f"train.batch_size is {size}; it must be divisible by the 8 devices. Fix: set it to {fix}.")
+        ValueError,
+        match=re.escape(
+            f"train.batch_size is {size}; it must be divisible by the 8 devices. Fix: set it to {fix}."
+        ),
     ):
         place(size)
     with pytest.raises(ValueError, match=r"sweep\.batch_size is"):
@@ -33,7 +36,10 @@ def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch, size, fix):
 
 def test_microbatches_that_do_not_divide_a_devices_share_are_refused(monkeypatch):
     monkeypatch.setattr(jax, "local_devices", lambda: [object()] * 8)
-    limit = "train.batch_size is 40; it must be divisible by the 8 devices times train.accumulate (2). Fix: set it to 32."
+    limit = (
+        "train.batch_size is 40; it must be divisible by the 8 devices times train.accumulate (2). Fix: set"
+        " it to 32."
+    )
     with pytest.raises(ValueError, match=re.escape(limit)):
         place(40, accumulate=2)
 
@@ -42,10 +48,17 @@ def test_the_cpu_is_described_in_words():
     assert describe_devices() == "1 × cpu (cpu)"
 
 
-@pytest.mark.parametrize(("installed", "platforms", "warned"), [(True, "", True), (True, "cpu", False), (False, "", False)])
+@pytest.mark.parametrize(
+    ("installed", "platforms", "warned"), [(True, "", True), (True, "cpu", False), (False, "", False)]
+)
 def test_falling_back_to_the_cpu_is_said(monkeypatch, installed, platforms, warned):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed and name == "jax_cuda13_plugin" else None)
-    monkeypatch.setattr(placement.jax, "local_devices", lambda: [SimpleNamespace(platform="cpu", device_kind="cpu")])
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name: object() if installed and name == "jax_cuda13_plugin" else None,
+    )
+    monkeypatch.setattr(
+        placement.jax, "local_devices", lambda: [SimpleNamespace(platform="cpu", device_kind="cpu")]
+    )
     monkeypatch.setenv("JAX_PLATFORMS", platforms)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -121,8 +134,12 @@ ONE_STEP = """
 
 
 @pytest.mark.medium
-def test_eight_devices_make_the_update_and_the_sums_of_one_however_the_batch_is_cut(run_in_subprocess_with_devices):
-    """Under jit and pmap, with a partition that has a table, dropout, whole and chunked losses, microbatches, a penalty, its proximal solver."""
+def test_eight_devices_make_the_update_and_the_sums_of_one_however_the_batch_is_cut(
+    run_in_subprocess_with_devices,
+):
+    """Under jit and pmap, with a partition that has a table, dropout, whole and chunked losses, microbatches,
+    a penalty, its proximal solver.
+    """
     found = json.loads(run_in_subprocess_with_devices(8, ONE_STEP))
     for expected, *others in found.values():
         assert len(others) >= 1
@@ -134,10 +151,17 @@ def test_eight_devices_make_the_update_and_the_sums_of_one_however_the_batch_is_
 def test_pmap_gives_the_state_back_whole_and_reuses_its_buffers():
     placed = place(4)
     step = map_step(
-        lambda state, x, lam, tau: (state + jax.lax.psum(x.sum(), AXIS), jax.lax.pmean(lam.mean() * tau.mean(), AXIS)), placed, "pmap"
+        lambda state, x, lam, tau: (
+            state + jax.lax.psum(x.sum(), AXIS),
+            jax.lax.pmean(lam.mean() * tau.mean(), AXIS),
+        ),
+        placed,
+        "pmap",
     )
     start = placed.replicate(np.float32(1))
-    x, lam, tau = placed.shard((np.arange(8, dtype=np.float32).reshape(4, 2), np.full(4, 0.5, np.float32), np.full(4, 3, np.float32)))
+    x, lam, tau = placed.shard(
+        (np.arange(8, dtype=np.float32).reshape(4, 2), np.full(4, 0.5, np.float32), np.full(4, 3, np.float32))
+    )
     state, mean = step(start, x, lam, tau)
     assert (float(state), float(mean)) == (29.0, 1.5)
     assert start.is_deleted()

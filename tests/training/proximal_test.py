@@ -1,4 +1,6 @@
-"""The proximal solvers: single steps against NumPy, a group lasso solved in closed form, and what a naive threshold does."""
+"""The proximal solvers: single steps against NumPy, a group lasso solved in closed form, and what a naive
+threshold does.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -26,15 +28,20 @@ def args(lam_eta, importance=A, layers=1):
 
 def tree(query, key):
     """Parameters with these kernels, and one more of each kind that the optimizer treats apart."""
-    attention = {"query": {"kernel": query}, "key": {"kernel": key}, "value": {"kernel": jnp.ones_like(query)}}
+    attention = {
+        "query": {"kernel": query},
+        "key": {"kernel": key},
+        "value": {"kernel": jnp.ones_like(query)},
+    }
     return {"layer_0": {"attention": attention}, "embedding": jnp.ones((3, 2))}
 
 
 def group_lasso():
-    """min ½‖W − Y‖² + λη Σ a_i ‖W_i‖ (an orthogonal design): Y and the solution max(0, 1 − λη a_i / ‖Y_i‖) · Y_i.
+    """min ½‖W − Y‖² + λη Σ a_i ‖W_i‖ (an orthogonal design): Y and the solution max(0, 1 − λη a_i / ‖Y_i‖) ·
+    Y_i.
 
-    Nine of twelve groups are 0 in the solution of W_Q, and none in that of W_K; the gradients there are far below 1, as they
-    are in training.
+    Nine of twelve groups are 0 in the solution of W_Q, and none in that of W_K; the gradients there are far
+    below 1, as they are in training.
     """
     draw = np.random.default_rng(0)
     y = draw.standard_normal((2, GROUPS, SIZE, 1, 2))
@@ -54,11 +61,15 @@ def solve(optimizer, target, steps):
     def body(carry, _):
         params, state = carry
         zeros = jax.tree.map(jnp.zeros_like, params)
-        gradients = with_query_key_kernels(zeros, query_key_kernels(params) - jnp.asarray(target, jnp.float32))
+        gradients = with_query_key_kernels(
+            zeros, query_key_kernels(params) - jnp.asarray(target, jnp.float32)
+        )
         updates, state = optimizer.update(gradients, state, params, penalty=args(LEVEL))
         return (optax.apply_updates(params, updates), state), None
 
-    params, _ = jax.jit(lambda carry: jax.lax.scan(body, carry, None, length=steps)[0])((start, optimizer.init(start)))
+    params, _ = jax.jit(lambda carry: jax.lax.scan(body, carry, None, length=steps)[0])(
+        (start, optimizer.init(start))
+    )
     return np.asarray(query_key_kernels(params), np.float64)
 
 
@@ -100,15 +111,25 @@ def test_soft_thresholding_after_an_ordinary_adam_step_is_no_proximal_operator()
         new = shrink(old + query_key_kernels(updates), SCHEDULE(state[1]) * penalty.per_group())
         return with_query_key_kernels(updates, new - old), (inner, state[1] + 1)
 
-    naive = optax.GradientTransformationExtraArgs(lambda params: (adam.init(params), jnp.zeros((), jnp.int32)), update)
+    naive = optax.GradientTransformationExtraArgs(
+        lambda params: (adam.init(params), jnp.zeros((), jnp.int32)), update
+    )
     target, _ = group_lasso()
     assert zero_groups(solve(naive, target, 400)).sum() == 0
 
 
 def adam_loops(params, gradients, config, lam_eta, a):
-    """Three steps in float64, one parameter after another: (query, key) as [G, size, K] blocks, the rest elementwise."""
-    rates = [config.learning_rate * (0.55 + 0.45 * np.cos(np.pi * step / config.steps)) for step in range(len(gradients))]
-    moments = {name: (np.zeros_like(x), np.zeros(GROUPS) if name in ("query", "key") else np.zeros_like(x)) for name, x in params.items()}
+    """Three steps in float64, one parameter after another: (query, key) as [G, size, K] blocks, the rest
+    elementwise.
+    """
+    rates = [
+        config.learning_rate * (0.55 + 0.45 * np.cos(np.pi * step / config.steps))
+        for step in range(len(gradients))
+    ]
+    moments = {
+        name: (np.zeros_like(x), np.zeros(GROUPS) if name in ("query", "key") else np.zeros_like(x))
+        for name, x in params.items()
+    }
     clip = 0.0
     for count, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
         factor = min(1.0, config.clip_norm / np.sqrt(sum(np.sum(x**2) for x in gradient.values())))
@@ -123,35 +144,65 @@ def adam_loops(params, gradients, config, lam_eta, a):
             d = np.sqrt(second / (1 - config.beta2**count)) + 1e-8
             unbiased = first / (1 - 0.9**count)
             if name not in ("query", "key"):
-                params[name] = params[name] - rate * (unbiased / d + (config.weight_decay * params[name] if name != "value" else 0.0))
+                params[name] = params[name] - rate * (
+                    unbiased / d + (config.weight_decay * params[name] if name != "value" else 0.0)
+                )
                 continue
             for group in range(GROUPS):
                 moved = params[name][group] - rate * unbiased[group] / d[group]
-                params[name][group] = shrunk(moved, rate * lam_eta * a[0, group] / d[group] * clip / (1 - 0.9**count))
+                params[name][group] = shrunk(
+                    moved, rate * lam_eta * a[0, group] / d[group] * clip / (1 - 0.9**count)
+                )
     return params
 
 
 def test_three_updates_are_those_of_the_loops_with_clipping_and_no_decay_on_penalised_kernels():
-    train = TrainConfig(steps=10, learning_rate=0.1, warmup_steps=0, final_rate=0.1, weight_decay=0.3, beta2=0.9, clip_norm=1.5)
+    train = TrainConfig(
+        steps=10,
+        learning_rate=0.1,
+        warmup_steps=0,
+        final_rate=0.1,
+        weight_decay=0.3,
+        beta2=0.9,
+        clip_norm=1.5,
+    )
     penalty = PenaltyConfig(solver="proximal", eta=1.0, nu=1.0, groups=GROUPS)
     draw = np.random.default_rng(1)
-    shapes = {"query": (GROUPS, SIZE, 2), "key": (GROUPS, SIZE, 2), "value": (WIDTH, 1, 2), "embedding": (3, 2)}
+    shapes = {
+        "query": (GROUPS, SIZE, 2),
+        "key": (GROUPS, SIZE, 2),
+        "value": (WIDTH, 1, 2),
+        "embedding": (3, 2),
+    }
     params = {name: draw.standard_normal(shape) for name, shape in shapes.items()}
-    gradients = [{name: scale * draw.standard_normal(shape) for name, shape in shapes.items()} for scale in (0.1, 0.5, 0.02)]
+    gradients = [
+        {name: scale * draw.standard_normal(shape) for name, shape in shapes.items()}
+        for scale in (0.1, 0.5, 0.02)
+    ]
 
     def as_tree(values):
-        attention = {name: {"kernel": jnp.asarray(values[name].reshape(WIDTH, 1, 2), jnp.float32)} for name in ("query", "key", "value")}
-        return {"layer_0": {"attention": attention}, "embedding": jnp.asarray(values["embedding"], jnp.float32)}
+        attention = {
+            name: {"kernel": jnp.asarray(values[name].reshape(WIDTH, 1, 2), jnp.float32)}
+            for name in ("query", "key", "value")
+        }
+        return {
+            "layer_0": {"attention": attention},
+            "embedding": jnp.asarray(values["embedding"], jnp.float32),
+        }
 
     optimizer = build_optimizer(train, penalty, GROUPS)
     found = as_tree(params)
     state = optimizer.init(found)
-    update = jax.jit(lambda gradients, state, params: optimizer.update(gradients, state, params, penalty=args(0.3)))
+    update = jax.jit(
+        lambda gradients, state, params: optimizer.update(gradients, state, params, penalty=args(0.3))
+    )
     for gradient in gradients:
         updates, state = update(as_tree(gradient), state, found)
         found = optax.apply_updates(found, updates)
     expected = as_tree(adam_loops({name: x.copy() for name, x in params.items()}, gradients, train, 0.3, A))
-    for (path, one), other in zip(jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True):
+    for (path, one), other in zip(
+        jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True
+    ):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5, err_msg=jax.tree_util.keystr(path))
     zeros = zero_groups(np.asarray(query_key_kernels(found)))
     assert 0 < zeros.sum() < zeros.size
@@ -159,19 +210,28 @@ def test_three_updates_are_those_of_the_loops_with_clipping_and_no_decay_on_pena
 
 @pytest.mark.parametrize("solver", ["subgradient", "proximal"])
 def test_weights_that_turn_with_the_dial_move_as_one_matrix_beside_theirs(solver):
-    """W with W′ beside it gets the updates of one kernel of twice the width: one norm a group, no decay on either."""
+    """W with W′ beside it gets the updates of one kernel of twice the width: one norm a group, no decay on
+    either.
+    """
     train = TrainConfig(steps=10, learning_rate=0.1, warmup_steps=0, weight_decay=0.3, clip_norm=1.5)
     penalty = PenaltyConfig(solver=solver, eta=1.0, nu=1.0, groups=GROUPS)
     draw = np.random.default_rng(2)
 
     def drawn():
-        return {name: jnp.asarray(draw.standard_normal((WIDTH, 1, 4)), jnp.float32) for name in ("query", "key", "value")}
+        return {
+            name: jnp.asarray(draw.standard_normal((WIDTH, 1, 4)), jnp.float32)
+            for name in ("query", "key", "value")
+        }
 
     def whole(kernels):
         return {"layer_0": {"attention": {name: {"kernel": x} for name, x in kernels.items()}}}
 
     def parted(kernels):
-        parts = {name + end: part for name, x in kernels.items() for end, part in zip(("", "_dial"), jnp.split(x, 2, -1), strict=True)}
+        parts = {
+            name + end: part
+            for name, x in kernels.items()
+            for end, part in zip(("", "_dial"), jnp.split(x, 2, -1), strict=True)
+        }
         return whole(parts)
 
     params, gradients = drawn(), [drawn() for _ in range(3)]
@@ -183,7 +243,11 @@ def test_weights_that_turn_with_the_dial_move_as_one_matrix_beside_theirs(solver
             updates, state = optimizer.update(form(gradient), state, values, penalty=args(0.3))
             values = optax.apply_updates(values, updates)
         found[form] = values
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), found[parted], parted(unwrapped(found[whole])))
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6),
+        found[parted],
+        parted(unwrapped(found[whole])),
+    )
 
 
 def unwrapped(params):
@@ -196,7 +260,10 @@ def test_a_zero_group_comes_back_where_the_gradient_asks_for_it():
     pull = jnp.zeros((WIDTH, 1, 2)).at[0:2].set(-1.0)  # group 0: norm 2
     gradients = jax.tree.map(jnp.zeros_like, params)
     gradients["layer_0"]["attention"]["query"]["kernel"] = pull
-    for optimizer in (proximal_sgd(0.1), proximal_adamw(optax.constant_schedule(0.1), optax.sgd(0.1), GROUPS)):
+    for optimizer in (
+        proximal_sgd(0.1),
+        proximal_adamw(optax.constant_schedule(0.1), optax.sgd(0.1), GROUPS),
+    ):
         update = jax.jit(lambda g, p, a, o=optimizer: o.update(g, o.init(p), p, penalty=a)[0])
         for level, back in ((1.9, True), (2.1, False)):
             updates = update(gradients, params, args(level, np.ones((1, GROUPS), np.float32)))

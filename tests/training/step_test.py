@@ -1,4 +1,6 @@
-"""Tests of the training step: its loss, gradient and sums, one compilation, and the refusal of updates that are not finite."""
+"""Tests of the training step: its loss, gradient and sums, one compilation, and the refusal of updates that
+are not finite.
+"""
 
 from types import SimpleNamespace
 
@@ -42,7 +44,9 @@ def reference_losses(params, batch):
     """Losses [B, L] from the logits with a softmax written out and a gather, op by op."""
     blocks = jnp.asarray(batch.positions) // 5
     dial = Dial(jnp.asarray(LAM), jnp.asarray(TAU))
-    logits = MODULE.apply({"params": params}, batch.tokens, batch.positions, blocks, batch.doc_ids, dial, Request()).logits
+    logits = MODULE.apply(
+        {"params": params}, batch.tokens, batch.positions, blocks, batch.doc_ids, dial, Request()
+    ).logits
     exponentials = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
     probability = exponentials / jnp.sum(exponentials, axis=-1, keepdims=True)
     return -jnp.log(jnp.take_along_axis(probability, batch.targets[..., None], axis=-1)[..., 0])
@@ -58,7 +62,9 @@ def reference():
         return jnp.sum(losses * batch.weights) / np.sum(batch.weights), losses
 
     (loss, losses), gradients = jax.value_and_grad(mean_loss, has_aux=True)(fresh_params())
-    return SimpleNamespace(batch=batch, loss=float(loss), losses=np.asarray(losses, np.float64), gradients=gradients)
+    return SimpleNamespace(
+        batch=batch, loss=float(loss), losses=np.asarray(losses, np.float64), gradients=gradients
+    )
 
 
 @pytest.mark.parametrize("chunk", [0, 25])
@@ -69,9 +75,13 @@ def test_loss_and_gradient_are_those_of_an_eager_computation(reference, chunk):
     np.testing.assert_allclose(metrics.loss, reference.loss, rtol=1e-5)
     # The rate is 1, so what the step took off is the gradient.
     found = jax.tree.map(lambda old, new: np.asarray(old - new), state.params, after.params)
-    for (path, expected), leaf in zip(jax.tree_util.tree_leaves_with_path(reference.gradients), jax.tree.leaves(found), strict=True):
+    for (path, expected), leaf in zip(
+        jax.tree_util.tree_leaves_with_path(reference.gradients), jax.tree.leaves(found), strict=True
+    ):
         np.testing.assert_allclose(leaf, expected, rtol=2e-3, atol=3e-6, err_msg=jax.tree_util.keystr(path))
-    norm = np.sqrt(sum(np.sum(np.square(np.asarray(x, np.float64))) for x in jax.tree.leaves(reference.gradients)))
+    norm = np.sqrt(
+        sum(np.sum(np.square(np.asarray(x, np.float64))) for x in jax.tree.leaves(reference.gradients))
+    )
     np.testing.assert_allclose(metrics.grad_norm, norm, rtol=1e-4)
     np.testing.assert_allclose(metrics.lam_mean, LAM.mean(), rtol=1e-6)
     assert int(after.step) == 1
@@ -79,7 +89,9 @@ def test_loss_and_gradient_are_those_of_an_eager_computation(reference, chunk):
 
 
 def test_views_of_a_sequence_are_examples_of_their_own(step):
-    """Three sequences read twice each: the step of a batch that holds every one of them twice, side by side."""
+    """Three sequences read twice each: the step of a batch that holds every one of them twice, side by
+    side.
+    """
     batch = random_batch(ROWS // 2)
     twice = jax.tree.map(lambda x: np.repeat(x, 2, axis=0), batch)
     found, metrics = step(new_state(), batch, LAM, TAU)
@@ -87,20 +99,26 @@ def test_views_of_a_sequence_are_examples_of_their_own(step):
     assert_same(found.params, want.params)
     assert_same(metrics, same)
     assert float(np.sum(metrics.bin_targets)) == 2 * np.sum(batch.weights)
-    with pytest.raises(ValueError, match="λ has 6 entries; it must have one, or the same number, for each of 4 sequences"):
+    with pytest.raises(
+        ValueError, match="λ has 6 entries; it must have one, or the same number, for each of 4 sequences"
+    ):
         step(new_state(), random_batch(4), LAM, TAU)
 
 
 @pytest.mark.parametrize("chunk", [0, 25])
 def test_the_first_view_teaches_without_being_taught(step, chunk):
-    """The gradient against one written out from logits; the loss reported is the text's, as without teaching."""
+    """The gradient against one written out from logits; the loss reported is the text's, as without
+    teaching.
+    """
     batch, share = random_batch(ROWS // 2), 0.7
     taught = jax.jit(make_train_step(MODULE, PARTITION, sgd(), loss_chunk=chunk, teach=share))
     twice = jax.tree.map(lambda x: np.repeat(x, 2, axis=0), batch)
     dial, blocks = Dial(jnp.asarray(LAM), jnp.asarray(TAU)), jnp.asarray(twice.positions) // 5
 
     def log_probability(params):
-        logits = MODULE.apply({"params": params}, twice.tokens, twice.positions, blocks, twice.doc_ids, dial, Request()).logits
+        logits = MODULE.apply(
+            {"params": params}, twice.tokens, twice.positions, blocks, twice.doc_ids, dial, Request()
+        ).logits
         return jax.nn.log_softmax(logits)
 
     teacher = np.exp(np.asarray(log_probability(fresh_params())))[::2]
@@ -114,7 +132,9 @@ def test_the_first_view_teaches_without_being_taught(step, chunk):
     gradients = jax.grad(objective)(fresh_params())
     state = new_state()
     after, metrics = taught(state, batch, LAM, TAU)
-    for expected, old, new in zip(*map(jax.tree.leaves, (gradients, state.params, after.params)), strict=True):
+    for expected, old, new in zip(
+        *map(jax.tree.leaves, (gradients, state.params, after.params)), strict=True
+    ):
         np.testing.assert_allclose(old - new, expected, rtol=2e-3, atol=3e-6)
     plain_after, plain = step(new_state(), batch, LAM, TAU)
     np.testing.assert_allclose(metrics.loss, plain.loss, rtol=1e-5)
@@ -124,23 +144,36 @@ def test_the_first_view_teaches_without_being_taught(step, chunk):
 
 @pytest.mark.parametrize("chunk", [0, 25])
 def test_attention_outside_the_block_pays(step, chunk):
-    """The gradient against that of an objective written out from weights and logits; the loss reported is the text's, and λ = 0 pays nothing."""
+    """The gradient against that of an objective written out from weights and logits; the loss reported is the
+    text's, and λ = 0 pays nothing.
+    """
     batch, mu = random_batch(ROWS), 0.8
     pressed = jax.jit(make_train_step(MODULE, PARTITION, sgd(), loss_chunk=chunk, pressure=mu))
     blocks = jnp.asarray(batch.positions) // 5
 
     def objective(params):
-        args = (batch.tokens, batch.positions, blocks, batch.doc_ids, Dial(jnp.asarray(LAM), jnp.asarray(TAU)), Request(weights=True))
+        args = (
+            batch.tokens,
+            batch.positions,
+            blocks,
+            batch.doc_ids,
+            Dial(jnp.asarray(LAM), jnp.asarray(TAU)),
+            Request(weights=True),
+        )
         found = MODULE.apply({"params": params}, *args)
         pairs = (blocks[:, :, None] == blocks[:, None, :])[None, :, None]
         nats_BxL = -jnp.log(jnp.sum(found.weights * pairs, axis=-1)).mean(axis=(0, 2))
-        losses = -jnp.take_along_axis(jax.nn.log_softmax(found.logits), batch.targets[..., None], axis=-1)[..., 0]
+        losses = -jnp.take_along_axis(jax.nn.log_softmax(found.logits), batch.targets[..., None], axis=-1)[
+            ..., 0
+        ]
         return jnp.sum((losses + mu * LAM[:, None] ** 2 * nats_BxL) * batch.weights) / np.sum(batch.weights)
 
     gradients = jax.grad(objective)(fresh_params())
     state = new_state()
     after, metrics = pressed(state, batch, LAM, TAU)
-    for expected, old, new in zip(*map(jax.tree.leaves, (gradients, state.params, after.params)), strict=True):
+    for expected, old, new in zip(
+        *map(jax.tree.leaves, (gradients, state.params, after.params)), strict=True
+    ):
         np.testing.assert_allclose(old - new, expected, rtol=2e-3, atol=3e-6)
     plain_after, plain = step(new_state(), batch, LAM, TAU)
     np.testing.assert_allclose(metrics.loss, plain.loss, rtol=1e-5)
@@ -154,7 +187,9 @@ def test_attention_outside_the_block_pays(step, chunk):
 
 def test_views_of_a_sequence_stay_in_one_microbatch():
     step = make_train_step(MODULE, PARTITION, sgd(), accumulate=2, teach=0.5)
-    with pytest.raises(ValueError, match=r"train\.accumulate is 2; it must divide the 3 sequences of a device"):
+    with pytest.raises(
+        ValueError, match=r"train\.accumulate is 2; it must divide the 3 sequences of a device"
+    ):
         step(new_state(), random_batch(3), LAM, TAU)
 
 
@@ -180,21 +215,30 @@ def test_a_batch_without_targets_gives_loss_zero_and_no_update(step):
 def test_one_compilation_serves_every_lam_tau_and_batch(step):
     state = new_state()
     for seed, (lam, tau) in enumerate([(0.0, 1.0), (1.0, 0.5), (0.3, 2.0)]):
-        state, _ = step(state, random_batch(ROWS, seed), np.full(ROWS, lam, np.float32), np.full(ROWS, tau, np.float32))
+        state, _ = step(
+            state, random_batch(ROWS, seed), np.full(ROWS, lam, np.float32), np.full(ROWS, tau, np.float32)
+        )
     before = step._cache_size()
-    state, _ = step(state, random_batch(ROWS, 9), np.full(ROWS, 0.9, np.float32), np.full(ROWS, 0.1, np.float32))
+    state, _ = step(
+        state, random_batch(ROWS, 9), np.full(ROWS, 0.9, np.float32), np.full(ROWS, 0.1, np.float32)
+    )
     assert step._cache_size() == before
 
 
 def test_lam_and_tau_change_the_loss(step):
-    losses = [float(step(new_state(), random_batch(ROWS), np.full(ROWS, lam, np.float32), TAU)[1].loss) for lam in (0.0, 0.5, 1.0)]
+    losses = [
+        float(step(new_state(), random_batch(ROWS), np.full(ROWS, lam, np.float32), TAU)[1].loss)
+        for lam in (0.0, 0.5, 1.0)
+    ]
     losses.append(float(step(new_state(), random_batch(ROWS), np.zeros(ROWS, np.float32), TAU * 2)[1].loss))
     assert len(set(losses)) == 4
 
 
 def test_the_step_reads_nothing_back_to_the_host():
     placed = place(ROWS)
-    step = jax.jit(make_train_step(MODULE, PARTITION, sgd()), donate_argnums=0, out_shardings=placed.replicated)
+    step = jax.jit(
+        make_train_step(MODULE, PARTITION, sgd()), donate_argnums=0, out_shardings=placed.replicated
+    )
     state = placed.replicate(jax.tree.map(jnp.array, new_state()))
     batch, lam, tau = placed.shard((random_batch(ROWS), LAM, TAU))
     state, _ = step(state, batch, lam, tau)
@@ -236,14 +280,18 @@ def _spoiled_forward(x, lam_first):
 
 def _spoiled_backward(lam_first, gradient):
     flat = gradient.reshape(-1)
-    return flat.at[-1].add(jnp.where(lam_first == 0.5, jnp.nan, 0.0)).reshape(gradient.shape), jnp.zeros_like(lam_first)
+    return flat.at[-1].add(jnp.where(lam_first == 0.5, jnp.nan, 0.0)).reshape(gradient.shape), jnp.zeros_like(
+        lam_first
+    )
 
 
 spoiled.defvjp(_spoiled_forward, _spoiled_backward)
 
 
 class SpoiledGradient:
-    """The model, with a NaN in the gradient of one parameter group where the first λ is 0.5; the loss stays finite."""
+    """The model, with a NaN in the gradient of one parameter group where the first λ is 0.5; the loss stays
+    finite.
+    """
 
     def __init__(self, group):
         self.group = group
@@ -270,7 +318,9 @@ def test_one_nan_in_one_gradient_discards_the_update_and_names_the_part(group):
     assert_same(after.opt_state, state.opt_state)
     assert (int(after.step), int(after.skipped), int(after.first_bad_step)) == (2, 1, 1)
     for found in (after.bad_parts, metrics.bad_parts):
-        assert [name for name, flag in zip(part_names(state.params), found, strict=True) if flag] == [f"gradient of {group}"]
+        assert [name for name, flag in zip(part_names(state.params), found, strict=True) if flag] == [
+            f"gradient of {group}"
+        ]
     assert (int(metrics.skipped), int(metrics.first_bad_step)) == (1, 1)
 
     again, _ = step(after, batch, bad, TAU)
@@ -298,8 +348,16 @@ def test_a_loss_that_is_not_finite_discards_the_update_too(step, value):
 
 def penalised(solver):
     """A configuration with a penalty, its rule, and a state that holds its weights."""
-    config = Config(model=MODEL, penalty=PenaltyConfig(solver=solver, eta=1.0, nu=1.0), train=TrainConfig(warmup_steps=0, clip_norm=0.3))
-    optimizer = build_optimizer(config.train, config.penalty, config.feature_groups) if solver == "proximal" else sgd()
+    config = Config(
+        model=MODEL,
+        penalty=PenaltyConfig(solver=solver, eta=1.0, nu=1.0),
+        train=TrainConfig(warmup_steps=0, clip_norm=0.3),
+    )
+    optimizer = (
+        build_optimizer(config.train, config.penalty, config.feature_groups)
+        if solver == "proximal"
+        else sgd()
+    )
     state = new_state(optimizer).replace(importance=initial_importance(config))
     return penalty_rule(config), optimizer, state
 
@@ -327,7 +385,9 @@ def test_a_penalty_adds_its_gradient_once_and_leaves_the_loss_the_cross_entropy(
         np.testing.assert_allclose(metrics.bin_loss, expected.bin_loss, rtol=1e-5)
         np.testing.assert_allclose(metrics.penalty.terms.group, group_penalty(state.params, args), rtol=1e-5)
         np.testing.assert_allclose(metrics.penalty.terms.value, value_penalty(state.params, args), rtol=1e-5)
-        gradient = jax.jit(jax.grad(lambda params, args=args: group_penalty(params, args) + value_penalty(params, args)))(state.params)
+        gradient = jax.jit(
+            jax.grad(lambda params, args=args: group_penalty(params, args) + value_penalty(params, args))
+        )(state.params)
         for one, two, own in zip(*map(jax.tree.leaves, (plain.params, after.params, gradient)), strict=True):
             np.testing.assert_allclose(one - two, own, rtol=1e-3, atol=1e-5)  # gradient descent at rate 1
     assert len(traces) == 1

@@ -1,4 +1,6 @@
-"""What the tests of training and after share: a small text corpus, a small configuration, and one run of it."""
+"""What the tests of training and after share: a small text corpus, a small configuration, and one run of
+it.
+"""
 
 import random
 from dataclasses import dataclass
@@ -30,7 +32,10 @@ PLACES = "near the river|in the garden|on the hill|by the sea|under a tree".spli
 def sentences(count: int, seed: int) -> str:
     """`count` lines of a small grammar, so that a model has something to learn in a few steps."""
     draw = random.Random(seed)
-    lines = (f"{draw.choice(SUBJECTS)} {draw.choice(VERBS)} {draw.choice(SUBJECTS)} {draw.choice(PLACES)} ." for _ in range(count))
+    lines = (
+        f"{draw.choice(SUBJECTS)} {draw.choice(VERBS)} {draw.choice(SUBJECTS)} {draw.choice(PLACES)} ."
+        for _ in range(count)
+    )
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -46,7 +51,8 @@ def write_corpus(directory: Path) -> DataConfig:
 
 
 def make_config(data: DataConfig, **train: Any) -> Config:
-    """A conditional run of 24 steps with microbatches; checkpoints at 8, 16 and 24, of which the newest two are kept.
+    """A conditional run of 24 steps with microbatches; checkpoints at 8, 16 and 24, of which the newest two
+    are kept.
 
     The second epoch begins between the checkpoint at 16 and the last step.
     """
@@ -84,7 +90,9 @@ _shared: list[Trained] = []
 
 
 def trained_once(factory: pytest.TempPathFactory) -> Trained:
-    """The run of `make_config`, trained on first use. A list, since fixtures of several folders must share it."""
+    """The run of `make_config`, trained on first use. A list, since fixtures of several folders must share
+    it.
+    """
     if not _shared:
         directory = factory.mktemp("tiny")
         config = make_config(write_corpus(directory / "text"))
@@ -102,17 +110,28 @@ def random_batch(rows: int, seed: int = 0) -> Batch:
     """Random tokens with some unscored positions."""
     draw = np.random.default_rng(seed)
     batch = Batch.from_tokens(draw.integers(0, VOCAB_SIZE, (rows, MODEL.length)).astype(np.int32))
-    return batch.replace(weights=(batch.weights * (draw.random(batch.weights.shape) < 0.8)).astype(np.float32))
+    return batch.replace(
+        weights=(batch.weights * (draw.random(batch.weights.shape) < 0.8)).astype(np.float32)
+    )
 
 
 @cache
 def fresh_params(model: ModelConfig = MODEL) -> Any:
-    """Parameters at initialisation, made larger so that attention is far from uniform and FiLM is not the identity."""
+    """Parameters at initialisation, made larger so that attention is far from uniform and FiLM is not the
+    identity.
+    """
     config = Config(model=model)
-    params = init_params(Transformer(model, VOCAB_SIZE), build_partition(config.partition), example_batch(config), jax.random.key(3))
+    params = init_params(
+        Transformer(model, VOCAB_SIZE),
+        build_partition(config.partition),
+        example_batch(config),
+        jax.random.key(3),
+    )
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(4), len(leaves))
-    return jax.tree.unflatten(tree, [x + 0.2 * jax.random.normal(key, x.shape) for key, x in zip(keys, leaves, strict=True)])
+    return jax.tree.unflatten(
+        tree, [x + 0.2 * jax.random.normal(key, x.shape) for key, x in zip(keys, leaves, strict=True)]
+    )
 
 
 def sgd() -> optax.GradientTransformation:

@@ -7,7 +7,12 @@ from aila_jax.cli.command import Command
 
 
 def _define(values: flags.FlagValues) -> None:
-    command.define_text("workdir", "runs/demo", "The run directory. A finished demo in it is dialled again, not trained again.", values)
+    command.define_text(
+        "workdir",
+        "runs/demo",
+        "The run directory. A finished demo in it is dialled again, not trained again.",
+        values,
+    )
 
 
 def _run(values: flags.FlagValues) -> None:
@@ -19,8 +24,10 @@ def _run(values: flags.FlagValues) -> None:
 COMMAND = Command(
     name="demo",
     summary="train a tiny model on this machine's own Python documentation, dial it, write the report",
-    about="Needs no data and no network. Trains the preset `tiny`, sweeps λ × τ with the one checkpoint, and writes tables, "
-    "figures and report.html into the run directory.",
+    about=(
+        "Needs no data and no network. Trains the preset `tiny`, sweeps λ × τ with the one checkpoint, and"
+        " writes tables, figures and report.html into the run directory."
+    ),
     examples=("demo", "demo --workdir=runs/demo2"),
     define=_define,
     needed=(),

@@ -32,14 +32,23 @@ def _run(values: flags.FlagValues) -> None:
     )
     for field in dataclasses.fields(row):
         value = getattr(row, field.name)
-        print(f"{field.name:<20} {'-' if value is None else f'{value:.6g}' if isinstance(value, float) else value}")
+        print(
+            f"{field.name:<20}"
+            f" {'-' if value is None else f'{value:.6g}' if isinstance(value, float) else value}"
+        )
 
 
 COMMAND = Command(
     name="evaluate",
     summary="score a checkpoint at one λ and τ",
-    about="Scores the corpus that the checkpoint was trained on and prints loss, perplexity, accuracy, attention entropy and block mass.",
-    examples=("evaluate --checkpoint=runs/tiny --lam=0.6", "evaluate --checkpoint=runs/tiny --lam=1 --hard --split=test"),
+    about=(
+        "Scores the corpus that the checkpoint was trained on and prints loss, perplexity, accuracy,"
+        " attention entropy and block mass."
+    ),
+    examples=(
+        "evaluate --checkpoint=runs/tiny --lam=0.6",
+        "evaluate --checkpoint=runs/tiny --lam=1 --hard --split=test",
+    ),
     define=_define,
     needed=("checkpoint",),
     run=_run,

@@ -13,9 +13,15 @@ def _define(values: flags.FlagValues) -> None:
     command.define_dial(values)
     flags.DEFINE_integer("max_tokens", 64, "Tokens to add, at least 1.", lower_bound=1, flag_values=values)
     flags.DEFINE_float(
-        "sample_temperature", 0.8, "Spread of the sampling, not of the attention; 0 is greedy.", lower_bound=0.0, flag_values=values
+        "sample_temperature",
+        0.8,
+        "Spread of the sampling, not of the attention; 0 is greedy.",
+        lower_bound=0.0,
+        flag_values=values,
     )
-    flags.DEFINE_integer("top_k", 40, "Sample among so many likeliest tokens; 0 is all.", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer(
+        "top_k", 40, "Sample among so many likeliest tokens; 0 is all.", lower_bound=0, flag_values=values
+    )
     flags.DEFINE_integer("seed", 0, "Seed of the sampling.", flag_values=values)
 
 

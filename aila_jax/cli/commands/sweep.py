@@ -9,13 +9,27 @@ from aila_jax.config import check_lam, check_tau
 
 def _define(values: flags.FlagValues) -> None:
     command.define_checkpoint(values)
-    command.define_numbers("lams", "Values of λ with commas between them. Default: the run's sweep.lams, or 1 with hard attention.", values)
-    command.define_numbers("taus", "Values of τ with commas between them. Default: the run's sweep.taus.", values)
-    flags.DEFINE_boolean("delta", False, "Also measure score gaps between in-block and out-of-block keys.", flag_values=values)
-    command.define_text(
-        "pointers", "auto", "What pointer fidelity is measured on: anchors, answers (rule corpora), none, or auto: what there is.", values
+    command.define_numbers(
+        "lams",
+        "Values of λ with commas between them. Default: the run's sweep.lams, or 1 with hard attention.",
+        values,
     )
-    command.define_text("out", "", "Folder for sweep.csv, sweep_heads.csv and sweep.json. Default: the run directory.", values)
+    command.define_numbers(
+        "taus", "Values of τ with commas between them. Default: the run's sweep.taus.", values
+    )
+    flags.DEFINE_boolean(
+        "delta", False, "Also measure score gaps between in-block and out-of-block keys.", flag_values=values
+    )
+    command.define_text(
+        "pointers",
+        "auto",
+        "What pointer fidelity is measured on: anchors, answers (rule corpora), none, or auto: what"
+        " there is.",
+        values,
+    )
+    command.define_text(
+        "out", "", "Folder for sweep.csv, sweep_heads.csv and sweep.json. Default: the run directory.", values
+    )
     command.define_scoring(values)
 
 
@@ -44,8 +58,11 @@ def _run(values: flags.FlagValues) -> None:
 COMMAND = Command(
     name="sweep",
     summary="score a checkpoint over a grid of λ and τ",
-    about="One checkpoint, one compilation, every cell of the grid. Writes sweep.csv, sweep_heads.csv and sweep.json. "
-    "With --window the blocks are other windows than in training, and the default folder is windowSIZE in the run directory.",
+    about=(
+        "One checkpoint, one compilation, every cell of the grid. Writes sweep.csv, sweep_heads.csv and"
+        " sweep.json. With --window the blocks are other windows than in training, and the default folder is"
+        " windowSIZE in the run directory."
+    ),
     examples=(
         "sweep --checkpoint=runs/tiny",
         "sweep --checkpoint=runs/tiny --lams=0,0.25,0.5,0.75,1 --taus=1 --split=test --out=runs/tiny/test",
