@@ -8,14 +8,14 @@ from typing import Any
 
 _HOME = {
     "Config": "aila_jax.config",
-    "LanguageModel": "aila_jax.evaluation.language_model",
+    "LanguageModel": "aila_jax.inference.language_model",
     "Run": "aila_jax.runs",
     "SelfScaling": "aila_jax.model.attention",
     "certify": "aila_jax.evaluation.certify",
     "demo": "aila_jax.runs",
     "evaluate": "aila_jax.runs",
     "fit_partition": "aila_jax.partition.fit",
-    "load": "aila_jax.evaluation.language_model",
+    "load": "aila_jax.inference.language_model",
     "load_dataset": "aila_jax.data.dataset",
     "locality_attention": "aila_jax.model.attention",
     "presets": "",

@@ -52,11 +52,11 @@ def certificate_job(config: Config) -> tuple[Callable[[], Any], str]:
     """A certificate at λ = 1 with all that is read off it."""
     import jax
 
-    from aila_jax.evaluation.inputs import example_batch
+    from aila_jax.guarantees.certificates import certificate
+    from aila_jax.inference.inputs import example_batch
     from aila_jax.model.forward import init_params
     from aila_jax.model.transformer import build_transformer
     from aila_jax.partition.build import build_partition
-    from aila_jax.theory.certificates import certificate
 
     module, partition = build_transformer(config, config.data.vocab_size), build_partition(config.partition)
     params = jax.jit(lambda key: init_params(module, partition, example_batch(config), key))(

@@ -17,9 +17,7 @@ from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition, build_partition
-from aila_jax.partition.classes import Classes
-from aila_jax.partition.given import Given
-from aila_jax.partition.segments import Segments
+from aila_jax.partition.kinds import Classes, Given, Segments
 from aila_jax.training.locality import draw_locality
 from aila_jax.training.optimizer import build_optimizer
 from aila_jax.training.placement import AXIS, Placement, map_step

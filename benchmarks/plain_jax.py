@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Float, Int
 
 from aila_jax.config import ModelConfig
-from aila_jax.loss.linear_cross_entropy import linear_cross_entropy, linear_target_scores
+from aila_jax.loss.cross_entropy import linear_cross_entropy, linear_target_scores
 from aila_jax.training.optimizer import build_optimizer
 from aila_jax.types import Array
 from benchmarks.forms import SWEEP, TRAIN, PlainForm

@@ -68,7 +68,7 @@ def execute(values: flags.FlagValues) -> str:
     import jax
 
     from aila_jax.reporting.files import write_atomically
-    from aila_jax.reporting.saving import save_figure
+    from aila_jax.reporting.style import save_figure
     from benchmarks.forms import choose
     from benchmarks.record import write_result
     from benchmarks.report import figure, table

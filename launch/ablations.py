@@ -28,9 +28,9 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
 def main(argv: list[str]) -> None:
     experiment.no_arguments(argv)
     from aila_jax import runs
-    from aila_jax.experiments.ablations import ABLATIONS, measure
-    from aila_jax.experiments.ablations_report import collect
-    from aila_jax.experiments.results import write_result
+    from experiments.ablations.report import collect
+    from experiments.ablations.runs import ABLATIONS, measure
+    from experiments.results import write_result
 
     which = experiment.FLAGS.which
     out = experiment.out_folder() / which

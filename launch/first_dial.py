@@ -15,8 +15,8 @@ from launch import experiment
 def main(argv: list[str]) -> None:
     experiment.no_arguments(argv)
     from aila_jax import runs
-    from aila_jax.experiments import first_dial
-    from aila_jax.experiments.results import write_result
+    from experiments import first_dial
+    from experiments.results import write_result
 
     out = experiment.out_folder()
     for stem, config in experiment.asked_runs(first_dial.first_dial):

@@ -17,7 +17,8 @@ from launch import experiment
 def main(argv: list[str]) -> None:
     experiment.no_arguments(argv)
     from aila_jax import runs
-    from aila_jax.experiments import leak, leak_report
+    from experiments.leak import report as leak_report
+    from experiments.leak import runs as leak
 
     out = experiment.out_folder()
     for stem, config in experiment.asked_runs(leak.leak_runs):

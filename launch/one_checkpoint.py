@@ -37,8 +37,10 @@ def main(argv: list[str]) -> None:
     experiment.no_arguments(argv)
     from aila_jax import runs
     from aila_jax.config import Config
-    from aila_jax.experiments import one_checkpoint, one_checkpoint_recipe, one_checkpoint_report
-    from aila_jax.experiments.results import write_result
+    from experiments.one_checkpoint import recipe as one_checkpoint_recipe
+    from experiments.one_checkpoint import report as one_checkpoint_report
+    from experiments.one_checkpoint import runs as one_checkpoint
+    from experiments.results import write_result
 
     budget, which = experiment.FLAGS.budget, experiment.FLAGS.which
     if which == "recipe" and budget == "18M":

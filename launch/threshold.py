@@ -55,8 +55,10 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
 def measure_all(argv: list[str]) -> None:
     experiment.no_arguments(argv)
     from aila_jax import runs
-    from aila_jax.experiments import threshold, threshold_report, threshold_rows
-    from aila_jax.experiments.threshold_path import PathSettings
+    from aila_jax.thresholds import measure as threshold
+    from aila_jax.thresholds import report as threshold_report
+    from aila_jax.thresholds import rows as threshold_rows
+    from aila_jax.thresholds.path import PathSettings
 
     given = experiment.FLAGS
     path = PathSettings(ratio=given.ratio, steps=given.steps, most_levels=given.path_levels)

@@ -19,19 +19,12 @@ from aila_jax.config import to_dict
 from aila_jax.model.transformer import Transformer
 from aila_jax.runs import initial_state
 from aila_jax.training.optimizer import build_optimizer
-from tests.training.tiny import Trained, trained_once
 
 # TensorStore's: reads still under way when another one of the same checkpoint fails call into an event loop
 # that is closed.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning"
 )
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """One finished tiny run; its checkpoints are at 16 and 24."""
-    return trained_once(tmp_path_factory)
 
 
 @pytest.fixture

@@ -34,12 +34,12 @@ from aila_jax.config import (
     to_dict,
     user_path,
 )
-from aila_jax.experiments.ablations import penalty_runs, windows_runs
-from aila_jax.experiments.first_dial import first_dial
-from aila_jax.experiments.leak import leak_runs
-from aila_jax.experiments.one_checkpoint import grid_runs, one_checkpoint_runs
-from aila_jax.experiments.one_checkpoint_recipe import recipe_runs
-from aila_jax.experiments.threshold import threshold_runs
+from aila_jax.thresholds.measure import threshold_runs
+from experiments.ablations.runs import penalty_runs, windows_runs
+from experiments.first_dial import first_dial
+from experiments.leak.runs import leak_runs
+from experiments.one_checkpoint.recipe import recipe_runs
+from experiments.one_checkpoint.runs import grid_runs, one_checkpoint_runs
 
 SECTIONS = {
     "data": DataConfig,

@@ -9,11 +9,15 @@ import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 from jaxtyping import config as jaxtyping_config
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from tests.support.tiny import Trained
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -57,7 +61,7 @@ def _modules_with_shapes() -> list[str]:
 
 # Shapes in the signatures of aila_jax are checked at every call that a test makes. The hook finds its checker
 # by a name without dots, because pytest's importlib mode may replace the module `tests` while it runs.
-sys.modules["shape_checker"] = importlib.import_module("tests.shapes")
+sys.modules["shape_checker"] = importlib.import_module("tests.support.shapes")
 install_import_hook(_modules_with_shapes(), "shape_checker.check")
 
 hypothesis.settings.register_profile("local", deadline=None)
@@ -76,6 +80,14 @@ def no_temporary_files_are_left(tmp_path_factory: pytest.TempPathFactory) -> Ite
         patch.setattr(tempfile, "tempdir", str(folder))
         yield
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> "Trained":
+    """One finished tiny run, shared by all tests."""
+    from tests.support.tiny import train_tiny
+
+    return train_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture

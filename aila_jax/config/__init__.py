@@ -10,11 +10,10 @@ from aila_jax.config.locality import LocalityConfig
 from aila_jax.config.model import DIAL_WEIGHTS, MOST_MARGIN, MarginConfig, ModelConfig
 from aila_jax.config.partition import AnchorConfig, PartitionConfig, check_recruitment
 from aila_jax.config.penalty import PenaltyConfig
-from aila_jax.config.plain import from_dict, to_dict, unknown_key
-from aila_jax.config.root import Config
+from aila_jax.config.root import Config, check_unread
+from aila_jax.config.serialize import from_dict, to_dict, unknown_key
 from aila_jax.config.sweep import SweepConfig
 from aila_jax.config.train import TrainConfig
-from aila_jax.config.unread import check_unread
 
 __all__ = [
     "DIAL_WEIGHTS",

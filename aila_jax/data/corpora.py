@@ -37,7 +37,7 @@ def _text(config: DataConfig) -> Corpus:
 
 
 def _conllu(config: DataConfig) -> Corpus:
-    from aila_jax.data.conllu_files import read_conllu_files
+    from aila_jax.data.conllu_blocks import read_conllu_files
 
     return read_conllu_files(config)
 

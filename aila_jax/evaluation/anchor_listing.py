@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aila_jax.evaluation.language_model import LanguageModel
+from aila_jax.inference.language_model import LanguageModel
 from aila_jax.partition.anchors import Anchors
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Batch
 

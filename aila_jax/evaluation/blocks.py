@@ -12,12 +12,12 @@ from jaxtyping import Float, Int
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import eval_batches
-from aila_jax.evaluation.language_model import LanguageModel
+from aila_jax.inference.language_model import LanguageModel
 from aila_jax.model.feature_groups import block_support
 from aila_jax.partition.boundaries import next_token_entropy
 from aila_jax.partition.build import Partition
-from aila_jax.partition.classes import Classes
 from aila_jax.partition.correlation import BlockCorrelation, block_correlation
+from aila_jax.partition.kinds import Classes
 from aila_jax.partition.listing import BlockListing, Classified, list_blocks
 from aila_jax.partition.statistics import BlockStatistics, BlockSums, block_sums, total
 from aila_jax.progress import Progress

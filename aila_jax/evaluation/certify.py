@@ -13,16 +13,16 @@ from aila_jax.config import check_lam, check_tau, require
 from aila_jax.config.checks import whole
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
-from aila_jax.evaluation.dial import dial_values
-from aila_jax.evaluation.language_model import LanguageModel, check_tokenizer
+from aila_jax.guarantees.certificates import Certificate, certificate
+from aila_jax.guarantees.key_counts import KeyCounts, counts_in_order, counts_of, merge_counts
+from aila_jax.inference.dial import dial_values
+from aila_jax.inference.language_model import LanguageModel, check_tokenizer
 from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
-from aila_jax.model.shares import check_layer_scale
+from aila_jax.model.margin import check_layer_scale
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
-from aila_jax.partition.given import text_blocks
-from aila_jax.theory.certificates import Certificate, certificate
-from aila_jax.theory.key_counts import KeyCounts, counts_in_order, counts_of, merge_counts
+from aila_jax.partition.kinds import text_blocks
 from aila_jax.types import PADDING_ID, Array, Batch
 
 

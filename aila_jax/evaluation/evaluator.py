@@ -9,12 +9,11 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from aila_jax.loss.cross_entropy import TargetScores, target_scores
-from aila_jax.loss.linear_cross_entropy import linear_target_scores
+from aila_jax.loss.cross_entropy import TargetScores, linear_target_scores, target_scores
 from aila_jax.metrics.sums import MetricSums, merge, metric_sums, to_host
 from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, ModelOutput, Request
-from aila_jax.model.pointers import anchor_pointers, answer_pointers
+from aila_jax.model.masks import anchor_pointers, answer_pointers
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition

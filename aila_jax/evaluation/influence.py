@@ -17,16 +17,16 @@ from aila_jax.config import check_tau, require
 from aila_jax.config.checks import whole
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import take
-from aila_jax.evaluation.dial import dial_lams, dial_values
-from aila_jax.evaluation.language_model import LanguageModel, check_tokenizer
 from aila_jax.evaluation.resampling import SIDES, Queries, choose_queries, resampled_texts
+from aila_jax.guarantees.gaps import all_finite
+from aila_jax.guarantees.influence import kl_nats
+from aila_jax.inference.dial import dial_lams, dial_values
+from aila_jax.inference.language_model import LanguageModel, check_tokenizer
 from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.masks import same_block
 from aila_jax.model.transformer import Transformer
 from aila_jax.progress import Progress
-from aila_jax.theory.gaps import all_finite
-from aila_jax.theory.influence import kl_nats
 from aila_jax.training.placement import SPLIT, WHOLE, Placement, place
 from aila_jax.types import Array, Batch
 

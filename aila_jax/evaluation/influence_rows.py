@@ -11,10 +11,10 @@ from aila_jax.config import to_dict
 from aila_jax.data.dataset import Dataset
 from aila_jax.evaluation.certify import certify
 from aila_jax.evaluation.influence import InfluenceCell
-from aila_jax.evaluation.language_model import LanguageModel
-from aila_jax.evaluation.sweep import sweep_meta
-from aila_jax.theory.bounds import out_mass_bound
-from aila_jax.theory.influence import contribution_bounds, value_bounds
+from aila_jax.evaluation.meta import sweep_meta
+from aila_jax.guarantees.bounds import out_mass_bound
+from aila_jax.guarantees.influence import contribution_bounds, value_bounds
+from aila_jax.inference.language_model import LanguageModel
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 from aila_jax.config import require
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import take
-from aila_jax.evaluation.language_model import LanguageModel
+from aila_jax.inference.language_model import LanguageModel
 from aila_jax.model.masks import attendable, same_block
 from aila_jax.types import PADDING_ID, Array, Batch
 

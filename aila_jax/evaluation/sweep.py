@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -10,17 +9,15 @@ from aila_jax.config import check_tau, one_of, require, to_dict
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import eval_batches
-from aila_jax.evaluation.dial import dial_lams, dial_values, several
 from aila_jax.evaluation.evaluator import evaluate
-from aila_jax.evaluation.guarantees import Guarantees
-from aila_jax.evaluation.language_model import LanguageModel, check_tokenizer
+from aila_jax.evaluation.meta import sweep_meta
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
-from aila_jax.evaluation.sweep_rows import cell_row, head_rows
-from aila_jax.loss.group_sparsity import sparsity
+from aila_jax.evaluation.sweep_rows import Guarantees, cell_row, head_rows
+from aila_jax.inference.dial import dial_lams, dial_values, several
+from aila_jax.inference.language_model import LanguageModel, check_tokenizer
 from aila_jax.metrics.sums import summarize
 from aila_jax.progress import Progress
-from aila_jax.provenance import git_commit, versions
-from aila_jax.training.placement import describe_devices, place
+from aila_jax.training.placement import place
 
 
 def sweep(
@@ -151,37 +148,3 @@ def choose_pointers(asked: str, model: LanguageModel, windows: Windows) -> str:
             " corpus (docs/data.md)"
         )
     return asked
-
-
-def sweep_meta(model: LanguageModel, dataset: Dataset) -> dict[str, Any]:
-    """What made a sweep: the training run's record, and this evaluation's versions, commit and device."""
-    return {
-        "training": model.meta,
-        "checkpoint_step": model.step,
-        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
-        "versions": versions(),
-        "commit": git_commit(),
-        "device": describe_devices(),
-        **sparsity_meta(model),
-    }
-
-
-def sparsity_meta(model: LanguageModel) -> dict[str, Any]:
-    """What the group-sparsity penalty left of the query and key weights; nothing for a model trained without
-    it.
-
-    It belongs to the checkpoint and not to a cell: no λ or τ of the dial changes it.
-    """
-    config = model.config
-    if config.penalty.solver == "none":
-        return {}
-    counts = sparsity(model.params, config.feature_groups)
-    return {
-        "sparsity": {
-            "groups": config.feature_groups,
-            "zero_query": float(counts.zero_query),
-            "zero_key": float(counts.zero_key),
-            "dead_heads": int(counts.dead_heads),
-            "heads": config.model.n_layers * config.model.n_heads,
-        }
-    }

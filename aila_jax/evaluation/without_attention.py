@@ -15,21 +15,20 @@ from jaxtyping import Float
 from aila_jax.config import check_tau
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
-from aila_jax.evaluation.dial import dial_lams, dial_values
 from aila_jax.evaluation.evaluator import scores_of
-from aila_jax.evaluation.language_model import LanguageModel, check_tokenizer
+from aila_jax.inference.dial import dial_lams, dial_values
+from aila_jax.inference.language_model import LanguageModel, check_tokenizer
 from aila_jax.metrics.sums import perplexity
 from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
-from aila_jax.theory.diagnosis_signatures import LEAST_ATTENTION_COST
 from aila_jax.training.placement import AXIS, SPLIT, WHOLE, place
 from aila_jax.types import Array, Batch
 
-LEAST_COST = (
-    LEAST_ATTENTION_COST  # the guard "used": below it a dial turns something that the predictions hardly need
-)
+# The least share of perplexity that removing attention must cost, at λ = 0 and at 1, for the dial to turn
+# something that predictions need.
+LEAST_ATTENTION_COST = 0.1
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,8 @@ class AttentionCost:
 
     @property
     def used(self) -> bool:
-        """Whether removing attention costs at least `LEAST_COST`."""
-        return self.cost >= LEAST_COST
+        """Whether removing attention costs at least `LEAST_ATTENTION_COST`."""
+        return self.cost >= LEAST_ATTENTION_COST
 
 
 def without_attention(

@@ -1,6 +1,7 @@
 """Token cross-entropy in float32."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import flax.struct
 import jax
@@ -79,4 +80,131 @@ def target_scores(logits: Float[Array, "B L V"], targets: Int[Array, "B L"]) -> 
     # Comparing with the maximum needs no argmax, which XLA runs slowly on CPUs.
     return TargetScores(
         token_losses(logits, targets), target_logits(logits, targets) >= jnp.max(logits, axis=-1)
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def linear_cross_entropy(
+    features: Float[Array, "B L D"],
+    embedding: Float[Array, "V D"],
+    targets: Int[Array, "B L"],
+    weights: Float[Array, "B L"],
+    chunk: int,
+    teaching: Teaching = ALONE,
+) -> tuple[Float[Array, ""], Float[Array, "B L"]]:
+    """Summed objective and single losses, nats, of logits = features · embeddingᵀ, each multiplied by its
+    weight.
+
+    The objective is the cross-entropy with each position's wanted distribution: its target, or what
+    `teaching` mixes into it. The losses are −log p(target) either way, so that their sum is the objective
+    where nobody teaches.
+
+    The gradient is made in the forward pass, while a chunk's logits are in the cache: on CPUs the large
+    buffers of the plain form cost more than its arithmetic. It flows from the objective to `features` and
+    `embedding` only: the single losses are for the log, and `weights` are constants, to which no gradient
+    flows.
+
+    Args:
+      chunk: tokens whose logits exist at once; the number of tokens need not be a multiple of it. Views of a
+        position stay together.
+      teaching: whether the first of several views of a sequence teaches the others.
+    Source: ours.
+    """
+    return _forward(features, embedding, targets, weights, chunk, teaching)[0]
+
+
+def _forward(features, embedding, targets, weights, chunk, teaching):
+    views = teaching.views
+    chunk = max(chunk // views, 1) * views
+
+    def body(total, part):
+        x_CxD, target_C, weight_C = part
+        logits_CxV = jnp.einsum("cd,vd->cv", x_CxD, embedding, preferred_element_type=jnp.float32)
+        lse_C = jax.nn.logsumexp(logits_CxV, axis=-1)
+        probability_CxV = jnp.exp(logits_CxV - lse_C[:, None])
+        is_target = jax.lax.broadcasted_iota(target_C.dtype, logits_CxV.shape, 1) == target_C[:, None]
+        loss_C = (lse_C - target_logits(logits_CxV[None], target_C[None])[0]) * weight_C
+        if teaching.share:
+            wanted_CxV = _taught(is_target, probability_CxV, teaching)
+            objective_C = (lse_C - jnp.sum(wanted_CxV * logits_CxV, axis=-1)) * weight_C
+        else:
+            wanted_CxV, objective_C = is_target, loss_C
+        grad_CxV = ((probability_CxV - wanted_CxV) * weight_C[:, None]).astype(x_CxD.dtype)
+        total += jnp.einsum("cv,cd->vd", grad_CxV, x_CxD, preferred_element_type=jnp.float32)
+        return total, (
+            objective_C,
+            loss_C,
+            jnp.einsum("cv,vd->cd", grad_CxV, embedding, preferred_element_type=jnp.float32),
+        )
+
+    parts = tuple(_chunks(_views_last(array, views), chunk, 3) for array in (features, targets, weights))
+    grad_VxD, per_token = jax.lax.scan(body, jnp.zeros(embedding.shape, jnp.float32), parts)
+    tokens = targets.size
+    objective, losses_BxL, grad_BxLxD = (
+        _views_first(x.reshape(-1, *x.shape[2:])[:tokens].reshape(-1, targets.shape[1], views, *x.shape[2:]))
+        for x in per_token
+    )
+    return (jnp.sum(objective), losses_BxL), (
+        grad_BxLxD.astype(features.dtype),
+        grad_VxD.astype(embedding.dtype),
+    )
+
+
+def _taught(is_target: Array, probability_CxV: Array, teaching: Teaching) -> Array:
+    """What each row is to predict, where rows of one position stand together: of the first its target, of the
+    others that mixed with the first's prediction.
+    """
+    by_view = (-1, teaching.views, is_target.shape[-1])
+    target_PxUxV, probability_PxUxV = is_target.reshape(by_view), probability_CxV.reshape(by_view)
+    share_1xUx1 = teaching.share * (jnp.arange(teaching.views) > 0)[None, :, None]
+    return ((1.0 - share_1xUx1) * target_PxUxV + share_1xUx1 * probability_PxUxV[:, :1]).reshape(
+        is_target.shape
+    )
+
+
+def _views_last(array: Array, views: int) -> Array:
+    """[B · views, L, …] as [B, L, views, …]."""
+    return array.reshape(-1, views, *array.shape[1:]).swapaxes(1, 2)
+
+
+def _views_first(array: Array) -> Array:
+    """[B, L, views, …] as [B · views, L, …]."""
+    turned = array.swapaxes(1, 2)
+    return turned.reshape(-1, *turned.shape[2:])
+
+
+def _backward(chunk, teaching, gradients, cotangents):
+    grad_BxLxD, grad_VxD = gradients
+    scale, _ = cotangents
+    return (
+        (grad_BxLxD * scale).astype(grad_BxLxD.dtype),
+        (grad_VxD * scale).astype(grad_VxD.dtype),
+        None,
+        None,
+    )
+
+
+linear_cross_entropy.defvjp(_forward, _backward)
+
+
+def linear_target_scores(
+    features: Float[Array, "B L D"], embedding: Float[Array, "V D"], targets: Int[Array, "B L"], chunk: int
+) -> TargetScores:
+    """`target_scores` of logits = features · embeddingᵀ, chunk by chunk; for evaluation."""
+
+    def score(part: tuple[Array, Array]) -> TargetScores:
+        x_CxD, target_C = part
+        logits_CxV = jnp.einsum("cd,vd->cv", x_CxD, embedding, preferred_element_type=jnp.float32)
+        return target_scores(logits_CxV[None], target_C[None])
+
+    scores = jax.lax.map(score, (_chunks(features, chunk), _chunks(targets, chunk)))
+    return jax.tree.map(lambda x: x.reshape(-1)[: targets.size].reshape(targets.shape), scores)
+
+
+def _chunks(array: Array, chunk: int, axes: int = 2) -> Array:
+    """The first `axes` axes, such as [B, L, …], as [chunks, chunk, …], the last one filled up with zeros."""
+    flat = array.reshape(-1, *array.shape[axes:])
+    chunk = min(chunk, len(flat))
+    return jnp.pad(flat, ((0, -len(flat) % chunk),) + ((0, 0),) * (flat.ndim - 1)).reshape(
+        -1, chunk, *flat.shape[1:]
     )

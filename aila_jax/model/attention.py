@@ -1,63 +1,17 @@
 """Locality attention: softmax attention whose out-of-block scores are lowered by λ times a margin."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from aila_jax.config import MOST_MARGIN
+from aila_jax.model.margin import Margin, SelfScaling, check_margin
 from aila_jax.model.masks import attendable, inside_block, same_block
 from aila_jax.model.stats import AttentionStats, attention_stats
 from aila_jax.types import Array
-
-
-@dataclass(frozen=True)
-class SelfScaling:
-    """Margin m_t = c · r_t + m0 in nats, with r_t the range of query t's scores, so that weights cannot
-    outgrow it.
-
-    Attributes:
-      c: multiple of the range, from 0 to 10,000; from c = 1 on, λ = 1 guarantees block mass whatever the
-        weights.
-      m0: nats added to it, from 0 to 10,000.
-      bend: b ≥ 1: λ imposes λ^b · c · r_t + λ · m0, so with b above 1 the range's part comes late. At λ = 0
-        and 1 it changes nothing.
-      exact: True takes max − min of the scores over A_t; False their bound 2‖q_t‖ max‖k_j‖ · scale.
-    Source: ours (docs/method.md, section 2).
-    """
-
-    c: float = 1.0
-    m0: float = 8.0
-    exact: bool = True
-    bend: float = 1.0
-
-    def __post_init__(self):
-        if not 1.0 <= self.bend < math.inf:
-            raise ValueError(
-                f"SelfScaling.bend is {self.bend!r}; it must be finite and at least 1. Fix: bend=1 bends both"
-                " parts alike."
-            )
-        for name in ("c", "m0"):
-            check_margin(getattr(self, name), f"SelfScaling.{name}")
-
-
-Margin = float | SelfScaling
-
-
-def check_margin(value: float, name: str = "margin") -> None:
-    """Raises ValueError unless a concrete margin is from 0 to `MOST_MARGIN`; one that is traced is not looked
-    at.
-    """
-    if isinstance(value, jax.core.Tracer):
-        return
-    if not (0.0 <= float(value) <= MOST_MARGIN):
-        raise ValueError(
-            f"{name} is {value!r}; it must be from 0 to {MOST_MARGIN:g}, or float32 loses the scores beside"
-            " it. Fix: 8 is the default; `hard=True` is block attention."
-        )
 
 
 def locality_attention(

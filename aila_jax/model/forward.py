@@ -4,7 +4,7 @@ share.
 
 from typing import Any
 
-from jaxtyping import Bool, Key
+from jaxtyping import Bool, Float, Key
 
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.transformer import Transformer
@@ -47,3 +47,35 @@ def init_params(module: Transformer, partition: Partition, batch: Batch, key: Ar
     return module.init(
         key, batch.tokens, batch.positions, partition(batch), batch.doc_ids, Dial(0.0, 1.0), Request()
     )["params"]
+
+
+def attention_inputs(
+    module: Transformer,
+    partition: Partition,
+    params: Any,
+    batch: Batch,
+    dial: Dial,
+    layer: int = 0,
+    hard: bool = False,
+) -> Float[Array, "B L D"]:
+    """The LayerNorm output before a layer's attention, float32. Pure; inside jit nothing after that layer is
+    computed.
+
+    Args:
+      dial: λ and τ; they matter for layers after the first, and everywhere with `film`.
+      layer: 0 is the first.
+      hard: block attention in the layers before it.
+    """
+    wanted = (f"layer_{layer}", "attention_norm")
+    _, found = module.apply(
+        {"params": params},
+        batch.tokens,
+        batch.positions,
+        partition(batch),
+        batch.doc_ids,
+        dial,
+        Request(logits=False, hard=hard),
+        capture_intermediates=lambda inner, _: inner.path == wanted,
+        mutable=["intermediates"],
+    )
+    return found["intermediates"][wanted[0]][wanted[1]]["__call__"][0]

@@ -40,3 +40,16 @@ def same_block(query_ids: Int[Array, "B L"], key_ids: Int[Array, "B L"]) -> Bool
     """True where query and key share a block; a global token shares every block."""
     queries, keys = query_ids[:, :, None], key_ids[:, None, :]
     return ((queries == keys) | (queries == GLOBAL_ID) | (keys == GLOBAL_ID))[:, None]
+
+
+def anchor_pointers(is_anchor: Bool[Array, "B L"], block_ids: Int[Array, "B L"]) -> Bool[Array, "B L L"]:
+    """True where the key is an anchor of the query's own block. A query of every block (GLOBAL_ID) has none.
+
+    Attention keeps what lies in A_t, so documents need no mention here.
+    """
+    return (block_ids[:, :, None] == block_ids[:, None, :]) & is_anchor[:, None, :]
+
+
+def answer_pointers(pointers: Int[Array, "B L"]) -> Bool[Array, "B L L"]:
+    """True where the key is the query's known answer position (`Batch.pointers`, −1 for none)."""
+    return jnp.asarray(pointers)[:, :, None] == jnp.arange(pointers.shape[1])[None, None, :]

@@ -6,12 +6,12 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, Key
 
 from aila_jax.config import DIAL_WEIGHTS, Config, MarginConfig, ModelConfig, require
-from aila_jax.model.attention import Margin, SelfScaling, locality_attention, per_example
+from aila_jax.model.attention import locality_attention, per_example
 from aila_jax.model.feature_groups import block_support
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.layers import Norm, dropout, fold_in_each, head_scale, unit_norm
+from aila_jax.model.margin import Margin, SelfScaling, default_layer_scale, imposed_share
 from aila_jax.model.rotary import Rotation
-from aila_jax.model.shares import default_layer_scale, imposed_share
 from aila_jax.model.stats import AttentionStats
 from aila_jax.types import Array
 

@@ -8,10 +8,7 @@ from jaxtyping import Bool, Int
 
 from aila_jax.config import PartitionConfig
 from aila_jax.data.tokenizer import Tokenizer
-from aila_jax.partition.classes import Classes
-from aila_jax.partition.given import Given
-from aila_jax.partition.segments import Segments
-from aila_jax.partition.windows import Windows
+from aila_jax.partition.kinds import Classes, Given, Segments, Windows
 from aila_jax.types import Array, Batch
 
 

@@ -5,11 +5,11 @@ from aila_jax.data.packing import TokenStream
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.boundaries import learned_boundaries, next_token_entropy, punctuation_boundaries
 from aila_jax.partition.build import Partition, TypeTable, build_partition
-from aila_jax.partition.class_file import read_class_file
-from aila_jax.partition.class_table import ClassTable
-from aila_jax.partition.induced import MOST_SWEEPS, induced_classes
-from aila_jax.partition.parts_of_speech import pos_classes
-from aila_jax.partition.recruitment import Recruitment, RecruitmentStep, recruit
+from aila_jax.partition.classes.class_file import read_class_file
+from aila_jax.partition.classes.class_table import ClassTable
+from aila_jax.partition.classes.induced import MOST_SWEEPS, induced_classes
+from aila_jax.partition.classes.parts_of_speech import pos_classes
+from aila_jax.partition.classes.recruitment import Recruitment, RecruitmentStep, recruit
 from aila_jax.progress import Progress
 
 

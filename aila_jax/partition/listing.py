@@ -8,8 +8,7 @@ from jaxtyping import Bool, Int
 
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.build import Partition
-from aila_jax.partition.classes import Classes
-from aila_jax.partition.segments import Segments
+from aila_jax.partition.kinds import Classes, Segments
 from aila_jax.partition.type_entropy import TypeEntropy
 from aila_jax.types import PADDING_ID, Batch
 

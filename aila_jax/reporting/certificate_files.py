@@ -12,9 +12,9 @@ import numpy as np
 
 from aila_jax.config import MOST_MARGIN
 from aila_jax.evaluation.rows import HeadRow
+from aila_jax.guarantees.certificates import Certificate
 from aila_jax.reporting import formats
 from aila_jax.reporting.files import write_atomically
-from aila_jax.theory.certificates import Certificate
 
 FORMAT = "aila_jax certificate, version 1"
 COLUMNS = ("layer", "head", "position", "n_in", "n_out", "block_mass", "entropy_bits")

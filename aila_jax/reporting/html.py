@@ -7,17 +7,15 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from aila_jax.evaluation.attention_maps import AttentionMaps
 from aila_jax.evaluation.rows import CellRow, SweepResult
+from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.reporting import formats
 from aila_jax.reporting.attention_slider import attention_context
-from aila_jax.reporting.facts import flatten, run_facts, sweep_facts
 from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.grid import by_tau, heads_at, nearest_tau, sees_targets
-from aila_jax.reporting.html_tables import cell_columns, head_columns
+from aila_jax.reporting.html_tables import cell_columns, flatten, head_columns, run_facts, sweep_facts
 from aila_jax.reporting.pages import environment, figure_sources, page_bytes
-from aila_jax.reporting.plots import dial_figure, tradeoff_figure
-from aila_jax.reporting.plots_heads import heads_figure
+from aila_jax.reporting.plots import dial_figure, heads_figure, tradeoff_figure
 from aila_jax.reporting.plots_training import training_figure
 from aila_jax.reporting.records import read_sweep
 from aila_jax.reporting.summary import baselines, sentences

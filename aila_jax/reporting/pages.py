@@ -10,8 +10,7 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
-from aila_jax.reporting.saving import figure_bytes
-from aila_jax.reporting.style import DARK, LIGHT
+from aila_jax.reporting.style import DARK, LIGHT, figure_bytes
 
 MOST_BYTES = 5 * 1024 * 1024
 PIXELS_PER_INCH = 118

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from aila_jax.config import require
-from aila_jax.evaluation.attention_maps import AttentionMaps
+from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.reporting.formats import LEAKY, fixed, percent
 from aila_jax.reporting.style import LIGHT, Theme, house_style
 

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aila_jax.evaluation.rows import HeadRow
+from aila_jax.guarantees.certificates import Certificate
 from aila_jax.reporting.style import CATEGORIES, LIGHT, Theme, house_style, legend_above, ordered_colours
-from aila_jax.theory.certificates import Certificate
 
 
 def certificate_figure(

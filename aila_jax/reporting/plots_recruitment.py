@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from aila_jax.partition.recruitment import RecruitmentStep
+from aila_jax.partition.classes.recruitment import RecruitmentStep
 from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, Theme, house_style, legend_above
 
 KINDS = {"recruit": "a class is split", "move": "types move", "merge": "two classes are merged"}

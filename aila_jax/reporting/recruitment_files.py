@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from aila_jax.partition.classes.recruitment import Recruitment, RecruitmentStep
 from aila_jax.partition.listing import ClassEntry
-from aila_jax.partition.recruitment import Recruitment, RecruitmentStep
 from aila_jax.partition.statistics import BlockStatistics
 from aila_jax.reporting.files import write_atomically
 

@@ -1,14 +1,19 @@
 """The look of every figure: colours, sizes and axes, for light and dark pages."""
 
 import contextlib
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from aila_jax.reporting.files import write_atomically
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 # Okabe and Ito's colours that stand out on white and on near-black; for results that have no order.
@@ -114,3 +119,26 @@ def legend_above(fig: Figure, axes: Axes) -> None:
     per_character, per_handle = 0.068, 0.5  # inches
     columns = int(fig.get_figwidth() / (per_character * max(map(len, labels)) + per_handle))
     fig.legend(handles, labels, loc="outside upper center", ncols=max(1, min(columns, len(labels))))
+
+
+def save_figure(fig: Figure, path_without_suffix: str | Path) -> list[Path]:
+    """Writes `<path>.png` (200 dots an inch) and `<path>.svg`; returns both paths. A dot in the name is
+    kept.
+    """
+    contents = {".png": figure_bytes(fig, "png"), ".svg": figure_bytes(fig, "svg")}
+    paths = [Path(f"{path_without_suffix}{suffix}") for suffix in contents]
+    for path, content in zip(paths, contents.values(), strict=True):
+        write_atomically(path, content)
+    return paths
+
+
+def figure_bytes(fig: Figure, kind: str) -> bytes:
+    """The figure as `png` or `svg`, without date and program version, so that equal figures are equal
+    files.
+    """
+    metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}[kind]
+    FigureCanvasAgg(fig)
+    buffer = io.BytesIO()
+    with house_style():
+        fig.savefig(buffer, format=kind, dpi=200, facecolor=fig.get_facecolor(), metadata=metadata)
+    return buffer.getvalue()

@@ -1,18 +1,19 @@
 """The composition root: training, evaluation, sweep, report and demo as readable lists of stages."""
 
-from aila_jax.runs.certifying import certify
-from aila_jax.runs.corpus import dataset_of
-from aila_jax.runs.demonstration import demo
-from aila_jax.runs.diagnosing import describe_diagnosis, diagnose
-from aila_jax.runs.influencing import describe_influence, influence
-from aila_jax.runs.measuring import anchors, describe_sweep, evaluate, sweep
-from aila_jax.runs.partitions import blocks
-from aila_jax.runs.recruiting import recruit
-from aila_jax.runs.showing import attention, dial_maps, draw_figures, generate, report
-from aila_jax.runs.starting import initial_state, locality_draws, step_draws
-from aila_jax.runs.thresholding import threshold
-from aila_jax.runs.training_run import Run, train
-from aila_jax.runs.watching import eval_record, evaluated_lams
+from aila_jax.runs._anchors import anchors
+from aila_jax.runs._attention import attention, dial_maps, draw_figures
+from aila_jax.runs._blocks import blocks
+from aila_jax.runs._certify import certify
+from aila_jax.runs._demo import demo
+from aila_jax.runs._diagnose import describe_diagnosis, diagnose
+from aila_jax.runs._influence import describe_influence, influence
+from aila_jax.runs._recruit import recruit
+from aila_jax.runs._report import generate, report
+from aila_jax.runs._sweep import describe_sweep, evaluate, sweep
+from aila_jax.runs._threshold import threshold
+from aila_jax.runs._train import Run, train
+from aila_jax.runs.opened import dataset_of
+from aila_jax.runs.setup import eval_record, evaluated_lams, initial_state, locality_draws, step_draws
 from aila_jax.runs.workdir import check_writable, run_directory, run_meta
 from aila_jax.training.loop import NonFiniteError
 

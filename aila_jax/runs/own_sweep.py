@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from aila_jax.config import Config, from_dict, to_dict
-from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.rows import SweepResult
+from aila_jax.inference.language_model import LanguageModel
 from aila_jax.reporting import read_sweep
 
 

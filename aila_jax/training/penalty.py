@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from aila_jax.config import Config
 from aila_jax.loss.group_sparsity import PenaltyArgs, Sparsity, Strength, group_penalty, value_penalty
 from aila_jax.loss.importance import size_weights
-from aila_jax.model.shares import default_layer_scale
+from aila_jax.model.margin import default_layer_scale
 from aila_jax.training.locality import penalty_lam
 from aila_jax.types import Array
 

@@ -14,9 +14,9 @@ from aila_jax.loss.group_sparsity import (
     PenaltyArgs,
     is_kernel,
     query_key_kernels,
+    shrink,
     with_query_key_kernels,
 )
-from aila_jax.loss.prox import shrink
 from aila_jax.model.feature_groups import group_sizes, group_sum, spread
 from aila_jax.types import Array
 

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Key
 
-from aila_jax.loss.cross_entropy import Teaching, taught_losses, token_losses
+from aila_jax.loss.cross_entropy import Teaching, linear_cross_entropy, taught_losses, token_losses
 from aila_jax.loss.group_sparsity import Strength, sparsity
-from aila_jax.loss.linear_cross_entropy import linear_cross_entropy
 from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.stats import AttentionStats

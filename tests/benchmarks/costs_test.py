@@ -8,7 +8,7 @@ from aila_jax import presets
 from aila_jax.config import Config
 from benchmarks.costs import certificate_job, measure, recruitment_job, table
 from benchmarks.record import Machine
-from tests.training.tiny import make_config, write_corpus
+from tests.support.tiny import make_config, write_corpus
 
 
 def failing_job(config: Config):

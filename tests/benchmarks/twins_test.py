@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from aila_jax.evaluation.inputs import example_batch
+from aila_jax.inference.inputs import example_batch
 from aila_jax.model.forward import init_params
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.transformer import Transformer

@@ -11,7 +11,7 @@ from aila_jax.data.corpora import load_corpus
 from aila_jax.data.dataset import Dataset, encode_documents, load_dataset, word_blocks
 from aila_jax.data.documents import Document
 from aila_jax.data.tokenizer import train_tokenizer
-from aila_jax.partition.given import Given
+from aila_jax.partition.kinds import Given
 from aila_jax.types import PADDING_ID
 
 EXAMPLE = Path(__file__).parent / "examples" / "sentences.conllu"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aila_jax.data.docstrings import content_key, harvest, source_files
+from aila_jax.data.pydocs import content_key, harvest, source_files
 
 MODULE = b'''"""Module text.
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aila_jax.data.documents import Document
-from aila_jax.data.json_lines import parse_json_lines
+from aila_jax.data.text_files import parse_json_lines
 
 PATH = Path("r.jsonl")
 

@@ -5,9 +5,9 @@ import numpy as np
 from aila_jax.config import PartitionConfig
 from aila_jax.evaluation.anchor_listing import list_anchors
 from aila_jax.partition.anchors import Anchors
-from aila_jax.partition.classes import Classes
+from aila_jax.partition.kinds import Classes
 from aila_jax.types import Batch
-from tests.evaluation.untrained import untrained_model
+from tests.support.untrained import untrained_model
 
 
 def test_a_block_of_a_class_is_listed_whole() -> None:

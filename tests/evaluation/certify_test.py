@@ -18,17 +18,17 @@ import pytest
 from aila_jax import runs
 from aila_jax.config import MarginConfig, PartitionConfig, to_dict
 from aila_jax.evaluation.certify import certify, key_counts, largest_scores, scored_batches
-from aila_jax.evaluation.inputs import example_batch
-from aila_jax.evaluation.language_model import LanguageModel
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
+from aila_jax.inference.inputs import example_batch
+from aila_jax.inference.language_model import LanguageModel
 from aila_jax.model.forward import init_params
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.transformer import Transformer
 from aila_jax.reporting.records import write_sweep
-from aila_jax.runs import certifying
-from aila_jax.runs.certifying import measured_heads
-from tests.evaluation.untrained import untrained_model
-from tests.training.tiny import Trained
+from aila_jax.runs import _certify as certifying
+from aila_jax.runs._certify import measured_heads
+from tests.support.tiny import Trained
+from tests.support.untrained import untrained_model
 
 
 @cache

@@ -11,12 +11,12 @@ from aila_jax.data.dataset import load_dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.certify import certify
 from aila_jax.evaluation.evaluator import eval_step, evaluate
-from aila_jax.evaluation.guarantees import guaranteed_fields
 from aila_jax.evaluation.sweep import sweep
+from aila_jax.evaluation.sweep_rows import guaranteed_fields
+from aila_jax.guarantees.certificates import Certificate
+from aila_jax.guarantees.gaps import Gap
+from aila_jax.guarantees.key_counts import KeyCounts
 from aila_jax.metrics.sums import summarize
-from aila_jax.theory.certificates import Certificate
-from aila_jax.theory.gaps import Gap
-from aila_jax.theory.key_counts import KeyCounts
 from aila_jax.training.placement import place
 
 GRID = {"lams": (0.0, 0.5, 1.0), "taus": (0.5, 1.0)}

@@ -15,7 +15,10 @@ from aila_jax import runs
 from aila_jax.config import Config, PartitionConfig, to_dict
 from aila_jax.data.dataset import load_dataset
 from aila_jax.evaluation.rows import SweepResult
-from aila_jax.experiments.ablations import (
+from aila_jax.presets import small
+from aila_jax.reporting import read_sweep
+from experiments.ablations.report import COLUMNS, ablation_table, collect
+from experiments.ablations.runs import (
     ABLATIONS,
     MATCHED,
     UNMATCHED,
@@ -23,21 +26,11 @@ from aila_jax.experiments.ablations import (
     penalty_runs,
     windows_runs,
 )
-from aila_jax.experiments.ablations_report import COLUMNS, ablation_table, collect
-from aila_jax.experiments.results import write_result
-from aila_jax.presets import small
-from aila_jax.reporting import read_sweep
+from experiments.results import write_result
 from launch import ablations as launcher
 from launch import experiment
 from tests.reporting.conftest import make_cell, make_head
-from tests.training.tiny import Trained, make_config, trained_once, write_corpus
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """One finished tiny run, causal and conditional."""
-    return trained_once(tmp_path_factory)
-
+from tests.support.tiny import Trained, make_config, write_corpus
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "ablations"
 
@@ -176,7 +169,7 @@ def test_there_is_no_table_of_nothing(tmp_path: Path) -> None:
 
 
 CONFIG = """
-from tests.training.tiny import make_config, write_corpus
+from tests.support.tiny import make_config, write_corpus
 from pathlib import Path
 def get_config():
     return make_config(write_corpus(Path({directory!r})))

@@ -14,18 +14,12 @@ from absl import flags
 from aila_jax import runs
 from aila_jax.config import ModelConfig, SweepConfig, TrainConfig
 from aila_jax.data.packing import pack
-from aila_jax.experiments.leak import WINDOWS, LeakRow, leak_runs, measure, read_rows, write_rows
-from aila_jax.experiments.leak_report import collect, law
 from aila_jax.presets import small
+from experiments.leak.report import collect, law
+from experiments.leak.runs import WINDOWS, LeakRow, leak_runs, measure, read_rows, write_rows
 from launch import experiment
 from launch import leak as launcher
-from tests.training.tiny import Trained, make_config, trained_once, write_corpus
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """One finished tiny run, causal and conditional."""
-    return trained_once(tmp_path_factory)
+from tests.support.tiny import make_config, write_corpus
 
 
 @pytest.mark.parametrize(("length", "window", "p", "accuracy"), [

@@ -13,17 +13,15 @@ from absl import app, flags
 from aila_jax.config import MarginConfig, ModelConfig, from_dict, to_dict
 from aila_jax.evaluation.sweep import sweep
 from aila_jax.evaluation.without_attention import without_attention
-from aila_jax.experiments import one_checkpoint as exp
-from aila_jax.experiments import one_checkpoint_judged as judged
-from aila_jax.experiments import one_checkpoint_recipe as recipe
-from aila_jax.experiments import one_checkpoint_report as report
-from aila_jax.model.shares import head_shares
+from aila_jax.model.margin import head_shares
 from aila_jax.presets import certified, paper, small
 from aila_jax.reporting import write_sweep
+from experiments.one_checkpoint import curves as judged
+from experiments.one_checkpoint import recipe, report
+from experiments.one_checkpoint import runs as exp
 from launch import experiment
 from launch import one_checkpoint as launcher
 from tests.reporting.conftest import synthetic_sweep
-from tests.training.tiny import trained_once
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -389,8 +387,7 @@ def test_results_of_two_splits_are_not_compared(tmp_path):
         judged.read_results(tmp_path)
 
 
-def test_a_checkpoint_is_measured_on_the_split_asked_for(tmp_path_factory):
-    trained = trained_once(tmp_path_factory)
+def test_a_checkpoint_is_measured_on_the_split_asked_for(trained):
     measured = exp.measure(trained.model, trained.dataset, matrix=False, split="test", quiet=True)
     assert (measured.cells, "influence" in measured.meta) == (
         sweep(trained.model, trained.dataset, lams=exp.LAMS, taus=(1.0,), split="test", quiet=True).cells,

@@ -8,15 +8,8 @@ import pytest
 
 from aila_jax.config import Config, DataConfig, to_dict
 from aila_jax.evaluation.rows import SweepResult
-from aila_jax.experiments.results import (
-    cell_at,
-    markdown,
-    portable,
-    result_paths,
-    results_by_run,
-    with_spread,
-    write_result,
-)
+from aila_jax.reporting.results import markdown, portable, result_paths, with_spread
+from experiments.results import cell_at, results_by_run, write_result
 from tests.reporting.conftest import make_cell
 
 

@@ -402,7 +402,7 @@ def test_a_bug_is_not_hidden(runs):
 @pytest.mark.parametrize("name", [command.name for command in COMMANDS if command.name != "train"])
 def test_the_flags_are_the_parameters_of_the_function_and_so_are_their_defaults(name):
     from aila_jax import runs
-    from aila_jax.evaluation.language_model import LanguageModel
+    from aila_jax.inference.language_model import LanguageModel
 
     command = find_command(name)
     values = parse(command, [f"--{needed}=x" for needed in command.needed])

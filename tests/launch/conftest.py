@@ -13,12 +13,12 @@ import aila_jax
 from aila_jax.config import Config, to_dict
 from aila_jax.evaluation.blocks import BlockReport
 from aila_jax.evaluation.rows import CellRow
-from aila_jax.experiments.threshold_rows import ThresholdResult, ThresholdRow
+from aila_jax.partition.classes.recruitment import Recruitment, RecruitmentStep
 from aila_jax.partition.listing import BlockListing
-from aila_jax.partition.recruitment import Recruitment, RecruitmentStep
 from aila_jax.partition.statistics import BlockStatistics
 from aila_jax.presets import tiny
 from aila_jax.reporting.recruitment_files import RecruitmentReport
+from aila_jax.thresholds.rows import ThresholdResult, ThresholdRow
 
 
 class FakeNonFiniteError(RuntimeError):

@@ -20,7 +20,7 @@ from aila_jax.loss.group_sparsity import (
 from aila_jax.loss.importance import anchor_weights, group_weights, size_weights
 from aila_jax.model.feature_groups import group_sizes, group_sum, localist_support, spread
 from tests.oracles.group_sparsity import groups_of, penalty
-from tests.training.tiny import MODEL, fresh_params
+from tests.support.tiny import MODEL, fresh_params
 
 GROUPS, HEADS, WIDTH, LAYERS = 3, MODEL.n_heads, MODEL.d_model, MODEL.n_layers
 SCALE = np.array([0.25, 1.0], np.float32)

@@ -7,8 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aila_jax.loss.cross_entropy import Teaching, taught_losses, token_losses
-from aila_jax.loss.linear_cross_entropy import linear_cross_entropy, linear_target_scores
+from aila_jax.loss.cross_entropy import (
+    Teaching,
+    linear_cross_entropy,
+    linear_target_scores,
+    taught_losses,
+    token_losses,
+)
 from tests.oracles.losses import linear_gradients, linear_losses
 
 RNG = np.random.default_rng(0)

@@ -9,11 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aila_jax.loss.group_sparsity import query_key_kernels, sparsity, with_query_key_kernels
+from aila_jax.loss.group_sparsity import (
+    prox_dial,
+    prox_dial_scale,
+    query_key_kernels,
+    shrink,
+    sparsity,
+    with_query_key_kernels,
+)
 from aila_jax.loss.importance import group_weights
-from aila_jax.loss.prox import prox_dial, prox_dial_scale, shrink
 from tests.oracles.group_sparsity import groups_of, shrunk
-from tests.training.tiny import MODEL, fresh_params
+from tests.support.tiny import MODEL, fresh_params
 
 GROUPS, HEADS = 3, MODEL.n_heads
 A = np.asarray(group_weights(np.random.default_rng(0).random((HEADS, GROUPS)) + 0.1, HEADS, GROUPS))

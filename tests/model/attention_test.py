@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aila_jax.model.attention import SelfScaling, locality_attention
+from aila_jax.model.attention import locality_attention
+from aila_jax.model.margin import SelfScaling
 from tests.oracles import attention as oracle
 from tests.oracles.cases import DOCS, IDS, exposing, qkv
 

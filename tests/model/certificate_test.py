@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aila_jax.model.attention import SelfScaling, locality_attention
+from aila_jax.model.attention import locality_attention
+from aila_jax.model.margin import SelfScaling
 from tests.oracles import bounds
 from tests.oracles.attention import score_range
 from tests.oracles.cases import exposing

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aila_jax.config import Config, ModelConfig
-from aila_jax.evaluation.inputs import example_batch
+from aila_jax.inference.inputs import example_batch
 from aila_jax.model.forward import forward, init_params
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.rotary import Rotation

@@ -10,7 +10,7 @@ from aila_jax.data.packing import TokenStream
 from aila_jax.data.tokenizer import Tokenizer, train_tokenizer
 from aila_jax.partition.boundaries import learned_boundaries, next_token_entropy, punctuation_boundaries
 from aila_jax.partition.fit import fit_partition
-from aila_jax.partition.segments import Segments
+from aila_jax.partition.kinds import Segments
 from aila_jax.types import Batch
 
 WIKITEXT = (

@@ -14,7 +14,7 @@ from aila_jax.partition.boundaries import boundary_order, next_token_entropy
 from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.match import match_n_in, mean_n_in, search
 from tests.oracles import partitions as oracle
-from tests.training.tiny import sentences
+from tests.support.tiny import sentences
 
 
 @pytest.fixture(scope="module")

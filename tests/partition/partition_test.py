@@ -11,11 +11,7 @@ from hypothesis import strategies as st
 
 from aila_jax.config import PartitionConfig
 from aila_jax.partition.build import build_partition
-from aila_jax.partition.classes import Classes
-from aila_jax.partition.given import Given
-from aila_jax.partition.rules import document_starts
-from aila_jax.partition.segments import Segments
-from aila_jax.partition.windows import Windows
+from aila_jax.partition.kinds import Classes, Given, Segments, Windows, document_starts
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Batch
 from tests.oracles import partitions as oracle
 

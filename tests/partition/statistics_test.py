@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aila_jax.partition.correlation import block_correlation, rho, vector_sums
+from aila_jax.partition.kinds import Windows
 from aila_jax.partition.statistics import BlockSums, block_sums, in_block_keys, total
-from aila_jax.partition.windows import Windows
 from aila_jax.types import Batch
 from tests.oracles import partitions as oracle
 

@@ -16,12 +16,12 @@ import matplotlib
 import numpy as np
 import pytest
 
-from aila_jax.evaluation.attention_maps import AttentionMaps
+from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.reporting import attention_html, attention_page, pages
-from aila_jax.reporting.attention_data import MOST_WEIGHT_BYTES, most_tokens, slider_data
-from tests.evaluation.untrained import untrained_model
+from aila_jax.reporting.attention_slider import MOST_WEIGHT_BYTES, most_tokens, slider_data
 from tests.reporting.conftest import synthetic_maps
-from tests.reporting.parsed import ADDRESSES, Page
+from tests.support.parsed import ADDRESSES, Page
+from tests.support.untrained import untrained_model
 
 STEP = 1 / 255  # of the square root of a weight
 TEXT = "the old owl saw my brother in the garden ."
@@ -138,7 +138,7 @@ def test_maps_that_are_not_of_one_text_are_refused(change, words) -> None:
 def test_what_does_not_fit_on_a_page_is_refused_and_the_limit_is_true(
     causal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aila_jax.reporting.attention_data.MOST_WEIGHT_BYTES", 400)
+    monkeypatch.setattr("aila_jax.reporting.attention_slider.MOST_WEIGHT_BYTES", 400)
     most = most_tokens(2, 1, 3, causal)
     assert most == (9 if causal else 7)
     fits = [synthetic_maps((1, 3), length=most, lam=lam, causal=causal) for lam in (0.0, 1.0)]

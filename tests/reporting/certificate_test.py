@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aila_jax.guarantees.certificates import Certificate
+from aila_jax.guarantees.gaps import Gap
+from aila_jax.guarantees.key_counts import KeyCounts
 from aila_jax.reporting.certificate_files import COLUMNS, EMPIRICAL, describe_certificate, write_certificate
 from aila_jax.reporting.plots_certificate import certificate_figure
-from aila_jax.theory.certificates import Certificate
-from aila_jax.theory.gaps import Gap
-from aila_jax.theory.key_counts import KeyCounts
 from tests.reporting.conftest import make_cell, make_head
 
 SCORES = np.array([[3.0, 4.0], [5.0, 20.0]])

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from aila_jax.config import Config, to_dict
-from aila_jax.evaluation.attention_maps import AttentionMaps
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
+from aila_jax.inference.attention_maps import AttentionMaps
 
 LAMS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 TAUS = (0.5, 1.0, 2.0)

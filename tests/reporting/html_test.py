@@ -17,7 +17,7 @@ from aila_jax.reporting.html import report
 from aila_jax.reporting.records import write_sweep
 from aila_jax.reporting.summary import sentences
 from tests.reporting.conftest import synthetic_maps
-from tests.reporting.parsed import ADDRESSES, Page
+from tests.support.parsed import ADDRESSES, Page
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from aila_jax.evaluation.attention_maps import AttentionMaps
+from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.reporting.plots_attention import (
     MOST_LABELLED_TOKENS,
     attention_figure,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aila_jax.evaluation.rows import SweepResult
-from aila_jax.reporting.plots_heads import heads_figure
+from aila_jax.reporting.plots import heads_figure
 
 
 def test_images_hold_the_rows_at_tau_one(sweep: SweepResult) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aila_jax.partition.recruitment import RecruitmentStep
+from aila_jax.partition.classes.recruitment import RecruitmentStep
 from aila_jax.reporting.plots_recruitment import recruitment_figure
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aila_jax.partition.description_length import model_bits
+from aila_jax.partition.classes.description_length import model_bits
 from aila_jax.reporting.recruitment_files import describe_recruitment, read_recruitment, write_recruitment
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

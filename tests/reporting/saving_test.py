@@ -5,7 +5,7 @@ from pathlib import Path
 
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.reporting.plots import dial_figure
-from aila_jax.reporting.saving import save_figure
+from aila_jax.reporting.style import save_figure
 
 
 def test_both_files_are_written_under_the_whole_name(sweep: SweepResult, tmp_path: Path) -> None:

@@ -1,15 +1,9 @@
-"""One finished run, shared by the tests of this folder."""
+"""What the tests of this folder share."""
 
 import pytest
 
-from aila_jax.runs import corpus, training_run
-from tests.training.tiny import Trained, trained_once
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """One finished tiny run."""
-    return trained_once(tmp_path_factory)
+from aila_jax.runs import _train as training_run
+from aila_jax.runs import opened as corpus
 
 
 @pytest.fixture

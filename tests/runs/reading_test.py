@@ -9,7 +9,7 @@ import pytest
 
 from aila_jax import runs
 from aila_jax.config import AnchorConfig
-from tests.training.tiny import write_corpus
+from tests.support.tiny import write_corpus
 
 
 def test_a_model_is_not_evaluated_on_text_that_changed(trained, tmp_path):

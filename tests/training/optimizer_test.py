@@ -9,7 +9,7 @@ import pytest
 
 from aila_jax.config import TrainConfig
 from aila_jax.training.optimizer import build_optimizer, decayed, learning_rate, learning_rates
-from tests.training.tiny import MODEL, fresh_params
+from tests.support.tiny import MODEL, fresh_params
 
 
 def test_the_schedule_has_the_values_of_its_formula():

@@ -11,7 +11,7 @@ from aila_jax.config import Config, LocalityConfig, ModelConfig, PenaltyConfig, 
 from aila_jax.loss.group_sparsity import Strength
 from aila_jax.training.penalty import initial_importance, penalty_rule, penalty_strength
 from tests.oracles.group_sparsity import penalty
-from tests.training.tiny import MODEL, fresh_params
+from tests.support.tiny import MODEL, fresh_params
 
 
 def config(solver, **settings):

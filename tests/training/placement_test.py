@@ -77,13 +77,13 @@ ONE_STEP = """
     from aila_jax.evaluation.evaluator import evaluate
     from aila_jax.metrics.sums import MetricSums
     from aila_jax.model.transformer import Transformer
-    from aila_jax.partition.segments import Segments
+    from aila_jax.partition.kinds import Segments
     from aila_jax.training.optimizer import build_optimizer
     from aila_jax.training.penalty import initial_importance, penalty_rule, penalty_strength
     from aila_jax.training.placement import AXIS, Placement, map_step, place
     from aila_jax.training.state import create_state
     from aila_jax.training.step import make_train_step
-    from tests.training.tiny import MODEL, VOCAB_SIZE, fresh_params, random_batch
+    from tests.support.tiny import MODEL, VOCAB_SIZE, fresh_params, random_batch
 
     ROWS = 32
     LAM, TAU = np.linspace(0, 1, ROWS, dtype=np.float32), np.linspace(0.5, 2, ROWS, dtype=np.float32)

@@ -9,9 +9,14 @@ import optax
 import pytest
 
 from aila_jax.config import PenaltyConfig, TrainConfig
-from aila_jax.loss.group_sparsity import PenaltyArgs, Strength, query_key_kernels, with_query_key_kernels
+from aila_jax.loss.group_sparsity import (
+    PenaltyArgs,
+    Strength,
+    query_key_kernels,
+    shrink,
+    with_query_key_kernels,
+)
 from aila_jax.loss.importance import group_weights
-from aila_jax.loss.prox import shrink
 from aila_jax.training.optimizer import build_optimizer
 from aila_jax.training.proximal import proximal_adamw, proximal_sgd
 from tests.oracles.group_sparsity import shrunk

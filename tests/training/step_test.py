@@ -20,7 +20,7 @@ from aila_jax.training.penalty import initial_importance, penalty_rule
 from aila_jax.training.placement import place
 from aila_jax.training.state import create_state, part_names
 from aila_jax.training.step import make_train_step
-from tests.training.tiny import MODEL, VOCAB_SIZE, fresh_params, random_batch, sgd
+from tests.support.tiny import MODEL, VOCAB_SIZE, fresh_params, random_batch, sgd
 
 ROWS = 6
 LAM = np.array([0.0, 0.1, 0.29, 0.31, 0.7, 1.0], np.float32)

@@ -44,7 +44,7 @@ def _define(values: flags.FlagValues) -> None:
 
 def _run(values: flags.FlagValues) -> None:
     from aila_jax import runs
-    from aila_jax.experiments.threshold_report import describe
+    from aila_jax.thresholds.report import describe
 
     result = runs.threshold(
         values.checkpoint,

@@ -1,0 +1,243 @@
+"""The facts of one run that a diagnosis rests on, from its files where they say enough, else measured on a
+little text.
+"""
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from aila_jax.data.dataset import Dataset
+from aila_jax.data.pipeline import eval_batches
+from aila_jax.diagnosis.facts import (
+    FLAT_SCORE,
+    BlockFacts,
+    DialPoint,
+    Facts,
+    PenaltyFacts,
+    ScoreFacts,
+    TrainingFacts,
+)
+from aila_jax.diagnosis.penalty import penalty_facts
+from aila_jax.diagnosis.signatures import STEP
+from aila_jax.evaluation.blocks import correlate_blocks
+from aila_jax.evaluation.certify import certify, largest_scores
+from aila_jax.evaluation.rows import HeadRow, SweepResult
+from aila_jax.evaluation.sweep import sweep
+from aila_jax.evaluation.without_attention import without_attention
+from aila_jax.guarantees.gaps import all_finite, why_uncertifiable
+from aila_jax.inference.language_model import LanguageModel
+from aila_jax.loss.group_sparsity import alive_heads
+from aila_jax.model.margin import head_shares
+from aila_jax.partition.correlation import PARALLEL
+from aila_jax.partition.statistics import in_block_keys
+from aila_jax.reporting import read_training_log
+from aila_jax.runs.own_sweep import own_sweep
+from aila_jax.training.locality import scheduled_lam
+from aila_jax.types import PADDING_ID, Batch
+
+GRID = tuple(round(index * STEP, 10) for index in range(round(1 / STEP) + 1))
+ENDS = (0.0, 1.0)
+
+
+class FactFinder:
+    """Collects facts about one model; what cannot be had is written down in `missing`, with the reason."""
+
+    def __init__(self, model: LanguageModel, dataset: Dataset, folder: Path, batches: int, quiet: bool):
+        """`folder`: the run's, with sweep.json and metrics.jsonl where they exist. `batches`: of text for
+        what has to be measured.
+        """
+        self.model, self.dataset, self.folder, self.batches, self.quiet = (
+            model,
+            dataset,
+            folder,
+            batches,
+            quiet,
+        )
+        self.missing: list[str] = []
+
+    def facts(self) -> Facts:
+        """All of them."""
+        return Facts(
+            run=self.model.run,
+            dial=self.dial(),
+            scores=self.scores(),
+            blocks=self.blocks(),
+            penalty=self.penalty(),
+            training=self.training(),
+            attention_cost=self.attention_cost(),
+            missing=tuple(self.missing),
+        )
+
+    def text(self, split: str) -> list[Batch]:
+        """The first batches of a split."""
+        model = self.model.config.model
+        windows = self.dataset.windows(split, model.length, model.document_mask)
+        return list(eval_batches(windows, self.model.config.sweep.batch_size, self.batches))
+
+    def measured(self, lams: tuple[float, ...], split: str | None = None, delta: bool = False) -> SweepResult:
+        """A short sweep at τ = 1."""
+        return sweep(
+            self.model,
+            self.dataset,
+            lams=lams,
+            taus=(1.0,),
+            split=split,
+            delta=delta,
+            pointers="none",
+            max_batches=self.batches,
+            quiet=self.quiet,
+        )
+
+    @cached_property
+    def ends(self) -> SweepResult:
+        """Both ends of the dial, with score gaps."""
+        return self.measured(ENDS, delta=True)
+
+    @cached_property
+    def largest(self) -> Float[np.ndarray, "ends N H"]:
+        """The largest |s| of every layer and head at both ends of the dial."""
+        lams = ENDS[-1:] if self.model.config.model.hard else ENDS
+        return np.stack([largest_scores(self.model, self.text("validation"), lam, 1.0) for lam in lams])
+
+    def dial(self) -> tuple[DialPoint, ...]:
+        """From sweep.json where it is this checkpoint's and has the grid at τ = 1; else a short sweep."""
+        if self.model.config.model.hard:
+            self.missing.append("the dial: hard attention is read at λ = 1 only")
+            result = self.measured((1.0,))
+        else:
+            result = self._found_sweep() or self.measured(GRID)
+        cells = sorted((cell for cell in result.cells if cell.tau == 1.0), key=lambda cell: cell.lam)
+        return tuple(
+            DialPoint(cell.lam, cell.perplexity_token, cell.entropy_bits, cell.block_mass) for cell in cells
+        )
+
+    def _found_sweep(self) -> SweepResult | None:
+        """The run's own sweep, or None where there is none with the dial's grid."""
+        result = own_sweep(self.folder, self.model)
+        if result is None:
+            return None
+        lams = {round(cell.lam, 10) for cell in result.cells if cell.tau == 1.0 and not cell.hard}
+        return result if lams.issuperset(GRID) else None
+
+    def scores(self) -> ScoreFacts:
+        """The margin, and the scores that it has to outweigh."""
+        config = self.model.config.model
+        if config.hard:
+            return ScoreFacts(None, (1.0,) * config.n_layers)
+        zero, one = self.ends.cells
+        limits = {"model.score_cap": config.score_cap, "model.g_max": config.g_max if config.qk_norm else 0.0}
+        limit, name = min(((value, name) for name, value in limits.items() if value), default=(0.0, ""))
+        guarantee = None
+        if reason := why_uncertifiable(self.model.params, config):
+            self.missing.append(f"what is guaranteed: {reason}")
+        else:
+            guarantee = certify(self.model, 1.0)
+        return ScoreFacts(
+            margin=config.margin,
+            shares=tuple(head_shares(config, 1.0)[:, 0].tolist()),
+            largest=float(self.largest[-1].max()),
+            bound=None if guarantee is None else float(guarantee.gap.score_bound.max()),
+            bound_name="" if guarantee is None else guarantee.gap.bound,
+            guaranteed=None if guarantee is None else guarantee.least_block_mass,
+            delta_zero=zero.delta_measured,
+            delta_one=one.delta_measured,
+            delta_share=one.delta_share,
+            limit=limit,
+            limit_name=name,
+            keys_outside=max(config.length - 1, 1),
+        )
+
+    def blocks(self) -> BlockFacts:
+        """What attention inside blocks could have, and how alike the blocks are to the first layer."""
+        config = self.model.config
+        mask = config.model.document_mask
+        bits: list[np.ndarray] = []
+        for batch in self.text("validation"):
+            ids = np.asarray(self.model.partition(batch))
+            n_in = in_block_keys(ids, np.asarray(batch.doc_ids) if mask else None, config.model.bidirectional)
+            bits.append(np.log2(n_in[ids != PADDING_ID]))
+        found = correlate_blocks(
+            self.model, self.dataset.windows("validation", config.model.length, mask), self.batches
+        )
+        rho, undefined = found.rho_max, found.rho_undefined
+        if rho is None and found.rho_mean is not None:
+            rho, undefined = (
+                PARALLEL,
+                "",
+            )  # two means of one direction: 1 − ρ is noise there, but blocks could not be more alike
+        return BlockFacts(float(np.concatenate(bits).mean()), rho, undefined, found.within)
+
+    def penalty(self) -> PenaltyFacts:
+        """Dead and flat heads, and the penalty beside its thresholds."""
+
+        def at_zero() -> list[HeadRow]:
+            return [row for row in self.ends.heads if row.lam == 0.0]
+
+        found = penalty_facts(self.model, lambda: self.text("train"), at_zero, self.missing, self.quiet)
+        if self.model.config.model.qkv_bias:
+            self.missing.append("whether heads are flat: with biases their scores may be alike at any height")
+            return found
+        results = (
+            () if self.model.config.model.hard else tuple(cell.perplexity_token for cell in self.ends.cells)
+        )
+        if not (all_finite(self.model.params) and np.isfinite(results).all()):
+            self.missing.append("whether heads are flat: the weights or the results are not finite")
+            return found
+        flat_NxH = (self.largest.max(axis=0) < FLAT_SCORE) & np.asarray(alive_heads(self.model.params))
+        return replace(found, flat_heads=int(np.sum(flat_NxH)))
+
+    def training(self) -> TrainingFacts:
+        """The log, and perplexity without dropout on the training and the validation split at one λ."""
+        config = self.model.config
+        per_step = config.train.batch_size * config.model.length
+        tokens = len(self.dataset.splits["train"].tokens)
+        lam = (
+            1.0
+            if config.model.hard
+            else 0.0
+            if config.locality.mode == "conditional"
+            else config.locality.lam
+        )
+        seen, unseen = (
+            self.measured((lam,), split=split).cells[0].perplexity_token for split in ("train", "validation")
+        )
+        losses, skipped = self._log(per_step / tokens)
+        return TrainingFacts(
+            config.locality.mode,
+            float(scheduled_lam(config.locality, self.model.step / config.train.steps)),
+            epochs=self.model.step * per_step / tokens,
+            losses=losses,
+            skipped=skipped,
+            train_perplexity=seen,
+            validation_perplexity=unseen,
+            pressure=config.locality.pressure,
+        )
+
+    def _log(self, epochs_a_step: float) -> tuple[tuple[tuple[float, float], ...], int | None]:
+        """(epoch, training loss) of each record up to the checkpoint's step, and the discarded updates;
+        nothing without a log.
+        """
+        path = self.folder / "metrics.jsonl"
+        if not path.exists():
+            self.missing.append(f"the training log: there is no metrics.jsonl in {self.folder.name}")
+            return (), None
+        records = [
+            record
+            for record in read_training_log(path)
+            if record["kind"] == "train" and record["step"] <= self.model.step
+        ]
+        losses = tuple(
+            (record["step"] * epochs_a_step, float(record["loss"]))
+            for record in records
+            if record["loss"] is not None
+        )
+        return losses, int(records[-1].get("skipped", 0)) if records else None
+
+    def attention_cost(self) -> tuple[tuple[float, float], ...]:
+        """What removing attention costs at both ends of the dial."""
+        lams = (1.0,) if self.model.config.model.hard else ENDS
+        rows = without_attention(self.model, self.dataset, lams, max_batches=self.batches)
+        return tuple((row.lam, row.cost) for row in rows)

@@ -1,0 +1,171 @@
+"""Certificates: what λ, τ and the margin guarantee of a model's attention, at every layer, head and
+position.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from aila_jax.config import Config, check_tau, require
+from aila_jax.config.checks import whole
+from aila_jax.guarantees.bounds import block_mass_bound, entropy_bound, out_mass_bound, required_margin
+from aila_jax.guarantees.gaps import Gap, guaranteed_gap
+from aila_jax.guarantees.key_counts import KeyCounts, counts_of_every_text
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """What is guaranteed at one setting of the dial, of attention in one layer at a time (not of influence:
+    docs/certificates.md).
+
+    Attributes:
+      gap: what the margin guarantees in nats, with λ, S and where S comes from.
+      tau: τ.
+      counts: keys in and out of the block of each position t = 0 … L − 1, or of the distinct kinds of queries
+        of some text.
+    """
+
+    gap: Gap
+    tau: float
+    counts: KeyCounts
+
+    @cached_property
+    def block_mass(self) -> Float[np.ndarray, "N H T"]:
+        """Guaranteed attention inside the block, in [0, 1]."""
+        return np.asarray(
+            block_mass_bound(self.counts.n_in, self.counts.n_out, self.gap.nats[:, :, None], self.tau)
+        )
+
+    @cached_property
+    def entropy_bits(self) -> Float[np.ndarray, "N H T"]:
+        """Largest entropy. Where blocks depend on the tokens and no text is given, any block may hold every
+        key: then log2(n_in + n_out).
+        """
+        n_in, n_out = self.counts.n_in, self.counts.n_out
+        if self.counts.worst:
+            return np.broadcast_to(np.log2(n_in + n_out), self.block_mass.shape)
+        return np.asarray(
+            entropy_bound(n_in, n_out, out_mass_bound(n_in, n_out, self.gap.nats[:, :, None], self.tau))
+        )
+
+    @property
+    def least_block_mass(self) -> float:
+        """Over all layers, heads and positions."""
+        return float(self.block_mass.min())
+
+    @property
+    def mean_block_mass(self) -> float:
+        """Over layers, heads and queries."""
+        return float(self._over_queries(self.block_mass).mean())
+
+    @property
+    def largest_entropy_bits(self) -> float:
+        """Over all layers, heads and positions."""
+        return float(self.entropy_bits.max())
+
+    @property
+    def mean_entropy_bits(self) -> float:
+        """Over layers, heads and queries."""
+        return float(self._over_queries(self.entropy_bits).mean())
+
+    @property
+    def least_block_mass_accompanied(self) -> float | None:
+        """Over positions with a key in their block besides themselves; None where there is no such
+        position.
+        """
+        counts = self.counts.accompanied()
+        if not len(counts.n_in):
+            return None
+        return float(block_mass_bound(counts.n_in, counts.n_out, self.gap.nats[:, :, None], self.tau).min())
+
+    @property
+    def share_said(self) -> float:
+        """Share of (layer, head, query) where more is guaranteed than uniform attention has, of those with
+        keys outside their block.
+
+        That is where the gap is above 0, so all queries of a head or none. 1 where no query has keys outside.
+        """
+        return float((self.gap.nats > 0.0).mean()) if self.counts.n_out.any() else 1.0
+
+    @property
+    def head_block_mass(self) -> Float[np.ndarray, "N H"]:
+        """Guaranteed block mass of each head, mean over queries."""
+        return self._over_queries(self.block_mass)
+
+    @property
+    def head_entropy_bits(self) -> Float[np.ndarray, "N H"]:
+        """Largest entropy of each head, mean over queries."""
+        return self._over_queries(self.entropy_bits)
+
+    def required_margin(self, target_mass: float, accompanied: bool = True) -> float | None:
+        """The setting `model.margin.nats` (`m0`, for the self-scaling form) that guarantees `target_mass` at
+        this λ, τ and S.
+
+        At least 0; None where no position has a key in its block besides itself (with `accompanied`).
+        Settings end at 10,000.
+
+        Training with another margin changes an S that comes from the weights, but neither the most that
+        QK-normalisation allows (g_max) nor, from λc = 1 on, the self-scaling margin's guarantee.
+
+        Args:
+          target_mass: above 0 and below 1.
+          accompanied: at positions with a key in their block besides themselves; else at all.
+
+        Raises:
+          ValueError: a target outside its limits, λ = 0, or hard attention, which has no margin.
+        """
+        gap, fix = self.gap, "ask at λ = 1, without hard attention"
+        require(gap.bound != "hard", "bound", gap.bound, "one with a margin", fix)
+        require(
+            bool((gap.share > 0.0).all()),
+            "lam",
+            gap.lam,
+            "such that every head has some margin, however large: none has at λ = 0",
+            fix,
+        )
+        counts = self.counts.accompanied() if accompanied else self.counts
+        if not len(counts.n_in):
+            return None
+        # nats = share · margin − rest, so the rest takes the place of 2S; of it only the rounding grows with
+        # the margin.
+        rest = gap.share * gap.margin - gap.nats
+        needed = required_margin(
+            target_mass, counts.n_in, counts.n_out, rest[:, :, None] / 2.0, self.tau
+        ).max(axis=-1)
+        return float(((1.0 + 2.0 * gap.rounding) * needed / gap.share).max())
+
+    def _over_queries(self, values: Float[np.ndarray, "N H T"]) -> Float[np.ndarray, "N H"]:
+        return np.average(values, axis=-1, weights=self.counts.queries)
+
+
+def certificate(
+    params: Any,
+    config: Config,
+    lam: float,
+    tau: float,
+    *,
+    length: int | None = None,
+    counts: KeyCounts | None = None,
+    **gap: Any,
+) -> Certificate:
+    """The certificate of a model with these parameters.
+
+    Args:
+      lam, tau: the dial.
+      length: positions, from 1 to the model's length, which is the default.
+      counts: of the text certified; those of every text of `length` tokens by default.
+      gap: what `guaranteed_gap` takes.
+
+    Raises:
+      ValueError: an argument outside its limits, or a bound that the model's logits do not have.
+    """
+    check_tau(tau)
+    most = config.model.length
+    length = most if length is None else length
+    limit = f"a whole number from 1 to the model's length ({most})"
+    require(whole(length) and 1 <= length <= most, "length", length, limit, f"length={most}, or leave it out")
+    counts = counts_of_every_text(config.partition, length) if counts is None else counts
+    return Certificate(guaranteed_gap(params, config.model, lam, **gap), float(tau), counts)

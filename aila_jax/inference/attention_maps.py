@@ -1,0 +1,65 @@
+"""The attention weights of one text, head by head, for looking at."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from aila_jax.config import require
+from aila_jax.model.masks import attendable, same_block
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionMaps:
+    """Where every head of a model looks in one text, at one setting of the dial.
+
+    Attributes:
+      tokens: the text of each of the L tokens alone; a line end is a line break.
+      block_ids: block of each token; −1 marks padding, −2 a token of every block.
+      weights: α [layer, head, query, key]: each row sums to 1 and is 0 where the query may not attend.
+      entropy_bits, block_mass: means over the text's queries, for each layer and head.
+      lam, tau: the setting of the dial.
+      causal: no query attends to a later key.
+      source: the model in words, run and step.
+    """
+
+    tokens: tuple[str, ...]
+    block_ids: Int[np.ndarray, "L"]
+    weights: Float[np.ndarray, "N H L L"]
+    entropy_bits: Float[np.ndarray, "N H"]
+    block_mass: Float[np.ndarray, "N H"]
+    lam: float
+    tau: float
+    causal: bool = True
+    source: str = ""
+
+    def __post_init__(self):
+        length, (layers, heads) = len(self.tokens), self.weights.shape[:2]
+        shapes = {"block_ids": (length,), "weights": (layers, heads, length, length)}
+        for name, shape in {**shapes, "entropy_bits": (layers, heads), "block_mass": (layers, heads)}.items():
+            found = getattr(self, name).shape
+            require(
+                found == shape,
+                f"AttentionMaps.{name}.shape",
+                found,
+                f"{shape} for {length} tokens",
+                "take the maps from model.attention",
+            )
+
+    @cached_property
+    def reach(self) -> Bool[np.ndarray, "L L"]:
+        """The keys that each query may attend to: none later where the model is causal, and padding only
+        itself.
+        """
+        ids = self.block_ids[None]
+        return np.asarray(attendable(ids, ids, None, self.causal))[0, 0]
+
+    @cached_property
+    def inside(self) -> Bool[np.ndarray, "L L"]:
+        """Those of them that lie in the query's block."""
+        return self.reach & np.asarray(same_block(self.block_ids[None], self.block_ids[None]))[0, 0]

@@ -1,0 +1,122 @@
+"""Sampling text at a setting of the dial."""
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aila_jax.config import require
+from aila_jax.inference.dial import dial_values
+from aila_jax.model.forward import forward
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.transformer import Transformer
+from aila_jax.partition.build import Partition
+from aila_jax.partition.kinds import line_blocks
+from aila_jax.types import PADDING_ID, Array, Batch
+
+if TYPE_CHECKING:
+    from aila_jax.inference.language_model import LanguageModel
+
+
+@partial(jax.jit, static_argnames=("module", "request", "top_k"))
+def _next_token(
+    module: Transformer,
+    partition: Partition,
+    params: Any,
+    batch: Batch,
+    dial: Dial,
+    request: Request,
+    last: Array,
+    temperature: Array,
+    top_k: int,
+    key: Array,
+) -> Array:
+    """Samples the token after position `last` of a batch of one row; temperature 0 takes the most likely."""
+    logits = forward(module, partition, params, batch, dial, request).logits
+    assert logits is not None, "request asks for logits"
+    kept, ids = jax.lax.top_k(logits[0, last], top_k)
+    sampled = jax.random.categorical(key, kept / jnp.maximum(temperature, 1e-6))
+    return ids[jnp.where(temperature > 0, sampled, 0)]
+
+
+def generate_ids(
+    model: "LanguageModel",
+    prompt: list[int],
+    *,
+    lam: float,
+    tau: float,
+    max_tokens: int,
+    sample_temperature: float,
+    top_k: int,
+    seed: int,
+) -> list[int]:
+    """Continues `prompt` by `max_tokens` tokens, one compiled step for all of them; `top_k` 0 samples among
+    all tokens.
+
+    When the window is full its older half is dropped, so the rest takes new positions and, for windows, new
+    blocks. For the partition `given`, a line-end token closes a block, as it does in training.
+
+    Raises:
+      ValueError: an empty prompt, λ, τ or a sampling setting outside its limits.
+    """
+    config, length = model.config, model.config.model.length
+    require(len(prompt) > 0, "prompt", "", "at least one token", "write some text")
+    require(max_tokens >= 1, "max_tokens", max_tokens, "at least 1", "raise it")
+    require(
+        0.0 <= sample_temperature < np.inf,
+        "sample_temperature",
+        sample_temperature,
+        "finite and at least 0",
+        "0 is greedy, 1 samples as trained",
+    )
+    require(0 <= seed < 2**32, "seed", seed, "in [0, 2**32)", "seed=0, say")
+    require(top_k >= 0, "top_k", top_k, "at least 0", "1 is greedy, 0 samples among all tokens")
+    require(
+        not config.model.bidirectional,
+        "model.bidirectional",
+        True,
+        "False to generate",
+        "train a causal model; a bidirectional one sees its targets",
+    )
+    if config.model.hard:
+        require(lam == 1.0, "lam", lam, "1, since the model was trained with hard blocks", "set lam=1")
+    dial = Dial(dial_values(lam, "lam", 1), dial_values(tau, "tau", 1))
+    temperature = jnp.float32(sample_temperature)
+    ids, key = list(prompt), jax.random.key(seed)
+    start = max(0, len(ids) - length)
+    for count in range(max_tokens):
+        if len(ids) - start >= length:
+            start = len(ids) - max(length // 2, 1) if length > 1 else len(ids) - 1
+        batch, last = _window(ids[start:], length, model.tokenizer.eos_id)
+        token = _next_token(
+            model.module,
+            model.partition,
+            model.params,
+            batch,
+            dial,
+            Request(hard=config.model.hard),
+            jnp.int32(last),
+            temperature,
+            min(top_k or model.tokenizer.vocab_size, model.tokenizer.vocab_size),
+            jax.random.fold_in(key, count),
+        )
+        ids.append(int(token))
+    return ids[len(prompt) :]
+
+
+def _window(ids: list[int], length: int, eos_id: int) -> tuple[Batch, int]:
+    """The ids as one padded window, with a block id that counts the line ends before each token; and the last
+    position.
+    """
+    used = len(ids)
+    tokens = np.zeros((1, length), np.int32)
+    tokens[0, :used] = ids
+    doc_ids = np.full((1, length), PADDING_ID, np.int32)
+    doc_ids[0, :used] = 0
+    given = np.full((1, length), PADDING_ID, np.int32)
+    given[0, :used] = line_blocks(ids, eos_id)
+    batch = Batch.from_tokens(tokens, given, doc_ids)
+    return replace(batch, positions=np.arange(length, dtype=np.int32)[None]), used - 1

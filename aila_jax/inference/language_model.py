@@ -1,0 +1,353 @@
+"""A trained model with its tokenizer and partition, ready to be dialled: what `aila_jax.load` returns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Int
+
+from aila_jax.checkpoint import find_checkpoint
+from aila_jax.config import Config, PartitionConfig, require
+from aila_jax.config.checks import whole
+from aila_jax.data.dataset import Dataset
+from aila_jax.data.tokenizer import Tokenizer
+from aila_jax.inference.attention_maps import AttentionMaps
+from aila_jax.inference.dial import check_hard, dial_values, several
+from aila_jax.inference.generation import generate_ids
+from aila_jax.inference.inputs import example_batch, read_batch
+from aila_jax.model.forward import forward, init_params
+from aila_jax.model.interface import Dial, ModelOutput, Request
+from aila_jax.model.margin import check_layer_scale
+from aila_jax.model.transformer import Transformer, build_transformer
+from aila_jax.partition.anchors import Anchors
+from aila_jax.partition.build import Partition, build_partition, check_vocabulary, table_of
+from aila_jax.partition.kinds import text_blocks
+from aila_jax.types import PADDING_ID, Array, Batch
+
+
+@partial(jax.jit, static_argnames=("module", "request"))
+def _apply(
+    module: Transformer, partition: Partition, params: Any, batch: Batch, dial: Dial, request: Request
+) -> ModelOutput:
+    return forward(module, partition, params, batch, dial, request)
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """One checkpoint that serves every λ and τ.
+
+    Attributes:
+      params: float32 parameters.
+      config: the run's configuration.
+      tokenizer: its tokenizer.
+      run: name of the run.
+      step: optimizer steps it was trained for.
+      meta: versions, commit, device and data fingerprint of the training run.
+      anchors: the table that ranks token types, k and the groups' importance; None where the run makes none,
+        or before the end of its warm-up.
+      fitted: the partition, where it has a table that was fitted to a corpus; None for windows and given ids.
+    """
+
+    params: Any
+    config: Config
+    tokenizer: Tokenizer
+    run: str
+    step: int
+    meta: dict[str, Any]
+    anchors: Anchors | None = None
+    fitted: Partition | None = None
+
+    @cached_property
+    def module(self) -> Transformer:
+        return build_transformer(self.config, self.tokenizer.vocab_size)
+
+    @cached_property
+    def partition(self) -> Partition:
+        return build_partition(self.config.partition, None if self.fitted is None else table_of(self.fitted))
+
+    def with_partition(self, partition: PartitionConfig, fitted: Partition | None = None) -> "LanguageModel":
+        """The same weights, read with another partition than the one in training: attention knows blocks only
+        by "same block".
+
+        `config.partition` says what it is read with, `meta["partition"]` what it was trained with.
+
+        Args:
+          partition: which partition.
+          fitted: what `fit_partition(partition, model.tokenizer, train)` made, for the kinds that are fitted
+            to a corpus.
+
+        Raises:
+          ValueError: windows longer than the model's length, localist positions, which belong to the blocks
+            of training, or a
+            `fitted` that is missing, of another kind, or of another vocabulary.
+        """
+        made = build_partition(partition, None if fitted is None else table_of(fitted))
+        check_vocabulary(made, self.tokenizer)
+        config = self.config
+        fix = "read it with the partition it was trained with"
+        require(
+            not config.model.localist,
+            "model.localist",
+            True,
+            "false to read a model with another partition",
+            fix,
+        )
+        penalty = config.penalty
+        if penalty.solver != "none":  # groups are those of the weights, whatever the blocks are now
+            penalty = replace(penalty, groups=config.feature_groups)
+        meta = {"partition": config.partition.settings, **self.meta}
+        return replace(
+            self,
+            config=replace(config, partition=partition, penalty=penalty),
+            meta=meta,
+            fitted=made if partition.fitted else None,
+        )
+
+    def with_window(self, size: int) -> "LanguageModel":
+        """`with_partition` for windows of another size.
+
+        Raises:
+          ValueError: a size below 1, or too small for the model's anchors and one more, or above its length;
+            a model whose blocks are no windows.
+        """
+        kind, anchors = self.config.partition.kind, self.config.anchors
+        fix = "leave the window out, or pass a PartitionConfig to with_partition"
+        require(kind == "windows", "window", size, f"None where the model's partition is {kind!r}", fix)
+        length = self.config.model.length
+        least = 1 if anchors.estimator == "none" else anchors.k + 1
+        why = f", as a block has {anchors.k} anchors and more" if least > 1 else ""
+        limit = f"a whole number from {least} to the model's length ({length}){why}"
+        require(
+            whole(size) and least <= size <= length,
+            "window",
+            size,
+            limit,
+            f"choose a size such as {least + 2} or {2 * least + 4}",
+        )
+        return self.with_partition(replace(self.config.partition, size=size))
+
+    def apply(
+        self,
+        tokens: Int[Array, "B L"],
+        *,
+        lam: Any = 0.0,
+        tau: Any = 1.0,
+        block_ids: Int[Array, "B L"] | None = None,
+        doc_ids: Int[Array, "B L"] | None = None,
+        layer_scale: Any = None,
+        hard: bool | None = None,
+        delta: bool = False,
+        weights: bool = False,
+    ) -> ModelOutput:
+        """Logits [B, L, V] and attention statistics [N, B, H, L] of any token ids at any setting of the dial.
+
+        Args:
+          tokens: ids below the tokenizer's vocab_size; L at most the model's length.
+          lam, tau: one number or one per example; a new value never recompiles.
+          block_ids: block of each token, for a model trained with the partition `given`; −1 is padding as in
+            `doc_ids`, −2 a token of every block.
+          doc_ids: document of each token, in one piece; −1 at padding, which ends a row. One document a row
+            by default.
+          layer_scale: factor of λ in each layer, N numbers in [0, 1]; the configuration's by default. Hard
+            attention has none.
+          hard: block attention only, in every layer; needs λ = 1. The configuration's by default.
+          delta: also measure the gap between in-block and out-of-block scores.
+          weights: also return the attention weights [N, B, H, L, L].
+
+        Raises:
+          ValueError: a value outside its limits.
+        """
+        cfg = self.config
+        hard = cfg.model.hard if hard is None else hard
+        batch = self.batch(tokens, block_ids, doc_ids)
+        dial = Dial(
+            *(dial_values(value, name, batch.tokens.shape[0]) for name, value in (("lam", lam), ("tau", tau)))
+        )
+        if layer_scale is not None:
+            dial = replace(dial, layer_scale=check_layer_scale(layer_scale, cfg.model.n_layers))
+        check_hard(hard, dial.lam)
+        return _apply(
+            self.module,
+            self.partition,
+            self.params,
+            batch,
+            dial,
+            Request(stats=True, delta=delta, weights=weights, hard=hard),
+        )
+
+    def need_anchors(self) -> Anchors:
+        """The anchors; ValueError, with the reason, where this checkpoint has none."""
+        if self.anchors is not None:
+            return self.anchors
+        if self.config.anchors.estimator == "none":
+            raise ValueError(
+                "anchors.estimator is 'none', so this run has no anchors. Fix: train with"
+                " --config.anchors.estimator=corpus (or attention)"
+            )
+        raise ValueError(
+            f"this checkpoint is of step {self.step}; anchors are made at the end of warm-up, after step "
+            f"{self.config.train.warmup_end}. Fix: load a later checkpoint"
+        )
+
+    def anchor_mask(
+        self,
+        tokens: Int[Array, "B L"],
+        block_ids: Int[Array, "B L"] | None = None,
+        doc_ids: Int[Array, "B L"] | None = None,
+    ) -> Bool[np.ndarray, "B L"]:
+        """Which tokens are anchors of their blocks; arguments as in `apply`.
+
+        Raises:
+          ValueError: this checkpoint has no anchors, or an argument is outside its limits.
+        """
+        anchors = self.need_anchors()
+        batch = self.batch(tokens, block_ids, doc_ids)
+        return np.asarray(anchors.of(batch, self.partition(batch), self.config.model.document_mask))
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        lam: float = 0.0,
+        tau: float = 1.0,
+        max_tokens: int = 64,
+        sample_temperature: float = 0.8,
+        top_k: int = 40,
+        seed: int = 0,
+    ) -> str:
+        """The prompt's continuation (without the prompt) at λ and τ; `sample_temperature` 0 is greedy. See
+        `generate_ids`.
+        """
+        ids = self.tokenizer.encode(prompt)
+        new = generate_ids(
+            self,
+            ids,
+            lam=lam,
+            tau=tau,
+            max_tokens=max_tokens,
+            sample_temperature=sample_temperature,
+            top_k=top_k,
+            seed=seed,
+        )
+        return self.tokenizer.decode(new)
+
+    def attention(
+        self,
+        text: str | Sequence[int],
+        *,
+        lam: float = 0.0,
+        tau: float = 1.0,
+        block_ids: Sequence[int] | None = None,
+    ) -> AttentionMaps:
+        """The attention weights of every layer and head in one text at λ and τ. Arguments and errors: see
+        `attention_maps`.
+        """
+        return attention_maps(self, text, lams=(lam,), tau=tau, block_ids=block_ids)[0]
+
+    def attention_dial(
+        self,
+        text: str | Sequence[int],
+        *,
+        lams: Sequence[float] = (0.0, 0.5, 1.0),
+        tau: float = 1.0,
+        block_ids: Sequence[int] | None = None,
+        hard: bool | None = None,
+    ) -> tuple[AttentionMaps, ...]:
+        """The same at every λ of `lams`, from one forward pass."""
+        return attention_maps(self, text, lams=lams, tau=tau, block_ids=block_ids, hard=hard)
+
+    def batch(self, tokens: Any, block_ids: Any = None, doc_ids: Any = None) -> Batch:
+        """Token ids as the model reads them; raises ValueError for what it cannot read. Arguments as in
+        `apply`.
+        """
+        return read_batch(self.config, self.tokenizer.vocab_size, tokens, block_ids, doc_ids)
+
+
+def check_tokenizer(model: LanguageModel, dataset: Dataset) -> None:
+    """Raises ValueError where the data set was encoded with another tokenizer than the model's."""
+    same = dataset.tokenizer.fingerprint == model.tokenizer.fingerprint
+    fix = "load_dataset(config.data, tokenizer=model.tokenizer)"
+    require(
+        same,
+        "dataset.tokenizer",
+        dataset.tokenizer.fingerprint,
+        f"the model's ({model.tokenizer.fingerprint})",
+        fix,
+    )
+
+
+def load(path: str | Path, step: int | None = None) -> LanguageModel:
+    """Loads a model from a run directory, its checkpoints folder, or one step's folder; nothing else is
+    needed.
+
+    Args:
+      path: where the checkpoint is.
+      step: which of several; the newest by default.
+
+    Raises:
+      ValueError: no checkpoint there, another shape than its configuration's, or damaged bytes.
+    """
+    found = find_checkpoint(path, step)
+    meta = {**found.record.meta, "data": found.record.data}
+    partition = found.partition()
+    fitted = partition if found.config.partition.fitted else None
+    model = LanguageModel(
+        None, found.config, found.tokenizer, found.run, found.step, meta, found.anchors(), fitted
+    )
+    shape = jax.eval_shape(
+        lambda: init_params(model.module, model.partition, example_batch(found.config), jax.random.key(0))
+    )
+    return replace(model, params=jax.tree.map(jnp.asarray, found.params(shape)))
+
+
+def attention_maps(
+    model: "LanguageModel",
+    text: str | Sequence[int],
+    *,
+    lams: Sequence[float],
+    tau: float = 1.0,
+    block_ids: Sequence[int] | None = None,
+    hard: bool | None = None,
+) -> tuple[AttentionMaps, ...]:
+    """The maps of one text at every λ of `lams`, from one forward pass; other values of λ and τ never
+    recompile.
+
+    Args:
+      text: a text, or its token ids; at most the model's length in tokens.
+      lams: values of λ.
+      tau: τ.
+      block_ids: one id per token, for the partition `given`; by default a line end closes a block there.
+      hard: block attention only; needs λ = 1. The configuration's by default.
+
+    Raises:
+      ValueError: no λ, no block ids where blocks are an annotation, an empty text, one longer than the model
+        reads, or λ or τ outside its limits.
+    """
+    tokens = model.tokenizer.encode(text) if isinstance(text, str) else list(text)
+    lams = several("lams", "λ", lams)
+    require(len(tokens) > 0, "text", text, "at least one token", "write some text")
+    if block_ids is None:
+        block_ids = text_blocks(model.config, tokens, model.tokenizer.eos_id)
+    rows = np.tile(np.asarray(tokens), (len(lams), 1))
+    row_ids = None if block_ids is None else np.tile(np.asarray(block_ids), (len(lams), 1))
+    output = model.apply(rows, lam=lams, tau=tau, block_ids=row_ids, hard=hard, weights=True)
+    blocks = np.asarray(model.partition(model.batch(rows, row_ids)))[0]
+    real = blocks != PADDING_ID
+    weights, stats = np.asarray(output.weights), output.stats
+    assert stats is not None, "apply asks for statistics"
+    entropy, mass = (
+        np.asarray(x, np.float64)[..., real].mean(axis=-1) for x in (stats.entropy_bits, stats.block_mass)
+    )
+    pieces = tuple(model.tokenizer.decode([token]) for token in tokens)
+    causal, source = not model.config.model.bidirectional, f"{model.run}, step {model.step}"
+    return tuple(
+        AttentionMaps(
+            pieces, blocks, weights[:, row], entropy[:, row], mass[:, row], lam, float(tau), causal, source
+        )
+        for row, lam in enumerate(lams)
+    )

@@ -1,0 +1,135 @@
+"""How much of its margin each layer and head imposes at λ: the dial's curve, factors of layers, and heads
+that turn one after another.
+"""
+
+import math
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from aila_jax.config import MOST_MARGIN, ModelConfig
+from aila_jax.types import Array
+
+
+def default_layer_scale(config: ModelConfig) -> Float[Array, "N"]:
+    """((ℓ + 1) / N)^β for layers ℓ = 0 … N − 1 (arXiv 2511.18375: β 0 uniform; 1, 3, 5 progressive)."""
+    return (jnp.arange(1, config.n_layers + 1, dtype=jnp.float32) / config.n_layers) ** config.layer_beta
+
+
+def check_layer_scale(scale: Any, n_layers: int) -> Float[Array, "N"]:
+    """layer_scale as float32 [N]; raises ValueError for another shape or, where the values are known, one
+    outside [0, 1].
+    """
+    array = jnp.asarray(scale, jnp.float32)
+    known = not isinstance(array, jax.core.Tracer)
+    if array.shape != (n_layers,) or (known and not bool(jnp.all((array >= 0) & (array <= 1)))):
+        raise ValueError(
+            f"layer_scale is {scale!r}; it must be {n_layers} numbers in [0, 1], one a layer. Fix: leave it"
+            " out for the configuration's"
+        )
+    return array
+
+
+def head_ranks(config: ModelConfig) -> Float[np.ndarray, "N H"]:
+    """Place of each head in the order in which a staggered margin turns them, from 0 to 1.
+
+    Head 0 of every layer comes first, then head 1 of every layer, every second time from the last layer to
+    the first: so every layer keeps a share of its heads as long as the others do.
+    """
+    layers, heads = config.n_layers, config.n_heads
+    order = np.arange(heads)[None, :] * layers + np.arange(layers)[:, None]
+    order[:, 1::2] = order[::-1, 1::2]
+    return order / max(layers * heads - 1, 1)
+
+
+def imposed_share(
+    config: ModelConfig, layer: int, lam: Float[Array, "..."], scale: Any
+) -> Float[Array, "..."]:
+    """Share of the margin that a layer imposes at λ: of λ's shape, or, where heads are staggered, [B, H] ([1,
+    H] for a scalar λ).
+    """
+    stagger = config.margin.stagger
+    if stagger:
+        lam = turned(
+            jnp.reshape(lam, (-1, 1)), head_ranks(config)[layer : layer + 1].astype(np.float32), stagger, jnp
+        )
+    return config.margin.share(lam * scale)
+
+
+def head_shares(
+    config: ModelConfig, lam: float, less: float = 0.0, layer_scale: Any = None
+) -> Float[np.ndarray, "N H"]:
+    """The share of its margin that each head imposes at λ, in float64: `imposed_share` of all layers.
+
+    `less` is taken off each head's own λ, down to 0, unless λ = 1, where all are turned exactly.
+    `layer_scale`: N factors of λ in [0, 1]; the configuration's by default.
+    """
+    scale_N = (
+        default_layer_scale(config)
+        if layer_scale is None
+        else check_layer_scale(layer_scale, config.n_layers)
+    )
+    lam_NxH = np.full((config.n_layers, config.n_heads), lam)
+    if config.margin.stagger:
+        lam_NxH = turned(lam_NxH, head_ranks(config), config.margin.stagger, np)
+        lam_NxH = lam_NxH if lam >= 1.0 else np.maximum(lam_NxH - less, 0.0)
+    return np.asarray(config.margin.share(lam_NxH * np.asarray(scale_N, np.float64)[:, None]))
+
+
+def turned(lam: Any, rank: Any, stagger: float, xp: ModuleType) -> Any:
+    """λ of a head of rank r: 0 up to λ = σr, then rising to 1 at λ = σr + 1 − σ; exactly 0 at λ = 0 and
+    exactly 1 at λ = 1.
+    """
+    rising = xp.clip((lam - stagger * rank) / (1.0 - stagger), 0.0, 1.0)
+    return xp.where(lam >= 1.0, 1.0, rising)
+
+
+@dataclass(frozen=True)
+class SelfScaling:
+    """Margin m_t = c · r_t + m0 in nats, with r_t the range of query t's scores, so that weights cannot
+    outgrow it.
+
+    Attributes:
+      c: multiple of the range, from 0 to 10,000; from c = 1 on, λ = 1 guarantees block mass whatever the
+        weights.
+      m0: nats added to it, from 0 to 10,000.
+      bend: b ≥ 1: λ imposes λ^b · c · r_t + λ · m0, so with b above 1 the range's part comes late. At λ = 0
+        and 1 it changes nothing.
+      exact: True takes max − min of the scores over A_t; False their bound 2‖q_t‖ max‖k_j‖ · scale.
+    Source: ours (docs/method.md, section 2).
+    """
+
+    c: float = 1.0
+    m0: float = 8.0
+    exact: bool = True
+    bend: float = 1.0
+
+    def __post_init__(self):
+        if not 1.0 <= self.bend < math.inf:
+            raise ValueError(
+                f"SelfScaling.bend is {self.bend!r}; it must be finite and at least 1. Fix: bend=1 bends both"
+                " parts alike."
+            )
+        for name in ("c", "m0"):
+            check_margin(getattr(self, name), f"SelfScaling.{name}")
+
+
+Margin = float | SelfScaling
+
+
+def check_margin(value: float, name: str = "margin") -> None:
+    """Raises ValueError unless a concrete margin is from 0 to `MOST_MARGIN`; one that is traced is not looked
+    at.
+    """
+    if isinstance(value, jax.core.Tracer):
+        return
+    if not (0.0 <= float(value) <= MOST_MARGIN):
+        raise ValueError(
+            f"{name} is {value!r}; it must be from 0 to {MOST_MARGIN:g}, or float32 loses the scores beside"
+            " it. Fix: 8 is the default; `hard=True` is block attention."
+        )

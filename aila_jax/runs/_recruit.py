@@ -1,0 +1,107 @@
+"""Word classes recruited by description length, before any training."""
+
+from pathlib import Path
+from typing import Any
+
+from aila_jax.config import Config, PartitionConfig, require, to_dict
+from aila_jax.data.dataset import Dataset, load_dataset
+from aila_jax.data.packing import Windows
+from aila_jax.evaluation.blocks import measure_blocks, read_blocks
+from aila_jax.inference.language_model import load
+from aila_jax.partition.build import TypeTable, build_partition
+from aila_jax.partition.classes.recruitment import Recruitment
+from aila_jax.partition.fit import fit_recruitment
+from aila_jax.presets import with_data_dir
+from aila_jax.provenance import git_commit, versions
+from aila_jax.reporting import recruitment_figure, save_figure
+from aila_jax.reporting.recruitment_files import RecruitmentReport, write_recruitment
+from aila_jax.runs.opened import dataset_of
+from aila_jax.runs.workdir import check_writable, run_directory
+
+
+def recruit(
+    checkpoint: str = "",
+    *,
+    config: Config | None = None,
+    top: int = 20,
+    data_dir: str = "",
+    out: str = "",
+    quiet: bool = False,
+) -> RecruitmentReport:
+    """Recruits word classes on the training split and writes steps, figure and listing to `out`; trains
+    nothing.
+
+    The limits are those of the configuration where its partition is `recruited`, the defaults otherwise. With
+    a checkpoint the run's corpus, tokenizer and limits are taken, so the classes are those it was trained
+    with.
+
+    Args:
+      checkpoint: run directory or checkpoint.
+      config: instead of it, which corpus, tokenizer and limits.
+      top: types listed of each class.
+      data_dir: where the corpus is now.
+      out: folder of recruitment.json, .csv, .txt, .png and .svg; the run directory or runs/recruit by
+        default.
+
+    Raises:
+      ValueError: neither a checkpoint nor a configuration, or both; a checkpoint with another partition;
+        `top` below 1.
+    """
+    require(top >= 1, "top", top, "at least 1", "set --top=20")
+    given = [name for name, value in (("checkpoint", checkpoint), ("config", config)) if value]
+    require(
+        len(given) == 1,
+        "checkpoint, config",
+        tuple(given),
+        "one of the two",
+        "pass --checkpoint=RUN, or --config=small",
+    )
+    directory = check_writable(
+        Path(out) if out else run_directory(checkpoint) if checkpoint else Path("runs/recruit")
+    )
+    if config is None:
+        model = load(checkpoint)
+        kind = model.config.partition.kind
+        fix = "see its blocks with aila blocks, or recruit on its corpus with --config"
+        require(kind == "recruited", "partition.kind of the checkpoint", kind, "'recruited'", fix)
+        config, dataset = model.config, dataset_of(model, data_dir)
+    else:
+        config = with_data_dir(config, data_dir)
+        dataset = load_dataset(config.data)
+    partition = (
+        config.partition if config.partition.kind == "recruited" else PartitionConfig(kind="recruited")
+    )
+    # Before anything is fitted: a text that is too short is refused here.
+    windows = dataset.windows("train", config.model.length, config.model.document_mask)
+    found = fit_recruitment(partition, dataset.tokenizer, dataset.splits["train"], quiet)
+    report = _report(config, partition, dataset, windows, found, top)
+    write_recruitment(report, directory)
+    save_figure(recruitment_figure(found.steps, found.pairs), directory / "recruitment")
+    return report
+
+
+def _report(
+    config: Config,
+    partition: PartitionConfig,
+    dataset: Dataset,
+    windows: Windows,
+    found: Recruitment,
+    top: int,
+) -> RecruitmentReport:
+    meta: dict[str, Any] = {
+        "config": to_dict(config),
+        "commit": git_commit(),
+        "versions": versions(),
+        "data": dataset.fingerprint,
+    }
+    # Where the text lies on this machine says nothing about the result; its fingerprint is there.
+    meta["config"]["data"]["data_dir"] = ""
+    meta["config"]["partition"] = to_dict(partition)
+    classes = build_partition(partition, TypeTable(found.table, dataset.tokenizer.fingerprint))
+    return RecruitmentReport(
+        source=dataset.name,
+        recruitment=found,
+        classes=read_blocks(classes, dataset, windows, top=top, examples=1).classes,
+        statistics=measure_blocks(classes, windows) if found.classes > 1 else None,
+        meta=meta,
+    )

@@ -1,0 +1,98 @@
+"""What is shown of a checkpoint or a sweep: figures, the HTML page, attention maps, generated text."""
+
+from pathlib import Path
+from typing import Any
+
+from aila_jax.checkpoint import DIRECTORY, whole_steps
+from aila_jax.config import Config, from_dict, require
+from aila_jax.evaluation.rows import SweepResult
+from aila_jax.inference.language_model import LanguageModel, load
+from aila_jax.reporting import (
+    read_sweep,
+    read_training_log,
+)
+from aila_jax.reporting import report as write_report
+from aila_jax.reporting.grid import nearest_tau
+from aila_jax.runs._attention import dial_maps, draw_figures
+from aila_jax.runs.workdir import check_writable
+
+
+def report(
+    sweep_path: str | Path,
+    out: str | Path = "",
+    log: str | Path = "",
+    checkpoint: str | Path = "",
+    text: str = "",
+    samples: list[dict[str, Any]] | None = None,
+) -> Path:
+    """Draws figures beside a sweep's files and writes the self-contained HTML page; returns the page's path.
+
+    Args:
+      sweep_path: the folder of sweep.json, or the file.
+      out: the page; report.html beside the sweep by default.
+      log: a metrics.jsonl; that of the same folder by default, where there is one.
+      samples: generated texts to show.
+      checkpoint: the run or checkpoint whose attention the page shows; the folder's own by default, where it
+        holds one. "none" leaves attention out, and so does a folder without one: rows are enough for
+        everything else.
+      text: the text whose attention is shown; a sentence of this module's by default, as many tokens of it as
+        fit, and nothing where blocks are an annotation, which it has not.
+    """
+    folder = Path(sweep_path) if Path(sweep_path).is_dir() else Path(sweep_path).parent
+    result = read_sweep(sweep_path)
+    page = Path(out) if out else folder / "report.html"
+    check_writable(page.parent)
+    log_path = Path(log) if log else folder / "metrics.jsonl"
+    records = read_training_log(log_path) if log or log_path.exists() else None
+    maps = None
+    if _shows_attention(checkpoint, folder, text):
+        model = load(checkpoint or folder)
+        same = model.run == result.cells[0].run
+        model, hard = (
+            (_as_scored(model, result), result.cells[0].hard) if same else (model, model.config.model.hard)
+        )
+        # Without a text of the user's the page goes without, where a sentence has not the annotation that
+        # blocks are made of.
+        maps = (
+            dial_maps(model, text, nearest_tau(result), hard) if text or not model.config.annotated else None
+        )
+    draw_figures(result, records, page.parent)
+    return write_report(result, page, log=records, samples=samples, maps=maps)
+
+
+def _shows_attention(checkpoint: str | Path, folder: Path, text: str) -> bool:
+    """Whether a report has a checkpoint to show the attention of; ValueError where a text is given for
+    none.
+    """
+    shown = str(checkpoint) != "none" and (bool(checkpoint) or bool(whole_steps(folder / DIRECTORY)))
+    require(
+        shown or not text,
+        "text",
+        text,
+        "left out where there is no checkpoint",
+        "pass --checkpoint=RUN, or leave --text out",
+    )
+    return shown
+
+
+def _as_scored(model: LanguageModel, result: SweepResult) -> LanguageModel:
+    """The model read with the partition that the rows were read with; a sweep may have had other windows than
+    training.
+    """
+    config = from_dict(Config, result.config) if result.config else model.config
+    if config.partition == model.config.partition:
+        return model
+    limit = "that of the checkpoint, windows or given: rows hold no table of another one"
+    require(
+        not config.partition.fitted,
+        "partition.kind of the sweep",
+        config.partition.kind,
+        limit,
+        "pass --checkpoint=none",
+    )
+    return model.with_partition(config.partition)
+
+
+def generate(checkpoint: str, *, prompt: str, lam: float = 0.0, tau: float = 1.0, **sampling: Any) -> str:
+    """The prompt's continuation by a checkpoint at λ and τ; `sampling` as in `LanguageModel.generate`."""
+    return load(checkpoint).generate(prompt, lam=lam, tau=tau, **sampling)

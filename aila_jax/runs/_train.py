@@ -1,0 +1,268 @@
+"""Training: a readable list of stages, and what a run does beside its steps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from aila_jax.checkpoint import Checkpoint, CheckpointStore, Record
+from aila_jax.config import Config, check_unread, require, user_path
+from aila_jax.data.dataset import Dataset, load_dataset
+from aila_jax.data.packing import Windows
+from aila_jax.data.pipeline import TrainBatches, eval_batches
+from aila_jax.inference.language_model import LanguageModel, load
+from aila_jax.model.transformer import Transformer, build_transformer
+from aila_jax.partition.build import Partition
+from aila_jax.partition.fit import fit_partition
+from aila_jax.partition.kinds import Classes
+from aila_jax.runs.setup import eval_record, evaluated_lams, initial_state, step_draws
+from aila_jax.runs.workdir import existing_run, held, run_meta, write_run_files
+from aila_jax.training.anchors import AnchorsAtWarmup, make_anchors
+from aila_jax.training.logs import TrainingLog
+from aila_jax.training.loop import Hook, NonFiniteError, fit
+from aila_jax.training.optimizer import build_optimizer, learning_rates
+from aila_jax.training.penalty import penalty_rule
+from aila_jax.training.placement import AXIS, Placement, describe_devices, map_step, place
+from aila_jax.training.state import TrainState
+from aila_jax.training.step import make_train_step
+from aila_jax.training.stopping import stop_requests
+
+BIDIRECTIONAL_WARNING = (
+    "WARNING: model.bidirectional is set. Every position attends to later tokens, its own target among them,"
+    " so losses, perplexities and accuracies of this run are NOT those of a language model. For replication"
+    " only."
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run.
+
+    Attributes:
+      workdir: its directory.
+      config: its configuration.
+      step: steps done.
+    """
+
+    workdir: Path
+    config: Config
+    step: int
+
+    def load(self) -> LanguageModel:
+        """The trained model, read back from its checkpoint."""
+        return load(self.workdir)
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a run reads: its corpus, the windows of two splits, and the training batches, at the position
+    where the run is.
+    """
+
+    dataset: Dataset
+    train: Windows
+    validation: Windows
+    batches: TrainBatches
+
+
+def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
+    """Trains a model as `config` says into `workdir`, continuing a run of the same configuration that is
+    there already.
+
+    Writes config.json, run.json, metrics.jsonl, TensorBoard files and checkpoints.
+
+    Raises:
+      ValueError: bad settings or data, a run of another configuration or with another corpus in `workdir`, or
+        a process that trains into it now. NonFiniteError: more non-finite updates than `train.max_skipped`.
+        TrainingStopped: Ctrl-C or SIGTERM; the last step is saved, and the same call continues from it.
+    """
+    require(
+        isinstance(config, Config),
+        "config",
+        config,
+        "an aila.Config",
+        "aila.presets.tiny(), or another preset",
+    )
+    workdir = user_path(workdir)
+    with held(workdir):
+        return _train(config, workdir, quiet)
+
+
+def _train(config: Config, workdir: Path, quiet: bool) -> Run:
+    placement = place(config.train.batch_size, accumulate=config.train.accumulate)
+    found = existing_run(workdir, config)
+    if found is None:
+        check_unread(config)
+    if config.model.bidirectional and not quiet:
+        print(BIDIRECTIONAL_WARNING)
+    text = _read_text(config, found)
+    partition = _partition(
+        config, text, found, quiet
+    )  # may refuse a file of classes, which must leave the directory as it was
+    if found is None:
+        write_run_files(workdir, config, text.dataset)
+
+    module = build_transformer(config, text.dataset.tokenizer.vocab_size)
+    optimizer = build_optimizer(config.train, config.penalty, config.feature_groups)
+    state = initial_state(config, module, optimizer)
+    if found is not None:
+        state = found.state(state)
+    start = int(state.step)
+    state = placement.replicate(state)
+    draw = step_draws(config, placement)
+    make = partial(
+        make_anchors, config, module, partition, windows=text.train, draw=draw, placement=placement
+    )
+    anchors = AnchorsAtWarmup(config, make, None if found is None else found.anchors())
+    if start == 0:
+        state = anchors(0, state) or state  # without a warm-up they are made before the first step
+    if not quiet:
+        _announce(config, workdir, text.dataset, partition, state, start)
+
+    train_step = _mapped_step(config, module, partition, optimizer, placement)
+    log = _training_log(config, workdir, start, quiet)
+    with log, CheckpointStore(workdir, config.train.keep) as store, stop_requests() as stop:
+        save = partial(_save, config, text, store, anchors, partition, log)
+        measure = partial(_measure, config, module, partition, text.validation, placement, log)
+        # Anchors first, so that a checkpoint of the same step has them.
+        at_warmup = Hook(config.train.warmup_end, anchors, at_end=False, once=True)
+        hooks = (
+            at_warmup,
+            Hook(config.train.eval_every, measure),
+            Hook(config.train.checkpoint_every, save, on_stop=True),
+        )
+        try:
+            state = fit(
+                state,
+                train_step=train_step,
+                batches=text.batches,
+                draw=draw,
+                placement=placement,
+                steps=config.train.steps,
+                on_metrics=log.on_metrics,
+                hooks=hooks,
+                max_skipped=config.train.max_skipped,
+                stop=stop,
+            )
+        except NonFiniteError as error:
+            error.args = (f"{error}. Last good checkpoint: {store.latest()}",)
+            raise
+    return Run(workdir, config, int(state.step))
+
+
+def _read_text(config: Config, found: Checkpoint | None) -> Text:
+    """The corpus, encoded with the checkpoint's tokenizer where there is one, and the batches from where it
+    stopped.
+    """
+    dataset = load_dataset(config.data, None if found is None else found.tokenizer)
+    windows = dataset.windows("train", config.model.length, config.model.document_mask)
+    batches = TrainBatches(windows, config.train.batch_size, config.seed)
+    if found is not None:
+        began = found.record.data["fingerprint"]
+        limit, fix = (
+            f"the run's own ({began})",
+            "give it the texts that it began with, validation and test too, or choose another --workdir",
+        )
+        require(dataset.fingerprint == began, "the corpus", dataset.fingerprint, limit, fix)
+        batches.set_state(found.record.data["position"])
+    return Text(
+        dataset,
+        windows,
+        dataset.windows("validation", config.model.length, config.model.document_mask),
+        batches,
+    )
+
+
+def _partition(config: Config, text: Text, found: Checkpoint | None, quiet: bool) -> Partition:
+    """The checkpoint's partition, or one that is fitted to the training split now."""
+    if found is not None:
+        return found.partition()
+    return fit_partition(config.partition, text.dataset.tokenizer, text.dataset.splits["train"], quiet)
+
+
+def _mapped_step(
+    config: Config, module: Transformer, partition: Partition, optimizer: Any, placement: Placement
+) -> Callable[..., Any]:
+    """The training step, mapped over the devices."""
+    penalty = penalty_rule(config)
+    step = make_train_step(
+        module,
+        partition,
+        optimizer,
+        hard=config.model.hard,
+        loss_chunk=config.train.loss_chunk,
+        accumulate=config.train.accumulate,
+        axis_name=AXIS,
+        penalty=penalty,
+        teach=config.locality.teach,
+        pressure=config.locality.pressure,
+    )
+    return map_step(step, placement, config.train.parallel, whole=int(penalty is not None))
+
+
+def _training_log(config: Config, workdir: Path, start: int, quiet: bool) -> TrainingLog:
+    return TrainingLog(
+        workdir,
+        start=start,
+        steps=config.train.steps,
+        tokens_per_step=config.train.batch_size * config.model.length,
+        log_every=config.train.log_every,
+        learning_rates=learning_rates(config.train),
+        quiet=quiet,
+    )
+
+
+def _save(
+    config: Config,
+    text: Text,
+    store: CheckpointStore,
+    anchors: AnchorsAtWarmup,
+    partition: Partition,
+    log: TrainingLog,
+    step: int,
+    state: TrainState,
+) -> None:
+    """The hook that writes a checkpoint."""
+    dataset = text.dataset
+    data = {"name": dataset.name, "fingerprint": dataset.fingerprint, "position": text.batches.get_state()}
+    store.save(
+        step, state, Record.of(config, dataset.tokenizer, data, run_meta(dataset)), anchors.made, partition
+    )
+    log.restart_clock()
+
+
+def _measure(
+    config: Config,
+    module: Transformer,
+    partition: Partition,
+    validation: Windows,
+    placement: Placement,
+    log: TrainingLog,
+    step: int,
+    state: TrainState,
+) -> None:
+    """The hook that evaluates: on `train.eval_batches` batches, after the last step on all."""
+    last = step == config.train.steps
+    chosen = list(eval_batches(validation, config.train.batch_size, 0 if last else config.train.eval_batches))
+    for lam in evaluated_lams(config):
+        log.write(step, "eval", eval_record(config, module, partition, state.params, chosen, placement, lam))
+    log.restart_clock()
+
+
+def _announce(
+    config: Config, workdir: Path, dataset: Dataset, partition: Partition, state: TrainState, start: int
+) -> None:
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    sizes = ", ".join(f"{split} {len(stream.tokens):,}" for split, stream in dataset.splits.items())
+    print(f"device   {describe_devices()}")
+    print(f"data     {dataset.name}: {sizes} tokens of {dataset.tokenizer.vocab_size:,} types")
+    print(
+        f"model    {parameters:,} parameters, partition {config.partition.settings}, locality"
+        f" {config.locality.mode}"
+    )
+    if isinstance(partition, Classes) and partition.note:
+        print(f"classes  {partition.note}")
+    print(f"run      {workdir}, seed {config.seed}, steps {start} to {config.train.steps}", flush=True)

@@ -1,0 +1,114 @@
+"""How a run starts: its parameters at step 0, and the λ, τ and penalty strength of each step."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from aila_jax.config import Config
+from aila_jax.evaluation.evaluator import evaluate as evaluate_batches
+from aila_jax.inference.inputs import example_batch
+from aila_jax.metrics.sums import perplexity, summarize
+from aila_jax.model.forward import init_params
+from aila_jax.model.transformer import Transformer
+from aila_jax.partition.kinds import Windows
+from aila_jax.training.locality import draw_locality
+from aila_jax.training.penalty import initial_importance, penalty_strength
+from aila_jax.training.placement import Placement
+from aila_jax.training.state import TrainState, create_state
+
+# The seed's own key for each kind of draw, so that none repeats another's.
+STREAMS = ("params", "draws", "dropout")
+
+
+def key_of(config: Config, stream: str) -> PRNGKeyArray:
+    """The key of one of `STREAMS`, a function of the run's seed."""
+    return jax.random.fold_in(jax.random.key(config.seed), STREAMS.index(stream))
+
+
+def initial_state(config: Config, module: Transformer, optimizer: Any) -> TrainState:
+    """Parameters and optimizer state at step 0, from the run's seed."""
+    key_params, key_dropout = key_of(config, "params"), key_of(config, "dropout")
+    # Parameters depend on no partition, so any will do, and one without a table needs no corpus.
+    params = init_params(module, Windows(), example_batch(config), key_params)
+    return create_state(params, optimizer, jax.random.key_data(key_dropout), initial_importance(config))
+
+
+def locality_draws(config: Config, placement: Placement) -> Any:
+    """step → (λ [B], τ [B]) on the devices, one compiled draw for all steps; a function of seed and step
+    only.
+    """
+    key = key_of(config, "draws")
+    draw = jax.jit(
+        partial(draw_locality, config.locality, config.train.steps, config.train.batch_size),
+        out_shardings=placement.batch,
+    )
+    return lambda step: draw(key, np.int32(step))
+
+
+def step_draws(config: Config, placement: Placement) -> Any:
+    """step → what a training step takes beside its batch: (λ [B], τ [B]) and, with a penalty, its
+    strength.
+    """
+    draw = locality_draws(config, placement)
+    if config.penalty.solver == "none":
+        return draw
+    strength = jax.jit(partial(penalty_strength, config), out_shardings=placement.replicated)
+    return lambda step: (*draw(step), strength(np.int32(step)))
+
+
+def evaluated_lams(config: Config) -> tuple[float, ...]:
+    """The λ at which training is watched: both ends of the dial for conditional training, its own λ
+    otherwise.
+    """
+    return (0.0, 1.0) if config.locality.mode == "conditional" else (config.locality.lam,)
+
+
+def eval_record(
+    config: Config,
+    module: Transformer,
+    partition: Any,
+    params: Any,
+    batches: list[Any],
+    placement: Placement,
+    lam: float,
+) -> dict[str, Any]:
+    """The numbers of one evaluation during training, at λ and the run's τ (where that is drawn, its
+    median).
+    """
+    batch_size = config.train.batch_size
+    tau = config.locality.median_tau
+    lams, taus = np.full(batch_size, lam, np.float32), np.full(batch_size, tau, np.float32)
+    sums = evaluate_batches(
+        module,
+        partition,
+        params,
+        batches,
+        lam=lams,
+        tau=taus,
+        placement=placement,
+        hard=config.model.hard,
+        loss_chunk=config.train.loss_chunk,
+        answers=batches[0].pointers is not None,
+    )
+    summary = summarize(sums)
+    pointed = summary.pointers
+    answers = {}
+    if pointed is not None:
+        answers = {
+            "pointer_fidelity": float(pointed.fidelity.mean()),
+            "accuracy_determined": pointed.accuracy_determined,
+        }
+    return {
+        "lam": lam,
+        "tau": tau,
+        "loss": summary.loss,
+        "perplexity": perplexity(summary.loss),
+        "accuracy": summary.accuracy,
+        "entropy_bits": float(summary.entropy_bits.mean()),
+        "block_mass": float(summary.block_mass.mean()),
+        "targets": summary.targets,
+        **answers,
+    }

@@ -1,1 +1,0 @@
-"""What the mathematics guarantees of a model, and what it measures: bounds, thresholds, diagnosis."""

@@ -1,0 +1,199 @@
+"""The leak: models without a causal mask, which see the tokens that they are scored on, beside causal
+ones.
+"""
+
+import csv
+import io
+import json
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aila_jax.config import Config, LocalityConfig, PartitionConfig, to_dict
+from aila_jax.data.dataset import Dataset
+from aila_jax.data.pipeline import eval_batches
+from aila_jax.evaluation.evaluator import evaluate
+from aila_jax.evaluation.meta import sweep_meta
+from aila_jax.inference.language_model import LanguageModel
+from aila_jax.metrics.places import by_place, last_and_others
+from aila_jax.metrics.sums import summarize
+from aila_jax.progress import Progress
+from aila_jax.reporting.files import write_atomically
+from aila_jax.reporting.results import portable, read_document
+from aila_jax.training.placement import place
+
+WINDOWS = (3, 5, 10)
+MASKS = {"leaky": True, "causal": False}  # name → model.bidirectional
+FORMAT = "aila_jax leak, version 1"
+
+
+def leak_runs(base: Config) -> dict[str, Config]:
+    """The runs by name, leaky and causal alike: plain training, and training with nothing but the own window
+    in sight.
+
+    Plain training (λ = 0) does not know the window size, so one run is read with every size. The law is about
+    queries that see their whole window and nothing else, which hard block attention makes true; those runs
+    learn quickly and get half the steps.
+    """
+    model = replace(base.model, film=False)
+    plain = LocalityConfig(mode="fixed", lam=0.0)
+    short = replace(base.train, steps=max(base.train.steps // 2, 1))
+    runs = {}
+    for mask, bidirectional in MASKS.items():
+        seeing = replace(model, bidirectional=bidirectional)
+        runs[mask] = replace(base, model=seeing, locality=plain)
+        for size in WINDOWS:
+            runs[f"{mask}-window{size}"] = replace(
+                base,
+                model=replace(seeing, hard=True),
+                partition=PartitionConfig(size=size),
+                locality=replace(plain, lam=1.0),
+                train=short,
+            )
+    return runs
+
+
+@dataclass(frozen=True)
+class LeakRow:
+    """One run read with one window size at one λ, τ = 1.
+
+    Attributes:
+      run, seed, commit, split: as in `CellRow`.
+      leaky: no causal mask.
+      hard: nothing outside the window is seen.
+      window: tokens a window it is read with.
+      length: tokens of text it sees at once.
+      steps: optimizer steps it was trained for.
+      targets, perplexity, accuracy, entropy_bits, block_mass: over the split, as in `CellRow`; perplexity is
+        per token.
+      targets_last, perplexity_last, accuracy_last: of the targets that follow the last position of a window,
+        which no query inside the window sees.
+      perplexity_others, accuracy_others: of all others, which a leaky model sees.
+      accuracy_by_place: accuracy at the first, second, … position of a window.
+    """
+
+    run: str
+    seed: int
+    commit: str
+    split: str
+    leaky: bool
+    hard: bool
+    window: int
+    length: int
+    steps: int
+    lam: float
+    targets: int
+    perplexity: float
+    accuracy: float
+    entropy_bits: float
+    block_mass: float
+    targets_last: int
+    perplexity_last: float | None
+    accuracy_last: float | None
+    perplexity_others: float | None
+    accuracy_others: float | None
+    accuracy_by_place: tuple[float | None, ...]
+
+
+def measure(model: LanguageModel, dataset: Dataset, quiet: bool = False) -> list[LeakRow]:
+    """A plain run at every λ of its `sweep.lams` with every window size; a run with hard windows at λ = 1
+    with its own.
+    """
+    config = model.config
+    hard = config.model.hard
+    sizes, lams = ((config.partition.size,), (1.0,)) if hard else (WINDOWS, config.sweep.lams)
+    rows = []
+    with Progress(len(sizes) * len(lams), "cell", quiet=quiet) as progress:
+        for size in sizes:
+            for lam in lams:
+                rows.append(_row(model.with_window(size), dataset, lam))
+                progress.advance()
+                progress.report(f"{rows[-1].run}, window {size}, λ {lam:g}, accuracy {rows[-1].accuracy:.3f}")
+    return rows
+
+
+def _row(model: LanguageModel, dataset: Dataset, lam: float) -> LeakRow:
+    config, window = model.config, model.config.partition.size
+    batch_size = config.sweep.batch_size
+    windows = dataset.windows(config.sweep.split, config.model.length, config.model.document_mask)
+    sums = evaluate(
+        model.module,
+        model.partition,
+        model.params,
+        eval_batches(windows, batch_size, config.sweep.max_batches),
+        lam=np.full(batch_size, lam, np.float32),
+        tau=np.ones(batch_size, np.float32),
+        placement=place(batch_size, "sweep.batch_size"),
+        hard=config.model.hard,
+        loss_chunk=config.train.loss_chunk,
+        places=window,
+    )
+    assert sums.places is not None, "they are asked for"
+    total, (last, others) = summarize(sums), last_and_others(sums.places)
+    return LeakRow(
+        run=model.run,
+        seed=config.seed,
+        commit=model.meta.get("commit", "unknown"),
+        split=config.sweep.split,
+        leaky=config.model.bidirectional,
+        hard=config.model.hard,
+        window=window,
+        length=config.model.length,
+        steps=model.step,
+        lam=lam,
+        targets=total.targets,
+        perplexity=math.exp(total.loss),
+        accuracy=total.accuracy,
+        entropy_bits=float(total.entropy_bits.mean()),
+        block_mass=float(total.block_mass.mean()),
+        targets_last=last.targets,
+        perplexity_last=None if last.loss is None else math.exp(last.loss),
+        accuracy_last=last.accuracy,
+        perplexity_others=None if others.loss is None else math.exp(others.loss),
+        accuracy_others=others.accuracy,
+        accuracy_by_place=tuple(part.accuracy for part in by_place(sums.places)),
+    )
+
+
+def write_rows(
+    rows: list[LeakRow], model: LanguageModel, dataset: Dataset, path_without_suffix: Path
+) -> None:
+    """Writes `.csv` (a row each) and `.json` (rows, configuration, versions, commits), the JSON last."""
+    values: list[dict[str, Any]] = [asdict(row) for row in rows]
+    document = {
+        "format": FORMAT,
+        "config": portable(to_dict(model.config)),
+        "meta": sweep_meta(model, dataset),
+        "rows": values,
+    }
+    table = io.StringIO()
+    writer = csv.DictWriter(table, [field.name for field in fields(LeakRow)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {**row, "accuracy_by_place": " ".join(str(share) for share in row["accuracy_by_place"])}
+        for row in values
+    )
+    write_atomically(
+        path_without_suffix.with_name(f"{path_without_suffix.name}.csv"), table.getvalue().encode()
+    )
+    text = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+    write_atomically(path_without_suffix.with_name(f"{path_without_suffix.name}.json"), text.encode())
+
+
+def read_rows(path: Path) -> list[LeakRow]:
+    """The rows of a file that `write_rows` wrote.
+
+    Raises:
+      ValueError: it is not such a file.
+    """
+
+    def parse(document: dict[str, Any]) -> list[LeakRow]:
+        return [
+            LeakRow(**{**row, "accuracy_by_place": tuple(row["accuracy_by_place"])})
+            for row in document["rows"]
+        ]
+
+    return read_document(path, "leak", FORMAT, parse)

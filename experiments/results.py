@@ -1,0 +1,48 @@
+"""What experiments share: their result files NAME-seedS.json, and tables of means over seeds."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from aila_jax.config import require
+from aila_jax.evaluation.rows import CellRow, SweepResult
+from aila_jax.reporting import read_sweep, write_sweep
+from aila_jax.reporting.results import portable, result_paths
+
+
+def write_result(result: SweepResult, directory: str | Path, stem: str) -> None:
+    """Writes one run's rows as a result file, `stem` being NAME-seedS."""
+    Path(directory).mkdir(parents=True, exist_ok=True)
+    write_sweep(replace(result, config=portable(result.config)), directory, stem=stem)
+
+
+def results_by_run(directory: Path, order: Iterable[str]) -> dict[str, list[SweepResult]]:
+    """The sweeps of a folder by name, those of `order` first and in its order.
+
+    Raises:
+      ValueError: there is none, or a file is no sweep.
+    """
+    found = result_paths(directory)
+    names = [name for name in order if name in found]
+    return {
+        name: [read_sweep(path) for path in found[name]]
+        for name in [*names, *(name for name in found if name not in names)]
+    }
+
+
+def cell_at(result: SweepResult, lam: float, tau: float = 1.0) -> CellRow:
+    """The cell at λ and τ.
+
+    Raises:
+      ValueError: it is not in the sweep.
+    """
+    found = [row for row in result.cells if row.lam == lam and row.tau == tau]
+    at = sorted({(row.lam, row.tau) for row in result.cells})
+    require(
+        bool(found),
+        "the sweep's grid (λ, τ)",
+        at,
+        f"one with ({lam:g}, {tau:g})",
+        "set --config.sweep.lams=(0,0.2,0.4,0.6,0.8,1)",
+    )
+    return found[0]

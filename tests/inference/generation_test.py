@@ -1,0 +1,163 @@
+"""Tests of generation: what greedy means, what the seed and the dial decide, windows that are full, and
+refusals.
+"""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aila_jax.config import LocalityConfig, PartitionConfig
+from aila_jax.inference import generation
+from aila_jax.inference.generation import generate_ids
+
+PROMPT = "the cat saw"
+
+
+def greedy(model, ids, count, lam, tau=1.0):
+    """Greedy continuation by `apply`, the older half dropped when 16 are full; what stands after the last
+    token cannot matter.
+    """
+    ids, start = list(ids), max(0, len(ids) - 16)
+    new = []
+    for _ in range(count):
+        if len(ids) - start >= 16:
+            start = len(ids) - 8
+        last = len(ids) - start - 1
+        window = np.full((1, 16), 7, np.int32)
+        window[0, : last + 1] = ids[start:]
+        logits = np.asarray(model.apply(window, lam=lam, tau=tau).logits[0, last])
+        new.append(int(logits.argmax()))
+        ids.append(new[-1])
+    return new
+
+
+@pytest.mark.parametrize("lam", [0.0, 1.0])
+def test_greedy_is_the_argmax_of_apply_beyond_the_window_too(trained, lam):
+    ids = trained.model.tokenizer.encode(PROMPT)
+    expected = greedy(trained.model, ids, 12, lam)
+    assert len(ids) + 12 > 16
+    sampling = {"lam": lam, "max_tokens": 12, "sample_temperature": 0.0}
+    found = generate_ids(trained.model, ids, tau=1.0, top_k=40, seed=0, **sampling)
+    assert found == expected
+    assert trained.model.generate(PROMPT, **sampling) == trained.model.tokenizer.decode(expected)
+    assert (
+        generate_ids(trained.model, ids, tau=1.0, top_k=1, seed=5, **{**sampling, "sample_temperature": 3.0})
+        == expected
+    )
+
+
+def test_a_prompt_longer_than_the_window_keeps_its_end(trained):
+    ids = trained.model.tokenizer.encode("the old owl painted my brother in the garden .\n" * 3)
+    assert len(ids) > 32
+    found = generate_ids(
+        trained.model, ids, lam=0.5, tau=1.0, max_tokens=3, sample_temperature=0.0, top_k=1, seed=0
+    )
+    assert found == greedy(trained.model, ids, 3, 0.5)
+
+
+def test_the_seed_decides_and_nothing_else(trained):
+    def text(seed, count=24):
+        return trained.model.generate(PROMPT, lam=0.3, max_tokens=count, sample_temperature=1.0, seed=seed)
+
+    assert text(1) == text(1)
+    assert len({text(seed) for seed in range(4)}) == 4
+    assert text(1).startswith(text(1, 10))  # a longer one continues a shorter one
+
+
+def test_one_compilation_serves_every_prompt_dial_and_temperature(trained):
+    trained.model.generate(PROMPT, max_tokens=2)
+    before = generation._next_token._cache_size()
+    for lam, tau, temperature, prompt in (
+        (0, 1, 0, "a"),
+        (1.0, 0.5, 0.5, "the baker liked"),
+        (np.float32(0.3), 2.0, 2, PROMPT),
+    ):
+        trained.model.generate(prompt, lam=lam, tau=tau, max_tokens=3, sample_temperature=temperature, seed=3)
+    assert generation._next_token._cache_size() == before
+
+
+def test_lam_and_tau_reach_the_model_and_only_the_model(trained):
+    """With attention that ignores everything (values 0, no FiLM), λ and τ change no token."""
+    model = trained.model
+    frozen = {name: dict(group) if isinstance(group, dict) else group for name, group in model.params.items()}
+    for layer in ("layer_0", "layer_1"):
+        attention = dict(frozen[layer]["attention"])
+        attention["value"] = {"kernel": np.zeros_like(attention["value"]["kernel"])}
+        frozen[layer]["attention"] = attention
+    plain = replace(model.config, model=replace(model.config.model, film=False))
+    deaf = replace(model, params=frozen, config=plain)
+
+    def texts(model):
+        return {
+            model.generate(PROMPT, lam=lam, tau=tau, max_tokens=24, sample_temperature=1.0)
+            for lam, tau in ((0.0, 1.0), (1.0, 1.0), (0.0, 0.2))
+        }
+
+    assert len(texts(deaf)) == 1
+    assert len(texts(model)) > 1
+
+
+def test_line_ends_close_blocks_of_a_given_partition(trained, monkeypatch):
+    model = replace(trained.model, config=replace(trained.config, partition=PartitionConfig(kind="given")))
+    seen = []
+    real = generation._next_token
+    monkeypatch.setattr(
+        generation, "_next_token", lambda *arguments: (seen.append(arguments[3]), real(*arguments))[1]
+    )
+    ids = [*model.tokenizer.encode("a\ncat"), model.tokenizer.eos_id, 5]
+    generate_ids(model, ids, lam=1.0, tau=1.0, max_tokens=1, sample_temperature=0.0, top_k=1, seed=0)
+    ends, expected = 0, []
+    for token in ids:
+        expected.append(ends)
+        ends += token == model.tokenizer.eos_id
+    assert expected[-1] == 2
+    np.testing.assert_array_equal(seen[0].given_ids[0], expected + [-1] * (16 - len(ids)))
+    np.testing.assert_array_equal(seen[0].doc_ids[0], [0] * len(ids) + [-1] * (16 - len(ids)))
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ({"prompt": ""}, "prompt is ''; it must be at least one token. Fix: write some text."),
+    ({"lam": -0.5}, "lam is -0.5; it must be in [0, 1]"),
+    ({"lam": float("nan")}, "lam is nan; it must be in [0, 1]"),
+    ({"tau": 0.0}, "tau is 0.0; it must be from 1e-06 to 1e"),
+    ({"max_tokens": 0}, "max_tokens is 0; it must be at least 1"),
+    ({"sample_temperature": -1.0}, "sample_temperature is -1.0; it must be finite and at least 0"),
+    ({"sample_temperature": float("inf")}, "sample_temperature is inf; it must be finite and at least 0"),
+    ({"top_k": -1}, "top_k is -1; it must be at least 0"),
+    ({"seed": -1}, "seed is -1; it must be"),
+    ({"seed": 2**64}, "seed is 18446744073709551616; it must be"),
+])  # fmt: skip
+def test_what_is_outside_its_limits_is_refused(trained, arguments, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        trained.model.generate(**{"prompt": PROMPT, "max_tokens": 2, **arguments})
+
+
+def test_a_top_k_above_the_vocabulary_takes_all_of_it(trained):
+    texts = {
+        trained.model.generate(PROMPT, max_tokens=6, sample_temperature=2.0, top_k=top_k)
+        for top_k in (300, 10**6, 0)
+    }
+    assert len(texts) == 1
+
+
+def test_models_that_see_their_targets_do_not_generate(trained):
+    model = replace(
+        trained.model, config=replace(trained.config, model=replace(trained.config.model, bidirectional=True))
+    )
+    with pytest.raises(ValueError, match=r"model.bidirectional is True; it must be False to generate"):
+        model.generate(PROMPT)
+
+
+def test_a_model_of_hard_blocks_generates_at_lam_one_only(trained):
+    locality = LocalityConfig(mode="fixed", lam=1.0)
+    model = replace(
+        trained.model,
+        config=replace(trained.config, locality=locality, model=replace(trained.config.model, hard=True)),
+    )
+    with pytest.raises(
+        ValueError, match=r"lam is 0\.0; it must be 1, since the model was trained with hard blocks"
+    ):
+        model.generate(PROMPT)
+    assert model.generate(PROMPT, lam=1.0, max_tokens=2)
