@@ -28,7 +28,7 @@ from aila_jax.reporting.files import write_atomically
 from benchmarks.record import Machine, commit, describe_machine, load
 from benchmarks.worker import peak_resident_bytes
 
-MOST_WORDS = 50_000  # more than WikiText-2 has
+MAX_WORDS = 50_000  # more than WikiText-2 has
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def main(argv: list[str]) -> None:
     machine = describe_machine("cpu")
     small = presets.with_data_dir(presets.small(), values.data_dir)
     words = dataclasses.replace(
-        small, data=dataclasses.replace(small.data, tokenizer="word", vocab_size=MOST_WORDS)
+        small, data=dataclasses.replace(small.data, tokenizer="word", vocab_size=MAX_WORDS)
     )
     costs = [
         measure("certificate, preset `paper`", certificate_job, presets.paper(), values.rounds),

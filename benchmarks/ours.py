@@ -20,7 +20,7 @@ from aila_jax.partition.build import Partition, build_partition
 from aila_jax.partition.kinds import Classes, Given, Segments
 from aila_jax.training.locality import draw_locality
 from aila_jax.training.optimizer import build_optimizer
-from aila_jax.training.placement import AXIS, Placement, map_step
+from aila_jax.training.sharding import AXIS, Sharding, map_step
 from aila_jax.training.state import create_state
 from aila_jax.training.step import make_train_step
 from aila_jax.types import Array, Batch
@@ -147,22 +147,22 @@ class OursRunner:
         chunk = shape.chunk if form.chunk < 0 else form.chunk
         module, partition = Transformer(config.model, shape.vocab_size), draw_partition(form, shape)
         optimizer = build_optimizer(config.train)
-        placement = Placement(Mesh(np.asarray(jax.local_devices()[:1]), (AXIS,)))
+        sharding = Sharding(Mesh(np.asarray(jax.local_devices()[:1]), (AXIS,)))
         weights = draw_weights(config.model, shape.vocab_size)
         weights = add_film(weights) if form.film else weights
         weights = add_dial_weights(weights) if form.dial_weights else weights
-        params = placement.replicate(weights)
+        params = sharding.replicate(weights)
         # NumPy's, because the step takes the state's arrays for itself.
         key = np.asarray(jax.random.key_data(jax.random.key(0)))
-        self.state = placement.replicate(create_state(params, optimizer, key))
-        self.eval_params = placement.replicate(weights)
-        self.batches = [placement.shard(make_batch(one)) for one in tokens]
+        self.state = sharding.replicate(create_state(params, optimizer, key))
+        self.eval_params = sharding.replicate(weights)
+        self.batches = [sharding.shard(make_batch(one)) for one in tokens]
         rows = shape.batch_size
         self.zero, self.fixed, self.one = (
-            placement.shard(np.full(rows, value, np.float32)) for value in (0.0, LAM, 1.0)
+            sharding.shard(np.full(rows, value, np.float32)) for value in (0.0, LAM, 1.0)
         )
         draw = partial(draw_locality, locality, config.train.steps, rows, key)
-        self.draw = jax.jit(draw, out_shardings=placement.batch)
+        self.draw = jax.jit(draw, out_shardings=sharding.batch)
         self.compile_seconds: dict[str, float] = {}
         self.versions: dict[str, str] = {}
         step = make_train_step(
@@ -178,7 +178,7 @@ class OursRunner:
         request = Request(logits=chunk == 0, stats=form.stats)
         with jax.default_matmul_precision("highest" if exact else "default"):
             if TRAIN in tasks:
-                jitted: Any = map_step(step, placement)
+                jitted: Any = map_step(step, sharding)
                 began = time.perf_counter()
                 self.step = jitted.lower(self.state, self.batches[0], *self.draw(0)).compile()
                 self.compile_seconds[TRAIN] = time.perf_counter() - began
@@ -192,7 +192,7 @@ class OursRunner:
                     self.one,
                     request,
                     chunk,
-                    placement.mesh,
+                    sharding.mesh,
                 )
                 began = time.perf_counter()
                 self.cell = evaluate.lower(*arguments).compile()

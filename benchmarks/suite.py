@@ -176,7 +176,7 @@ def run_all(
 ) -> Result:
     """Measures every shape; `steps` 0 takes the default of the device."""
     from aila_jax.provenance import versions
-    from aila_jax.training.placement import describe_devices
+    from aila_jax.training.sharding import describe_devices
 
     began = time.monotonic()
     machine = describe_machine(describe_devices())

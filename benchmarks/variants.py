@@ -112,7 +112,7 @@ def main(argv: list[str]) -> None:
 def run(forms: Mapping[str, OursForm], shape: Shape, rounds: int, steps: int, command: str) -> Result:
     """Compiles the step of each form and times them in turn."""
     from aila_jax.provenance import versions
-    from aila_jax.training.placement import describe_devices
+    from aila_jax.training.sharding import describe_devices
 
     machine = describe_machine(describe_devices())
     tokens = draw_tokens(shape)

@@ -40,7 +40,7 @@ def define_flags(
 def run(main: Callable[[list[str]], None]) -> None:
     """`app.run(main)`, where a mistake in the call is told in one line, as `aila` tells it."""
 
-    def told(argv: list[str]) -> int:
+    def call_main(argv: list[str]) -> int:
         from aila_jax.cli.main import explained
 
         def call() -> int:
@@ -49,7 +49,7 @@ def run(main: Callable[[list[str]], None]) -> None:
 
         return explained(call, FLAGS.debug)
 
-    app.run(told)
+    app.run(call_main)
 
 
 def no_arguments(argv: Sequence[str]) -> None:

@@ -4,10 +4,10 @@ Every setting is stated once, in the module of its stage, with its unit and its 
 limits raises ValueError when the dataclass is made, so nothing later needs to check again.
 """
 
-from aila_jax.config.checks import LEAST_TAU, MOST_TAU, check_lam, check_tau, one_of, require, user_path
+from aila_jax.config.checks import MAX_TAU, MIN_TAU, check_lam, check_tau, one_of, require, user_path
 from aila_jax.config.data import TFDS_NAME, DataConfig, RuleConfig
 from aila_jax.config.locality import LocalityConfig
-from aila_jax.config.model import DIAL_WEIGHTS, MOST_MARGIN, MarginConfig, ModelConfig
+from aila_jax.config.model import DIAL_WEIGHTS, MAX_MARGIN, MarginConfig, ModelConfig
 from aila_jax.config.partition import AnchorConfig, PartitionConfig, check_recruitment
 from aila_jax.config.penalty import PenaltyConfig
 from aila_jax.config.root import Config, check_unread
@@ -17,9 +17,9 @@ from aila_jax.config.train import TrainConfig
 
 __all__ = [
     "DIAL_WEIGHTS",
-    "LEAST_TAU",
-    "MOST_MARGIN",
-    "MOST_TAU",
+    "MIN_TAU",
+    "MAX_MARGIN",
+    "MAX_TAU",
     "TFDS_NAME",
     "AnchorConfig",
     "Config",

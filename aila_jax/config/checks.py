@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 # Between them float32 scores divided by τ neither overflow nor vanish.
-LEAST_TAU, MOST_TAU = 1e-6, 1e6
+MIN_TAU, MAX_TAU = 1e-6, 1e6
 
 
 def user_path(path: Any) -> Path:
@@ -63,13 +63,13 @@ def check_lam(lam: float, name: str = "lam") -> float:
 
 
 def check_tau(tau: float, name: str = "tau") -> float:
-    """Returns τ as a float; raises ValueError unless it is from `LEAST_TAU` to `MOST_TAU`."""
+    """Returns τ as a float; raises ValueError unless it is from `MIN_TAU` to `MAX_TAU`."""
     tau = _number(tau)
     require(
-        isinstance(tau, Real) and LEAST_TAU <= tau <= MOST_TAU,
+        isinstance(tau, Real) and MIN_TAU <= tau <= MAX_TAU,
         name,
         tau,
-        f"a number from {LEAST_TAU:g} to {MOST_TAU:g}",
+        f"a number from {MIN_TAU:g} to {MAX_TAU:g}",
         "choose τ = 1 for the trained temperature",
     )
     return float(tau)

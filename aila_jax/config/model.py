@@ -9,7 +9,7 @@ from aila_jax.config.checks import one_of, require
 # Scores are float32, and a margin m leaves those outside the block m · 2⁻²³ apart: a thousandth of a nat at
 # this limit. The same limit on a multiple of their range leaves a thousandth of the range. (A gap of 104 nats
 # makes a weight exactly 0 already.)
-MOST_MARGIN = 1e4
+MAX_MARGIN = 1e4
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ class MarginConfig:
         one_of("model.margin.range", self.range, ("exact", "norms"))
         for name in ("nats", "c", "m0"):
             value = getattr(self, name)
-            limit = f"from 0 to {MOST_MARGIN:g}, or float32 loses the scores beside it"
+            limit = f"from 0 to {MAX_MARGIN:g}, or float32 loses the scores beside it"
             require(
-                0.0 <= value <= MOST_MARGIN,
+                0.0 <= value <= MAX_MARGIN,
                 f"model.margin.{name}",
                 value,
                 limit,
@@ -189,7 +189,7 @@ class ModelConfig:
             "0 is uniform; 1, 3, 5 are progressive",
         )
         require(
-            0.0 <= self.score_cap <= MOST_MARGIN,
+            0.0 <= self.score_cap <= MAX_MARGIN,
             "model.score_cap",
             self.score_cap,
             "from 0 to 10,000",

@@ -20,19 +20,19 @@ from aila_jax.diagnosis.facts import (
 from aila_jax.model.margin import turned
 
 # ρ_max from which on blocks hardly differ in what attention reads: cos 26°.
-MOST_COHERENT_RHO = 0.9
+MAX_COHERENT_RHO = 0.9
 # A layer that imposes less of the margin at λ = 1 is itself a cause.
-LEAST_SHARE = 0.9
+MIN_SHARE = 0.9
 # Block mass that a recommended margin is to guarantee where a query has one key inside its block and as many
 # outside as there can be.
 TARGET_MASS = 0.9
 # Nats by which in-block keys must trail at λ = 0 to be worth a word.
-LEAST_TRAIL = 0.05
+MIN_TRAIL = 0.05
 WHOLE_DIAL = "train for the whole dial: locality.mode=conditional with model.film=true"
 
 
 @dataclass(frozen=True)
-class Told:
+class Explanation:
     """What is said of a signature.
 
     Attributes:
@@ -45,18 +45,18 @@ class Told:
     changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def __add__(self, other: "Told") -> "Told":
-        return Told(self.causes + other.causes, self.changes + other.changes, self.notes + other.notes)
+    def __add__(self, other: "Explanation") -> "Explanation":
+        return Explanation(self.causes + other.causes, self.changes + other.changes, self.notes + other.notes)
 
 
-def outside_causes(facts: Facts, leaks: bool) -> Told:
+def outside_causes(facts: Facts, leaks: bool) -> Explanation:
     """Why attention is not local at λ = 1: the margin against the scores, layers without margin, heads that
     attend evenly, incoherent blocks.
 
     Args:
       leaks: much attention lies outside. Otherwise only its entropy is too high.
     """
-    told = Told() if facts.scores is None else _margin_causes(facts.scores)
+    found = Explanation() if facts.scores is None else _margin_causes(facts.scores)
     if (
         facts.penalty is not None and facts.penalty.idle_heads and not leaks
     ):  # of all heads these leave the least outside
@@ -64,15 +64,15 @@ def outside_causes(facts: Facts, leaks: bool) -> Told:
             f"{idle(facts.penalty)}; such heads spread their attention evenly over what the margin leaves"
             " them."
         )
-        told += Told((evenly,)) + idle_causes(facts.penalty)
+        found += Explanation((evenly,)) + idle_causes(facts.penalty)
     if facts.blocks is not None:
-        told += _block_causes(facts.blocks, bool(told.changes))
+        found += _block_causes(facts.blocks, bool(found.changes))
     if facts.scores is not None:
-        told += _score_notes(facts.scores)
-    return told
+        found += _score_notes(facts.scores)
+    return found
 
 
-def _block_causes(blocks: BlockFacts, explained: bool) -> Told:
+def _block_causes(blocks: BlockFacts, explained: bool) -> Explanation:
     """Whether blocks differ in what attention reads; only a cause where nothing else has `explained` the
     signature.
 
@@ -85,24 +85,28 @@ def _block_causes(blocks: BlockFacts, explained: bool) -> Told:
     )
     if blocks.rho is None:
         unknown = f"Whether blocks are coherent is not known: ρ_max is undefined ({blocks.undefined})."
-        return Told(notes=(unknown,)) if blocks.undefined else Told()
+        return Explanation(notes=(unknown,)) if blocks.undefined else Explanation()
     if explained:
-        return Told(notes=(f"Coherence of the blocks, for the record: ρ_max = {blocks.rho:.2f}{within}.",))
-    if blocks.rho > MOST_COHERENT_RHO:
+        return Explanation(
+            notes=(f"Coherence of the blocks, for the record: ρ_max = {blocks.rho:.2f}{within}.",)
+        )
+    if blocks.rho > MAX_COHERENT_RHO:
         cause = (
             f"Blocks are incoherent: ρ_max = {blocks.rho:.2f}{within}; two blocks have nearly the same mean"
             " input, so that scores can hardly tell them apart."
         )
-        return Told((cause,), ("try another partition (segments or classes), or windows of another size",))
-    return Told(notes=(f"Incoherent blocks are not the cause: ρ_max = {blocks.rho:.2f}{within}.",))
+        return Explanation(
+            (cause,), ("try another partition (segments or classes), or windows of another size",)
+        )
+    return Explanation(notes=(f"Incoherent blocks are not the cause: ρ_max = {blocks.rho:.2f}{within}.",))
 
 
-def _margin_causes(scores: ScoreFacts) -> Told:
+def _margin_causes(scores: ScoreFacts) -> Explanation:
     """The margin against the scores, and the number of keys, that it must outweigh."""
     margin = scores.margin
     if margin is None:
-        return Told()
-    told, reach, beyond = Told(), _reach(scores), _beyond(scores)
+        return Explanation()
+    found, reach, beyond = Explanation(), _reach(scores), _beyond(scores)
     if margin.form == "fixed":
         if scores.largest is not None and 2 * scores.largest + beyond > margin.nats:
             cause = (
@@ -111,21 +115,23 @@ def _margin_causes(scores: ScoreFacts) -> Told:
                 f" nats, and {scores.keys_outside} such keys for one inside count as"
                 f" {math.log(scores.keys_outside):.1f} nats more{reach}."
             )
-            told += Told((cause,), (_enough_margin(scores, scores.largest),))
+            found += Explanation((cause,), (_enough_margin(scores, scores.largest),))
     elif margin.c < 1.0:
         cause = f"The self-scaling margin has c = {margin.c:g} below 1, so scores may outweigh it{reach}."
-        told += Told((cause,), (f"set model.margin.c=1 and model.margin.m0={math.ceil(beyond)}, or more",))
+        found += Explanation(
+            (cause,), (f"set model.margin.c=1 and model.margin.m0={math.ceil(beyond)}, or more",)
+        )
     elif margin.m0 < beyond:
         cause = (
             f"The self-scaling margin has m0 = {margin.m0:g} nats, too little against {scores.keys_outside}"
             f" keys outside the block{reach}."
         )
-        told += Told((cause,), (f"raise model.margin.m0 to {math.ceil(beyond)}",))
+        found += Explanation((cause,), (f"raise model.margin.m0 to {math.ceil(beyond)}",))
     least = min(scores.shares)
-    if least < LEAST_SHARE:
+    if least < MIN_SHARE:
         cause = f"At λ = 1 a layer gets only {least:.2f} of the margin (model.layer_beta)."
-        told += Told((cause,), ("set model.layer_beta=0",))
-    return told
+        found += Explanation((cause,), ("set model.layer_beta=0",))
+    return found
 
 
 def _beyond(scores: ScoreFacts) -> float:
@@ -162,7 +168,7 @@ def _reach(scores: ScoreFacts) -> str:
     )
 
 
-def _score_notes(scores: ScoreFacts) -> Told:
+def _score_notes(scores: ScoreFacts) -> Explanation:
     """What is guaranteed, and what the margin has to make up for."""
     notes = []
     if scores.guaranteed is not None and scores.bound is not None:
@@ -170,12 +176,12 @@ def _score_notes(scores: ScoreFacts) -> Told:
             f"No text's scores exceed S = {scores.bound:.1f} (bound: {scores.bound_name}), which guarantees a"
             f" block mass of {scores.guaranteed:.2g} at least."
         )
-    if scores.delta_zero is not None and scores.delta_zero <= -LEAST_TRAIL:
+    if scores.delta_zero is not None and scores.delta_zero <= -MIN_TRAIL:
         notes.append(
             f"Without the dial in-block keys trail by {-scores.delta_zero:.1f} nats (δ at λ = 0), which the"
             " margin has to make up for."
         )
-    return Told(notes=tuple(notes))
+    return Explanation(notes=tuple(notes))
 
 
 def idle(penalty: PenaltyFacts) -> str:
@@ -194,15 +200,15 @@ def idle(penalty: PenaltyFacts) -> str:
     return ", and ".join(said)
 
 
-def idle_causes(penalty: PenaltyFacts) -> Told:
+def idle_causes(penalty: PenaltyFacts) -> Explanation:
     """Why heads attend evenly: the penalty where it is strong enough, else too little training; of dead ones
     it is not known then.
     """
-    told = penalty_causes(penalty)
-    if told.causes:
-        return told
+    found = penalty_causes(penalty)
+    if found.causes:
+        return found
     if penalty.dead_heads:
-        told += Told(
+        found += Explanation(
             (
                 (
                     "Why heads are dead is not known: at the end of training no penalty acted on queries and"
@@ -213,19 +219,19 @@ def idle_causes(penalty: PenaltyFacts) -> Told:
         )
     if penalty.flat_heads:
         weaker = ", or with a lower penalty.eta" if penalty.acts and penalty.share_above is None else ""
-        told += Told(
+        found += Explanation(
             ("Flat heads may have had too little training for queries and keys to matter.",),
             (f"train longer, with a higher learning rate{weaker}",),
         )
-    return told
+    return found
 
 
-def penalty_causes(penalty: PenaltyFacts | None) -> Told:
+def penalty_causes(penalty: PenaltyFacts | None) -> Explanation:
     """The penalty beside its thresholds: a cause where it is at or above most of them or has killed heads,
     else a note.
     """
     if penalty is None or not penalty.acts:
-        return Told()
+        return Explanation()
     text = f"The penalty acts with λη = {penalty.level:.3g} ({penalty.solver})."
     if penalty.stationarity is not None and penalty.share_above is not None:
         text += (
@@ -238,7 +244,7 @@ def penalty_causes(penalty: PenaltyFacts | None) -> Told:
     if penalty.predicted is not None:
         text += f" The papers' formula puts the threshold at {penalty.predicted:.3g}."
     if not penalty.dead_heads and (penalty.share_above is None or penalty.share_above < 0.5):
-        return Told(notes=(text,))
+        return Explanation(notes=(text,))
     # A penalty that emptied heads was too strong for them, though those that live have higher thresholds now.
     # And where heads are flat the threshold is no mark any more: the gradient of queries that are near 0
     # grows with the keys, which are near 0 too.
@@ -246,27 +252,29 @@ def penalty_causes(penalty: PenaltyFacts | None) -> Told:
         penalty.stationarity is not None and penalty.level >= penalty.stationarity and not penalty.idle_heads
     )
     target = f"below {penalty.stationarity:.3g}" if named else f"far below {penalty.level:.3g}"
-    return Told((text,), (f"lower penalty.eta, so that λη stays {target}, and keep penalty.ramp=true",))
+    return Explanation(
+        (text,), (f"lower penalty.eta, so that λη stays {target}, and keep penalty.ramp=true",)
+    )
 
 
-def _penalty_and_idle(penalty: PenaltyFacts | None) -> Told:
+def _penalty_and_idle(penalty: PenaltyFacts | None) -> Explanation:
     """The same, with the heads that attend evenly: beside a cause, or a note."""
-    told = penalty_causes(penalty)
+    found = penalty_causes(penalty)
     if penalty is None or not penalty.idle_heads:
-        return told
+        return found
     said = (f"{idle(penalty)}.",)
-    return (Told(said) if told.causes else Told(notes=said)) + told
+    return (Explanation(said) if found.causes else Explanation(notes=said)) + found
 
 
-def poor_dial_causes(facts: Facts, poor: Sequence[float]) -> Told:
+def poor_dial_causes(facts: Facts, poor: Sequence[float]) -> Explanation:
     """Why perplexity is poor at the λ `poor`: training at another λ, or the penalty."""
-    told = _penalty_and_idle(facts.penalty)
+    found = _penalty_and_idle(facts.penalty)
     training = facts.training
     if training is None:
-        return told
+        return found
     if training.mode == "conditional":
-        if told.causes:
-            return told
+        if found.causes:
+            return found
         cause = (
             "It was trained for every λ (conditional), so the λ above are those that training drew too"
             " rarely."
@@ -275,20 +283,22 @@ def poor_dial_causes(facts: Facts, poor: Sequence[float]) -> Told:
             "draw these λ more often (locality.power, at_zero, at_one), show λ to the network (model.film),"
             " or train longer"
         )
-        return Told((cause,), (change,)) + told
+        return Explanation((cause,), (change,)) + found
     if any(abs(lam - training.lam) > 1e-9 for lam in poor):
         return (
-            Told((f"The model was trained {_trained_at(training)}, and is read at other λ.",), (WHOLE_DIAL,))
-            + told
+            Explanation(
+                (f"The model was trained {_trained_at(training)}, and is read at other λ.",), (WHOLE_DIAL,)
+            )
+            + found
         )
     cause = (
         f"It is poor where it was trained, {_trained_at(training)}: too little training, or a text that needs"
         " what lies outside the blocks."
     )
     return (
-        told
-        if told.causes
-        else Told((cause,), ("train longer, take larger blocks, or lower locality.lam",)) + told
+        found
+        if found.causes
+        else Explanation((cause,), ("train longer, take larger blocks, or lower locality.lam",)) + found
     )
 
 
@@ -300,17 +310,17 @@ def _trained_at(training: TrainingFacts) -> str:
     )
 
 
-def unused_causes(facts: Facts, at_one_alone: bool) -> Told:
+def unused_causes(facts: Facts, at_one_alone: bool) -> Explanation:
     """Why attention is hardly used; `at_one_alone`: at λ = 1, and more at 0."""
-    told = _penalty_and_idle(facts.penalty)
-    if told.causes:
-        return told
+    found = _penalty_and_idle(facts.penalty)
+    if found.causes:
+        return found
     if at_one_alone and facts.blocks is not None and facts.blocks.tiny:
         cause = (
             f"Inside its block a query has hardly a key but itself: {2**facts.blocks.entropy_bits:.1f}"
             " (geometric mean)."
         )
-        return Told((cause,), ("take larger blocks (partition.size)",)) + told
+        return Explanation((cause,), ("take larger blocks (partition.size)",)) + found
     cause = (
         "Predictions rest on the token itself: too little training for attention to matter, or too narrow"
         " heads."
@@ -319,10 +329,10 @@ def unused_causes(facts: Facts, at_one_alone: bool) -> Told:
         "train longer or with a higher learning rate; compare perplexity with the bigram baseline of the"
         " sweep"
     )
-    return Told((cause,), (change,)) + told
+    return Explanation((cause,), (change,)) + found
 
 
-def not_graded_causes(facts: Facts, starts: Sequence[float], step: float) -> Told:
+def not_graded_causes(facts: Facts, starts: Sequence[float], step: float) -> Explanation:
     """Why steps of λ, those from `starts` on, do most of the work: the margin bites at once, or late."""
     scores = facts.scores
     if scores is None or scores.margin is None:
@@ -330,7 +340,7 @@ def not_graded_causes(facts: Facts, starts: Sequence[float], step: float) -> Tol
             "bend the margin with model.margin.power: above 1 makes the steps near λ = 0 finer, below 1 those"
             " near λ = 1"
         )
-        return Told(changes=(change,))
+        return Explanation(changes=(change,))
     margin = scores.margin
     bent = (
         f", range_bend = {margin.range_bend:g}"
@@ -348,15 +358,15 @@ def not_graded_causes(facts: Facts, starts: Sequence[float], step: float) -> Tol
         said += f", scores reaching |s| = {scores.largest:.1f} at λ = 1"
     early = [before for before in starts if before < 0.5 - step / 2]
     late = [before for before in starts if before >= 0.5 - step / 2]
-    told = Told()
+    found = Explanation()
     if early:
-        told += _bites_early(margin, said, min(early) + step)
+        found += _bites_early(margin, said, min(early) + step)
     if late:
-        told += _gives_way_late(margin, said, min(late), bool(bent), facts.training)
-    return told
+        found += _gives_way_late(margin, said, min(late), bool(bent), facts.training)
+    return found
 
 
-def _bites_early(margin: MarginConfig, said: str, after: float) -> Told:
+def _bites_early(margin: MarginConfig, said: str, after: float) -> Explanation:
     cause = (
         f"The margin ({said}) bites at small λ: at λ = {after:g} it imposes {_mean_share(margin, after):.2f}"
         " of itself."
@@ -371,18 +381,18 @@ def _bites_early(margin: MarginConfig, said: str, after: float) -> Told:
         if margin.power > 1.0 and margin.linear == 1.0
         else f"raise model.margin.power above {margin.power:g}, "
     )
-    return Told((cause,), (f"{straight}{bend}or choose a smaller margin",))
+    return Explanation((cause,), (f"{straight}{bend}or choose a smaller margin",))
 
 
 def _gives_way_late(
     margin: MarginConfig, said: str, before: float, bent: bool, training: TrainingFacts | None
-) -> Told:
+) -> Explanation:
     cause = (
         f"Scores hold out against the margin ({said}) up to λ = {before:g}, where it imposes"
         f" {_mean_share(margin, before):.2f} of itself, and then give way at once."
     )
     if training is not None and training.mode != "conditional":
-        return Told((cause,), (WHOLE_DIAL,))
+        return Explanation((cause,), (WHOLE_DIAL,))
     now = training.pressure if training is not None else 0.0
     press = (
         f"raise locality.pressure above {now:g}"
@@ -397,7 +407,9 @@ def _gives_way_late(
         if margin.power > 1.0 and margin.linear < 1.0
         else ""
     )
-    return Told((cause,), (f"{press}, {lower}{more}or draw the λ of this step more often in training",))
+    return Explanation(
+        (cause,), (f"{press}, {lower}{more}or draw the λ of this step more often in training",)
+    )
 
 
 def _mean_share(margin: MarginConfig, lam: float) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from aila_jax.diagnosis.causes import (
-    Told,
+    Explanation,
     idle_causes,
     not_graded_causes,
     outside_causes,
@@ -16,10 +16,10 @@ from aila_jax.diagnosis.causes import (
     unused_causes,
 )
 from aila_jax.diagnosis.facts import FLAT_SCORE, DialPoint, Facts
-from aila_jax.evaluation.without_attention import LEAST_ATTENTION_COST
+from aila_jax.evaluation.without_attention import MIN_ATTENTION_COST
 
 # Below it attention at λ = 1 is not local: the block mass that the preset `certified` guarantees.
-LEAST_BLOCK_MASS = 0.9
+MIN_BLOCK_MASS = 0.9
 # Bits above what attention inside blocks can have that are no finding: uniform attention inside has the most,
 # and a thousandth outside adds .02.
 ENTROPY_SLACK = 0.05
@@ -28,19 +28,19 @@ ENTROPY_SLACK = 0.05
 # attention gathers inside the blocks the context is given up, which costs more the better the model uses it:
 # 1.38 and 1.56 where all is inside for models trained for every λ with 4.9M and 18.4M tokens, 1.9 and 2.9 for
 # those trained at λ = 0 (docs/results/one_checkpoint). So the limit rises, from half of the mass inside on.
-MOST_PERPLEXITY_RATIO, MOST_INSIDE_RATIO = 1.3, 1.8
+MAX_PERPLEXITY_RATIO, MAX_INSIDE_RATIO = 1.3, 1.8
 # The paper's "under 5 epochs".
 EARLY_EPOCHS = 5.0
 # Converged: the training loss stays within this share of its whole fall above its least value.
 CONVERGED_SHARE = 0.05
 # Validation ÷ training perplexity from which on a model generalises badly: 0.4 nats. Two splits of one text
 # differ by much less.
-MOST_GENERALISATION_RATIO = 1.5
+MAX_GENERALISATION_RATIO = 1.5
 # A dial is graded where no step of STEP carries a larger share of the whole change. Five equal steps carry
 # 0.2 each.
-STEP, MOST_STEP_SHARE = 0.2, 0.4
+STEP, MAX_STEP_SHARE = 0.2, 0.4
 # Changes from λ = 0 to 1 that are too small to be divided into steps: bits, and block mass.
-LEAST_CHANGE = {"entropy_bits": 0.1, "block_mass": 0.05}
+MIN_CHANGE = {"entropy_bits": 0.1, "block_mass": 0.05}
 
 
 class NotAssessed(Exception):
@@ -66,7 +66,7 @@ class Finding:
     notes: tuple[str, ...] = ()
 
 
-def _finding(name: str, seen: str, told: Told) -> Finding:
+def _finding(name: str, seen: str, told: Explanation) -> Finding:
     return Finding(name, seen[0].upper() + seen[1:], told.causes, told.changes, told.notes)
 
 
@@ -89,7 +89,7 @@ def stays_high(facts: Facts) -> Finding | None:
     """
     first, last = _needed(facts, 0.0), _needed(facts, 1.0)
     cap = None if facts.blocks is None else facts.blocks.entropy_bits
-    leaks = last.block_mass < LEAST_BLOCK_MASS
+    leaks = last.block_mass < MIN_BLOCK_MASS
     # In tiny blocks the little that is allowed outside outweighs their own entropy, so that the mass alone is
     # asked for.
     if not leaks and (
@@ -100,7 +100,7 @@ def stays_high(facts: Facts) -> Finding | None:
         return None
     seen = (
         f"At λ = 1 attention has {last.entropy_bits:.2f} bits of entropy (λ = 0: {first.entropy_bits:.2f})"
-        f" and {last.block_mass:.2f} of its mass inside the block, below {LEAST_BLOCK_MASS:g}."
+        f" and {last.block_mass:.2f} of its mass inside the block, below {MIN_BLOCK_MASS:g}."
         if leaks
         else (
             f"At λ = 1 attention has {last.entropy_bits:.2f} bits of entropy (λ = 0:"
@@ -128,7 +128,7 @@ def collapses(facts: Facts) -> Finding | None:
     seen = (
         f"Perplexity is {best.perplexity:.4g} at λ = {best.lam:g} and {worst.perplexity:.4g} at λ ="
         f" {worst.lam:g}, {worst.perplexity / best.perplexity:.2f} times as much; it is above"
-        f" {MOST_PERPLEXITY_RATIO:g} times the best, rising to {MOST_INSIDE_RATIO:g} times as attention"
+        f" {MAX_PERPLEXITY_RATIO:g} times the best, rising to {MAX_INSIDE_RATIO:g} times as attention"
         f" gathers inside the blocks, at λ = {', '.join(f'{point.lam:g}' for point in poor)}."
     )
     return _finding(COLLAPSES, seen, poor_dial_causes(facts, [point.lam for point in poor]))
@@ -137,7 +137,7 @@ def collapses(facts: Facts) -> Finding | None:
 def _most_ratio(block_mass: float) -> float:
     """Perplexity ÷ the dial's best that is allowed where that share of attention lies inside the blocks."""
     gathered = min(max(2.0 * block_mass - 1.0, 0.0), 1.0) if _finite(block_mass) else 0.0
-    return MOST_PERPLEXITY_RATIO + (MOST_INSIDE_RATIO - MOST_PERPLEXITY_RATIO) * gathered
+    return MAX_PERPLEXITY_RATIO + (MAX_INSIDE_RATIO - MAX_PERPLEXITY_RATIO) * gathered
 
 
 def overfits(facts: Facts) -> Finding | None:
@@ -153,7 +153,7 @@ def overfits(facts: Facts) -> Finding | None:
         raise NotAssessed("perplexity on the training or the validation split is not finite")
     epoch = converged_at(training.losses)
     ratio = training.validation_perplexity / training.train_perplexity
-    if epoch is None or epoch >= EARLY_EPOCHS or ratio <= MOST_GENERALISATION_RATIO:
+    if epoch is None or epoch >= EARLY_EPOCHS or ratio <= MAX_GENERALISATION_RATIO:
         return None
     seen = (
         f"The training loss was within {CONVERGED_SHARE:.0%} of its whole fall after {epoch:.1f} of"
@@ -176,7 +176,7 @@ def overfits(facts: Facts) -> Finding | None:
             f" suggests against early convergence; such a model is trained for λ = {last:g} in the end, not"
             " for the whole dial"
         )
-    return _finding(OVERFITS, seen, Told(causes, tuple(changes)))
+    return _finding(OVERFITS, seen, Explanation(causes, tuple(changes)))
 
 
 def converged_at(losses: tuple[tuple[float, float], ...]) -> float | None:
@@ -196,12 +196,12 @@ def not_graded(facts: Facts) -> Finding | None:
     seen, starts = [], []
     for name, unit in (("entropy_bits", "entropy"), ("block_mass", "block mass")):
         whole = getattr(points[-1], name) - getattr(points[0], name)
-        if abs(whole) < LEAST_CHANGE[name]:
+        if abs(whole) < MIN_CHANGE[name]:
             continue
         share, before, after = max(
             ((getattr(b, name) - getattr(a, name)) / whole, a.lam, b.lam) for a, b in pairwise(points)
         )
-        if share > MOST_STEP_SHARE:
+        if share > MAX_STEP_SHARE:
             seen.append(
                 f"the step from λ = {before:g} to {after:g} carries {share:.0%} of the change in {unit}"
             )
@@ -210,7 +210,7 @@ def not_graded(facts: Facts) -> Finding | None:
         return None
     return _finding(
         NOT_GRADED,
-        f"{' and '.join(seen)}, more than {MOST_STEP_SHARE:.0%}.",
+        f"{' and '.join(seen)}, more than {MAX_STEP_SHARE:.0%}.",
         not_graded_causes(facts, starts, STEP),
     )
 
@@ -221,13 +221,13 @@ def unused(facts: Facts) -> Finding | None:
         raise NotAssessed("perplexity without attention was not measured")
     if not all(_finite(cost) for _, cost in facts.attention_cost):
         raise NotAssessed("perplexity with or without attention is not finite")
-    low = [(lam, cost) for lam, cost in facts.attention_cost if cost < LEAST_ATTENTION_COST]
+    low = [(lam, cost) for lam, cost in facts.attention_cost if cost < MIN_ATTENTION_COST]
     if not low:
         return None
     figures = " and ".join(f"{100 * cost:+.1f} % at λ = {lam:g}".replace("-", "−") for lam, cost in low)
     seen = (
         f"Removing attention from every layer changes perplexity by {figures}; at least"
-        f" +{LEAST_ATTENTION_COST:.0%} is expected."
+        f" +{MIN_ATTENTION_COST:.0%} is expected."
     )
     return _finding(UNUSED, seen, unused_causes(facts, at_one_alone=all(lam == 1.0 for lam, _ in low)))
 
@@ -286,7 +286,7 @@ def non_finite(facts: Facts) -> Finding | None:
         if broken
         else "Training is at the edge of diverging."
     )
-    return _finding(NON_FINITE, f"{'; '.join(seen)}.", Told((cause,), changes))
+    return _finding(NON_FINITE, f"{'; '.join(seen)}.", Explanation((cause,), changes))
 
 
 STAYS_HIGH = "entropy, or attention outside the block, stays high at λ = 1"

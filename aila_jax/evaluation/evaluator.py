@@ -17,7 +17,7 @@ from aila_jax.model.masks import anchor_pointers, answer_pointers
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition
-from aila_jax.training.placement import AXIS, SPLIT, WHOLE, Placement
+from aila_jax.training.sharding import AXIS, SPLIT, WHOLE, Sharding
 from aila_jax.types import Array, Batch
 
 IN_FLIGHT = 8  # batches whose sums may still be on the device: bounds memory without waiting for each
@@ -85,7 +85,7 @@ def evaluate(
     *,
     lam: Float[Array, "B"],
     tau: Float[Array, "B"],
-    placement: Placement,
+    sharding: Sharding,
     delta: bool = False,
     hard: bool = False,
     loss_chunk: int = 0,
@@ -100,11 +100,11 @@ def evaluate(
     pointer fidelity.
     """
     request = Request(logits=loss_chunk == 0, stats=True, delta=delta, hard=hard)
-    lam, tau = placement.shard((np.asarray(lam, np.float32), np.asarray(tau, np.float32)))
-    anchors = None if anchors is None else placement.replicate(anchors)
+    lam, tau = sharding.shard((np.asarray(lam, np.float32), np.asarray(tau, np.float32)))
+    anchors = None if anchors is None else sharding.replicate(anchors)
     parts: list[MetricSums] = []
     for index, batch in enumerate(batches):
-        placed = placement.shard(batch)
+        placed = sharding.shard(batch)
         parts.append(
             eval_step(
                 module,
@@ -115,7 +115,7 @@ def evaluate(
                 tau,
                 request,
                 loss_chunk,
-                placement.mesh,
+                sharding.mesh,
                 places,
                 answers,
                 anchors,

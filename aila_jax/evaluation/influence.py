@@ -27,7 +27,7 @@ from aila_jax.model.interface import Dial, Request
 from aila_jax.model.masks import same_block
 from aila_jax.model.transformer import Transformer
 from aila_jax.progress import Progress
-from aila_jax.training.placement import SPLIT, WHOLE, Placement, place
+from aila_jax.training.sharding import SPLIT, WHOLE, Sharding, batch_sharding
 from aila_jax.types import Array, Batch
 
 
@@ -129,13 +129,13 @@ def influence(
     require(all_finite(model.params), "parameters", "not finite", "finite numbers", fix)
     check_tokenizer(model, dataset)
     batch_size = config.sweep.batch_size if batch_size is None else batch_size
-    placement = place(batch_size, "sweep.batch_size")
+    sharding = batch_sharding(batch_size, "sweep.batch_size")
     split = config.sweep.split if split is None else split
     queries = choose_queries(
         model, dataset.windows(split, config.model.length, config.model.document_mask), positions, seed
     )
     texts = resampled_texts(queries, dataset.splits["train"].tokens, draws, seed)
-    measure = Measure(model, placement, batch_size, tau, hard)
+    measure = Measure(model, sharding, batch_size, tau, hard)
     with Progress(len(lams) * draws * len(SIDES) * positions, "text", quiet=quiet) as progress:
         return [measure.cell(lam, queries, texts, progress) for lam in lams]
 
@@ -149,7 +149,7 @@ class Measure:
     """
 
     model: LanguageModel
-    placement: Placement
+    sharding: Sharding
     batch_size: int
     tau: float
     hard: bool
@@ -199,11 +199,9 @@ class Measure:
         """What `prediction_at` returns."""
         batch = take(replace(queries.windows, tokens=tokens), rows)
         dial = Dial(dial_values(lam, "lam", len(rows)), dial_values(self.tau, "tau", len(rows)))
-        given = self.placement.shard(
-            (batch, queries.block_ids[rows], queries.at[rows].astype(np.int32), dial)
-        )
+        given = self.sharding.shard((batch, queries.block_ids[rows], queries.at[rows].astype(np.int32), dial))
         request = Request(logits=False, weights=weights, hard=self.hard)
-        found = prediction_at(self.model.module, self.model.params, *given, request, self.placement.mesh)
+        found = prediction_at(self.model.module, self.model.params, *given, request, self.sharding.mesh)
         return tuple(np.asarray(x) for x in found)
 
 

@@ -6,7 +6,7 @@ from aila_jax.data.dataset import Dataset
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.loss.group_sparsity import sparsity
 from aila_jax.provenance import git_commit, versions
-from aila_jax.training.placement import describe_devices
+from aila_jax.training.sharding import describe_devices
 
 
 def sweep_meta(model: LanguageModel, dataset: Dataset) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from aila_jax.evaluation.evaluator import evaluate
 from aila_jax.evaluation.meta import sweep_meta
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.evaluation.sweep_rows import Guarantees, cell_row, head_rows
-from aila_jax.inference.dial import dial_lams, dial_values, several
+from aila_jax.inference.dial import dial_lams, dial_values, numbers
 from aila_jax.inference.language_model import LanguageModel, check_tokenizer
 from aila_jax.metrics.sums import summarize
 from aila_jax.progress import Progress
-from aila_jax.training.placement import place
+from aila_jax.training.sharding import batch_sharding
 
 
 def sweep(
@@ -58,20 +58,20 @@ def sweep(
     config = model.config
     hard = config.model.hard if hard is None else hard
     lams = dial_lams(config, lams, hard)
-    taus = [check_tau(tau) for tau in several("taus", "τ", config.sweep.taus if taus is None else taus)]
+    taus = [check_tau(tau) for tau in numbers("taus", "τ", config.sweep.taus if taus is None else taus)]
     split = config.sweep.split if split is None else split
     require(
         split in dataset.splits, "split", split, f"one of {', '.join(dataset.splits)}", "use 'validation'"
     )
     check_tokenizer(model, dataset)
     batch_size = config.sweep.batch_size if batch_size is None else batch_size
-    placement = place(batch_size, "sweep.batch_size")
+    sharding = batch_sharding(batch_size, "sweep.batch_size")
     max_batches = config.sweep.max_batches if max_batches is None else max_batches
     windows = dataset.windows(split, config.model.length, config.model.document_mask)
     pointers = choose_pointers(pointers, model, windows)
     batches = list(eval_batches(windows, batch_size, max_batches))
     tokens = sum(int(np.sum(batch.weights > 0)) for batch in batches)
-    params = placement.replicate(model.params)
+    params = sharding.replicate(model.params)
     guarantees = Guarantees(model, batches, lams, hard)
 
     cells: list[CellRow] = []
@@ -92,7 +92,7 @@ def sweep(
                 batches,
                 lam=dial_values(lam, "lam", batch_size),
                 tau=dial_values(tau, "tau", batch_size),
-                placement=placement,
+                sharding=sharding,
                 delta=delta,
                 hard=hard,
                 loss_chunk=config.train.loss_chunk,

@@ -23,12 +23,12 @@ from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
-from aila_jax.training.placement import AXIS, SPLIT, WHOLE, place
+from aila_jax.training.sharding import AXIS, SPLIT, WHOLE, batch_sharding
 from aila_jax.types import Array, Batch
 
 # The least share of perplexity that removing attention must cost, at λ = 0 and at 1, for the dial to turn
 # something that predictions need.
-LEAST_ATTENTION_COST = 0.1
+MIN_ATTENTION_COST = 0.1
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class AttentionCost:
 
     @property
     def used(self) -> bool:
-        """Whether removing attention costs at least `LEAST_ATTENTION_COST`."""
-        return self.cost >= LEAST_ATTENTION_COST
+        """Whether removing attention costs at least `MIN_ATTENTION_COST`."""
+        return self.cost >= MIN_ATTENTION_COST
 
 
 def without_attention(
@@ -94,29 +94,29 @@ def without_attention(
     check_tokenizer(model, dataset)
     split = config.sweep.split if split is None else split
     batch_size = config.sweep.batch_size if batch_size is None else batch_size
-    placement = place(batch_size, "sweep.batch_size")
+    sharding = batch_sharding(batch_size, "sweep.batch_size")
     windows = dataset.windows(split, config.model.length, config.model.document_mask)
     batches = list(
         eval_batches(windows, batch_size, config.sweep.max_batches if max_batches is None else max_batches)
     )
     targets = sum(int(np.count_nonzero(batch.weights)) for batch in batches)
-    params, chunk = placement.replicate(model.params), config.train.loss_chunk
-    dial_tau = placement.shard(dial_values(tau, "tau", batch_size))
+    params, chunk = sharding.replicate(model.params), config.train.loss_chunk
+    dial_tau = sharding.shard(dial_values(tau, "tau", batch_size))
 
     def measured(lam: float, removed: bool) -> float:
         request = Request(logits=chunk == 0, hard=hard and not removed, no_attention=removed)
-        dial = Dial(placement.shard(dial_values(lam, "lam", batch_size)), dial_tau)
+        dial = Dial(sharding.shard(dial_values(lam, "lam", batch_size)), dial_tau)
         parts = [
             float(
                 _loss(
                     model.module,
                     model.partition,
                     params,
-                    placement.shard(batch),
+                    sharding.shard(batch),
                     dial,
                     request,
                     chunk,
-                    placement.mesh,
+                    sharding.mesh,
                 )
             )
             for batch in batches

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from aila_jax.config import LEAST_TAU, MOST_TAU, Config, check_lam, require
+from aila_jax.config import MAX_TAU, MIN_TAU, Config, check_lam, require
 from aila_jax.types import Array
 
 
@@ -41,8 +41,8 @@ def dial_values(value: Any, name: str, batch_size: int) -> Float[Array, "B"]:
             "choose λ between 0 (distributed) and 1 (localist)",
         ),
         "tau": (
-            (array >= LEAST_TAU) & (array <= MOST_TAU),
-            f"from {LEAST_TAU:g} to {MOST_TAU:g}",
+            (array >= MIN_TAU) & (array <= MAX_TAU),
+            f"from {MIN_TAU:g} to {MAX_TAU:g}",
             "τ = 1 is the usual temperature",
         ),
     }[name]
@@ -58,12 +58,12 @@ def dial_lams(config: Config, lams: Sequence[float] | None, hard: bool) -> list[
       ValueError: none, one outside [0, 1], or one other than 1 with hard attention.
     """
     default = (1.0,) if hard else config.sweep.lams
-    values = [check_lam(lam) for lam in several("lams", "λ", default if lams is None else lams)]
+    values = [check_lam(lam) for lam in numbers("lams", "λ", default if lams is None else lams)]
     check_hard(hard, values)
     return values
 
 
-def several(name: str, symbol: str, values: Any) -> list[float]:
+def numbers(name: str, symbol: str, values: Any) -> list[float]:
     """The values of one dial as floats; raises ValueError unless they are one number or more in a
     sequence.
     """

@@ -17,7 +17,7 @@ from aila_jax.config.checks import whole
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.inference.attention_maps import AttentionMaps
-from aila_jax.inference.dial import check_hard, dial_values, several
+from aila_jax.inference.dial import check_hard, dial_values, numbers
 from aila_jax.inference.generation import generate_ids
 from aila_jax.inference.inputs import example_batch, read_batch
 from aila_jax.model.forward import forward, init_params
@@ -329,7 +329,7 @@ def attention_maps(
         reads, or λ or τ outside its limits.
     """
     tokens = model.tokenizer.encode(text) if isinstance(text, str) else list(text)
-    lams = several("lams", "λ", lams)
+    lams = numbers("lams", "λ", lams)
     require(len(tokens) > 0, "text", text, "at least one token", "write some text")
     if block_ids is None:
         block_ids = text_blocks(model.config, tokens, model.tokenizer.eos_id)

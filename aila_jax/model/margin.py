@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from aila_jax.config import MOST_MARGIN, ModelConfig
+from aila_jax.config import MAX_MARGIN, ModelConfig
 from aila_jax.types import Array
 
 
@@ -123,13 +123,13 @@ Margin = float | SelfScaling
 
 
 def check_margin(value: float, name: str = "margin") -> None:
-    """Raises ValueError unless a concrete margin is from 0 to `MOST_MARGIN`; one that is traced is not looked
+    """Raises ValueError unless a concrete margin is from 0 to `MAX_MARGIN`; one that is traced is not looked
     at.
     """
     if isinstance(value, jax.core.Tracer):
         return
-    if not (0.0 <= float(value) <= MOST_MARGIN):
+    if not (0.0 <= float(value) <= MAX_MARGIN):
         raise ValueError(
-            f"{name} is {value!r}; it must be from 0 to {MOST_MARGIN:g}, or float32 loses the scores beside"
+            f"{name} is {value!r}; it must be from 0 to {MAX_MARGIN:g}, or float32 loses the scores beside"
             " it. Fix: 8 is the default; `hard=True` is block attention."
         )

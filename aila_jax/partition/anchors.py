@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch
 
-LEAST_IMPORTANCE = 0.01  # of the mean
+MIN_IMPORTANCE = 0.01  # of the mean
 
 
 @flax.struct.dataclass
@@ -136,5 +136,5 @@ class ImportanceSums:
         means = self._sums[seen] / self._blocks[seen]
         importance = np.ones(len(self._sums))
         if seen.any() and means.mean() > 0:
-            importance[seen] = np.maximum(means / means.mean(), LEAST_IMPORTANCE)
+            importance[seen] = np.maximum(means / means.mean(), MIN_IMPORTANCE)
         return (importance / importance.mean()).astype(np.float32)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-MOST_BLOCKS = 4096  # more of them make a matrix of cosines that says nothing: ids of data, each seen once
+MAX_BLOCKS = 4096  # more of them make a matrix of cosines that says nothing: ids of data, each seen once
 PARALLEL = 0.999  # from here on two means have one direction, and 1 − ρ is noise
 FEWEST_BLOCKS = 3  # the means of two blocks, taken from their common mean, always point apart
 
@@ -95,8 +95,8 @@ def rho(sums: VectorSums) -> Rho:
     blocks = len(sums.ids)
     if blocks < FEWEST_BLOCKS:
         return Rho(None, None, f"fewer than {FEWEST_BLOCKS} blocks ({blocks}) always correlate fully")
-    if blocks > MOST_BLOCKS:
-        return Rho(None, None, f"{blocks:,} blocks are more than the {MOST_BLOCKS:,} that are compared")
+    if blocks > MAX_BLOCKS:
+        return Rho(None, None, f"{blocks:,} blocks are more than the {MAX_BLOCKS:,} that are compared")
     directions = sums.directions
     cosines = np.abs(directions @ directions.T)[np.triu_indices(blocks, 1)]
     largest, mean = float(cosines.max()), float(cosines.mean())

@@ -7,7 +7,7 @@ from aila_jax.partition.boundaries import learned_boundaries, next_token_entropy
 from aila_jax.partition.build import Partition, TypeTable, build_partition
 from aila_jax.partition.classes.class_file import read_class_file
 from aila_jax.partition.classes.class_table import ClassTable
-from aila_jax.partition.classes.induced import MOST_SWEEPS, induced_classes
+from aila_jax.partition.classes.induced import MAX_SWEEPS, induced_classes
 from aila_jax.partition.classes.parts_of_speech import pos_classes
 from aila_jax.partition.classes.recruitment import Recruitment, RecruitmentStep, recruit
 from aila_jax.progress import Progress
@@ -71,7 +71,7 @@ def _classes(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, 
     if config.kind == "recruited":
         return fit_recruitment(config, tokenizer, train, quiet).class_table()
     if config.kind == "induced_classes":
-        with Progress(MOST_SWEEPS, "classes, sweep", quiet=quiet) as progress:
+        with Progress(MAX_SWEEPS, "classes, sweep", quiet=quiet) as progress:
 
             def show(sweep: int, moved: int) -> None:
                 progress.advance()

@@ -16,7 +16,7 @@ from aila_jax.partition.build import Partition
 from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.statistics import block_sums
 
-MOST_CLASSES = 300  # that the search tries: exchange takes time in proportion to them
+MAX_CLASSES = 300  # that the search tries: exchange takes time in proportion to them
 CLOSE = 0.02  # of the target: every number of classes that is tried is a fit of its own
 
 
@@ -114,7 +114,7 @@ def free_setting(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStre
         name, least = (
             ("classes", 2) if config.kind == "induced_classes" else ("max_classes", max(config.start, 2))
         )
-        most = min(MOST_CLASSES, len(np.unique(train.tokens)))
+        most = min(MAX_CLASSES, len(np.unique(train.tokens)))
         return Setting(name, tuple(range(max(most, least), least - 1, -1)), CLOSE)
     raise ValueError(
         f"partition.kind is {config.kind!r}, which has no setting that its mean n_in could be matched by; it"

@@ -16,7 +16,7 @@ from aila_jax.reporting.grid import spread
 from aila_jax.reporting.pages import environment, figure_sources, page_bytes
 from aila_jax.reporting.plots_attention import EDGE, attention_figure, block_edges, token_label
 
-MOST_LAYERS, MOST_HEADS = 2, 4  # of the picture that stands in for the slider
+MAX_LAYERS, MAX_HEADS = 2, 4  # of the picture that stands in for the slider
 LIMIT = (
     "Attention is not influence: a weight says where a head looks, not what the prediction depends on. These"
     " maps are of one text; another text has others."
@@ -50,7 +50,7 @@ def attention_context(maps: Sequence[AttentionMaps]) -> dict[str, Any]:
     data = slider_data(maps)
     ordered = sorted(maps, key=lambda one: one.lam)
     start = len(ordered) // 2
-    layers, heads = spread(data["layers"], MOST_LAYERS), spread(data["heads"], MOST_HEADS)
+    layers, heads = spread(data["layers"], MAX_LAYERS), spread(data["heads"], MAX_HEADS)
     picture = figure_sources(functools.partial(attention_figure, ordered[start], layers, heads))
     whole = len(layers) == data["layers"] and len(heads) == data["heads"]
     return {
@@ -81,7 +81,7 @@ def _sentence(data: dict[str, Any]) -> str:
     )
 
 
-MOST_WEIGHT_BYTES = 2 * 1024 * 1024
+MAX_WEIGHT_BYTES = 2 * 1024 * 1024
 LEVELS = 255
 
 
@@ -150,7 +150,7 @@ def slider_data(maps: Sequence[AttentionMaps]) -> dict[str, Any]:
 
 def most_tokens(settings: int, layers: int, heads: int, causal: bool = True) -> int:
     """The longest text whose maps at so many settings of the dial stay below 2 MiB in base64."""
-    cells = MOST_WEIGHT_BYTES * 3 // 4 // (settings * layers * heads)
+    cells = MAX_WEIGHT_BYTES * 3 // 4 // (settings * layers * heads)
     return int((np.sqrt(8 * cells + 1) - 1) / 2) if causal else int(np.sqrt(cells))
 
 

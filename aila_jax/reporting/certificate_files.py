@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from aila_jax.config import MOST_MARGIN
+from aila_jax.config import MAX_MARGIN
 from aila_jax.evaluation.rows import HeadRow
 from aila_jax.guarantees.certificates import Certificate
 from aila_jax.reporting import formats
@@ -197,7 +197,7 @@ def _margin_line(found: Certificate, target_mass: float) -> list[str]:
     needed = _required(found, target_mass)
     if needed is None:
         return []
-    most = f", more than a margin may be ({MOST_MARGIN:g})" if needed > MOST_MARGIN else ""
+    most = f", more than a margin may be ({MAX_MARGIN:g})" if needed > MAX_MARGIN else ""
     text = (
         f"{formats.at_most(needed, 2)} nats with another key inside, at these scores{most}; now"
         f" {found.gap.margin:g}"

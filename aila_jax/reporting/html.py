@@ -21,9 +21,9 @@ from aila_jax.reporting.records import read_sweep
 from aila_jax.reporting.summary import baselines, sentences
 from aila_jax.reporting.training_log import read_training_log
 
-MOST_HEAD_ROWS = 1000
-MOST_SAMPLES = 50
-MOST_SAMPLE_CHARACTERS = 4000
+MAX_HEAD_ROWS = 1000
+MAX_SAMPLES = 50
+MAX_SAMPLE_CHARACTERS = 4000
 SAMPLE_KEYS = ("lam", "tau", "prompt", "text")
 
 
@@ -83,8 +83,8 @@ def _context(
         "tiles": _tiles(cells),
         "dial": _dial_data(result),
         "cells": cell_columns(result.cells),
-        "heads": head_columns(heads[:MOST_HEAD_ROWS]),
-        "heads_shown": min(len(heads), MOST_HEAD_ROWS),
+        "heads": head_columns(heads[:MAX_HEAD_ROWS]),
+        "heads_shown": min(len(heads), MAX_HEAD_ROWS),
         "heads_total": len(heads),
         "figures": _figures(result, log),
         "run_facts": run_facts(result),
@@ -92,7 +92,7 @@ def _context(
         "config": flatten(result.config),
         "baselines": {name: formats.perplexity(value) for name, value in baselines(result).items()},
         "best": formats.perplexity(min(cell.perplexity_token for cell in cells)),
-        "samples": [_sample(sample, index) for index, sample in enumerate(samples[:MOST_SAMPLES])],
+        "samples": [_sample(sample, index) for index, sample in enumerate(samples[:MAX_SAMPLES])],
         "samples_total": len(samples),
         "attention": None if maps is None else attention_context(maps),
         "scored": _scored(result),
@@ -182,7 +182,7 @@ def _sample(sample: Mapping[str, Any], index: int) -> dict[str, Any]:
     return {
         "lam": f"{sample['lam']:g}",
         "tau": f"{sample['tau']:g}",
-        "prompt": str(sample["prompt"])[:MOST_SAMPLE_CHARACTERS],
-        "text": text[:MOST_SAMPLE_CHARACTERS],
-        "cut": max(0, len(text) - MOST_SAMPLE_CHARACTERS),
+        "prompt": str(sample["prompt"])[:MAX_SAMPLE_CHARACTERS],
+        "text": text[:MAX_SAMPLE_CHARACTERS],
+        "cut": max(0, len(text) - MAX_SAMPLE_CHARACTERS),
     }

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from aila_jax.reporting.style import DARK, LIGHT, figure_bytes
 
-MOST_BYTES = 5 * 1024 * 1024
+MAX_BYTES = 5 * 1024 * 1024
 PIXELS_PER_INCH = 118
 
 
@@ -32,10 +32,8 @@ def page_bytes(source: str, fix: str) -> bytes:
     # An address in the configuration or in a sample is text; written so, no mail gateway or scanner takes it
     # for a link to follow.
     page = source.replace("://", "&#58;//").encode("utf-8")
-    if len(page) > MOST_BYTES:
-        raise ValueError(
-            f"the page has {len(page):,} bytes; it must have at most {MOST_BYTES:,}. Fix: {fix}."
-        )
+    if len(page) > MAX_BYTES:
+        raise ValueError(f"the page has {len(page):,} bytes; it must have at most {MAX_BYTES:,}. Fix: {fix}.")
     return page
 
 

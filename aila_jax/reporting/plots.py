@@ -28,8 +28,8 @@ from aila_jax.reporting.style import (
     perplexity_axis,
 )
 
-MOST_LABELS = 6
-MOST_LARGE_MARKERS = 11
+MAX_LABELS = 6
+MAX_LARGE_MARKERS = 11
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,7 @@ def tradeoff_figure(result: SweepResult, *, perplexity: str = "token", theme: Th
         ):  # the first labels find the most room
             points = list(zip(line.values("entropy_bits"), line.values(name), strict=True))
             start = "λ = " if line is nearest else ""
-            labels = {
-                index: f"{start}{line.cells[index].lam:g}" for index in spread(len(points), MOST_LABELS)
-            }
+            labels = {index: f"{start}{line.cells[index].lam:g}" for index in spread(len(points), MAX_LABELS)}
             label_points(fig, axes, points, labels, line.style["color"])
     return fig
 
@@ -151,7 +149,7 @@ def _style(colour: Any, index: int, cells: Sequence[CellRow]) -> dict[str, Any]:
     return {
         "color": colour,
         "marker": MARKERS[index % len(MARKERS)],
-        "markersize": 4.5 if len(cells) <= MOST_LARGE_MARKERS else 2.5,
+        "markersize": 4.5 if len(cells) <= MAX_LARGE_MARKERS else 2.5,
     }
 
 
@@ -236,8 +234,8 @@ def _distinct_uniform(series: Sequence[Series]) -> list[Series]:
     return list(seen.values())
 
 
-MOST_LAMS = 6
-MOST_HEADS_WITH_NUMBERS = 4
+MAX_LAMS = 6
+MAX_HEADS_WITH_NUMBERS = 4
 
 
 def heads_figure(result: SweepResult, *, theme: Theme = LIGHT) -> Figure:
@@ -253,7 +251,7 @@ def heads_figure(result: SweepResult, *, theme: Theme = LIGHT) -> Figure:
     tau = nearest_tau(result)
     rows = heads_at(result, tau)
     measured = list(rows)
-    lams = [measured[index] for index in spread(len(measured), MOST_LAMS)]
+    lams = [measured[index] for index in spread(len(measured), MAX_LAMS)]
     shown = [row for lam in lams for row in rows[lam]]
     with house_style(theme):
         layers, heads = 1 + max(row.layer for row in shown), 1 + max(row.head for row in shown)
@@ -295,7 +293,7 @@ def _heatmap(
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.tick_params(length=0)
-    if max(shape) <= MOST_HEADS_WITH_NUMBERS:
+    if max(shape) <= MAX_HEADS_WITH_NUMBERS:
         for row in rows:
             value = getattr(row, field)
             colour = "#ffffff" if value < 0.6 * (most or 1.0) else "#000000"

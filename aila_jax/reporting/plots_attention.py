@@ -15,9 +15,9 @@ from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.reporting.formats import LEAKY, fixed, percent
 from aila_jax.reporting.style import LIGHT, Theme, house_style
 
-MOST_PANELS = 256
-MOST_LABELLED_TOKENS = 32
-MOST_LABEL_CHARACTERS = 10
+MAX_PANELS = 256
+MAX_LABELLED_TOKENS = 32
+MAX_LABEL_CHARACTERS = 10
 TICKS = (0.0, 0.01, 0.05, 0.2, 0.5, 1.0)
 EDGE = "#E8601C"  # apart from every colour of viridis, for colour-blind eyes too
 
@@ -48,13 +48,13 @@ def attention_figure(
     layers, heads = _chosen("layers", layers, n_layers), _chosen("heads", heads, n_heads)
     count = len(layers) * len(heads)
     require(
-        count <= MOST_PANELS,
+        count <= MAX_PANELS,
         "layers × heads",
         count,
-        f"at most {MOST_PANELS} maps",
+        f"at most {MAX_PANELS} maps",
         "choose some with layers= and heads=",
     )
-    labelled = len(maps.tokens) <= MOST_LABELLED_TOKENS
+    labelled = len(maps.tokens) <= MAX_LABELLED_TOKENS
     with house_style(theme):
         side = max(1.7, 0.13 * len(maps.tokens)) if labelled else 1.9
         room = 0.7 if labelled else 0.25
@@ -136,7 +136,7 @@ def token_label(token: str) -> str:
     """A token on one line: its spaces and line ends visible, cut to ten characters."""
     text = token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥")
     text = "".join(character if character.isprintable() else "�" for character in text)
-    return text if len(text) <= MOST_LABEL_CHARACTERS else f"{text[: MOST_LABEL_CHARACTERS - 1]}…"
+    return text if len(text) <= MAX_LABEL_CHARACTERS else f"{text[: MAX_LABEL_CHARACTERS - 1]}…"
 
 
 def block_edges(inside: Bool[np.ndarray, "L L"]) -> list[tuple[tuple[float, float], tuple[float, float]]]:

@@ -12,7 +12,7 @@ from aila_jax.runs.opened import dataset_of
 from aila_jax.runs.setup import step_draws
 from aila_jax.runs.workdir import check_writable, run_directory
 from aila_jax.training.anchors import make_anchors
-from aila_jax.training.placement import place
+from aila_jax.training.sharding import batch_sharding
 
 
 def anchors(
@@ -52,11 +52,11 @@ def anchors(
         config.train, warmup_steps=max(config.train.warmup_steps, 1)
     )  # attention reads the batches of warm-up: one at least
     other = replace(config, anchors=replace(config.anchors, estimator=estimator), train=warmed)
-    placement = place(config.train.batch_size, accumulate=config.train.accumulate)
+    sharding = batch_sharding(config.train.batch_size, accumulate=config.train.accumulate)
     windows = dataset.windows("train", config.model.length, config.model.document_mask)
-    draw, params = step_draws(config, placement), placement.replicate(model.params)
+    draw, params = step_draws(config, sharding), sharding.replicate(model.params)
     compared = make_anchors(
-        other, model.module, model.partition, params, windows=windows, draw=draw, placement=placement
+        other, model.module, model.partition, params, windows=windows, draw=draw, sharding=sharding
     )
     text = list(
         eval_batches(

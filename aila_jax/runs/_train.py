@@ -19,13 +19,13 @@ from aila_jax.partition.build import Partition
 from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.kinds import Classes
 from aila_jax.runs.setup import eval_record, evaluated_lams, initial_state, step_draws
-from aila_jax.runs.workdir import existing_run, held, run_meta, write_run_files
+from aila_jax.runs.workdir import existing_run, locked, run_meta, write_run_files
 from aila_jax.training.anchors import AnchorsAtWarmup, make_anchors
 from aila_jax.training.logs import TrainingLog
 from aila_jax.training.loop import Hook, NonFiniteError, fit
 from aila_jax.training.optimizer import build_optimizer, learning_rates
 from aila_jax.training.penalty import penalty_rule
-from aila_jax.training.placement import AXIS, Placement, describe_devices, map_step, place
+from aila_jax.training.sharding import AXIS, Sharding, batch_sharding, describe_devices, map_step
 from aila_jax.training.state import TrainState
 from aila_jax.training.step import make_train_step
 from aila_jax.training.stopping import stop_requests
@@ -87,12 +87,12 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
         "aila.presets.tiny(), or another preset",
     )
     workdir = user_path(workdir)
-    with held(workdir):
+    with locked(workdir):
         return _train(config, workdir, quiet)
 
 
 def _train(config: Config, workdir: Path, quiet: bool) -> Run:
-    placement = place(config.train.batch_size, accumulate=config.train.accumulate)
+    sharding = batch_sharding(config.train.batch_size, accumulate=config.train.accumulate)
     found = existing_run(workdir, config)
     if found is None:
         check_unread(config)
@@ -111,22 +111,20 @@ def _train(config: Config, workdir: Path, quiet: bool) -> Run:
     if found is not None:
         state = found.state(state)
     start = int(state.step)
-    state = placement.replicate(state)
-    draw = step_draws(config, placement)
-    make = partial(
-        make_anchors, config, module, partition, windows=text.train, draw=draw, placement=placement
-    )
+    state = sharding.replicate(state)
+    draw = step_draws(config, sharding)
+    make = partial(make_anchors, config, module, partition, windows=text.train, draw=draw, sharding=sharding)
     anchors = AnchorsAtWarmup(config, make, None if found is None else found.anchors())
     if start == 0:
         state = anchors(0, state) or state  # without a warm-up they are made before the first step
     if not quiet:
         _announce(config, workdir, text.dataset, partition, state, start)
 
-    train_step = _mapped_step(config, module, partition, optimizer, placement)
+    train_step = _mapped_step(config, module, partition, optimizer, sharding)
     log = _training_log(config, workdir, start, quiet)
     with log, CheckpointStore(workdir, config.train.keep) as store, stop_requests() as stop:
         save = partial(_save, config, text, store, anchors, partition, log)
-        measure = partial(_measure, config, module, partition, text.validation, placement, log)
+        measure = partial(_measure, config, module, partition, text.validation, sharding, log)
         # Anchors first, so that a checkpoint of the same step has them.
         at_warmup = Hook(config.train.warmup_end, anchors, at_end=False, once=True)
         hooks = (
@@ -140,7 +138,7 @@ def _train(config: Config, workdir: Path, quiet: bool) -> Run:
                 train_step=train_step,
                 batches=text.batches,
                 draw=draw,
-                placement=placement,
+                sharding=sharding,
                 steps=config.train.steps,
                 on_metrics=log.on_metrics,
                 hooks=hooks,
@@ -184,7 +182,7 @@ def _partition(config: Config, text: Text, found: Checkpoint | None, quiet: bool
 
 
 def _mapped_step(
-    config: Config, module: Transformer, partition: Partition, optimizer: Any, placement: Placement
+    config: Config, module: Transformer, partition: Partition, optimizer: Any, sharding: Sharding
 ) -> Callable[..., Any]:
     """The training step, mapped over the devices."""
     penalty = penalty_rule(config)
@@ -200,7 +198,7 @@ def _mapped_step(
         teach=config.locality.teach,
         pressure=config.locality.pressure,
     )
-    return map_step(step, placement, config.train.parallel, whole=int(penalty is not None))
+    return map_step(step, sharding, config.train.parallel, whole=int(penalty is not None))
 
 
 def _training_log(config: Config, workdir: Path, start: int, quiet: bool) -> TrainingLog:
@@ -239,7 +237,7 @@ def _measure(
     module: Transformer,
     partition: Partition,
     validation: Windows,
-    placement: Placement,
+    sharding: Sharding,
     log: TrainingLog,
     step: int,
     state: TrainState,
@@ -248,7 +246,7 @@ def _measure(
     last = step == config.train.steps
     chosen = list(eval_batches(validation, config.train.batch_size, 0 if last else config.train.eval_batches))
     for lam in evaluated_lams(config):
-        log.write(step, "eval", eval_record(config, module, partition, state.params, chosen, placement, lam))
+        log.write(step, "eval", eval_record(config, module, partition, state.params, chosen, sharding, lam))
     log.restart_clock()
 
 

@@ -16,7 +16,7 @@ from aila_jax.model.transformer import Transformer
 from aila_jax.partition.kinds import Windows
 from aila_jax.training.locality import draw_locality
 from aila_jax.training.penalty import initial_importance, penalty_strength
-from aila_jax.training.placement import Placement
+from aila_jax.training.sharding import Sharding
 from aila_jax.training.state import TrainState, create_state
 
 # The seed's own key for each kind of draw, so that none repeats another's.
@@ -36,26 +36,26 @@ def initial_state(config: Config, module: Transformer, optimizer: Any) -> TrainS
     return create_state(params, optimizer, jax.random.key_data(key_dropout), initial_importance(config))
 
 
-def locality_draws(config: Config, placement: Placement) -> Any:
+def locality_draws(config: Config, sharding: Sharding) -> Any:
     """step → (λ [B], τ [B]) on the devices, one compiled draw for all steps; a function of seed and step
     only.
     """
     key = key_of(config, "draws")
     draw = jax.jit(
         partial(draw_locality, config.locality, config.train.steps, config.train.batch_size),
-        out_shardings=placement.batch,
+        out_shardings=sharding.batch,
     )
     return lambda step: draw(key, np.int32(step))
 
 
-def step_draws(config: Config, placement: Placement) -> Any:
+def step_draws(config: Config, sharding: Sharding) -> Any:
     """step → what a training step takes beside its batch: (λ [B], τ [B]) and, with a penalty, its
     strength.
     """
-    draw = locality_draws(config, placement)
+    draw = locality_draws(config, sharding)
     if config.penalty.solver == "none":
         return draw
-    strength = jax.jit(partial(penalty_strength, config), out_shardings=placement.replicated)
+    strength = jax.jit(partial(penalty_strength, config), out_shardings=sharding.replicated)
     return lambda step: (*draw(step), strength(np.int32(step)))
 
 
@@ -72,7 +72,7 @@ def eval_record(
     partition: Any,
     params: Any,
     batches: list[Any],
-    placement: Placement,
+    sharding: Sharding,
     lam: float,
 ) -> dict[str, Any]:
     """The numbers of one evaluation during training, at λ and the run's τ (where that is drawn, its
@@ -88,7 +88,7 @@ def eval_record(
         batches,
         lam=lams,
         tau=taus,
-        placement=placement,
+        sharding=sharding,
         hard=config.model.hard,
         loss_chunk=config.train.loss_chunk,
         answers=batches[0].pointers is not None,

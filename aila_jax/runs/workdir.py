@@ -17,7 +17,7 @@ from aila_jax.config import Config, from_dict, require, to_dict
 from aila_jax.data.dataset import Dataset
 from aila_jax.provenance import git_commit, versions
 from aila_jax.reporting.files import write_atomically
-from aila_jax.training.placement import describe_devices
+from aila_jax.training.sharding import describe_devices
 
 PLACES = (
     "data_dir",
@@ -66,7 +66,7 @@ def check_writable(directory: Path) -> Path:
 
 
 @contextlib.contextmanager
-def held(workdir: Path) -> Iterator[None]:
+def locked(workdir: Path) -> Iterator[None]:
     """Holds a run directory against other processes that train into it: they would replace its log and each
     other's checkpoints.
 

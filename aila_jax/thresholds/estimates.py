@@ -15,7 +15,7 @@ from aila_jax.model.forward import attention_inputs
 from aila_jax.model.interface import Dial
 from aila_jax.progress import Progress
 from aila_jax.thresholds.formula import BlockSums, InputEstimates
-from aila_jax.training.placement import place
+from aila_jax.training.sharding import batch_sharding
 from aila_jax.types import Batch
 
 LAYER = 0  # the formula is about the layer whose inputs are the embeddings
@@ -57,7 +57,7 @@ def score_gap(model: LanguageModel, batches: Sequence[Batch]) -> Float[np.ndarra
         batches,
         lam=np.zeros(rows, np.float32),
         tau=np.ones(rows, np.float32),
-        placement=place(rows, "sweep.batch_size"),
+        sharding=batch_sharding(rows, "sweep.batch_size"),
         delta=True,
         loss_chunk=model.config.train.loss_chunk,
     )

@@ -13,7 +13,7 @@ from aila_jax.types import GLOBAL_ID, PADDING_ID
 LOSS_LIPSCHITZ = math.sqrt(
     2.0
 )  # L_ℓ: the cross-entropy's gradient in the logits, softmax − one-hot, is never longer
-MOST_EXPONENT = 700.0  # exp of more is no float64
+MAX_EXPONENT = 700.0  # exp of more is no float64
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,10 @@ def predicted_thresholds(
     exponent_H = -np.asarray(delta, np.float64) / tau
     fix = "raise tau, or look at weights this large"
     require(
-        bool(np.all(np.abs(exponent_H) < MOST_EXPONENT)),
+        bool(np.all(np.abs(exponent_H) < MAX_EXPONENT)),
         "δ / τ",
         float(-exponent_H.max()),
-        f"within ±{MOST_EXPONENT:g}",
+        f"within ±{MAX_EXPONENT:g}",
         fix,
     )
     level = 2.0 * LOSS_LIPSCHITZ * math.sqrt(estimates.width) / (tau * (1.0 - estimates.rho.value))

@@ -26,8 +26,8 @@ from aila_jax.training.locality import training_dial
 from aila_jax.training.loop import NonFiniteError
 from aila_jax.training.optimizer import adamw_at
 from aila_jax.training.penalty import PenaltyRule
-from aila_jax.training.placement import AXIS, map_step, place
 from aila_jax.training.proximal import proximal_adamw
+from aila_jax.training.sharding import AXIS, batch_sharding, map_step
 from aila_jax.training.state import create_state
 from aila_jax.training.step import make_train_step
 from aila_jax.types import Array, Batch
@@ -129,7 +129,7 @@ def zeroing_path(
     Source: ours (docs/method.md, "Thresholds").
     """
     config, groups = model.config, importance.shape[-1]
-    placement = place(config.train.batch_size)
+    sharding = batch_sharding(config.train.batch_size)
     # Without dropout: a group's threshold is that of the loss itself.
     module = model.module.clone(config=replace(config.model, dropout=0.0))
     optimizer = _optimizer(config, groups, settings.learning_rate or config.train.learning_rate)
@@ -144,20 +144,20 @@ def zeroing_path(
         penalty=rule,
         pressure=config.locality.pressure,
     )
-    train_step = map_step(step, placement, whole=1)
+    train_step = map_step(step, sharding, whole=1)
     # Copies, since the step reuses the buffers of its state.
     params, importance = jax.tree.map(jnp.array, (model.params, importance))
-    state = placement.replicate(
+    state = sharding.replicate(
         create_state(params, optimizer, jax.random.key_data(jax.random.key(config.seed)), importance)
     )
-    lam, tau = placement.shard(training_dial(config, config.train.batch_size))
+    lam, tau = sharding.shard(training_dial(config, config.train.batch_size))
     batches = TrainBatches(windows, config.train.batch_size, (config.seed + 1) % 2**32)
     points: list[_Point] = []
     with Progress((settings.most_levels + 1) * settings.steps, "step", quiet=quiet) as progress:
         for level in settings.levels():
-            strength = placement.replicate(Strength(jnp.float32(1.0), jnp.float32(level), jnp.float32(0.0)))
+            strength = sharding.replicate(Strength(jnp.float32(1.0), jnp.float32(level), jnp.float32(0.0)))
             for _ in range(settings.steps):
-                state, metrics = train_step(state, placement.shard(next(batches)), lam, tau, strength)
+                state, metrics = train_step(state, sharding.shard(next(batches)), lam, tau, strength)
                 progress.advance()
             if int(metrics.skipped):
                 raise NonFiniteError(
@@ -201,7 +201,7 @@ def _point(
         held_out,
         lam=lam,
         tau=tau,
-        placement=place(rows, "sweep.batch_size"),
+        sharding=batch_sharding(rows, "sweep.batch_size"),
         hard=config.model.hard,
         loss_chunk=config.train.loss_chunk,
     )

@@ -21,7 +21,7 @@ from aila_jax.model.transformer import Transformer
 from aila_jax.partition.anchors import Anchors, ImportanceSums
 from aila_jax.partition.build import Partition
 from aila_jax.partition.type_entropy import EntropySums, TypeEntropy, corpus_entropy
-from aila_jax.training.placement import Placement
+from aila_jax.training.sharding import Sharding
 from aila_jax.training.state import TrainState
 from aila_jax.training.step import each_view
 from aila_jax.types import PADDING_ID, Array, Batch
@@ -65,7 +65,7 @@ def attention_entropy(
     params: Any,
     batches: Iterable[Batch],
     draw: Draw,
-    placement: Placement,
+    sharding: Sharding,
     *,
     hard: bool = False,
     accumulate: int = 1,
@@ -83,7 +83,7 @@ def attention_entropy(
         examples = each_view(batch, len(lam))
         for rows in np.split(np.arange(len(lam)), accumulate):
             part = take(examples, rows)
-            placed = placement.shard((part, lam[rows], tau[rows]))
+            placed = sharding.shard((part, lam[rows], tau[rows]))
             values, counted = jax.device_get(
                 block_attention_entropy(module, partition, params, *placed, hard=hard)
             )
@@ -132,7 +132,7 @@ def make_anchors(
     *,
     windows: Windows,
     draw: Draw,
-    placement: Placement,
+    sharding: Sharding,
 ) -> Anchors:
     """The anchors of a run from its parameters at the end of warm-up.
 
@@ -157,7 +157,7 @@ def make_anchors(
             params,
             batches,
             draw,
-            placement,
+            sharding,
             hard=config.model.hard,
             accumulate=config.train.accumulate,
         )

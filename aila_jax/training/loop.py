@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from aila_jax.training.placement import Placement
+from aila_jax.training.sharding import Sharding
 from aila_jax.training.state import TrainState, part_names
 from aila_jax.training.step import StepMetrics, TrainStep
 from aila_jax.training.stopping import TrainingStopped
@@ -65,7 +65,7 @@ def fit(
     train_step: TrainStep,
     batches: Iterator[Batch],
     draw: Callable[[int], tuple[Any, ...]],
-    placement: Placement,
+    sharding: Sharding,
     steps: int,
     on_metrics: Callable[[int, StepMetrics], None],
     hooks: tuple[Hook, ...] = (),
@@ -98,7 +98,7 @@ def fit(
             on_metrics(step, host)
 
     for step in range(int(state.step) + 1, steps + 1):
-        state, metrics = train_step(state, placement.shard(next(batches)), *draw(step - 1))
+        state, metrics = train_step(state, sharding.shard(next(batches)), *draw(step - 1))
         pending.append((step, metrics))
         read(LAG)
         for hook in hooks:

@@ -93,7 +93,7 @@ def make_train_step(
       hard: block attention only.
       loss_chunk: tokens whose logits exist at once; 0 makes them all in one.
       accumulate: microbatches whose gradients are summed one after another; it divides a device's B.
-      axis_name: the mapped axis that the batch is split over (see `placement.map_step`); None where it is
+      axis_name: the mapped axis that the batch is split over (see `sharding.map_step`); None where it is
         whole.
       penalty: the group-sparsity penalty's rule; nothing of it is computed where it is None.
       teach: share of the first view's prediction in what the other views of a sequence are to predict

@@ -23,7 +23,7 @@ from aila_jax.metrics.sums import summarize
 from aila_jax.progress import Progress
 from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.results import portable, read_document
-from aila_jax.training.placement import place
+from aila_jax.training.sharding import batch_sharding
 
 WINDOWS = (3, 5, 10)
 MASKS = {"leaky": True, "causal": False}  # name → model.bidirectional
@@ -126,7 +126,7 @@ def _row(model: LanguageModel, dataset: Dataset, lam: float) -> LeakRow:
         eval_batches(windows, batch_size, config.sweep.max_batches),
         lam=np.full(batch_size, lam, np.float32),
         tau=np.ones(batch_size, np.float32),
-        placement=place(batch_size, "sweep.batch_size"),
+        sharding=batch_sharding(batch_size, "sweep.batch_size"),
         hard=config.model.hard,
         loss_chunk=config.train.loss_chunk,
         places=window,

@@ -12,20 +12,20 @@ from scipy import stats
 
 from aila_jax.config import Config, ModelConfig, PartitionConfig, from_dict, require
 from aila_jax.evaluation.rows import HeadRow, SweepResult
-from aila_jax.evaluation.without_attention import LEAST_ATTENTION_COST
+from aila_jax.evaluation.without_attention import MIN_ATTENTION_COST
 from aila_jax.guarantees.certificates import certificate
 from aila_jax.model.margin import head_shares
 from aila_jax.reporting import read_sweep
 from aila_jax.reporting.results import result_paths
 from experiments.one_checkpoint.runs import BUDGETS, LAMS
 
-MOST_REGRET, MOST_ENTROPY, LEAST_MASS, MOST_STEP, LEAST_GUARANTEED = 0.02, 0.3, 0.95, 0.4, 0.9
+MAX_REGRET, MAX_ENTROPY, MIN_MASS, MAX_STEP, MIN_GUARANTEED = 0.02, 0.3, 0.95, 0.4, 0.9
 # Block mass is a float32 below 1, where neighbours are 6e-8 apart: less than this outside is rounding.
-LEAST_OUTSIDE = 1e-7
+MIN_OUTSIDE = 1e-7
 
 
 @dataclass(frozen=True)
-class Dialled:
+class DialCurve:
     """One checkpoint read at every λ of `LAMS`, τ = 1.
 
     Attributes:
@@ -78,7 +78,7 @@ def _largest_share(values: np.ndarray) -> float:
     return float(np.max(np.abs(np.diff(values))) / abs(values[-1] - values[0]))
 
 
-def dialled(result: SweepResult, name: str) -> Dialled:
+def dial_curve(result: SweepResult, name: str) -> DialCurve:
     """The rows of a result file as arrays over λ.
 
     Raises:
@@ -97,7 +97,7 @@ def dialled(result: SweepResult, name: str) -> Dialled:
     def over_lam(field: str) -> np.ndarray:
         return np.array([getattr(rows[lam], field) for lam in LAMS], np.float64)  # None is NaN
 
-    return Dialled(
+    return DialCurve(
         name,
         rows[0.0].seed,
         perplexity=over_lam("perplexity_token"),
@@ -152,7 +152,7 @@ def _equals(result: SweepResult) -> dict[str, Any]:
     }
 
 
-def read_results(directory: Path) -> dict[str, dict[int, Dialled]]:
+def read_results(directory: Path) -> dict[str, dict[int, DialCurve]]:
     """The result files NAME-seedS.json of a folder, as name → seed → rows.
 
     Raises:
@@ -160,7 +160,9 @@ def read_results(directory: Path) -> dict[str, dict[int, Dialled]]:
         cannot be compared.
     """
     found = {
-        name: {int(path.stem.rsplit("-seed", 1)[1]): dialled(read_sweep(path), path.stem) for path in paths}
+        name: {
+            int(path.stem.rsplit("-seed", 1)[1]): dial_curve(read_sweep(path), path.stem) for path in paths
+        }
         for name, paths in result_paths(directory).items()
     }
     for budget in BUDGETS:
@@ -174,7 +176,7 @@ def read_results(directory: Path) -> dict[str, dict[int, Dialled]]:
     return found
 
 
-def _check_comparable(found: dict[str, dict[int, Dialled]]) -> None:
+def _check_comparable(found: dict[str, dict[int, DialCurve]]) -> None:
     """Raises ValueError where results of one budget are of unlike texts, tokens, models or margins."""
     ones = [
         (f"{name}-seed{seed}", one.equals) for name, seeds in found.items() for seed, one in seeds.items()
@@ -194,7 +196,7 @@ def _check_comparable(found: dict[str, dict[int, Dialled]]) -> None:
         )
 
 
-def regret(conditional: dict[int, Dialled], fixed: dict[int, Dialled], lam: float) -> np.ndarray:
+def regret(conditional: dict[int, DialCurve], fixed: dict[int, DialCurve], lam: float) -> np.ndarray:
     """Dial regret at λ: perplexity of the one checkpoint dialled to λ ÷ that of a model trained at λ, − 1,
     for each seed that has both.
     """
@@ -208,7 +210,9 @@ def regret(conditional: dict[int, Dialled], fixed: dict[int, Dialled], lam: floa
     )
 
 
-def own_best(found: dict[str, dict[int, Dialled]], name: str, lam: float | None = None) -> dict[int, Dialled]:
+def own_best(
+    found: dict[str, dict[int, DialCurve]], name: str, lam: float | None = None
+) -> dict[int, DialCurve]:
     """The best of all that was run of one way of training with each seed, of the configuration itself and of
     its grid.
 
@@ -240,7 +244,7 @@ class Law:
       correlation: of the logarithm with that quotient within heads, mean over seeds.
       seeds: how many.
       rows: used, of all seeds.
-      left_out: rows with less than `LEAST_OUTSIDE` outside the block.
+      left_out: rows with less than `MIN_OUTSIDE` outside the block.
     """
 
     slope: float
@@ -252,7 +256,7 @@ class Law:
     left_out: int
 
 
-def tau_law(results: Sequence[Dialled]) -> Law | None:
+def tau_law(results: Sequence[DialCurve]) -> Law | None:
     """Fits the law to one way of training; None where a seed has too few rows to fit.
 
     At fixed queries and keys the mass outside falls by at most a factor e per nat of imposed margin ÷ τ. Mean
@@ -264,7 +268,7 @@ def tau_law(results: Sequence[Dialled]) -> Law | None:
         shares = {lam: head_shares(result.model, lam) for lam in {row.lam for row in result.heads}}
         placed = [(row, float(shares[row.lam][row.layer, row.head])) for row in result.heads]
         turned = [(row, share) for row, share in placed if share > 0.0]
-        kept = [(row, share) for row, share in turned if 1.0 - row.block_mass >= LEAST_OUTSIDE]
+        kept = [(row, share) for row, share in turned if 1.0 - row.block_mass >= MIN_OUTSIDE]
         heads = [(row.layer, row.head) for row, _ in kept]
         x = _within(heads, [share / row.tau for row, share in kept])
         y = _within(heads, np.log([1.0 - row.block_mass for row, _ in kept]))
@@ -316,7 +320,7 @@ class Goal:
         return bool(np.all(self.values <= self.limit) if self.most else np.all(self.values >= self.limit))
 
 
-def goals(found: dict[str, dict[int, Dialled]], name: str) -> list[Goal]:
+def goals(found: dict[str, dict[int, DialCurve]], name: str) -> list[Goal]:
     """What is asked of the one checkpoint BUDGET-… of that name; goals that need a run which is not there yet
     are left out.
     """
@@ -327,7 +331,7 @@ def goals(found: dict[str, dict[int, Dialled]], name: str) -> list[Goal]:
     for lam in LAMS:
         values = regret(conditional, found.get(f"{budget}-fixed-{lam:g}", {}), lam)
         if len(values):
-            asked.append(Goal(f"regret at λ = {lam:g}", values, MOST_REGRET))
+            asked.append(Goal(f"regret at λ = {lam:g}", values, MAX_REGRET))
     plain = found.get(f"{budget}-fixed-0", {})
     best = [
         conditional[seed].perplexity.min() / plain[seed].perplexity[0] - 1.0
@@ -343,26 +347,26 @@ def goals(found: dict[str, dict[int, Dialled]], name: str) -> list[Goal]:
     return [
         *asked,
         Goal(
-            "entropy at λ = 1 ÷ entropy at λ = 0", np.array([one.entropy_ratio for one in ones]), MOST_ENTROPY
+            "entropy at λ = 1 ÷ entropy at λ = 0", np.array([one.entropy_ratio for one in ones]), MAX_ENTROPY
         ),
-        Goal("block mass at λ = 1", np.array([one.block_mass[-1] for one in ones]), LEAST_MASS, most=False),
-        *([Goal(accompanied, np.array(guaranteed), LEAST_GUARANTEED, most=False)] if guaranteed else []),
+        Goal("block mass at λ = 1", np.array([one.block_mass[-1] for one in ones]), MIN_MASS, most=False),
+        *([Goal(accompanied, np.array(guaranteed), MIN_GUARANTEED, most=False)] if guaranteed else []),
         Goal(
             "largest step of the dial, share of the change",
             np.array([one.largest_step for one in ones]),
-            MOST_STEP,
+            MAX_STEP,
         ),
-        *([Goal("the same of influence", np.array(steps), MOST_STEP)] if steps else []),
+        *([Goal("the same of influence", np.array(steps), MAX_STEP)] if steps else []),
         Goal(
             "cost of removing attention, λ = 0",
             np.array([one.cost[0] for one in ones]),
-            LEAST_ATTENTION_COST,
+            MIN_ATTENTION_COST,
             most=False,
         ),
         Goal(
             "cost of removing attention, λ = 1",
             np.array([one.cost[1] for one in ones]),
-            LEAST_ATTENTION_COST,
+            MIN_ATTENTION_COST,
             most=False,
         ),
     ]

@@ -8,7 +8,7 @@ import numpy as np
 
 from aila_jax.config import Config, from_dict, to_dict
 from aila_jax.reporting.results import MISSING, markdown, with_spread
-from experiments.one_checkpoint.curves import Dialled, regret
+from experiments.one_checkpoint.curves import DialCurve, regret
 from experiments.one_checkpoint.runs import LAMS, one_checkpoint_runs
 
 BUDGET = "5M"
@@ -89,7 +89,7 @@ def _merged(values: Changes, changes: Changes) -> Changes:
     }
 
 
-def recipe_table(found: dict[str, dict[int, Dialled]]) -> list[str]:
+def recipe_table(found: dict[str, dict[int, DialCurve]]) -> list[str]:
     """As Markdown: the whole recipe, with the seeds that parts were changed with, and each of these runs;
     nothing where there is none.
     """

@@ -15,8 +15,8 @@ from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.results import MISSING, markdown, with_spread
 from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style, lam_axis, legend_above
 from experiments.one_checkpoint.curves import (
-    LEAST_OUTSIDE,
-    Dialled,
+    MIN_OUTSIDE,
+    DialCurve,
     Goal,
     goals,
     own_best,
@@ -27,11 +27,11 @@ from experiments.one_checkpoint.curves import (
 from experiments.one_checkpoint.recipe import recipe_table
 from experiments.one_checkpoint.runs import BUDGETS, LAMS, TRAINED
 
-Results = dict[str, dict[int, Dialled]]
+Results = dict[str, dict[int, DialCurve]]
 Quantity = tuple[
-    Callable[[Dialled], np.ndarray | None], int
+    Callable[[DialCurve], np.ndarray | None], int
 ]  # its value at each λ, None where it was not measured; decimals
-QUANTITIES: dict[str, tuple[Callable[[Dialled], np.ndarray], int]] = {
+QUANTITIES: dict[str, tuple[Callable[[DialCurve], np.ndarray], int]] = {
     "Perplexity per token": (lambda one: one.perplexity, 1),
     "Attention entropy (bits)": (lambda one: one.entropy_bits, 2),
     "Block mass": (lambda one: one.block_mass, 2),
@@ -118,7 +118,7 @@ def transfer_table(found: Results, budget: str, title: str, empty: bool = True) 
     return f"{title}, τ = 1.\n\n{markdown(header, lines)}"
 
 
-def _regrets(title: str, budget: str, runs_of: Callable[[str, float | None], dict[int, Dialled]]) -> str:
+def _regrets(title: str, budget: str, runs_of: Callable[[str, float | None], dict[int, DialCurve]]) -> str:
     """Regret of each one checkpoint; `runs_of` gives the runs by seed of a way of training, for the λ that it
     is trained at, None for all.
     """
@@ -155,7 +155,7 @@ def _goals(asked: list[Goal], label: str) -> str:
     )
 
 
-def _law(ones: dict[int, Dialled], label: str) -> str:
+def _law(ones: dict[int, DialCurve], label: str) -> str:
     if not ones:
         return ""
     law = tau_law(list(ones.values()))
@@ -164,8 +164,8 @@ def _law(ones: dict[int, Dialled], label: str) -> str:
         " divided by τ, λ > 0: "
     )
     if law is None:
-        return f"{start}not fitted, a seed has too few rows with at least {LEAST_OUTSIDE:g} outside.\n"
-    left_out = f"; {law.left_out} with less than {LEAST_OUTSIDE:g} outside left out" if law.left_out else ""
+        return f"{start}not fitted, a seed has too few rows with at least {MIN_OUTSIDE:g} outside.\n"
+    left_out = f"; {law.left_out} with less than {MIN_OUTSIDE:g} outside left out" if law.left_out else ""
     fitted = (
         f"slope {law.slope:.2f} (95 % interval {law.low:.2f} to {law.high:.2f}), correlation"
         f" {law.correlation:.2f}".replace("-", "−")
@@ -273,7 +273,7 @@ def regret_figure(found: Results, budget: str) -> Figure:
     return fig
 
 
-def _guarantee(axes: Axes, ones: dict[int, Dialled]) -> None:
+def _guarantee(axes: Axes, ones: dict[int, DialCurve]) -> None:
     """What every text is guaranteed, dotted, where something is: the least of the seeds."""
     if not ones:
         return

@@ -17,7 +17,7 @@ from aila_jax.guarantees.certificates import Certificate
 from aila_jax.guarantees.gaps import Gap
 from aila_jax.guarantees.key_counts import KeyCounts
 from aila_jax.metrics.sums import summarize
-from aila_jax.training.placement import place
+from aila_jax.training.sharding import batch_sharding
 
 GRID = {"lams": (0.0, 0.5, 1.0), "taus": (0.5, 1.0)}
 
@@ -128,7 +128,7 @@ def test_one_cell_alone_is_the_cell_of_the_grid(trained, result):
         eval_batches(trained.dataset.windows("validation", 16, False), 8),
         lam=np.full(8, 0.5),
         tau=np.ones(8),
-        placement=place(8),
+        sharding=batch_sharding(8),
     )
     assert summarize(sums).loss == result.cells[3].loss
 
@@ -146,7 +146,7 @@ def test_lam_and_tau_may_differ_between_the_rows_of_a_batch(trained):
                 first,
                 lam=lam,
                 tau=np.ones(8),
-                placement=place(8),
+                sharding=batch_sharding(8),
             ).loss
         )
 
@@ -169,7 +169,7 @@ def test_lam_and_tau_may_differ_between_the_rows_of_a_batch(trained):
                 [batch],
                 lam=each,
                 tau=np.ones(8),
-                placement=place(8),
+                sharding=batch_sharding(8),
             ).loss
         )
         for batch, each in (

@@ -58,11 +58,11 @@ def result(perplexity, entropy, mass, *, taus=(1.0,), seed=0, margin=None, costs
 
 def fixed(value, **changes):
     """A model trained at one λ whose perplexity is `value` wherever it is read."""
-    return judged.dialled(result([value] * 6, ONE["entropy"], ONE["mass"], **changes), "fixed")
+    return judged.dial_curve(result([value] * 6, ONE["entropy"], ONE["mass"], **changes), "fixed")
 
 
 def one(**changes):
-    return judged.dialled(result(ONE["perplexity"], ONE["entropy"], ONE["mass"], **changes), "one")
+    return judged.dial_curve(result(ONE["perplexity"], ONE["entropy"], ONE["mass"], **changes), "one")
 
 
 def test_the_runs_have_equal_steps_and_margin_and_only_the_conditional_one_is_shown_lambda():
@@ -247,13 +247,13 @@ def test_what_is_guaranteed_is_read_from_the_rows_and_worked_out_at_the_worst_qu
     cells = tuple(
         replace(row, guaranteed_block_mass=None if row.lam < 0.6 else row.lam - 0.1) for row in made.cells
     )
-    row = judged.dialled(replace(made, cells=cells), "one")
+    row = judged.dial_curve(replace(made, cells=cells), "one")
     np.testing.assert_allclose(row.guaranteed, [np.nan] * 3 + [0.5, 0.7, 0.9])
     assert row.least_guaranteed == pytest.approx(2 / (2 + 125 * np.exp(-6.5)), rel=1e-4)
     goal = {goal.text: goal for goal in judged.goals({"5M-conditional": {0: row}}, "5M-conditional")}
     assert goal["block mass guaranteed at λ = 1, every query with a second key in its block"].holds
     uncapped = replace(made, config={**made.config, "model": {**made.config["model"], "score_cap": 0.0}})
-    assert judged.dialled(uncapped, "one").least_guaranteed is None
+    assert judged.dial_curve(uncapped, "one").least_guaranteed is None
     table = report.transfer_table({"5M-conditional": {0: row}}, "5M", report.GUARANTEED, empty=False)
     assert "| one checkpoint | 1 | – | – | – | 0.50 | 0.70 | 0.90 |" in table
 
@@ -270,7 +270,7 @@ def with_law(slope, seed=0, first=0.5, **margin):
         # A head of which nothing is imposed has no place in the law; its row may be anything.
         return first * 0.9**row.head * np.exp(slope * imposed / row.tau) if imposed else 0.99
 
-    return judged.dialled(
+    return judged.dial_curve(
         replace(made, heads=tuple(replace(row, block_mass=1.0 - outside(row)) for row in made.heads)), "one"
     )
 
@@ -340,10 +340,10 @@ def test_the_interval_of_one_seed_is_that_of_a_regression_with_an_intercept_a_he
 
 def test_rows_of_another_grid_or_without_the_guard_are_refused():
     with pytest.raises(ValueError, match=r"one lacks λ of .* Fix: measure it again"):
-        judged.dialled(replace(result(*ONE.values()), meta={}), "one")
+        judged.dial_curve(replace(result(*ONE.values()), meta={}), "one")
     made = result(*ONE.values())
     with pytest.raises(ValueError, match=r"lacks λ of"):
-        judged.dialled(replace(made, cells=made.cells[:3]), "one")
+        judged.dial_curve(replace(made, cells=made.cells[:3]), "one")
 
 
 @pytest.mark.parametrize(
@@ -411,7 +411,7 @@ def test_a_checkpoint_is_measured_on_the_split_asked_for(trained):
         {0.5, 1.0},
     )  # every τ, for the law
     assert [row["lam"] for row in whole.meta["influence"]] == list(exp.LAMS)
-    assert judged.dialled(whole, "tiny").influence.shape == (6,)
+    assert judged.dial_curve(whole, "tiny").influence.shape == (6,)
 
 
 def test_a_part_that_a_configuration_does_not_have_is_no_run_of_its_recipe():

@@ -18,7 +18,7 @@ import pytest
 
 from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.reporting import attention_html, attention_page, pages
-from aila_jax.reporting.attention_slider import MOST_WEIGHT_BYTES, most_tokens, slider_data
+from aila_jax.reporting.attention_slider import MAX_WEIGHT_BYTES, most_tokens, slider_data
 from tests.reporting.conftest import synthetic_maps
 from tests.support.parsed import ADDRESSES, Page
 from tests.support.untrained import untrained_model
@@ -138,7 +138,7 @@ def test_maps_that_are_not_of_one_text_are_refused(change, words) -> None:
 def test_what_does_not_fit_on_a_page_is_refused_and_the_limit_is_true(
     causal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aila_jax.reporting.attention_slider.MOST_WEIGHT_BYTES", 400)
+    monkeypatch.setattr("aila_jax.reporting.attention_slider.MAX_WEIGHT_BYTES", 400)
     most = most_tokens(2, 1, 3, causal)
     assert most == (9 if causal else 7)
     fits = [synthetic_maps((1, 3), length=most, lam=lam, causal=causal) for lam in (0.0, 1.0)]
@@ -146,13 +146,13 @@ def test_what_does_not_fit_on_a_page_is_refused_and_the_limit_is_true(
     beyond = [synthetic_maps((1, 3), length=most + 1, lam=lam, causal=causal) for lam in (0.0, 1.0)]
     with pytest.raises(ValueError, match=rf"text is '{most + 1} tokens'; it must be at most {most} here"):
         slider_data(beyond)
-    assert MOST_WEIGHT_BYTES < pages.MOST_BYTES / 2
+    assert MAX_WEIGHT_BYTES < pages.MAX_BYTES / 2
 
 
 def test_large_models_show_some_heads_in_the_picture_and_say_so() -> None:
     page = attention_page([synthetic_maps((6, 8), length=4)])
     assert "One setting of the dial, 2 of 6 layers and 4 of 8 heads; the slider" in page
-    assert len(page) < pages.MOST_BYTES
+    assert len(page) < pages.MAX_BYTES
 
 
 # Moves the controls as a user does and notes, for each setting, the readout and the colours drawn in a head's

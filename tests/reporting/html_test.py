@@ -317,9 +317,9 @@ def test_a_page_beyond_the_limit_is_refused(
     sweep: SweepResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = report(sweep, tmp_path / "a.html").stat().st_size
-    monkeypatch.setattr(pages, "MOST_BYTES", size)
+    monkeypatch.setattr(pages, "MAX_BYTES", size)
     report(sweep, tmp_path / "b.html")
-    monkeypatch.setattr(pages, "MOST_BYTES", size - 1)
+    monkeypatch.setattr(pages, "MAX_BYTES", size - 1)
     with pytest.raises(ValueError, match=f"the page has {size:,} bytes; it must have at most {size - 1:,}"):
         report(sweep, tmp_path / "c.html")
     assert not (tmp_path / "c.html").exists()

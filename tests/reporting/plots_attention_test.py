@@ -10,7 +10,7 @@ import pytest
 
 from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.reporting.plots_attention import (
-    MOST_LABELLED_TOKENS,
+    MAX_LABELLED_TOKENS,
     attention_figure,
     block_edges,
     token_label,
@@ -121,7 +121,7 @@ def test_tokens_are_written_out_where_they_are_few() -> None:
         == [label.get_text() for label in few.get_xticklabels()]
     )
     assert not any(label.get_parse_math() for label in few.get_yticklabels())
-    many = panels(attention_figure(synthetic_maps(length=MOST_LABELLED_TOKENS + 1)))[0]
+    many = panels(attention_figure(synthetic_maps(length=MAX_LABELLED_TOKENS + 1)))[0]
     assert (many.get_xlabel(), many.get_ylabel()) == ("key", "query")
     assert token_label("\x07é\t") == "�é⇥"
 

@@ -22,7 +22,7 @@ from aila_jax.inference.language_model import LanguageModel
 from aila_jax.runs import _train as training_run
 from aila_jax.training import anchors as making
 from aila_jax.training.locality import draw_locality
-from aila_jax.training.placement import place
+from aila_jax.training.sharding import batch_sharding
 from tests.oracles import anchors as oracle
 from tests.oracles.attention import in_block
 from tests.support.tiny import make_config, write_corpus
@@ -111,15 +111,15 @@ def test_the_table_is_attention_inside_blocks_over_what_warm_up_read(base: Confi
     model = aila.load(finished)
     dataset = runs.dataset_of(model)
     windows = dataset.windows("train", config.model.length, False)
-    placement = place(config.train.batch_size)
+    sharding = batch_sharding(config.train.batch_size)
     found = making.make_anchors(
         config,
         model.module,
         model.partition,
         model.params,
         windows=windows,
-        draw=runs.step_draws(config, placement),
-        placement=placement,
+        draw=runs.step_draws(config, sharding),
+        sharding=sharding,
     )
     sums, counts = np.zeros(len(found.table)), np.zeros(len(found.table), int)
     batches = TrainBatches(windows, config.train.batch_size, config.seed)

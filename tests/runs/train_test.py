@@ -25,8 +25,8 @@ from aila_jax.model.transformer import Transformer
 from aila_jax.reporting import read_training_log
 from aila_jax.runs import _train as training_run
 from aila_jax.runs import setup as starting
-from aila_jax.runs.workdir import existing_run, held
-from aila_jax.training import loop, placement
+from aila_jax.runs.workdir import existing_run, locked
+from aila_jax.training import loop, sharding
 from aila_jax.training.loop import NonFiniteError
 from aila_jax.training.optimizer import build_optimizer
 from aila_jax.training.stopping import TrainingStopped
@@ -319,7 +319,7 @@ def test_another_validation_or_test_text_does_not_continue_either(trained, tmp_p
 
 def test_a_folder_that_another_process_trains_into_is_refused(trained, tmp_path, no_work):
     program = (
-        # what `held` takes, without the seconds that JAX needs to start
+        # what `locked` takes, without the seconds that JAX needs to start
         "import sys; from filelock import FileLock\n"
         "with FileLock(sys.argv[1] + '/.lock'): print('held', flush=True); sys.stdin.read()"
     )
@@ -339,7 +339,7 @@ def test_a_folder_that_another_process_trains_into_is_refused(trained, tmp_path,
         ):
             runs.train(trained.config, tmp_path, quiet=True)
         other.communicate("")
-    with held(tmp_path):  # free again
+    with locked(tmp_path):  # free again
         pass
 
 
@@ -423,7 +423,7 @@ def test_parameters_draws_and_dropout_have_keys_of_their_own(trained):
 
 
 def test_seeds_give_other_parameters_and_other_draws(trained):
-    devices = placement.place(8)
+    devices = sharding.batch_sharding(8)
     states, draws = [], []
     for seed in (0, 0, 1):
         config = replace(trained.config, seed=seed)

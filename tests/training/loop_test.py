@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from aila_jax.training.loop import LAG, Hook, NonFiniteError, fit
-from aila_jax.training.placement import place
+from aila_jax.training.sharding import batch_sharding
 from aila_jax.training.state import create_state
 from aila_jax.training.step import StepMetrics
 from aila_jax.training.stopping import TrainingStopped
@@ -49,7 +49,7 @@ class Rig:
             train_step=self.train_step,
             batches=(np.float32(number) for number in itertools.count(int(self.state.step))),
             draw=lambda step: (("lam", step), ("tau", step)),
-            placement=Unplaced(),
+            sharding=Unplaced(),
             steps=steps,
             on_metrics=self.on_metrics,
             hooks=hooks,
@@ -174,13 +174,13 @@ def test_a_real_placement_puts_batches_on_the_devices():
         seen.append(batch)
         return rig.train_step(state, batch[0], lam, tau)
 
-    rig.state = place(2).replicate(rig.state)
+    rig.state = batch_sharding(2).replicate(rig.state)
     fit(
         rig.state,
         train_step=train_step,
         batches=(np.full(2, number, np.float32) for number in itertools.count()),
         draw=lambda step: (0, 0),
-        placement=place(2),
+        sharding=batch_sharding(2),
         steps=2,
         on_metrics=rig.on_metrics,
     )

@@ -17,7 +17,7 @@ from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import build_partition
 from aila_jax.training.optimizer import build_optimizer
 from aila_jax.training.penalty import initial_importance, penalty_rule
-from aila_jax.training.placement import place
+from aila_jax.training.sharding import batch_sharding
 from aila_jax.training.state import create_state, part_names
 from aila_jax.training.step import make_train_step
 from tests.support.tiny import MODEL, VOCAB_SIZE, fresh_params, random_batch, sgd
@@ -235,7 +235,7 @@ def test_lam_and_tau_change_the_loss(step):
 
 
 def test_the_step_reads_nothing_back_to_the_host():
-    placed = place(ROWS)
+    placed = batch_sharding(ROWS)
     step = jax.jit(
         make_train_step(MODULE, PARTITION, sgd()), donate_argnums=0, out_shardings=placed.replicated
     )

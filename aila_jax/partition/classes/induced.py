@@ -14,7 +14,7 @@ from aila_jax.partition.classes.class_table import ClassTable
 from aila_jax.partition.classes.description_length import rounding
 from aila_jax.partition.classes.exchange import by_frequency, canonical, class_table, deal, exchange
 
-MOST_SWEEPS = 20
+MAX_SWEEPS = 20
 
 
 def induced_classes(
@@ -22,7 +22,7 @@ def induced_classes(
     vocab_size: int,
     n_classes: int,
     *,
-    max_sweeps: int = MOST_SWEEPS,
+    max_sweeps: int = MAX_SWEEPS,
     on_sweep: Callable[[int, int], None] | None = None,
 ) -> ClassTable:
     """Classes whose bigrams tell most of the next class: the exchange algorithm at a fixed number of classes.

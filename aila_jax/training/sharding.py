@@ -17,7 +17,7 @@ SPLIT, WHOLE = PartitionSpec(AXIS), PartitionSpec()
 
 
 @dataclass(frozen=True)
-class Placement:
+class Sharding:
     """Data parallelism over a one-dimensional mesh.
 
     Attributes:
@@ -45,8 +45,8 @@ class Placement:
         return jax.device_put(tree, self.replicated)
 
 
-def place(batch_size: int, name: str = "train.batch_size", accumulate: int = 1) -> Placement:
-    """A placement over all local devices.
+def batch_sharding(batch_size: int, name: str = "train.batch_size", accumulate: int = 1) -> Sharding:
+    """A sharding over all local devices.
 
     Raises:
       ValueError: `batch_size` is not divisible by their number times `accumulate` microbatches.
@@ -59,16 +59,16 @@ def place(batch_size: int, name: str = "train.batch_size", accumulate: int = 1) 
             f" times train.accumulate ({accumulate})" if accumulate > 1 else ""
         )
         raise ValueError(f"{name} is {batch_size}; it must be divisible by {by}. Fix: set it to {down}.")
-    return Placement(Mesh(np.asarray(devices), (AXIS,)))
+    return Sharding(Mesh(np.asarray(devices), (AXIS,)))
 
 
 def map_step(
-    step: Callable[..., Any], placement: Placement, parallel: str = "jit", whole: int = 0
+    step: Callable[..., Any], sharding: Sharding, parallel: str = "jit", whole: int = 0
 ) -> Callable[..., Any]:
     """Compiles a step (state, batch, lam, tau) → (state, metrics) that sums over AXIS, to run on each
     device's part of the batch.
 
-    The state is whole on every device and its buffers are reused; both ways take arrays as `Placement` puts
+    The state is whole on every device and its buffers are reused; both ways take arrays as `Sharding` puts
     them.
 
     Args:
@@ -78,18 +78,18 @@ def map_step(
     if parallel == "jit":
         mapped = jax.shard_map(
             step,
-            mesh=placement.mesh,
+            mesh=sharding.mesh,
             in_specs=(WHOLE, SPLIT, SPLIT, SPLIT, *[WHOLE] * whole),
             out_specs=WHOLE,
             check_vma=False,
         )
         return jax.jit(mapped, donate_argnums=0)
-    devices = list(placement.mesh.devices.flat)
+    devices = list(sharding.mesh.devices.flat)
     pmapped = jax.pmap(
         step, AXIS, in_axes=(None, 0, 0, 0, *[None] * whole), out_axes=None, donate_argnums=0, devices=devices
     )
 
-    @partial(jax.jit, out_shardings=placement.batch)
+    @partial(jax.jit, out_shardings=sharding.batch)
     def by_device(tree: Any) -> Any:
         """[B, …] as [devices, B / devices, …], which is what pmap maps over."""
         return jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), tree)

@@ -9,12 +9,12 @@ import jax
 import numpy as np
 import pytest
 
-from aila_jax.training import placement
-from aila_jax.training.placement import AXIS, describe_devices, map_step, place
+from aila_jax.training import sharding
+from aila_jax.training.sharding import AXIS, batch_sharding, describe_devices, map_step
 
 
 def test_one_device_takes_any_batch():
-    placed = place(3)
+    placed = batch_sharding(3)
     array = placed.shard(np.arange(6, dtype=np.float32).reshape(3, 2))
     np.testing.assert_array_equal(array, np.arange(6).reshape(3, 2))
     assert placed.replicate({"x": np.ones(2, np.float32)})["x"].sharding.is_fully_replicated
@@ -29,9 +29,9 @@ def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch, size, fix):
             f"train.batch_size is {size}; it must be divisible by the 8 devices. Fix: set it to {fix}."
         ),
     ):
-        place(size)
+        batch_sharding(size)
     with pytest.raises(ValueError, match=r"sweep\.batch_size is"):
-        place(size, "sweep.batch_size")
+        batch_sharding(size, "sweep.batch_size")
 
 
 def test_microbatches_that_do_not_divide_a_devices_share_are_refused(monkeypatch):
@@ -41,7 +41,7 @@ def test_microbatches_that_do_not_divide_a_devices_share_are_refused(monkeypatch
         " it to 32."
     )
     with pytest.raises(ValueError, match=re.escape(limit)):
-        place(40, accumulate=2)
+        batch_sharding(40, accumulate=2)
 
 
 def test_the_cpu_is_described_in_words():
@@ -57,7 +57,7 @@ def test_falling_back_to_the_cpu_is_said(monkeypatch, installed, platforms, warn
         lambda name: object() if installed and name == "jax_cuda13_plugin" else None,
     )
     monkeypatch.setattr(
-        placement.jax, "local_devices", lambda: [SimpleNamespace(platform="cpu", device_kind="cpu")]
+        sharding.jax, "local_devices", lambda: [SimpleNamespace(platform="cpu", device_kind="cpu")]
     )
     monkeypatch.setenv("JAX_PLATFORMS", platforms)
     with warnings.catch_warnings(record=True) as caught:
@@ -80,7 +80,7 @@ ONE_STEP = """
     from aila_jax.partition.kinds import Segments
     from aila_jax.training.optimizer import build_optimizer
     from aila_jax.training.penalty import initial_importance, penalty_rule, penalty_strength
-    from aila_jax.training.placement import AXIS, Placement, map_step, place
+    from aila_jax.training.sharding import AXIS, Sharding, map_step, batch_sharding
     from aila_jax.training.state import create_state
     from aila_jax.training.step import make_train_step
     from tests.support.tiny import MODEL, VOCAB_SIZE, fresh_params, random_batch
@@ -117,18 +117,18 @@ ONE_STEP = """
 
     def measured(placed, chunk):
         batches = [random_batch(ROWS, seed) for seed in range(2)]
-        return numbers(evaluate(module, partition, fresh_params(), batches, lam=LAM, tau=TAU, placement=placed, delta=True, loss_chunk=chunk))
+        return numbers(evaluate(module, partition, fresh_params(), batches, lam=LAM, tau=TAU, sharding=placed, delta=True, loss_chunk=chunk))
 
-    one = Placement(Mesh(np.asarray(jax.devices()[:1]), (AXIS,)))
+    one = Sharding(Mesh(np.asarray(jax.devices()[:1]), (AXIS,)))
     assert len(jax.devices()) == 8
     cases = [("jit", 0, 1), ("jit", 50, 2), ("pmap", 0, 1), ("pmap", 50, 4)]
     print(json.dumps({
-        "updates": [updates(one, 1, "jit", 0, 1)] + [updates(place(ROWS, accumulate=case[2]), 8, *case) for case in cases],
-        "views": [updates(one, 1, "jit", 0, 1, views=2), updates(place(ROWS // 2), 8, "pmap", 0, 2, views=2)],
-        "taught": [updates(one, 1, "jit", 0, 1, views=2, teach=0.5), updates(place(ROWS // 2), 8, "pmap", 51, 2, views=2, teach=0.5)],
-        "pressed": [updates(one, 1, "jit", 0, 1, pressure=0.5), updates(place(ROWS // 4), 8, "pmap", 51, 4, pressure=0.5)],
-        "proximal": [updates(one, 1, "jit", 0, 1, PROXIMAL), updates(place(ROWS), 8, "pmap", 0, 1, PROXIMAL)],
-        "sums": [measured(one, 0), measured(place(ROWS), 0), measured(place(ROWS), 50)],
+        "updates": [updates(one, 1, "jit", 0, 1)] + [updates(batch_sharding(ROWS, accumulate=case[2]), 8, *case) for case in cases],
+        "views": [updates(one, 1, "jit", 0, 1, views=2), updates(batch_sharding(ROWS // 2), 8, "pmap", 0, 2, views=2)],
+        "taught": [updates(one, 1, "jit", 0, 1, views=2, teach=0.5), updates(batch_sharding(ROWS // 2), 8, "pmap", 51, 2, views=2, teach=0.5)],
+        "pressed": [updates(one, 1, "jit", 0, 1, pressure=0.5), updates(batch_sharding(ROWS // 4), 8, "pmap", 51, 4, pressure=0.5)],
+        "proximal": [updates(one, 1, "jit", 0, 1, PROXIMAL), updates(batch_sharding(ROWS), 8, "pmap", 0, 1, PROXIMAL)],
+        "sums": [measured(one, 0), measured(batch_sharding(ROWS), 0), measured(batch_sharding(ROWS), 50)],
     }))
 """
 
@@ -149,7 +149,7 @@ def test_eight_devices_make_the_update_and_the_sums_of_one_however_the_batch_is_
 
 
 def test_pmap_gives_the_state_back_whole_and_reuses_its_buffers():
-    placed = place(4)
+    placed = batch_sharding(4)
     step = map_step(
         lambda state, x, lam, tau: (
             state + jax.lax.psum(x.sum(), AXIS),
