@@ -24,7 +24,7 @@ from aila_jax.partition.listing import _marked
 from aila_jax.types import Batch
 from tests.support.untrained import untrained_model
 
-EXAMPLE = Path(__file__).parent / "data" / "examples" / "sentences.conllu"
+EXAMPLE = Path(__file__).parents[1] / "data" / "examples" / "sentences.conllu"
 
 
 def annotated(blocks: str) -> LanguageModel:

@@ -12,6 +12,7 @@ from aila_jax.config import PartitionConfig, to_dict
 from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.inference.language_model import load
 from aila_jax.runs import _report as showing
+from aila_jax.runs._attention import SAMPLE_LINES
 from tests.support.untrained import untrained_model
 
 
@@ -50,7 +51,7 @@ def test_attention_that_cannot_be_drawn_leaves_nothing_behind(trained, tmp_path,
 def test_the_maps_of_a_report_are_the_models_over_a_whole_text_or_the_part_of_the_sample_that_fits(trained):
     maps = runs.dial_maps(trained.model)
     assert [one.lam for one in maps] == [index / 10 for index in range(11)]
-    assert "".join(maps[0].tokens) == " ".join(showing.SAMPLE_LINES)[: len("".join(maps[0].tokens))]
+    assert "".join(maps[0].tokens) == " ".join(SAMPLE_LINES)[: len("".join(maps[0].tokens))]
     assert len(maps[0].tokens) == 16
     own = runs.dial_maps(load(trained.run.workdir / "checkpoints" / "16"), "the cat", tau=2.0)
     assert ("".join(own[0].tokens), own[0].tau, own[0].source) == ("the cat", 2.0, "run, step 16")
