@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from aila_jax.config import Config, from_dict, to_dict, user_path
+from aila_jax.config import Config, saved_config, to_dict, user_path
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition, TypeTable, build_partition, check_vocabulary, table_of
@@ -72,7 +72,7 @@ class Checkpoint:
 
     @property
     def config(self) -> Config:
-        return from_dict(Config, self.record.config)
+        return saved_config(self.record.config)
 
     @property
     def tokenizer(self) -> Tokenizer:

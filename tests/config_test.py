@@ -31,6 +31,8 @@ from aila_jax.config import (
     check_tau,
     check_unread,
     from_dict,
+    saved_config,
+    serialize,
     to_dict,
     user_path,
 )
@@ -509,6 +511,31 @@ def test_a_config_comes_back_from_its_dictionary_and_from_json(config):
     assert from_dict(Config, plain) == config
     assert from_dict(Config, json.loads(json.dumps(plain))) == config
     assert hash(config) == hash(from_dict(Config, plain))  # static in jit
+
+
+@given(any_config(Config))
+def test_a_saved_config_comes_back_too(config):
+    assert saved_config(to_dict(config)) == config
+
+
+def test_what_a_saved_config_lacks_means_the_old_rule(monkeypatch):
+    monkeypatch.setattr(serialize, "OLD_RULES", {"train.steps": 7, "model.margin.nats": 3.0, "seed": 5})
+    old = {"train": {"batch_size": 4}, "seed": 1}
+    config = saved_config(old)
+    assert (config.train.steps, config.train.batch_size, config.model.margin.nats) == (7, 4, 3.0)
+    assert config.seed == 1
+    assert old == {"train": {"batch_size": 4}, "seed": 1}
+    assert saved_config(to_dict(Config())) == Config() == from_dict(Config, {})
+    assert saved_config({}).seed == 5
+    with pytest.raises(ValueError, match="train is 3, a int; it must be a group of settings"):
+        saved_config({"train": 3})
+
+
+def test_a_setting_of_another_name_is_read_by_both(monkeypatch):
+    monkeypatch.setattr(serialize, "ALIASES", {"train.rounds": "train.steps"})
+    for read in (saved_config, lambda values: from_dict(Config, values)):
+        assert read({"train": {"rounds": 9}}).train.steps == 9
+        assert read({"train": {"steps": 8}}).train.steps == 8
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)

@@ -1,16 +1,47 @@
-"""Settings as plain dictionaries and back."""
+"""Settings as plain dictionaries and back.
 
+What a user writes goes through `from_dict` and gets the defaults of today. What was saved goes through
+`saved_config`, where a setting that is newer than the file means the rule of the file's time.
+"""
+
+import copy
 import dataclasses
 import difflib
 import typing
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from aila_jax.config.root import Config
+
 T = TypeVar("T")
+
+# Settings that have another name now: old → new, both dotted, in the same group.
+ALIASES: dict[str, str] = {}
+# What a saved configuration without the setting means. A fault that changed numbers or splits was mended by a
+# setting whose default is the new rule; a run of before goes on with, and is read by, the old one.
+OLD_RULES: dict[str, Any] = {}
 
 
 def to_dict(config: Any) -> dict[str, Any]:
     """The configuration as plain nested dicts, ready for JSON or a ConfigDict."""
     return dataclasses.asdict(config)
+
+
+def saved_config(values: Mapping[str, Any]) -> Config:
+    """The configuration of a saved run, whatever version saved it.
+
+    Raises:
+      ValueError: as `from_dict`.
+    """
+    filled = copy.deepcopy(dict(values))
+    for key, rule in OLD_RULES.items():
+        group, _, name = key.rpartition(".")
+        place: Any = filled
+        for part in group.split(".") if group else ():
+            place = place.setdefault(part, {}) if isinstance(place, dict) else None
+        if isinstance(place, dict):
+            place.setdefault(name, rule)
+    return from_dict(Config, filled)
 
 
 def from_dict(cls: type[T], values: dict[str, Any], path: str = "") -> T:
@@ -28,7 +59,8 @@ def from_dict(cls: type[T], values: dict[str, Any], path: str = "") -> T:
         )
     hints = typing.get_type_hints(cls)
     made = {}
-    for key, value in values.items():
+    for given, value in values.items():
+        key = ALIASES.get(f"{path}{given}", f"{path}{given}").removeprefix(path)
         if key not in hints:
             raise ValueError(unknown_key(f"{path}{key}", [f"{path}{name}" for name in hints]))
         made[key] = _coerce(hints[key], value, f"{path}{key}")

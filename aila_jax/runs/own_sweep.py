@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aila_jax.config import Config, from_dict, to_dict
+from aila_jax.config import saved_config, to_dict
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.reporting import read_sweep
@@ -17,7 +17,7 @@ def own_sweep(directory: Path, model: LanguageModel) -> SweepResult | None:
     result = read_sweep(directory)
     try:
         swept = to_dict(
-            from_dict(Config, result.config)
+            saved_config(result.config)
         )  # settings that are newer than the file have their defaults
     except ValueError:
         return None

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from aila_jax.checkpoint import DIRECTORY, Checkpoint, find_checkpoint, incomplete_steps, whole_steps
-from aila_jax.config import Config, from_dict, require, to_dict
+from aila_jax.config import Config, require, saved_config, to_dict
 from aila_jax.data.dataset import Dataset
 from aila_jax.provenance import git_commit, versions
 from aila_jax.reporting.files import write_atomically
@@ -114,7 +114,7 @@ def existing_run(workdir: Path, config: Config) -> Checkpoint | None:
         return None
     try:
         old = json.loads(file.read_text(encoding="utf-8"))
-        before, asked = _anywhere(from_dict(Config, old)), _anywhere(config)
+        before, asked = _anywhere(saved_config(old)), _anywhere(config)
     except ValueError as error:
         raise ValueError(
             f"{file} is not a configuration that this version reads ({error}). Fix: choose another --workdir"

@@ -8,7 +8,7 @@ from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from aila_jax.config import Config, from_dict, to_dict
+from aila_jax.config import Config, saved_config, to_dict
 from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.results import portable, read_document
 
@@ -136,6 +136,6 @@ def read_threshold(path: Path) -> ThresholdResult:
         rows = tuple(
             ThresholdRow(**dict(zip(document["columns"], row, strict=True))) for row in document["rows"]
         )
-        return ThresholdResult(rows, from_dict(Config, document["config"]), document["meta"])
+        return ThresholdResult(rows, saved_config(document["config"]), document["meta"])
 
     return read_document(path, "threshold", FORMAT, parse)

@@ -13,7 +13,7 @@ import pytest
 import aila_jax as aila
 from aila_jax import runs
 from aila_jax.checkpoint import find_checkpoint
-from aila_jax.config import Config, from_dict
+from aila_jax.config import saved_config
 from aila_jax.model.transformer import build_transformer
 from aila_jax.reporting import read_sweep
 from aila_jax.training.optimizer import build_optimizer
@@ -74,7 +74,7 @@ def test_it_resumes_to_the_state_and_log_that_it_had(golden):
     expected = training_state(golden, 24)
     logged = (golden / "metrics.jsonl").read_text(encoding="utf-8")
     shutil.rmtree(golden / "checkpoints" / "24")
-    config = from_dict(Config, json.loads((golden / "config.json").read_text(encoding="utf-8")))
+    config = saved_config(json.loads((golden / "config.json").read_text(encoding="utf-8")))
     aila.train(config, golden, quiet=True)
     resumed = training_state(golden, 24)
     for (path, old), new in zip(jax.tree.leaves_with_path(expected), jax.tree.leaves(resumed), strict=True):

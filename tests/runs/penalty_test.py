@@ -10,7 +10,7 @@ import pytest
 
 from aila_jax import runs
 from aila_jax.checkpoint import find_checkpoint
-from aila_jax.config import Config, PenaltyConfig, from_dict
+from aila_jax.config import PenaltyConfig, saved_config
 from aila_jax.loss.group_sparsity import query_key_kernels, sparsity
 from aila_jax.reporting import read_sweep, read_training_log
 from aila_jax.training.optimizer import build_optimizer
@@ -94,5 +94,5 @@ def test_a_run_that_stops_and_continues_is_the_one_that_did_not(run, tmp_path):
 def test_a_configuration_from_before_the_penalty_is_read_as_one_without_it(run):
     old = json.loads((run.workdir / "config.json").read_text())
     del old["penalty"], old["model"]["localist"], old["model"]["localist_shared"]
-    assert from_dict(Config, old).penalty == PenaltyConfig()
-    assert not from_dict(Config, old).model.localist
+    assert saved_config(old).penalty == PenaltyConfig()
+    assert not saved_config(old).model.localist
