@@ -54,14 +54,12 @@ def certificate_job(config: Config) -> tuple[Callable[[], Any], str]:
 
     from aila_jax.guarantees.certificates import certificate
     from aila_jax.inference.inputs import example_batch
-    from aila_jax.model.forward import init_params
+    from aila_jax.model.network import Network
     from aila_jax.model.transformer import build_transformer
     from aila_jax.partition.build import build_partition
 
-    module, partition = build_transformer(config, config.data.vocab_size), build_partition(config.partition)
-    params = jax.jit(lambda key: init_params(module, partition, example_batch(config), key))(
-        jax.random.key(0)
-    )
+    network = Network(build_transformer(config, config.data.vocab_size), build_partition(config.partition))
+    params = jax.jit(lambda key: network.init(example_batch(config), key))(jax.random.key(0))
     model = config.model
 
     def job() -> tuple[float, ...]:

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from aila_jax.config import LocalityConfig, MarginConfig, ModelConfig
-from aila_jax.evaluation.evaluator import eval_step, scores_of
-from aila_jax.model.forward import forward
+from aila_jax.evaluation.evaluator import Evaluation, eval_step, scores_of
 from aila_jax.model.interface import Dial, Request
+from aila_jax.model.network import Network
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition, build_partition
 from aila_jax.partition.kinds import Classes, Given, Segments
@@ -22,7 +22,7 @@ from aila_jax.training.locality import draw_locality
 from aila_jax.training.optimizer import build_optimizer
 from aila_jax.training.sharding import AXIS, Sharding, map_step
 from aila_jax.training.state import create_state
-from aila_jax.training.step import make_train_step
+from aila_jax.training.step import Objective, make_train_step
 from aila_jax.types import Array, Batch
 from benchmarks.forms import SWEEP, TRAIN, OursForm
 from benchmarks.shapes import Shape
@@ -104,23 +104,20 @@ def add_dial_weights(weights: dict[str, Any], seed: int = 2) -> dict[str, Any]:
     return {**weights, **layers}
 
 
-@partial(jax.jit, static_argnames=("module", "request", "loss_chunk", "mesh"))
+@partial(jax.jit, static_argnames=("evaluation", "mesh"))
 def eval_without_stats(
-    module: Transformer,
-    partition: Partition,
+    network: Network,
     params: Any,
     batch: Batch,
-    lam: Float[Array, "B"],
-    tau: Float[Array, "B"],
-    request: Request,
-    loss_chunk: int,
+    dial: Dial,
+    evaluation: Evaluation,
     mesh: Mesh,
 ) -> tuple[Array, Array]:
     """Summed loss and correct targets: the sweep cell without its statistics, on one device (`mesh` is
     eval_step's alone).
     """
-    output = forward(module, partition, params, batch, Dial(lam, tau), request)
-    scores = scores_of(output, params, batch, loss_chunk)
+    output = network(params, batch, dial, Request(logits=evaluation.loss_chunk == 0))
+    scores = scores_of(output, params, batch, evaluation.loss_chunk)
     scored = batch.weights > 0
     return jnp.sum(scores.losses, where=scored), jnp.sum(scores.first & scored)
 
@@ -145,7 +142,7 @@ class OursRunner:
             pressure=form.pressure,
         )
         chunk = shape.chunk if form.chunk < 0 else form.chunk
-        module, partition = Transformer(config.model, shape.vocab_size), draw_partition(form, shape)
+        network = Network(Transformer(config.model, shape.vocab_size), draw_partition(form, shape))
         optimizer = build_optimizer(config.train)
         sharding = Sharding(Mesh(np.asarray(jax.local_devices()[:1]), (AXIS,)))
         weights = draw_weights(config.model, shape.vocab_size)
@@ -166,16 +163,12 @@ class OursRunner:
         self.compile_seconds: dict[str, float] = {}
         self.versions: dict[str, str] = {}
         step = make_train_step(
-            module,
-            partition,
+            network,
             optimizer,
-            loss_chunk=chunk,
+            Objective(loss_chunk=chunk, teach=form.teach, pressure=form.pressure),
             axis_name=AXIS,
-            teach=form.teach,
-            pressure=form.pressure,
         )
         evaluate: Any = eval_step if form.stats else eval_without_stats
-        request = Request(logits=chunk == 0, stats=form.stats)
         with jax.default_matmul_precision("highest" if exact else "default"):
             if TRAIN in tasks:
                 jitted: Any = map_step(step, sharding)
@@ -184,20 +177,17 @@ class OursRunner:
                 self.compile_seconds[TRAIN] = time.perf_counter() - began
             if SWEEP in tasks:
                 arguments = (
-                    module,
-                    partition,
+                    network,
                     self.eval_params,
                     self.batches[0],
-                    self.zero,
-                    self.one,
-                    request,
-                    chunk,
+                    Dial(self.zero, self.one),
+                    Evaluation(loss_chunk=chunk),
                     sharding.mesh,
                 )
                 began = time.perf_counter()
                 self.cell = evaluate.lower(*arguments).compile()
                 self.compile_seconds[SWEEP] = time.perf_counter() - began
-        self.partition = partition
+        self.network = network
         self.form = form
 
     def train(self, index: int, ordinary: bool = False) -> tuple[Any, Any]:
@@ -208,7 +198,7 @@ class OursRunner:
     def evaluate(self, index: int, ordinary: bool = False) -> tuple[Any, Any]:
         lam = self.zero if ordinary else self.fixed
         sums = self.cell(
-            self.partition, self.eval_params, self.batches[index % len(self.batches)], lam, self.one
+            self.network, self.eval_params, self.batches[index % len(self.batches)], Dial(lam, self.one)
         )
         return sums if isinstance(sums, tuple) else (sums.loss, sums.correct)
 

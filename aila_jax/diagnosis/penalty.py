@@ -14,16 +14,16 @@ from aila_jax.evaluation.rows import HeadRow
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.loss.group_sparsity import alive_heads
 from aila_jax.loss.importance import anchor_weights, size_weights
-from aila_jax.model.forward import attention_inputs
 from aila_jax.model.interface import Dial
 from aila_jax.model.margin import default_layer_scale
+from aila_jax.model.network import Network
 from aila_jax.thresholds.formula import BlockSums, predicted_thresholds
 from aila_jax.thresholds.stationarity import group_thresholds
 from aila_jax.training.locality import training_dial
 from aila_jax.training.penalty import penalty_strength
 from aila_jax.types import Array, Batch
 
-_inputs = jax.jit(attention_inputs, static_argnames=("module", "layer", "hard"))
+_inputs = jax.jit(Network.attention_inputs, static_argnames=("layer", "hard"))
 
 
 def penalty_facts(
@@ -127,7 +127,7 @@ def _predicted(
     dial = Dial(jnp.float32(0.0), jnp.float32(1.0))
     for batch in text():
         sums.add(
-            np.asarray(_inputs(model.module, model.partition, model.params, batch, dial)),
+            np.asarray(_inputs(model.network, model.params, batch, dial)),
             np.asarray(model.partition(batch)),
         )
     estimates = sums.estimates()

@@ -1,7 +1,6 @@
 """Certificates of a loaded model: for every text, for one text, or by the largest scores seen on a corpus."""
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -17,11 +16,10 @@ from aila_jax.guarantees.certificates import Certificate, certificate
 from aila_jax.guarantees.key_counts import KeyCounts, counts_in_order, counts_of, merge_counts
 from aila_jax.inference.dial import dial_values
 from aila_jax.inference.language_model import LanguageModel, check_tokenizer
-from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.margin import check_layer_scale
-from aila_jax.model.transformer import Transformer
-from aila_jax.partition.build import Partition
+from aila_jax.model.network import Network
+from aila_jax.model.stats import StatsRequest
 from aila_jax.partition.kinds import text_blocks
 from aila_jax.types import PADDING_ID, Array, Batch
 
@@ -124,11 +122,9 @@ def scored_batches(
     return eval_batches(windows, batch_size, sweep.max_batches if max_batches is None else max_batches)
 
 
-@partial(jax.jit, static_argnames=("module",))
-def _largest(
-    module: Transformer, partition: Partition, params: Any, batch: Batch, dial: Dial
-) -> Float[Array, "N H"]:
-    output = forward(module, partition, params, batch, dial, Request(logits=False, stats=True, largest=True))
+@jax.jit
+def _largest(network: Network, params: Any, batch: Batch, dial: Dial) -> Float[Array, "N H"]:
+    output = network(params, batch, dial, Request(logits=False, stats=StatsRequest(largest=True)))
     assert output.stats is not None and output.stats.largest_score is not None, "asked for above"
     real = (jnp.asarray(batch.doc_ids) != PADDING_ID)[None, :, None, :]
     return jnp.max(output.stats.largest_score, axis=(1, 3), where=real, initial=0.0)
@@ -144,9 +140,7 @@ def largest_scores(
     for batch in batches:
         rows = batch.tokens.shape[0]
         dial = Dial(dial_values(lam, "lam", rows), dial_values(tau, "tau", rows), layer_scale=layer_scale)
-        most = np.maximum(
-            most, np.asarray(_largest(model.module, model.partition, model.params, batch, dial), np.float64)
-        )
+        most = np.maximum(most, np.asarray(_largest(model.network, model.params, batch, dial), np.float64))
     return most
 
 

@@ -1,24 +1,23 @@
 """Evaluation of parameters on packed windows at one setting of the dial."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float
 
 from aila_jax.loss.cross_entropy import TargetScores, linear_target_scores, target_scores
+from aila_jax.metrics.pointers import anchor_pointers, answer_pointers
 from aila_jax.metrics.sums import MetricSums, merge, metric_sums, to_host
-from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, ModelOutput, Request
-from aila_jax.model.masks import anchor_pointers, answer_pointers
-from aila_jax.model.transformer import Transformer
+from aila_jax.model.network import Network
+from aila_jax.model.stats import StatsRequest
 from aila_jax.partition.anchors import Anchors
-from aila_jax.partition.build import Partition
 from aila_jax.training.sharding import AXIS, SPLIT, WHOLE, Sharding
-from aila_jax.types import Array, Batch
+from aila_jax.types import Batch
 
 IN_FLIGHT = 8  # batches whose sums may still be on the device: bounds memory without waiting for each
 
@@ -35,92 +34,92 @@ def scores_of(output: ModelOutput, params: Any, batch: Batch, loss_chunk: int) -
     )
 
 
-@partial(jax.jit, static_argnames=("module", "request", "loss_chunk", "mesh", "places", "answers"))
+@dataclass(frozen=True)
+class Evaluation:
+    """What is measured beside losses and attention, and how.
+
+    Attributes:
+      hard: block attention only.
+      loss_chunk: tokens whose logits exist at once; 0 makes them all in one.
+      delta: also score gaps.
+      places: above 0 asks for the targets by their query's place in its block, so many places.
+      answers: pointer fidelity on the batches' own pointers, the known answers.
+    """
+
+    hard: bool = False
+    loss_chunk: int = 0
+    delta: bool = False
+    places: int = 0
+    answers: bool = False
+
+    @property
+    def request(self) -> Request:
+        """What the forward pass must return for it."""
+        return Request(logits=self.loss_chunk == 0, stats=StatsRequest(delta=self.delta), hard=self.hard)
+
+
+@partial(jax.jit, static_argnames=("evaluation", "mesh"))
 def eval_step(
-    module: Transformer,
-    partition: Partition,
+    network: Network,
     params: Any,
     batch: Batch,
-    lam: Float[Array, "B"],
-    tau: Float[Array, "B"],
-    request: Request,
-    loss_chunk: int,
+    dial: Dial,
+    evaluation: Evaluation,
     mesh: Mesh,
-    places: int = 0,
-    answers: bool = False,
     anchors: Anchors | None = None,
 ) -> MetricSums:
-    """Metric sums of one batch at λ and τ, both traced: one compilation serves the whole dial. Devices of
-    `mesh` share the batch.
+    """Metric sums of one batch at a dial that is traced: one compilation serves all of it. Devices of `mesh`
+    share the batch.
 
-    `request` asks for statistics; for logits only where `loss_chunk` is 0, else so many tokens' logits exist
-    at once. `places` above 0 asks for the targets by their query's place in its block, so many places.
-    Pointer fidelity is measured on the known answers, or on `anchors`, where one of them is given.
+    Pointer fidelity is measured on the known answers, or on `anchors`, where one of them is asked for.
     """
 
     def on_device(
-        partition: Partition, params: Any, batch: Batch, lam: Array, tau: Array, anchors: Anchors | None
+        network: Network, params: Any, batch: Batch, dial: Dial, anchors: Anchors | None
     ) -> MetricSums:
-        block_ids = partition(batch)
+        block_ids = network.partition(batch)
         pointers = None
-        if answers:
+        if evaluation.answers:
             pointers = answer_pointers(batch.pointers)
         elif anchors is not None:
-            pointers = anchor_pointers(anchors.of(batch, block_ids, module.config.document_mask), block_ids)
-        output = forward(module, partition, params, batch, Dial(lam, tau), request, pointers=pointers)
-        scores = scores_of(output, params, batch, loss_chunk)
-        return jax.lax.psum(metric_sums(output, batch, block_ids, scores, places), AXIS)
+            document_mask = network.module.config.document_mask
+            pointers = anchor_pointers(anchors.of(batch, block_ids, document_mask), block_ids)
+        output = network(params, batch, dial, evaluation.request, pointers=pointers)
+        scores = scores_of(output, params, batch, evaluation.loss_chunk)
+        return jax.lax.psum(metric_sums(output, batch, block_ids, scores, evaluation.places), AXIS)
 
-    specs = (WHOLE, WHOLE, SPLIT, SPLIT, SPLIT, WHOLE)
+    specs = (WHOLE, WHOLE, SPLIT, Dial(SPLIT, SPLIT, WHOLE), WHOLE)
     return jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=WHOLE, check_vma=False)(
-        partition, params, batch, lam, tau, anchors
+        network, params, batch, dial, anchors
     )
 
 
 def evaluate(
-    module: Transformer,
-    partition: Partition,
+    network: Network,
     params: Any,
     batches: Iterable[Batch],
-    *,
-    lam: Float[Array, "B"],
-    tau: Float[Array, "B"],
+    dial: Dial,
     sharding: Sharding,
-    delta: bool = False,
-    hard: bool = False,
-    loss_chunk: int = 0,
-    places: int = 0,
-    answers: bool = False,
+    evaluation: Evaluation = Evaluation(),
     anchors: Anchors | None = None,
 ) -> MetricSums:
-    """Merged sums over all batches, in float64 on the host; `lam` and `tau` hold one value per example of a
-    batch.
+    """Merged sums over all batches, in float64 on the host.
 
-    `loss_chunk` and `places` as in `eval_step`. `answers` (the batches' own pointers) or `anchors` ask for
-    pointer fidelity.
+    Args:
+      network: the model; params: its parameters.
+      batches: of one shape.
+      dial: λ and τ, one value per example of a batch.
+      sharding: where a batch goes.
+      evaluation: what is measured.
+      anchors: ask for pointer fidelity on them.
     """
-    request = Request(logits=loss_chunk == 0, stats=True, delta=delta, hard=hard)
-    lam, tau = sharding.shard((np.asarray(lam, np.float32), np.asarray(tau, np.float32)))
+    lam, tau = sharding.shard((np.asarray(dial.lam, np.float32), np.asarray(dial.tau, np.float32)))
+    dial = Dial(lam, tau, None if dial.layer_scale is None else sharding.replicate(dial.layer_scale))
     anchors = None if anchors is None else sharding.replicate(anchors)
     parts: list[MetricSums] = []
     for index, batch in enumerate(batches):
         placed = sharding.shard(batch)
-        parts.append(
-            eval_step(
-                module,
-                partition,
-                params,
-                placed,
-                lam,
-                tau,
-                request,
-                loss_chunk,
-                sharding.mesh,
-                places,
-                answers,
-                anchors,
-            )
-        )
+        parts.append(eval_step(network, params, placed, dial, evaluation, sharding.mesh, anchors))
         if index >= IN_FLIGHT:
             parts[index - IN_FLIGHT] = to_host(parts[index - IN_FLIGHT])
     return merge([to_host(part) for part in parts])

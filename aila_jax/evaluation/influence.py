@@ -22,10 +22,9 @@ from aila_jax.guarantees.gaps import all_finite
 from aila_jax.guarantees.influence import kl_nats
 from aila_jax.inference.dial import dial_lams, dial_values
 from aila_jax.inference.language_model import LanguageModel, check_tokenizer
-from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
-from aila_jax.model.masks import same_block
-from aila_jax.model.transformer import Transformer
+from aila_jax.model.network import Network
+from aila_jax.partition.relations import Relation
 from aila_jax.progress import Progress
 from aila_jax.training.sharding import SPLIT, WHOLE, Sharding, batch_sharding
 from aila_jax.types import Array, Batch
@@ -201,13 +200,13 @@ class Measure:
         dial = Dial(dial_values(lam, "lam", len(rows)), dial_values(self.tau, "tau", len(rows)))
         given = self.sharding.shard((batch, queries.block_ids[rows], queries.at[rows].astype(np.int32), dial))
         request = Request(logits=False, weights=weights, hard=self.hard)
-        found = prediction_at(self.model.module, self.model.params, *given, request, self.sharding.mesh)
+        found = prediction_at(self.model.network, self.model.params, *given, request, self.sharding.mesh)
         return tuple(np.asarray(x) for x in found)
 
 
-@partial(jax.jit, static_argnames=("module", "request", "mesh"))
+@partial(jax.jit, static_argnames=("request", "mesh"))
 def prediction_at(
-    module: Transformer,
+    network: Network,
     params: Any,
     batch: Batch,
     block_ids: Int[Array, "B L"],
@@ -223,7 +222,7 @@ def prediction_at(
     """
 
     def on_device(params: Any, batch: Batch, block_ids: Array, at: Array, dial: Dial) -> tuple[Array, ...]:
-        output = forward(module, lambda _: block_ids, params, batch, dial, request)
+        output = network.on_blocks(block_ids)(params, batch, dial, request)
         row = jnp.arange(len(at))
         embedding = params["embedding"].astype(output.features.dtype)
         logits = jnp.einsum(
@@ -232,7 +231,7 @@ def prediction_at(
         if output.weights is None:
             return (logits,)
         weights_BxNxHxL = output.weights.transpose(1, 3, 0, 2, 4)[row, at]
-        same_BxL = same_block(block_ids, block_ids)[row, 0, at]
+        same_BxL = Relation(block_ids).inside()[row, 0, at]
         sides_2xBxL = jnp.stack([same_BxL, ~same_BxL])
         return logits, jnp.einsum(
             "bnhl,sbl->bnhs", weights_BxNxHxL, sides_2xBxL.astype(jnp.float32), precision="highest"

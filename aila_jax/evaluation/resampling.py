@@ -11,7 +11,7 @@ from aila_jax.config import require
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import take
 from aila_jax.inference.language_model import LanguageModel
-from aila_jax.model.masks import attendable, same_block
+from aila_jax.partition.relations import Relation
 from aila_jax.types import PADDING_ID, Array, Batch
 
 SIDES = ("outside", "inside")
@@ -81,8 +81,9 @@ def resampled_sides(
 ) -> Bool[np.ndarray, "2 P L"]:
     """The keys of each query outside its block, and those inside it other than itself."""
     index = np.arange(len(at))
-    reach = np.asarray(attendable(block_ids, block_ids, doc_ids, causal))[index, 0, at]
-    same = np.asarray(same_block(block_ids, block_ids))[index, 0, at]
+    relation = Relation(block_ids, doc_ids, causal=causal)
+    reach = np.asarray(relation.attendable())[index, 0, at]
+    same = np.asarray(relation.inside())[index, 0, at]
     itself = np.arange(block_ids.shape[1])[None] == at[:, None]
     return np.stack([reach & ~same, reach & same & ~itself])
 

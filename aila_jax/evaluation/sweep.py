@@ -9,13 +9,14 @@ from aila_jax.config import check_tau, one_of, require, to_dict
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import eval_batches
-from aila_jax.evaluation.evaluator import evaluate
+from aila_jax.evaluation.evaluator import Evaluation, evaluate
 from aila_jax.evaluation.meta import sweep_meta
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.evaluation.sweep_rows import Guarantees, cell_row, head_rows
 from aila_jax.inference.dial import dial_lams, dial_values, numbers
 from aila_jax.inference.language_model import LanguageModel, check_tokenizer
 from aila_jax.metrics.sums import summarize
+from aila_jax.model.interface import Dial
 from aila_jax.progress import Progress
 from aila_jax.training.sharding import batch_sharding
 
@@ -81,22 +82,18 @@ def sweep(
         if max_batches and max_batches * batch_size < len(windows.batch.tokens)
         else dataset.splits[split]
     )
+    evaluation = Evaluation(hard, config.train.loss_chunk, delta, answers=pointers == "answers")
     grid = [(lam, tau) for lam in lams for tau in taus]
     with Progress(len(grid) * tokens, "token", quiet=quiet) as progress:
         for lam, tau in grid:
             began = time.monotonic()
             sums = evaluate(
-                model.module,
-                model.partition,
+                model.network,
                 params,
                 batches,
-                lam=dial_values(lam, "lam", batch_size),
-                tau=dial_values(tau, "tau", batch_size),
-                sharding=sharding,
-                delta=delta,
-                hard=hard,
-                loss_chunk=config.train.loss_chunk,
-                answers=pointers == "answers",
+                Dial(dial_values(lam, "lam", batch_size), dial_values(tau, "tau", batch_size)),
+                sharding,
+                evaluation,
                 anchors=model.anchors if pointers == "anchors" else None,
             )
             summary = summarize(sums)

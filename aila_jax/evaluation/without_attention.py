@@ -19,10 +19,8 @@ from aila_jax.evaluation.evaluator import scores_of
 from aila_jax.inference.dial import dial_lams, dial_values
 from aila_jax.inference.language_model import LanguageModel, check_tokenizer
 from aila_jax.metrics.sums import perplexity
-from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
-from aila_jax.model.transformer import Transformer
-from aila_jax.partition.build import Partition
+from aila_jax.model.network import Network
 from aila_jax.training.sharding import AXIS, SPLIT, WHOLE, batch_sharding
 from aila_jax.types import Array, Batch
 
@@ -109,8 +107,7 @@ def without_attention(
         parts = [
             float(
                 _loss(
-                    model.module,
-                    model.partition,
+                    model.network,
                     params,
                     sharding.shard(batch),
                     dial,
@@ -128,10 +125,9 @@ def without_attention(
     ]
 
 
-@partial(jax.jit, static_argnames=("module", "request", "loss_chunk", "mesh"))
+@partial(jax.jit, static_argnames=("request", "loss_chunk", "mesh"))
 def _loss(
-    module: Transformer,
-    partition: Partition,
+    network: Network,
     params: Any,
     batch: Batch,
     dial: Dial,
@@ -142,7 +138,7 @@ def _loss(
     """Summed loss of a batch's scored targets, nats; no statistics."""
 
     def on_device(params: Any, batch: Batch, dial: Dial) -> Array:
-        output = forward(module, partition, params, batch, dial, request)
+        output = network(params, batch, dial, request)
         losses = scores_of(output, params, batch, loss_chunk).losses
         return jax.lax.psum(jnp.sum(losses, where=batch.weights > 0), AXIS)
 

@@ -2,16 +2,12 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aila_jax.config import require
-from aila_jax.model.masks import attendable, same_block
-
-if TYPE_CHECKING:
-    pass
+from aila_jax.partition.relations import Relation
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +52,13 @@ class AttentionMaps:
         """The keys that each query may attend to: none later where the model is causal, and padding only
         itself.
         """
-        ids = self.block_ids[None]
-        return np.asarray(attendable(ids, ids, None, self.causal))[0, 0]
+        return np.asarray(self._relation.attendable())[0, 0]
 
     @cached_property
     def inside(self) -> Bool[np.ndarray, "L L"]:
         """Those of them that lie in the query's block."""
-        return self.reach & np.asarray(same_block(self.block_ids[None], self.block_ids[None]))[0, 0]
+        return self.reach & np.asarray(self._relation.inside())[0, 0]
+
+    @property
+    def _relation(self) -> Relation:
+        return Relation(self.block_ids[None], causal=self.causal)

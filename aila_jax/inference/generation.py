@@ -4,16 +4,15 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from aila_jax.config import require
 from aila_jax.inference.dial import dial_values
-from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
-from aila_jax.model.transformer import Transformer
-from aila_jax.partition.build import Partition
+from aila_jax.model.network import Network
 from aila_jax.partition.kinds import line_blocks
 from aila_jax.types import PADDING_ID, Array, Batch
 
@@ -21,25 +20,37 @@ if TYPE_CHECKING:
     from aila_jax.inference.language_model import LanguageModel
 
 
-@partial(jax.jit, static_argnames=("module", "request", "top_k"))
+@flax.struct.dataclass
+class _Sampling:
+    """How a token is drawn.
+
+    Attributes:
+      key: of this draw.
+      temperature: 0 takes the most likely token.
+      top_k: tokens that may be drawn, the most likely ones.
+    """
+
+    key: Array
+    temperature: Array
+    top_k: int = flax.struct.field(pytree_node=False)
+
+
+@partial(jax.jit, static_argnames="request")
 def _next_token(
-    module: Transformer,
-    partition: Partition,
+    network: Network,
     params: Any,
     batch: Batch,
     dial: Dial,
     request: Request,
     last: Array,
-    temperature: Array,
-    top_k: int,
-    key: Array,
+    sampling: _Sampling,
 ) -> Array:
-    """Samples the token after position `last` of a batch of one row; temperature 0 takes the most likely."""
-    logits = forward(module, partition, params, batch, dial, request).logits
+    """Samples the token after position `last` of a batch of one row."""
+    logits = network(params, batch, dial, request).logits
     assert logits is not None, "request asks for logits"
-    kept, ids = jax.lax.top_k(logits[0, last], top_k)
-    sampled = jax.random.categorical(key, kept / jnp.maximum(temperature, 1e-6))
-    return ids[jnp.where(temperature > 0, sampled, 0)]
+    kept, ids = jax.lax.top_k(logits[0, last], sampling.top_k)
+    sampled = jax.random.categorical(sampling.key, kept / jnp.maximum(sampling.temperature, 1e-6))
+    return ids[jnp.where(sampling.temperature > 0, sampled, 0)]
 
 
 def generate_ids(
@@ -85,6 +96,7 @@ def generate_ids(
         require(lam == 1.0, "lam", lam, "1, since the model was trained with hard blocks", "set lam=1")
     dial = Dial(dial_values(lam, "lam", 1), dial_values(tau, "tau", 1))
     temperature = jnp.float32(sample_temperature)
+    among = min(top_k or model.tokenizer.vocab_size, model.tokenizer.vocab_size)
     ids, key = list(prompt), jax.random.key(seed)
     start = max(0, len(ids) - length)
     for count in range(max_tokens):
@@ -92,16 +104,13 @@ def generate_ids(
             start = len(ids) - max(length // 2, 1) if length > 1 else len(ids) - 1
         batch, last = _window(ids[start:], length, model.tokenizer.eos_id)
         token = _next_token(
-            model.module,
-            model.partition,
+            model.network,
             model.params,
             batch,
             dial,
             Request(hard=config.model.hard),
             jnp.int32(last),
-            temperature,
-            min(top_k or model.tokenizer.vocab_size, model.tokenizer.vocab_size),
-            jax.random.fold_in(key, count),
+            _Sampling(jax.random.fold_in(key, count), temperature, among),
         )
         ids.append(int(token))
     return ids[len(prompt) :]

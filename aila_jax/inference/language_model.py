@@ -20,9 +20,10 @@ from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.inference.dial import check_hard, dial_values, numbers
 from aila_jax.inference.generation import generate_ids
 from aila_jax.inference.inputs import example_batch, read_batch
-from aila_jax.model.forward import forward, init_params
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.margin import check_layer_scale
+from aila_jax.model.network import Network
+from aila_jax.model.stats import StatsRequest
 from aila_jax.model.transformer import Transformer, build_transformer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition, build_partition, check_vocabulary, table_of
@@ -30,11 +31,9 @@ from aila_jax.partition.kinds import text_blocks
 from aila_jax.types import PADDING_ID, Array, Batch
 
 
-@partial(jax.jit, static_argnames=("module", "request"))
-def _apply(
-    module: Transformer, partition: Partition, params: Any, batch: Batch, dial: Dial, request: Request
-) -> ModelOutput:
-    return forward(module, partition, params, batch, dial, request)
+@partial(jax.jit, static_argnames="request")
+def _apply(network: Network, params: Any, batch: Batch, dial: Dial, request: Request) -> ModelOutput:
+    return network(params, batch, dial, request)
 
 
 @dataclass(frozen=True)
@@ -63,12 +62,19 @@ class LanguageModel:
     fitted: Partition | None = None
 
     @cached_property
-    def module(self) -> Transformer:
-        return build_transformer(self.config, self.tokenizer.vocab_size)
+    def network(self) -> Network:
+        """What runs: the transformer on the blocks of the partition."""
+        table = None if self.fitted is None else table_of(self.fitted)
+        module = build_transformer(self.config, self.tokenizer.vocab_size)
+        return Network(module, build_partition(self.config.partition, table))
 
-    @cached_property
+    @property
+    def module(self) -> Transformer:
+        return self.network.module
+
+    @property
     def partition(self) -> Partition:
-        return build_partition(self.config.partition, None if self.fitted is None else table_of(self.fitted))
+        return self.network.partition
 
     def with_partition(self, partition: PartitionConfig, fitted: Partition | None = None) -> "LanguageModel":
         """The same weights, read with another partition than the one in training: attention knows blocks only
@@ -171,14 +177,8 @@ class LanguageModel:
         if layer_scale is not None:
             dial = replace(dial, layer_scale=check_layer_scale(layer_scale, cfg.model.n_layers))
         check_hard(hard, dial.lam)
-        return _apply(
-            self.module,
-            self.partition,
-            self.params,
-            batch,
-            dial,
-            Request(stats=True, delta=delta, weights=weights, hard=hard),
-        )
+        request = Request(stats=StatsRequest(delta=delta), weights=weights, hard=hard)
+        return _apply(self.network, self.params, batch, dial, request)
 
     def need_anchors(self) -> Anchors:
         """The anchors; ValueError, with the reason, where this checkpoint has none."""
@@ -299,9 +299,7 @@ def load(path: str | Path, step: int | None = None) -> LanguageModel:
     model = LanguageModel(
         None, found.config, found.tokenizer, found.run, found.step, meta, found.anchors(), fitted
     )
-    shape = jax.eval_shape(
-        lambda: init_params(model.module, model.partition, example_batch(found.config), jax.random.key(0))
-    )
+    shape = jax.eval_shape(lambda: model.network.init(example_batch(found.config), jax.random.key(0)))
     return replace(model, params=jax.tree.map(jnp.asarray, found.params(shape)))
 
 

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from aila_jax.config import require
 from aila_jax.model.margin import Margin, SelfScaling, check_margin
-from aila_jax.model.masks import attendable, inside_block, same_block
-from aila_jax.model.stats import AttentionStats, attention_stats
+from aila_jax.model.stats import AttentionStats, StatsRequest, attention_stats
+from aila_jax.partition.relations import Masks, Relation
 from aila_jax.types import Array
 
 
@@ -18,24 +19,26 @@ def locality_attention(
     q_BxLxHxK: Float[Array, "B L H K"],
     k_BxLxHxK: Float[Array, "B L H K"],
     v_BxLxHxK: Float[Array, "B L H K"],
-    block_ids: Int[Array, "B L"],
+    relation: Relation | Int[Array, "B L"] | None = None,
     *,
     lam: float | Float[Array, ""] | Float[Array, "B"] | Float[Array, "#B H"],
     tau: float | Float[Array, ""] | Float[Array, "B"],
     margin: Margin | Float[Array, ""],
-    causal: bool = True,
-    doc_ids: Int[Array, "B L"] | None = None,
-    key_block_ids: Int[Array, "B L"] | None = None,
+    request: StatsRequest | None = None,
     scale: float | Float[Array, "H"] | None = None,
     score_cap: float = 0.0,
     hard: bool = False,
+    weights: bool = False,
+    pointers: Bool[Array, "B L L"] | None = None,
+    block_ids: Int[Array, "B L"] | None = None,
+    causal: bool | None = None,
+    doc_ids: Int[Array, "B L"] | None = None,
+    key_block_ids: Int[Array, "B L"] | None = None,
     stats: bool = False,
     delta: bool = False,
-    weights: bool = False,
     in_block: bool = False,
     log_mass: bool = False,
     largest: bool = False,
-    pointers: Bool[Array, "B L L"] | None = None,
 ) -> tuple[Float[Array, "B L H K"], AttentionStats | None]:
     """Attention with a locality dial.
 
@@ -47,35 +50,38 @@ def locality_attention(
 
     Args:
       q_BxLxHxK, k_BxLxHxK, v_BxLxHxK: queries, keys and values.
-      block_ids: block of each position; PADDING_ID (−1) marks padding, GLOBAL_ID (−2) a token of every block.
+      relation: a `Relation`, or the block of each position, of which one is made; PADDING_ID (−1) marks
+        padding, GLOBAL_ID (−2) a token of every block.
       lam: λ in [0, 1], traced; one number, one per example, or one per example and head.
       tau: τ > 0, traced; one number, or one per example. It divides after the margin; the paper's τ is √K
         times this one.
       margin: nats, from 0 to 10,000, or a `SelfScaling`.
-      causal: A_t holds no key after t.
-      doc_ids: where given, A_t holds keys of t's document only.
-      key_block_ids: blocks of the keys where they differ from those of the queries. A query may then have no
-        key in its block: the dial leaves its attention as it is (all keys lose the same), its block mass is
-        0, and its δ is 0 and counts nowhere.
+      request: which statistics to return; nothing of them is computed without it.
       scale: of the scores, one number or one per head; 1/√K by default.
       score_cap: c > 0 makes c · tanh(s / c) of each score s, at most c in size, before anything else sees it;
         0 leaves them.
       hard: attend inside the block only, or, without a key there, to the query's own position; λ must be 1.
-      stats: return the statistics; nothing of them is computed otherwise.
-      delta: with `stats`, also the measured gap between in-block and out-of-block scores.
-      weights: with `stats`, also α itself, B·H·L² numbers.
-      in_block: with `stats`, also the entropy of the attention inside the block.
-      log_mass: with `stats`, also the logarithm of block mass.
-      largest: with `stats`, also the largest |s_tj| over A_t.
-      pointers: with `stats`, [query, key] pairs whose attention is measured: pointer fidelity.
+      weights: with statistics, also α itself, B·H·L² numbers.
+      pointers: with statistics, [query, key] pairs whose attention is measured: pointer fidelity.
+      block_ids: another name of `relation`.
+      causal: for block ids: A_t holds no key after t, which is the default.
+      doc_ids: for block ids: A_t holds keys of t's document only.
+      key_block_ids: for block ids: blocks of the keys where they differ from those of the queries. A query
+        may then have no key in its block: the dial leaves its attention as it is (all keys lose the same),
+        its block mass is 0, and its δ is 0 and counts nowhere.
+      stats: a request for statistics, field by field; without it the next four ask for nothing.
+      delta, in_block, log_mass, largest: the fields of that request.
 
     Returns:
       Outputs [B, L, H, K] in v's type, and `AttentionStats` per query, or None.
 
     Raises:
-      ValueError: a margin outside its limits, or `hard` with λ ≠ 1.
+      ValueError: a margin outside its limits, `hard` with λ ≠ 1, or a relation or a request that is given
+        twice.
     Source: ours, for the paper's inference-time dial (docs/method.md, section 2).
     """
+    relation = _one_relation(relation, block_ids, causal, doc_ids, key_block_ids)
+    request = _one_request(request, stats, StatsRequest(delta, in_block, log_mass, largest))
     # NumPy, because inside jit even a comparison of constants by jnp is traced.
     if hard and not isinstance(lam, jax.core.Tracer) and bool(np.any(np.asarray(lam) != 1)):
         raise ValueError(
@@ -86,44 +92,86 @@ def locality_attention(
         check_margin(margin)
     scale = 1.0 / math.sqrt(q_BxLxHxK.shape[-1]) if scale is None else scale
     scale_H = jnp.broadcast_to(jnp.asarray(scale, jnp.float32), (q_BxLxHxK.shape[2],))
-    key_ids = block_ids if key_block_ids is None else key_block_ids
-    same = same_block(block_ids, key_ids)
-    mask = attendable(block_ids, key_ids, doc_ids, causal)
-    if hard:
-        mask = inside_block(mask, same)
-
-    scores = jnp.einsum("blhk,bmhk->bhlm", q_BxLxHxK, k_BxLxHxK, preferred_element_type=jnp.float32)
-    scores *= scale_H[None, :, None, None]
-    if score_cap:
-        scores = score_cap * jnp.tanh(scores / score_cap)
+    masks = relation.masks(hard)
+    scores = attention_scores(q_BxLxHxK, k_BxLxHxK, scale_H, score_cap)
     if isinstance(margin, SelfScaling):
-        range_BxHxLx1 = _score_range(margin, scores, mask, q_BxLxHxK, k_BxLxHxK, scale_H)
+        range_BxHxLx1 = _score_range(margin, scores, masks.attendable, q_BxLxHxK, k_BxLxHxK, scale_H)
         later = 1.0 if margin.bend == 1.0 else per_example(lam) ** (margin.bend - 1.0)
         margin = later * margin.c * range_BxHxLx1 + margin.m0
     pushed = per_example(lam) * jnp.asarray(margin, jnp.float32)
-    logits = jnp.where(mask, (scores - jnp.where(same, 0.0, pushed)) / per_example(tau), -jnp.inf)
+    logits = dialled_logits(scores, masks, pushed, per_example(tau))
     alpha = jax.nn.softmax(logits, axis=-1)
-    out = jnp.einsum("bhlm,bmhk->blhk", alpha.astype(v_BxLxHxK.dtype), v_BxLxHxK)
-    if not stats:
+    out = attend(alpha, v_BxLxHxK)
+    if request is None:
         return out, None
     found = attention_stats(
-        logits,
-        alpha,
-        mask,
-        same,
-        block_ids,
-        key_ids,
-        tau=per_example(tau),
-        delta=delta,
-        in_block=in_block,
-        log_mass=log_mass,
-        pointers=pointers,
+        scores, logits, alpha, relation, masks, tau=per_example(tau), request=request, pointers=pointers
     )
-    if weights:
-        found = replace(found, weights=alpha)
-    if largest:
-        found = replace(found, largest_score=jnp.max(jnp.abs(scores), axis=-1, where=mask, initial=0.0))
-    return out, found
+    return out, replace(found, weights=alpha) if weights else found
+
+
+def attention_scores(
+    q_BxLxHxK: Float[Array, "B L H K"],
+    k_BxLxHxK: Float[Array, "B L H K"],
+    scale_H: Float[Array, "H"],
+    score_cap: float,
+) -> Float[Array, "B H L L"]:
+    """s_tj = ⟨q_t, k_j⟩ · scale in float32, and c · tanh(s / c) of it where a cap c is above 0."""
+    scores = jnp.einsum("blhk,bmhk->bhlm", q_BxLxHxK, k_BxLxHxK, preferred_element_type=jnp.float32)
+    scores *= scale_H[None, :, None, None]
+    return score_cap * jnp.tanh(scores / score_cap) if score_cap else scores
+
+
+def dialled_logits(
+    scores: Float[Array, "B H L L"],
+    masks: Masks,
+    pushed: Float[Array, "..."],
+    tau: Float[Array, ""] | Float[Array, "B 1 1 1"],
+) -> Float[Array, "B H L L"]:
+    """z_tj: the scores, `pushed` (λm_t) lower outside the block, divided by τ; −∞ outside A_t."""
+    return jnp.where(masks.attendable, (scores - jnp.where(masks.inside, 0.0, pushed)) / tau, -jnp.inf)
+
+
+def attend(weights: Float[Array, "B H L L"], v_BxLxHxK: Float[Array, "B L H K"]) -> Float[Array, "B L H K"]:
+    """Σ_j α_tj v_j, with weights in v's type."""
+    return jnp.einsum("bhlm,bmhk->blhk", weights.astype(v_BxLxHxK.dtype), v_BxLxHxK)
+
+
+def _one_relation(
+    relation: Relation | Array | None,
+    block_ids: Array | None,
+    causal: bool | None,
+    doc_ids: Array | None,
+    key_block_ids: Array | None,
+) -> Relation:
+    """The relation that was given, or the one that block ids and what goes with them make."""
+    require(
+        (relation is None) != (block_ids is None),
+        "relation",
+        "missing" if relation is None else "given beside block_ids",
+        "given, once",
+        "pass the blocks as the fourth argument",
+    )
+    if not isinstance(relation, Relation):
+        ids = block_ids if relation is None else relation
+        return Relation(ids, doc_ids, key_block_ids, True if causal is None else causal)
+    for name, value in (("causal", causal), ("doc_ids", doc_ids), ("key_block_ids", key_block_ids)):
+        require(value is None, name, value, "left out beside a Relation, which holds it", "Relation(…)")
+    return relation
+
+
+def _one_request(request: StatsRequest | None, stats: bool, fields: StatsRequest) -> StatsRequest | None:
+    """The request that was given, or the one that the old booleans make."""
+    if request is None:
+        return fields if stats else None
+    require(
+        not stats and fields == StatsRequest(),
+        "request",
+        request,
+        "left out beside stats, delta, in_block, log_mass and largest",
+        "ask for them in the request",
+    )
+    return request
 
 
 def per_example(value: float | Array) -> Float[Array, "..."]:

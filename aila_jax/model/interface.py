@@ -4,7 +4,7 @@ import flax.struct
 from jaxtyping import Float
 
 from aila_jax.config import require
-from aila_jax.model.stats import AttentionStats
+from aila_jax.model.stats import AttentionStats, StatsRequest
 from aila_jax.types import Array
 
 
@@ -31,35 +31,33 @@ class Request:
 
     Attributes:
       logits: next-token logits.
-      stats: attention statistics;
-      delta: with them, the measured score gap.
+      stats: which attention statistics; None for none.
       weights: the attention weights of every layer.
-      in_block, log_mass, largest: with statistics, the entropy inside the block, the logarithm of block mass,
-        the largest score.
       hard: attend inside the block only.
       no_attention: the attention branch of every layer adds 0 to the residual stream; then there are no
         statistics or weights.
     """
 
     logits: bool = flax.struct.field(pytree_node=False, default=True)
-    stats: bool = flax.struct.field(pytree_node=False, default=False)
-    delta: bool = flax.struct.field(pytree_node=False, default=False)
+    stats: StatsRequest | None = flax.struct.field(pytree_node=False, default=None)
     weights: bool = flax.struct.field(pytree_node=False, default=False)
-    in_block: bool = flax.struct.field(pytree_node=False, default=False)
-    log_mass: bool = flax.struct.field(pytree_node=False, default=False)
-    largest: bool = flax.struct.field(pytree_node=False, default=False)
     hard: bool = flax.struct.field(pytree_node=False, default=False)
     no_attention: bool = flax.struct.field(pytree_node=False, default=False)
 
     def __post_init__(self):
         fix = "ask for statistics of the model with its attention"
         require(
-            not (self.no_attention and (self.stats or self.weights)),
+            not (self.no_attention and self.reads_attention),
             "Request.no_attention",
             True,
             "false with stats or weights",
             fix,
         )
+
+    @property
+    def reads_attention(self) -> bool:
+        """Whether something of the attention weights is asked for."""
+        return self.stats is not None or self.weights
 
 
 @flax.struct.dataclass

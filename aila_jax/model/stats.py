@@ -1,14 +1,35 @@
 """Statistics of attention weights, per query: entropy and block mass, and on request more."""
 
+from dataclasses import dataclass
+
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from aila_jax.types import GLOBAL_ID, Array
+from aila_jax.partition.relations import Masks, Relation
+from aila_jax.types import Array
 
 BITS_PER_NAT = float(1.0 / np.log(2.0))
+
+
+@dataclass(frozen=True)
+class StatsRequest:
+    """Which statistics are made beside entropy, masses and key counts; static, and nothing is computed that
+    is not asked for.
+
+    Attributes:
+      delta: the measured gap between in-block and out-of-block scores.
+      in_block: the entropy of the attention inside the block.
+      log_mass: the logarithm of block mass.
+      largest: the largest |s_tj| over A_t.
+    """
+
+    delta: bool = False
+    in_block: bool = False
+    log_mass: bool = False
+    largest: bool = False
 
 
 @flax.struct.dataclass
@@ -66,35 +87,43 @@ class AttentionStats:
 
 
 def attention_stats(
+    scores: Float[Array, "B H L L"],
     logits: Float[Array, "B H L L"],
     weights: Float[Array, "B H L L"],
-    mask: Bool[Array, "B 1 L L"],
-    same: Bool[Array, "B 1 L L"],
-    query_ids: Int[Array, "B L"],
-    key_ids: Int[Array, "B L"],
+    relation: Relation,
+    masks: Masks,
     *,
     tau: Float[Array, ""] | Float[Array, "B 1 1 1"],
-    delta: bool,
-    in_block: bool = False,
-    log_mass: bool = False,
+    request: StatsRequest,
     pointers: Bool[Array, "B L L"] | None = None,
 ) -> AttentionStats:
-    """Statistics of `weights` = softmax(`logits`), where logits are −inf outside `mask`; `pointers` is
-    [query, key].
+    """Statistics of `weights` = softmax(`logits`), where logits are −inf outside A_t.
+
+    Args:
+      scores: before margin and τ.
+      logits, weights: as above.
+      relation: blocks and documents.
+      masks: of the relation, as the logits were made with them.
+      tau: what the logits were divided by.
+      request: what to make beside the first six statistics.
+      pointers: [query, key] pairs whose attention is measured.
     """
-    local = (query_ids[:, :, None] == key_ids[:, None, :]) & (key_ids != GLOBAL_ID)[:, None, :]
-    local = local[:, None]
+    mask, inside = masks.attendable, masks.inside
+    own = relation.own()
     return AttentionStats(
         entropy_bits=_entropy_bits(logits, weights, mask),
-        block_mass=jnp.sum(weights, axis=-1, where=same & mask),
-        local_mass=jnp.sum(weights, axis=-1, where=local & mask),
+        block_mass=jnp.sum(weights, axis=-1, where=inside & mask),
+        local_mass=jnp.sum(weights, axis=-1, where=own & mask),
         n_keys=jnp.sum(mask, axis=-1)[:, 0],
-        n_in=jnp.sum(mask & same, axis=-1)[:, 0],
-        n_local=jnp.sum(mask & local, axis=-1)[:, 0],
-        delta=_score_gap(logits * tau, mask, same) if delta else None,
-        in_block_entropy_bits=_in_block_entropy_bits(logits, mask & same) if in_block else None,
-        log_block_mass=_log_block_mass(logits, mask, same) if log_mass else None,
-        pointed=None if pointers is None else _pointed_stats(weights, mask, same, pointers),
+        n_in=jnp.sum(mask & inside, axis=-1)[:, 0],
+        n_local=jnp.sum(mask & own, axis=-1)[:, 0],
+        delta=_score_gap(logits * tau, mask, inside) if request.delta else None,
+        in_block_entropy_bits=_in_block_entropy_bits(logits, mask & inside) if request.in_block else None,
+        log_block_mass=_log_block_mass(logits, mask, inside) if request.log_mass else None,
+        pointed=None if pointers is None else _pointed_stats(weights, mask, inside, pointers),
+        largest_score=(
+            jnp.max(jnp.abs(scores), axis=-1, where=mask, initial=0.0) if request.largest else None
+        ),
     )
 
 

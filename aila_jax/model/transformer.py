@@ -1,6 +1,7 @@
 """The decoder: a pre-LayerNorm transformer with locality attention, as pure Flax linen modules."""
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, Key
@@ -12,7 +13,8 @@ from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.layers import Norm, dropout, fold_in_each, head_scale, unit_norm
 from aila_jax.model.margin import Margin, SelfScaling, default_layer_scale, imposed_share
 from aila_jax.model.rotary import Rotation
-from aila_jax.model.stats import AttentionStats
+from aila_jax.model.stats import AttentionStats, StatsRequest
+from aila_jax.partition.relations import Relation
 from aila_jax.types import Array
 
 INIT_STD = 0.02
@@ -25,28 +27,39 @@ def build_margin(config: MarginConfig) -> Margin:
     return SelfScaling(config.c, config.m0, exact=config.range == "exact", bend=config.range_bend)
 
 
-class Attention(nn.Module):
-    """Multi-head locality attention with its four projections.
+@flax.struct.dataclass
+class Setting:
+    """What every layer reads beside its input: made once for a forward pass.
 
-    `dial_lam` is the dial's λ, which those of `dial_weights` turn with (W + λW′, ours); `lam` is the share of
-    the margin that this layer, or each of its heads, imposes.
+    Attributes:
+      relation: which keys a query may attend to, and which lie inside its block.
+      lam: the dial's λ, which `dial_weights` and FiLM turn with; what a layer imposes of it is its own.
+      tau: the dial's τ.
+      request: what the forward pass returns.
+      rotation: of queries and keys; None where positions are learned alone.
+      pointers: [query, key] pairs whose attention the statistics measure.
     """
+
+    relation: Relation
+    lam: Float[Array, "..."]
+    tau: Float[Array, "..."]
+    request: Request
+    rotation: Rotation | None = None
+    pointers: Bool[Array, "B L L"] | None = None
+
+
+class Attention(nn.Module):
+    """Multi-head locality attention with its four projections; those of `dial_weights` are W + λW′ (ours)."""
 
     config: ModelConfig
 
     @nn.compact
     def __call__(
-        self,
-        x_BxLxD,
-        block_ids,
-        doc_ids,
-        dial_lam,
-        lam,
-        tau,
-        request: Request,
-        pointers=None,
-        rotation: Rotation | None = None,
+        self, x_BxLxD: Float[Array, "B L D"], share: float | Float[Array, "..."], setting: Setting
     ) -> tuple[Float[Array, "B L D"], AttentionStats | None]:
+        """The attention branch, and statistics where they are asked for; `share` is that of the margin which
+        this layer, or each of its heads, imposes.
+        """
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
         init = nn.initializers.normal(INIT_STD)
@@ -61,37 +74,34 @@ class Attention(nn.Module):
             turned = nn.DenseGeneral(
                 heads, use_bias=False, kernel_init=nn.initializers.zeros, dtype=dtype, name=f"{name}_dial"
             )(x_BxLxD)
-            return (y.astype(jnp.float32) + per_example(dial_lam) * turned.astype(jnp.float32)).astype(dtype)
+            return (y.astype(jnp.float32) + per_example(setting.lam) * turned.astype(jnp.float32)).astype(
+                dtype
+            )
 
         q, k, v = projected("query"), projected("key"), projected("value")
-        if rotation is not None:
-            q, k = rotation(q), rotation(k)
+        if setting.rotation is not None:
+            q, k = setting.rotation(q), setting.rotation(k)
         scale = None
         if cfg.qk_norm:
             q, k = unit_norm(q), unit_norm(k)
             scale = head_scale(
                 self.param("qk_scale", nn.initializers.zeros, (cfg.n_heads,), jnp.float32), cfg.g_max
             )
+        request = setting.request
         out_BxLxHxK, stats = locality_attention(
             q,
             k,
             v,
-            block_ids,
-            lam=lam,
-            tau=tau,
+            setting.relation,
+            lam=share,
+            tau=setting.tau,
             margin=build_margin(cfg.margin),
-            causal=not cfg.bidirectional,
-            doc_ids=doc_ids if cfg.document_mask else None,
+            request=StatsRequest() if request.stats is None and request.weights else request.stats,
             scale=scale,
             score_cap=cfg.score_cap,
             hard=request.hard,
-            stats=request.stats or request.weights,
-            delta=request.delta,
             weights=request.weights,
-            in_block=request.in_block,
-            log_mass=request.log_mass,
-            largest=request.largest,
-            pointers=pointers,
+            pointers=setting.pointers,
         )
         out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)
         return (
@@ -110,30 +120,23 @@ class Block(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x_BxLxD,
-        block_ids,
-        doc_ids,
-        dial_lam,
-        layer_lam,
-        tau,
-        request: Request,
-        dropout_keys_B,
-        pointers=None,
-        rotation=None,
-    ):
+        x_BxLxD: Float[Array, "B L D"],
+        share: float | Float[Array, "..."],
+        setting: Setting,
+        dropout_keys_B: Key[Array, "B"] | None,
+    ) -> tuple[Float[Array, "B L D"], AttentionStats | None]:
+        """The residual stream after this layer, and its attention's statistics; see `Attention`."""
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
         attention_keys_B, mlp_keys_B = fold_in_each(dropout_keys_B, 0), fold_in_each(dropout_keys_B, 1)
         stats = None
-        if not request.no_attention:
+        if not setting.request.no_attention:
             # Without scale and bias: they fold into W and b, and with them the group penalty has no
             # minimiser.
-            y = Norm(affine=False, film=cfg.film, name="attention_norm")(x_BxLxD, dial_lam).astype(dtype)
-            y, stats = Attention(cfg, name="attention")(
-                y, block_ids, doc_ids, dial_lam, layer_lam, tau, request, pointers, rotation
-            )
+            y = Norm(affine=False, film=cfg.film, name="attention_norm")(x_BxLxD, setting.lam).astype(dtype)
+            y, stats = Attention(cfg, name="attention")(y, share, setting)
             x_BxLxD = x_BxLxD + dropout(y, attention_keys_B, cfg.dropout)
-        y = Norm(affine=True, film=cfg.film, name="mlp_norm")(x_BxLxD, dial_lam).astype(dtype)
+        y = Norm(affine=True, film=cfg.film, name="mlp_norm")(x_BxLxD, setting.lam).astype(dtype)
         # As one matrix [B · L, D]: with three axes XLA's CPU compiler copies the gradients transposed for
         # those of the kernels.
         y = y.reshape(-1, cfg.d_model)
@@ -194,15 +197,15 @@ class Transformer(nn.Module):
         rotation = (
             Rotation.of(positions, cfg.d_model // cfg.n_heads, cfg.rotary_base) if cfg.rotary_base else None
         )
+        relation = Relation(block_ids, doc_ids if cfg.document_mask else None, causal=not cfg.bidirectional)
+        setting = Setting(relation, lam, tau, request, rotation, pointers)
         layers = []
         for layer in range(cfg.n_layers):
             block = Block(cfg, name=f"layer_{layer}")
             # Hard attention is not a matter of degree: every layer is hard, at the λ = 1 that it needs.
-            layer_lam = lam if request.hard else imposed_share(cfg, layer, lam, scale_N[layer])
+            share = lam if request.hard else imposed_share(cfg, layer, lam, scale_N[layer])
             keys_B = fold_in_each(dropout_keys_B, layer)
-            x_BxLxD, layer_stats = block(
-                x_BxLxD, block_ids, doc_ids, lam, layer_lam, tau, request, keys_B, pointers, rotation
-            )
+            x_BxLxD, layer_stats = block(x_BxLxD, share, setting, keys_B)
             layers.append(layer_stats)
         x_BxLxD = Norm(affine=True, film=cfg.film, name="final_norm")(x_BxLxD, lam).astype(dtype)
         logits_BxLxV = None
@@ -210,12 +213,11 @@ class Transformer(nn.Module):
             logits_BxLxV = jnp.einsum(
                 "bld,vd->blv", x_BxLxD, embedding_VxD.astype(dtype), preferred_element_type=jnp.float32
             )
-        if not (request.stats or request.weights):
+        if not request.reads_attention:
             return ModelOutput(x_BxLxD, logits_BxLxV)
         stats = jax.tree.map(lambda *x: jnp.stack(x), *layers)
-        return ModelOutput(
-            x_BxLxD, logits_BxLxV, stats.replace(weights=None) if request.stats else None, stats.weights
-        )
+        wanted = None if request.stats is None else stats.replace(weights=None)
+        return ModelOutput(x_BxLxD, logits_BxLxV, wanted, stats.weights)
 
     def _support(self, block_ids: Int[Array, "B L"]) -> Bool[Array, "B L D"]:
         """The coordinates that a position's embedding may use: its block's group and the shared ones; all,

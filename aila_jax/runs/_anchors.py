@@ -55,9 +55,7 @@ def anchors(
     sharding = batch_sharding(config.train.batch_size, accumulate=config.train.accumulate)
     windows = dataset.windows("train", config.model.length, config.model.document_mask)
     draw, params = step_draws(config, sharding), sharding.replicate(model.params)
-    compared = make_anchors(
-        other, model.module, model.partition, params, windows=windows, draw=draw, sharding=sharding
-    )
+    compared = make_anchors(other, model.network, params, windows=windows, draw=draw, sharding=sharding)
     text = list(
         eval_batches(
             dataset.windows(split, config.model.length, config.model.document_mask),

@@ -14,7 +14,8 @@ from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import TrainBatches, eval_batches
 from aila_jax.inference.language_model import LanguageModel, load
-from aila_jax.model.transformer import Transformer, build_transformer
+from aila_jax.model.network import Network
+from aila_jax.model.transformer import build_transformer
 from aila_jax.partition.build import Partition
 from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.kinds import Classes
@@ -27,7 +28,7 @@ from aila_jax.training.optimizer import build_optimizer, learning_rates
 from aila_jax.training.penalty import penalty_rule
 from aila_jax.training.sharding import AXIS, Sharding, batch_sharding, describe_devices, map_step
 from aila_jax.training.state import TrainState
-from aila_jax.training.step import make_train_step
+from aila_jax.training.step import Objective, make_train_step
 from aila_jax.training.stopping import stop_requests
 
 BIDIRECTIONAL_WARNING = (
@@ -105,26 +106,26 @@ def _train(config: Config, workdir: Path, quiet: bool) -> Run:
     if found is None:
         write_run_files(workdir, config, text.dataset)
 
-    module = build_transformer(config, text.dataset.tokenizer.vocab_size)
+    network = Network(build_transformer(config, text.dataset.tokenizer.vocab_size), partition)
     optimizer = build_optimizer(config.train, config.penalty, config.feature_groups)
-    state = initial_state(config, module, optimizer)
+    state = initial_state(config, network.module, optimizer)
     if found is not None:
         state = found.state(state)
     start = int(state.step)
     state = sharding.replicate(state)
     draw = step_draws(config, sharding)
-    make = partial(make_anchors, config, module, partition, windows=text.train, draw=draw, sharding=sharding)
+    make = partial(make_anchors, config, network, windows=text.train, draw=draw, sharding=sharding)
     anchors = AnchorsAtWarmup(config, make, None if found is None else found.anchors())
     if start == 0:
         state = anchors(0, state) or state  # without a warm-up they are made before the first step
     if not quiet:
         _announce(config, workdir, text.dataset, partition, state, start)
 
-    train_step = _mapped_step(config, module, partition, optimizer, sharding)
+    train_step = _mapped_step(config, network, optimizer, sharding)
     log = _training_log(config, workdir, start, quiet)
     with log, CheckpointStore(workdir, config.train.keep) as store, stop_requests() as stop:
         save = partial(_save, config, text, store, anchors, partition, log)
-        measure = partial(_measure, config, module, partition, text.validation, sharding, log)
+        measure = partial(_measure, config, network, text.validation, sharding, log)
         # Anchors first, so that a checkpoint of the same step has them.
         at_warmup = Hook(config.train.warmup_end, anchors, at_end=False, once=True)
         hooks = (
@@ -181,22 +182,16 @@ def _partition(config: Config, text: Text, found: Checkpoint | None, quiet: bool
     return fit_partition(config.partition, text.dataset.tokenizer, text.dataset.splits["train"], quiet)
 
 
-def _mapped_step(
-    config: Config, module: Transformer, partition: Partition, optimizer: Any, sharding: Sharding
-) -> Callable[..., Any]:
+def _mapped_step(config: Config, network: Network, optimizer: Any, sharding: Sharding) -> Callable[..., Any]:
     """The training step, mapped over the devices."""
     penalty = penalty_rule(config)
     step = make_train_step(
-        module,
-        partition,
+        network,
         optimizer,
-        hard=config.model.hard,
-        loss_chunk=config.train.loss_chunk,
+        Objective.of(config),
         accumulate=config.train.accumulate,
         axis_name=AXIS,
         penalty=penalty,
-        teach=config.locality.teach,
-        pressure=config.locality.pressure,
     )
     return map_step(step, sharding, config.train.parallel, whole=int(penalty is not None))
 
@@ -234,8 +229,7 @@ def _save(
 
 def _measure(
     config: Config,
-    module: Transformer,
-    partition: Partition,
+    network: Network,
     validation: Windows,
     sharding: Sharding,
     log: TrainingLog,
@@ -246,7 +240,7 @@ def _measure(
     last = step == config.train.steps
     chosen = list(eval_batches(validation, config.train.batch_size, 0 if last else config.train.eval_batches))
     for lam in evaluated_lams(config):
-        log.write(step, "eval", eval_record(config, module, partition, state.params, chosen, sharding, lam))
+        log.write(step, "eval", eval_record(config, network, state.params, chosen, sharding, lam))
     log.restart_clock()
 
 

@@ -8,10 +8,12 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from aila_jax.config import Config
+from aila_jax.evaluation.evaluator import Evaluation
 from aila_jax.evaluation.evaluator import evaluate as evaluate_batches
 from aila_jax.inference.inputs import example_batch
 from aila_jax.metrics.sums import perplexity, summarize
-from aila_jax.model.forward import init_params
+from aila_jax.model.interface import Dial
+from aila_jax.model.network import Network
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.kinds import Windows
 from aila_jax.training.locality import draw_locality
@@ -32,7 +34,7 @@ def initial_state(config: Config, module: Transformer, optimizer: Any) -> TrainS
     """Parameters and optimizer state at step 0, from the run's seed."""
     key_params, key_dropout = key_of(config, "params"), key_of(config, "dropout")
     # Parameters depend on no partition, so any will do, and one without a table needs no corpus.
-    params = init_params(module, Windows(), example_batch(config), key_params)
+    params = Network(module, Windows()).init(example_batch(config), key_params)
     return create_state(params, optimizer, jax.random.key_data(key_dropout), initial_importance(config))
 
 
@@ -68,8 +70,7 @@ def evaluated_lams(config: Config) -> tuple[float, ...]:
 
 def eval_record(
     config: Config,
-    module: Transformer,
-    partition: Any,
+    network: Network,
     params: Any,
     batches: list[Any],
     sharding: Sharding,
@@ -82,16 +83,12 @@ def eval_record(
     tau = config.locality.median_tau
     lams, taus = np.full(batch_size, lam, np.float32), np.full(batch_size, tau, np.float32)
     sums = evaluate_batches(
-        module,
-        partition,
+        network,
         params,
         batches,
-        lam=lams,
-        tau=taus,
-        sharding=sharding,
-        hard=config.model.hard,
-        loss_chunk=config.train.loss_chunk,
-        answers=batches[0].pointers is not None,
+        Dial(lams, taus),
+        sharding,
+        Evaluation(config.model.hard, config.train.loss_chunk, answers=batches[0].pointers is not None),
     )
     summary = summarize(sums)
     pointed = summary.pointers

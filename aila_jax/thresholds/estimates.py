@@ -8,18 +8,18 @@ import numpy as np
 from jaxtyping import Float
 
 from aila_jax.config import Config
-from aila_jax.evaluation.evaluator import evaluate
+from aila_jax.evaluation.evaluator import Evaluation, evaluate
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.metrics.sums import summarize
-from aila_jax.model.forward import attention_inputs
 from aila_jax.model.interface import Dial
+from aila_jax.model.network import Network
 from aila_jax.progress import Progress
 from aila_jax.thresholds.formula import BlockSums, InputEstimates
 from aila_jax.training.sharding import batch_sharding
 from aila_jax.types import Batch
 
 LAYER = 0  # the formula is about the layer whose inputs are the embeddings
-_inputs = jax.jit(attention_inputs, static_argnames=("module", "layer", "hard"))
+_inputs = jax.jit(Network.attention_inputs, static_argnames=("layer", "hard"))
 
 
 def formula_undefined(config: Config) -> str:
@@ -38,7 +38,7 @@ def input_estimates(model: LanguageModel, batches: Sequence[Batch], quiet: bool 
     sums = BlockSums(model.config.feature_groups, model.config.model.d_model)
     with Progress(len(batches), "batch", quiet=quiet) as progress:
         for batch in batches:
-            inputs = _inputs(model.module, model.partition, model.params, batch, dial, layer=LAYER)
+            inputs = _inputs(model.network, model.params, batch, dial, layer=LAYER)
             sums.add(np.asarray(inputs), np.asarray(model.partition(batch)))
             progress.advance()
         progress.report("inputs read")
@@ -51,15 +51,12 @@ def score_gap(model: LanguageModel, batches: Sequence[Batch]) -> Float[np.ndarra
     """
     rows = len(batches[0].tokens)
     sums = evaluate(
-        model.module,
-        model.partition,
+        model.network,
         model.params,
         batches,
-        lam=np.zeros(rows, np.float32),
-        tau=np.ones(rows, np.float32),
-        sharding=batch_sharding(rows, "sweep.batch_size"),
-        delta=True,
-        loss_chunk=model.config.train.loss_chunk,
+        Dial(np.zeros(rows, np.float32), np.ones(rows, np.float32)),
+        batch_sharding(rows, "sweep.batch_size"),
+        Evaluation(loss_chunk=model.config.train.loss_chunk, delta=True),
     )
     delta = summarize(sums).delta_measured
     return None if delta is None else delta[LAYER]

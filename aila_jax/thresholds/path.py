@@ -15,12 +15,13 @@ from jaxtyping import Bool, Float
 from aila_jax.config import Config, require
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import TrainBatches
-from aila_jax.evaluation.evaluator import evaluate
+from aila_jax.evaluation.evaluator import Evaluation, evaluate
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.loss.group_sparsity import PROJECTIONS, Strength, used_groups
 from aila_jax.metrics.sums import summarize
+from aila_jax.model.interface import Dial
 from aila_jax.model.margin import default_layer_scale
-from aila_jax.model.transformer import Transformer
+from aila_jax.model.network import Network
 from aila_jax.progress import Progress
 from aila_jax.training.locality import training_dial
 from aila_jax.training.loop import NonFiniteError
@@ -29,7 +30,7 @@ from aila_jax.training.penalty import PenaltyRule
 from aila_jax.training.proximal import proximal_adamw
 from aila_jax.training.sharding import AXIS, batch_sharding, map_step
 from aila_jax.training.state import create_state
-from aila_jax.training.step import make_train_step
+from aila_jax.training.step import Objective, make_train_step
 from aila_jax.types import Array, Batch
 
 
@@ -132,17 +133,11 @@ def zeroing_path(
     sharding = batch_sharding(config.train.batch_size)
     # Without dropout: a group's threshold is that of the loss itself.
     module = model.module.clone(config=replace(config.model, dropout=0.0))
+    network = Network(module, model.partition)
     optimizer = _optimizer(config, groups, settings.learning_rate or config.train.learning_rate)
     rule = PenaltyRule(groups, False, False, tuple(float(x) for x in default_layer_scale(config.model)))
     step = make_train_step(
-        module,
-        model.partition,
-        optimizer,
-        hard=config.model.hard,
-        loss_chunk=config.train.loss_chunk,
-        axis_name=AXIS,
-        penalty=rule,
-        pressure=config.locality.pressure,
+        network, optimizer, replace(Objective.of(config), teach=0.0), axis_name=AXIS, penalty=rule
     )
     train_step = map_step(step, sharding, whole=1)
     # Copies, since the step reuses the buffers of its state.
@@ -163,7 +158,7 @@ def zeroing_path(
                 raise NonFiniteError(
                     int(metrics.first_bad_step) + 1, [f"the path at λη = {level:g}"], int(metrics.skipped), 0
                 )
-            points.append(_point(level, module, model, state.params, held_out, groups))
+            points.append(_point(level, network, config, state.params, held_out, groups))
             progress.report(
                 f"λη {level:.3g}, {points[-1].zero.mean():.0%} of the groups 0, loss {points[-1].loss:.3f}"
             )
@@ -185,25 +180,16 @@ class _Point:
 
 
 def _point(
-    level: float,
-    module: Transformer,
-    model: LanguageModel,
-    params: Any,
-    held_out: Sequence[Batch],
-    groups: int,
+    level: float, network: Network, config: Config, params: Any, held_out: Sequence[Batch], groups: int
 ) -> _Point:
-    config, rows = model.config, len(held_out[0].tokens)
-    lam, tau = training_dial(config, rows)
+    rows = len(held_out[0].tokens)
     sums = evaluate(
-        module,
-        model.partition,
+        network,
         params,
         held_out,
-        lam=lam,
-        tau=tau,
-        sharding=batch_sharding(rows, "sweep.batch_size"),
-        hard=config.model.hard,
-        loss_chunk=config.train.loss_chunk,
+        Dial(*training_dial(config, rows)),
+        batch_sharding(rows, "sweep.batch_size"),
+        Evaluation(config.model.hard, config.train.loss_chunk),
     )
     summary = summarize(sums)
     return _Point(

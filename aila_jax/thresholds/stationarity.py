@@ -17,10 +17,8 @@ from aila_jax.config import Config, require
 from aila_jax.loss.cross_entropy import linear_cross_entropy, token_losses
 from aila_jax.loss.group_sparsity import query_key_kernels, with_query_key_kernels
 from aila_jax.model.feature_groups import group_sizes
-from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
-from aila_jax.model.transformer import Transformer
-from aila_jax.partition.build import Partition
+from aila_jax.model.network import Network
 from aila_jax.progress import Progress
 from aila_jax.types import Array, Batch
 
@@ -29,9 +27,7 @@ class Trained(Protocol):
     """What is read of a model; `LanguageModel` has it."""
 
     @property
-    def module(self) -> Transformer: ...
-    @property
-    def partition(self) -> Partition: ...
+    def network(self) -> Network: ...
     @property
     def params(self) -> Any: ...
     @property
@@ -107,7 +103,6 @@ def group_thresholds(
     # batch anyway.
     loss_chunk = config.train.loss_chunk if config.train.loss_chunk < batches[0].tokens.size else 0
     passes = _Passes(
-        module=model.module,
         request=Request(hard=config.model.hard, logits=loss_chunk == 0),
         loss_chunk=loss_chunk,
         groups=groups,
@@ -120,7 +115,7 @@ def group_thresholds(
         for number, batch in enumerate(batches):
             targets = int(np.sum(np.asarray(batch.weights) > 0))
             batch = jax.device_put(batch)
-            every = np.asarray(_gradients(passes, model.partition, model.params, batch, dial), np.float64)
+            every = np.asarray(_gradients(passes, model.network, model.params, batch, dial), np.float64)
             gradients = np.stack([every[layer] for layer in layers])
             plain.add(gradients, targets)
             progress.advance()
@@ -132,7 +127,7 @@ def group_thresholds(
             ):
                 which = (np.int32(projection), np.int32(head))
                 at[index, projection, :, head] = _gradients_at_zero(
-                    passes, model.partition, model.params, batch, dial, *which, layer=layer
+                    passes, model.network, model.params, batch, dial, *which, layer=layer
                 )
                 progress.advance(groups)
             changes.add(at - gradients, targets)
@@ -195,15 +190,14 @@ def gradients_at_zero(
 class _Passes:
     """What is static in all passes."""
 
-    module: Transformer
     request: Request
     loss_chunk: int
     groups: int
     at_once: int
 
-    def loss(self, partition: Partition, params: Any, batch: Batch, dial: Dial) -> Array:
+    def loss(self, network: Network, params: Any, batch: Batch, dial: Dial) -> Array:
         """The batch's summed cross-entropy, without dropout."""
-        output = forward(self.module, partition, params, batch, dial, self.request)
+        output = network(params, batch, dial, self.request)
         if self.loss_chunk:
             embedding = params["embedding"].astype(output.features.dtype)
             return linear_cross_entropy(
@@ -214,18 +208,18 @@ class _Passes:
 
 @partial(jax.jit, static_argnames="passes")
 def _gradients(
-    passes: _Passes, partition: Partition, params: Any, batch: Batch, dial: Dial
+    passes: _Passes, network: Network, params: Any, batch: Batch, dial: Dial
 ) -> Float[Array, "N 2 D H K"]:
     """∂CE/∂W of all query and key kernels as they are."""
     return jax.grad(
-        lambda kernels: passes.loss(partition, with_query_key_kernels(params, kernels), batch, dial)
+        lambda kernels: passes.loss(network, with_query_key_kernels(params, kernels), batch, dial)
     )(query_key_kernels(params))
 
 
 @partial(jax.jit, static_argnames=("passes", "layer"))
 def _gradients_at_zero(
     passes: _Passes,
-    partition: Partition,
+    network: Network,
     params: Any,
     batch: Batch,
     dial: Dial,
@@ -243,7 +237,7 @@ def _gradients_at_zero(
 
     def loss(kernel: Array) -> Array:
         changed = with_query_key_kernels(one_layer, pair.at[projection].set(kernel)[None])
-        return passes.loss(partition, {**params, **changed}, batch, dial)
+        return passes.loss(network, {**params, **changed}, batch, dial)
 
     return gradients_at_zero(loss, pair[projection], head, passes.groups, passes.at_once)
 

@@ -15,9 +15,9 @@ from aila_jax.config import Config
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import TrainBatches, take
 from aila_jax.loss.importance import anchor_weights
-from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
-from aila_jax.model.transformer import Transformer
+from aila_jax.model.network import Network
+from aila_jax.model.stats import StatsRequest
 from aila_jax.partition.anchors import Anchors, ImportanceSums
 from aila_jax.partition.build import Partition
 from aila_jax.partition.type_entropy import EntropySums, TypeEntropy, corpus_entropy
@@ -29,10 +29,9 @@ from aila_jax.types import PADDING_ID, Array, Batch
 Draw = Callable[[int], tuple[Any, ...]]  # step → λ [B], τ [B], and more that is not read here
 
 
-@partial(jax.jit, static_argnames=("module", "hard"))
+@partial(jax.jit, static_argnames="hard")
 def block_attention_entropy(
-    module: Transformer,
-    partition: Partition,
+    network: Network,
     params: Any,
     batch: Batch,
     lam: Float[Array, "B"],
@@ -44,14 +43,8 @@ def block_attention_entropy(
 
     Dropout is off. Source: paper (local entropy), normalisation ours (docs/method.md, section 4).
     """
-    stats = forward(
-        module,
-        partition,
-        params,
-        batch,
-        Dial(lam, tau),
-        Request(logits=False, stats=True, in_block=True, hard=hard),
-    ).stats
+    request = Request(logits=False, stats=StatsRequest(in_block=True), hard=hard)
+    stats = network(params, batch, Dial(lam, tau), request).stats
     assert stats is not None and stats.in_block_entropy_bits is not None
     n_in = stats.n_in[0]
     counted = (batch.doc_ids != PADDING_ID) & (n_in >= 2)
@@ -60,8 +53,7 @@ def block_attention_entropy(
 
 
 def attention_entropy(
-    module: Transformer,
-    partition: Partition,
+    network: Network,
     params: Any,
     batches: Iterable[Batch],
     draw: Draw,
@@ -77,16 +69,14 @@ def attention_entropy(
     `accumulate` parts of a batch are read one after another, since the whole may not fit where training cuts
     it up.
     """
-    sums = EntropySums(module.vocab_size)
+    sums = EntropySums(network.module.vocab_size)
     for step, batch in enumerate(batches):
         lam, tau = jax.device_get(draw(step)[:2])
         examples = each_view(batch, len(lam))
         for rows in np.split(np.arange(len(lam)), accumulate):
             part = take(examples, rows)
             placed = sharding.shard((part, lam[rows], tau[rows]))
-            values, counted = jax.device_get(
-                block_attention_entropy(module, partition, params, *placed, hard=hard)
-            )
+            values, counted = jax.device_get(block_attention_entropy(network, params, *placed, hard=hard))
             sums.add(np.asarray(part.tokens), values, counted)
     return sums.table()
 
@@ -126,8 +116,7 @@ def _block_anchors(
 
 def make_anchors(
     config: Config,
-    module: Transformer,
-    partition: Partition,
+    network: Network,
     params: Any,
     *,
     windows: Windows,
@@ -140,6 +129,7 @@ def make_anchors(
     run that was stopped and continued makes the same ones. Without a number of feature groups there is one.
 
     Args:
+      network: the run's.
       params: whole on every device.
       windows: the training split.
       draw: λ and τ of a step.
@@ -149,11 +139,10 @@ def make_anchors(
     steps = min(steps, asked.max_batches) if asked.max_batches else steps
     batches = list(itertools.islice(TrainBatches(windows, config.train.batch_size, config.seed), steps))
     if asked.estimator == "corpus":
-        measured = corpus_table(windows, module.vocab_size, asked.prior)
+        measured = corpus_table(windows, network.module.vocab_size, asked.prior)
     else:
         measured = attention_entropy(
-            module,
-            partition,
+            network,
             params,
             batches,
             draw,
@@ -170,7 +159,7 @@ def make_anchors(
         asked.estimator,
         config.class_blocks,
     )
-    return replace(made, importance=group_importance(partition, batches, made, groups, document_mask))
+    return replace(made, importance=group_importance(network.partition, batches, made, groups, document_mask))
 
 
 @dataclass

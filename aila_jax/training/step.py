@@ -1,7 +1,7 @@
 """The one training step: loss, gradients, update, and the refusal of an update that is not finite."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,13 +11,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Key
 
+from aila_jax.config import Config
 from aila_jax.loss.cross_entropy import Teaching, linear_cross_entropy, taught_losses, token_losses
 from aila_jax.loss.group_sparsity import Strength, sparsity
-from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
-from aila_jax.model.stats import AttentionStats
-from aila_jax.model.transformer import Transformer
-from aila_jax.partition.build import Partition
+from aila_jax.model.network import Network
+from aila_jax.model.stats import AttentionStats, StatsRequest
 from aila_jax.training.penalty import PenaltyMetrics, PenaltyRule
 from aila_jax.training.state import TrainState, finite_parts
 from aila_jax.types import Array, Batch
@@ -63,21 +62,48 @@ class Examples:
     dropout_keys: Key[Array, "*B"]
 
 
+@dataclass(frozen=True)
+class Objective:
+    """What a step minimises beside the group-sparsity penalty, and how its loss is made.
+
+    Attributes:
+      hard: block attention only.
+      loss_chunk: tokens whose logits exist at once; 0 makes them all in one.
+      teach: share of the first view's prediction in what the other views of a sequence are to predict
+        (`locality.teach`).
+      pressure: μ of μ · λ² · (−ln block mass), in the mean over layers, heads and scored targets a part of
+        the objective (`locality.pressure`).
+    """
+
+    hard: bool = False
+    loss_chunk: int = 0
+    teach: float = 0.0
+    pressure: float = 0.0
+
+    @classmethod
+    def of(cls, config: Config) -> "Objective":
+        """The objective that `config` describes."""
+        locality = config.locality
+        return cls(config.model.hard, config.train.loss_chunk, locality.teach, locality.pressure)
+
+    @property
+    def request(self) -> Request:
+        """What the forward pass must return for it: of the statistics only what is used is computed."""
+        stats = StatsRequest(log_mass=True) if self.pressure > 0 else None
+        return Request(hard=self.hard, logits=self.loss_chunk == 0, stats=stats)
+
+
 TrainStep = Callable[..., tuple[TrainState, StepMetrics]]
 
 
 def make_train_step(
-    module: Transformer,
-    partition: Partition,
+    network: Network,
     optimizer: optax.GradientTransformation,
+    objective: Objective = Objective(),
     *,
-    hard: bool = False,
-    loss_chunk: int = 0,
     accumulate: int = 1,
     axis_name: str | None = None,
     penalty: PenaltyRule | None = None,
-    teach: float = 0.0,
-    pressure: float = 0.0,
 ) -> TrainStep:
     """The pure step function (state, batch, lam [B·V], tau [B·V]) → (state, metrics); the caller compiles it.
     λ and τ are traced.
@@ -90,20 +116,16 @@ def make_train_step(
     a_i.
 
     Args:
-      hard: block attention only.
-      loss_chunk: tokens whose logits exist at once; 0 makes them all in one.
+      network: what is trained.
+      optimizer: makes the update of the gradients.
+      objective: what is minimised.
       accumulate: microbatches whose gradients are summed one after another; it divides a device's B.
       axis_name: the mapped axis that the batch is split over (see `sharding.map_step`); None where it is
         whole.
       penalty: the group-sparsity penalty's rule; nothing of it is computed where it is None.
-      teach: share of the first view's prediction in what the other views of a sequence are to predict
-        (`locality.teach`).
-      pressure: μ of μ · λ² · (−ln block mass), in the mean over layers, heads and scored targets a part of
-        the objective (`locality.pressure`).
     """
     optimizer = optax.with_extra_args_support(optimizer)
-    # Of the statistics only what is used is computed.
-    request = Request(hard=hard, logits=loss_chunk == 0, stats=pressure > 0, log_mass=pressure > 0)
+    request, loss_chunk, pressure = objective.request, objective.loss_chunk, objective.pressure
 
     def share_of_objective(
         params: Any, part: Examples, scored: Array, teaching: Teaching
@@ -112,38 +134,36 @@ def make_train_step(
         loss.
         """
         batch = part.batch
-        output = forward(
-            module, partition, params, batch, Dial(part.lam, part.tau), request, part.dropout_keys
-        )
+        output = network(params, batch, Dial(part.lam, part.tau), request, part.dropout_keys)
         if loss_chunk:
             embedding = params["embedding"].astype(output.features.dtype)
-            objective, losses = linear_cross_entropy(
+            total, losses = linear_cross_entropy(
                 output.features, embedding, batch.targets, batch.weights, loss_chunk, teaching
             )
         else:
-            objective = jnp.sum(taught_losses(output.logits, batch.targets, teaching) * batch.weights)
+            total = jnp.sum(taught_losses(output.logits, batch.targets, teaching) * batch.weights)
             losses = token_losses(output.logits, batch.targets) * batch.weights
         if pressure:
-            objective += pressure * jnp.sum(
+            total += pressure * jnp.sum(
                 jnp.square(part.lam)[:, None] * outside_nats(output.stats) * batch.weights
             )
-        return objective / scored, losses
+        return total / scored, losses
 
     def train_step(
         state: TrainState, batch: Batch, lam: Array, tau: Array, strength: Strength | None = None
     ) -> tuple[TrainState, StepMetrics]:
-        teaching = Teaching(lam.shape[0] // batch.tokens.shape[0], teach)
+        teaching = Teaching(lam.shape[0] // batch.tokens.shape[0], objective.teach)
         batch = each_view(batch, lam.shape[0])
         scored = jnp.maximum(over_devices(jnp.sum(batch.weights), axis_name), 1.0)
         examples = Examples(batch, lam, tau, example_keys(state, lam.shape[0], axis_name))
         value_and_grad = jax.value_and_grad(partial(share_of_objective, teaching=teaching), has_aux=True)
-        (objective, losses), grads = accumulated(
+        (total, losses), grads = accumulated(
             value_and_grad, state.params, examples, scored, accumulate, teaching.views
         )
         bins = jax.nn.one_hot(jnp.round(lam * (LAM_BINS - 1)).astype(jnp.int32), LAM_BINS)
         loss = jnp.sum(losses) / scored
         sums = (
-            objective,
+            total,
             loss,
             grads,
             bins.T @ jnp.sum(losses, axis=1),
@@ -151,16 +171,16 @@ def make_train_step(
             jnp.sum(lam),
             float(len(lam)),
         )
-        objective, loss, grads, bin_loss, bin_targets, lam_sum, rows = over_devices(sums, axis_name)
+        total, loss, grads, bin_loss, bin_targets, lam_sum, rows = over_devices(sums, axis_name)
         terms, args = None, None
         if penalty is not None:
             assert strength is not None and state.importance is not None
             args = penalty.args(strength, state.importance)
             grads, terms = penalty.add(state.params, grads, args)
-            objective += terms.group + terms.value
+            total += terms.group + terms.value
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, penalty=args)
         params = optax.apply_updates(state.params, updates)
-        state = keep_if_finite(state, params, opt_state, finite_parts(objective, grads))
+        state = keep_if_finite(state, params, opt_state, finite_parts(total, grads))
         metrics = StepMetrics(
             loss=loss,
             grad_norm=optax.tree.norm(grads),

@@ -15,11 +15,12 @@ import numpy as np
 from aila_jax.config import Config, LocalityConfig, PartitionConfig, to_dict
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
-from aila_jax.evaluation.evaluator import evaluate
+from aila_jax.evaluation.evaluator import Evaluation, evaluate
 from aila_jax.evaluation.meta import sweep_meta
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.metrics.places import by_place, last_and_others
 from aila_jax.metrics.sums import summarize
+from aila_jax.model.interface import Dial
 from aila_jax.progress import Progress
 from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.results import portable, read_document
@@ -120,16 +121,12 @@ def _row(model: LanguageModel, dataset: Dataset, lam: float) -> LeakRow:
     batch_size = config.sweep.batch_size
     windows = dataset.windows(config.sweep.split, config.model.length, config.model.document_mask)
     sums = evaluate(
-        model.module,
-        model.partition,
+        model.network,
         model.params,
         eval_batches(windows, batch_size, config.sweep.max_batches),
-        lam=np.full(batch_size, lam, np.float32),
-        tau=np.ones(batch_size, np.float32),
-        sharding=batch_sharding(batch_size, "sweep.batch_size"),
-        hard=config.model.hard,
-        loss_chunk=config.train.loss_chunk,
-        places=window,
+        Dial(np.full(batch_size, lam, np.float32), np.ones(batch_size, np.float32)),
+        batch_sharding(batch_size, "sweep.batch_size"),
+        Evaluation(config.model.hard, config.train.loss_chunk, places=window),
     )
     assert sums.places is not None, "they are asked for"
     total, (last, others) = summarize(sums), last_and_others(sums.places)

@@ -9,8 +9,8 @@ import optax
 import pytest
 
 from aila_jax.inference.inputs import example_batch
-from aila_jax.model.forward import init_params
 from aila_jax.model.interface import Dial, Request
+from aila_jax.model.network import Network
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import build_partition
 from benchmarks.forms import OursForm, PlainForm, TorchForm
@@ -68,11 +68,9 @@ def evidence():
 def test_weights_are_those_of_our_model():
     for film in (False, True):
         config = model_config(OursForm(film=film), SHAPE, exact=True)
-        module, partition = Transformer(config, SHAPE.vocab_size), build_partition(SHAPE.config.partition)
+        network = Network(Transformer(config, SHAPE.vocab_size), build_partition(SHAPE.config.partition))
         wanted = jax.eval_shape(
-            lambda module=module, partition=partition: init_params(
-                module, partition, example_batch(SHAPE.config), jax.random.key(0)
-            )
+            lambda network=network: network.init(example_batch(SHAPE.config), jax.random.key(0))
         )
         weights = add_film(WEIGHTS) if film else WEIGHTS
         assert jax.tree.map(lambda x: (x.shape, x.dtype), wanted) == jax.tree.map(

@@ -21,8 +21,8 @@ from aila_jax.evaluation.certify import certify, key_counts, largest_scores, sco
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.inference.inputs import example_batch
 from aila_jax.inference.language_model import LanguageModel
-from aila_jax.model.forward import init_params
 from aila_jax.model.interface import Dial, Request
+from aila_jax.model.stats import StatsRequest
 from aila_jax.model.transformer import Transformer
 from aila_jax.reporting.records import write_sweep
 from aila_jax.runs import _certify as certifying
@@ -36,9 +36,7 @@ def model_of(**options: Any) -> LanguageModel:
     """The untrained model with other options, its parameters drawn anew."""
     base = untrained_model()
     model = replace(base, config=replace(base.config, model=replace(base.config.model, **options)))
-    params = jax.jit(
-        lambda key: init_params(model.module, model.partition, example_batch(model.config), key)
-    )(jax.random.key(0))
+    params = jax.jit(lambda key: model.network.init(example_batch(model.config), key))(jax.random.key(0))
     return replace(model, params=jax.tree.map(lambda x: 6 * x if x.ndim > 1 else x + 0.3, params))
 
 
@@ -194,7 +192,7 @@ def test_the_largest_score_is_made_only_where_asked_for() -> None:
     model = model_of()
     batch = model.batch(np.zeros((1, 24), np.int32))
 
-    def outputs(**asked: bool) -> str:
+    def outputs(asked: StatsRequest) -> str:
         def run(params):
             return model.module.apply(
                 {"params": params},
@@ -203,12 +201,12 @@ def test_the_largest_score_is_made_only_where_asked_for() -> None:
                 model.partition(batch),
                 batch.doc_ids,
                 Dial(0.5, 1.0),
-                Request(**asked),
+                Request(stats=asked),
             )
 
         return str(jax.make_jaxpr(run)(model.params))
 
-    assert outputs(stats=True).count("abs") == 0 < outputs(stats=True, largest=True).count("abs")
+    assert outputs(StatsRequest()).count("abs") == 0 < outputs(StatsRequest(largest=True)).count("abs")
     assert isinstance(model.module, Transformer)
 
 

@@ -17,6 +17,7 @@ from aila_jax.guarantees.certificates import Certificate
 from aila_jax.guarantees.gaps import Gap
 from aila_jax.guarantees.key_counts import KeyCounts
 from aila_jax.metrics.sums import summarize
+from aila_jax.model.interface import Dial
 from aila_jax.training.sharding import batch_sharding
 
 GRID = {"lams": (0.0, 0.5, 1.0), "taus": (0.5, 1.0)}
@@ -122,13 +123,11 @@ def test_one_cell_alone_is_the_cell_of_the_grid(trained, result):
     assert alone.cells == result.cells[3:4]
     model = trained.model
     sums = evaluate(
-        model.module,
-        model.partition,
+        model.network,
         model.params,
         eval_batches(trained.dataset.windows("validation", 16, False), 8),
-        lam=np.full(8, 0.5),
-        tau=np.ones(8),
-        sharding=batch_sharding(8),
+        Dial(np.full(8, 0.5), np.ones(8)),
+        batch_sharding(8),
     )
     assert summarize(sums).loss == result.cells[3].loss
 
@@ -140,13 +139,11 @@ def test_lam_and_tau_may_differ_between_the_rows_of_a_batch(trained):
     def losses(lam):
         return float(
             evaluate(
-                model.module,
-                model.partition,
+                model.network,
                 model.params,
                 first,
-                lam=lam,
-                tau=np.ones(8),
-                sharding=batch_sharding(8),
+                Dial(lam, np.ones(8)),
+                batch_sharding(8),
             ).loss
         )
 
@@ -163,13 +160,11 @@ def test_lam_and_tau_may_differ_between_the_rows_of_a_batch(trained):
     parts = [
         float(
             evaluate(
-                model.module,
-                model.partition,
+                model.network,
                 model.params,
                 [batch],
-                lam=each,
-                tau=np.ones(8),
-                sharding=batch_sharding(8),
+                Dial(each, np.ones(8)),
+                batch_sharding(8),
             ).loss
         )
         for batch, each in (

@@ -12,6 +12,7 @@ from aila_jax.evaluation import without_attention as module
 from aila_jax.evaluation.sweep import sweep
 from aila_jax.evaluation.without_attention import AttentionCost, without_attention
 from aila_jax.model.interface import Request
+from aila_jax.model.stats import StatsRequest
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +77,12 @@ def test_what_is_refused(trained, settings, message):
         without_attention(trained.model, trained.dataset, **settings)
 
 
-@pytest.mark.parametrize("asked", ["stats", "weights"])
+@pytest.mark.parametrize("asked", [{"stats": StatsRequest()}, {"weights": True}], ids=["stats", "weights"])
 def test_there_are_no_statistics_of_attention_that_is_removed(asked):
     with pytest.raises(
         ValueError, match=r"Request\.no_attention is True; it must be false with stats or weights"
     ):
-        Request(no_attention=True, **{asked: True})
+        Request(no_attention=True, **asked)
 
 
 def test_text_of_another_tokenizer_is_refused(trained):

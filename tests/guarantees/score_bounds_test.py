@@ -17,7 +17,8 @@ from aila_jax.guarantees.score_bounds import parameter_bounds, qk_norm_bounds
 from aila_jax.model.interface import Request
 from aila_jax.model.layers import Norm, head_scale, unit_norm
 from aila_jax.model.rotary import Rotation
-from aila_jax.model.transformer import Attention
+from aila_jax.model.transformer import Attention, Setting
+from aila_jax.partition.relations import Relation
 from tests.support.tight import HEADS, LENGTH, WIDTH, config_of, tight_layer
 
 K = WIDTH // HEADS
@@ -95,13 +96,8 @@ def spread(config: ModelConfig):
         _, stats = Attention(config).apply(
             {"params": layer["attention"]},
             y,
-            ids,
-            ids,
-            lam,
             0 * lam,
-            SOFT + 0 * lam,
-            Request(weights=True),
-            rotation=rotation,
+            Setting(Relation(ids), lam, SOFT + 0 * lam, Request(weights=True), rotation),
         )
         scores = SOFT * jnp.log(stats.weights)
         seen = jnp.tri(LENGTH, dtype=bool)[None, None]

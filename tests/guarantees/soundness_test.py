@@ -15,31 +15,34 @@ from aila_jax.guarantees.gaps import guaranteed_gap
 from aila_jax.guarantees.influence import value_bounds
 from aila_jax.guarantees.norms import Projection
 from aila_jax.model.attention import _score_range
-from aila_jax.model.forward import forward, init_params
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.margin import SelfScaling
-from aila_jax.model.transformer import Attention, build_transformer
+from aila_jax.model.network import Network
+from aila_jax.model.stats import StatsRequest
+from aila_jax.model.transformer import Attention, Setting, build_transformer
 from aila_jax.partition.build import build_partition
+from aila_jax.partition.relations import Relation
 from aila_jax.types import Batch
 
 LENGTH = 8
 
 
+def network_of(config: Config) -> Network:
+    return Network(build_transformer(config, 64), build_partition(config.partition))
+
+
 def zeros(config: Config) -> dict[str, Any]:
     """Parameters of one layer with one head, all 0, to be filled in."""
     batch = Batch.from_tokens(np.zeros((1, config.model.length), np.int32))
-    params = init_params(
-        build_transformer(config, 64), build_partition(config.partition), batch, jax.random.key(0)
-    )
+    params = network_of(config).init(batch, jax.random.key(0))
     return jax.tree.map(lambda x: np.zeros(x.shape, np.float32), jax.device_get(params))
 
 
 def run(config: Config, params: dict[str, Any], batch: Batch) -> ModelOutput:
     """At λ = τ = 1, with statistics."""
     ones = jnp.ones(len(batch.tokens))
-    request = Request(stats=True, delta=True, largest=True)
-    module, partition = build_transformer(config, 64), build_partition(config.partition)
-    return jax.jit(lambda p, b: forward(module, partition, p, b, Dial(ones, ones), request))(params, batch)
+    request = Request(stats=StatsRequest(delta=True, largest=True))
+    return jax.jit(lambda p, b: network_of(config)(p, b, Dial(ones, ones), request))(params, batch)
 
 
 def one_head(width: int, **options: Any) -> Config:
@@ -97,7 +100,9 @@ def test_the_output_projection_is_rounded_before_its_norm_is_taken() -> None:
     config = replace(one_head(width, dtype="bfloat16").model, length=4)
     ids = np.zeros((1, 1), np.int32)
     x = jnp.asarray(x_D, jnp.bfloat16).reshape(1, 1, width)
-    added, _ = Attention(config).apply({"params": attention}, x, ids, ids, 1.0, 1.0, 1.0, Request())
+    added, _ = Attention(config).apply(
+        {"params": attention}, x, 1.0, Setting(Relation(ids), 1.0, 1.0, Request())
+    )
     length = float(jnp.linalg.norm(added.astype(jnp.float32)))
     bound = value_bounds({"layer_0": {"attention": attention}}, config, 1.0)[0, 0]
     assert 0.95 * bound < length <= bound

@@ -104,7 +104,7 @@ def test_line_ends_close_blocks_of_a_given_partition(trained, monkeypatch):
     seen = []
     real = generation._next_token
     monkeypatch.setattr(
-        generation, "_next_token", lambda *arguments: (seen.append(arguments[3]), real(*arguments))[1]
+        generation, "_next_token", lambda *arguments: (seen.append(arguments[2]), real(*arguments))[1]
     )
     ids = [*model.tokenizer.encode("a\ncat"), model.tokenizer.eos_id, 5]
     generate_ids(model, ids, lam=1.0, tau=1.0, max_tokens=1, sample_temperature=0.0, top_k=1, seed=0)

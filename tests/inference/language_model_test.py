@@ -12,8 +12,8 @@ import pytest
 
 from aila_jax.config import PartitionConfig
 from aila_jax.inference import language_model
-from aila_jax.model.forward import forward
 from aila_jax.model.interface import Dial, Request
+from aila_jax.model.stats import StatsRequest
 from aila_jax.types import Batch
 
 TOKENS = np.random.default_rng(0).integers(0, 290, (3, 16)).astype(np.int32)
@@ -31,10 +31,10 @@ def test_apply_is_the_forward_pass_of_the_whole_rows(trained):
     model = trained.model
     found = model.apply(TOKENS, lam=0.7, tau=0.5, delta=True)
     batch = Batch.from_tokens(TOKENS)
-    request = Request(stats=True, delta=True)
-    expected = jax.jit(
-        lambda dial: forward(model.module, model.partition, model.params, batch, dial, request)
-    )(Dial(jnp.float32(0.7), jnp.float32(0.5)))
+    request = Request(stats=StatsRequest(delta=True))
+    expected = jax.jit(lambda dial: model.network(model.params, batch, dial, request))(
+        Dial(jnp.float32(0.7), jnp.float32(0.5))
+    )
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
     assert found.logits.shape == (3, 16, model.tokenizer.vocab_size)

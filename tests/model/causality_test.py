@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from aila_jax.config import MarginConfig, ModelConfig, PartitionConfig
-from aila_jax.model.forward import forward, init_params
 from aila_jax.model.interface import Dial, Request
+from aila_jax.model.network import Network
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import build_partition
 from aila_jax.types import Batch
@@ -28,10 +28,10 @@ def model(partition: PartitionConfig, **options) -> Callable[[Batch], np.ndarray
     config = ModelConfig(
         length=LENGTH, d_model=8, n_heads=2, d_ff=8, n_layers=2, film=True, layer_beta=1.0, **options
     )
-    module, blocks = Transformer(config, VOCAB), build_partition(partition)
-    params = init_params(module, blocks, batch(DOCS, GIVEN, seed=0), jax.random.key(1))
+    network = Network(Transformer(config, VOCAB), build_partition(partition))
+    params = network.init(batch(DOCS, GIVEN, seed=0), jax.random.key(1))
     params = jax.tree.map(lambda x: x * 12 if x.ndim > 1 else x + 0.1, params)
-    run = jax.jit(lambda given: forward(module, blocks, params, given, Dial(0.7, 0.9), Request()).logits)
+    run = jax.jit(lambda given: network(params, given, Dial(0.7, 0.9), Request()).logits)
     return lambda given: np.asarray(run(given))
 
 

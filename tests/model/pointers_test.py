@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aila_jax.metrics.pointers import anchor_pointers, answer_pointers
 from aila_jax.model.attention import locality_attention
-from aila_jax.model.masks import anchor_pointers, answer_pointers
 from tests.oracles.anchors import anchors
 from tests.oracles.attention import attend, in_block, may_attend
 from tests.oracles.bounds import binary_entropy

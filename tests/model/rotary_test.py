@@ -7,8 +7,8 @@ import pytest
 
 from aila_jax.config import Config, ModelConfig
 from aila_jax.inference.inputs import example_batch
-from aila_jax.model.forward import forward, init_params
 from aila_jax.model.interface import Dial, Request
+from aila_jax.model.network import Network
 from aila_jax.model.rotary import Rotation
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import build_partition
@@ -62,12 +62,9 @@ def test_a_model_reads_a_shifted_text_alike_once_it_has_no_absolute_positions() 
         config = Config(
             model=ModelConfig(length=16, d_model=24, n_heads=HEADS, d_ff=16, n_layers=2, rotary_base=base)
         )
-        module, partition, batch = (
-            Transformer(config.model, 40),
-            build_partition(config.partition),
-            example_batch(config),
-        )
-        params = jax.tree.map(lambda x: 6.0 * x, init_params(module, partition, batch, jax.random.key(0)))
+        network = Network(Transformer(config.model, 40), build_partition(config.partition))
+        batch = example_batch(config)
+        params = jax.tree.map(lambda x: 6.0 * x, network.init(batch, jax.random.key(0)))
         if base:
             params["position"] = 0 * params["position"]
         tokens = np.random.default_rng(1).integers(0, 40, (2, 8)).astype(np.int32)
@@ -76,9 +73,7 @@ def test_a_model_reads_a_shifted_text_alike_once_it_has_no_absolute_positions() 
         )
         logits = [
             np.asarray(
-                forward(
-                    module,
-                    partition,
+                network(
                     params,
                     short.replace(positions=short.positions + shift),
                     Dial(0.0, 1.0),
@@ -94,20 +89,15 @@ def test_order_matters_to_a_rotary_model_without_learned_positions() -> None:
     config = Config(
         model=ModelConfig(length=8, d_model=24, n_heads=HEADS, d_ff=16, n_layers=1, rotary_base=BASE)
     )
-    module, partition, batch = (
-        Transformer(config.model, 40),
-        build_partition(config.partition),
-        example_batch(config),
-    )
-    params = jax.tree.map(lambda x: 6.0 * x, init_params(module, partition, batch, jax.random.key(0)))
+    network = Network(Transformer(config.model, 40), build_partition(config.partition))
+    batch = example_batch(config)
+    params = jax.tree.map(lambda x: 6.0 * x, network.init(batch, jax.random.key(0)))
     params["position"] = 0 * params["position"]
     tokens = np.resize(np.arange(8, dtype=np.int32), batch.tokens.shape)
     swapped = tokens.copy()
     swapped[:, [1, 4]] = tokens[:, [4, 1]]
     last = [
-        np.asarray(
-            forward(module, partition, params, batch.replace(tokens=one), Dial(0.0, 1.0), Request()).logits
-        )[:, -1]
+        np.asarray(network(params, batch.replace(tokens=one), Dial(0.0, 1.0), Request()).logits)[:, -1]
         for one in (tokens, swapped)
     ]
     assert np.abs(last[0] - last[1]).max() > 1e-2

@@ -12,7 +12,9 @@ from aila_jax import presets
 from aila_jax.config import Config, MarginConfig, ModelConfig
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.layers import Norm, dropout, fold_in_each, head_scale, unit_norm
-from aila_jax.model.transformer import Block, Transformer, build_transformer
+from aila_jax.model.stats import StatsRequest
+from aila_jax.model.transformer import Block, Setting, Transformer, build_transformer
+from aila_jax.partition.relations import Relation
 from aila_jax.types import GLOBAL_ID
 
 VOCAB, LENGTH = 13, 9
@@ -43,7 +45,9 @@ def run(module: Transformer, params, dial: Dial, request: Request | None = None)
     shape of the dial.
     """
     dial = jax.tree.map(jnp.float32, dial)
-    return compiled(module, params, dial, Request(stats=True, delta=True) if request is None else request)
+    return compiled(
+        module, params, dial, Request(stats=StatsRequest(delta=True)) if request is None else request
+    )
 
 
 def count(config: ModelConfig, vocab: int) -> int:
@@ -223,12 +227,14 @@ def test_the_margins_curve_bends_the_dial_and_leaves_its_ends(
 
 def test_hard_attention_is_hard_in_every_layer_whatever_its_share_of_lambda() -> None:
     module, params = built(layer_beta=3.0)
-    want = run(built()[0], params, Dial(1.0, 1.0), Request(stats=True, hard=True))
+    want = run(built()[0], params, Dial(1.0, 1.0), Request(stats=StatsRequest(), hard=True))
     np.testing.assert_allclose(want.stats.block_mass, 1.0, atol=1e-6)
     own = Dial(1.0, 1.0, layer_scale=np.float32([0.5, 0.0]))
-    eager = module.apply({"params": params}, *INPUTS, Dial(1.0, 1.0), Request(stats=True, hard=True))
+    eager = module.apply(
+        {"params": params}, *INPUTS, Dial(1.0, 1.0), Request(stats=StatsRequest(), hard=True)
+    )
     for found in (
-        run(module, params, dial, Request(stats=True, hard=True)) for dial in (Dial(1.0, 1.0), own)
+        run(module, params, dial, Request(stats=StatsRequest(), hard=True)) for dial in (Dial(1.0, 1.0), own)
     ):
         jax.tree.map(np.testing.assert_array_equal, found, want)
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4), eager, found)
@@ -266,7 +272,8 @@ def test_dropout_changes_outputs_but_no_attention_weight() -> None:
     block = Block(config)
     x = 3 * np.random.default_rng(4).standard_normal((2, LENGTH, 8)).astype(np.float32)
     one = jnp.float32(0.5)
-    arguments = (x, BLOCKS, DOCS, one, one, jnp.float32(1), Request(stats=True))
+    setting = Setting(Relation(BLOCKS), one, jnp.float32(1), Request(stats=StatsRequest()))
+    arguments = (x, one, setting)
     params = jax.tree.map(lambda w: 12 * w, block.init(jax.random.key(0), *arguments, None))
     quiet, stats = block.apply(params, *arguments, None)
     noisy, noisy_stats = block.apply(params, *arguments, jax.random.split(jax.random.key(1)))
@@ -302,7 +309,7 @@ def jaxpr(module: Transformer, request: Request) -> str:
 
 def test_statistics_cost_nothing_unless_asked_for() -> None:
     module, _ = built()
-    plain, asked = jaxpr(module, Request()), jaxpr(module, Request(stats=True))
+    plain, asked = jaxpr(module, Request()), jaxpr(module, Request(stats=StatsRequest()))
     assert len(re.findall(r"= log\b", asked)) == 2
     assert not re.findall(r"= log\b", plain)
     assert len(plain.splitlines()) < 0.8 * len(asked.splitlines())
@@ -311,7 +318,8 @@ def test_statistics_cost_nothing_unless_asked_for() -> None:
 def test_weights_are_one_more_output_and_only_on_request() -> None:
     module, params = built()
     plain, asked = (
-        run(module, params, Dial(0.5, 1.0), Request(stats=True, weights=weights)) for weights in (False, True)
+        run(module, params, Dial(0.5, 1.0), Request(stats=StatsRequest(), weights=weights))
+        for weights in (False, True)
     )
     assert plain.weights is plain.stats.weights is asked.stats.weights is None
     assert asked.weights.shape == (2, 2, 2, LENGTH, LENGTH)
@@ -332,7 +340,8 @@ def test_bfloat16_keeps_parameters_softmax_and_logits_in_float32() -> None:
     assert out.features.dtype == jnp.bfloat16
     assert out.logits.dtype == out.stats.entropy_bits.dtype == jnp.float32
     kinds = re.findall(
-        r":(\w+)\[[^\]]*\] = (exp|log|reduce_max|rsqrt|dot_general)\b", jaxpr(module, Request(stats=True))
+        r":(\w+)\[[^\]]*\] = (exp|log|reduce_max|rsqrt|dot_general)\b",
+        jaxpr(module, Request(stats=StatsRequest())),
     )
     assert {kind for kind, name in kinds if name in ("exp", "log", "rsqrt")} == {"f32"}
     assert {kind for kind, name in kinds if name == "dot_general"} == {"bf16", "f32"}

@@ -114,8 +114,7 @@ def test_the_table_is_attention_inside_blocks_over_what_warm_up_read(base: Confi
     sharding = batch_sharding(config.train.batch_size)
     found = making.make_anchors(
         config,
-        model.module,
-        model.partition,
+        model.network,
         model.params,
         windows=windows,
         draw=runs.step_draws(config, sharding),

@@ -16,7 +16,8 @@ from aila_jax.model.interface import Request
 from aila_jax.model.layers import Norm
 from aila_jax.model.margin import head_shares, imposed_share
 from aila_jax.model.rotary import Rotation
-from aila_jax.model.transformer import Attention
+from aila_jax.model.transformer import Attention, Setting
+from aila_jax.partition.relations import Relation
 
 LENGTH, WIDTH, HEADS = 4, 8, 2
 BLOCK_IDS = np.array([[0, 0, 1, 1]], np.int32)
@@ -87,20 +88,16 @@ def out_mass(config: ModelConfig, params: dict[str, Any], x_LxD: Any, lam: Any, 
     norm = Norm(affine=False, film=config.film)
     y = norm.apply({"params": layer["attention_norm"]} if config.film else {}, x_LxD[None], lam)
     share = imposed_share(config, 0, lam, 1.0)
+    rotation = (
+        Rotation.of(jnp.arange(LENGTH)[None], WIDTH // HEADS, config.rotary_base)
+        if config.rotary_base
+        else None
+    )
     _, stats = Attention(config).apply(
         {"params": layer["attention"]},
         y.astype(config.dtype),
-        BLOCK_IDS,
-        0 * BLOCK_IDS,
-        lam,
         share,
-        tau,
-        Request(weights=True),
-        rotation=(
-            Rotation.of(jnp.arange(LENGTH)[None], WIDTH // HEADS, config.rotary_base)
-            if config.rotary_base
-            else None
-        ),
+        Setting(Relation(BLOCK_IDS), lam, tau, Request(weights=True), rotation),
     )
     return jnp.sum(stats.weights[0], axis=-1, where=BLOCK_IDS.T[None] != BLOCK_IDS[None])
 

@@ -17,7 +17,7 @@ from aila_jax.config import Config, DataConfig, LocalityConfig, ModelConfig, Swe
 from aila_jax.data.dataset import Dataset
 from aila_jax.inference.inputs import example_batch
 from aila_jax.inference.language_model import LanguageModel
-from aila_jax.model.forward import init_params
+from aila_jax.model.network import Network
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import build_partition
 from aila_jax.runs import Run
@@ -112,12 +112,8 @@ def fresh_params(model: ModelConfig = MODEL) -> Any:
     identity.
     """
     config = Config(model=model)
-    params = init_params(
-        Transformer(model, VOCAB_SIZE),
-        build_partition(config.partition),
-        example_batch(config),
-        jax.random.key(3),
-    )
+    network = Network(Transformer(model, VOCAB_SIZE), build_partition(config.partition))
+    params = network.init(example_batch(config), jax.random.key(3))
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(4), len(leaves))
     return jax.tree.unflatten(

@@ -12,7 +12,6 @@ from aila_jax.data.documents import Document
 from aila_jax.data.tokenizer import train_tokenizer
 from aila_jax.inference.inputs import example_batch
 from aila_jax.inference.language_model import LanguageModel
-from aila_jax.model.forward import init_params
 from tests.support.tiny import sentences
 
 
@@ -24,9 +23,7 @@ def untrained_model() -> LanguageModel:
     empty = LanguageModel(
         None, config, train_tokenizer(data, [Document("grammar", (sentences(50, 0),))]), "untrained", 0, {}
     )
-    params = jax.jit(lambda key: init_params(empty.module, empty.partition, example_batch(config), key))(
-        jax.random.key(0)
-    )
+    params = jax.jit(lambda key: empty.network.init(example_batch(config), key))(jax.random.key(0))
     return replace(empty, params=jax.tree.map(lambda x: 12 * x if x.ndim > 1 else x, params))
 
 

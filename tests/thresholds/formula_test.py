@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aila_jax.model.forward import attention_inputs
 from aila_jax.model.interface import Dial
 from aila_jax.partition.correlation import VectorSums
 from aila_jax.thresholds.formula import (
@@ -123,13 +122,13 @@ def test_the_first_layers_inputs_are_the_normalised_embeddings():
     model = untrained_model()
     tokens = np.random.default_rng(0).integers(0, model.tokenizer.vocab_size, (2, 24)).astype(np.int32)
     batch = Batch.from_tokens(tokens)
-    found = attention_inputs(model.module, model.partition, model.params, batch, Dial(0.0, 1.0))
+    found = model.network.attention_inputs(model.params, batch, Dial(0.0, 1.0))
     x = (
         np.asarray(model.params["embedding"], np.float64)[tokens]
         + np.asarray(model.params["position"], np.float64)[None]
     )
     x -= x.mean(-1, keepdims=True)
     np.testing.assert_allclose(found, x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6), atol=2e-5)
-    second = attention_inputs(model.module, model.partition, model.params, batch, Dial(0.0, 1.0), layer=1)
+    second = model.network.attention_inputs(model.params, batch, Dial(0.0, 1.0), layer=1)
     assert second.shape == found.shape
     assert float(abs(second - found).max()) > 0.1

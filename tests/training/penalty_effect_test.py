@@ -22,8 +22,9 @@ from aila_jax.loss.group_sparsity import (
     with_query_key_kernels,
 )
 from aila_jax.loss.importance import size_weights
-from aila_jax.model.forward import forward, init_params
 from aila_jax.model.interface import Dial, Request
+from aila_jax.model.network import Network
+from aila_jax.model.stats import StatsRequest
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import build_partition
 from aila_jax.training.optimizer import build_optimizer, decayed, penalised_kernels
@@ -31,7 +32,7 @@ from aila_jax.types import Batch
 
 MODEL = ModelConfig(length=12, d_model=16, n_heads=2, d_ff=16, n_layers=1)
 GROUPS, VOCAB, PERIOD, STEPS, RAMP = 4, 6, 3, 400, 200
-MODULE, PARTITION = Transformer(MODEL, VOCAB), build_partition(PartitionConfig())
+NETWORK = Network(Transformer(MODEL, VOCAB), build_partition(PartitionConfig()))
 WEIGHTS = size_weights(MODEL.d_model, MODEL.n_heads, GROUPS)
 UNIFORM_BITS = np.mean(np.log2(np.arange(1, MODEL.length + 1)))  # uniform causal attention
 NONE, SOME, MUCH = 0.0, 0.03, 0.3  # λη
@@ -49,7 +50,7 @@ def repeating() -> Batch:
 
 
 def cross_entropy(params):
-    logits = forward(MODULE, PARTITION, params, repeating(), Dial(0.0, 1.0), Request()).logits
+    logits = NETWORK(params, repeating(), Dial(0.0, 1.0), Request()).logits
     losses = token_losses(logits, repeating().targets)
     return jnp.sum(losses * repeating().weights) / np.sum(repeating().weights)
 
@@ -79,13 +80,13 @@ def train(solver, lam_eta, start, others):
         return (optax.apply_updates(params, updates), state), None
 
     params, _ = jax.lax.scan(body, (start, optimizer.init(start)), jnp.arange(STEPS))[0]
-    stats = forward(MODULE, PARTITION, params, repeating(), Dial(0.0, 1.0), Request(stats=True)).stats
+    stats = NETWORK(params, repeating(), Dial(0.0, 1.0), Request(stats=StatsRequest())).stats
     return params, stats.entropy_bits, jax.value_and_grad(cross_entropy)(params)
 
 
 @cache
 def fresh():
-    return jax.jit(lambda key: init_params(MODULE, PARTITION, repeating(), key))(jax.random.key(0))
+    return jax.jit(lambda key: NETWORK.init(repeating(), key))(jax.random.key(0))
 
 
 @cache

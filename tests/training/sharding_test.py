@@ -74,21 +74,23 @@ ONE_STEP = """
     import optax
     from jax.sharding import Mesh
     from aila_jax.config import Config, PenaltyConfig, TrainConfig
-    from aila_jax.evaluation.evaluator import evaluate
+    from aila_jax.evaluation.evaluator import Evaluation, evaluate
     from aila_jax.metrics.sums import MetricSums
+    from aila_jax.model.interface import Dial
+    from aila_jax.model.network import Network
     from aila_jax.model.transformer import Transformer
     from aila_jax.partition.kinds import Segments
     from aila_jax.training.optimizer import build_optimizer
     from aila_jax.training.penalty import initial_importance, penalty_rule, penalty_strength
     from aila_jax.training.sharding import AXIS, Sharding, map_step, batch_sharding
     from aila_jax.training.state import create_state
-    from aila_jax.training.step import make_train_step
+    from aila_jax.training.step import Objective, make_train_step
     from tests.support.tiny import MODEL, VOCAB_SIZE, fresh_params, random_batch
 
     ROWS = 32
     LAM, TAU = np.linspace(0, 1, ROWS, dtype=np.float32), np.linspace(0.5, 2, ROWS, dtype=np.float32)
-    module = Transformer(replace(MODEL, dropout=0.2), VOCAB_SIZE)
-    partition = Segments(np.arange(VOCAB_SIZE) % 4 == 0)  # its table must be whole on every device
+    # The partition's table must be whole on every device.
+    network = Network(Transformer(replace(MODEL, dropout=0.2), VOCAB_SIZE), Segments(np.arange(VOCAB_SIZE) % 4 == 0))
     momentum = optax.sgd(1.0, momentum=0.9)
     PROXIMAL = Config(model=MODEL, penalty=PenaltyConfig(solver="proximal", eta=0.02, nu=0.01), train=TrainConfig(warmup_steps=1))
 
@@ -100,8 +102,8 @@ ONE_STEP = """
         if config is not None:
             optimizer = build_optimizer(config.train, config.penalty, config.feature_groups)
             rule, whole = penalty_rule(config), (placed.replicate(penalty_strength(config, 1)),)
-        options = {"loss_chunk": chunk, "accumulate": accumulate, "axis_name": AXIS, "penalty": rule, "teach": teach, "pressure": pressure}
-        step = make_train_step(module, partition, optimizer, **options)
+        objective = Objective(loss_chunk=chunk, teach=teach, pressure=pressure)
+        step = make_train_step(network, optimizer, objective, accumulate=accumulate, axis_name=AXIS, penalty=rule)
         train_step = map_step(step, placed, parallel, whole=len(whole))
         params = jax.tree.map(np.asarray, fresh_params())  # host arrays, since a step takes the buffers of its state
         importance = None if config is None else initial_importance(config)
@@ -117,7 +119,7 @@ ONE_STEP = """
 
     def measured(placed, chunk):
         batches = [random_batch(ROWS, seed) for seed in range(2)]
-        return numbers(evaluate(module, partition, fresh_params(), batches, lam=LAM, tau=TAU, sharding=placed, delta=True, loss_chunk=chunk))
+        return numbers(evaluate(network, fresh_params(), batches, Dial(LAM, TAU), placed, Evaluation(delta=True, loss_chunk=chunk)))
 
     one = Sharding(Mesh(np.asarray(jax.devices()[:1]), (AXIS,)))
     assert len(jax.devices()) == 8

@@ -13,13 +13,14 @@ import pytest
 from aila_jax.config import Config, PartitionConfig, PenaltyConfig, TrainConfig
 from aila_jax.loss.group_sparsity import Strength, group_penalty, sparsity, value_penalty
 from aila_jax.model.interface import Dial, Request
+from aila_jax.model.network import Network
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import build_partition
 from aila_jax.training.optimizer import build_optimizer
 from aila_jax.training.penalty import initial_importance, penalty_rule
 from aila_jax.training.sharding import batch_sharding
 from aila_jax.training.state import create_state, part_names
-from aila_jax.training.step import make_train_step
+from aila_jax.training.step import Objective, make_train_step
 from tests.support.tiny import MODEL, VOCAB_SIZE, fresh_params, random_batch, sgd
 
 ROWS = 6
@@ -28,6 +29,7 @@ TAU = np.array([1.0, 0.5, 2.0, 1.0, 1.5, 0.7], np.float32)
 BINS = np.array([0, 0, 1, 2, 4, 5])  # λ · 5 is 0, 0.5, 1.45, 1.55, 3.5, 5; halves go to the even neighbour
 MODULE = Transformer(MODEL, VOCAB_SIZE)
 PARTITION = build_partition(PartitionConfig())
+NETWORK = Network(MODULE, PARTITION)
 
 
 def new_state(optimizer=None):
@@ -37,7 +39,7 @@ def new_state(optimizer=None):
 @pytest.fixture(scope="module")
 def step():
     """The jitted step with plain gradient descent at rate 1."""
-    return jax.jit(make_train_step(MODULE, PARTITION, sgd()))
+    return jax.jit(make_train_step(NETWORK, sgd()))
 
 
 def reference_losses(params, batch):
@@ -69,7 +71,7 @@ def reference():
 
 @pytest.mark.parametrize("chunk", [0, 25])
 def test_loss_and_gradient_are_those_of_an_eager_computation(reference, chunk):
-    step = jax.jit(make_train_step(MODULE, PARTITION, sgd(), loss_chunk=chunk))
+    step = jax.jit(make_train_step(NETWORK, sgd(), Objective(loss_chunk=chunk)))
     state = new_state()
     after, metrics = step(state, reference.batch, LAM, TAU)
     np.testing.assert_allclose(metrics.loss, reference.loss, rtol=1e-5)
@@ -111,7 +113,7 @@ def test_the_first_view_teaches_without_being_taught(step, chunk):
     teaching.
     """
     batch, share = random_batch(ROWS // 2), 0.7
-    taught = jax.jit(make_train_step(MODULE, PARTITION, sgd(), loss_chunk=chunk, teach=share))
+    taught = jax.jit(make_train_step(NETWORK, sgd(), Objective(loss_chunk=chunk, teach=share)))
     twice = jax.tree.map(lambda x: np.repeat(x, 2, axis=0), batch)
     dial, blocks = Dial(jnp.asarray(LAM), jnp.asarray(TAU)), jnp.asarray(twice.positions) // 5
 
@@ -148,7 +150,7 @@ def test_attention_outside_the_block_pays(step, chunk):
     text's, and λ = 0 pays nothing.
     """
     batch, mu = random_batch(ROWS), 0.8
-    pressed = jax.jit(make_train_step(MODULE, PARTITION, sgd(), loss_chunk=chunk, pressure=mu))
+    pressed = jax.jit(make_train_step(NETWORK, sgd(), Objective(loss_chunk=chunk, pressure=mu)))
     blocks = jnp.asarray(batch.positions) // 5
 
     def objective(params):
@@ -186,7 +188,7 @@ def test_attention_outside_the_block_pays(step, chunk):
 
 
 def test_views_of_a_sequence_stay_in_one_microbatch():
-    step = make_train_step(MODULE, PARTITION, sgd(), accumulate=2, teach=0.5)
+    step = make_train_step(NETWORK, sgd(), Objective(teach=0.5), accumulate=2)
     with pytest.raises(
         ValueError, match=r"train\.accumulate is 2; it must divide the 3 sequences of a device"
     ):
@@ -236,9 +238,7 @@ def test_lam_and_tau_change_the_loss(step):
 
 def test_the_step_reads_nothing_back_to_the_host():
     placed = batch_sharding(ROWS)
-    step = jax.jit(
-        make_train_step(MODULE, PARTITION, sgd()), donate_argnums=0, out_shardings=placed.replicated
-    )
+    step = jax.jit(make_train_step(NETWORK, sgd()), donate_argnums=0, out_shardings=placed.replicated)
     state = placed.replicate(jax.tree.map(jnp.array, new_state()))
     batch, lam, tau = placed.shard((random_batch(ROWS), LAM, TAU))
     state, _ = step(state, batch, lam, tau)
@@ -252,7 +252,7 @@ def test_the_step_reads_nothing_back_to_the_host():
 
 def test_dropout_depends_on_the_step_and_on_the_key():
     config = MODEL.__class__(**{**vars(MODEL), "dropout": 0.5})
-    step = jax.jit(make_train_step(Transformer(config, VOCAB_SIZE), PARTITION, sgd()))
+    step = jax.jit(make_train_step(Network(Transformer(config, VOCAB_SIZE), PARTITION), sgd()))
 
     def loss(count, key):
         state = new_state().replace(step=jnp.int32(count), key=jax.random.key_data(jax.random.key(key)))
@@ -306,7 +306,7 @@ class SpoiledGradient:
 @pytest.mark.parametrize("group", ["embedding", "layer_1", "final_norm"])
 def test_one_nan_in_one_gradient_discards_the_update_and_names_the_part(group):
     optimizer = optax.adam(0.1)
-    step = jax.jit(make_train_step(SpoiledGradient(group), PARTITION, optimizer))
+    step = jax.jit(make_train_step(Network(SpoiledGradient(group), PARTITION), optimizer))
     good, bad = np.full(ROWS, 0.25, np.float32), np.full(ROWS, 0.5, np.float32)
     batch = random_batch(ROWS)
     state, metrics = step(new_state(optimizer), batch, good, TAU)
@@ -373,7 +373,7 @@ def test_a_penalty_adds_its_gradient_once_and_leaves_the_loss_the_cross_entropy(
 
     def counted(*arguments):
         traces.append(1)
-        return make_train_step(MODULE, PARTITION, optimizer, accumulate=3, penalty=rule)(*arguments)
+        return make_train_step(NETWORK, optimizer, accumulate=3, penalty=rule)(*arguments)
 
     penalised_step = jax.jit(counted)
     plain, expected = step(new_state(), random_batch(ROWS), LAM, TAU)
@@ -405,7 +405,7 @@ def test_the_proximal_step_zeroes_groups_reports_them_and_never_recompiles():
 
     def counted(*arguments):
         traces.append(1)
-        return make_train_step(MODULE, PARTITION, optimizer, penalty=rule)(*arguments)
+        return make_train_step(NETWORK, optimizer, penalty=rule)(*arguments)
 
     step = jax.jit(counted, donate_argnums=0)
     state = jax.tree.map(jnp.array, state)  # buffers of its own, to be donated

@@ -1,0 +1,96 @@
+"""From a batch to logits: partition, then transformer. The one forward pass that training and evaluation
+share.
+"""
+
+from typing import Any
+
+import flax.struct
+from jaxtyping import Bool, Float, Int, Key
+
+from aila_jax.model.interface import Dial, ModelOutput, Request
+from aila_jax.model.transformer import Transformer
+from aila_jax.partition.build import Partition
+from aila_jax.types import Array, Batch
+
+
+@flax.struct.dataclass
+class Network:
+    """A function of parameters, batch and dial. For jit the module is static and the partition's tables are
+    arrays, so one compilation serves all networks of one shape.
+
+    Attributes:
+      module: the transformer.
+      partition: makes the batch's block ids.
+    """
+
+    module: Transformer = flax.struct.field(pytree_node=False)
+    partition: Partition
+
+    def __call__(
+        self,
+        params: Any,
+        batch: Batch,
+        dial: Dial,
+        request: Request,
+        dropout_keys_B: Key[Array, "B"] | None = None,
+        pointers: Bool[Array, "B L L"] | None = None,
+    ) -> ModelOutput:
+        """Runs the model on `batch` at `dial`; dropout is on where each example is given a key. Pure, and
+        meant to run inside jit.
+
+        `pointers` are [query, key] pairs whose attention the statistics measure.
+        """
+        output = self.module.apply(
+            {"params": params},
+            batch.tokens,
+            batch.positions,
+            self.partition(batch),
+            batch.doc_ids,
+            dial,
+            request,
+            dropout_keys_B,
+            pointers,
+        )
+        assert isinstance(output, ModelOutput)
+        return output
+
+    def on_blocks(self, block_ids: Int[Array, "B L"]) -> "Network":
+        """The same module on blocks that are given, whatever the batch's tokens are."""
+        return Network(self.module, lambda _: block_ids)
+
+    def init(self, batch: Batch, key: Array) -> Any:
+        """Freshly drawn float32 parameters; `batch` gives shapes only."""
+        return self.module.init(
+            key,
+            batch.tokens,
+            batch.positions,
+            self.partition(batch),
+            batch.doc_ids,
+            Dial(0.0, 1.0),
+            Request(),
+        )["params"]
+
+    def attention_inputs(
+        self, params: Any, batch: Batch, dial: Dial, layer: int = 0, hard: bool = False
+    ) -> Float[Array, "B L D"]:
+        """The LayerNorm output before a layer's attention, float32. Pure; inside jit nothing after that layer
+        is computed.
+
+        Args:
+          dial: λ and τ; they matter for layers after the first, and everywhere with `film`.
+          layer: 0 is the first.
+          hard: block attention in the layers before it.
+        """
+        wanted = (f"layer_{layer}", "attention_norm")
+        _, found = self.module.apply(
+            {"params": params},
+            batch.tokens,
+            batch.positions,
+            self.partition(batch),
+            batch.doc_ids,
+            dial,
+            Request(logits=False, hard=hard),
+            capture_intermediates=lambda inner, _: inner.path == wanted,
+            mutable=["intermediates"],
+        )
+        return found["intermediates"][wanted[0]][wanted[1]]["__call__"][0]
