@@ -156,7 +156,8 @@ def _one_relation(
         ids = block_ids if relation is None else relation
         return Relation(ids, doc_ids, key_block_ids, True if causal is None else causal)
     for name, value in (("causal", causal), ("doc_ids", doc_ids), ("key_block_ids", key_block_ids)):
-        require(value is None, name, value, "left out beside a Relation, which holds it", "Relation(…)")
+        fix = f"make the Relation with {name}"
+        require(value is None, name, "given", "left out beside a Relation, which holds it", fix)
     return relation
 
 

@@ -10,10 +10,15 @@ import pytest
 
 from aila_jax.model.attention import locality_attention
 from aila_jax.model.margin import SelfScaling
+from aila_jax.model.stats import StatsRequest
+from aila_jax.partition.relations import Relation
 from tests.oracles import attention as oracle
 from tests.oracles.cases import DOCS, IDS, exposing, qkv
 
-STATIC = ("margin", "score_cap", "causal", "hard", "stats", "delta", "weights")
+STATIC = (
+    *("margin", "score_cap", "causal", "hard", "request", "weights"),
+    *("stats", "delta", "in_block", "log_mass", "largest"),
+)
 ATTEND = jax.jit(locality_attention, static_argnames=STATIC)
 LAM = np.array([0.3, 1.0, 0.0], np.float32)
 TAU = np.array([0.5, 1.0, 2.0], np.float32)
@@ -362,3 +367,45 @@ def test_new_dial_values_do_not_retrace() -> None:
     for lam, tau in ((0.0, 1.0), (0.6, 0.5), (1.0, 2.0)):
         attend(q, k, v, jnp.float32(lam), jnp.float32(tau))
     assert traces == [()]
+
+
+def test_a_relation_and_a_request_say_what_the_loose_keywords_say() -> None:
+    q, k, v = qkv(seed=2)
+    dial = {"lam": 0.6, "tau": 0.7, "margin": EXACT, "weights": True}
+    loose = {"doc_ids": DOCS, "key_block_ids": KEY_IDS, "causal": False}
+    asked = {"delta": True, "in_block": True, "log_mass": True, "largest": True}
+    old = ATTEND(q, k, v, IDS, **dial, **loose, stats=True, **asked)
+    new = ATTEND(q, k, v, Relation(IDS, DOCS, KEY_IDS, False), **dial, request=StatsRequest(**asked))
+    named = ATTEND(q, k, v, block_ids=IDS, **dial, **loose, request=StatsRequest(**asked))
+    for other in (new, named):
+        jax.tree.map(np.testing.assert_array_equal, other, old)
+    assert None not in (
+        old[1].delta,
+        old[1].in_block_entropy_bits,
+        old[1].log_block_mass,
+        old[1].largest_score,
+    )
+    assert ATTEND(q, k, v, IDS, lam=0.6, tau=0.7, margin=8.0, delta=True)[1] is None
+
+
+@pytest.mark.parametrize(
+    ("relation", "given", "message"),
+    [
+        (None, {}, "relation is 'missing'; it must be given, once. Fix"),
+        (IDS, {"block_ids": IDS}, "relation is 'given beside block_ids'; it must be given, once. Fix"),
+        (Relation(IDS), {"causal": True}, "causal is 'given'; it must be left out beside a Relation"),
+        (Relation(IDS), {"doc_ids": DOCS}, "doc_ids is 'given'; it must be left out beside a Relation"),
+        (
+            Relation(IDS),
+            {"key_block_ids": KEY_IDS},
+            "key_block_ids is 'given'; it must be left out beside a Relation",
+        ),
+        (IDS, {"request": StatsRequest(), "stats": True}, "request is .* left out beside stats"),
+        (IDS, {"request": StatsRequest(), "delta": True}, "request is .* left out beside stats, delta"),
+    ],
+    ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
+)
+def test_what_is_said_twice_or_not_at_all_is_refused(relation, given, message: str) -> None:
+    q, k, v = qkv(seed=2)
+    with pytest.raises(ValueError, match=message):
+        locality_attention(q, k, v, relation, lam=0.6, tau=0.7, margin=8.0, **given)
