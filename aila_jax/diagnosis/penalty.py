@@ -85,8 +85,8 @@ def _stationarity(
             " cross-entropy alone"
         )
     batches = text()
-    lam, tau = training_dial(config, len(batches[0].tokens))
-    found = group_thresholds(model, batches, at_zero=1, lam=lam, tau=tau, layers=layers, quiet=quiet)
+    dial = Dial(*training_dial(config, len(batches[0].tokens)))
+    found = group_thresholds(model, batches, dial, at_zero=1, layers=layers, quiet=quiet)
     scale_N = np.asarray(default_layer_scale(config.model), np.float64)
     weights_GxH = np.asarray(_group_weights(model), np.float64).T
     needed_Nx2xGxH = found.gradient / (scale_N[:, None, None, None] * weights_GxH[None, None])

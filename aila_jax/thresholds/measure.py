@@ -17,6 +17,7 @@ from aila_jax.inference.language_model import LanguageModel
 from aila_jax.loss.group_sparsity import PROJECTIONS
 from aila_jax.loss.importance import anchor_weights, size_weights
 from aila_jax.model.feature_groups import group_sizes
+from aila_jax.model.interface import Dial
 from aila_jax.model.margin import default_layer_scale
 from aila_jax.thresholds.estimates import (
     LAYER,
@@ -127,9 +128,9 @@ def measure(
         None if estimates is None else predicted_thresholds(estimates, delta, config.locality.median_tau)
     )
     chosen = spread_batches(windows.batch, settings.gradient_rows, settings.gradients)
-    lam, tau = training_dial(config, len(chosen[0].tokens))
+    dial = Dial(*training_dial(config, len(chosen[0].tokens)))
     at_zero = min(settings.at_zero, len(chosen))
-    found = group_thresholds(model, chosen, at_zero=at_zero, lam=lam, tau=tau, layers=(LAYER,), quiet=quiet)
+    found = group_thresholds(model, chosen, dial, at_zero=at_zero, layers=(LAYER,), quiet=quiet)
     path = None
     if settings.path is not None:
         split = dataset.windows(config.sweep.split, config.model.length, config.model.document_mask)

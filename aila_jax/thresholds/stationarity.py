@@ -22,6 +22,8 @@ from aila_jax.model.network import Network
 from aila_jax.progress import Progress
 from aila_jax.types import Array, Batch
 
+ORDINARY = Dial(0.0, 1.0)  # attention without the dial
+
 
 class Trained(Protocol):
     """What is read of a model; `LanguageModel` has it."""
@@ -60,10 +62,9 @@ class GroupThresholds:
 def group_thresholds(
     model: Trained,
     batches: Sequence[Batch],
+    dial: Dial = ORDINARY,
     *,
     at_zero: int | None = None,
-    lam: float | Float[Array, "B"] = 0.0,
-    tau: float | Float[Array, "B"] = 1.0,
     groups: int | None = None,
     layers: Sequence[int] = (0,),
     at_once: int = 1,
@@ -81,8 +82,8 @@ def group_thresholds(
     Args:
       model: a loaded checkpoint.
       batches: the text, of one shape.
+      dial: at which the cross-entropy is taken.
       at_zero: None is all of them, else so many, evenly spread.
-      lam, tau: the dial at which the cross-entropy is taken.
       groups: G; the configuration's `feature_groups` by default.
       layers: which ones, counted from 0.
       at_once: groups under one vmap; 1 is best on a CPU, more where a device idles.
@@ -108,7 +109,7 @@ def group_thresholds(
         groups=groups,
         at_once=min(at_once, groups),
     )
-    dial = Dial(jnp.asarray(lam, jnp.float32), jnp.asarray(tau, jnp.float32))
+    dial = Dial(jnp.asarray(dial.lam, jnp.float32), jnp.asarray(dial.tau, jnp.float32))
     plain, changes = GradientSums(groups), GradientSums(groups)
     each = len(layers) * 2 * config.model.n_heads * groups
     with Progress(len(batches) + len(chosen) * each, "pass", quiet=quiet) as progress:

@@ -17,6 +17,7 @@ from aila_jax.diagnosis.measure import FactFinder
 from aila_jax.inference.language_model import load
 from aila_jax.loss.group_sparsity import query_key_kernels, with_query_key_kernels
 from aila_jax.loss.importance import size_weights
+from aila_jax.model.interface import Dial
 from aila_jax.thresholds.stationarity import group_thresholds
 from aila_jax.training.locality import training_dial
 from tests.support.tiny import make_config, write_corpus
@@ -185,9 +186,9 @@ def test_a_penalty_is_compared_with_its_thresholds(loaded, healthy):
     strong, weak = (finder.penalty() for finder in finders)
     assert [strong.share_above, weak.share_above] == [1.0, 0.0]
     assert strong.stationarity == weak.stationarity > 1e-9
-    lam, tau = training_dial(config, len(finders[0].text("train")[0].tokens))
+    dial = Dial(*training_dial(config, len(finders[0].text("train")[0].tokens)))
     trained = replace(loaded[0], config=finders[0].model.config)
-    direct = group_thresholds(trained, finders[0].text("train"), lam=lam, tau=tau, layers=(0, 1), quiet=True)
+    direct = group_thresholds(trained, finders[0].text("train"), dial, layers=(0, 1), quiet=True)
     weights = np.asarray(size_weights(config.model.d_model, config.model.n_heads, config.feature_groups)).T
     assert strong.stationarity == pytest.approx(
         np.median(direct.gradient / weights), rel=0.2

@@ -136,7 +136,13 @@ def brute_force(number: int) -> tuple[np.ndarray, np.ndarray]:
 @cache
 def measured(at_zero: int | None = None) -> GroupThresholds:
     return group_thresholds(
-        untrained_model(), batches(), at_zero=at_zero, lam=0.5, groups=GROUPS, layers=(LAYER,), quiet=True
+        untrained_model(),
+        batches(),
+        Dial(0.5, 1.0),
+        at_zero=at_zero,
+        groups=GROUPS,
+        layers=(LAYER,),
+        quiet=True,
     )
 
 
@@ -165,9 +171,11 @@ def test_where_weights_turn_with_the_dial_a_group_is_both_parts():
     λ²) times as long.
     """
     turning = with_dial_weights(untrained_model())
-    found = group_thresholds(turning, batches()[:1], lam=0.5, groups=GROUPS, layers=(LAYER,), quiet=True)
+    found = group_thresholds(
+        turning, batches()[:1], Dial(0.5, 1.0), groups=GROUPS, layers=(LAYER,), quiet=True
+    )
     plain = group_thresholds(
-        untrained_model(), batches()[:1], lam=0.5, groups=GROUPS, layers=(LAYER,), quiet=True
+        untrained_model(), batches()[:1], Dial(0.5, 1.0), groups=GROUPS, layers=(LAYER,), quiet=True
     )
     np.testing.assert_allclose(found.gradient, np.sqrt(1.25) * plain.gradient, rtol=1e-5)
 
@@ -203,7 +211,7 @@ def test_one_compilation_serves_every_head_projection_and_dial():
     measured()
     before = stationarity._gradients_at_zero._cache_size()
     other = group_thresholds(
-        untrained_model(), batches()[1:2], lam=0.75, tau=0.5, groups=GROUPS, layers=(LAYER,), quiet=True
+        untrained_model(), batches()[1:2], Dial(0.75, 0.5), groups=GROUPS, layers=(LAYER,), quiet=True
     )
     assert stationarity._gradients_at_zero._cache_size() == before
     assert other.noise is None
