@@ -1,9 +1,20 @@
-"""What a command is, and the few kinds of flags that commands share."""
+"""What a command is, and what one call of it says."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from absl import flags
+
+from aila_jax.cli.config_flag import build_config
+from aila_jax.cli.options import define_options, needed_options, read_options
+from aila_jax.config import Config
+from aila_jax.config.options import OpenOptions, Options
+
+if TYPE_CHECKING:
+    from aila_jax.runs import OpenedRun
+
+T = TypeVar("T", bound=Options)
 
 
 class CommandError(Exception):
@@ -11,7 +22,50 @@ class CommandError(Exception):
 
 
 @dataclass(frozen=True)
-class Command:
+class PathFlag:
+    """The flag that names what a command works on; needed where its default is None."""
+
+    name: str
+    help_text: str
+    default: str | None = None
+
+
+CHECKPOINT = PathFlag("checkpoint", "A run directory, or one checkpoint inside it.")
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One call of a command.
+
+    Attributes:
+      path: what it works on: the value of its `PathFlag`.
+      options: how.
+      opening: how the run at `path` is opened.
+      out: where files go; empty: where the command puts them by itself.
+      config: the configuration, where one is given.
+    """
+
+    path: str
+    options: T
+    opening: OpenOptions
+    out: str = ""
+    config: Config | None = None
+
+    def open(self) -> "OpenedRun":
+        """The run at `path`. Loads JAX."""
+        from aila_jax import runs
+
+        return runs.open_run(self.path, self.opening.window, self.opening.data_dir)
+
+    def open_source(self) -> "OpenedRun | Config":
+        """The run at `path` or the configuration, whichever is given. Loads JAX."""
+        from aila_jax import runs
+
+        return runs.open_source(self.path, self.config, self.opening.data_dir)
+
+
+@dataclass(frozen=True)
+class Command(Generic[T]):
     """One subcommand of `aila`.
 
     Attributes:
@@ -19,112 +73,57 @@ class Command:
       summary: one line for the list of commands.
       about: what it does, reads and writes.
       examples: command lines after the program's name.
-      define: adds its flags.
-      needed: flags without a default.
-      run: does the work with the parsed flags.
-      takes_config: it has `--config` and `--config.KEY`, which may be left out unless needed.
+      run: does the work of one call.
+      options: the class that its flags are made from.
+      path: the flag that names what it works on.
+      opening: those of `OpenOptions` that it has a flag for.
+      out: help text of `--out`; empty: it has none.
+      takes_config: it has `--config` and `--config.KEY`.
+      needs_config: these may not be left out.
     """
 
     name: str
     summary: str
     about: str
     examples: tuple[str, ...]
-    define: Callable[[flags.FlagValues], None]
-    needed: tuple[str, ...]
-    run: Callable[[flags.FlagValues], None]
+    run: Callable[[Call[T]], None]
+    options: type[T]
+    path: PathFlag = CHECKPOINT
+    opening: tuple[str, ...] = ()
+    out: str = ""
     takes_config: bool = False
+    needs_config: bool = False
 
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The flags without a default."""
+        return (
+            *(("config",) if self.needs_config else ()),
+            *((self.path.name,) if self.path.default is None else ()),
+            *needed_options(self.options),
+        )
 
-class NumbersParser(flags.ArgumentParser):
-    """`0,0.5,1` or `(0, 0.5, 1)` as a tuple of floats."""
+    def define(self, values: flags.FlagValues) -> None:
+        """Adds its flags, all but `--config`."""
+        path = self.path
+        flags.DEFINE_string(path.name, path.default, path.help_text, flag_values=values)
+        define_options(self.options, values)
+        if self.opening:
+            define_options(OpenOptions, values, only=self.opening)
+        if self.out:
+            flags.DEFINE_string("out", "", self.out, flag_values=values)
 
-    syntactic_help = "numbers with commas between them"
+    def read(self, values: flags.FlagValues) -> Call[T]:
+        """The call that parsed flags say.
 
-    def parse(self, argument: str | tuple[float, ...]) -> tuple[float, ...]:
-        if isinstance(argument, tuple):
-            return argument
-        try:
-            numbers = tuple(float(part) for part in argument.strip().strip("()[]").split(",") if part.strip())
-        except ValueError:
-            numbers = ()
-        if not numbers:
-            raise ValueError(
-                f"{argument!r} is not a list of numbers; write them with commas between, as in 0,0.5,1"
-            )
-        return numbers
-
-    def flag_type(self) -> str:
-        return "numbers"
-
-
-def define_numbers(
-    name: str, help_text: str, values: flags.FlagValues, default: tuple[float, ...] | None = None
-) -> None:
-    """A flag that holds a tuple of floats, or `default` where it is not given."""
-    flags.DEFINE(NumbersParser(), name, default, help_text, values, flags.ArgumentSerializer())
-
-
-def define_text(name: str, default: str | None, help_text: str, values: flags.FlagValues) -> None:
-    flags.DEFINE_string(name, default, help_text, flag_values=values)
-
-
-def define_data_dir(values: flags.FlagValues) -> None:
-    define_text(
-        "data_dir",
-        "",
-        "WikiText-2 only: the folder with wiki.{train,valid,test}.tokens. Empty: as in the config.",
-        values,
-    )
-
-
-def define_scoring(values: flags.FlagValues) -> None:
-    """Flags of every command that scores whole splits; those without a default follow the run's own
-    configuration.
-    """
-    define_reading(values)
-    flags.DEFINE_integer(
-        "max_batches",
-        None,
-        "Score only so many batches; 0 is all. Default: the run's sweep.max_batches.",
-        flag_values=values,
-    )
-
-
-def define_reading(values: flags.FlagValues) -> None:
-    """Flags of every command that reads a split; those without a default follow the run's own
-    configuration.
-    """
-    define_text("split", None, "train, validation or test. Default: the run's sweep.split.", values)
-    flags.DEFINE_boolean(
-        "hard",
-        None,
-        "Hard block attention: nothing outside the block; needs λ = 1. Default: as trained.",
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "window",
-        None,
-        "Read the model with windows of so many tokens, up to its length. Default: as trained.",
-        flag_values=values,
-    )
-    define_data_dir(values)
-    flags.DEFINE_integer(
-        "batch_size",
-        None,
-        "Sequences a batch, at least 1. Default: the run's sweep.batch_size.",
-        flag_values=values,
-    )
-
-
-def define_dial(values: flags.FlagValues, lam: float = 0.0) -> None:
-    """λ, `lam` by default, and τ of one setting of the dial."""
-    flags.DEFINE_float("lam", lam, "λ in [0, 1]: 0 is distributed, 1 localist.", flag_values=values)
-    define_tau(values)
-
-
-def define_tau(values: flags.FlagValues) -> None:
-    flags.DEFINE_float("tau", 1.0, "τ, 1e-6 to 1e6: the attention's temperature.", flag_values=values)
-
-
-def define_checkpoint(values: flags.FlagValues) -> None:
-    define_text("checkpoint", None, "A run directory, or one checkpoint inside it.", values)
+        Raises:
+          ValueError: an option or a setting outside its limits.
+        """
+        settings: Any = values["config"].value if self.takes_config else None
+        return Call(
+            path=str(values[self.path.name].value),
+            options=read_options(self.options, values),
+            opening=read_options(OpenOptions, values, self.opening) if self.opening else OpenOptions(),
+            out=str(values["out"].value) if self.out else "",
+            config=None if settings is None else build_config(settings),
+        )

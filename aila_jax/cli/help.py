@@ -53,7 +53,7 @@ def program_help() -> str:
     return "\n".join(lines)
 
 
-def command_help(command: Command, program: str = "aila") -> str:
+def command_help(command: Command[Any], program: str = "aila") -> str:
     """The text of `aila COMMAND --help`."""
     prefix = program if program.endswith(f".{command.name}") else f"{program} {command.name}"
     blocks = [
@@ -67,12 +67,12 @@ def command_help(command: Command, program: str = "aila") -> str:
     return "\n\n".join(blocks)
 
 
-def flag_entries(command: Command) -> Iterator[tuple[str, str]]:
+def flag_entries(command: Command[Any]) -> Iterator[tuple[str, str]]:
     """(`--name=KIND`, help text with the default) of each flag, in the order of definition."""
     values = flags.FlagValues()
     command.define(values)
     if command.takes_config:
-        yield "--config=TEXT", f"{SOURCE_HELP} Needed." if "config" in command.needed else SOURCE_HELP
+        yield "--config=TEXT", f"{SOURCE_HELP} Needed." if command.needs_config else SOURCE_HELP
     for name in values:
         flag = values[name]
         text = str(flag.help).split("\n")[0]

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -86,11 +87,11 @@ def _dispatch(arguments: list[str], program: str) -> int:
     if any(argument in HELP[:-1] for argument in arguments[1:]):
         print(command_help(chosen, program))
         return 0
-    chosen.run(parse(chosen, arguments[1:]))
+    chosen.run(chosen.read(parse(chosen, arguments[1:])))
     return 0
 
 
-def find_command(name: str) -> Command:
+def find_command(name: str) -> Command[Any]:
     """The command of that name; ValueError names the nearest where there is none."""
     names = [command.name for command in COMMANDS]
     if name not in names:
@@ -102,7 +103,7 @@ def find_command(name: str) -> Command:
     return COMMANDS[names.index(name)]
 
 
-def parse(command: Command, arguments: list[str]) -> flags.FlagValues:
+def parse(command: Command[Any], arguments: list[str]) -> flags.FlagValues:
     """The flags of one call, in a table of their own: nothing is left behind in absl's global flags.
 
     Raises:
@@ -112,7 +113,7 @@ def parse(command: Command, arguments: list[str]) -> flags.FlagValues:
     values = flags.FlagValues()
     command.define(values)
     if command.takes_config:
-        arguments = define_config(arguments, values, needed="config" in command.needed)
+        arguments = define_config(arguments, values, needed=command.needs_config)
     rest = values([command.name, *arguments])[1:]
     if rest:
         raise ValueError(f"unexpected argument {rest[0]!r}. Fix: give settings as --flag=value")

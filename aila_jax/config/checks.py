@@ -44,6 +44,18 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}. Fix: {fix}")
 
 
+def numbers(name: str, symbol: str, values: Any) -> list[float]:
+    """The values of one dial as floats; raises ValueError unless they are one number or more in a
+    sequence.
+    """
+    try:
+        found = [float(value) for value in values]
+    except (TypeError, ValueError):
+        found = []
+    require(len(found) > 0, name, values, f"at least one {symbol}, in a sequence", f"{name}=(1,), say")
+    return found
+
+
 def _number(value: Any) -> Any:
     """A NumPy or JAX scalar as a Python number; anything else as it is."""
     return value.item() if getattr(value, "ndim", None) == 0 else value

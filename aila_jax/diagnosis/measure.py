@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from aila_jax.config.options import ScoringOptions, SweepOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.diagnosis.facts import (
@@ -25,7 +26,7 @@ from aila_jax.diagnosis.signatures import STEP
 from aila_jax.evaluation.blocks import correlate_blocks
 from aila_jax.evaluation.certify import certify, largest_scores
 from aila_jax.evaluation.rows import HeadRow, SweepResult
-from aila_jax.evaluation.sweep import sweep
+from aila_jax.evaluation.sweep import sweep_grid
 from aila_jax.evaluation.without_attention import without_attention
 from aila_jax.guarantees.gaps import all_finite, why_uncertifiable
 from aila_jax.inference.language_model import LanguageModel
@@ -34,7 +35,7 @@ from aila_jax.model.margin import head_shares
 from aila_jax.partition.correlation import PARALLEL
 from aila_jax.partition.statistics import in_block_keys
 from aila_jax.reporting import read_training_log
-from aila_jax.runs.own_sweep import own_sweep
+from aila_jax.reporting.own_sweep import own_sweep
 from aila_jax.training.locality import scheduled_lam
 from aila_jax.types import PADDING_ID, Batch
 
@@ -79,17 +80,15 @@ class FactFinder:
 
     def measured(self, lams: tuple[float, ...], split: str | None = None, delta: bool = False) -> SweepResult:
         """A short sweep at τ = 1."""
-        return sweep(
-            self.model,
-            self.dataset,
+        options = SweepOptions(
             lams=lams,
             taus=(1.0,),
             split=split,
             delta=delta,
             pointers="none",
             max_batches=self.batches,
-            quiet=self.quiet,
         )
+        return sweep_grid(self.model, self.dataset, options, self.quiet)
 
     @cached_property
     def ends(self) -> SweepResult:
@@ -239,5 +238,6 @@ class FactFinder:
     def attention_cost(self) -> tuple[tuple[float, float], ...]:
         """What removing attention costs at both ends of the dial."""
         lams = (1.0,) if self.model.config.model.hard else ENDS
-        rows = without_attention(self.model, self.dataset, lams, max_batches=self.batches)
+        options = ScoringOptions(max_batches=self.batches)
+        rows = without_attention(self.model, self.dataset, lams, options=options)
         return tuple((row.lam, row.cost) for row in rows)

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from aila_jax.config import check_lam, check_tau, require
+from aila_jax.config import require
 from aila_jax.config.checks import whole
+from aila_jax.config.options import CertifyOptions, Reading
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.guarantees.certificates import Certificate, certificate
@@ -64,62 +65,65 @@ def certify(
     Raises:
       ValueError: an argument outside its limits, or a bound that the model's logits do not have.
     """
-    config = model.config
-    lam, tau = check_lam(lam), check_tau(tau)
-    hard = config.model.hard if hard is None else hard
-    if layer_scale is not None:
-        layer_scale = check_layer_scale(layer_scale, config.model.n_layers)
-    gap: dict[str, Any] = {"bound": bound, "hard": hard, "layer_scale": layer_scale, "arithmetic": arithmetic}
-    if bound == "empirical":
-        fix = "dataset=aila_jax.load_dataset(model.config.data, model.tokenizer), or another bound"
-        require(
-            dataset is not None,
-            "dataset",
-            None,
-            "given for bound='empirical': S is the largest score seen on it",
-            fix,
-        )
-        assert dataset is not None  # for mypy, which does not know `require`
-        batches = scored_batches(model, dataset, split, batch_size, max_batches)
-        gap["largest_score"] = largest_scores(model, batches, lam, tau, layer_scale)
-    else:
-        unread = {"dataset": dataset, "split": split, "batch_size": batch_size, "max_batches": max_batches}
-        for name, value in unread.items():
-            require(
-                value is None,
-                name,
-                value,
-                "left out unless bound='empirical', which alone reads a corpus",
-                "ask for that bound",
-            )
-    counts = None
-    if text is not None:
-        require(length is None, "length", length, "left out with a text, which has its own", "leave it out")
-        counts = _text_counts(model, text, block_ids)
-    else:
-        require(
-            block_ids is None,
-            "block_ids",
-            block_ids,
-            "left out without a text",
-            "pass the text, or its token ids",
-        )
-    return certificate(model.params, config, lam, tau, length=length, counts=counts, **gap)
-
-
-def scored_batches(
-    model: LanguageModel, dataset: Dataset, split: str | None, batch_size: int | None, max_batches: int | None
-) -> Iterable[Batch]:
-    """The batches that a sweep of this model would score; arguments left out come from `config.sweep`."""
-    sweep = model.config.sweep
-    split = sweep.split if split is None else split
-    require(
-        split in dataset.splits, "split", split, f"one of {', '.join(dataset.splits)}", "use 'validation'"
+    options = CertifyOptions(
+        lam=lam,
+        tau=tau,
+        length=length,
+        bound=bound,
+        hard=hard,
+        arithmetic=arithmetic,
+        text=text,
+        split=split,
+        batch_size=batch_size,
+        max_batches=max_batches,
     )
+    return certify_by(model, options, dataset, layer_scale=layer_scale, block_ids=block_ids)
+
+
+def certify_by(
+    model: LanguageModel,
+    options: CertifyOptions,
+    dataset: Dataset | None = None,
+    *,
+    layer_scale: Any = None,
+    block_ids: Sequence[int] | None = None,
+) -> Certificate:
+    """`certify`, by options."""
+    options.check_read("dataset", dataset)
+    if layer_scale is not None:
+        layer_scale = check_layer_scale(layer_scale, model.config.model.n_layers)
+    lam, tau, text = options.lam, options.tau, options.text
+    fix = "pass the text, or its token ids"
+    require(text is not None or block_ids is None, "block_ids", block_ids, "left out without a text", fix)
+    largest = None
+    if options.bound == "empirical":
+        batches = scored_batches(model, dataset, options.reading(model.config))
+        largest = largest_scores(model, batches, lam, tau, layer_scale)
+    return certificate(
+        model.params,
+        model.config,
+        lam,
+        tau,
+        length=options.length,
+        counts=None if text is None else _text_counts(model, text, block_ids),
+        bound=options.bound,
+        hard=options.reading(model.config).hard,
+        layer_scale=layer_scale,
+        arithmetic=options.arithmetic,
+        largest_score=largest,
+    )
+
+
+def scored_batches(model: LanguageModel, dataset: Dataset | None, reading: Reading) -> Iterable[Batch]:
+    """The batches that a sweep of this model would score."""
+    if dataset is None:
+        raise ValueError(
+            "dataset is None; it must be given for bound='empirical': S is the largest score seen on it. Fix:"
+            " dataset=aila_jax.load_dataset(model.config.data, model.tokenizer), or another bound."
+        )
     check_tokenizer(model, dataset)
-    windows = dataset.windows(split, model.config.model.length, model.config.model.document_mask)
-    batch_size = sweep.batch_size if batch_size is None else batch_size
-    return eval_batches(windows, batch_size, sweep.max_batches if max_batches is None else max_batches)
+    windows = dataset.windows(reading.split, model.config.model.length, model.config.model.document_mask)
+    return eval_batches(windows, reading.batch_size, reading.max_batches)
 
 
 @jax.jit

@@ -2,7 +2,7 @@
 not influence.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,8 +13,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from aila_jax.config import check_tau, require
-from aila_jax.config.checks import whole
+from aila_jax.config import require
+from aila_jax.config.options import InfluenceOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import take
 from aila_jax.evaluation.resampling import SIDES, Queries, choose_queries, resampled_texts
@@ -80,34 +80,21 @@ class InfluenceCell:
 def influence(
     model: LanguageModel,
     dataset: Dataset,
-    *,
-    lams: Sequence[float] | None = None,
-    tau: float = 1.0,
-    positions: int = 256,
-    draws: int = 4,
-    split: str | None = None,
-    hard: bool | None = None,
-    batch_size: int | None = None,
-    seed: int = 0,
+    options: InfluenceOptions = InfluenceOptions(),
     quiet: bool = False,
 ) -> list[InfluenceCell]:
     """Mean KL divergence of the next-token distribution when tokens outside the query's block are resampled,
     at each λ.
 
-    For each of `positions` queries t, drawn from those with a key outside their block: every key of A_t
-    outside the block is replaced by a token drawn from the unigram distribution of the training split; blocks
+    For each of so many queries t, drawn from those with a key outside their block: every key of A_t outside
+    the block is replaced by a token drawn from the unigram distribution of the training split; blocks
     stay what they were; the prediction at t alone is compared. The same queries and tokens serve every λ, and
     one compilation does.
 
     Args:
       model: a loaded checkpoint.
       dataset: encoded with the model's tokenizer.
-      lams: values of λ, the run's sweep.lams by default; with hard attention 1 alone.
-      tau: τ.
-      positions: queries, at least 2.
-      draws: of the resampled tokens, at least 2.
-      seed: of queries and draws.
-      split, batch_size, hard: from the run's configuration by default.
+      options: λ, queries, draws, and which text is read.
       quiet: no progress.
 
     Raises:
@@ -115,27 +102,17 @@ def influence(
         or another tokenizer.
     Source: ours (docs/influence.md).
     """
-    config = model.config
-    hard = config.model.hard if hard is None else hard
-    lams, tau = dial_lams(config, lams, hard), check_tau(float(tau))
-    for name, value in (("positions", positions), ("draws", draws)):
-        fix = f"set {name} to {256 if name == 'positions' else 4}"
-        require(
-            whole(value) and value >= 2, name, value, "a whole number, at least 2: a spread needs two", fix
-        )
-    require(seed >= 0, "seed", seed, "at least 0", "seed=0")
+    config, reading = model.config, options.reading(model.config)
+    lams, draws, seed = dial_lams(config, options.lams, reading.hard), options.draws, options.seed
     fix = "load a checkpoint from before training diverged"
     require(all_finite(model.params), "parameters", "not finite", "finite numbers", fix)
     check_tokenizer(model, dataset)
-    batch_size = config.sweep.batch_size if batch_size is None else batch_size
-    sharding = batch_sharding(batch_size, "sweep.batch_size")
-    split = config.sweep.split if split is None else split
-    queries = choose_queries(
-        model, dataset.windows(split, config.model.length, config.model.document_mask), positions, seed
-    )
+    sharding = batch_sharding(reading.batch_size, "sweep.batch_size")
+    windows = dataset.windows(reading.split, config.model.length, config.model.document_mask)
+    queries = choose_queries(model, windows, options.positions, seed)
     texts = resampled_texts(queries, dataset.splits["train"].tokens, draws, seed)
-    measure = Measure(model, sharding, batch_size, tau, hard)
-    with Progress(len(lams) * draws * len(SIDES) * positions, "text", quiet=quiet) as progress:
+    measure = Measure(model, sharding, reading.batch_size, options.tau, reading.hard)
+    with Progress(len(lams) * draws * len(SIDES) * options.positions, "text", quiet=quiet) as progress:
         return [measure.cell(lam, queries, texts, progress) for lam in lams]
 
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aila_jax.config import check_tau, one_of, require, to_dict
+from aila_jax.config import to_dict
+from aila_jax.config.options import SweepOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import eval_batches
@@ -13,7 +14,7 @@ from aila_jax.evaluation.evaluator import Evaluation, evaluate
 from aila_jax.evaluation.meta import sweep_meta
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.evaluation.sweep_rows import Guarantees, cell_row, head_rows
-from aila_jax.inference.dial import dial_lams, dial_values, numbers
+from aila_jax.inference.dial import dial_lams, dial_values
 from aila_jax.inference.language_model import LanguageModel, check_tokenizer
 from aila_jax.metrics.sums import summarize
 from aila_jax.model.interface import Dial
@@ -56,33 +57,41 @@ def sweep(
     Raises:
       ValueError: a value outside its limits, or another tokenizer than the model's.
     """
-    config = model.config
-    hard = config.model.hard if hard is None else hard
-    lams = dial_lams(config, lams, hard)
-    taus = [check_tau(tau) for tau in numbers("taus", "τ", config.sweep.taus if taus is None else taus)]
-    split = config.sweep.split if split is None else split
-    require(
-        split in dataset.splits, "split", split, f"one of {', '.join(dataset.splits)}", "use 'validation'"
+    options = SweepOptions(
+        lams=lams,
+        taus=taus,
+        split=split,
+        batch_size=batch_size,
+        max_batches=max_batches,
+        hard=hard,
+        delta=delta,
+        pointers=pointers,
     )
+    return sweep_grid(model, dataset, options, quiet)
+
+
+def sweep_grid(
+    model: LanguageModel, dataset: Dataset, options: SweepOptions, quiet: bool = False
+) -> SweepResult:
+    """`sweep`, by options."""
+    config, reading = model.config, options.reading(model.config)
+    lams = dial_lams(config, options.lams, reading.hard)
+    taus = [float(tau) for tau in (config.sweep.taus if options.taus is None else options.taus)]
+    split, hard, batch_size = reading.split, reading.hard, reading.batch_size
     check_tokenizer(model, dataset)
-    batch_size = config.sweep.batch_size if batch_size is None else batch_size
     sharding = batch_sharding(batch_size, "sweep.batch_size")
-    max_batches = config.sweep.max_batches if max_batches is None else max_batches
     windows = dataset.windows(split, config.model.length, config.model.document_mask)
-    pointers = choose_pointers(pointers, model, windows)
-    batches = list(eval_batches(windows, batch_size, max_batches))
+    pointers = choose_pointers(options.pointers, model, windows)
+    batches = list(eval_batches(windows, batch_size, reading.max_batches))
     tokens = sum(int(np.sum(batch.weights > 0)) for batch in batches)
     params = sharding.replicate(model.params)
     guarantees = Guarantees(model, batches, lams, hard)
 
     cells: list[CellRow] = []
     heads: list[HeadRow] = []
-    whole = (
-        None
-        if max_batches and max_batches * batch_size < len(windows.batch.tokens)
-        else dataset.splits[split]
-    )
-    evaluation = Evaluation(hard, config.train.loss_chunk, delta, answers=pointers == "answers")
+    part = 0 < reading.max_batches * batch_size < len(windows.batch.tokens)
+    whole = None if part else dataset.splits[split]
+    evaluation = Evaluation(hard, config.train.loss_chunk, options.delta, answers=pointers == "answers")
     grid = [(lam, tau) for lam in lams for tau in taus]
     with Progress(len(grid) * tokens, "token", quiet=quiet) as progress:
         for lam, tau in grid:
@@ -116,7 +125,7 @@ def sweep(
                 f"λ {lam:g}, τ {tau:g}, loss {summary.loss:.3f}, {tokens / (time.monotonic() - began):,.0f}"
                 " tokens/s"
             )
-    scope = {"max_batches": max_batches, "batch_size": batch_size}
+    scope = {"max_batches": reading.max_batches, "batch_size": batch_size}
     return SweepResult(
         tuple(cells), tuple(heads), to_dict(config), {**sweep_meta(model, dataset), "scope": scope}
     )
@@ -126,9 +135,8 @@ def choose_pointers(asked: str, model: LanguageModel, windows: Windows) -> str:
     """`answers`, `anchors` or `none`, as asked for or as there is something to measure.
 
     Raises:
-      ValueError: an unknown name, anchors of a model that has none (yet), or answers of data without any.
+      ValueError: anchors of a model that has none (yet), or answers of data without any.
     """
-    one_of("pointers", asked, ("auto", "none", "anchors", "answers"))
     if asked == "auto":
         return (
             "answers"

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from aila_jax.config import check_tau
+from aila_jax.config.options import ReadingOptions, are_lams
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.evaluator import scores_of
@@ -63,12 +64,8 @@ def without_attention(
     model: LanguageModel,
     dataset: Dataset,
     lams: Sequence[float] = (0.0, 1.0),
-    *,
     tau: float = 1.0,
-    split: str | None = None,
-    batch_size: int | None = None,
-    max_batches: int | None = None,
-    hard: bool | None = None,
+    options: ReadingOptions = ReadingOptions(),
 ) -> list[AttentionCost]:
     """Perplexity with attention and with the attention branch of every layer adding 0, at each λ.
 
@@ -80,29 +77,25 @@ def without_attention(
       dataset: encoded with the model's tokenizer.
       lams: values of λ.
       tau: τ.
-      split, batch_size, max_batches, hard: as in `sweep`, from the run's configuration by default.
+      options: which text is read, and how.
 
     Raises:
       ValueError: a value outside its limits, or another tokenizer than the model's.
     Source: ours (docs/influence.md).
     """
-    config = model.config
-    hard = config.model.hard if hard is None else hard
-    lams, tau = dial_lams(config, lams, hard), check_tau(float(tau))
+    config, reading = model.config, options.reading(model.config)
+    split, batch_size = reading.split, reading.batch_size
+    lams, tau = dial_lams(config, are_lams("lams", lams), reading.hard), check_tau(tau)
     check_tokenizer(model, dataset)
-    split = config.sweep.split if split is None else split
-    batch_size = config.sweep.batch_size if batch_size is None else batch_size
     sharding = batch_sharding(batch_size, "sweep.batch_size")
     windows = dataset.windows(split, config.model.length, config.model.document_mask)
-    batches = list(
-        eval_batches(windows, batch_size, config.sweep.max_batches if max_batches is None else max_batches)
-    )
+    batches = list(eval_batches(windows, batch_size, reading.max_batches))
     targets = sum(int(np.count_nonzero(batch.weights)) for batch in batches)
     params, chunk = sharding.replicate(model.params), config.train.loss_chunk
     dial_tau = sharding.shard(dial_values(tau, "tau", batch_size))
 
     def measured(lam: float, removed: bool) -> float:
-        request = Request(logits=chunk == 0, hard=hard and not removed, no_attention=removed)
+        request = Request(logits=chunk == 0, hard=reading.hard and not removed, no_attention=removed)
         dial = Dial(sharding.shard(dial_values(lam, "lam", batch_size)), dial_tau)
         parts = [
             float(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from aila_jax.config import MAX_TAU, MIN_TAU, Config, check_lam, require
+from aila_jax.config import MAX_TAU, MIN_TAU, Config
 from aila_jax.types import Array
 
 
@@ -51,28 +51,16 @@ def dial_values(value: Any, name: str, batch_size: int) -> Float[Array, "B"]:
     return np.broadcast_to(array, (batch_size,))
 
 
-def dial_lams(config: Config, lams: Sequence[float] | None, hard: bool) -> list[float]:
-    """`lams` as numbers, by default the configuration's sweep.lams, or 1 alone with hard block attention.
+def dial_lams(config: Config, lams: Sequence[float] | None, hard: bool) -> tuple[float, ...]:
+    """`lams`, by default the configuration's sweep.lams, or 1 alone with hard block attention.
 
     Raises:
-      ValueError: none, one outside [0, 1], or one other than 1 with hard attention.
+      ValueError: one other than 1 with hard attention.
     """
     default = (1.0,) if hard else config.sweep.lams
-    values = [check_lam(lam) for lam in numbers("lams", "λ", default if lams is None else lams)]
+    values = tuple(float(lam) for lam in (default if lams is None else lams))
     check_hard(hard, values)
     return values
-
-
-def numbers(name: str, symbol: str, values: Any) -> list[float]:
-    """The values of one dial as floats; raises ValueError unless they are one number or more in a
-    sequence.
-    """
-    try:
-        found = [float(value) for value in values]
-    except (TypeError, ValueError):
-        found = []
-    require(len(found) > 0, name, values, f"at least one {symbol}, in a sequence", f"{name}=(1,), say")
-    return found
 
 
 def check_hard(hard: bool, lam: Any) -> None:

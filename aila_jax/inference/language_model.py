@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
-from aila_jax.checkpoint import find_checkpoint
+from aila_jax.checkpoint import Checkpoint, find_checkpoint
 from aila_jax.config import Config, PartitionConfig, require
-from aila_jax.config.checks import whole
+from aila_jax.config.checks import numbers, whole
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.inference.attention_maps import AttentionMaps
-from aila_jax.inference.dial import check_hard, dial_values, numbers
+from aila_jax.inference.dial import check_hard, dial_values
 from aila_jax.inference.generation import generate_ids
 from aila_jax.inference.inputs import example_batch, read_batch
 from aila_jax.model.interface import Dial, ModelOutput, Request
@@ -292,7 +292,11 @@ def load(path: str | Path, step: int | None = None) -> LanguageModel:
     Raises:
       ValueError: no checkpoint there, another shape than its configuration's, or damaged bytes.
     """
-    found = find_checkpoint(path, step)
+    return read_model(find_checkpoint(path, step))
+
+
+def read_model(found: Checkpoint) -> LanguageModel:
+    """The model of a checkpoint."""
     meta = {**found.record.meta, "data": found.record.data}
     partition = found.partition()
     fitted = partition if found.config.partition.fitted else None

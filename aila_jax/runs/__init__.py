@@ -7,18 +7,19 @@ from aila_jax.runs._certify import certify
 from aila_jax.runs._demo import demo
 from aila_jax.runs._diagnose import describe_diagnosis, diagnose
 from aila_jax.runs._influence import describe_influence, influence
-from aila_jax.runs._recruit import recruit
+from aila_jax.runs._recruit import recruit, recruit_classes
 from aila_jax.runs._report import generate, report
-from aila_jax.runs._sweep import describe_sweep, evaluate, sweep
+from aila_jax.runs._sweep import describe_sweep, evaluate, evaluate_cell, sweep
 from aila_jax.runs._threshold import threshold
 from aila_jax.runs._train import Run, train
-from aila_jax.runs.opened import dataset_of
+from aila_jax.runs.opened import OpenedRun, dataset_of, open_run, open_source
 from aila_jax.runs.setup import eval_record, evaluated_lams, initial_state, locality_draws, step_draws
 from aila_jax.runs.workdir import check_writable, run_directory, run_meta
 from aila_jax.training.loop import NonFiniteError
 
 __all__ = [
     "NonFiniteError",
+    "OpenedRun",
     "Run",
     "anchors",
     "attention",
@@ -35,12 +36,16 @@ __all__ = [
     "draw_figures",
     "eval_record",
     "evaluate",
+    "evaluate_cell",
     "evaluated_lams",
     "generate",
     "influence",
     "initial_state",
     "locality_draws",
+    "open_run",
+    "open_source",
     "recruit",
+    "recruit_classes",
     "report",
     "run_directory",
     "run_meta",

@@ -3,69 +3,53 @@
 from dataclasses import replace
 from pathlib import Path
 
-from aila_jax.config import require
+from aila_jax.config.options import AnchorsOptions
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.anchor_listing import AnchorListing, list_anchors
-from aila_jax.inference.language_model import load
+from aila_jax.partition.anchors import Anchors
 from aila_jax.reporting.anchor_files import write_anchors
-from aila_jax.runs.opened import dataset_of
+from aila_jax.runs.opened import OpenedRun, opened
 from aila_jax.runs.setup import step_draws
-from aila_jax.runs.workdir import check_writable, run_directory
 from aila_jax.training.anchors import make_anchors
 from aila_jax.training.sharding import batch_sharding
 
 
 def anchors(
-    checkpoint: str,
-    *,
-    top: int = 20,
-    examples: int = 8,
-    split: str = "validation",
-    batches: int = 8,
-    data_dir: str = "",
-    out: str = "",
+    run: OpenedRun | str | Path, options: AnchorsOptions = AnchorsOptions(), out: str | Path = ""
 ) -> list[AnchorListing]:
     """Lists a checkpoint's anchors, and those that the other estimator would give with its parameters, and
     writes them to `out`.
 
     Args:
-      checkpoint: run directory or checkpoint.
-      top: types listed.
-      examples: blocks shown.
-      split, batches: which text is read for the examples and for how often a type is an anchor, and how many
-        batches of it.
-      data_dir: where its corpus is now.
+      run: an opened run, or its path.
+      options: how much is listed, and of which text.
       out: folder of anchors.json and the CSV files; the run directory by default.
 
     Raises:
       ValueError: a checkpoint without anchors, because its run makes none or because its warm-up had not
         ended.
     """
-    for name, value in (("top", top), ("examples", examples), ("batches", batches)):
-        require(value >= 1, name, value, "at least 1", f"set --{name}=8")
-    model = load(checkpoint)
-    own, config = model.need_anchors(), model.config
-    directory = check_writable(Path(out) if out else run_directory(checkpoint))
-    dataset = dataset_of(model, data_dir)
-    estimator = "attention" if own.estimator == "corpus" else "corpus"
-    warmed = replace(
-        config.train, warmup_steps=max(config.train.warmup_steps, 1)
-    )  # attention reads the batches of warm-up: one at least
-    other = replace(config, anchors=replace(config.anchors, estimator=estimator), train=warmed)
-    sharding = batch_sharding(config.train.batch_size, accumulate=config.train.accumulate)
-    windows = dataset.windows("train", config.model.length, config.model.document_mask)
-    draw, params = step_draws(config, sharding), sharding.replicate(model.params)
-    compared = make_anchors(other, model.network, params, windows=windows, draw=draw, sharding=sharding)
-    text = list(
-        eval_batches(
-            dataset.windows(split, config.model.length, config.model.document_mask),
-            config.sweep.batch_size,
-            batches,
-        )
-    )
+    run = opened(run)
+    model, own = run.model, run.model.need_anchors()
+    directory = run.folder(out)
+    windows = run.corpus.windows(options.split, model.config.model.length, model.config.model.document_mask)
+    text = list(eval_batches(windows, model.config.sweep.batch_size, options.batches))
     listings = [
-        list_anchors(model, made, text, top=top, examples=examples, used=made is own)
-        for made in (own, compared)
+        list_anchors(model, made, text, top=options.top, examples=options.examples, used=made is own)
+        for made in (own, _by_the_other_estimator(run, own))
     ]
     write_anchors(listings, directory)
     return listings
+
+
+def _by_the_other_estimator(run: OpenedRun, own: Anchors) -> Anchors:
+    """The anchors that these parameters would have had."""
+    model, config = run.model, run.model.config
+    estimator = "attention" if own.estimator == "corpus" else "corpus"
+    # Attention reads the batches of warm-up: one at least.
+    warmed = replace(config.train, warmup_steps=max(config.train.warmup_steps, 1))
+    other = replace(config, anchors=replace(config.anchors, estimator=estimator), train=warmed)
+    sharding = batch_sharding(config.train.batch_size, accumulate=config.train.accumulate)
+    windows = run.corpus.windows("train", config.model.length, config.model.document_mask)
+    draw, params = step_draws(config, sharding), sharding.replicate(model.params)
+    return make_anchors(other, model.network, params, windows=windows, draw=draw, sharding=sharding)

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from aila_jax.config import require
+from aila_jax.config.options import AttentionOptions
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.inference.attention_maps import AttentionMaps
-from aila_jax.inference.language_model import LanguageModel, load
+from aila_jax.inference.language_model import LanguageModel
 from aila_jax.reporting import (
     attention_figure,
     attention_page,
@@ -18,7 +19,7 @@ from aila_jax.reporting import (
 )
 from aila_jax.reporting.attention_slider import most_tokens
 from aila_jax.reporting.files import write_atomically
-from aila_jax.runs.workdir import check_writable, run_directory
+from aila_jax.runs.opened import OpenedRun, opened
 
 # Line ends are blocks where blocks came with the data; other partitions read it as one line.
 SAMPLE_LINES = (
@@ -61,32 +62,26 @@ def dial_maps(
     return model.attention_dial(tokens[:longest], lams=lams, tau=tau, hard=hard)
 
 
-def attention(
-    checkpoint: str,
-    *,
-    text: str,
-    lam: tuple[float, ...] = (0.0, 0.5, 1.0),
-    tau: float = 1.0,
-    layers: tuple[int, ...] | None = None,
-    heads: tuple[int, ...] | None = None,
-    out: str | Path = "",
-) -> list[Path]:
-    """Draws a checkpoint's attention over `text`: a figure (PNG and SVG) for each λ, and attention.html with
+def attention(run: OpenedRun | str | Path, options: AttentionOptions, out: str | Path = "") -> list[Path]:
+    """Draws a checkpoint's attention over a text: a figure (PNG and SVG) for each λ, and attention.html with
     a slider over them.
 
     Args:
-      checkpoint: run directory or checkpoint.
+      run: an opened run, or its path.
+      options: the text, the dial, and what is drawn.
       out: folder for the files; `attention` in the run directory by default.
-      Everything else: see `LanguageModel.attention_dial` and `attention_figure`.
 
     Returns:
       The paths written.
     """
-    model = load(checkpoint)
-    maps = model.attention_dial(text, lams=lam, tau=tau)
+    run = opened(run)
+    maps = run.model.attention_dial(options.text, lams=options.lam, tau=options.tau)
     page = attention_page(maps)
-    figures = {f"attention_lam{one.lam:g}_tau{tau:g}": attention_figure(one, layers, heads) for one in maps}
-    directory = check_writable(Path(out) if out else run_directory(checkpoint) / "attention")
+    figures = {
+        f"attention_lam{one.lam:g}_tau{options.tau:g}": attention_figure(one, options.layers, options.heads)
+        for one in maps
+    }
+    directory = run.folder(out, "attention")
     written = [path for name, figure in figures.items() for path in save_figure(figure, directory / name)]
     write_atomically(directory / "attention.html", page.encode("utf-8"))
     return [*written, directory / "attention.html"]

@@ -3,90 +3,44 @@
 import math
 from pathlib import Path
 
-from aila_jax.config import require, to_dict
-from aila_jax.evaluation.certify import certify as certify_model
-from aila_jax.evaluation.rows import HeadRow
+from aila_jax.config import Config, to_dict
+from aila_jax.config.options import CertifyOptions
+from aila_jax.evaluation.certify import certify_by
+from aila_jax.evaluation.rows import HeadRow, SweepResult
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.provenance import git_commit, versions
 from aila_jax.reporting import save_figure
 from aila_jax.reporting.certificate_files import describe_certificate, write_certificate
 from aila_jax.reporting.plots_certificate import certificate_figure
-from aila_jax.runs.opened import dataset_of, load_with_window
-from aila_jax.runs.own_sweep import own_sweep
-from aila_jax.runs.workdir import check_writable, run_directory, window_folder
+from aila_jax.runs.opened import OpenedRun, opened
 
 
 def certify(
-    checkpoint: str,
-    *,
-    lam: float = 1.0,
-    tau: float = 1.0,
-    length: int | None = None,
-    bound: str = "auto",
-    arithmetic: str | None = None,
-    target_mass: float = 0.9,
-    hard: bool | None = None,
-    split: str | None = None,
-    data_dir: str = "",
-    window: int | None = None,
-    batch_size: int | None = None,
-    max_batches: int | None = None,
-    text: str | None = None,
-    out: str = "",
+    run: OpenedRun | str | Path, options: CertifyOptions = CertifyOptions(), out: str | Path = ""
 ) -> str:
     """Certifies a checkpoint at one λ and τ; writes certificate.json, certificate.csv and a figure; returns
     the certificate as text.
 
     Args:
-      target_mass: the block mass that a margin is looked for, in (0, 1).
-      window: read the model with windows of another size.
-      text: certify this text alone.
-      out: folder for the files; by default `certificate` in the run directory or, with `window`, in the
-        folder windowSIZE in it, and for a text `certificate/text` there. Where that run directory or
-        windowSIZE has a sweep.json with this λ and τ of this very checkpoint, what it measured stands beside
-        the guarantee; not beside that of another length or under a document mask, where queries are spread
-        otherwise over positions.
-      Everything else: see `aila_jax.evaluation.certify.certify`; the corpus is read for bound='empirical'
-        only.
+      run: an opened run, or its path. Its corpus is read for bound='empirical' only.
+      options: what is certified.
+      out: folder for the files; by default `certificate` in the run directory or, for other windows than in
+        training, in the folder windowSIZE in it, and for a text `certificate/text` there. Where that run
+        directory or windowSIZE has a sweep.json with this λ and τ of this very checkpoint, what it measured
+        stands beside the guarantee; not beside that of another length or under a document mask, where queries
+        are spread otherwise over positions.
     """
-    model = load_with_window(checkpoint, window)
-    hard = model.config.model.hard if hard is None else hard
-    fix = "ask for bound='empirical', or leave it out"
-    require(
-        not data_dir or bound == "empirical",
-        "data_dir",
-        data_dir,
-        "left out unless bound='empirical', which alone reads a corpus",
-        fix,
-    )
-    dataset = dataset_of(model, data_dir) if bound == "empirical" else None
-    found = certify_model(
-        model,
-        lam,
-        tau,
-        length,
-        bound=bound,
-        hard=hard,
-        arithmetic=arithmetic,
-        text=text,
-        dataset=dataset,
-        split=split,
-        batch_size=batch_size,
-        max_batches=max_batches,
-    )
-    # What a sweep measured is of other texts than one that is certified alone, and of other positions than
-    # those of another length or, under a document mask, than one query each: its means would not be of the
-    # same queries.
-    home = run_directory(checkpoint) / window_folder(window)
-    as_measured = (
-        text is None and length in (None, model.config.model.length) and not model.config.model.document_mask
-    )
-    measured = measured_heads(home, model, lam, tau, hard) if as_measured else None
-    of_text = "" if text is None else f", for the text {shortened(text)!r} alone"
+    run = opened(run)
+    model, text = run.model, options.text
+    options.check_read("data_dir", run.data_dir or None)
+    found = certify_by(model, options, run.corpus if options.bound == "empirical" else None)
+    measured = measured_heads(run.own_sweep(), options, model.config) if _as_swept(options, model) else None
+    directory = run.folder(out, "certificate" if text is None else "certificate/text")
+    target_mass, about = options.target_mass, "" if text is None else shortened(str(text))
+    of_text = f", for the text {about!r} alone" if about else ""
     described = describe_certificate(
         found, f"{model.run}, step {model.step}{of_text}", target_mass, measured, one_text=text is not None
     )
-    directory = check_writable(Path(out) if out else home / "certificate" / ("" if text is None else "text"))
     meta = {
         "run": model.run,
         "checkpoint_step": model.step,
@@ -97,11 +51,18 @@ def certify(
         **({} if text is None else {"text": text}),
     }
     write_certificate(found, directory, meta=meta, target_mass=target_mass, measured=measured)
-    save_figure(
-        certificate_figure(found, measured, of="" if text is None else shortened(text)),
-        directory / "certificate",
-    )
+    save_figure(certificate_figure(found, measured, of=about), directory / "certificate")
     return f"{described}\n\nWritten to {directory}"
+
+
+def _as_swept(options: CertifyOptions, model: LanguageModel) -> bool:
+    """Whether a sweep's means are of the queries that are certified.
+
+    They are of other texts than one that is certified alone, and of other positions than those of another
+    length or, under a document mask, than one query each.
+    """
+    config = model.config.model
+    return options.text is None and options.length in (None, config.length) and not config.document_mask
 
 
 def shortened(text: str, most: int = 40) -> str:
@@ -110,13 +71,16 @@ def shortened(text: str, most: int = 40) -> str:
 
 
 def measured_heads(
-    directory: Path, model: LanguageModel, lam: float, tau: float, hard: bool
+    sweep: SweepResult | None, options: CertifyOptions, config: Config
 ) -> dict[tuple[int, int], HeadRow] | None:
-    """The head rows of the run's own sweep at λ and τ, by layer and head; None where there is none, or none
-    with these.
+    """The head rows of a sweep at the λ, τ and hardness that are certified, by layer and head; None where
+    there is no sweep, or none with these.
     """
-    result = own_sweep(directory, model)
-    if result is None or result.cells[0].hard != hard:
+    if sweep is None or sweep.cells[0].hard != options.reading(config).hard:
         return None
-    rows = [row for row in result.heads if math.isclose(row.lam, lam) and math.isclose(row.tau, tau)]
+    rows = [
+        row
+        for row in sweep.heads
+        if math.isclose(row.lam, options.lam) and math.isclose(row.tau, options.tau)
+    ]
     return {(row.layer, row.head): row for row in rows} or None

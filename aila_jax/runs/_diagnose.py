@@ -2,21 +2,22 @@
 
 from pathlib import Path
 
-from aila_jax.config import require
+from aila_jax.config.options import DiagnoseOptions
 from aila_jax.diagnosis.diagnose import Diagnosis
 from aila_jax.diagnosis.diagnose import diagnose as diagnose_facts
 from aila_jax.diagnosis.files import describe_diagnosis, write_diagnosis
 from aila_jax.diagnosis.measure import FactFinder
 from aila_jax.evaluation.meta import sweep_meta
-from aila_jax.inference.language_model import load
-from aila_jax.runs.opened import dataset_of
-from aila_jax.runs.workdir import check_writable, run_directory
+from aila_jax.runs.opened import OpenedRun, opened
 
 __all__ = ["describe_diagnosis", "diagnose"]
 
 
 def diagnose(
-    checkpoint: str, *, batches: int = 8, data_dir: str = "", out: str = "", quiet: bool = False
+    run: OpenedRun | str | Path,
+    options: DiagnoseOptions = DiagnoseOptions(),
+    out: str | Path = "",
+    quiet: bool = False,
 ) -> Diagnosis:
     """Says which failure signatures a run shows, with likely causes and what to change, and writes
     diagnosis.json to `out`.
@@ -25,17 +26,14 @@ def diagnose(
     each threshold is what it is: `aila_jax.diagnosis.signatures`.
 
     Args:
-      checkpoint: run directory or checkpoint.
-      batches: of the run's sweep.batch_size sequences, for each thing that is measured, at least 1.
-      data_dir: where its corpus is now, if elsewhere than in training.
+      run: an opened run, or its path.
+      options: how much text is read.
       out: folder of diagnosis.json; the run directory by default.
       quiet: no progress.
     """
-    require(batches >= 1, "batches", batches, "at least 1", "set --batches=8")
-    model, folder = load(checkpoint), run_directory(checkpoint)
-    directory = check_writable(Path(out) if out else folder)
-    dataset = dataset_of(model, data_dir)
-    facts = FactFinder(model, dataset, folder, batches, quiet).facts()
+    run, batches = opened(run), options.batches
+    directory = run.folder(out)
+    facts = FactFinder(run.model, run.corpus, run.directory, batches, quiet).facts()
     diagnosis = diagnose_facts(facts)
-    write_diagnosis(diagnosis, facts, {**sweep_meta(model, dataset), "batches": batches}, directory)
+    write_diagnosis(diagnosis, facts, {**sweep_meta(run.model, run.corpus), "batches": batches}, directory)
     return diagnosis

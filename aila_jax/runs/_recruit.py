@@ -4,19 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from aila_jax.config import Config, PartitionConfig, require, to_dict
+from aila_jax.config.options import RecruitOptions
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
 from aila_jax.evaluation.blocks import measure_blocks, read_blocks
-from aila_jax.inference.language_model import load
 from aila_jax.partition.build import TypeTable, build_partition
 from aila_jax.partition.classes.recruitment import Recruitment
 from aila_jax.partition.fit import fit_recruitment
-from aila_jax.presets import with_data_dir
 from aila_jax.provenance import git_commit, versions
 from aila_jax.reporting import recruitment_figure, save_figure
 from aila_jax.reporting.recruitment_files import RecruitmentReport, write_recruitment
-from aila_jax.runs.opened import dataset_of
-from aila_jax.runs.workdir import check_writable, run_directory
+from aila_jax.runs.opened import OpenedRun, open_source
+from aila_jax.runs.workdir import check_writable
 
 
 def recruit(
@@ -47,34 +46,30 @@ def recruit(
       ValueError: neither a checkpoint nor a configuration, or both; a checkpoint with another partition;
         `top` below 1.
     """
-    require(top >= 1, "top", top, "at least 1", "set --top=20")
-    given = [name for name, value in (("checkpoint", checkpoint), ("config", config)) if value]
-    require(
-        len(given) == 1,
-        "checkpoint, config",
-        tuple(given),
-        "one of the two",
-        "pass --checkpoint=RUN, or --config=small",
-    )
-    directory = check_writable(
-        Path(out) if out else run_directory(checkpoint) if checkpoint else Path("runs/recruit")
-    )
-    if config is None:
-        model = load(checkpoint)
-        kind = model.config.partition.kind
+    source = open_source(checkpoint, config, data_dir)
+    return recruit_classes(source, RecruitOptions(top=top), out, quiet)
+
+
+def recruit_classes(
+    source: OpenedRun | Config, options: RecruitOptions, out: str | Path = "", quiet: bool = False
+) -> RecruitmentReport:
+    """`recruit`, by options."""
+    if isinstance(source, Config):
+        directory = check_writable(Path(out) if out else Path("runs/recruit"))
+        config, dataset = source, load_dataset(source.data)
+    else:
+        directory, config = source.folder(out), source.model.config
+        kind = config.partition.kind
         fix = "see its blocks with aila blocks, or recruit on its corpus with --config"
         require(kind == "recruited", "partition.kind of the checkpoint", kind, "'recruited'", fix)
-        config, dataset = model.config, dataset_of(model, data_dir)
-    else:
-        config = with_data_dir(config, data_dir)
-        dataset = load_dataset(config.data)
+        dataset = source.corpus
     partition = (
         config.partition if config.partition.kind == "recruited" else PartitionConfig(kind="recruited")
     )
     # Before anything is fitted: a text that is too short is refused here.
     windows = dataset.windows("train", config.model.length, config.model.document_mask)
     found = fit_recruitment(partition, dataset.tokenizer, dataset.splits["train"], quiet)
-    report = _report(config, partition, dataset, windows, found, top)
+    report = _report(config, partition, dataset, windows, found, options.top)
     write_recruitment(report, directory)
     save_figure(recruitment_figure(found.steps, found.pairs), directory / "recruitment")
     return report

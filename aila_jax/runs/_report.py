@@ -5,6 +5,7 @@ from typing import Any
 
 from aila_jax.checkpoint import DIRECTORY, whole_steps
 from aila_jax.config import require, saved_config
+from aila_jax.config.options import GenerateOptions, ReportOptions
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.inference.language_model import LanguageModel, load
 from aila_jax.reporting import (
@@ -14,36 +15,35 @@ from aila_jax.reporting import (
 from aila_jax.reporting import report as write_report
 from aila_jax.reporting.grid import nearest_tau
 from aila_jax.runs._attention import dial_maps, draw_figures
+from aila_jax.runs.opened import OpenedRun, opened
 from aila_jax.runs.workdir import check_writable
 
 
 def report(
     sweep_path: str | Path,
+    options: ReportOptions = ReportOptions(),
     out: str | Path = "",
-    log: str | Path = "",
-    checkpoint: str | Path = "",
-    text: str = "",
     samples: list[dict[str, Any]] | None = None,
 ) -> Path:
     """Draws figures beside a sweep's files and writes the self-contained HTML page; returns the page's path.
 
+    Rows are enough for everything but attention, which is left out where there is no checkpoint. Without a
+    text of the user's it is that of a sentence of this program's, as many tokens as fit, and nothing where
+    blocks are an annotation, which the sentence has not.
+
     Args:
       sweep_path: the folder of sweep.json, or the file.
+      options: what the page shows beside the rows.
       out: the page; report.html beside the sweep by default.
-      log: a metrics.jsonl; that of the same folder by default, where there is one.
       samples: generated texts to show.
-      checkpoint: the run or checkpoint whose attention the page shows; the folder's own by default, where it
-        holds one. "none" leaves attention out, and so does a folder without one: rows are enough for
-        everything else.
-      text: the text whose attention is shown; a sentence of this module's by default, as many tokens of it as
-        fit, and nothing where blocks are an annotation, which it has not.
     """
+    checkpoint, text = options.checkpoint, options.text
     folder = Path(sweep_path) if Path(sweep_path).is_dir() else Path(sweep_path).parent
     result = read_sweep(sweep_path)
     page = Path(out) if out else folder / "report.html"
     check_writable(page.parent)
-    log_path = Path(log) if log else folder / "metrics.jsonl"
-    records = read_training_log(log_path) if log or log_path.exists() else None
+    log_path = Path(options.log) if options.log else folder / "metrics.jsonl"
+    records = read_training_log(log_path) if options.log or log_path.exists() else None
     maps = None
     if _shows_attention(checkpoint, folder, text):
         model = load(checkpoint or folder)
@@ -93,6 +93,14 @@ def _as_scored(model: LanguageModel, result: SweepResult) -> LanguageModel:
     return model.with_partition(config.partition)
 
 
-def generate(checkpoint: str, *, prompt: str, lam: float = 0.0, tau: float = 1.0, **sampling: Any) -> str:
-    """The prompt's continuation by a checkpoint at λ and τ; `sampling` as in `LanguageModel.generate`."""
-    return load(checkpoint).generate(prompt, lam=lam, tau=tau, **sampling)
+def generate(run: OpenedRun | str | Path, options: GenerateOptions) -> str:
+    """The prompt's continuation by a checkpoint at one setting of the dial."""
+    return opened(run).model.generate(
+        options.prompt,
+        lam=options.lam,
+        tau=options.tau,
+        max_tokens=options.max_tokens,
+        sample_temperature=options.sample_temperature,
+        top_k=options.top_k,
+        seed=options.seed,
+    )

@@ -1,17 +1,18 @@
-"""What is measured of a checkpoint: one cell of the dial, the whole grid, its anchors."""
+"""What is measured of a checkpoint: one cell of the dial, or the whole grid."""
 
 from dataclasses import replace
+from pathlib import Path
 
+from aila_jax.config.options import EvaluateOptions, SweepOptions
 from aila_jax.evaluation.baselines import baselines
 from aila_jax.evaluation.rows import CellRow, SweepResult
-from aila_jax.evaluation.sweep import sweep as sweep_grid
+from aila_jax.evaluation.sweep import sweep_grid
 from aila_jax.reporting import dial_table, write_sweep
-from aila_jax.runs.opened import dataset_of, load_with_window
-from aila_jax.runs.workdir import reading_folder
+from aila_jax.runs.opened import OpenedRun, open_run, opened
 
 
 def evaluate(
-    checkpoint: str,
+    checkpoint: str | Path,
     *,
     lam: float = 0.0,
     tau: float = 1.0,
@@ -23,79 +24,68 @@ def evaluate(
     max_batches: int | None = None,
     quiet: bool = False,
 ) -> CellRow:
-    """Evaluates a checkpoint at one λ and τ on the corpus it was trained on; `window` as in `sweep`."""
-    model = load_with_window(checkpoint, window)
-    dataset = dataset_of(model, data_dir)
-    result = sweep_grid(
-        model,
-        dataset,
-        lams=(lam,),
-        taus=(tau,),
-        split=split,
-        hard=hard,
-        batch_size=batch_size,
-        max_batches=max_batches,
-        quiet=quiet,
+    """Evaluates a checkpoint at one λ and τ on the corpus it was trained on.
+
+    Args:
+      checkpoint: run directory or checkpoint.
+      window, data_dir: see `open_run`.
+      quiet: no progress.
+      Everything else: see `EvaluateOptions`.
+    """
+    options = EvaluateOptions(
+        lam=lam, tau=tau, split=split, hard=hard, batch_size=batch_size, max_batches=max_batches
     )
-    return result.cells[0]
+    return evaluate_cell(open_run(checkpoint, window, data_dir), options, quiet)
+
+
+def evaluate_cell(run: OpenedRun, options: EvaluateOptions, quiet: bool = False) -> CellRow:
+    """`evaluate`, by options."""
+    cell = SweepOptions(
+        lams=(options.lam,),
+        taus=(options.tau,),
+        split=options.split,
+        hard=options.hard,
+        batch_size=options.batch_size,
+        max_batches=options.max_batches,
+    )
+    return sweep_grid(run.model, run.corpus, cell, quiet).cells[0]
 
 
 def sweep(
-    checkpoint: str,
-    *,
-    lams: tuple[float, ...] | None = None,
-    taus: tuple[float, ...] | None = None,
-    split: str | None = None,
-    hard: bool | None = None,
-    delta: bool = False,
-    pointers: str = "auto",
-    data_dir: str = "",
-    out: str = "",
-    window: int | None = None,
-    batch_size: int | None = None,
-    max_batches: int | None = None,
+    run: OpenedRun | str | Path,
+    options: SweepOptions = SweepOptions(),
+    out: str | Path = "",
     quiet: bool = False,
 ) -> SweepResult:
     """Evaluates a checkpoint over λ × τ and writes sweep.csv, sweep_heads.csv and sweep.json to `out`.
 
     Args:
-      checkpoint: run directory or checkpoint.
-      data_dir: where its corpus is now, if elsewhere than in training.
-      out: folder for the files; by default the run directory, or, with `window`, the folder windowSIZE in it.
-      window: read the model with windows of another size than in training (`LanguageModel.with_window`).
-      Everything else: see `aila_jax.evaluation.sweep.sweep`.
+      run: an opened run, or its path.
+      options: the grid, and what is scored.
+      out: folder for the files; by default the run directory, or, for other windows than in training, the
+        folder windowSIZE in it.
+      quiet: no progress.
     """
-    model = load_with_window(checkpoint, window)
-    directory = reading_folder(checkpoint, window, out)
-    dataset = dataset_of(model, data_dir)
-    result = sweep_grid(
-        model,
-        dataset,
-        lams=lams,
-        taus=taus,
-        split=split,
-        hard=hard,
-        delta=delta,
-        pointers=pointers,
-        batch_size=batch_size,
-        max_batches=max_batches,
-        quiet=quiet,
-    )
-    config = model.config
-    batches = config.sweep.max_batches if max_batches is None else max_batches
-    read = batches * (batch_size or config.sweep.batch_size) or None
-    # The baselines see the very targets that the model was scored on.
-    scored = dataset.windows(result.cells[0].split, config.model.length, config.model.document_mask).batch
-    keep = scored.weights[:read] > 0
-    compared = baselines(
-        dataset.splits["train"].tokens,
-        scored.tokens[:read][keep],
-        scored.targets[:read][keep],
-        dataset.tokenizer.vocab_size,
-    )
-    result = replace(result, meta={**result.meta, "baselines": compared})
+    run = opened(run)
+    directory = run.folder(out)
+    result = sweep_grid(run.model, run.corpus, options, quiet)
+    result = replace(result, meta={**result.meta, "baselines": _baselines(run, options)})
     write_sweep(result, directory)
     return result
+
+
+def _baselines(run: OpenedRun, options: SweepOptions) -> dict[str, dict[str, float]]:
+    """What must be beaten, on the very targets that the model is scored on."""
+    config, reading = run.model.config, options.reading(run.model.config)
+    read = reading.max_batches * reading.batch_size or None
+    scored = run.corpus.windows(reading.split, config.model.length, config.model.document_mask).batch
+    keep = scored.weights[:read] > 0
+    return baselines(
+        run.corpus.splits["train"].tokens,
+        scored.tokens[:read][keep],
+        scored.targets[:read][keep],
+        run.corpus.tokenizer.vocab_size,
+    )
 
 
 def describe_sweep(result: SweepResult) -> str:

@@ -1,14 +1,85 @@
-"""A trained model and its corpus."""
+"""A finished run, opened once: its model, its corpus, its own sweep, and the folder for files about it."""
 
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from aila_jax.checkpoint import find_checkpoint
+from aila_jax.config import Config, require
 from aila_jax.data.dataset import Dataset, load_dataset
-from aila_jax.inference.language_model import LanguageModel, load
+from aila_jax.evaluation.rows import SweepResult
+from aila_jax.inference.language_model import LanguageModel, read_model
 from aila_jax.presets import with_data_dir
+from aila_jax.reporting.own_sweep import own_sweep
+from aila_jax.runs.workdir import check_writable
 
 
-def load_with_window(checkpoint: str, window: int | None) -> LanguageModel:
-    """A checkpoint's model, read with windows of `window` tokens where that is given."""
-    model = load(checkpoint)
-    return model if window is None else model.with_window(window)
+@dataclass(frozen=True)
+class OpenedRun:
+    """A checkpoint and what lies around it.
+
+    Attributes:
+      model: the checkpoint's model, as it is read.
+      directory: the run directory.
+      home: where files about it go: the run directory, or windowSIZE in it for other windows than in
+        training.
+      data_dir: where its corpus is now; empty: where it was in training.
+    """
+
+    model: LanguageModel
+    directory: Path
+    home: Path
+    data_dir: str = ""
+
+    @cached_property
+    def corpus(self) -> Dataset:
+        """The corpus that the model was trained on, read on first use."""
+        return dataset_of(self.model, self.data_dir)
+
+    def own_sweep(self) -> SweepResult | None:
+        """The sweep of this very checkpoint, read in this way, that lies in `home`; None where there is
+        none.
+        """
+        return own_sweep(self.home, self.model)
+
+    def folder(self, out: str | Path = "", default: str = "") -> Path:
+        """`out`, or the folder `default` in `home`; made, and refused where it cannot be written."""
+        return check_writable(Path(out) if out else self.home / default)
+
+
+def open_run(checkpoint: str | Path, window: int | None = None, data_dir: str = "") -> OpenedRun:
+    """Reads a checkpoint back.
+
+    Args:
+      checkpoint: a run directory, or one checkpoint inside it.
+      window: read the model with windows of another size than in training (`LanguageModel.with_window`).
+      data_dir: where its corpus is now, if elsewhere than in training.
+
+    Raises:
+      ValueError: no checkpoint there, damaged bytes, or a window that the model cannot be read with.
+    """
+    found = find_checkpoint(checkpoint)
+    model, directory = read_model(found), found.directory.parent
+    if window is None:
+        return OpenedRun(model, directory, directory, data_dir)
+    return OpenedRun(model.with_window(window), directory, directory / f"window{window}", data_dir)
+
+
+def opened(run: OpenedRun | str | Path) -> OpenedRun:
+    """The run itself, or the one at that path."""
+    return run if isinstance(run, OpenedRun) else open_run(run)
+
+
+def open_source(checkpoint: str | Path, config: Config | None, data_dir: str = "") -> OpenedRun | Config:
+    """A run, or the configuration of a corpus, whichever is given; both with their text in `data_dir`.
+
+    Raises:
+      ValueError: neither is given, or both.
+    """
+    given = [name for name, value in (("checkpoint", checkpoint), ("config", config)) if value]
+    fix = "pass --checkpoint=RUN, or --config=tiny and --config.partition.kind"
+    require(len(given) == 1, "checkpoint, config", tuple(given), "one of the two", fix)
+    return open_run(checkpoint, None, data_dir) if config is None else with_data_dir(config, data_dir)
 
 
 def dataset_of(model: LanguageModel, data_dir: str = "") -> Dataset:

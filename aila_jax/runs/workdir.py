@@ -34,20 +34,6 @@ def run_directory(checkpoint: str | Path) -> Path:
     return find_checkpoint(checkpoint).directory.parent
 
 
-def window_folder(window: int | None) -> str:
-    """The folder in a run directory for what is read with windows of another size: windowSIZE; the run
-    directory itself for None.
-    """
-    return "" if window is None else f"window{window}"
-
-
-def reading_folder(checkpoint: str | Path, window: int | None, out: str) -> Path:
-    """Where the files of a reading go: `out`, or the run directory, or, with other windows than in training,
-    windowSIZE in it.
-    """
-    return check_writable(Path(out) if out else run_directory(checkpoint) / window_folder(window))
-
-
 def check_writable(directory: Path) -> Path:
     """Makes the folder; ValueError where that, or writing in it, is not possible."""
     try:

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from itertools import product
 
 from aila_jax.config import Config, LocalityConfig
+from aila_jax.config.options import InfluenceOptions, ReadingOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.evaluation.influence import influence
 from aila_jax.evaluation.rows import SweepResult
@@ -98,13 +99,9 @@ def measure(
     result = sweep(
         model, dataset, lams=LAMS, taus=model.config.sweep.taus if law else (1.0,), split=split, quiet=quiet
     )
-    meta = {
-        **result.meta,
-        "without_attention": [
-            asdict(row) for row in without_attention(model, dataset, lams=(0.0, 1.0), split=split)
-        ],
-    }
+    costs = without_attention(model, dataset, lams=(0.0, 1.0), options=ReadingOptions(split=split))
+    meta = {**result.meta, "without_attention": [asdict(row) for row in costs]}
     if matrix:
-        cells = influence(model, dataset, lams=LAMS, split=split, quiet=quiet)
+        cells = influence(model, dataset, InfluenceOptions(lams=LAMS, split=split), quiet)
         meta["influence"] = [{"lam": cell.lam, "draws": cell.draws, **asdict(cell.outside)} for cell in cells]
     return replace(result, meta=meta)

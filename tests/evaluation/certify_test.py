@@ -17,6 +17,7 @@ import pytest
 
 from aila_jax import runs
 from aila_jax.config import MarginConfig, PartitionConfig, to_dict
+from aila_jax.config.options import CertifyOptions, Reading
 from aila_jax.evaluation.certify import certify, key_counts, largest_scores, scored_batches
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.inference.inputs import example_batch
@@ -111,7 +112,7 @@ def test_a_text_is_certified_with_its_own_blocks() -> None:
 def test_the_largest_scores_are_those_of_the_inputs_read(trained: Trained) -> None:
     """Against scores made here from the model's own inputs of each layer, query by query."""
     model = trained.model
-    batches = list(scored_batches(model, trained.dataset, "validation", 8, 2))
+    batches = list(scored_batches(model, trained.dataset, Reading("validation", False, 8, 2)))
     found = largest_scores(model, batches, 0.5, 0.7)
     cfg = model.config.model
     want = np.zeros((cfg.n_layers, cfg.n_heads))
@@ -151,7 +152,7 @@ def test_an_empirical_certificate_holds_on_what_was_read_and_says_that_it_is_no_
     )
     assert found.gap.empirical
     assert (found.gap.score_bound < certify(trained.model, 1.0).gap.score_bound).all()
-    for batch in scored_batches(trained.model, trained.dataset, "validation", 8, 2):
+    for batch in scored_batches(trained.model, trained.dataset, Reading("validation", False, 8, 2)):
         mass, entropy = measured(trained.model, batch.tokens, 1.0, 1.0)
         real = batch.doc_ids >= 0
         for row in range(len(real)):
@@ -160,7 +161,7 @@ def test_an_empirical_certificate_holds_on_what_was_read_and_says_that_it_is_no_
 
 
 def test_the_largest_scores_are_those_at_the_layer_factors(trained: Trained) -> None:
-    batches = list(scored_batches(trained.model, trained.dataset, "validation", 8, 1))
+    batches = list(scored_batches(trained.model, trained.dataset, Reading("validation", False, 8, 1)))
     found = certify(
         trained.model,
         1.0,
@@ -179,7 +180,7 @@ def test_the_largest_scores_are_those_at_the_layer_factors(trained: Trained) -> 
 
 
 def test_new_values_of_the_dial_do_not_recompile_the_search_for_scores(trained: Trained) -> None:
-    batches = list(scored_batches(trained.model, trained.dataset, "validation", 8, 1))
+    batches = list(scored_batches(trained.model, trained.dataset, Reading("validation", False, 8, 1)))
     largest_scores(trained.model, batches, 0.5, 0.7)
     from aila_jax.evaluation.certify import _largest
 
@@ -212,7 +213,7 @@ def test_the_largest_score_is_made_only_where_asked_for() -> None:
 
 def test_counts_of_a_split_are_those_that_attention_reports(trained: Trained) -> None:
     model = trained.model
-    batches = list(scored_batches(model, trained.dataset, "validation", 8, 2))
+    batches = list(scored_batches(model, trained.dataset, Reading("validation", False, 8, 2)))
     counts = key_counts(model, batches)
     seen: dict[tuple[int, int], int] = {}
     for batch in batches:
@@ -262,12 +263,12 @@ def test_a_data_set_of_another_tokenizer_or_without_the_split_is_refused(trained
 def test_the_command_writes_its_files_and_finds_what_a_sweep_measured(
     trained: Trained, tmp_path: Path
 ) -> None:
-    text = runs.certify(str(trained.run.workdir), lam=1.0, out=str(tmp_path / "new"))
+    text = runs.certify(trained.run.workdir, out=tmp_path / "new")
     assert text.startswith(
         f"{trained.model.run}, step 24: λ = 1, τ = 1, 16 positions\nscores bounded by the weights"
     )
     alone = runs.certify(
-        str(trained.run.workdir), lam=1.0, text="the cat saw the old owl", out=str(tmp_path / "text")
+        trained.run.workdir, CertifyOptions(text="the cat saw the old owl"), tmp_path / "text"
     )
     assert "step 24, for the text 'the cat saw the old owl' alone: λ = 1, τ = 1, " in alone.splitlines()[0]
     assert alone.splitlines()[1].endswith("; blocks as in this text")
@@ -287,7 +288,7 @@ def test_the_command_writes_its_files_and_finds_what_a_sweep_measured(
     )
     assert n_tokens > size  # a second block has begun: its first query has 1 key inside
     assert rows == [(str(t), str(t % size + 1), str(t - t % size)) for t in range(n_tokens)]
-    coarse = runs.certify(str(trained.run.workdir), arithmetic="bfloat16", out=str(tmp_path / "coarse"))
+    coarse = runs.certify(trained.run.workdir, CertifyOptions(arithmetic="bfloat16"), tmp_path / "coarse")
     assert coarse.splitlines()[1].startswith(
         "scores bounded by the weights (matrix products in bfloat16 or finer); blocks"
     )
@@ -317,12 +318,19 @@ def test_the_command_writes_its_files_and_finds_what_a_sweep_measured(
         },
     )
     write_sweep(SweepResult((CellRow(**cell),), (row,), config, meta), tmp_path)
-    assert measured_heads(tmp_path, trained.model, 1.0, 1.0, False) == {(0, 1): row}
-    assert measured_heads(tmp_path, trained.model, 0.5, 1.0, False) is None
-    assert measured_heads(tmp_path, trained.model, 1.0, 1.0, True) is None
-    assert measured_heads(tmp_path, trained.model.with_window(3), 1.0, 1.0, False) is None
-    assert measured_heads(tmp_path, replace(trained.model, step=8), 1.0, 1.0, False) is None
-    assert measured_heads(tmp_path / "nowhere", trained.model, 1.0, 1.0, False) is None
+
+    def measured(
+        model: LanguageModel = trained.model, home: Path = tmp_path, lam: float = 1.0, hard: bool = False
+    ) -> dict[tuple[int, int], HeadRow] | None:
+        options = CertifyOptions(lam=lam, hard=hard)
+        return measured_heads(runs.OpenedRun(model, home, home).own_sweep(), options, model.config)
+
+    assert measured() == {(0, 1): row}
+    assert measured(lam=0.5) is None
+    assert measured(hard=True) is None
+    assert measured(trained.model.with_window(3)) is None
+    assert measured(replace(trained.model, step=8)) is None
+    assert measured(home=tmp_path / "nowhere") is None
 
 
 @pytest.mark.parametrize(
@@ -333,7 +341,7 @@ def test_what_a_sweep_measured_stands_beside_a_certificate_of_the_same_positions
 ) -> None:
     row = HeadRow(trained.model.run, 0, "c", "validation", 1.0, 1.0, 0, 1, *[0.25] * 6, None, None, None)
     monkeypatch.setattr(certifying, "measured_heads", lambda *_: {(0, 1): row})
-    text = runs.certify(str(trained.run.workdir), lam=1.0, out=str(tmp_path), **given)
+    text = runs.certify(trained.run.workdir, CertifyOptions(**given), tmp_path)
     assert (" measured " in text) == beside
 
 
@@ -356,8 +364,8 @@ def test_one_text_and_other_windows_leave_the_certificate_of_every_text_alone(
     run = Path(shutil.copytree(trained.run.workdir, tmp_path / "run"))
     runs.certify(str(run))
     written = (run / "certificate" / "certificate.json").read_bytes()
-    runs.certify(str(run), text="the cat")
-    runs.certify(str(run), window=3)
+    runs.certify(run, CertifyOptions(text="the cat"))
+    runs.certify(runs.open_run(run, window=3))
     assert (run / "certificate" / "certificate.json").read_bytes() == written
     assert (run / "certificate" / "text" / "certificate.csv").is_file()
     assert (run / "window3" / "certificate" / "certificate.png").is_file()

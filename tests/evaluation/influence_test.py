@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from aila_jax.config import MarginConfig
+from aila_jax.config.options import InfluenceOptions
 from aila_jax.evaluation import influence as module
-from aila_jax.evaluation.influence import influence, moved
+from aila_jax.evaluation.influence import moved
 from aila_jax.evaluation.resampling import choose_queries, resampled_sides, resampled_texts
 from aila_jax.types import GLOBAL_ID, PADDING_ID
 
-SMALL = {"positions": 20, "draws": 2, "quiet": True}
+SMALL = {"positions": 20, "draws": 2}
 
 
 @flax.struct.dataclass
@@ -25,6 +26,11 @@ class Parity:
 
     def __call__(self, batch):
         return jnp.where(batch.doc_ids == PADDING_ID, PADDING_ID, batch.tokens % 2)
+
+
+def influence(model, dataset, **settings):
+    """The cells, measured without a progress bar."""
+    return module.influence(model, dataset, InfluenceOptions(**settings), quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +194,7 @@ def test_a_summary_by_hand():
         ({"positions": 16.5}, "positions is 16.5; it must be a whole number"),
         ({"seed": -1}, "seed is -1"),
         ({"lams": ()}, "lams is"),
-        ({"lams": (1.5,)}, r"lam is 1.5; it must be a number in \[0, 1\]"),
+        ({"lams": (1.5,)}, r"lams is 1.5; it must be a number in \[0, 1\]"),
         ({"tau": 0.0}, "tau is 0.0"),
         ({"hard": True, "lams": (0.5, 1)}, "hard block attention; it must be 1"),
         ({"split": "dev"}, "split is 'dev'"),
@@ -197,7 +203,7 @@ def test_a_summary_by_hand():
 )
 def test_what_is_refused(trained, settings, message):
     with pytest.raises(ValueError, match=message):
-        influence(trained.model, trained.dataset, quiet=True, **settings)
+        influence(trained.model, trained.dataset, **settings)
 
 
 def test_parameters_that_are_not_finite_are_refused(trained):
@@ -206,7 +212,7 @@ def test_parameters_that_are_not_finite_are_refused(trained):
         ValueError,
         match=r"parameters is 'not finite'; it must be finite numbers\. Fix: load a checkpoint from before",
     ):
-        influence(replace(trained.model, params=broken), trained.dataset, quiet=True)
+        influence(replace(trained.model, params=broken), trained.dataset)
 
 
 def test_blocks_that_hold_every_key_have_no_influence_to_measure(trained):
@@ -214,7 +220,7 @@ def test_blocks_that_hold_every_key_have_no_influence_to_measure(trained):
         ValueError,
         match=r"outside their block \(0\). Fix: lower it, or use a partition whose blocks leave keys outside",
     ):
-        influence(trained.model.with_window(16), trained.dataset, quiet=True)
+        influence(trained.model.with_window(16), trained.dataset)
 
 
 def test_text_of_another_tokenizer_is_refused(trained):

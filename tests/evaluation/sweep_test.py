@@ -295,9 +295,9 @@ def test_other_splits_are_scored_whole(trained):
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    ({"lams": [1.1]}, "lam is 1.1; it must be a number in [0, 1]"),
-    ({"lams": [np.nan]}, "lam is nan; it must be a number in [0, 1]"),
-    ({"taus": [0.0]}, "tau is 0.0; it must be a number from 1e-06 to 1e"),
+    ({"lams": [1.1]}, "lams is 1.1; it must be a number in [0, 1]"),
+    ({"lams": [np.nan]}, "lams is nan; it must be a number in [0, 1]"),
+    ({"taus": [0.0]}, "taus is 0.0; it must be a number from 1e-06 to 1e"),
     ({"lams": []}, "lams is []; it must be at least one λ"),
     ({"taus": []}, "taus is []; it must be at least one τ"),
     ({"lams": 0.5}, "lams is 0.5; it must be at least one λ, in a sequence. Fix: lams=(1,), say"),

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import jax
 import pytest
 
+from aila_jax.config.options import ScoringOptions
 from aila_jax.evaluation import without_attention as module
 from aila_jax.evaluation.sweep import sweep
 from aila_jax.evaluation.without_attention import AttentionCost, without_attention
@@ -65,7 +66,7 @@ def test_attention_is_used_where_it_is_worth_a_tenth(without, cost, used):
     ("settings", "message"),
     [
         ({"lams": ()}, r"lams is \(\); it must be at least one λ"),
-        ({"lams": (2,)}, r"lam is 2.0; it must be a number in \[0, 1\]"),
+        ({"lams": (2,)}, r"lams is 2.0; it must be a number in \[0, 1\]"),
         ({"tau": 0}, "tau is 0.0"),
         ({"hard": True}, "hard block attention; it must be 1"),
         ({"split": "dev"}, "split is 'dev'"),
@@ -73,8 +74,10 @@ def test_attention_is_used_where_it_is_worth_a_tenth(without, cost, used):
     ],
 )
 def test_what_is_refused(trained, settings, message):
+    dial = {name: settings[name] for name in settings.keys() & {"lams", "tau"}}
+    read = {name: settings[name] for name in settings.keys() - dial.keys()}
     with pytest.raises(ValueError, match=message):
-        without_attention(trained.model, trained.dataset, **settings)
+        without_attention(trained.model, trained.dataset, **dial, options=ScoringOptions(**read))
 
 
 @pytest.mark.parametrize("asked", [{"stats": StatsRequest()}, {"weights": True}], ids=["stats", "weights"])

@@ -11,6 +11,7 @@ import pytest
 from absl import app, flags
 
 from aila_jax.config import MarginConfig, ModelConfig, from_dict, to_dict
+from aila_jax.config.options import ReadingOptions
 from aila_jax.evaluation.sweep import sweep
 from aila_jax.evaluation.without_attention import without_attention
 from aila_jax.model.margin import head_shares
@@ -394,7 +395,7 @@ def test_a_checkpoint_is_measured_on_the_split_asked_for(trained):
         False,
     )
     assert {row.split for row in measured.cells} == {"test"}
-    costs = without_attention(trained.model, trained.dataset, lams=(0.0, 1.0), split="test")
+    costs = without_attention(trained.model, trained.dataset, options=ReadingOptions(split="test"))
     assert [row["perplexity_without"] for row in measured.meta["without_attention"]] == [
         row.perplexity_without for row in costs
     ]

@@ -1,5 +1,6 @@
 """The other commands: what they call, what they print, and their exit codes."""
 
+import dataclasses
 import inspect
 import subprocess
 import sys
@@ -8,10 +9,19 @@ from pathlib import Path
 
 import pytest
 
+import aila_jax
 from aila_jax import presets
 from aila_jax.cli.commands import COMMANDS
-from aila_jax.cli.main import find_command, main, parse
+from aila_jax.cli.main import main, parse
 from aila_jax.config import PartitionConfig
+from aila_jax.config.options import (
+    CertifyOptions,
+    EvaluateOptions,
+    GenerateOptions,
+    OpenOptions,
+    RecruitOptions,
+    SweepOptions,
+)
 from aila_jax.training.stopping import TrainingStopped
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +49,8 @@ CERTIFY = {
 }
 TEST = {"split": "test", "data_dir": "d"}
 
+CONFIG = {True: ["--config=tiny"], False: []}
+REPORT = {"log": "", "checkpoint": "", "text": "", "out": ""}
 READING = {name: value for name, value in SCORING.items() if name != "max_batches"}
 INFLUENCE = {
     "lams": None,
@@ -103,9 +115,15 @@ INFLUENCE = {
                 },
             ),
         ),
-        ("report --sweep=s", ("report", ("s", "", "", "", ""), {})),
-        ("report --sweep=s --out=p.html --log=m.jsonl", ("report", ("s", "p.html", "m.jsonl", "", ""), {})),
-        ("report --sweep=s --checkpoint=c --text=t", ("report", ("s", "", "", "c", "t"), {})),
+        ("report --sweep=s", ("report", ("s",), REPORT)),
+        (
+            "report --sweep=s --out=p.html --log=m.jsonl",
+            ("report", ("s",), REPORT | {"out": "p.html", "log": "m.jsonl"}),
+        ),
+        (
+            "report --sweep=s --checkpoint=c --text=t",
+            ("report", ("s",), REPORT | {"checkpoint": "c", "text": "t"}),
+        ),
         (
             "attention --checkpoint=c --text=t",
             (
@@ -190,13 +208,14 @@ INFLUENCE = {
             ("recruit", ("",), {"config": RECRUITED, "top": 5, "data_dir": "d", "out": "o"}),
         ),
         ("certify --checkpoint=c", ("certify", ("c",), CERTIFY)),
+        ("certify --checkpoint=c --text=t", ("certify", ("c",), CERTIFY | {"text": "t"})),
         (
             "certify --checkpoint=c --arithmetic=bfloat16",
             ("certify", ("c",), CERTIFY | {"arithmetic": "bfloat16"}),
         ),
         (
             (
-                "certify --checkpoint=c --text=t --lam=0.8 --tau=0.5 --length=9 --bound=empirical"
+                "certify --checkpoint=c --lam=0.8 --tau=0.5 --length=9 --bound=empirical"
                 " --target_mass=0.95 --out=o --split=test --data_dir=d"
             ),
             (
@@ -204,7 +223,6 @@ INFLUENCE = {
                 ("c",),
                 CERTIFY
                 | {
-                    "text": "t",
                     "lam": 0.8,
                     "tau": 0.5,
                     "length": 9,
@@ -263,7 +281,10 @@ INFLUENCE = {
 )
 def test_a_command_makes_one_call(runs, line, call):
     assert main(line.split()) == 0
-    assert runs.calls == [call]
+    [(name, arguments, settings)] = runs.calls
+    assert (name, arguments) == call[:2]
+    nowhere = {"window": None, "data_dir": "", "out": "", "config": None}
+    assert nowhere | settings == nowhere | call[2]
 
 
 @pytest.mark.parametrize("text", ["0,0.5,1", "(0, 0.5, 1)", "[0,.5,1.0]", "0,0.5,1,"])
@@ -332,6 +353,14 @@ def test_what_the_commands_print(runs, capsys):
         ("certify --checkpoint=c --lam=2", "--lam is 2.0; it must be a number in [0, 1]"),
         ("certify --checkpoint=c --target_mass=1", "--target_mass is 1.0; it must be above 0 and below 1"),
         ("certify --checkpoint=c --length=0", "--length=0"),
+        ("certify --checkpoint=c --length=9 --text=t", "--length is 9; it must be left out with a text"),
+        ("certify --checkpoint=c --split=test", "--split is 'test'; it must be left out unless bound="),
+        ("sweep --checkpoint=c --split=dev", "--split is 'dev'; it must be one of train, validation, test"),
+        ("sweep --checkpoint=c --pointers=all", "--pointers is 'all'; it must be one of auto, none"),
+        (
+            "threshold --checkpoint=c --path_levels=3",
+            "--path_levels is 3; it must be left out without the path",
+        ),
         ("influence --checkpoint=c --lams=0,2", "--lams is 2.0"),
         ("influence --checkpoint=c --tau=0", "--tau is 0.0"),
         ("influence --checkpoint=c --positions=1", "--positions=1"),
@@ -399,25 +428,58 @@ def test_a_bug_is_not_hidden(runs):
         main(["evaluate", "--checkpoint=c"])
 
 
-@pytest.mark.parametrize("name", [command.name for command in COMMANDS if command.name != "train"])
-def test_the_flags_are_the_parameters_of_the_function_and_so_are_their_defaults(name):
-    from aila_jax import runs
-    from aila_jax.inference.language_model import LanguageModel
-
-    command = find_command(name)
-    values = parse(command, [f"--{needed}=x" for needed in command.needed])
-    flags = {flag: values[flag].default for flag in values if flag not in command.needed}
-    parameters = dict(inspect.signature(getattr(runs, name)).parameters)
-    if name == "generate":
-        parameters |= inspect.signature(LanguageModel.generate).parameters
-    assert set(flags) <= set(parameters)
-    assert flags == {flag: parameters[flag].default for flag in flags}
+def keywords(function):
+    """Names and defaults of what may be left out."""
+    given = inspect.signature(function).parameters.values()
+    return {each.name: each.default for each in given if each.default is not inspect.Parameter.empty}
 
 
-@pytest.mark.parametrize("name", [command.name for command in COMMANDS if command.name != "demo"])
-def test_each_command_has_a_launcher_in_the_checkout(name):
-    text = (ROOT / "launch" / f"{name}.py").read_text(encoding="utf-8")
-    assert f'main(["{name}", *sys.argv[1:]], program="python -m launch.{name}")' in text
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_flags_are_the_options_and_so_are_their_defaults(command):
+    values = parse(
+        command,
+        [f"--{needed}=x" for needed in command.needed if needed != "config"] + CONFIG[command.needs_config],
+    )
+    given = {each.name: each.default for each in dataclasses.fields(command.options)}
+    opening = {
+        each.name: each.default for each in dataclasses.fields(OpenOptions) if each.name in command.opening
+    }
+    path = {command.path.name: command.path.default}
+    expected = path | given | opening | ({"out": ""} if command.out else {})
+    found = {name: values[name].default for name in values if not name.startswith("config")}
+    assert found == {
+        name: None if default is dataclasses.MISSING else default for name, default in expected.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "beside"),
+    [
+        (aila_jax.evaluate, EvaluateOptions, {"window", "data_dir", "quiet"}),
+        (aila_jax.sweep, SweepOptions, {"quiet"}),
+        (aila_jax.certify, CertifyOptions, {"layer_scale", "block_ids", "dataset"}),
+        (aila_jax.recruit, RecruitOptions, {"checkpoint", "config", "data_dir", "out", "quiet"}),
+        (aila_jax.LanguageModel.generate, GenerateOptions, set()),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_public_callables_have_the_options_as_keywords_with_their_defaults(function, options, beside):
+    options = {
+        each.name: each.default
+        for each in dataclasses.fields(options)
+        if each.default is not dataclasses.MISSING
+    }
+    if function is aila_jax.certify:
+        del options["target_mass"]  # what is said of a certificate, not the certificate
+    assert {name: value for name, value in keywords(function).items() if name not in beside} == options
+
+
+@pytest.mark.parametrize("name", sorted(aila_jax.__all__))
+def test_no_public_callable_takes_settings_that_it_does_not_name(name):
+    found = getattr(aila_jax, name)
+    if callable(found):
+        kinds = {each.kind for each in inspect.signature(found).parameters.values()}
+        assert inspect.Parameter.VAR_KEYWORD not in kinds
 
 
 def test_nobody_reading_the_output_is_no_traceback() -> None:

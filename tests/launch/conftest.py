@@ -11,6 +11,7 @@ import pytest
 
 import aila_jax
 from aila_jax.config import Config, to_dict
+from aila_jax.config.options import Options
 from aila_jax.evaluation.blocks import BlockReport
 from aila_jax.evaluation.rows import CellRow
 from aila_jax.partition.classes.recruitment import Recruitment, RecruitmentStep
@@ -25,9 +26,19 @@ class FakeNonFiniteError(RuntimeError):
     pass
 
 
+@dataclasses.dataclass(frozen=True)
+class FakeRun:
+    """What was opened, and how."""
+
+    place: str
+    window: int | None = None
+    data_dir: str = ""
+    config: Config | None = None
+
+
 class FakeRuns(types.ModuleType):
-    """Records each call as (function, positional arguments, keyword arguments) in `calls`; raises `error` if
-    one is set.
+    """Records each call as (function, positional arguments, settings) in `calls`; raises `error` if one is
+    set. Settings are the options, how the run was opened, and where files go.
     """
 
     NonFiniteError = FakeNonFiniteError
@@ -36,6 +47,17 @@ class FakeRuns(types.ModuleType):
         super().__init__("aila_jax.runs")
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self.error: BaseException | None = None
+
+    def open_run(self, path: str, window: int | None, data_dir: str) -> FakeRun:
+        return FakeRun(path, window, data_dir)
+
+    def open_source(self, path: str, config: Config | None, data_dir: str) -> FakeRun:
+        return FakeRun(path, None, data_dir, config)
+
+    def _measured(self, name: str, run: FakeRun | str, options: Options, out: str, result: Any) -> Any:
+        how = vars(run) if isinstance(run, FakeRun) else {"place": run}
+        settings = {**how, **vars(options), "out": out}
+        return self._called(name, (settings.pop("place"),), settings, result)
 
     def _called(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
         self.calls.append((name, args, kwargs))
@@ -46,56 +68,57 @@ class FakeRuns(types.ModuleType):
     def train(self, *args: Any, **kwargs: Any) -> Any:
         return self._called("train", args, kwargs, types.SimpleNamespace(step=7))
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> CellRow:
+    def evaluate_cell(self, run: FakeRun, options: Options) -> CellRow:
         row = {field.name: 0.25 for field in dataclasses.fields(CellRow)} | {
             "run": "r",
             "split": "test",
             "delta_share": None,
         }
-        return self._called("evaluate", args, kwargs, CellRow(**row))
+        return self._measured("evaluate", run, options, "", CellRow(**row))
 
-    def sweep(self, *args: Any, **kwargs: Any) -> str:
-        return self._called("sweep", args, kwargs, "RESULT")
+    def sweep(self, run: FakeRun, options: Options, out: str) -> str:
+        return self._measured("sweep", run, options, out, "RESULT")
 
     def describe_sweep(self, result: Any) -> str:
         return f"table of {result}"
 
-    def influence(self, *args: Any, **kwargs: Any) -> str:
-        return self._called("influence", args, kwargs, "RESULT")
+    def influence(self, run: FakeRun, options: Options, out: str) -> str:
+        return self._measured("influence", run, options, out, "RESULT")
 
     def describe_influence(self, result: Any) -> str:
         return f"influence of {result}"
 
-    def diagnose(self, *args: Any, **kwargs: Any) -> str:
-        return self._called("diagnose", args, kwargs, "RESULT")
+    def diagnose(self, run: FakeRun, options: Options, out: str) -> str:
+        return self._measured("diagnose", run, options, out, "RESULT")
 
     def describe_diagnosis(self, diagnosis: Any) -> str:
         return f"diagnosis of {diagnosis}"
 
-    def report(self, *args: Any, **kwargs: Any) -> Path:
-        return self._called("report", args, kwargs, Path("page.html"))
+    def report(self, run: str, options: Options, out: str) -> Path:
+        return self._measured("report", run, options, out, Path("page.html"))
 
-    def attention(self, *args: Any, **kwargs: Any) -> list[Path]:
-        return self._called("attention", args, kwargs, [Path("a.png"), Path("a.svg")])
+    def attention(self, run: FakeRun, options: Options, out: str) -> list[Path]:
+        return self._measured("attention", run, options, out, [Path("a.png"), Path("a.svg")])
 
-    def blocks(self, *args: Any, **kwargs: Any) -> BlockReport:
+    def blocks(self, run: FakeRun, options: Options, out: str) -> BlockReport:
         statistics = BlockStatistics(60, 3, 2.5, 2.5, 0.75, 4.0, 5.0, 5.0, 5)
         report = BlockReport(
             {"kind": "windows"}, "c", "train", statistics, None, BlockListing((), (), ("a ‖ b",)), {}
         )
-        return self._called("blocks", args, kwargs, report)
+        return self._measured("blocks", run, options, out, report)
 
-    def recruit(self, *args: Any, **kwargs: Any) -> RecruitmentReport:
+    def recruit_classes(self, run: FakeRun, options: Options, out: str) -> RecruitmentReport:
         steps = (RecruitmentStep(0, "start", 2, 0, 150.0, 30.0, 180.0, 0.5),)
         found = Recruitment(np.array([0, 1, 1]), steps, pairs=60, types_seen=9, most_classes=4, finished=True)
-        return self._called(
+        return self._measured(
             "recruit",
-            args,
-            kwargs,
+            run,
+            options,
+            out,
             RecruitmentReport("the corpus", found, (), None, {"config": to_dict(tiny())}),
         )
 
-    def threshold(self, *args: Any, **kwargs: Any) -> ThresholdResult:
+    def threshold(self, run: FakeRun, options: Options, out: str) -> ThresholdResult:
         row = ThresholdRow(
             "r", 0, "c", None, 0, 0, "query", 0, 4, 1.0, None, None, None, None, 0.25, None, 0.25, None, None
         )
@@ -106,13 +129,13 @@ class FakeRuns(types.ModuleType):
             "targets_at_zero": 20,
             "path": None,
         }
-        return self._called("threshold", args, kwargs, ThresholdResult((row,), Config(), meta))
+        return self._measured("threshold", run, options, out, ThresholdResult((row,), Config(), meta))
 
-    def generate(self, *args: Any, **kwargs: Any) -> str:
-        return self._called("generate", args, kwargs, "a λ continuation")
+    def generate(self, run: FakeRun, options: Options) -> str:
+        return self._measured("generate", run, options, "", "a λ continuation")
 
-    def certify(self, *args: Any, **kwargs: Any) -> str:
-        return self._called("certify", args, kwargs, "what is guaranteed")
+    def certify(self, run: FakeRun, options: Options, out: str) -> str:
+        return self._measured("certify", run, options, out, "what is guaranteed")
 
     def demo(self, *args: Any, **kwargs: Any) -> None:
         return self._called("demo", args, kwargs, None)

@@ -17,6 +17,7 @@ import aila_jax as aila
 from aila_jax import runs
 from aila_jax.cli.main import main
 from aila_jax.config import AnchorConfig, Config, PenaltyConfig
+from aila_jax.config.options import SweepOptions
 from aila_jax.data.pipeline import TrainBatches
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.runs import _train as training_run
@@ -72,7 +73,7 @@ def test_the_checkpoint_before_the_end_of_warm_up_has_none_and_says_so(finished:
         ):
             ask()
     with pytest.raises(ValueError, match="after step 4"):
-        runs.sweep(str(finished / "checkpoints" / "3"), pointers="anchors", quiet=True)
+        runs.sweep(finished / "checkpoints" / "3", SweepOptions(pointers="anchors"), quiet=True)
     assert main(["anchors", f"--checkpoint={finished / 'checkpoints' / '3'}"]) == 2
 
 

@@ -17,6 +17,7 @@ from aila_jax.config import (
     TrainConfig,
     check_unread,
 )
+from aila_jax.config.options import BlocksOptions
 from aila_jax.data.conllu_blocks import TAGS
 from aila_jax.evaluation.certify import certify
 from aila_jax.inference.language_model import LanguageModel
@@ -65,7 +66,7 @@ def test_an_annotation_that_no_partition_reads_is_refused(tmp_path: Path) -> Non
     )
     for begin in (
         lambda: runs.train(Config(data=data), tmp_path, quiet=True),
-        lambda: runs.blocks(config=Config(data=data), out=str(tmp_path)),
+        lambda: runs.blocks(Config(data=data), out=tmp_path),
     ):
         with pytest.raises(ValueError, match=refused):
             begin()
@@ -132,7 +133,7 @@ def test_blocks_lists_the_annotated_classes_by_name(tmp_path: Path) -> None:
         partition=PartitionConfig(kind="given"),
         model=ModelConfig(length=12, d_model=8, n_heads=1, d_ff=8, n_layers=1),
     )
-    report = runs.blocks(config=config, out=str(tmp_path / "blocks"), split="train")
+    report = runs.blocks(config, BlocksOptions(split="train"), tmp_path / "blocks")
     dataset = aila.load_dataset(config.data)
     train, tokenizer = dataset.splits["train"], dataset.tokenizer
     words: dict[str, list[str]] = {}

@@ -14,6 +14,7 @@ import pytest
 
 from aila_jax import runs
 from aila_jax.config import Config, DataConfig, LocalityConfig, MarginConfig, PartitionConfig, PenaltyConfig
+from aila_jax.config.options import DiagnoseOptions
 from aila_jax.diagnosis import signatures
 from aila_jax.diagnosis.signatures import Finding
 from tests.support.tiny import make_config, write_corpus
@@ -43,7 +44,7 @@ def findings(config: Config, folder) -> dict[str, Finding]:
     runs.train(config, folder / "run", quiet=True)
     return {
         finding.name: finding
-        for finding in runs.diagnose(str(folder / "run"), batches=2, quiet=True).findings
+        for finding in runs.diagnose(folder / "run", DiagnoseOptions(batches=2), quiet=True).findings
     }
 
 

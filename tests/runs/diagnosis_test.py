@@ -11,6 +11,7 @@ import pytest
 
 from aila_jax import runs
 from aila_jax.config import LocalityConfig, MarginConfig, PenaltyConfig
+from aila_jax.config.options import DiagnoseOptions, SweepOptions
 from aila_jax.diagnosis import signatures
 from aila_jax.diagnosis.diagnose import diagnose
 from aila_jax.diagnosis.measure import FactFinder
@@ -24,6 +25,7 @@ from tests.support.tiny import make_config, write_corpus
 from tests.support.untrained import with_dial_weights
 
 BATCHES = 2
+DIAL = SweepOptions(lams=(0, 0.2, 0.4, 0.6, 0.8, 1), taus=(1,))
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def findings(facts) -> dict:
 
 @pytest.mark.medium
 def test_a_healthy_run_is_silent_and_its_file_says_what_was_looked_at(healthy, tmp_path):
-    found = runs.diagnose(str(healthy), batches=BATCHES, out=str(tmp_path), quiet=True)
+    found = runs.diagnose(healthy, DiagnoseOptions(batches=BATCHES), tmp_path, quiet=True)
     assert found.findings == ()
     assert found.passed == tuple(signatures.CHECKS)
     assert found.not_assessed == ()
@@ -252,7 +254,7 @@ def test_attention_that_is_not_used_and_a_dial_that_is_one_step(loaded, healthy)
 
 def test_the_runs_own_sweep_is_read_where_it_serves(loaded, healthy, tmp_path, monkeypatch):
     folder = Path(shutil.copytree(healthy, tmp_path / "run"))
-    result = runs.sweep(str(folder), lams=(0, 0.2, 0.4, 0.6, 0.8, 1), taus=(1,), quiet=True)
+    result = runs.sweep(folder, DIAL, quiet=True)
     made = []
     monkeypatch.setattr(FactFinder, "measured", lambda self, lams, **_: made.append(lams) or result)
     found = FactFinder(*loaded, folder, BATCHES, quiet=True).dial()
@@ -269,7 +271,7 @@ def test_the_runs_own_sweep_is_read_where_it_serves(loaded, healthy, tmp_path, m
         FactFinder(model, loaded[1], folder, BATCHES, quiet=True).dial()
     assert made == [(0.0, 0.2, 0.4, 0.6, 0.8, 1.0)] * 2
     for scope in ({"max_batches": 1}, {"split": "train"}):  # not what the run's configuration calls its sweep
-        runs.sweep(str(folder), lams=(0, 0.2, 0.4, 0.6, 0.8, 1), taus=(1,), quiet=True, **scope)
+        runs.sweep(folder, replace(DIAL, **scope), quiet=True)
         FactFinder(*loaded, folder, BATCHES, quiet=True).dial()
     assert len(made) == 4
 
@@ -333,4 +335,4 @@ def test_with_biases_flat_heads_are_not_told_of(loaded, healthy):
 
 def test_no_text_is_refused_before_any_work(healthy):
     with pytest.raises(ValueError, match="batches is 0; it must be at least 1"):
-        runs.diagnose(str(healthy), batches=0)
+        runs.diagnose(healthy, DiagnoseOptions(batches=0))

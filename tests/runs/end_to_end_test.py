@@ -12,6 +12,7 @@ import pytest
 
 import aila_jax as aila
 from aila_jax import runs
+from aila_jax.config.options import GenerateOptions, SweepOptions
 from aila_jax.evaluation.baselines import baselines
 from aila_jax.reporting import read_sweep
 from tests.support.tiny import make_config, write_corpus
@@ -27,7 +28,7 @@ def test_from_a_text_file_to_a_report(tmp_path, capsys):
     output = model.apply(tokens, lam=0.5, tau=1.0)
     assert np.all(np.isfinite(output.logits))
 
-    result = runs.sweep(str(run.workdir), lams=(0.0, 0.5, 1.0), taus=(1.0,), quiet=True)
+    result = runs.sweep(run.workdir, SweepOptions(lams=(0.0, 0.5, 1.0), taus=(1.0,)), quiet=True)
     with open(tmp_path / "run" / "sweep.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["lam"]) for row in rows] == [0.0, 0.5, 1.0]
@@ -64,7 +65,8 @@ def test_from_a_text_file_to_a_report(tmp_path, capsys):
     assert f"Attention weights of run, step {run.step} over one text" in html
     for name in ("dial", "tradeoff", "heads", "training"):
         assert (tmp_path / "run" / f"{name}.png").stat().st_size > 1000
-    assert runs.generate(str(run.workdir), prompt="the cat", lam=1.0, max_tokens=12) == samples[1]["text"]
+    continued = GenerateOptions(prompt="the cat", lam=1.0, max_tokens=12)
+    assert runs.generate(run.workdir, continued) == samples[1]["text"]
     assert f"{result.cells[0].targets:,} targets" in runs.describe_sweep(result)
 
 

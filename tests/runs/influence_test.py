@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from aila_jax import runs
+from aila_jax.config.options import InfluenceOptions
 from aila_jax.evaluation.certify import certify
 from aila_jax.evaluation.influence import influence
 from aila_jax.evaluation.without_attention import without_attention
@@ -16,19 +17,21 @@ from aila_jax.reporting.formats import perplexity
 from aila_jax.reporting.influence_files import nats, write_influence
 from aila_jax.reporting.plots_influence import influence_figure
 
+SMALL = InfluenceOptions(positions=20, draws=2)
+
 
 @pytest.fixture(scope="module")
 def written(trained, tmp_path_factory):
     directory = tmp_path_factory.mktemp("influence")
     return (
-        runs.influence(str(trained.run.workdir), positions=20, draws=2, out=str(directory), quiet=True),
+        runs.influence(trained.run.workdir, SMALL, directory, quiet=True),
         directory,
     )
 
 
 def test_rows_are_the_cells_and_the_files_are_the_rows(trained, written):
     result, directory = written
-    cells = influence(trained.model, trained.dataset, positions=20, draws=2, quiet=True)
+    cells = influence(trained.model, trained.dataset, SMALL, quiet=True)
     assert [(row.lam, row.kl_outside, row.kl_inside) for row in result.rows] == [
         (c.lam, c.outside.kl, c.inside.kl) for c in cells
     ]
@@ -74,9 +77,8 @@ def test_each_head_has_its_bounds(trained, written):
 
 
 def test_hard_blocks_guarantee_that_nothing_comes_from_outside(trained, tmp_path):
-    result = runs.influence(
-        str(trained.run.workdir), positions=20, draws=2, lams=(1.0,), hard=True, out=str(tmp_path), quiet=True
-    )
+    hard = dataclasses.replace(SMALL, lams=(1.0,), hard=True)
+    result = runs.influence(trained.run.workdir, hard, tmp_path, quiet=True)
     assert (result.rows[0].kl_outside, result.rows[0].hard) == (0.0, True)
     assert {(row.guarantee, row.contribution_guaranteed) for row in result.heads} == {("hard", 0.0)}
     text = runs.describe_influence(result)
@@ -133,13 +135,12 @@ def test_nothing_is_written_that_is_not_a_number(written, tmp_path):
 def test_an_output_below_a_file_is_refused_before_any_work(trained, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="output folder is"):
-        runs.influence(str(trained.run.workdir), out=str(tmp_path / "file" / "below"), quiet=True)
+        runs.influence(trained.run.workdir, out=tmp_path / "file" / "below", quiet=True)
 
 
 def test_attention_removed_is_scored_on_request_at_both_ends(trained, written, tmp_path):
-    found = runs.influence(
-        str(trained.run.workdir), positions=20, draws=2, out=str(tmp_path), without_attention=True, quiet=True
-    )
+    both = dataclasses.replace(SMALL, without_attention=True)
+    found = runs.influence(trained.run.workdir, both, tmp_path, quiet=True)
     costs = found.meta["without_attention"]
     assert costs == [
         dataclasses.asdict(cost)

@@ -16,6 +16,7 @@ import aila_jax as aila
 from aila_jax import runs
 from aila_jax.checkpoint import find_checkpoint
 from aila_jax.config import AnchorConfig, Config, PartitionConfig
+from aila_jax.config.options import BlocksOptions
 from aila_jax.data.dataset import encode_documents
 from aila_jax.data.documents import Document
 from aila_jax.data.packing import TokenStream
@@ -245,7 +246,7 @@ def test_classes_come_from_rules_or_a_file_and_keep_their_names(
 
 def test_blocks_of_a_checkpoint_are_measured_and_listed(finished: Path, tmp_path: Path) -> None:
     model = aila.load(finished)
-    report = runs.blocks(str(finished), split="validation", top=2, examples=3, out=str(tmp_path / "out"))
+    report = runs.blocks(finished, BlocksOptions(split="validation", top=2, examples=3), tmp_path / "out")
     windows = runs.dataset_of(model).windows("validation", 16, True)
     ids, doc_ids = np.asarray(model.partition(windows.batch)), np.asarray(windows.batch.doc_ids)
     n_in = oracle.in_block_keys(ids, doc_ids)[ids != -1]
@@ -297,7 +298,7 @@ def test_blocks_of_a_configuration_need_no_model(
     base: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = replace(base, partition=PartitionConfig(kind="pos"), anchors=AnchorConfig())
-    report = runs.blocks(config=config, top=1, examples=1, batches=1, out=str(tmp_path))
+    report = runs.blocks(config, BlocksOptions(top=1, examples=1, batches=1), tmp_path)
     assert report.correlation is None
     assert report.listing.classes[0].share == max(entry.share for entry in report.listing.classes)
     assert sum(entry.share for entry in report.listing.classes) == pytest.approx(1.0)
@@ -311,9 +312,9 @@ def test_blocks_of_a_configuration_need_no_model(
             r"checkpoint, config is \(\); it must be one of the two. Fix: pass --checkpoint=RUN, or --config"
         ),
     ):
-        runs.blocks(out=str(tmp_path))
+        runs.open_source("", None)
     with pytest.raises(ValueError, match="top is 0; it must be at least 1"):
-        runs.blocks(config=config, top=0)
+        BlocksOptions(top=0)
 
 
 def test_a_split_that_is_none_is_refused_before_anything_is_fitted(
@@ -326,14 +327,14 @@ def test_a_split_that_is_none_is_refused_before_anything_is_fitted(
         )
     for n_in in (None, 3.0):
         with pytest.raises(ValueError, match=r"split is 'vaild'; it must be one of train, validation, test"):
-            runs.blocks(config=base, n_in=n_in, split="vaild", out=str(tmp_path))
+            runs.blocks(base, BlocksOptions(n_in=n_in, split="vaild"), tmp_path)
 
 
 def test_blocks_at_a_chosen_number_of_keys(base: Config, finished: Path, tmp_path: Path) -> None:
     """The setting that comes nearest is fitted, and the measured mean is what `match_n_in` says; global first
     tokens are keys too.
     """
-    report = runs.blocks(config=base, n_in=3.5, top=1, examples=1, out=str(tmp_path))
+    report = runs.blocks(base, BlocksOptions(n_in=3.5, top=1, examples=1), tmp_path)
     dataset = aila.load_dataset(base.data)
     matched = match_n_in(
         3.5, LEARNED, dataset.tokenizer, dataset.splits["train"], length=16, document_mask=True
@@ -345,11 +346,11 @@ def test_blocks_at_a_chosen_number_of_keys(base: Config, finished: Path, tmp_pat
         == matched.config.settings
     )
     with pytest.raises(ValueError, match=r"n_in is 3\.0; it must be left out with a checkpoint"):
-        runs.blocks(str(finished), n_in=3.0)
+        runs.blocks(finished, BlocksOptions(n_in=3.0))
     with pytest.raises(
         ValueError, match=r"target \(mean n_in\) is 9\.0; it must be from 1 to \(length \+ 1\)/2 \(8\.5\)"
     ):
-        runs.blocks(config=base, n_in=9.0, out=str(tmp_path))
+        runs.blocks(base, BlocksOptions(n_in=9.0), tmp_path)
 
 
 def test_a_bad_class_file_leaves_the_directory_to_the_next_try(base: Config, tmp_path: Path) -> None:

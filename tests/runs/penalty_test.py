@@ -11,6 +11,7 @@ import pytest
 from aila_jax import runs
 from aila_jax.checkpoint import find_checkpoint
 from aila_jax.config import PenaltyConfig, saved_config
+from aila_jax.config.options import SweepOptions
 from aila_jax.loss.group_sparsity import query_key_kernels, sparsity
 from aila_jax.reporting import read_sweep, read_training_log
 from aila_jax.training.optimizer import build_optimizer
@@ -56,9 +57,8 @@ def test_its_parts_are_logged_and_the_perplexity_is_that_of_the_cross_entropy(ru
 
 
 def test_a_sweep_says_what_is_zero(run, tmp_path):
-    result = runs.sweep(
-        str(run.workdir), lams=(0.0,), taus=(1.0,), out=str(tmp_path), max_batches=1, quiet=True
-    )
+    options = SweepOptions(lams=(0.0,), taus=(1.0,), max_batches=1)
+    result = runs.sweep(run.workdir, options, tmp_path, quiet=True)
     counts = sparsity(run.load().params, 4)
     expected = {
         "groups": 4,

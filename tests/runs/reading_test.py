@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ import pytest
 
 from aila_jax import runs
 from aila_jax.config import AnchorConfig
+from aila_jax.config.options import SweepOptions
 from tests.support.tiny import write_corpus
+
+ENDS = SweepOptions(lams=(0.0, 1.0), taus=(1.0,))
 
 
 def test_a_model_is_not_evaluated_on_text_that_changed(trained, tmp_path):
@@ -27,7 +31,7 @@ def test_a_model_is_not_evaluated_on_text_that_changed(trained, tmp_path):
 
 def test_a_model_is_read_with_other_windows_than_in_training(trained, tmp_path):
     copy = Path(shutil.copytree(trained.run.workdir, tmp_path / "run"))
-    result = runs.sweep(str(copy), lams=(0.0, 1.0), taus=(1.0,), window=3, quiet=True)
+    result = runs.sweep(runs.open_run(copy, window=3), ENDS, quiet=True)
     assert sorted(path.name for path in (copy / "window3").iterdir()) == [
         "sweep.csv",
         "sweep.json",
@@ -35,7 +39,7 @@ def test_a_model_is_read_with_other_windows_than_in_training(trained, tmp_path):
     ]
     assert not (copy / "sweep.json").exists()
     assert (result.config["partition"]["size"], result.meta["training"]["partition"]["size"]) == (3, 5)
-    own = runs.sweep(str(copy), lams=(0.0, 1.0), taus=(1.0,), out=str(tmp_path / "own"), quiet=True)
+    own = runs.sweep(copy, ENDS, tmp_path / "own", quiet=True)
     assert result.cells[0].loss == own.cells[0].loss  # at λ = 0 nothing depends on the blocks …
     assert result.cells[0].block_mass < own.cells[0].block_mass  # … but what is measured of them
     assert result.cells[1].loss != own.cells[1].loss
@@ -46,12 +50,12 @@ def test_a_model_is_read_with_other_windows_than_in_training(trained, tmp_path):
 
 @pytest.mark.parametrize("size", [0, 17, 2.5, True])
 def test_a_window_that_does_not_fit_is_refused_before_any_work(trained, no_work, size):
-    for call in (runs.sweep, runs.evaluate):
+    for call in (runs.open_run, partial(runs.evaluate, quiet=True)):
         with pytest.raises(
             ValueError,
             match=rf"window is {size}; it must be a whole number from 1 to the model's length \(16\)\. Fix: ",
         ):
-            call(str(trained.run.workdir), window=size, quiet=True)
+            call(trained.run.workdir, window=size)
 
 
 def test_windows_too_small_for_the_models_anchors_are_refused(trained):

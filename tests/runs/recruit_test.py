@@ -18,6 +18,7 @@ from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.kinds import Classes
 from aila_jax.reporting.recruitment_files import describe_recruitment
 from aila_jax.runs import _recruit as recruiting
+from aila_jax.runs import opened as opening
 from tests.support.tiny import make_config, write_corpus
 
 
@@ -137,7 +138,7 @@ def test_what_cannot_be_recruited_is_refused(
             runs.recruit(config=replace(base, model=replace(base.model, length=99_990)), out=out, quiet=True)
     model = aila.load(finished)
     windows = replace(model, config=replace(model.config, partition=PartitionConfig()))
-    monkeypatch.setattr(recruiting, "load", lambda checkpoint: windows)
+    monkeypatch.setattr(opening, "read_model", lambda found: windows)
     with pytest.raises(
         ValueError,
         match=r"partition.kind of the checkpoint is 'windows'; it must be 'recruited'. Fix: .*aila blocks",

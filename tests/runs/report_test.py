@@ -9,6 +9,7 @@ import pytest
 
 from aila_jax import runs
 from aila_jax.config import PartitionConfig, to_dict
+from aila_jax.config.options import AttentionOptions, ReportOptions
 from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.inference.language_model import load
 from aila_jax.runs import _report as showing
@@ -17,15 +18,8 @@ from tests.support.untrained import untrained_model
 
 
 def test_attention_pictures_of_a_checkpoint(trained, tmp_path):
-    paths = runs.attention(
-        str(trained.run.workdir),
-        text="the cat",
-        lam=(0.0, 1.0),
-        tau=0.5,
-        layers=(1,),
-        heads=(0,),
-        out=tmp_path / "maps",
-    )
+    options = AttentionOptions(text="the cat", lam=(0.0, 1.0), tau=0.5, layers=(1,), heads=(0,))
+    paths = runs.attention(trained.run.workdir, options, tmp_path / "maps")
     names = [f"attention_lam{lam}_tau0.5.{kind}" for lam in (0, 1) for kind in ("png", "svg")] + [
         "attention.html"
     ]
@@ -38,13 +32,15 @@ def test_attention_pictures_of_a_checkpoint(trained, tmp_path):
     ("changes", "words"),
     [
         ({"text": "the old owl saw the baker in the garden ."}, "the model reads at most 16"),
-        ({"lam": (0.0, 2.0)}, "it must be in [0, 1]"),
+        ({"lam": (0.0, 2.0)}, "lam is 2.0; it must be a number in [0, 1]"),
         ({"layers": (2,)}, "layers is (2,); it must be numbers from 0 to 1"),
     ],
 )
 def test_attention_that_cannot_be_drawn_leaves_nothing_behind(trained, tmp_path, changes, words):
     with pytest.raises(ValueError, match=re.escape(words)):
-        runs.attention(str(trained.run.workdir), **{"text": "the cat", "out": tmp_path / "maps", **changes})
+        runs.attention(
+            trained.run.workdir, AttentionOptions(**{"text": "the cat", **changes}), tmp_path / "maps"
+        )
     assert not (tmp_path / "maps").exists()
 
 
@@ -91,9 +87,8 @@ def test_a_report_shows_the_attention_of_the_checkpoint_it_is_given_or_lies_besi
     monkeypatch.setattr(showing, "_as_scored", lambda model, result: (model, result))
     monkeypatch.setattr(showing, "dial_maps", lambda *given: asked.append(given) or "MAPS")
     monkeypatch.setattr(showing, "write_report", lambda *_, maps, **__: maps)
-    found = runs.report(
-        folder, tmp_path / "report.html", checkpoint=checkpoint, text="the cat" if shown else ""
-    )
+    options = ReportOptions(checkpoint=checkpoint, text="the cat" if shown else "")
+    found = runs.report(folder, options, tmp_path / "report.html")
     assert found == ("MAPS" if shown else None)
     # Rows of the same run say how it is read; another run is read as it was trained.
     read, hard = (model, False) if checkpoint else ((model, sweep), True)
@@ -105,4 +100,4 @@ def test_a_report_shows_the_attention_of_the_checkpoint_it_is_given_or_lies_besi
                 r"text is 'x'; it must be left out where there is no checkpoint. Fix: pass --checkpoint=RUN"
             ),
         ):
-            runs.report(folder, tmp_path / "report.html", checkpoint=checkpoint, text="x")
+            runs.report(folder, replace(options, text="x"), tmp_path / "report.html")

@@ -18,6 +18,7 @@ from aila_jax.config import (
     SweepConfig,
     TrainConfig,
 )
+from aila_jax.config.options import SweepOptions
 from aila_jax.reporting import read_training_log
 from aila_jax.training.optimizer import build_optimizer
 
@@ -84,7 +85,7 @@ def test_recall_is_learned_where_one_layer_comes_to_point_at_the_value(tmp_path:
     for seed in range(3):
         tried = replace(config, seed=seed, data=replace(config.data, cache_dir=str(tmp_path)))
         workdir = runs.train(tried, tmp_path / f"run{seed}", quiet=True).workdir
-        result = runs.sweep(str(workdir), lams=(0.0,), quiet=True)
+        result = runs.sweep(workdir, SweepOptions(lams=(0.0,)), quiet=True)
         learned.append(result.cells[0].accuracy_determined)
         if learned[-1] > 0.6:
             break

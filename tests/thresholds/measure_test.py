@@ -14,6 +14,7 @@ from absl import flags
 
 from aila_jax import runs
 from aila_jax.config import Config, LocalityConfig, ModelConfig, TrainConfig, from_dict
+from aila_jax.config.options import SweepOptions, ThresholdOptions
 from aila_jax.inference.language_model import load
 from aila_jax.loss.importance import size_weights
 from aila_jax.presets import small
@@ -412,7 +413,10 @@ def test_the_whole_command_and_a_users_own_run(monkeypatch, tmp_path, capsys):
     assert (tmp_path / "out" / "threshold.png").stat().st_size > 10_000
     run = tmp_path / "runs" / "window5-seed0"
     sweep = runs.sweep(
-        str(run), lams=(0.0,), taus=(1.0,), split="train", delta=True, out=str(tmp_path / "sweep"), quiet=True
+        run,
+        SweepOptions(lams=(0.0,), taus=(1.0,), split="train", delta=True),
+        tmp_path / "sweep",
+        quiet=True,
     )
     gaps = {head.head: head.delta_measured for head in sweep.heads}
     assert {one.head: one.delta for one in found.rows} == pytest.approx(gaps, rel=0.2)
@@ -426,7 +430,7 @@ def test_the_whole_command_and_a_users_own_run(monkeypatch, tmp_path, capsys):
     ]
     for one, other in zip(*predicted, strict=True):  # λ(τ, δ) at the τ of training: 1/τ, and exp(−δ/τ)
         assert other.predicted == pytest.approx(one.predicted * 2.0 * math.exp(-one.delta), rel=1e-6)
-    own = runs.threshold(str(run), gradients=4, at_zero=2, out=str(tmp_path / "own"), quiet=True)
+    own = runs.threshold(run, ThresholdOptions(gradients=4, at_zero=2), tmp_path / "own", quiet=True)
     assert [one.gradient for one in own.rows] == pytest.approx([one.gradient for one in found.rows])
     assert {one.path for one in own.rows} == {None}
     assert {file.name for file in (tmp_path / "own").iterdir()} == {

@@ -6,6 +6,7 @@ is imported inside the functions: it loads JAX, which a help text need not wait 
 
 import importlib
 import pkgutil
+from typing import Any
 
 from aila_jax.cli.command import Command
 
@@ -13,7 +14,7 @@ from aila_jax.cli.command import Command
 FIRST = ("demo", "train", "evaluate", "sweep", "attention", "anchors", "report", "generate")
 
 
-def _find() -> tuple[Command, ...]:
+def _find() -> tuple[Command[Any], ...]:
     names = {module.name for module in pkgutil.iter_modules(__path__)}
     return tuple(
         importlib.import_module(f"{__name__}.{name}").COMMAND

@@ -1,41 +1,14 @@
 """`aila anchors`: the anchor tokens of a checkpoint."""
 
-from absl import flags
-
-from aila_jax.cli import command
-from aila_jax.cli.command import Command
+from aila_jax.cli.command import Call, Command
+from aila_jax.config.options import AnchorsOptions
 
 
-def _define(values: flags.FlagValues) -> None:
-    command.define_checkpoint(values)
-    flags.DEFINE_integer(
-        "top", 20, "Types to list, lowest entropy first, at least 1.", lower_bound=1, flag_values=values
-    )
-    flags.DEFINE_integer(
-        "examples", 8, "Blocks of text to show, at least 1.", lower_bound=1, flag_values=values
-    )
-    command.define_text("split", "validation", "The text that is read: train, validation or test.", values)
-    flags.DEFINE_integer("batches", 8, "Batches of that text, at least 1.", lower_bound=1, flag_values=values)
-    command.define_data_dir(values)
-    command.define_text(
-        "out", "", "Folder for anchors.json and the CSV files. Default: the run directory.", values
-    )
-
-
-def _run(values: flags.FlagValues) -> None:
+def _run(call: Call[AnchorsOptions]) -> None:
     from aila_jax import runs
     from aila_jax.reporting.anchor_files import describe_anchors
 
-    listings = runs.anchors(
-        values.checkpoint,
-        top=values.top,
-        examples=values.examples,
-        split=values.split,
-        batches=values.batches,
-        data_dir=values.data_dir,
-        out=values.out,
-    )
-    print(describe_anchors(listings))
+    print(describe_anchors(runs.anchors(call.open(), call.options, call.out)))
 
 
 COMMAND = Command(
@@ -51,7 +24,8 @@ COMMAND = Command(
         "anchors --checkpoint=runs/anchored",
         "anchors --checkpoint=runs/anchored --top=50 --split=test --out=listing",
     ),
-    define=_define,
-    needed=("checkpoint",),
     run=_run,
+    options=AnchorsOptions,
+    opening=("data_dir",),
+    out="Folder for anchors.json and the CSV files. Default: the run directory.",
 )

@@ -1,24 +1,13 @@
 """`aila demo`: the whole way on the embedded corpus."""
 
-from absl import flags
-
-from aila_jax.cli import command
-from aila_jax.cli.command import Command
+from aila_jax.cli.command import Call, Command, PathFlag
+from aila_jax.config.options import Options
 
 
-def _define(values: flags.FlagValues) -> None:
-    command.define_text(
-        "workdir",
-        "runs/demo",
-        "The run directory. A finished demo in it is dialled again, not trained again.",
-        values,
-    )
-
-
-def _run(values: flags.FlagValues) -> None:
+def _run(call: Call[Options]) -> None:
     from aila_jax import runs
 
-    runs.demo(values.workdir)
+    runs.demo(call.path)
 
 
 COMMAND = Command(
@@ -29,7 +18,11 @@ COMMAND = Command(
         " writes tables, figures and report.html into the run directory."
     ),
     examples=("demo", "demo --workdir=runs/demo2"),
-    define=_define,
-    needed=(),
     run=_run,
+    options=Options,
+    path=PathFlag(
+        "workdir",
+        "The run directory. A finished demo in it is dialled again, not trained again.",
+        "runs/demo",
+    ),
 )

@@ -1,31 +1,13 @@
 """`aila diagnose`: which failure signatures a run shows, why, and what to change."""
 
-from absl import flags
-
-from aila_jax.cli import command
-from aila_jax.cli.command import Command
+from aila_jax.cli.command import Call, Command
+from aila_jax.config.options import DiagnoseOptions
 
 
-def _define(values: flags.FlagValues) -> None:
-    command.define_checkpoint(values)
-    flags.DEFINE_integer(
-        "batches",
-        8,
-        "Batches of text for each thing that is measured, at least 1.",
-        lower_bound=1,
-        flag_values=values,
-    )
-    command.define_data_dir(values)
-    command.define_text("out", "", "Folder for diagnosis.json. Default: the run directory.", values)
-
-
-def _run(values: flags.FlagValues) -> None:
+def _run(call: Call[DiagnoseOptions]) -> None:
     from aila_jax import runs
 
-    diagnosis = runs.diagnose(
-        values.checkpoint, batches=values.batches, data_dir=values.data_dir, out=values.out
-    )
-    print(runs.describe_diagnosis(diagnosis))
+    print(runs.describe_diagnosis(runs.diagnose(call.open(), call.options, call.out)))
 
 
 COMMAND = Command(
@@ -42,7 +24,8 @@ COMMAND = Command(
         "diagnose --checkpoint=runs/tiny",
         "diagnose --checkpoint=runs/small --data_dir=$WIKITEXT2 --batches=32",
     ),
-    define=_define,
-    needed=("checkpoint",),
     run=_run,
+    options=DiagnoseOptions,
+    opening=("data_dir",),
+    out="Folder for diagnosis.json. Default: the run directory.",
 )

@@ -2,34 +2,14 @@
 
 import dataclasses
 
-from absl import flags
-
-from aila_jax.cli import command
-from aila_jax.cli.command import Command
-from aila_jax.config import check_lam, check_tau
+from aila_jax.cli.command import Call, Command
+from aila_jax.config.options import EvaluateOptions
 
 
-def _define(values: flags.FlagValues) -> None:
-    command.define_checkpoint(values)
-    command.define_dial(values)
-    command.define_scoring(values)
-
-
-def _run(values: flags.FlagValues) -> None:
-    lam, tau = check_lam(values.lam, "--lam"), check_tau(values.tau, "--tau")
+def _run(call: Call[EvaluateOptions]) -> None:
     from aila_jax import runs
 
-    row = runs.evaluate(
-        values.checkpoint,
-        lam=lam,
-        tau=tau,
-        split=values.split,
-        hard=values.hard,
-        window=values.window,
-        data_dir=values.data_dir,
-        batch_size=values.batch_size,
-        max_batches=values.max_batches,
-    )
+    row = runs.evaluate_cell(call.open(), call.options)
     for field in dataclasses.fields(row):
         value = getattr(row, field.name)
         print(
@@ -49,7 +29,7 @@ COMMAND = Command(
         "evaluate --checkpoint=runs/tiny --lam=0.6",
         "evaluate --checkpoint=runs/tiny --lam=1 --hard --split=test",
     ),
-    define=_define,
-    needed=("checkpoint",),
     run=_run,
+    options=EvaluateOptions,
+    opening=("window", "data_dir"),
 )

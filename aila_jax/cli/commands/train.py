@@ -1,37 +1,25 @@
 """`aila train`: from a configuration to checkpoints."""
 
-from absl import flags
-
 from aila_jax import presets
-from aila_jax.cli import command
-from aila_jax.cli.command import Command, CommandError
-from aila_jax.cli.config_flag import build_config
+from aila_jax.cli.command import Call, Command, CommandError, PathFlag
+from aila_jax.config.options import Options
 
 
-def _define(values: flags.FlagValues) -> None:
-    command.define_text(
-        "workdir",
-        None,
-        "The run directory: checkpoints, metrics.jsonl, TensorBoard files. An existing run goes on.",
-        values,
-    )
-    command.define_data_dir(values)
-
-
-def _run(values: flags.FlagValues) -> None:
-    config = build_config(values.config)
-    if values.data_dir and config.data.corpus != "wikitext2":
+def _run(call: Call[Options]) -> None:
+    config, data_dir = call.config, call.opening.data_dir
+    assert config is not None, "it is needed"
+    if data_dir and config.data.corpus != "wikitext2":
         raise ValueError(
-            f"--data_dir is {values.data_dir!r}, but data.corpus is {config.data.corpus!r}, which does not"
+            f"--data_dir is {data_dir!r}, but data.corpus is {config.data.corpus!r}, which does not"
             " read it. Fix: leave --data_dir out, or add --config.data.corpus=wikitext2"
         )
     from aila_jax import runs
 
     try:
-        run = runs.train(presets.with_data_dir(config, values.data_dir), values.workdir)
+        run = runs.train(presets.with_data_dir(config, data_dir), call.path)
     except runs.NonFiniteError as error:
         raise CommandError(str(error)) from error
-    print(f"Trained to step {run.step}. Turn the dial: aila sweep --checkpoint={values.workdir}")
+    print(f"Trained to step {run.step}. Turn the dial: aila sweep --checkpoint={call.path}")
 
 
 COMMAND = Command(
@@ -50,8 +38,13 @@ COMMAND = Command(
             " --config.data.files='my/*.txt'"
         ),
     ),
-    define=_define,
-    needed=("config", "workdir"),
     run=_run,
+    options=Options,
+    path=PathFlag(
+        "workdir",
+        "The run directory: checkpoints, metrics.jsonl, TensorBoard files. An existing run goes on.",
+    ),
+    opening=("data_dir",),
     takes_config=True,
+    needs_config=True,
 )

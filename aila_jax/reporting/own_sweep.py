@@ -5,7 +5,7 @@ from pathlib import Path
 from aila_jax.config import saved_config, to_dict
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.inference.language_model import LanguageModel
-from aila_jax.reporting import read_sweep
+from aila_jax.reporting.records import read_sweep
 
 
 def own_sweep(directory: Path, model: LanguageModel) -> SweepResult | None:

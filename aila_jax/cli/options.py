@@ -1,0 +1,97 @@
+"""Flags made from an options class, and read back into it."""
+
+import collections.abc
+import re
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, fields
+from typing import Any, TypeVar
+
+from absl import flags
+
+from aila_jax.config.options import AtLeast, Options
+
+T = TypeVar("T", bound=Options)
+
+
+class NumbersParser(flags.ArgumentParser):
+    """`0,0.5,1` or `(0, 0.5, 1)` as a tuple of numbers."""
+
+    syntactic_help = "numbers with commas between them"
+
+    def __init__(self, whole: bool = False):
+        """`whole`: 2 is an int. A number that is not whole stays, to be refused with what it counts."""
+        self.whole = whole
+
+    def parse(self, argument: str | tuple[float, ...]) -> tuple[float, ...]:
+        if isinstance(argument, tuple):
+            return argument
+        try:
+            numbers = tuple(float(part) for part in argument.strip().strip("()[]").split(",") if part.strip())
+        except ValueError:
+            numbers = ()
+        if not numbers:
+            raise ValueError(
+                f"{argument!r} is not a list of numbers; write them with commas between, as in 0,0.5,1"
+            )
+        return tuple(int(one) if self.whole and one.is_integer() else one for one in numbers)
+
+    def flag_type(self) -> str:
+        return "numbers"
+
+
+def define_options(options: type[Options], values: flags.FlagValues, only: tuple[str, ...] = ()) -> None:
+    """A flag for each option, or those of `only`; for one that is needed the default None."""
+    hints = typing.get_type_hints(options)
+    for each in option_fields(options):
+        if each.name in only or not only:
+            _define(each, hints[each.name], values)
+
+
+def option_fields(options: type[Options]) -> Iterator[Field[Any]]:
+    """The fields of an options class: its own first, then those that it shares with others."""
+    known = {each.name: each for each in fields(options)}
+    for stage in options.__mro__:
+        yield from (known[name] for name in vars(stage).get("__annotations__", {}) if name in known)
+
+
+def _define(each: Field[Any], hint: Any, values: flags.FlagValues) -> None:
+    """The flag of one option, of the kind that its type says; of `int | None` it is int."""
+    name, help_text = each.name, each.metadata["help"]
+    default = None if each.default is MISSING else each.default
+    kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
+    check = each.metadata["check"]
+    least = check.least if isinstance(check, AtLeast) else None
+    if typing.get_origin(kind) is collections.abc.Sequence:
+        parser = NumbersParser(whole=typing.get_args(kind) == (int,))
+        flags.DEFINE(parser, name, default, help_text, values, flags.ArgumentSerializer())
+    elif kind is bool:
+        flags.DEFINE_boolean(name, default, help_text, flag_values=values)
+    elif kind is int:
+        lower = None if least is None else int(least)
+        flags.DEFINE_integer(name, default, help_text, lower_bound=lower, flag_values=values)
+    elif kind is float:
+        flags.DEFINE_float(name, default, help_text, lower_bound=least, flag_values=values)
+    else:
+        flags.DEFINE_string(name, default, help_text, flag_values=values)
+
+
+def needed_options(options: type[Options]) -> tuple[str, ...]:
+    """The options without a default."""
+    return tuple(each.name for each in option_fields(options) if each.default is MISSING)
+
+
+def read_options(options: type[T], values: flags.FlagValues, only: tuple[str, ...] = ()) -> T:
+    """The options as the flags say, those of `only` where these alone have a flag.
+
+    Raises:
+      ValueError: one is outside its limits; the message names its flag.
+    """
+    names = [each.name for each in fields(options) if each.name in only or not only]
+    try:
+        return options(**{name: values[name].value for name in names})
+    except ValueError as error:
+        if re.match(rf"({'|'.join(names)}) is ", str(error)):
+            raise ValueError(f"--{error}") from error
+        raise

@@ -1,0 +1,382 @@
+"""The options of each command: type, default, limit and help text of an option stand here and nowhere else.
+
+The command line makes its flags and `--help` from these classes, and Python callables build them. An option
+outside its limits raises ValueError when its options are made. None means the run's own setting, which
+`ReadingOptions.reading` puts in its place. What a command works on (a run, a sweep) and where it writes are
+no options; `OpenOptions` say how a run is opened.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from math import inf
+from numbers import Real
+from typing import Any
+
+from aila_jax.config.checks import check_lam, check_tau, numbers, one_of, require, whole
+from aila_jax.config.root import Config
+
+SPLITS = ("train", "validation", "test")
+POINTERS = ("auto", "none", "anchors", "answers")
+
+# (name, value) → the value as it is kept; ValueError where it is outside its limit.
+Check = Callable[[str, Any], Any]
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """A limit from below.
+
+    Attributes:
+      least: the smallest value.
+      why: what makes it so, for the message.
+      fix: what to do about a smaller one.
+    """
+
+    least: float
+    why: str = ""
+    fix: str = ""
+
+    def __call__(self, name: str, value: Any) -> Any:
+        kind = "a whole number, " if isinstance(self.least, int) else "finite and "
+        right = whole(value) if isinstance(self.least, int) else isinstance(value, Real) and value < inf
+        fix = self.fix or f"set --{name}={self.least}"
+        require(
+            right and value >= self.least,
+            name,
+            value,
+            f"{'' if right and not self.why else kind}at least {self.least:g}{self.why}",
+            fix,
+        )
+        return value
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A choice of names."""
+
+    allowed: tuple[str, ...]
+
+    def __call__(self, name: str, value: str) -> str:
+        one_of(name, value, self.allowed)
+        return value
+
+
+def is_lam(name: str, value: Any) -> float:
+    return check_lam(value, name)
+
+
+def is_tau(name: str, value: Any) -> float:
+    return check_tau(value, name)
+
+
+def are_lams(name: str, values: Any) -> tuple[float, ...]:
+    return tuple(check_lam(value, name) for value in numbers(name, "λ", values))
+
+
+def are_taus(name: str, values: Any) -> tuple[float, ...]:
+    return tuple(check_tau(value, name) for value in numbers(name, "τ", values))
+
+
+def is_share(name: str, value: float) -> float:
+    require(0.0 < value < 1.0, name, value, "above 0 and below 1", f"--{name}=0.9")
+    return value
+
+
+def is_text(name: str, value: str) -> str:
+    fix = f'pass --{name}="Return a new list", say'
+    require(bool(value.strip()), name, value, "a text of at least one token", fix)
+    return value
+
+
+def option(help_text: str, default: Any = MISSING, check: Check | None = None) -> Any:
+    """A field of an options class: its help text, its default (none: it is needed), and its limit."""
+    return field(default=default, metadata={"help": help_text, "check": check})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Checks each of its options; a default that is None is left to the run's own setting."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            check, value = each.metadata["check"], getattr(self, each.name)
+            if check is not None and not (value is None and each.default is None):
+                object.__setattr__(self, each.name, check(each.name, value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenOptions(Options):
+    """How a run is opened."""
+
+    window: int | None = option(
+        "Read the model with windows of so many tokens, up to its length. Default: as trained.", None
+    )
+    data_dir: str = option(
+        "WikiText-2 only: the folder with wiki.{train,valid,test}.tokens. Empty: as in the config.", ""
+    )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a run's text is read, each with the run's own setting where none was asked for.
+
+    Attributes:
+      split: `train`, `validation` or `test`.
+      hard: block attention only.
+      batch_size: sequences a batch.
+      max_batches: 0 is the whole split.
+    """
+
+    split: str
+    hard: bool
+    batch_size: int
+    max_batches: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions(Options):
+    """Of every measurement that reads a split."""
+
+    split: str | None = option(
+        "train, validation or test. Default: the run's sweep.split.", None, OneOf(SPLITS)
+    )
+    hard: bool | None = option(
+        "Hard block attention: nothing outside the block; needs λ = 1. Default: as trained.", None
+    )
+    batch_size: int | None = option(
+        "Sequences a batch, at least 1. Default: the run's sweep.batch_size.", None, AtLeast(1)
+    )
+
+    def reading(self, config: Config) -> Reading:
+        """What is asked for, and the run's own setting for the rest."""
+        own = config.sweep
+        return Reading(
+            split=own.split if self.split is None else self.split,
+            hard=config.model.hard if self.hard is None else self.hard,
+            batch_size=own.batch_size if self.batch_size is None else self.batch_size,
+            max_batches=own.max_batches,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringOptions(ReadingOptions):
+    """Of every measurement that scores a whole split."""
+
+    max_batches: int | None = option(
+        "Score only so many batches; 0 is all. Default: the run's sweep.max_batches.",
+        None,
+        AtLeast(0, fix="0 scores the whole split"),
+    )
+
+    def reading(self, config: Config) -> Reading:
+        found = super().reading(config)
+        if self.max_batches is None:
+            return found
+        return Reading(found.split, found.hard, found.batch_size, self.max_batches)
+
+
+LAM_HELP = "λ in [0, 1]: 0 is distributed, 1 localist."
+LAMS_HELP = "Values of λ with commas between them. Default: the run's sweep.lams, or 1 with hard attention."
+TAU_HELP = "τ, 1e-6 to 1e6: the attention's temperature."
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(ScoringOptions):
+    """One cell of the dial."""
+
+    lam: float = option(LAM_HELP, 0.0, is_lam)
+    tau: float = option(TAU_HELP, 1.0, is_tau)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions(ScoringOptions):
+    """A grid of λ and τ."""
+
+    lams: Sequence[float] | None = option(LAMS_HELP, None, are_lams)
+    taus: Sequence[float] | None = option(
+        "Values of τ with commas between them. Default: the run's sweep.taus.", None, are_taus
+    )
+    delta: bool = option("Also measure score gaps between in-block and out-of-block keys.", False)
+    pointers: str = option(
+        "What pointer fidelity is measured on: anchors, answers (rule corpora), none, or auto: what there"
+        " is.",
+        "auto",
+        OneOf(POINTERS),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfluenceOptions(ReadingOptions):
+    """How far predictions depend on tokens outside their block."""
+
+    lams: Sequence[float] | None = option(LAMS_HELP, None, are_lams)
+    tau: float = option(TAU_HELP, 1.0, is_tau)
+    positions: int = option(
+        "Queries to measure, at least 2.", 256, AtLeast(2, ": a spread needs two", "set positions to 256")
+    )
+    draws: int = option(
+        "Draws of the resampled tokens, at least 2.", 4, AtLeast(2, ": a spread needs two", "set draws to 4")
+    )
+    seed: int = option("Seed of the queries and draws, at least 0.", 0, AtLeast(0, fix="seed=0"))
+    without_attention: bool = option(
+        "Also score the split with attention removed, at the smallest and largest λ.", False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertifyOptions(ScoringOptions):
+    """What is guaranteed of attention."""
+
+    lam: float = option(LAM_HELP, 1.0, is_lam)
+    tau: float = option(TAU_HELP, 1.0, is_tau)
+    length: int | None = option("Positions, at least 1. Default: the model's length.", None, AtLeast(1))
+    bound: str = option(
+        "What scores are bounded by: parameters, qk_norm, score_cap, self_scaling, empirical (the largest"
+        " seen on the split; no guarantee), or auto.",
+        "auto",
+    )
+    arithmetic: str | None = option(
+        "Coarsest that matrix products will be in where the model serves: float32 or bfloat16 (accelerators,"
+        " unless told otherwise). Default: this machine's.",
+        None,
+    )
+    target_mass: float = option(
+        "Also say which margin would guarantee this block mass, in (0, 1).", 0.9, is_share
+    )
+    text: str | Sequence[int] | None = option(
+        "Certify this text alone, whose blocks are known, not every text. It has its own length.", None
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("split", "batch_size", "max_batches"):
+            self.check_read(name, getattr(self, name))
+        fix = "leave it out"
+        limit = "left out with a text, which has its own"
+        require(self.text is None or self.length is None, "length", self.length, limit, fix)
+        super().__post_init__()
+
+    def check_read(self, name: str, value: Any) -> None:
+        """ValueError for something of a corpus where none is read."""
+        limit = "left out unless bound='empirical', which alone reads a corpus"
+        fix = "ask for bound='empirical', or leave it out"
+        require(self.bound == "empirical" or value is None, name, value, limit, fix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorsOptions(Options):
+    """A listing of anchors."""
+
+    top: int = option("Types to list, lowest entropy first, at least 1.", 20, AtLeast(1))
+    examples: int = option("Blocks of text to show, at least 1.", 8, AtLeast(1))
+    split: str = option("The text that is read: train, validation or test.", "validation", OneOf(SPLITS))
+    batches: int = option("Batches of that text, at least 1.", 8, AtLeast(1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionOptions(Options):
+    """Pictures of attention over a text."""
+
+    text: str = option("The text to look at, at most as many tokens as the model reads.", check=is_text)
+    lam: Sequence[float] = option(
+        "Values of λ with commas between them; a figure for each.", (0.0, 0.5, 1.0), are_lams
+    )
+    tau: float = option(TAU_HELP, 1.0, is_tau)
+    layers: Sequence[int] | None = option(
+        "Layers to draw, counted from 0, with commas between them. Default: all.", None
+    )
+    heads: Sequence[int] | None = option(
+        "Heads to draw, counted from 0, with commas between them. Default: all.", None
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlocksOptions(Options):
+    """What a partition makes of a corpus."""
+
+    n_in: float | None = option(
+        "With --config: choose the partition's free setting (size of windows, mean length of learned"
+        " segments, number of classes) for so many keys in a query's block, itself included, on average.",
+        None,
+        AtLeast(1.0),
+    )
+    split: str = option("The text whose windows are read: train, validation or test.", "train", OneOf(SPLITS))
+    batches: int = option("Read only so many batches of 64 windows; 0 is all.", 0, AtLeast(0))
+    top: int = option("Types to list of each class, or boundary types, at least 1.", 20, AtLeast(1))
+    examples: int = option("Stretches of text to show, at least 1.", 8, AtLeast(1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagnoseOptions(Options):
+    """Which failure signatures a run shows."""
+
+    batches: int = option(
+        "Batches of text for each thing that is measured, at least 1.", 8, AtLeast(1, fix="set --batches=8")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions(Options):
+    """A continuation of a prompt."""
+
+    prompt: str = option("The text to continue.")
+    lam: float = option(LAM_HELP, 0.0, is_lam)
+    tau: float = option(TAU_HELP, 1.0, is_tau)
+    max_tokens: int = option("Tokens to add, at least 1.", 64, AtLeast(1, fix="raise it"))
+    sample_temperature: float = option(
+        "Spread of the sampling, not of the attention; 0 is greedy.",
+        0.8,
+        AtLeast(0.0, fix="0 is greedy, 1 samples as trained"),
+    )
+    top_k: int = option(
+        "Sample among so many likeliest tokens; 0 is all.",
+        40,
+        AtLeast(0, fix="1 is greedy, 0 samples among all tokens"),
+    )
+    seed: int = option("Seed of the sampling.", 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecruitOptions(Options):
+    """Word classes by description length."""
+
+    top: int = option("Types to list of each class, at least 1.", 20, AtLeast(1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(Options):
+    """What the page of a sweep shows beside its rows."""
+
+    log: str = option(
+        "A metrics.jsonl, for the training curve. Default: the one beside the sweep, if there is one.", ""
+    )
+    checkpoint: str = option(
+        "A run directory or checkpoint whose attention to show, or `none`. Default: that of the sweep's"
+        " folder, if it holds one.",
+        "",
+    )
+    text: str = option(
+        "The text whose attention to show. Default: a sentence of the program's own.",
+        "",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdOptions(Options):
+    """How strong a penalty must be for each feature group to be zero."""
+
+    path: bool = option(
+        "Also train on with a rising penalty until every group is zero; takes longest.", False
+    )
+    path_levels: int | None = option(
+        "Levels of the path at most, each 1.35 times the one before, from λη = 2e-4; it ends where every"
+        " group is zero. Default: 20.",
+        None,
+        AtLeast(1),
+    )
+    gradients: int = option("Batches of 8 sequences for the gradients, at least 1.", 256, AtLeast(1))
+    at_zero: int = option("Those of them in which every group is set to zero in turn.", 4, AtLeast(1))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        limit = "left out without the path"
+        require(self.path or self.path_levels is None, "path_levels", self.path_levels, limit, "add --path")
