@@ -38,7 +38,7 @@ from aila_jax.config import (
 )
 from aila_jax.thresholds.measure import threshold_runs
 from experiments.ablations.runs import penalty_runs, windows_runs
-from experiments.first_dial import first_dial
+from experiments.first_dial.runs import first_dial
 from experiments.leak.runs import leak_runs
 from experiments.one_checkpoint.recipe import recipe_runs
 from experiments.one_checkpoint.runs import grid_runs, one_checkpoint_runs

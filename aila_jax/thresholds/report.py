@@ -198,7 +198,7 @@ def _missing(results: list[ThresholdResult]) -> list[str]:
     if not found or not names:
         return []
     return [
-        f"Not measured yet: {', '.join(names)}. `python -m launch.threshold --data_dir=$WIKITEXT2"
+        f"Not measured yet: {', '.join(names)}. `python -m experiments.threshold --data_dir=$WIKITEXT2"
         f" --only={','.join(names)}` continues.\n"
     ]
 

@@ -179,7 +179,7 @@ def _missing(found: set[str]) -> list[str]:
     if not names:
         return []
     return [
-        f"Not measured yet: {', '.join(names)}. `python -m launch.leak --data_dir=$WIKITEXT2"
+        f"Not measured yet: {', '.join(names)}. `python -m experiments.leak --data_dir=$WIKITEXT2"
         f" --only={','.join(names)}` continues.\n"
     ]
 

@@ -1,7 +1,7 @@
 """`certified` with heads that turn one after another, a first view that teaches nothing, and attention
 outside the block that pays nothing.
 
-Command: python -m launch.one_checkpoint --config=launch/configs/staggered.py --data_dir=$WIKITEXT2
+Command: python -m experiments.one_checkpoint --config=launch/configs/staggered.py --data_dir=$WIKITEXT2
   --out=docs/results/staggered Cost: less than launch/configs/certified.py, whose teaching and pressure it has
   not. Expected result: see docs/results/staggered. Better than `certified` by block mass, no better by
   influence on predictions.

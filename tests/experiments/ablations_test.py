@@ -17,6 +17,8 @@ from aila_jax.data.dataset import load_dataset
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.presets import small
 from aila_jax.reporting import read_sweep
+from experiments import launcher as experiment
+from experiments.ablations import __main__ as launcher
 from experiments.ablations.report import COLUMNS, ablation_table, collect
 from experiments.ablations.runs import (
     ABLATIONS,
@@ -27,8 +29,6 @@ from experiments.ablations.runs import (
     windows_runs,
 )
 from experiments.results import write_result
-from launch import ablations as launcher
-from launch import experiment
 from tests.reporting.conftest import make_cell, make_head
 from tests.support.tiny import Trained, make_config, write_corpus
 
@@ -177,7 +177,7 @@ def get_config():
 
 
 def run_command(monkeypatch, tmp_path: Path, *options: str) -> None:
-    """`python -m launch.ablations` with these flags, in a table of their own."""
+    """`python -m experiments.ablations` with these flags, in a table of their own."""
     (tmp_path / "config.py").write_text(CONFIG.format(directory=str(tmp_path / "text")))
     values = flags.FlagValues()
     launcher.define_flags(values)

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from experiments.first_dial import collect_first_dial
+from experiments.first_dial.runs import collect_first_dial
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "docs" / "results" / "first_dial"

@@ -15,10 +15,10 @@ from aila_jax import runs
 from aila_jax.config import ModelConfig, SweepConfig, TrainConfig
 from aila_jax.data.packing import pack
 from aila_jax.presets import small
+from experiments import launcher as experiment
+from experiments.leak import __main__ as launcher
 from experiments.leak.report import collect, law
 from experiments.leak.runs import WINDOWS, LeakRow, leak_runs, measure, read_rows, write_rows
-from launch import experiment
-from launch import leak as launcher
 from tests.support.tiny import make_config, write_corpus
 
 
@@ -197,7 +197,7 @@ def tiny(directory: str):
 
 
 def run_command(monkeypatch, tmp_path: Path, *options: str) -> None:
-    """`python -m launch.leak` with these flags, in a table of their own."""
+    """`python -m experiments.leak` with these flags, in a table of their own."""
     (tmp_path / "config.py").write_text(CONFIG.format(directory=str(tmp_path / "text")))
     values = flags.FlagValues()
     experiment.define_flags("leak", values=values)

@@ -17,11 +17,11 @@ from aila_jax.evaluation.without_attention import without_attention
 from aila_jax.model.margin import head_shares
 from aila_jax.presets import certified, paper, small
 from aila_jax.reporting import write_sweep
+from experiments import launcher as experiment
+from experiments.one_checkpoint import __main__ as launcher
 from experiments.one_checkpoint import curves as judged
 from experiments.one_checkpoint import recipe, report
 from experiments.one_checkpoint import runs as exp
-from launch import experiment
-from launch import one_checkpoint as launcher
 from tests.reporting.conftest import synthetic_sweep
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"

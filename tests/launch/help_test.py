@@ -127,20 +127,5 @@ def test_help_and_errors_survive_a_terminal_without_greek():
     assert "choose ? between 0" in wrong.stderr
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "sweep", "attention", "report", "generate"])
-def test_the_launchers_of_a_checkout_speak_for_themselves(name):
-    done = subprocess.run(
-        [sys.executable, "-m", f"launch.{name}", "--help"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=ROOT,
-        check=False,
-    )
-    assert done.returncode == 0
-    assert done.stdout.startswith(f"python -m launch.{name}: ")
-    assert f"  python -m launch.{name} --" in done.stdout
-
-
 def test_the_version_is_shown(capsys):
     assert printed(capsys, "--version").startswith("aila_jax ")

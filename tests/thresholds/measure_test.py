@@ -27,8 +27,8 @@ from aila_jax.thresholds.report import collect, describe, uniform_bits
 from aila_jax.thresholds.rows import ThresholdResult, ThresholdRow, read_threshold, write_threshold
 from aila_jax.training.locality import training_dial
 from aila_jax.types import Batch
-from launch import experiment
-from launch import threshold as launcher
+from experiments import launcher as experiment
+from experiments.threshold import __main__ as launcher
 from tests.support.tiny import make_config, write_corpus
 from tests.support.untrained import with_dial_weights
 

@@ -1,7 +1,7 @@
 """One checkpoint for every λ: conditional training beside training at each λ, with equal tokens, at two
 budgets.
 
-    python -m launch.one_checkpoint --data_dir=$WIKITEXT2 --budget=5M --seeds=0,1,2
+    python -m experiments.one_checkpoint --data_dir=$WIKITEXT2 --budget=5M --seeds=0,1,2
 
 trains what is not trained yet under --runs (ten runs a seed and budget), reads it over the dial, and writes
 one CSV and JSON per run into --out, then table.md (transfer matrix, influence, regret, goals, the law of τ)
@@ -15,11 +15,11 @@ from functools import partial
 
 from absl import app, flags
 
-from launch import experiment
+from experiments import launcher
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-    experiment.define_flags("one_checkpoint", config="certified", values=values)
+    launcher.define_flags("one_checkpoint", config="certified", values=values)
     flags.DEFINE_enum("budget", None, ["5M", "18M"], "Training tokens of each run; both by default.", values)
     about = (
         "Runs: the matrix of training and reading, the grid of rate and dropout, or, at 5M tokens, the recipe"
@@ -34,7 +34,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def main(argv: list[str]) -> None:
-    experiment.no_arguments(argv)
+    launcher.no_arguments(argv)
     from aila_jax import runs
     from aila_jax.config import Config
     from experiments.one_checkpoint import recipe as one_checkpoint_recipe
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
     from experiments.one_checkpoint import runs as one_checkpoint
     from experiments.results import write_result
 
-    budget, which = experiment.FLAGS.budget, experiment.FLAGS.which
+    budget, which = launcher.FLAGS.budget, launcher.FLAGS.which
     if which == "recipe" and budget == "18M":
         raise app.UsageError(
             f"--budget is 18M; it must be 5M, or left out, with --which={which}. Fix: leave it out."
@@ -53,11 +53,11 @@ def main(argv: list[str]) -> None:
         "grid": partial(one_checkpoint.grid_runs, budgets=budgets),
         "recipe": one_checkpoint_recipe.recipe_runs,
     }
-    out = experiment.out_folder()
-    for stem, config in experiment.asked_runs(makers[which]):
-        model = runs.train(config, experiment.runs_folder() / stem).load()
+    out = launcher.out_folder()
+    for stem, config in launcher.asked_runs(makers[which]):
+        model = runs.train(config, launcher.runs_folder() / stem).load()
         result = one_checkpoint.measure(
-            model, runs.dataset_of(model), matrix=which == "matrix", split=experiment.FLAGS.split
+            model, runs.dataset_of(model), matrix=which == "matrix", split=launcher.FLAGS.split
         )
         write_result(result, out, stem)
     print(one_checkpoint_report.collect(out))
@@ -65,5 +65,5 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    flags.adopt_module_key_flags(experiment)  # so that --help shows them
-    experiment.run(main)
+    flags.adopt_module_key_flags(launcher)  # so that --help shows them
+    launcher.run(main)

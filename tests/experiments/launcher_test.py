@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from absl import app, flags
 
-from launch import experiment
+from experiments import launcher
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,10 +21,10 @@ def two(base):
 
 def ask(monkeypatch, *arguments):
     values = flags.FlagValues()
-    experiment.define_flags("named", seeds=(0, 1), values=values)
+    launcher.define_flags("named", seeds=(0, 1), values=values)
     values(["named", *arguments])
-    monkeypatch.setattr(experiment, "FLAGS", values)
-    return list(experiment.asked_runs(two))
+    monkeypatch.setattr(launcher, "FLAGS", values)
+    return list(launcher.asked_runs(two))
 
 
 def test_the_flags_choose_runs_seed_by_seed(monkeypatch):
@@ -32,7 +32,7 @@ def test_the_flags_choose_runs_seed_by_seed(monkeypatch):
     assert [stem for stem, _ in asked] == ["one-seed0", "other-seed0", "one-seed1", "other-seed1"]
     assert [(config.seed, config.model.n_layers) for _, config in asked] == [(0, 2), (0, 1), (1, 2), (1, 1)]
     assert asked[0][1].data.corpus == "wikitext2"
-    assert (str(experiment.out_folder()), str(experiment.runs_folder())) == (
+    assert (str(launcher.out_folder()), str(launcher.runs_folder())) == (
         "docs/results/named",
         "runs/named",
     )
@@ -41,7 +41,7 @@ def test_the_flags_choose_runs_seed_by_seed(monkeypatch):
         ("other-seed7", 7, "here"),
         ("other-seed3", 3, "here"),
     ]
-    assert (str(experiment.out_folder()), str(experiment.runs_folder())) == ("o", "r")
+    assert (str(launcher.out_folder()), str(launcher.runs_folder())) == ("o", "r")
     assert ask(monkeypatch, "--collect") == []
 
 
@@ -62,7 +62,7 @@ def test_a_mistake_is_refused_before_the_first_run(monkeypatch, arguments, messa
 
 def test_a_mistake_in_the_call_of_a_launcher_is_one_line():
     ran = subprocess.run(
-        [sys.executable, "-m", "launch.leak", "--seeds=a"],
+        [sys.executable, "-m", "experiments.leak", "--seeds=a"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -77,6 +77,6 @@ def test_a_mistake_in_the_call_of_a_launcher_is_one_line():
 
 
 def test_what_is_no_flag_is_refused():
-    experiment.no_arguments(["program"])
+    launcher.no_arguments(["program"])
     with pytest.raises(app.UsageError, match="unexpected argument 'more'; give settings as --flag=value"):
-        experiment.no_arguments(["program", "more"])
+        launcher.no_arguments(["program", "more"])

@@ -1,7 +1,7 @@
 """The leak: what accuracy a model reaches that sees its targets, beside the law that predicts it and beside
 causal models.
 
-    python -m launch.leak --data_dir=$WIKITEXT2 --out=docs/results/leak
+    python -m experiments.leak --data_dir=$WIKITEXT2 --out=docs/results/leak
 
 trains what is not trained yet under --runs (eight runs of the preset `small`, about an hour on one core),
 measures it, and writes one CSV and JSON per run into --out, then table.md and the figure. `--only` and
@@ -11,24 +11,24 @@ nothing.
 
 from absl import flags
 
-from launch import experiment
+from experiments import launcher
 
 
 def main(argv: list[str]) -> None:
-    experiment.no_arguments(argv)
+    launcher.no_arguments(argv)
     from aila_jax import runs
     from experiments.leak import report as leak_report
     from experiments.leak import runs as leak
 
-    out = experiment.out_folder()
-    for stem, config in experiment.asked_runs(leak.leak_runs):
-        model = runs.train(config, experiment.runs_folder() / stem).load()
+    out = launcher.out_folder()
+    for stem, config in launcher.asked_runs(leak.leak_runs):
+        model = runs.train(config, launcher.runs_folder() / stem).load()
         dataset = runs.dataset_of(model)
         leak.write_rows(leak.measure(model, dataset), model, dataset, out / stem)
     print(leak_report.collect(out))
 
 
 if __name__ == "__main__":
-    experiment.define_flags("leak")
-    flags.adopt_module_key_flags(experiment)  # so that --help shows them
-    experiment.run(main)
+    launcher.define_flags("leak")
+    flags.adopt_module_key_flags(launcher)  # so that --help shows them
+    launcher.run(main)

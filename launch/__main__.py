@@ -1,0 +1,14 @@
+"""`python -m launch COMMAND …` in a checkout is `aila COMMAND …` after an installation.
+
+    python -m launch evaluate --checkpoint=runs/x --lam=0.6
+
+`python -m launch --help` lists the commands. `launch.train` and `launch.sweep` are the same as `launch train`
+and `launch sweep`.
+"""
+
+import sys
+
+from aila_jax.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(program="python -m launch"))
