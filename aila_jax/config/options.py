@@ -37,16 +37,11 @@ class AtLeast:
     fix: str = ""
 
     def __call__(self, name: str, value: Any) -> Any:
-        kind = "a whole number, " if isinstance(self.least, int) else "finite and "
-        right = whole(value) if isinstance(self.least, int) else isinstance(value, Real) and value < inf
-        fix = self.fix or f"set --{name}={self.least}"
-        require(
-            right and value >= self.least,
-            name,
-            value,
-            f"{'' if right and not self.why else kind}at least {self.least:g}{self.why}",
-            fix,
-        )
+        integer = isinstance(self.least, int)
+        right = whole(value) if integer else isinstance(value, Real) and value < inf
+        kind = "finite and " if not integer else "" if right and not self.why else "a whole number, "
+        limit = f"{kind}at least {self.least:g}{self.why}"
+        require(right and value >= self.least, name, value, limit, self.fix or f"set --{name}={self.least}")
         return value
 
 
@@ -79,6 +74,11 @@ def are_taus(name: str, values: Any) -> tuple[float, ...]:
 
 def is_share(name: str, value: float) -> float:
     require(0.0 < value < 1.0, name, value, "above 0 and below 1", f"--{name}=0.9")
+    return value
+
+
+def is_seed(name: str, value: int) -> int:
+    require(whole(value) and 0 <= value < 2**32, name, value, "in [0, 2**32)", "seed=0, say")
     return value
 
 
@@ -332,7 +332,7 @@ class GenerateOptions(Options):
         40,
         AtLeast(0, fix="1 is greedy, 0 samples among all tokens"),
     )
-    seed: int = option("Seed of the sampling.", 0)
+    seed: int = option("Seed of the sampling.", 0, is_seed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,7 +85,7 @@ def without_attention(
     """
     config, reading = model.config, options.reading(model.config)
     split, batch_size = reading.split, reading.batch_size
-    lams, tau = dial_lams(config, are_lams("lams", lams), reading.hard), check_tau(tau)
+    lams, tau = dial_lams(config, are_lams("lams", lams), reading.hard), check_tau(float(tau))
     check_tokenizer(model, dataset)
     sharding = batch_sharding(batch_size, "sweep.batch_size")
     windows = dataset.windows(split, config.model.length, config.model.document_mask)

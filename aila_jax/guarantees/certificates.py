@@ -149,7 +149,11 @@ def certificate(
     *,
     length: int | None = None,
     counts: KeyCounts | None = None,
-    **gap: Any,
+    bound: str = "auto",
+    hard: bool = False,
+    largest_score: Float[np.ndarray, "N H"] | None = None,
+    arithmetic: str | None = None,
+    layer_scale: Any = None,
 ) -> Certificate:
     """The certificate of a model with these parameters.
 
@@ -157,7 +161,7 @@ def certificate(
       lam, tau: the dial.
       length: positions, from 1 to the model's length, which is the default.
       counts: of the text certified; those of every text of `length` tokens by default.
-      gap: what `guaranteed_gap` takes.
+      bound, hard, largest_score, arithmetic, layer_scale: see `guaranteed_gap`.
 
     Raises:
       ValueError: an argument outside its limits, or a bound that the model's logits do not have.
@@ -168,4 +172,14 @@ def certificate(
     limit = f"a whole number from 1 to the model's length ({most})"
     require(whole(length) and 1 <= length <= most, "length", length, limit, f"length={most}, or leave it out")
     counts = counts_of_every_text(config.partition, length) if counts is None else counts
-    return Certificate(guaranteed_gap(params, config.model, lam, **gap), float(tau), counts)
+    gap = guaranteed_gap(
+        params,
+        config.model,
+        lam,
+        bound=bound,
+        hard=hard,
+        largest_score=largest_score,
+        arithmetic=arithmetic,
+        layer_scale=layer_scale,
+    )
+    return Certificate(gap, float(tau), counts)

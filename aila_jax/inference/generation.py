@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aila_jax.config import require
+from aila_jax.config.options import GenerateOptions
 from aila_jax.inference.dial import dial_values
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
@@ -56,35 +57,18 @@ def _next_token(
 def generate_ids(
     model: "LanguageModel",
     prompt: list[int],
-    *,
-    lam: float,
-    tau: float,
-    max_tokens: int,
-    sample_temperature: float,
-    top_k: int,
-    seed: int,
+    options: GenerateOptions,
 ) -> list[int]:
-    """Continues `prompt` by `max_tokens` tokens, one compiled step for all of them; `top_k` 0 samples among
-    all tokens.
+    """Continues `prompt`, token ids, as `options` say; one compiled step serves all tokens.
 
     When the window is full its older half is dropped, so the rest takes new positions and, for windows, new
     blocks. For the partition `given`, a line-end token closes a block, as it does in training.
 
     Raises:
-      ValueError: an empty prompt, λ, τ or a sampling setting outside its limits.
+      ValueError: an empty prompt, or a model that cannot be asked for this.
     """
     config, length = model.config, model.config.model.length
     require(len(prompt) > 0, "prompt", "", "at least one token", "write some text")
-    require(max_tokens >= 1, "max_tokens", max_tokens, "at least 1", "raise it")
-    require(
-        0.0 <= sample_temperature < np.inf,
-        "sample_temperature",
-        sample_temperature,
-        "finite and at least 0",
-        "0 is greedy, 1 samples as trained",
-    )
-    require(0 <= seed < 2**32, "seed", seed, "in [0, 2**32)", "seed=0, say")
-    require(top_k >= 0, "top_k", top_k, "at least 0", "1 is greedy, 0 samples among all tokens")
     require(
         not config.model.bidirectional,
         "model.bidirectional",
@@ -92,14 +76,15 @@ def generate_ids(
         "False to generate",
         "train a causal model; a bidirectional one sees its targets",
     )
+    lam, vocabulary = options.lam, model.tokenizer.vocab_size
     if config.model.hard:
         require(lam == 1.0, "lam", lam, "1, since the model was trained with hard blocks", "set lam=1")
-    dial = Dial(dial_values(lam, "lam", 1), dial_values(tau, "tau", 1))
-    temperature = jnp.float32(sample_temperature)
-    among = min(top_k or model.tokenizer.vocab_size, model.tokenizer.vocab_size)
-    ids, key = list(prompt), jax.random.key(seed)
+    dial = Dial(dial_values(lam, "lam", 1), dial_values(options.tau, "tau", 1))
+    temperature = jnp.float32(options.sample_temperature)
+    among = min(options.top_k or vocabulary, vocabulary)
+    ids, key = list(prompt), jax.random.key(options.seed)
     start = max(0, len(ids) - length)
-    for count in range(max_tokens):
+    for count in range(options.max_tokens):
         if len(ids) - start >= length:
             start = len(ids) - max(length // 2, 1) if length > 1 else len(ids) - 1
         batch, last = _window(ids[start:], length, model.tokenizer.eos_id)

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Int
 from aila_jax.checkpoint import Checkpoint, find_checkpoint
 from aila_jax.config import Config, PartitionConfig, require
 from aila_jax.config.checks import numbers, whole
+from aila_jax.config.options import GenerateOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.inference.attention_maps import AttentionMaps
@@ -223,10 +224,8 @@ class LanguageModel:
         """The prompt's continuation (without the prompt) at λ and τ; `sample_temperature` 0 is greedy. See
         `generate_ids`.
         """
-        ids = self.tokenizer.encode(prompt)
-        new = generate_ids(
-            self,
-            ids,
+        options = GenerateOptions(
+            prompt=prompt,
             lam=lam,
             tau=tau,
             max_tokens=max_tokens,
@@ -234,6 +233,11 @@ class LanguageModel:
             top_k=top_k,
             seed=seed,
         )
+        return self.continuation(options)
+
+    def continuation(self, options: GenerateOptions) -> str:
+        """`generate`, by options."""
+        new = generate_ids(self, self.tokenizer.encode(options.prompt), options)
         return self.tokenizer.decode(new)
 
     def attention(

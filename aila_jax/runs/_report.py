@@ -95,12 +95,4 @@ def _as_scored(model: LanguageModel, result: SweepResult) -> LanguageModel:
 
 def generate(run: OpenedRun | str | Path, options: GenerateOptions) -> str:
     """The prompt's continuation by a checkpoint at one setting of the dial."""
-    return opened(run).model.generate(
-        options.prompt,
-        lam=options.lam,
-        tau=options.tau,
-        max_tokens=options.max_tokens,
-        sample_temperature=options.sample_temperature,
-        top_k=options.top_k,
-        seed=options.seed,
-    )
+    return opened(run).model.continuation(options)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from aila_jax.config import LocalityConfig, PartitionConfig
+from aila_jax.config.options import GenerateOptions
 from aila_jax.inference import generation
 from aila_jax.inference.generation import generate_ids
 
@@ -39,21 +40,18 @@ def test_greedy_is_the_argmax_of_apply_beyond_the_window_too(trained, lam):
     expected = greedy(trained.model, ids, 12, lam)
     assert len(ids) + 12 > 16
     sampling = {"lam": lam, "max_tokens": 12, "sample_temperature": 0.0}
-    found = generate_ids(trained.model, ids, tau=1.0, top_k=40, seed=0, **sampling)
+    found = generate_ids(trained.model, ids, GenerateOptions(prompt=PROMPT, **sampling))
     assert found == expected
     assert trained.model.generate(PROMPT, **sampling) == trained.model.tokenizer.decode(expected)
-    assert (
-        generate_ids(trained.model, ids, tau=1.0, top_k=1, seed=5, **{**sampling, "sample_temperature": 3.0})
-        == expected
-    )
+    warm = GenerateOptions(prompt=PROMPT, **{**sampling, "sample_temperature": 3.0}, top_k=1, seed=5)
+    assert generate_ids(trained.model, ids, warm) == expected
 
 
 def test_a_prompt_longer_than_the_window_keeps_its_end(trained):
     ids = trained.model.tokenizer.encode("the old owl painted my brother in the garden .\n" * 3)
     assert len(ids) > 32
-    found = generate_ids(
-        trained.model, ids, lam=0.5, tau=1.0, max_tokens=3, sample_temperature=0.0, top_k=1, seed=0
-    )
+    options = GenerateOptions(prompt=PROMPT, lam=0.5, max_tokens=3, sample_temperature=0.0, top_k=1)
+    found = generate_ids(trained.model, ids, options)
     assert found == greedy(trained.model, ids, 3, 0.5)
 
 
@@ -107,7 +105,9 @@ def test_line_ends_close_blocks_of_a_given_partition(trained, monkeypatch):
         generation, "_next_token", lambda *arguments: (seen.append(arguments[2]), real(*arguments))[1]
     )
     ids = [*model.tokenizer.encode("a\ncat"), model.tokenizer.eos_id, 5]
-    generate_ids(model, ids, lam=1.0, tau=1.0, max_tokens=1, sample_temperature=0.0, top_k=1, seed=0)
+    generate_ids(
+        model, ids, GenerateOptions(prompt="a", lam=1.0, max_tokens=1, sample_temperature=0.0, top_k=1)
+    )
     ends, expected = 0, []
     for token in ids:
         expected.append(ends)
@@ -119,9 +119,9 @@ def test_line_ends_close_blocks_of_a_given_partition(trained, monkeypatch):
 
 @pytest.mark.parametrize(("arguments", "words"), [
     ({"prompt": ""}, "prompt is ''; it must be at least one token. Fix: write some text."),
-    ({"lam": -0.5}, "lam is -0.5; it must be in [0, 1]"),
-    ({"lam": float("nan")}, "lam is nan; it must be in [0, 1]"),
-    ({"tau": 0.0}, "tau is 0.0; it must be from 1e-06 to 1e"),
+    ({"lam": -0.5}, "lam is -0.5; it must be a number in [0, 1]"),
+    ({"lam": float("nan")}, "lam is nan; it must be a number in [0, 1]"),
+    ({"tau": 0.0}, "tau is 0.0; it must be a number from 1e-06 to 1e"),
     ({"max_tokens": 0}, "max_tokens is 0; it must be at least 1"),
     ({"sample_temperature": -1.0}, "sample_temperature is -1.0; it must be finite and at least 0"),
     ({"sample_temperature": float("inf")}, "sample_temperature is inf; it must be finite and at least 0"),
