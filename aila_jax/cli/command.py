@@ -2,17 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from absl import flags
 
-from aila_jax.cli.config_flag import build_config
-from aila_jax.cli.options import define_options, needed_options, read_options
+from aila_jax.cli.options import define_options, needed_options
 from aila_jax.config import Config
 from aila_jax.config.options import OpenOptions, Options
-
-if TYPE_CHECKING:
-    from aila_jax.runs import OpenedRun
 
 T = TypeVar("T", bound=Options)
 
@@ -40,28 +36,17 @@ class Call(Generic[T]):
     Attributes:
       path: what it works on: the value of its `PathFlag`.
       options: how.
-      opening: how the run at `path` is opened.
+      window, data_dir: how the run at `path` is opened (`OpenOptions`).
       out: where files go; empty: where the command puts them by itself.
       config: the configuration, where one is given.
     """
 
     path: str
     options: T
-    opening: OpenOptions
+    window: int | None = None
+    data_dir: str = ""
     out: str = ""
     config: Config | None = None
-
-    def open(self) -> "OpenedRun":
-        """The run at `path`. Loads JAX."""
-        from aila_jax import runs
-
-        return runs.open_run(self.path, self.opening.window, self.opening.data_dir)
-
-    def open_source(self) -> "OpenedRun | Config":
-        """The run at `path` or the configuration, whichever is given. Loads JAX."""
-        from aila_jax import runs
-
-        return runs.open_source(self.path, self.config, self.opening.data_dir)
 
 
 @dataclass(frozen=True)
@@ -112,18 +97,3 @@ class Command(Generic[T]):
             define_options(OpenOptions, values, only=self.opening)
         if self.out:
             flags.DEFINE_string("out", "", self.out, flag_values=values)
-
-    def read(self, values: flags.FlagValues) -> Call[T]:
-        """The call that parsed flags say.
-
-        Raises:
-          ValueError: an option or a setting outside its limits.
-        """
-        settings: Any = values["config"].value if self.takes_config else None
-        return Call(
-            path=str(values[self.path.name].value),
-            options=read_options(self.options, values),
-            opening=read_options(OpenOptions, values, self.opening) if self.opening else OpenOptions(),
-            out=str(values["out"].value) if self.out else "",
-            config=None if settings is None else build_config(settings),
-        )

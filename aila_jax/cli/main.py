@@ -11,10 +11,12 @@ from typing import Any
 
 from absl import flags
 
-from aila_jax.cli.command import Command, CommandError
+from aila_jax.cli.command import Call, Command, CommandError
 from aila_jax.cli.commands import COMMANDS
-from aila_jax.cli.config_flag import define_config
+from aila_jax.cli.config_flag import build_config, define_config
 from aila_jax.cli.help import command_help, program_help, version
+from aila_jax.cli.options import read_options
+from aila_jax.config.options import OpenOptions
 from aila_jax.training.stopping import TrainingStopped
 
 HELP = ("--help", "-h", "-help", "--helpfull", "help")
@@ -87,7 +89,7 @@ def _dispatch(arguments: list[str], program: str) -> int:
     if any(argument in HELP[:-1] for argument in arguments[1:]):
         print(command_help(chosen, program))
         return 0
-    chosen.run(chosen.read(parse(chosen, arguments[1:])))
+    chosen.run(read_call(chosen, parse(chosen, arguments[1:])))
     return 0
 
 
@@ -121,6 +123,24 @@ def parse(command: Command[Any], arguments: list[str]) -> flags.FlagValues:
         if values[name].value is None:
             raise ValueError(f"--{name} is missing. Fix: for example, aila {command.examples[0]}")
     return values
+
+
+def read_call(command: Command[Any], values: flags.FlagValues) -> Call[Any]:
+    """The call that parsed flags say.
+
+    Raises:
+      ValueError: an option or a setting outside its limits.
+    """
+    settings: Any = values["config"].value if command.takes_config else None
+    opening = read_options(OpenOptions, values, command.opening) if command.opening else OpenOptions()
+    return Call(
+        path=str(values[command.path.name].value),
+        options=read_options(command.options, values),
+        window=opening.window,
+        data_dir=opening.data_dir,
+        out=str(values["out"].value) if command.out else "",
+        config=None if settings is None else build_config(settings),
+    )
 
 
 def _fail(error: Exception, debug: bool, code: int) -> int:

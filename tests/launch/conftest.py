@@ -48,7 +48,7 @@ class FakeRuns(types.ModuleType):
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self.error: BaseException | None = None
 
-    def open_run(self, path: str, window: int | None, data_dir: str) -> FakeRun:
+    def open_run(self, path: str, window: int | None = None, data_dir: str = "") -> FakeRun:
         return FakeRun(path, window, data_dir)
 
     def open_source(self, path: str, config: Config | None, data_dir: str) -> FakeRun:

@@ -8,7 +8,8 @@ def _run(call: Call[AnchorsOptions]) -> None:
     from aila_jax import runs
     from aila_jax.reporting.anchor_files import describe_anchors
 
-    print(describe_anchors(runs.anchors(call.open(), call.options, call.out)))
+    run = runs.open_run(call.path, data_dir=call.data_dir)
+    print(describe_anchors(runs.anchors(run, call.options, call.out)))
 
 
 COMMAND = Command(

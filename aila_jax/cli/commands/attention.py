@@ -7,7 +7,8 @@ from aila_jax.config.options import AttentionOptions
 def _run(call: Call[AttentionOptions]) -> None:
     from aila_jax import runs
 
-    for path in runs.attention(call.open(), call.options, call.out):
+    run = runs.open_run(call.path)
+    for path in runs.attention(run, call.options, call.out):
         print(path)
 
 

@@ -8,7 +8,8 @@ def _run(call: Call[BlocksOptions]) -> None:
     from aila_jax import runs
     from aila_jax.reporting.block_files import describe_blocks
 
-    print(describe_blocks(runs.blocks(call.open_source(), call.options, call.out)))
+    source = runs.open_source(call.path, call.config, call.data_dir)
+    print(describe_blocks(runs.blocks(source, call.options, call.out)))
 
 
 COMMAND = Command(

@@ -7,7 +7,8 @@ from aila_jax.config.options import CertifyOptions
 def _run(call: Call[CertifyOptions]) -> None:
     from aila_jax import runs
 
-    print(runs.certify(call.open(), call.options, call.out))
+    run = runs.open_run(call.path, call.window, call.data_dir)
+    print(runs.certify(run, call.options, call.out))
 
 
 COMMAND = Command(

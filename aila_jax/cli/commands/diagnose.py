@@ -7,7 +7,8 @@ from aila_jax.config.options import DiagnoseOptions
 def _run(call: Call[DiagnoseOptions]) -> None:
     from aila_jax import runs
 
-    print(runs.describe_diagnosis(runs.diagnose(call.open(), call.options, call.out)))
+    run = runs.open_run(call.path, data_dir=call.data_dir)
+    print(runs.describe_diagnosis(runs.diagnose(run, call.options, call.out)))
 
 
 COMMAND = Command(

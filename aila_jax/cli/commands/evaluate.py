@@ -9,7 +9,8 @@ from aila_jax.config.options import EvaluateOptions
 def _run(call: Call[EvaluateOptions]) -> None:
     from aila_jax import runs
 
-    row = runs.evaluate_cell(call.open(), call.options)
+    run = runs.open_run(call.path, call.window, call.data_dir)
+    row = runs.evaluate_cell(run, call.options)
     for field in dataclasses.fields(row):
         value = getattr(row, field.name)
         print(

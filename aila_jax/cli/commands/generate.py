@@ -7,7 +7,8 @@ from aila_jax.config.options import GenerateOptions
 def _run(call: Call[GenerateOptions]) -> None:
     from aila_jax import runs
 
-    print(runs.generate(call.open(), call.options))
+    run = runs.open_run(call.path)
+    print(runs.generate(run, call.options))
 
 
 COMMAND = Command(

@@ -7,7 +7,8 @@ from aila_jax.config.options import InfluenceOptions
 def _run(call: Call[InfluenceOptions]) -> None:
     from aila_jax import runs
 
-    print(runs.describe_influence(runs.influence(call.open(), call.options, call.out)))
+    run = runs.open_run(call.path, call.window, call.data_dir)
+    print(runs.describe_influence(runs.influence(run, call.options, call.out)))
 
 
 COMMAND = Command(

@@ -8,7 +8,8 @@ def _run(call: Call[RecruitOptions]) -> None:
     from aila_jax import runs
     from aila_jax.reporting.recruitment_files import describe_recruitment
 
-    print(describe_recruitment(runs.recruit_classes(call.open_source(), call.options, call.out)))
+    source = runs.open_source(call.path, call.config, call.data_dir)
+    print(describe_recruitment(runs.recruit_classes(source, call.options, call.out)))
 
 
 COMMAND = Command(

@@ -7,7 +7,8 @@ from aila_jax.config.options import SweepOptions
 def _run(call: Call[SweepOptions]) -> None:
     from aila_jax import runs
 
-    print(runs.describe_sweep(runs.sweep(call.open(), call.options, call.out)))
+    run = runs.open_run(call.path, call.window, call.data_dir)
+    print(runs.describe_sweep(runs.sweep(run, call.options, call.out)))
 
 
 COMMAND = Command(

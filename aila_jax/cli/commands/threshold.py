@@ -8,7 +8,8 @@ def _run(call: Call[ThresholdOptions]) -> None:
     from aila_jax import runs
     from aila_jax.thresholds.report import describe
 
-    print(describe([runs.threshold(call.open(), call.options, call.out)]))
+    run = runs.open_run(call.path, data_dir=call.data_dir)
+    print(describe([runs.threshold(run, call.options, call.out)]))
 
 
 COMMAND = Command(

@@ -6,7 +6,7 @@ from aila_jax.config.options import Options
 
 
 def _run(call: Call[Options]) -> None:
-    config, data_dir = call.config, call.opening.data_dir
+    config, data_dir = call.config, call.data_dir
     assert config is not None, "it is needed"
     if data_dir and config.data.corpus != "wikitext2":
         raise ValueError(
