@@ -220,13 +220,6 @@ def with_data_dir(config: Config, data_dir: str) -> Config:
     return replace(config, data=replace(config.data, data_dir=data_dir)) if data_dir else config
 
 
-def self_scaling(config: Config) -> Config:
-    """The same configuration with the self-scaling margin, which guarantees block mass at λ = 1 whatever the
-    weights.
-    """
-    return replace(config, model=replace(config.model, margin=MarginConfig(form="self_scaling")))
-
-
 def as_dict(name: str) -> dict[str, Any]:
     """The preset as nested dicts, for a ConfigDict."""
     return to_dict(preset(name))

@@ -32,23 +32,23 @@ def version() -> str:
         return "unknown"
 
 
-def program_help() -> str:
+def program_help(program: str = "aila") -> str:
     """The text of `aila --help`."""
     lines = [
         "aila: transformer language models with a locality dial, λ from 0 (distributed) to 1 (localist).",
         "",
-        "usage: aila COMMAND --flag=value …",
+        f"usage: {program} COMMAND --flag=value …",
         "",
         "commands:",
         *(f"  {command.name:<10}{command.summary}" for command in COMMANDS),
         "",
         "from nothing to a report:",
-        "  aila demo",
+        f"  {program} demo",
         "",
         "step by step:",
-        *(f"  aila {command.examples[0]}" for command in COMMANDS if command.name != "demo"),
+        *(f"  {program} {command.examples[0]}" for command in COMMANDS if command.name != "demo"),
         "",
-        "`aila COMMAND --help` explains a command; `aila train --help` lists every configuration key.",
+        f"`{program} COMMAND --help` explains a command; `{program} train --help` lists every configuration key.",
     ]
     return "\n".join(lines)
 

@@ -80,7 +80,7 @@ def explained(run: Callable[[], int], debug: bool = False) -> int:
 
 def _dispatch(arguments: list[str], program: str) -> int:
     if not arguments or arguments[0] in HELP:
-        print(program_help())
+        print(program_help(program))
         return 0 if arguments else 2
     if arguments[0] == "--version":
         print(f"aila_jax {version()}")

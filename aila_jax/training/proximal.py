@@ -111,29 +111,6 @@ def proximal_adamw(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def proximal_sgd(learning_rate: float) -> optax.GradientTransformationExtraArgs:
-    """W_i ← prox of lr · λ_ℓηa_i ‖·‖_F at W_i − lr · ∂loss/∂W_i on query and key kernels, plain descent on
-    the rest.
-    """
-
-    def init(params: optax.Params) -> optax.EmptyState:
-        return optax.EmptyState()
-
-    def update(
-        updates: optax.Updates,
-        state: optax.EmptyState,
-        params: optax.Params | None = None,
-        *,
-        penalty: PenaltyArgs,
-        **_: Any,
-    ) -> tuple[optax.Updates, optax.EmptyState]:
-        old = query_key_kernels(params)
-        new = shrink(old - learning_rate * query_key_kernels(updates), learning_rate * penalty.per_group())
-        return with_query_key_kernels(jax.tree.map(lambda x: -learning_rate * x, updates), new - old), state
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
 def _clip_factor(gradients: optax.Updates, clip_norm: float) -> Float[Array, ""]:
     """min(1, clip_norm / norm), what `optax.clip_by_global_norm` multiplies by."""
     size = optax.tree.norm(gradients).astype(jnp.float32)

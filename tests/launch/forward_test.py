@@ -26,6 +26,12 @@ def test_every_command_runs_in_a_checkout_and_speaks_for_itself(name):
     assert f"  python -m launch {name} --" in done.stdout or name == "demo"
 
 
+def test_the_overview_is_that_of_the_checkout():
+    done = python_m("launch", "--help")
+    assert "usage: python -m launch COMMAND --flag=value" in done.stdout
+    assert "  python -m launch evaluate --checkpoint=runs/tiny" in done.stdout
+
+
 @pytest.mark.parametrize("name", ["train", "sweep"])
 def test_two_commands_have_a_module_of_their_own(name):
     done = python_m(f"launch.{name}", "--help")

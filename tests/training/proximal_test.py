@@ -18,12 +18,25 @@ from aila_jax.loss.group_sparsity import (
 )
 from aila_jax.loss.importance import group_weights
 from aila_jax.training.optimizer import build_optimizer
-from aila_jax.training.proximal import proximal_adamw, proximal_sgd
+from aila_jax.training.proximal import proximal_adamw
 from tests.oracles.group_sparsity import shrunk
 
 GROUPS, SIZE, WIDTH = 12, 2, 24  # 12 groups of 2 coordinates, one head with K = 2: 4 numbers a group
 LEVEL = 0.1  # λη
 A = np.asarray(group_weights(np.linspace(0.5, 1.5, GROUPS), 1, GROUPS))
+
+
+def proximal_sgd(learning_rate):
+    """The plainest solver, for comparison: W_i ← prox of lr · λ_ℓηa_i ‖·‖_F at W_i − lr · ∂loss/∂W_i on query
+    and key kernels, plain descent on the rest.
+    """
+
+    def update(updates, state, params=None, *, penalty):
+        old = query_key_kernels(params)
+        new = shrink(old - learning_rate * query_key_kernels(updates), learning_rate * penalty.per_group())
+        return with_query_key_kernels(jax.tree.map(lambda x: -learning_rate * x, updates), new - old), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
 def args(lam_eta, importance=A, layers=1):
