@@ -134,7 +134,7 @@ BAD = [
     ("locality", "mode", ["condition"], "one of fixed, curriculum, conditional"),
     ("locality", "shape", ["cos"], "one of linear, cosine"),
     ("locality", "views", BELOW_ONE, "at least 1"),
-    ("locality", "teach", OUTSIDE_UNIT, "in [0, 1]"),
+    ("locality", "distill", OUTSIDE_UNIT, "in [0, 1]"),
     ("locality", "pressure", NOT_FINITE_OR_NEGATIVE, "finite and at least 0"),
     ("locality", "lam", OUTSIDE_UNIT, "a number in [0, 1]"),
     ("locality", "tau", NOT_FINITE_OR_ZERO, "a number from 1e-06 to 1e"),
@@ -241,7 +241,7 @@ def test_values_on_their_limits_are_taken(section, values):
     ({"model": {"hard": True}, "locality": {"mode": "fixed", "lam": 0.5}}, "when model.hard is set"),
     ({"locality": {"at_zero": 0.6, "at_one": 0.6}}, r"locality.at_zero, at_one is \(0.6, 0.6\)"),
     ({"locality": {"views": 2, "mode": "fixed"}}, r"locality.views is 2; it must be 1 with locality.mode 'fixed'. Fix: set locality.views=1"),
-    ({"locality": {"teach": 0.5}}, r"locality.teach is 0.5; it must be 0 with locality.views 1. Fix: set locality.views=2"),
+    ({"locality": {"distill": 0.5}}, r"locality.distill is 0.5; it must be 0 with locality.views 1. Fix: set locality.views=2"),
     ({"locality": {"pressure": 0.1, "mode": "fixed"}}, r"locality.pressure is 0.1; it must be 0 with locality.mode 'fixed' and λ = 0, where .* Fix"),
     ({"locality": {"pressure": 0.1, "mode": "fixed", "lam": 1.0}, "model": {"hard": True}}, "locality.pressure is 0.1; it must be 0 when model.hard"),
     ({"locality": {"tau_low": 3.0}}, r"locality.tau_low is 3.0; it must be at most locality.tau_high \(2.0\)"),
@@ -428,7 +428,7 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "range_bend": st.floats(1, 9),
     "stagger": st.floats(0, 0.9),
     "views": st.just(1),
-    "teach": st.just(0.0),
+    "distill": st.just(0.0),
     "lam": st.floats(0.001, 1),  # a fixed λ of 0 refuses pressure
     "final_rate": st.floats(0, 1),
     "dropout": st.floats(0, 0.99),
@@ -536,6 +536,18 @@ def test_a_setting_of_another_name_is_read_by_both(monkeypatch):
     for read in (saved_config, lambda values: from_dict(Config, values)):
         assert read({"train": {"rounds": 9}}).train.steps == 9
         assert read({"train": {"steps": 8}}).train.steps == 8
+        with pytest.raises(
+            ValueError, match=r"train\.steps is given twice, once by its former name\. Fix: leave out"
+        ):
+            read({"train": {"steps": 8, "rounds": 9}})
+    monkeypatch.setattr(serialize, "OLD_RULES", {"train.steps": 7})
+    assert saved_config({"train": {"rounds": 9}}).train.steps == 9
+    assert saved_config({}).train.steps == 7
+
+
+def test_the_share_of_distillation_is_read_by_its_former_name():
+    former = {"locality": {"views": 2, "teach": 0.5}}
+    assert from_dict(Config, former).locality.distill == saved_config(former).locality.distill == 0.5
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)

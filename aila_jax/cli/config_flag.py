@@ -15,7 +15,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from aila_jax import presets
-from aila_jax.config import Config, from_dict, to_dict, unknown_key
+from aila_jax.config import Config, from_dict, name_now, to_dict, unknown_key
 
 OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 SOURCE_HELP = (
@@ -47,6 +47,7 @@ def define_config(arguments: list[str], values: flags.FlagValues, needed: bool =
             " file with get_config()"
         )
     known = list(leaf_keys(to_dict(Config())))
+    rest = [_as_named_now(argument) for argument in rest]
     for argument in rest:
         override = OVERRIDE.match(argument)
         if override and override[1] not in known:
@@ -54,6 +55,12 @@ def define_config(arguments: list[str], values: flags.FlagValues, needed: bool =
     settings = ConfigDict(load_source(first.config))
     config_flags.DEFINE_config_dict("config", settings, SOURCE_HELP, flag_values=values, sys_argv=rest)
     return rest[1:]
+
+
+def _as_named_now(argument: str) -> str:
+    """An override by the name that its key has today; any other argument as it is."""
+    override = OVERRIDE.match(argument)
+    return argument.replace(override[1], name_now(override[1]), 1) if override else argument
 
 
 def build_config(settings: ConfigDict) -> Config:

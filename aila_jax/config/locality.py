@@ -25,7 +25,7 @@ class LocalityConfig:
       views: conditional: times that a step reads each sequence, every time at another λ: as many times the
         computation a token. Each view has its own part of the distribution: of two, the first has the lower
         half of the draws, the second the upper.
-      teach: conditional, with views: share of what the first view predicts in what the other views of a
+      distill: conditional, with views: share of what the first view predicts in what the other views of a
         sequence are to predict, in [0, 1]; the rest is the text's next token. 0 leaves them to the text
         alone.
       pressure: μ, finite and at least 0: the objective has a term μ · λ² · (−ln block mass), the mean over
@@ -48,7 +48,7 @@ class LocalityConfig:
     end_at_zero: float = 0.0
     end_at_one: float = 0.0
     views: int = 1
-    teach: float = 0.0
+    distill: float = 0.0
     pressure: float = 0.0
     tau: float = 1.0
     draw_tau: bool = False
@@ -91,15 +91,19 @@ class LocalityConfig:
             fix,
         )
         require(
-            0.0 <= self.teach <= 1.0,
-            "locality.teach",
-            self.teach,
+            0.0 <= self.distill <= 1.0,
+            "locality.distill",
+            self.distill,
             "in [0, 1]",
             "0.5 gives the text as much weight as the first view",
         )
-        fix = "set locality.views=2: the first view teaches the others"
+        fix = "set locality.views=2: the others are distilled from the first view"
         require(
-            self.views > 1 or self.teach == 0.0, "locality.teach", self.teach, "0 with locality.views 1", fix
+            self.views > 1 or self.distill == 0.0,
+            "locality.distill",
+            self.distill,
+            "0 with locality.views 1",
+            fix,
         )
         require(
             0.0 <= self.pressure < math.inf,

@@ -15,8 +15,8 @@ from aila_jax.config.root import Config
 
 T = TypeVar("T")
 
-# Settings that have another name now: old → new, both dotted, in the same group.
-ALIASES: dict[str, str] = {}
+# Settings that have another name now: old → new, both dotted, in the same group. Read wherever settings are.
+ALIASES: dict[str, str] = {"locality.teach": "locality.distill"}
 # What a saved configuration without the setting means. A fault that changed numbers or splits was mended by a
 # setting whose default is the new rule; a run of before goes on with, and is read by, the old one.
 OLD_RULES: dict[str, Any] = {}
@@ -35,12 +35,12 @@ def saved_config(values: Mapping[str, Any]) -> Config:
     """
     filled = copy.deepcopy(dict(values))
     for key, rule in OLD_RULES.items():
-        group, _, name = key.rpartition(".")
+        prefix, name = key[: key.rfind(".") + 1], key[key.rfind(".") + 1 :]
         place: Any = filled
-        for part in group.split(".") if group else ():
+        for part in prefix.split(".")[:-1]:
             place = place.setdefault(part, {}) if isinstance(place, dict) else None
-        if isinstance(place, dict):
-            place.setdefault(name, rule)
+        if isinstance(place, dict) and key not in {name_now(f"{prefix}{given}") for given in place}:
+            place[name] = rule
     return from_dict(Config, filled)
 
 
@@ -60,11 +60,20 @@ def from_dict(cls: type[T], values: dict[str, Any], path: str = "") -> T:
     hints = typing.get_type_hints(cls)
     made = {}
     for given, value in values.items():
-        key = ALIASES.get(f"{path}{given}", f"{path}{given}").removeprefix(path)
+        key = name_now(f"{path}{given}").removeprefix(path)
         if key not in hints:
             raise ValueError(unknown_key(f"{path}{key}", [f"{path}{name}" for name in hints]))
+        if key in made:
+            raise ValueError(
+                f"{path}{key} is given twice, once by its former name. Fix: leave out the former one"
+            )
         made[key] = _coerce(hints[key], value, f"{path}{key}")
     return cls(**made)
+
+
+def name_now(key: str) -> str:
+    """The dotted name that a setting has today."""
+    return ALIASES.get(key, key)
 
 
 def unknown_key(key: str, known: list[str]) -> str:

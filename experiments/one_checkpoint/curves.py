@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from aila_jax.config import Config, ModelConfig, PartitionConfig, from_dict, require
+from aila_jax.config import Config, ModelConfig, require, saved_config
 from aila_jax.evaluation.rows import HeadRow, SweepResult
 from aila_jax.evaluation.without_attention import MIN_ATTENTION_COST
 from aila_jax.guarantees.certificates import certificate
@@ -125,13 +125,13 @@ def _least_guaranteed(result: SweepResult) -> float | None:
     model = _model(result)
     if not model.score_cap:
         return None
-    config = Config(model=model, partition=from_dict(PartitionConfig, result.config["partition"]))
+    config = Config(model=model, partition=saved_config(result.config).partition)
     return certificate({}, config, 1.0, 1.0, bound="score_cap").least_block_mass_accompanied
 
 
 def _model(result: SweepResult) -> ModelConfig:
-    """Its model's settings; those that it was made without have their defaults."""
-    return from_dict(ModelConfig, result.config["model"])
+    """Its model's settings; those that it was made without have the rule of that time."""
+    return saved_config(result.config).model
 
 
 def _equals(result: SweepResult) -> dict[str, Any]:
