@@ -99,7 +99,7 @@ def certified_dial(base: Config) -> Config:
     draws = LocalityConfig(
         mode="conditional",
         views=2,
-        teach=0.5,
+        distill=0.5,
         pressure=0.07,
         power=2.5,
         at_zero=0.5,

@@ -36,7 +36,7 @@ class OursForm:
         that turn with the dial.
       staggered: heads turn one after another.
       views: times that a training step reads each sequence, where λ is drawn.
-      teach, pressure: as in `locality`.
+      distill, pressure: as in `locality`.
     """
 
     conditional: bool = False
@@ -50,7 +50,7 @@ class OursForm:
     dial_weights: bool = False
     staggered: bool = False
     views: int = 1
-    teach: float = 0.0
+    distill: float = 0.0
     pressure: float = 0.0
 
     family = "ours"

@@ -138,7 +138,7 @@ class OursRunner:
             mode="conditional" if form.conditional else "fixed",
             lam=LAM,
             views=form.views,
-            teach=form.teach,
+            distill=form.distill,
             pressure=form.pressure,
         )
         chunk = shape.chunk if form.chunk < 0 else form.chunk
@@ -165,7 +165,7 @@ class OursRunner:
         step = make_train_step(
             network,
             optimizer,
-            Objective(loss_chunk=chunk, teach=form.teach, pressure=form.pressure),
+            Objective(loss_chunk=chunk, distill=form.distill, pressure=form.pressure),
             axis_name=AXIS,
         )
         evaluate: Any = eval_step if form.stats else eval_without_stats

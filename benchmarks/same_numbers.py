@@ -21,6 +21,7 @@ from pathlib import Path
 
 TIMES = {"tokens_per_second", "seconds"}
 PLACES = {"commit", "versions", "device"}
+RENAMED = {"teach": "distill"}  # settings that the older version has by another name
 MODEL = (
     "--config.model.length=16 --config.model.d_model=16 --config.model.n_heads=2 --config.model.d_ff=32"
     " --config.data.corpus=text --config.data.files=train.txt --config.data.valid_files=valid.txt"
@@ -172,9 +173,13 @@ def numbers(folder: Path) -> dict[str, str]:
 
 
 def timeless(value: object) -> object:
-    """Without the commit, versions and speeds."""
+    """Without the commit, versions and speeds, and with today's names of settings."""
     if isinstance(value, dict):
-        return {key: timeless(entry) for key, entry in value.items() if key not in TIMES | PLACES}
+        return {
+            RENAMED.get(key, key): timeless(entry)
+            for key, entry in value.items()
+            if key not in TIMES | PLACES
+        }
     return [timeless(entry) for entry in value] if isinstance(value, list) else value
 
 

@@ -38,12 +38,12 @@ VARIANTS = {  # the first of each is what the others are divided by
         "weights that turn with the dial": dataclasses.replace(_SMALL, dial_weights=True),
         "heads that turn one after another": dataclasses.replace(_SMALL, staggered=True),
         "every sequence at two λ": dataclasses.replace(_SMALL, views=2),
-        "the same, and the first teaches the second": dataclasses.replace(_SMALL, views=2, teach=0.5),
+        "the same, and the first teaches the second": dataclasses.replace(_SMALL, views=2, distill=0.5),
         "the same, and attention outside the block pays": dataclasses.replace(
-            _SMALL, views=2, teach=0.5, pressure=0.07
+            _SMALL, views=2, distill=0.5, pressure=0.07
         ),
         "preset certified, every sequence at one λ": _ONE_VIEW,
-        "preset certified": dataclasses.replace(_ONE_VIEW, views=2, teach=0.5, pressure=0.07),
+        "preset certified": dataclasses.replace(_ONE_VIEW, views=2, distill=0.5, pressure=0.07),
     },
 }
 

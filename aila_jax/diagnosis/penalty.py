@@ -79,9 +79,9 @@ def _stationarity(
         missing.append("stationarity thresholds: every head is dead, and a dead head has no gradient")
         return None, None
     layers = tuple(range(config.model.n_layers))
-    if config.locality.pressure or config.locality.teach:
+    if config.locality.pressure or config.locality.distill:
         missing.append(
-            "what pressure and teaching add to the stationarity thresholds, which are those of the"
+            "what pressure and distillation add to the stationarity thresholds, which are those of the"
             " cross-entropy alone"
         )
     batches = text()

@@ -172,7 +172,7 @@ def overfits(facts: Facts) -> Finding | None:
     if training.mode != "curriculum" and not hard:
         last = training.lam if training.mode == "fixed" and training.lam > 0.0 else 1.0
         changes.append(
-            f"let λ rise from 0 (locality.mode=curriculum, lam={last:g}, views=1, teach=0), which the paper"
+            f"let λ rise from 0 (locality.mode=curriculum, lam={last:g}, views=1, distill=0), which the paper"
             f" suggests against early convergence; such a model is trained for λ = {last:g} in the end, not"
             " for the whole dial"
         )

@@ -26,11 +26,11 @@ def token_losses(logits: Float[Array, "B L V"], targets: Int[Array, "B L"]) -> F
 
 
 @dataclass(frozen=True)
-class Teaching:
-    """Whether the first of several views of a sequence teaches the others: their targets are (1 − share) ·
-    target + share · the first's prediction.
+class Distillation:
+    """Whether the first of several views of a sequence is the teacher of the others: their targets are
+    (1 − share) · target + share · the first's prediction.
 
-    No gradient flows into the first through what it teaches. In-place distillation, Yu & Huang 2019 (share 1
+    No gradient flows into the teacher through that. In-place distillation, Yu & Huang 2019 (share 1
     there); over λ, ours.
 
     Attributes:
@@ -42,23 +42,23 @@ class Teaching:
     share: float = 0.0
 
 
-ALONE = Teaching()
+ALONE = Distillation()
 
 
-def taught_losses(
-    logits: Float[Array, "B L V"], targets: Int[Array, "B L"], teaching: Teaching
+def distilled_losses(
+    logits: Float[Array, "B L V"], targets: Int[Array, "B L"], distillation: Distillation
 ) -> Float[Array, "B L"]:
-    """Cross-entropy of each position with what `teaching` wants there, in nats; `token_losses` where nobody
-    teaches.
+    """Cross-entropy of each position with what `distillation` wants there, in nats; `token_losses` where the
+    share is 0.
     """
     losses = token_losses(logits, targets)
-    if not teaching.share:
+    if not distillation.share:
         return losses
     logits = logits.astype(jnp.float32)
-    logits_BxUxLxV = logits.reshape(-1, teaching.views, *logits.shape[1:])
+    logits_BxUxLxV = logits.reshape(-1, distillation.views, *logits.shape[1:])
     first = jax.nn.softmax(jax.lax.stop_gradient(logits_BxUxLxV[:, :1]), axis=-1)
     expected = jnp.sum(first * logits_BxUxLxV, axis=-1).reshape(targets.shape)
-    share_B = teaching.share * (jnp.arange(len(targets)) % teaching.views > 0)
+    share_B = distillation.share * (jnp.arange(len(targets)) % distillation.views > 0)
     return losses + share_B[:, None] * (target_logits(logits, targets) - expected)
 
 
@@ -90,14 +90,14 @@ def linear_cross_entropy(
     targets: Int[Array, "B L"],
     weights: Float[Array, "B L"],
     chunk: int,
-    teaching: Teaching = ALONE,
+    distillation: Distillation = ALONE,
 ) -> tuple[Float[Array, ""], Float[Array, "B L"]]:
     """Summed objective and single losses, nats, of logits = features · embeddingᵀ, each multiplied by its
     weight.
 
     The objective is the cross-entropy with each position's wanted distribution: its target, or what
-    `teaching` mixes into it. The losses are −log p(target) either way, so that their sum is the objective
-    where nobody teaches.
+    `distillation` mixes into it. The losses are −log p(target) either way, so that their sum is the objective
+    where `distillation.share` is 0.
 
     The gradient is made in the forward pass, while a chunk's logits are in the cache: on CPUs the large
     buffers of the plain form cost more than its arithmetic. It flows from the objective to `features` and
@@ -107,14 +107,14 @@ def linear_cross_entropy(
     Args:
       chunk: tokens whose logits exist at once; the number of tokens need not be a multiple of it. Views of a
         position stay together.
-      teaching: whether the first of several views of a sequence teaches the others.
+      distillation: whether the first of several views of a sequence is the teacher of the others.
     Source: ours.
     """
-    return _forward(features, embedding, targets, weights, chunk, teaching)[0]
+    return _forward(features, embedding, targets, weights, chunk, distillation)[0]
 
 
-def _forward(features, embedding, targets, weights, chunk, teaching):
-    views = teaching.views
+def _forward(features, embedding, targets, weights, chunk, distillation):
+    views = distillation.views
     chunk = max(chunk // views, 1) * views
 
     def body(total, part):
@@ -124,8 +124,8 @@ def _forward(features, embedding, targets, weights, chunk, teaching):
         probability_CxV = jnp.exp(logits_CxV - lse_C[:, None])
         is_target = jax.lax.broadcasted_iota(target_C.dtype, logits_CxV.shape, 1) == target_C[:, None]
         loss_C = (lse_C - target_logits(logits_CxV[None], target_C[None])[0]) * weight_C
-        if teaching.share:
-            wanted_CxV = _taught(is_target, probability_CxV, teaching)
+        if distillation.share:
+            wanted_CxV = _distilled_targets(is_target, probability_CxV, distillation)
             objective_C = (lse_C - jnp.sum(wanted_CxV * logits_CxV, axis=-1)) * weight_C
         else:
             wanted_CxV, objective_C = is_target, loss_C
@@ -150,13 +150,13 @@ def _forward(features, embedding, targets, weights, chunk, teaching):
     )
 
 
-def _taught(is_target: Array, probability_CxV: Array, teaching: Teaching) -> Array:
+def _distilled_targets(is_target: Array, probability_CxV: Array, distillation: Distillation) -> Array:
     """What each row is to predict, where rows of one position stand together: of the first its target, of the
     others that mixed with the first's prediction.
     """
-    by_view = (-1, teaching.views, is_target.shape[-1])
+    by_view = (-1, distillation.views, is_target.shape[-1])
     target_PxUxV, probability_PxUxV = is_target.reshape(by_view), probability_CxV.reshape(by_view)
-    share_1xUx1 = teaching.share * (jnp.arange(teaching.views) > 0)[None, :, None]
+    share_1xUx1 = distillation.share * (jnp.arange(distillation.views) > 0)[None, :, None]
     return ((1.0 - share_1xUx1) * target_PxUxV + share_1xUx1 * probability_PxUxV[:, :1]).reshape(
         is_target.shape
     )
@@ -173,7 +173,7 @@ def _views_first(array: Array) -> Array:
     return turned.reshape(-1, *turned.shape[2:])
 
 
-def _backward(chunk, teaching, gradients, cotangents):
+def _backward(chunk, distillation, gradients, cotangents):
     grad_BxLxD, grad_VxD = gradients
     scale, _ = cotangents
     return (

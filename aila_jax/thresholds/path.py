@@ -118,7 +118,7 @@ def zeroing_path(
     group is 0.
 
     Everything else is as in the model's training, but for a constant learning rate, no dropout, one view of
-    each sequence, which then teaches none, and no head-level term (ν): the dial, the pressure, the batch
+    each sequence, so without distillation, and no head-level term (ν): the dial, the pressure, the batch
     size, the clipping, and the weights beside W_Q and W_K, which go on training too. The first level is 0,
     where Adam's moments settle. η is the level at which all groups of all layers are 0, so that λ = level/η
     is 1 there.
@@ -137,7 +137,7 @@ def zeroing_path(
     optimizer = _optimizer(config, groups, settings.learning_rate or config.train.learning_rate)
     rule = PenaltyRule(groups, False, False, tuple(float(x) for x in default_layer_scale(config.model)))
     step = make_train_step(
-        network, optimizer, replace(Objective.of(config), teach=0.0), axis_name=AXIS, penalty=rule
+        network, optimizer, replace(Objective.of(config), distill=0.0), axis_name=AXIS, penalty=rule
     )
     train_step = map_step(step, sharding, whole=1)
     # Copies, since the step reuses the buffers of its state.

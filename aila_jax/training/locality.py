@@ -41,7 +41,7 @@ def training_dial(config: Config, batch_size: int) -> tuple[Float[Array, "B"], F
     """λ and τ of a batch as at the end of the model's training; one stratified draw where it draws them, one
     view of each sequence.
     """
-    one_view = replace(config.locality, views=1, teach=0.0)
+    one_view = replace(config.locality, views=1, distill=0.0)
     return draw_locality(
         one_view, config.train.steps, batch_size, jax.random.key(config.seed), config.train.steps
     )

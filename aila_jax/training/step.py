@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Float, Key
 
 from aila_jax.config import Config
-from aila_jax.loss.cross_entropy import Teaching, linear_cross_entropy, taught_losses, token_losses
+from aila_jax.loss.cross_entropy import Distillation, linear_cross_entropy, distilled_losses, token_losses
 from aila_jax.loss.group_sparsity import Strength, sparsity
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
@@ -30,7 +30,7 @@ class StepMetrics:
 
     Attributes:
       loss: mean cross-entropy over scored targets, nats; neither terms of the penalty and of the pressure nor
-        what views teach each other are in it.
+        what distillation adds are in it.
       grad_norm: of the whole objective that is differentiated, before clipping.
       lam_mean: mean λ of the batch.
       bin_loss, bin_targets: summed loss and scored targets of the sequences whose λ rounds to 0, .2, .4, .6,
@@ -69,22 +69,22 @@ class Objective:
     Attributes:
       hard: block attention only.
       loss_chunk: tokens whose logits exist at once; 0 makes them all in one.
-      teach: share of the first view's prediction in what the other views of a sequence are to predict
-        (`locality.teach`).
+      distill: share of the first view's prediction in what the other views of a sequence are to predict
+        (`locality.distill`).
       pressure: μ of μ · λ² · (−ln block mass), in the mean over layers, heads and scored targets a part of
         the objective (`locality.pressure`).
     """
 
     hard: bool = False
     loss_chunk: int = 0
-    teach: float = 0.0
+    distill: float = 0.0
     pressure: float = 0.0
 
     @classmethod
     def of(cls, config: Config) -> "Objective":
         """The objective that `config` describes."""
         locality = config.locality
-        return cls(config.model.hard, config.train.loss_chunk, locality.teach, locality.pressure)
+        return cls(config.model.hard, config.train.loss_chunk, locality.distill, locality.pressure)
 
     @property
     def request(self) -> Request:
@@ -128,7 +128,7 @@ def make_train_step(
     request, loss_chunk, pressure = objective.request, objective.loss_chunk, objective.pressure
 
     def share_of_objective(
-        params: Any, part: Examples, scored: Array, teaching: Teaching
+        params: Any, part: Examples, scored: Array, distillation: Distillation
     ) -> tuple[Array, Array]:
         """This part's share of the mean over the `scored` targets of the whole batch, and every target's
         loss.
@@ -138,10 +138,10 @@ def make_train_step(
         if loss_chunk:
             embedding = params["embedding"].astype(output.features.dtype)
             total, losses = linear_cross_entropy(
-                output.features, embedding, batch.targets, batch.weights, loss_chunk, teaching
+                output.features, embedding, batch.targets, batch.weights, loss_chunk, distillation
             )
         else:
-            total = jnp.sum(taught_losses(output.logits, batch.targets, teaching) * batch.weights)
+            total = jnp.sum(distilled_losses(output.logits, batch.targets, distillation) * batch.weights)
             losses = token_losses(output.logits, batch.targets) * batch.weights
         if pressure:
             total += pressure * jnp.sum(
@@ -152,13 +152,13 @@ def make_train_step(
     def train_step(
         state: TrainState, batch: Batch, lam: Array, tau: Array, strength: Strength | None = None
     ) -> tuple[TrainState, StepMetrics]:
-        teaching = Teaching(lam.shape[0] // batch.tokens.shape[0], objective.teach)
+        distillation = Distillation(lam.shape[0] // batch.tokens.shape[0], objective.distill)
         batch = each_view(batch, lam.shape[0])
         scored = jnp.maximum(over_devices(jnp.sum(batch.weights), axis_name), 1.0)
         examples = Examples(batch, lam, tau, example_keys(state, lam.shape[0], axis_name))
-        value_and_grad = jax.value_and_grad(partial(share_of_objective, teaching=teaching), has_aux=True)
+        value_and_grad = jax.value_and_grad(partial(share_of_objective, distillation=distillation), has_aux=True)
         (total, losses), grads = accumulated(
-            value_and_grad, state.params, examples, scored, accumulate, teaching.views
+            value_and_grad, state.params, examples, scored, accumulate, distillation.views
         )
         bins = jax.nn.one_hot(jnp.round(lam * (LAM_BINS - 1)).astype(jnp.int32), LAM_BINS)
         loss = jnp.sum(losses) / scored

@@ -47,8 +47,8 @@ def recipe_parts(base: Config) -> dict[str, tuple[str, Changes]]:
         "dial-weights-qk": ("queries and keys turn, values do not", {"model": {"dial_weights": "qk"}}),
         "dial-rate-1": ("dial weights at the full learning rate", {"train": {"dial_rate": 1.0}}),
         "all-heads-alike": ("all heads turn alike", {"model": {"margin": {"stagger": 0.0}}}),
-        "no-teaching": ("the first view teaches nothing", {"locality": {"teach": 0.0}}),
-        "one-view": ("one λ a sequence in a step", {"locality": {"views": 1, "teach": 0.0}}),
+        "no-teaching": ("the first view teaches nothing", {"locality": {"distill": 0.0}}),
+        "one-view": ("one λ a sequence in a step", {"locality": {"views": 1, "distill": 0.0}}),
         "margin-bent": ("margin as 0.75 λ + 0.25 λ^6", {"model": {"margin": {"power": 6.0, "linear": 0.75}}}),
         "margin-power": ("margin as λ^2.75", {"model": {"margin": {"power": 2.75}}}),
         "margin-8": (

@@ -1,10 +1,11 @@
-"""`certified` with heads that turn one after another, a first view that teaches nothing, and attention
+"""`certified` with heads that turn one after another, no distillation, and attention
 outside the block that pays nothing.
 
 Command: python -m experiments.one_checkpoint --config=launch/configs/staggered.py --data_dir=$WIKITEXT2
-  --out=docs/results/staggered Cost: less than launch/configs/certified.py, whose teaching and pressure it has
-  not. Expected result: see docs/results/staggered. Better than `certified` by block mass, no better by
-  influence on predictions.
+  --out=docs/results/staggered
+Cost: less than launch/configs/certified.py, whose distillation and pressure it has not.
+Expected result: see docs/results/staggered. Better than `certified` by block mass, no better by influence
+  on predictions.
 """
 
 from dataclasses import replace
@@ -16,4 +17,4 @@ from aila_jax.config import Config
 def get_config() -> Config:
     base = presets.certified()
     model = replace(base.model, margin=replace(base.model.margin, stagger=0.75))
-    return replace(base, model=model, locality=replace(base.locality, teach=0.0, pressure=0.0))
+    return replace(base, model=model, locality=replace(base.locality, distill=0.0, pressure=0.0))

@@ -382,7 +382,7 @@ def test_training_that_converges_early_and_generalises_badly():
         "after 2.0 of 8.0 epochs, and perplexity is 100 on the validation split against 50 on the training"
         " split, 2.00 times" in finding.seen
     )
-    assert "locality.mode=curriculum, lam=1, views=1, teach=0" in finding.changes[1]
+    assert "locality.mode=curriculum, lam=1, views=1, distill=0" in finding.changes[1]
     assert (
         diagnose(replace(HEALTHY, training=replace(training, losses=losses[:3]))).findings == ()
     )  # still falling when it ended

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from absl import app, flags
 
-from aila_jax.config import MarginConfig, ModelConfig, from_dict, to_dict
+from aila_jax.config import MarginConfig, saved_config, to_dict
 from aila_jax.config.options import ReadingOptions
 from aila_jax.evaluation.sweep import sweep
 from aila_jax.evaluation.without_attention import without_attention
@@ -153,8 +153,8 @@ def test_the_recipe_is_changed_in_one_part_at_a_time():
         "recipe-draws-at-once": {"locality.power", "locality.at_zero", "locality.at_one", "locality.drift"},
         "recipe-draws-uniform": {"locality.power", "locality.at_zero", "locality.at_one", "locality.drift"},
         "recipe-draws-of-the-ends": {"locality.at_one", "locality.drift"},
-        "recipe-no-teaching": {"locality.teach"},
-        "recipe-one-view": {"locality.views", "locality.teach"},
+        "recipe-no-teaching": {"locality.distill"},
+        "recipe-one-view": {"locality.views", "locality.distill"},
         "recipe-no-film": {"model.film"},
         "recipe-no-dial-weights": {"model.dial_weights"},
         "recipe-dial-weights-qk": {"model.dial_weights"},
@@ -264,7 +264,7 @@ def with_law(slope, seed=0, first=0.5, **margin):
     block.
     """
     made = result(*ONE.values(), taus=(0.5, 1.0, 2.0), seed=seed, margin=margin)
-    shares = {lam: head_shares(from_dict(ModelConfig, made.config["model"]), lam) for lam in exp.LAMS}
+    shares = {lam: head_shares(saved_config(made.config).model, lam) for lam in exp.LAMS}
 
     def outside(row):
         imposed = shares[row.lam][row.layer, row.head]

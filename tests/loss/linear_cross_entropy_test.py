@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from aila_jax.loss.cross_entropy import (
-    Teaching,
+    Distillation,
+    distilled_losses,
     linear_cross_entropy,
     linear_target_scores,
-    taught_losses,
     token_losses,
 )
 from tests.oracles.losses import linear_gradients, linear_losses
@@ -107,14 +107,14 @@ def test_scores_for_evaluation_equal_float64_for_any_chunk(chunk: int) -> None:
     assert 6 <= found.first.sum() < targets.size
 
 
-VIEWS = Teaching(views=3, share=0.3)
+VIEWS = Distillation(views=3, share=0.3)
 RNG_VIEWS = np.random.default_rng(1)
 THREE_VIEWS = RNG_VIEWS.standard_normal((6, 5, 4)).astype(np.float32)  # two sequences, three views each
 THEIR_TARGETS = np.repeat(TARGETS, 3, axis=0)
 THEIR_WEIGHTS = np.repeat(WEIGHTS, 3, axis=0)
 
 
-def taught_by_loops(embedding) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def distilled_by_loops(embedding) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(objective [6, 5], losses [6, 5], gradient by features, by embedding), one position at a time in
     float64.
     """
@@ -141,7 +141,7 @@ def taught_by_loops(embedding) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 9, 12, 64, None])
-def test_the_first_view_teaches_the_others(chunk: int | None) -> None:
+def test_the_others_are_distilled_from_the_first_view(chunk: int | None) -> None:
     """Objective, losses and gradients against float64 loops, in which the teacher is a constant; chunked, and
     from whole logits (None).
     """
@@ -152,7 +152,7 @@ def test_the_first_view_teaches_the_others(chunk: int | None) -> None:
     def whole(x, e):
         logits = jnp.einsum("bld,vd->blv", x, e)
         return (
-            jnp.sum(taught_losses(logits, THEIR_TARGETS, VIEWS) * THEIR_WEIGHTS),
+            jnp.sum(distilled_losses(logits, THEIR_TARGETS, VIEWS) * THEIR_WEIGHTS),
             token_losses(logits, THEIR_TARGETS) * THEIR_WEIGHTS,
         )
 
@@ -160,7 +160,7 @@ def test_the_first_view_teaches_the_others(chunk: int | None) -> None:
     (total, losses), gradients = jax.jit(jax.value_and_grad(function, argnums=(0, 1), has_aux=True))(
         THREE_VIEWS, EMBEDDING
     )
-    objective, hard, by_features, by_embedding = taught_by_loops(EMBEDDING)
+    objective, hard, by_features, by_embedding = distilled_by_loops(EMBEDDING)
     np.testing.assert_allclose(total, objective.sum(), rtol=1e-5)
     np.testing.assert_allclose(losses, hard, atol=1e-5)
     np.testing.assert_allclose(gradients[0], by_features, atol=1e-5)
@@ -174,7 +174,7 @@ def test_without_a_share_views_are_examples_like_others() -> None:
         jax.value_and_grad(
             lambda x, t=t: linear_cross_entropy(x, EMBEDDING, THEIR_TARGETS, THEIR_WEIGHTS, 6, t)[0]
         )(THREE_VIEWS)
-        for t in (Teaching(), Teaching(views=3))
+        for t in (Distillation(), Distillation(views=3))
     )
     np.testing.assert_allclose(views[0], alone[0], rtol=1e-6)
     np.testing.assert_allclose(views[1], alone[1], atol=1e-6)

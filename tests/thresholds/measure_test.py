@@ -159,14 +159,14 @@ def test_the_path_ends_where_every_group_is_zero_and_leaves_the_model_alone(trai
 
 @pytest.mark.medium  # the path compiles once for each
 def test_a_run_that_reads_sequences_twice_is_measured_with_one_view_and_pressed_as_in_training(trained):
-    """As the preset `certified` is trained: two views, of which the first teaches, and pressure, without
+    """As the preset `certified` is trained: two views, the second distilled, with pressure, without
     which attention would be another.
     """
     settings = PathSettings(first=1e-9, most_levels=1, steps=15, learning_rate=0.02)
     held_out = spread_batches(trained.dataset.windows("validation", 16, False).batch, 8, 1)
     entropy = {}
     for pressure in (0.0, 5.0):
-        locality = LocalityConfig(mode="conditional", at_one=1.0, views=2, teach=0.5, pressure=pressure)
+        locality = LocalityConfig(mode="conditional", at_one=1.0, views=2, distill=0.5, pressure=pressure)
         model = replace(trained.model, config=replace(trained.config, locality=locality))
         lam, tau = training_dial(model.config, 5)
         assert (lam.tolist(), tau.tolist()) == ([1.0] * 5, [1.0] * 5)

@@ -97,12 +97,12 @@ ONE_STEP = """
     def numbers(tree):
         return [np.asarray(leaf).tolist() for leaf in jax.tree.leaves(tree)]
 
-    def updates(placed, devices, parallel, chunk, accumulate, config=None, views=1, teach=0.0, pressure=0.0):
+    def updates(placed, devices, parallel, chunk, accumulate, config=None, views=1, distill=0.0, pressure=0.0):
         optimizer, rule, whole = momentum, None, ()
         if config is not None:
             optimizer = build_optimizer(config.train, config.penalty, config.feature_groups)
             rule, whole = penalty_rule(config), (placed.replicate(penalty_strength(config, 1)),)
-        objective = Objective(loss_chunk=chunk, teach=teach, pressure=pressure)
+        objective = Objective(loss_chunk=chunk, distill=distill, pressure=pressure)
         step = make_train_step(network, optimizer, objective, accumulate=accumulate, axis_name=AXIS, penalty=rule)
         train_step = map_step(step, placed, parallel, whole=len(whole))
         params = jax.tree.map(np.asarray, fresh_params())  # host arrays, since a step takes the buffers of its state
@@ -127,7 +127,7 @@ ONE_STEP = """
     print(json.dumps({
         "updates": [updates(one, 1, "jit", 0, 1)] + [updates(batch_sharding(ROWS, accumulate=case[2]), 8, *case) for case in cases],
         "views": [updates(one, 1, "jit", 0, 1, views=2), updates(batch_sharding(ROWS // 2), 8, "pmap", 0, 2, views=2)],
-        "taught": [updates(one, 1, "jit", 0, 1, views=2, teach=0.5), updates(batch_sharding(ROWS // 2), 8, "pmap", 51, 2, views=2, teach=0.5)],
+        "distilled": [updates(one, 1, "jit", 0, 1, views=2, distill=0.5), updates(batch_sharding(ROWS // 2), 8, "pmap", 51, 2, views=2, distill=0.5)],
         "pressed": [updates(one, 1, "jit", 0, 1, pressure=0.5), updates(batch_sharding(ROWS // 4), 8, "pmap", 51, 4, pressure=0.5)],
         "proximal": [updates(one, 1, "jit", 0, 1, PROXIMAL), updates(batch_sharding(ROWS), 8, "pmap", 0, 1, PROXIMAL)],
         "sums": [measured(one, 0), measured(batch_sharding(ROWS), 0), measured(batch_sharding(ROWS), 50)],

@@ -108,12 +108,12 @@ def test_views_of_a_sequence_are_examples_of_their_own(step):
 
 
 @pytest.mark.parametrize("chunk", [0, 25])
-def test_the_first_view_teaches_without_being_taught(step, chunk):
+def test_the_first_view_is_the_teacher_and_gets_no_gradient_from_that(step, chunk):
     """The gradient against one written out from logits; the loss reported is the text's, as without
-    teaching.
+    distillation.
     """
     batch, share = random_batch(ROWS // 2), 0.7
-    taught = jax.jit(make_train_step(NETWORK, sgd(), Objective(loss_chunk=chunk, teach=share)))
+    distilled = jax.jit(make_train_step(NETWORK, sgd(), Objective(loss_chunk=chunk, distill=share)))
     twice = jax.tree.map(lambda x: np.repeat(x, 2, axis=0), batch)
     dial, blocks = Dial(jnp.asarray(LAM), jnp.asarray(TAU)), jnp.asarray(twice.positions) // 5
 
@@ -133,7 +133,7 @@ def test_the_first_view_teaches_without_being_taught(step, chunk):
 
     gradients = jax.grad(objective)(fresh_params())
     state = new_state()
-    after, metrics = taught(state, batch, LAM, TAU)
+    after, metrics = distilled(state, batch, LAM, TAU)
     for expected, old, new in zip(
         *map(jax.tree.leaves, (gradients, state.params, after.params)), strict=True
     ):
@@ -188,7 +188,7 @@ def test_attention_outside_the_block_pays(step, chunk):
 
 
 def test_views_of_a_sequence_stay_in_one_microbatch():
-    step = make_train_step(NETWORK, sgd(), Objective(teach=0.5), accumulate=2)
+    step = make_train_step(NETWORK, sgd(), Objective(distill=0.5), accumulate=2)
     with pytest.raises(
         ValueError, match=r"train\.accumulate is 2; it must divide the 3 sequences of a device"
     ):
