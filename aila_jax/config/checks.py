@@ -1,7 +1,10 @@
 """What the settings' dataclasses check their values with."""
 
 import difflib
+import math
+from collections.abc import Iterable
 from numbers import Integral, Real
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,42 @@ def require(condition: bool, name: str, value: Any, limit: str, fix: str) -> Non
     """Raises ValueError naming the setting, its value, its limit and the fix, unless `condition` holds."""
     if not condition:
         raise ValueError(f"{name} is {value!r}; it must be {limit}. Fix: {fix}.")
+
+
+# A setting, or several of one group ("start, end"); whether it holds; the limit; the fix.
+Rule = tuple[str, bool, str, str]
+
+
+def check_rules(section: str, settings: Any, rules: Iterable[Rule]) -> None:
+    """Raises ValueError for the first rule that does not hold, with the value that its setting has.
+
+    Args:
+      section: where the settings stand, with a dot at its end; empty for all of them.
+      settings: the dataclass that holds them.
+      rules: a table of them.
+    """
+    for setting, holds, limit, fix in rules:
+        if not holds:
+            first, *others = setting.split(", ")
+            group = first[: first.rfind(".") + 1]
+            names = (first, *(f"{group}{name}" for name in others))
+            values = tuple(attrgetter(name)(settings) for name in names)
+            require(False, f"{section}{setting}", values if others else values[0], limit, fix)
+
+
+def positive(value: float) -> bool:
+    """Whether it is finite and above 0."""
+    return 0.0 < value < math.inf
+
+
+def not_negative(value: float) -> bool:
+    """Whether it is finite and at least 0."""
+    return 0.0 <= value < math.inf
+
+
+def in_unit(value: float) -> bool:
+    """Whether it is in [0, 1]."""
+    return 0.0 <= value <= 1.0
 
 
 def whole(value: Any) -> bool:

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from dataclasses import dataclass, field
 
-from aila_jax.config.checks import one_of, require
+from aila_jax.config.checks import Rule, check_rules, one_of
 
 # What TensorFlow Datasets calls a data set: its name, one of its configurations, a version.
 TFDS_NAME = re.compile(r"(?P<name>[A-Za-z_]\w*)(/(?P<config>[\w.\-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
@@ -36,32 +36,21 @@ class RuleConfig:
     depth: int = 3
     brackets: int = 6
 
-    def __post_init__(self):
-        for name, least in (
-            ("seed", 0),
-            ("sequences", 1),
-            ("n_keys", 2),
-            ("n_values", 2),
-            ("kinds", 2),
-            ("depth", 1),
-            ("brackets", 1),
-        ):
-            require(
-                getattr(self, name) >= least,
-                f"data.rule.{name}",
-                getattr(self, name),
-                f"at least {least}",
-                f"raise --config.data.rule.{name}",
-            )
-        for name, most in (("pairs", "n_keys"), ("queries", "pairs")):
-            value, limit = getattr(self, name), getattr(self, most)
-            require(
-                1 <= value <= limit,
-                f"data.rule.{name}",
-                value,
-                f"from 1 to data.rule.{most} ({limit})",
-                f"set --config.data.rule.{name}={limit}",
-            )
+    def __post_init__(self) -> None:
+        least = {"seed": 0, "sequences": 1, "n_keys": 2, "n_values": 2, "kinds": 2, "depth": 1, "brackets": 1}
+        most = (("pairs", "n_keys", self.n_keys), ("queries", "pairs", self.pairs))
+        rules: tuple[Rule, ...] = (
+            *(
+                (name, getattr(self, name) >= limit, f"at least {limit}", f"raise --config.data.rule.{name}")
+                for name, limit in least.items()
+            ),
+            *(
+                (name, 1 <= getattr(self, name) <= limit, f"from 1 to data.rule.{other} ({limit})",
+                 f"set --config.data.rule.{name}={limit}")
+                for name, other, limit in most
+            ),
+        )  # fmt: skip
+        check_rules("data.rule.", self, rules)
 
 
 RULE_SETTINGS = {
@@ -126,101 +115,65 @@ class DataConfig:
     cache_dir: str = ""
     rule: RuleConfig = field(default_factory=RuleConfig)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("data.corpus", self.corpus, ("pydocs", "wikitext2", "text", "conllu", "tfds", *RULE_SETTINGS))
         one_of("data.tokenizer", self.tokenizer, ("bpe", "word"))
-        least = 258 if self.tokenizer == "bpe" else 3
-        require(
-            self.vocab_size >= least,
-            "data.vocab_size",
-            self.vocab_size,
-            f"at least {least} for {self.tokenizer}",
-            "raise --config.data.vocab_size",
-        )
-        for name in ("valid_fraction", "test_fraction"):
-            value = getattr(self, name)
-            require(0.0 < value < 0.5, f"data.{name}", value, "in (0, 0.5)", f"set --config.data.{name}=0.05")
         one_of("data.conllu_blocks", self.conllu_blocks, ("sentences", "classes", "constituents"))
-        if self.corpus != "conllu":
-            fix = "leave it out, or set --config.data.corpus=conllu"
-            limit = f"left alone when data.corpus is {self.corpus!r}"
-            require(self.conllu_blocks == "sentences", "data.conllu_blocks", self.conllu_blocks, limit, fix)
-        if self.corpus in ("text", "conllu"):
-            pattern = "my/*.txt" if self.corpus == "text" else "my/*.conllu"
-            fix = f"pass --config.data.files=\"('{pattern}',)\""
-            require(len(self.files) > 0, "data.files", self.files, "at least one path or glob", fix)
-        else:
-            for name in ("files", "valid_files", "test_files"):
-                value = getattr(self, name)
-                fix = "set --config.data.corpus=text or conllu"
-                require(not value, f"data.{name}", value, f"empty when data.corpus is {self.corpus!r}", fix)
-        if self.corpus == "tfds":
-            shape = "a name such as ag_news_subset, glue/sst2 or glue/sst2:2.0.0"
-            require(
-                bool(TFDS_NAME.fullmatch(self.tfds_name)),
-                "data.tfds_name",
-                self.tfds_name,
-                shape,
-                "set --config.data.tfds_name",
-            )
-        else:
-            for name in (
-                "tfds_name",
-                "tfds_data_dir",
-                "tfds_text",
-                "tfds_train",
-                "tfds_validation",
-                "tfds_test",
-            ):
-                value = getattr(self, name)
-                require(
-                    not value,
-                    f"data.{name}",
-                    value,
-                    f"empty when data.corpus is {self.corpus!r}",
-                    "set --config.data.corpus=tfds",
-                )
-        if self.corpus != "wikitext2":
-            fix = "leave it out, or set --config.data.corpus=wikitext2"
-            require(
-                not self.data_dir,
-                "data.data_dir",
-                self.data_dir,
-                f"empty when data.corpus is {self.corpus!r}",
-                fix,
-            )
+        least = 258 if self.tokenizer == "bpe" else 3
+        kept = "set --config.data.{}=0.05"
+        limits: tuple[Rule, ...] = (
+            ("vocab_size", self.vocab_size >= least, f"at least {least} for {self.tokenizer}",
+             "raise --config.data.vocab_size"),
+            ("valid_fraction", 0.0 < self.valid_fraction < 0.5, "in (0, 0.5)", kept.format("valid_fraction")),
+            ("test_fraction", 0.0 < self.test_fraction < 0.5, "in (0, 0.5)", kept.format("test_fraction")),
+        )  # fmt: skip
+        check_rules("data.", self, limits)
+        self._check_corpus()
         self._check_rule()
+
+    def _check_corpus(self) -> None:
+        """What a corpus needs it has, and what it does not read is left alone."""
+        corpus = self.corpus
+        files, tfds = corpus in ("text", "conllu"), corpus == "tfds"
+        pattern = "my/*.txt" if corpus == "text" else "my/*.conllu"
+        alone, empty = (f"{limit} when data.corpus is {str(corpus)!r}" for limit in ("left alone", "empty"))
+        shape = "a name such as ag_news_subset, glue/sst2 or glue/sst2:2.0.0"
+        text_settings = ("files", "valid_files", "test_files")
+        tfds_settings = tuple(f"tfds_{name}" for name in "name data_dir text train validation test".split())
+        rules: tuple[Rule, ...] = (
+            ("conllu_blocks", corpus == "conllu" or self.conllu_blocks == "sentences", alone,
+             "leave it out, or set --config.data.corpus=conllu"),
+            ("files", not files or len(self.files) > 0, "at least one path or glob",
+             f"pass --config.data.files=\"('{pattern}',)\""),
+            *((name, files or not getattr(self, name), empty, "set --config.data.corpus=text or conllu")
+              for name in text_settings),
+            ("tfds_name", not tfds or bool(TFDS_NAME.fullmatch(self.tfds_name)), shape,
+             "set --config.data.tfds_name"),
+            *((name, tfds or not getattr(self, name), empty, "set --config.data.corpus=tfds")
+              for name in tfds_settings),
+            ("data_dir", corpus == "wikitext2" or not self.data_dir, empty,
+             "leave it out, or set --config.data.corpus=wikitext2"),
+        )  # fmt: skip
+        check_rules("data.", self, rules)
 
     def _check_rule(self) -> None:
         """The rule corpora are word level, and a setting that the corpus would not read is refused."""
         read = ("seed", "sequences", *RULE_SETTINGS[self.corpus]) if self.corpus in RULE_SETTINGS else ()
-        for name, default in dataclasses.asdict(RuleConfig()).items():
-            value = getattr(self.rule, name)
-            fix = "leave it out, or choose the corpus that reads it"
-            require(
-                name in read or value == default,
-                f"data.rule.{name}",
-                value,
-                f"left alone when data.corpus is {self.corpus!r}",
-                fix,
-            )
+        alone = f"left alone when data.corpus is {str(self.corpus)!r}"
+        fix = "leave it out, or choose the corpus that reads it"
+        rule = self.rule
+        unread: list[Rule] = [
+            (f"rule.{name}", name in read or getattr(rule, name) == default, alone, fix)
+            for name, default in dataclasses.asdict(RuleConfig()).items()
+        ]
+        check_rules("data.", self, unread)
         if not read:
             return
-        fix = "set --config.data.tokenizer=word"
-        require(
-            self.tokenizer == "word",
-            "data.tokenizer",
-            self.tokenizer,
-            f"'word' when data.corpus is {self.corpus!r}",
-            fix,
-        )
-        rule = self.rule
         symbols = rule.n_keys + rule.n_values + 1 if self.corpus == "recall" else 2 * rule.kinds + 1
-        least = symbols + 2
-        require(
-            self.vocab_size >= least,
-            "data.vocab_size",
-            self.vocab_size,
-            f"at least {least} for these symbols",
-            f"set --config.data.vocab_size={least}",
-        )
+        least, words = symbols + 2, f"'word' when data.corpus is {str(self.corpus)!r}"
+        rules: tuple[Rule, ...] = (
+            ("tokenizer", self.tokenizer == "word", words, "set --config.data.tokenizer=word"),
+            ("vocab_size", self.vocab_size >= least, f"at least {least} for these symbols",
+             f"set --config.data.vocab_size={least}"),
+        )  # fmt: skip
+        check_rules("data.", self, rules)

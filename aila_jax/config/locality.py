@@ -3,7 +3,16 @@
 import math
 from dataclasses import dataclass
 
-from aila_jax.config.checks import check_lam, check_tau, one_of, require
+from aila_jax.config.checks import (
+    Rule,
+    check_lam,
+    check_rules,
+    check_tau,
+    in_unit,
+    not_negative,
+    one_of,
+    positive,
+)
 
 
 @dataclass(frozen=True)
@@ -55,92 +64,44 @@ class LocalityConfig:
     tau_low: float = 0.5
     tau_high: float = 2.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("locality.mode", self.mode, ("fixed", "curriculum", "conditional"))
         one_of("locality.shape", self.shape, ("linear", "cosine"))
         check_lam(self.lam, "locality.lam")
         for name in ("tau", "tau_low", "tau_high"):
             check_tau(getattr(self, name), f"locality.{name}")
-        require(
-            self.tau_low <= self.tau_high,
-            "locality.tau_low",
-            self.tau_low,
-            f"at most locality.tau_high ({self.tau_high})",
-            "swap them",
-        )
-        require(
-            0.0 <= self.start < self.end <= 1.0,
-            "locality.start, end",
-            (self.start, self.end),
-            "0 <= start < end <= 1",
-            "set start=0, end=0.5",
-        )
-        require(
-            self.views >= 1,
-            "locality.views",
-            self.views,
-            "at least 1",
-            "2 reads each sequence at a small and at a large λ",
-        )
-        fix = "set locality.views=1: at one λ a second view is the first again"
-        require(
-            self.views == 1 or self.mode == "conditional",
-            "locality.views",
-            self.views,
-            f"1 with locality.mode {self.mode!r}",
-            fix,
-        )
-        require(
-            0.0 <= self.distill <= 1.0,
-            "locality.distill",
-            self.distill,
-            "in [0, 1]",
-            "0.5 gives the text as much weight as the first view",
-        )
-        fix = "set locality.views=2: the others are distilled from the first view"
-        require(
-            self.views > 1 or self.distill == 0.0,
-            "locality.distill",
-            self.distill,
-            "0 with locality.views 1",
-            fix,
-        )
-        require(
-            0.0 <= self.pressure < math.inf,
-            "locality.pressure",
-            self.pressure,
-            "finite and at least 0",
-            "0 for none, 0.07 for a little",
-        )
-        fix = "set locality.pressure=0, or train at another λ"
+        still = f"0 with locality.mode {str(self.mode)!r} and λ = 0, where it does nothing"
         presses = self.pressure == 0.0 or self.mode == "conditional" or self.lam > 0.0
-        require(
-            presses,
-            "locality.pressure",
-            self.pressure,
-            f"0 with locality.mode {self.mode!r} and λ = 0, where it does nothing",
-            fix,
-        )
-        for prefix in ("", "end_"):
-            power, shares = (
-                getattr(self, f"{prefix}power"),
-                (
-                    getattr(self, f"{prefix}at_zero"),
-                    getattr(self, f"{prefix}at_one"),
-                ),
-            )
-            require(
-                0.0 < power < math.inf, f"locality.{prefix}power", power, "finite and above 0", "1 is uniform"
-            )
-            require(
-                min(shares) >= 0.0 and sum(shares) <= 1.0,
-                f"locality.{prefix}at_zero, {prefix}at_one",
-                shares,
-                "at least 0 and together at most 1",
-                "set both to 0",
-            )
+        rules: tuple[Rule, ...] = (
+            ("tau_low", self.tau_low <= self.tau_high, f"at most locality.tau_high ({self.tau_high})",
+             "swap them"),
+            ("start, end", 0.0 <= self.start < self.end <= 1.0, "0 <= start < end <= 1",
+             "set start=0, end=0.5"),
+            ("views", self.views >= 1, "at least 1", "2 reads each sequence at a small and at a large λ"),
+            ("views", self.views == 1 or self.mode == "conditional", f"1 with locality.mode {str(self.mode)!r}",
+             "set locality.views=1: at one λ a second view is the first again"),
+            ("distill", in_unit(self.distill), "in [0, 1]",
+             "0.5 gives the text as much weight as the first view"),
+            ("distill", self.views > 1 or self.distill == 0.0, "0 with locality.views 1",
+             "set locality.views=2: the others are distilled from the first view"),
+            ("pressure", not_negative(self.pressure), "finite and at least 0",
+             "0 for none, 0.07 for a little"),
+            ("pressure", presses, still, "set locality.pressure=0, or train at another λ"),
+            ("power", positive(self.power), "finite and above 0", "1 is uniform"),
+            ("at_zero, at_one", _shares(self.at_zero, self.at_one), "at least 0 and together at most 1",
+             "set both to 0"),
+            ("end_power", positive(self.end_power), "finite and above 0", "1 is uniform"),
+            ("end_at_zero, end_at_one", _shares(self.end_at_zero, self.end_at_one),
+             "at least 0 and together at most 1", "set both to 0"),
+        )  # fmt: skip
+        check_rules("locality.", self, rules)
 
     @property
     def median_tau(self) -> float:
         """The τ of training; where it is drawn, the median of the draws."""
         return math.sqrt(self.tau_low * self.tau_high) if self.draw_tau else self.tau
+
+
+def _shares(*shares: float) -> bool:
+    """Whether they are shares of one whole."""
+    return min(shares) >= 0.0 and sum(shares) <= 1.0

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from aila_jax.config.checks import one_of, require
+from aila_jax.config.checks import Rule, check_rules, in_unit, not_negative, one_of, positive, require
 
 # Scores are float32, and a margin m leaves those outside the block m · 2⁻²³ apart: a thousandth of a nat at
 # this limit. The same limit on a multiple of their range leaves a thousandth of the range. (A gap of 104 nats
@@ -45,44 +45,22 @@ class MarginConfig:
     range_bend: float = 1.0
     stagger: float = 0.0
 
-    def __post_init__(self):
-        require(
-            0.0 < self.power < math.inf,
-            "model.margin.power",
-            self.power,
-            "finite and above 0",
-            "1 is linear in λ",
-        )
-        require(
-            0.0 <= self.linear <= 1.0, "model.margin.linear", self.linear, "from 0 to 1", "0 leaves λ^p alone"
-        )
-        bend = self.range_bend
-        require(
-            1.0 <= bend < math.inf,
-            "model.margin.range_bend",
-            bend,
-            "finite and at least 1",
-            "1 bends both parts alike",
-        )
-        require(
-            0.0 <= self.stagger <= 0.9,
-            "model.margin.stagger",
-            self.stagger,
-            "from 0 to 0.9",
-            "0 turns all heads alike, 0.75 one by one",
-        )
+    def __post_init__(self) -> None:
         one_of("model.margin.form", self.form, ("fixed", "self_scaling"))
         one_of("model.margin.range", self.range, ("exact", "norms"))
-        for name in ("nats", "c", "m0"):
-            value = getattr(self, name)
-            limit = f"from 0 to {MAX_MARGIN:g}, or float32 loses the scores beside it"
-            require(
-                0.0 <= value <= MAX_MARGIN,
-                f"model.margin.{name}",
-                value,
-                limit,
-                f"set --config.model.margin.{name}=8",
-            )
+        bends = 1.0 <= self.range_bend < math.inf
+        limit = f"from 0 to {MAX_MARGIN:g}, or float32 loses the scores beside it"
+        rules: tuple[Rule, ...] = (
+            ("power", positive(self.power), "finite and above 0", "1 is linear in λ"),
+            ("linear", in_unit(self.linear), "from 0 to 1", "0 leaves λ^p alone"),
+            ("range_bend", bends, "finite and at least 1", "1 bends both parts alike"),
+            ("stagger", 0.0 <= self.stagger <= 0.9, "from 0 to 0.9",
+             "0 turns all heads alike, 0.75 one by one"),
+            ("nats", 0.0 <= self.nats <= MAX_MARGIN, limit, "set --config.model.margin.nats=8"),
+            ("c", 0.0 <= self.c <= MAX_MARGIN, limit, "set --config.model.margin.c=8"),
+            ("m0", 0.0 <= self.m0 <= MAX_MARGIN, limit, "set --config.model.margin.m0=8"),
+        )  # fmt: skip
+        check_rules("model.margin.", self, rules)
 
     def share(self, lam: Any) -> Any:
         """a·λ + (1 − a)·λ^p, the share of the margin that λ imposes (ours; a = `linear`, p = `power`): none
@@ -156,71 +134,38 @@ class ModelConfig:
     localist_shared: float = 0.25
     bidirectional: bool = False
 
-    def __post_init__(self):
-        for name in ("length", "d_model", "n_heads", "d_ff", "n_layers"):
-            require(
-                getattr(self, name) >= 1,
-                f"model.{name}",
-                getattr(self, name),
-                "at least 1",
-                f"raise --config.model.{name}",
-            )
+    def __post_init__(self) -> None:
+        one_of("model.dial_weights", self.dial_weights, tuple(DIAL_WEIGHTS))
+        one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
+        base = self.rotary_base
+        sizes = ("length", "d_model", "n_heads", "d_ff", "n_layers")
+        limits: tuple[Rule, ...] = (
+            *((name, getattr(self, name) >= 1, "at least 1", f"raise --config.model.{name}")
+              for name in sizes),
+            ("dropout", 0.0 <= self.dropout < 1.0, "in [0, 1)", "set --config.model.dropout=0.1"),
+            ("layer_beta", not_negative(self.layer_beta), "finite and at least 0",
+             "0 is uniform; 1, 3, 5 are progressive"),
+            ("score_cap", 0.0 <= self.score_cap <= MAX_MARGIN, "from 0 to 10,000",
+             "0 is none; 8 keeps scores small"),
+            ("rotary_base", base == 0.0 or 1.0 < base < math.inf, "0 for none, or finite and above 1",
+             "10000 is usual"),
+            ("g_max", positive(self.g_max), "finite and above 0", "set --config.model.g_max=6"),
+            ("localist_shared", in_unit(self.localist_shared), "in [0, 1]",
+             "set --config.model.localist_shared=0.25"),
+        )  # fmt: skip
+        check_rules("model.", self, limits)
+        head, rest = divmod(self.d_model, self.n_heads)
         require(
-            self.d_model % self.n_heads == 0,
+            rest == 0,
             "model.d_model",
             self.d_model,
             f"divisible by model.n_heads ({self.n_heads})",
             f"set --config.model.d_model={-(-self.d_model // self.n_heads) * self.n_heads}",
         )
         require(
-            0.0 <= self.dropout < 1.0,
-            "model.dropout",
-            self.dropout,
-            "in [0, 1)",
-            "set --config.model.dropout=0.1",
-        )
-        one_of("model.dial_weights", self.dial_weights, tuple(DIAL_WEIGHTS))
-        one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
-        require(
-            0.0 <= self.layer_beta < math.inf,
-            "model.layer_beta",
-            self.layer_beta,
-            "finite and at least 0",
-            "0 is uniform; 1, 3, 5 are progressive",
-        )
-        require(
-            0.0 <= self.score_cap <= MAX_MARGIN,
-            "model.score_cap",
-            self.score_cap,
-            "from 0 to 10,000",
-            "0 is none; 8 keeps scores small",
-        )
-        base = self.rotary_base
-        require(
-            base == 0.0 or 1.0 < base < math.inf,
-            "model.rotary_base",
-            base,
-            "0 for none, or finite and above 1",
-            "10000 is usual",
-        )
-        require(
-            not base or (self.d_model // self.n_heads) % 2 == 0,
+            not base or head % 2 == 0,
             "model.d_model / model.n_heads",
-            self.d_model // self.n_heads,
+            head,
             "even with model.rotary_base, which turns pairs of coordinates",
             "choose a head width that is even, or --config.model.rotary_base=0",
-        )
-        require(
-            0.0 < self.g_max < math.inf,
-            "model.g_max",
-            self.g_max,
-            "finite and above 0",
-            "set --config.model.g_max=6",
-        )
-        require(
-            0.0 <= self.localist_shared <= 1.0,
-            "model.localist_shared",
-            self.localist_shared,
-            "in [0, 1]",
-            "set --config.model.localist_shared=0.25",
         )

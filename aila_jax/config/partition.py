@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from aila_jax.config.checks import one_of, require, whole
+from aila_jax.config.checks import Rule, check_rules, one_of, positive, require, whole
 
 
 @dataclass(frozen=True)
@@ -45,56 +45,38 @@ class PartitionConfig:
     max_classes: int = 0
     global_first: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("partition.kind", self.kind, tuple(PARTITION_SETTINGS))
         one_of("partition.unit", self.unit, ("clause", "sentence"))
-        for name, fix in (
-            ("size", "set --config.partition.size=5"),
-            ("classes", "set --config.partition.classes=50"),
-        ):
-            require(
-                whole(getattr(self, name)), f"partition.{name}", getattr(self, name), "a whole number", fix
-            )
-        require(self.size >= 1, "partition.size", self.size, "at least 1", "set --config.partition.size=5")
+        size, classes = "set --config.partition.size=5", "set --config.partition.classes=50"
+        types: tuple[Rule, ...] = (
+            ("size", whole(self.size), "a whole number", size),
+            ("classes", whole(self.classes), "a whole number", classes),
+        )
+        check_rules("partition.", self, types)
         long_enough = 2.0 <= self.mean_length < math.inf
-        require(
-            long_enough,
-            "partition.mean_length",
-            self.mean_length,
-            "finite and at least 2",
-            "set --config.partition.mean_length=10",
+        limits: tuple[Rule, ...] = (
+            ("size", self.size >= 1, "at least 1", size),
+            ("mean_length", long_enough, "finite and at least 2", "set --config.partition.mean_length=10"),
+            ("classes", self.classes >= 2, "at least 2", classes),
         )
-        require(
-            self.classes >= 2,
-            "partition.classes",
-            self.classes,
-            "at least 2",
-            "set --config.partition.classes=50",
-        )
+        check_rules("partition.", self, limits)
         check_recruitment(self.start, self.max_classes, "partition.")
-        if self.kind == "class_file":
-            require(
-                bool(self.class_file),
-                "partition.class_file",
-                "",
-                "the path of a file",
-                "set --config.partition.class_file=my.classes",
-            )
-        for name, default in _free_settings():
-            value, readers = (
-                getattr(self, name),
-                [kind for kind, names in PARTITION_SETTINGS.items() if name in names],
-            )
-            fix = f"leave it out, or set --config.partition.kind={readers[0]}"
-            # Runs with `given` are older than this check, and some of their configurations hold a size.
-            read = name in PARTITION_SETTINGS[self.kind] or (self.kind, name) == ("given", "size")
-            require(
-                read or value == default,
-                f"partition.{name}",
-                value,
-                f"left alone when partition.kind is {self.kind!r}",
-                fix,
-            )
+        named = self.kind != "class_file" or bool(self.class_file)
+        fix = "set --config.partition.class_file=my.classes"
+        alone = f"left alone when partition.kind is {str(self.kind)!r}"
+        read = PARTITION_SETTINGS[self.kind]
+        # Runs with `given` are older than this check, and some of their configurations hold a size.
+        free = {*read, "size"} if self.kind == "given" else set(read)
+        unread: tuple[Rule, ...] = (
+            ("class_file", named, "the path of a file", fix),
+            *(
+                (name, name in free or getattr(self, name) == default, alone,
+                 f"leave it out, or set --config.partition.kind={_reader(name)}")
+                for name, default in _free_settings()
+            ),
+        )  # fmt: skip
+        check_rules("partition.", self, unread)
 
     @property
     def fitted(self) -> bool:
@@ -153,6 +135,11 @@ def check_recruitment(start: int, max_classes: int, where: str = "") -> None:
     )
 
 
+def _reader(name: str) -> str:
+    """The first kind that reads a setting."""
+    return next(kind for kind, names in PARTITION_SETTINGS.items() if name in names)
+
+
 def _free_settings() -> list[tuple[str, Any]]:
     """The settings that only some kinds read, with their defaults."""
     return [
@@ -182,14 +169,11 @@ class AnchorConfig:
     prior: float = 100.0
     max_batches: int = 50
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("anchors.estimator", self.estimator, ("none", "corpus", "attention"))
-        require(1 <= self.k <= 5, "anchors.k", self.k, "from 1 to 5", "set --config.anchors.k=3")
-        require(
-            0.0 < self.prior < math.inf,
-            "anchors.prior",
-            self.prior,
-            "finite and above 0",
-            "set --config.anchors.prior=100",
+        rules: tuple[Rule, ...] = (
+            ("k", 1 <= self.k <= 5, "from 1 to 5", "set --config.anchors.k=3"),
+            ("prior", positive(self.prior), "finite and above 0", "set --config.anchors.prior=100"),
+            ("max_batches", self.max_batches >= 0, "at least 0", "0 is all"),
         )
-        require(self.max_batches >= 0, "anchors.max_batches", self.max_batches, "at least 0", "0 is all")
+        check_rules("anchors.", self, rules)

@@ -1,9 +1,8 @@
 """Settings of the group-sparsity penalty."""
 
-import math
 from dataclasses import dataclass
 
-from aila_jax.config.checks import one_of, require
+from aila_jax.config.checks import Rule, check_rules, not_negative, one_of
 
 
 @dataclass(frozen=True)
@@ -37,36 +36,19 @@ class PenaltyConfig:
     scale_free: bool = False
     ramp: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("penalty.solver", self.solver, ("none", "subgradient", "proximal"))
         one_of("penalty.weights", self.weights, ("size", "anchors", "inverse_anchors"))
-        for name in ("eta", "nu"):
-            value = getattr(self, name)
-            require(
-                0.0 <= value < math.inf,
-                f"penalty.{name}",
-                value,
-                "finite and at least 0",
-                f"set --config.penalty.{name}=0",
-            )
-            require(
-                value == 0.0 or self.solver != "none",
-                f"penalty.{name}",
-                value,
-                "0 when penalty.solver is 'none'",
-                "set --config.penalty.solver=proximal or subgradient",
-            )
-        require(
-            self.groups >= 0,
-            "penalty.groups",
-            self.groups,
-            "at least 0",
-            "0 takes the number of blocks in a window",
-        )
-        require(
-            not (self.solver == "proximal" and self.scale_free),
-            "penalty.scale_free",
-            True,
-            "false when penalty.solver is 'proximal': that form has no proximal operator in closed form",
-            "set --config.penalty.solver=subgradient",
-        )
+        off = self.solver == "none"
+        closed = "false when penalty.solver is 'proximal': that form has no proximal operator in closed form"
+        on = "set --config.penalty.solver=proximal or subgradient"
+        rules: tuple[Rule, ...] = (
+            ("eta", not_negative(self.eta), "finite and at least 0", "set --config.penalty.eta=0"),
+            ("eta", self.eta == 0.0 or not off, "0 when penalty.solver is 'none'", on),
+            ("nu", not_negative(self.nu), "finite and at least 0", "set --config.penalty.nu=0"),
+            ("nu", self.nu == 0.0 or not off, "0 when penalty.solver is 'none'", on),
+            ("groups", self.groups >= 0, "at least 0", "0 takes the number of blocks in a window"),
+            ("scale_free", not (self.solver == "proximal" and self.scale_free), closed,
+             "set --config.penalty.solver=subgradient"),
+        )  # fmt: skip
+        check_rules("penalty.", self, rules)

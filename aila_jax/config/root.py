@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from operator import attrgetter
 
-from aila_jax.config.checks import require
+from aila_jax.config.checks import Rule, check_rules, require
 from aila_jax.config.data import DataConfig
 from aila_jax.config.locality import LocalityConfig
 from aila_jax.config.model import ModelConfig
@@ -29,79 +29,74 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
-    def __post_init__(self):
-        require(0 <= self.seed < 2**32, "seed", self.seed, "in [0, 2**32)", "set --config.seed=0")
-        if self.partition.kind == "windows":
-            require(
-                self.partition.size <= self.model.length,
-                "partition.size",
-                self.partition.size,
-                f"at most model.length ({self.model.length})",
-                f"set --config.partition.size={min(5, self.model.length)}",
-            )
-        self._check_anchors()
-        if self.model.hard:
-            require(
-                self.locality.mode == "fixed" and self.locality.lam == 1.0,
-                "locality.mode, lam",
-                (self.locality.mode, self.locality.lam),
-                "('fixed', 1.0) when model.hard is set",
-                "set --config.locality.mode=fixed --config.locality.lam=1, or --config.model.hard=false",
-            )
-            fix = "set --config.locality.pressure=0"
-            require(
-                self.locality.pressure == 0.0,
-                "locality.pressure",
-                self.locality.pressure,
-                "0 when model.hard is set: block mass is 1",
-                fix,
-            )
+    def __post_init__(self) -> None:
+        windows = self.partition.kind == "windows"
+        hard, length = self.model.hard, self.model.length
+        turned = self.locality.mode == "fixed" and self.locality.lam == 1.0
+        rules: tuple[Rule, ...] = (
+            ("seed", 0 <= self.seed < 2**32, "in [0, 2**32)", "set --config.seed=0"),
+            ("partition.size", not windows or self.partition.size <= length,
+             f"at most model.length ({length})",
+             f"set --config.partition.size={min(5, length)}"),
+            *self._anchor_rules(),
+            ("locality.mode, lam", turned or not hard, "('fixed', 1.0) when model.hard is set",
+             "set --config.locality.mode=fixed --config.locality.lam=1, or --config.model.hard=false"),
+            ("locality.pressure", self.locality.pressure == 0.0 or not hard,
+             "0 when model.hard is set: block mass is 1",
+             "set --config.locality.pressure=0"),
+            ("model.localist", windows or not self.model.localist,
+             "false unless partition.kind is 'windows', since positions must decide the block",
+             "set --config.model.localist=false or --config.partition.kind=windows"),
+        )  # fmt: skip
+        check_rules("", self, rules)
         self._check_groups()
 
-    def _check_groups(self):
+    def _anchor_rules(self) -> tuple[Rule, ...]:
+        """Weights need anchors, blocks need a token beside them, and attention is measured on steps that
+        there must be.
+        """
+        none, windows = self.anchors.estimator == "none", self.partition.kind == "windows"
+        most = self.partition.size - 1
+        unweighted = self.penalty.solver == "none" or self.penalty.weights == "size"
+        measured = self.anchors.estimator != "attention" or self.train.warmup_steps >= 1
+        return (
+            ("penalty.weights", unweighted or not none, "'size' when anchors.estimator is 'none'",
+             "set --config.anchors.estimator=corpus or attention"),
+            ("anchors.k", none or not windows or self.anchors.k <= most,
+             f"at most partition.size - 1 ({most})",
+             f"set --config.anchors.k={most}" if most else "set --config.partition.size=5"),
+            ("train.warmup_steps", measured, "at least 1 for anchors.estimator 'attention'",
+             "set --config.train.warmup_steps=100, or --config.anchors.estimator=corpus"),
+        )  # fmt: skip
+
+    def _check_groups(self) -> None:
         """The settings of feature groups that concern several stages."""
-        if self.model.localist:
-            require(
-                self.partition.kind == "windows",
-                "model.localist",
-                True,
-                "false unless partition.kind is 'windows', since positions must decide the block",
-                "set --config.model.localist=false or --config.partition.kind=windows",
-            )
-        if self.penalty.solver != "none":
-            require(
-                self.penalty.scale_free or not self.model.qk_norm,
-                "penalty.scale_free",
-                False,
-                "true when model.qk_norm is set: logits do not depend on the norms then, so the plain form"
-                " shrinks weights to nothing",
-                "set --config.penalty.scale_free=true --config.penalty.solver=subgradient",
-            )
-            require(
-                self.penalty.solver != "proximal"
-                or self.train.dial_rate == 1.0
-                or self.model.dial_weights == "none",
-                "train.dial_rate",
-                self.train.dial_rate,
-                "1 with penalty.solver 'proximal', whose step has one rate for a whole group, W and W′ alike",
-                "set --config.train.dial_rate=1 or --config.penalty.solver=subgradient",
-            )
-        if self.penalty.solver != "none" or self.model.localist:
-            require(
-                self.feature_groups > 0,
-                "penalty.groups",
-                self.penalty.groups,
-                f"above 0 when partition.kind is {self.partition.kind!r}, whose number of blocks is not set"
-                " beforehand",
-                "set --config.penalty.groups=16",
-            )
-            require(
-                self.feature_groups <= self.model.d_model,
-                "penalty.groups",
-                self.feature_groups,
-                f"at most model.d_model ({self.model.d_model}); 0 takes the number of blocks in a window",
-                f"set --config.penalty.groups={min(16, self.model.d_model)}",
-            )
+        penalised, width, groups = self.penalty.solver != "none", self.model.d_model, self.feature_groups
+        one_rate = (
+            self.penalty.solver != "proximal"
+            or self.train.dial_rate == 1.0
+            or self.model.dial_weights == "none"
+        )
+        rules: tuple[Rule, ...] = (
+            ("penalty.scale_free", self.penalty.scale_free or not (penalised and self.model.qk_norm),
+             "true when model.qk_norm is set: logits do not depend on the norms then, so the plain form"
+             " shrinks weights to nothing",
+             "set --config.penalty.scale_free=true --config.penalty.solver=subgradient"),
+            ("train.dial_rate", one_rate,
+             "1 with penalty.solver 'proximal', whose step has one rate for a whole group, W and W′ alike",
+             "set --config.train.dial_rate=1 or --config.penalty.solver=subgradient"),
+            ("penalty.groups", groups > 0 or not (penalised or self.model.localist),
+             f"above 0 when partition.kind is {str(self.partition.kind)!r}, whose number of blocks is not set"
+             " beforehand", "set --config.penalty.groups=16"),
+        )  # fmt: skip
+        check_rules("", self, rules)
+        require(
+            groups <= width or not (penalised or self.model.localist),
+            "penalty.groups",
+            groups,
+            f"at most model.d_model ({width}); 0 takes the number of blocks in a window",
+            f"set --config.penalty.groups={min(16, width)}",
+        )
 
     @property
     def feature_groups(self) -> int:
@@ -131,41 +126,6 @@ class Config:
         if self.partition.kind == "given":
             return self.annotated and self.data.conllu_blocks == "classes"
         return self.partition.fitted and not self.partition.makes_segments
-
-    def _check_anchors(self) -> None:
-        """Weights need anchors, blocks need a token beside them, and attention is measured on steps that
-        there must be.
-        """
-        if self.anchors.estimator == "none":
-            fix = "set --config.anchors.estimator=corpus or attention"
-            allowed = self.penalty.solver == "none" or self.penalty.weights == "size"
-            require(
-                allowed,
-                "penalty.weights",
-                self.penalty.weights,
-                "'size' when anchors.estimator is 'none'",
-                fix,
-            )
-            return
-        if self.partition.kind == "windows":
-            most = self.partition.size - 1
-            fix = f"set --config.anchors.k={most}" if most else "set --config.partition.size=5"
-            require(
-                self.anchors.k <= most,
-                "anchors.k",
-                self.anchors.k,
-                f"at most partition.size - 1 ({most})",
-                fix,
-            )
-        if self.anchors.estimator == "attention":
-            fix = "set --config.train.warmup_steps=100, or --config.anchors.estimator=corpus"
-            require(
-                self.train.warmup_steps >= 1,
-                "train.warmup_steps",
-                0,
-                "at least 1 for anchors.estimator 'attention'",
-                fix,
-            )
 
 
 def check_unread(config: Config) -> None:
@@ -198,10 +158,13 @@ def check_unread(config: Config) -> None:
         (config.model.localist, "model", ("localist_shared",), "model.localist is not set", "model.localist=true"),
     )  # fmt: skip
     defaults = Config()
-    for read, section, names, when, reader in rules:
-        for name in names:
-            value, default = (attrgetter(f"{section}.{name}")(one) for one in (config, defaults))
-            fix = f"leave it out, or set --config.{reader}"
-            require(
-                read or value == default, f"{section}.{name}", value, f"left at {default!r} when {when}", fix
-            )
+    check_rules("", config, [
+        (
+            f"{section}.{name}",
+            read or attrgetter(f"{section}.{name}")(config) == attrgetter(f"{section}.{name}")(defaults),
+            f"left at {attrgetter(f'{section}.{name}')(defaults)!r} when {when}",
+            f"leave it out, or set --config.{reader}",
+        )
+        for read, section, names, when, reader in rules
+        for name in names
+    ])  # fmt: skip

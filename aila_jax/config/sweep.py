@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aila_jax.config.checks import check_lam, check_tau, one_of, require
+from aila_jax.config.checks import Rule, check_lam, check_rules, check_tau, one_of
 
 
 @dataclass(frozen=True)
@@ -23,30 +23,16 @@ class SweepConfig:
     batch_size: int = 32
     max_batches: int = 0
 
-    def __post_init__(self):
-        require(
-            len(self.lams) > 0 and len(self.taus) > 0,
-            "sweep.lams, taus",
-            (self.lams, self.taus),
-            "non-empty",
-            "give at least one λ and one τ",
+    def __post_init__(self) -> None:
+        some = len(self.lams) > 0 and len(self.taus) > 0
+        rules: tuple[Rule, ...] = (
+            ("lams, taus", some, "non-empty", "give at least one λ and one τ"),
+            ("batch_size", self.batch_size >= 1, "at least 1", "raise --config.sweep.batch_size"),
+            ("max_batches", self.max_batches >= 0, "at least 0", "0 scores the whole split"),
         )
+        check_rules("sweep.", self, rules)
         for lam in self.lams:
             check_lam(lam, "sweep.lams")
         for tau in self.taus:
             check_tau(tau, "sweep.taus")
         one_of("sweep.split", self.split, ("train", "validation", "test"))
-        require(
-            self.batch_size >= 1,
-            "sweep.batch_size",
-            self.batch_size,
-            "at least 1",
-            "raise --config.sweep.batch_size",
-        )
-        require(
-            self.max_batches >= 0,
-            "sweep.max_batches",
-            self.max_batches,
-            "at least 0",
-            "0 scores the whole split",
-        )

@@ -1,9 +1,8 @@
 """Settings of the optimisation and of the training loop."""
 
-import math
 from dataclasses import dataclass
 
-from aila_jax.config.checks import one_of, require
+from aila_jax.config.checks import Rule, check_rules, in_unit, not_negative, one_of, positive, require
 
 
 @dataclass(frozen=True)
@@ -52,63 +51,30 @@ class TrainConfig:
     loss_chunk: int = 0
     max_skipped: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("train.parallel", self.parallel, ("jit", "pmap"))
-        for name in (
-            "steps",
-            "batch_size",
-            "accumulate",
-            "log_every",
-            "eval_every",
-            "checkpoint_every",
-            "keep",
-        ):
-            require(
-                getattr(self, name) >= 1,
-                f"train.{name}",
-                getattr(self, name),
-                "at least 1",
-                f"raise --config.train.{name}",
-            )
+        counts = ("steps", "batch_size", "accumulate", "log_every", "eval_every", "checkpoint_every", "keep")
+        zeros = ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk")
+        rates = ("learning_rate", "clip_norm", "dial_rate")
+        rules: tuple[Rule, ...] = (
+            *((name, getattr(self, name) >= 1, "at least 1", f"raise --config.train.{name}")
+              for name in counts),
+            *((name, getattr(self, name) >= 0, "at least 0", f"set --config.train.{name}=0")
+              for name in zeros),
+            *((name, positive(getattr(self, name)), "finite and above 0", f"set --config.train.{name}")
+              for name in rates),
+            ("weight_decay", not_negative(self.weight_decay), "finite and at least 0",
+             "set --config.train.weight_decay=0.1"),
+            ("final_rate", in_unit(self.final_rate), "in [0, 1]", "set --config.train.final_rate=0.1"),
+            ("beta2", 0.0 < self.beta2 < 1.0, "in (0, 1)", "set --config.train.beta2=0.98"),
+        )  # fmt: skip
+        check_rules("train.", self, rules)
         require(
             self.batch_size % self.accumulate == 0,
             "train.accumulate",
             self.accumulate,
             f"a divisor of train.batch_size ({self.batch_size})",
             "set --config.train.accumulate=1",
-        )
-        for name in ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk"):
-            require(
-                getattr(self, name) >= 0,
-                f"train.{name}",
-                getattr(self, name),
-                "at least 0",
-                f"set --config.train.{name}=0",
-            )
-        for name in ("learning_rate", "clip_norm", "dial_rate"):
-            require(
-                0.0 < getattr(self, name) < math.inf,
-                f"train.{name}",
-                getattr(self, name),
-                "finite and above 0",
-                f"set --config.train.{name}",
-            )
-        require(
-            0.0 <= self.weight_decay < math.inf,
-            "train.weight_decay",
-            self.weight_decay,
-            "finite and at least 0",
-            "set --config.train.weight_decay=0.1",
-        )
-        require(
-            0.0 <= self.final_rate <= 1.0,
-            "train.final_rate",
-            self.final_rate,
-            "in [0, 1]",
-            "set --config.train.final_rate=0.1",
-        )
-        require(
-            0.0 < self.beta2 < 1.0, "train.beta2", self.beta2, "in (0, 1)", "set --config.train.beta2=0.98"
         )
 
     @property
