@@ -7,6 +7,7 @@ from typing import Any
 from aila_jax.config import (
     Config,
     DataConfig,
+    DialMode,
     LocalityConfig,
     MarginConfig,
     ModelConfig,
@@ -20,7 +21,13 @@ from aila_jax.config import (
 # The draws that serve best where a step reads each sequence once: begin near λ = 0, and let the hard end in
 # later.
 ONE_VIEW = LocalityConfig(
-    mode="conditional", power=8.0, at_zero=0.6, drift=True, end_power=1.5, end_at_zero=0.72, end_at_one=0.04
+    mode=DialMode.CONDITIONAL,
+    power=8.0,
+    at_zero=0.6,
+    drift=True,
+    end_power=1.5,
+    end_at_zero=0.72,
+    end_at_one=0.04,
 )
 
 
@@ -63,7 +70,7 @@ def small() -> Config:
     return Config(
         data=DataConfig(corpus="wikitext2", tokenizer="bpe", vocab_size=4096),
         model=ModelConfig(length=128, d_model=128, n_heads=4, d_ff=512, n_layers=2, film=True),
-        locality=LocalityConfig(mode="conditional"),
+        locality=LocalityConfig(mode=DialMode.CONDITIONAL),
         train=TrainConfig(steps=1200, batch_size=32, learning_rate=3e-3, warmup_steps=100, loss_chunk=512),
     )
 
@@ -97,7 +104,7 @@ def certified_dial(base: Config) -> Config:
         math.ceil(2 * (2 * cap + math.log(9 * outside / 2) + 1e-3)) / 2
     )  # mass inside 9 times that outside, to the next half
     draws = LocalityConfig(
-        mode="conditional",
+        mode=DialMode.CONDITIONAL,
         views=2,
         distill=0.5,
         pressure=0.07,
@@ -139,7 +146,7 @@ def paper() -> Config:
             dtype="bfloat16",
             film=True,
         ),
-        locality=LocalityConfig(mode="conditional"),
+        locality=LocalityConfig(mode=DialMode.CONDITIONAL),
         train=TrainConfig(
             steps=2500,
             batch_size=64,
@@ -191,7 +198,7 @@ def _rule(
             document_mask=True,
             rotary_base=1000.0,
         ),
-        locality=LocalityConfig(mode="fixed", lam=0.0),
+        locality=LocalityConfig(mode=DialMode.FIXED, lam=0.0),
         train=TrainConfig(
             steps=steps, batch_size=64, learning_rate=learning_rate, warmup_steps=50, weight_decay=0.0
         ),

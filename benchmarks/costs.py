@@ -22,7 +22,7 @@ import numpy as np
 from absl import app, flags
 
 from aila_jax import presets
-from aila_jax.config import Config, PartitionConfig
+from aila_jax.config import Config, PartitionConfig, PartitionKind
 from aila_jax.provenance import versions
 from aila_jax.reporting.files import write_atomically
 from benchmarks.record import Machine, commit, describe_machine, load
@@ -86,7 +86,9 @@ def recruitment_job(config: Config) -> tuple[Callable[[], Any], str]:
     train, types = dataset.splits["train"], dataset.tokenizer.vocab_size
     what = f"{len(train.tokens):,} tokens of {types:,} types"
     return (
-        lambda: fit_recruitment(PartitionConfig(kind="recruited"), dataset.tokenizer, train, quiet=True),
+        lambda: fit_recruitment(
+            PartitionConfig(kind=PartitionKind.RECRUITED), dataset.tokenizer, train, quiet=True
+        ),
         what,
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Int
 
-from aila_jax.config import LocalityConfig, MarginConfig, ModelConfig
+from aila_jax.config import DialMode, LocalityConfig, MarginConfig, MarginForm, ModelConfig
 from aila_jax.evaluation.evaluator import Evaluation, eval_step, scores_of
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
@@ -34,7 +34,8 @@ LAM = 0.6  # of the contestants with a fixed λ; its value changes nothing but t
 def model_config(form: OursForm, shape: Shape, exact: bool) -> ModelConfig:
     """The model of one contestant."""
     margin = MarginConfig(
-        form="self_scaling" if form.self_scaling else "fixed", stagger=0.75 if form.staggered else 0.0
+        form=MarginForm.SELF_SCALING if form.self_scaling else MarginForm.FIXED,
+        stagger=0.75 if form.staggered else 0.0,
     )
     return replace(
         shape.config.model,
@@ -135,7 +136,7 @@ class OursRunner:
     ):
         config = replace(shape.config, model=model_config(form, shape, exact))
         locality = LocalityConfig(
-            mode="conditional" if form.conditional else "fixed",
+            mode=DialMode.CONDITIONAL if form.conditional else DialMode.FIXED,
             lam=LAM,
             views=form.views,
             distill=form.distill,

@@ -159,7 +159,7 @@ class DataConfig:
     def _check_rule(self) -> None:
         """The rule corpora are word level, and a setting that the corpus would not read is refused."""
         read = ("seed", "sequences", *RULE_SETTINGS[self.corpus]) if self.corpus in RULE_SETTINGS else ()
-        alone = f"left alone when data.corpus is {str(self.corpus)!r}"
+        alone = f"left alone when data.corpus is {self.corpus!r}"
         fix = "leave it out, or choose the corpus that reads it"
         rule = self.rule
         unread: list[Rule] = [
@@ -170,7 +170,7 @@ class DataConfig:
         if not read:
             return
         symbols = rule.n_keys + rule.n_values + 1 if self.corpus == "recall" else 2 * rule.kinds + 1
-        least, words = symbols + 2, f"'word' when data.corpus is {str(self.corpus)!r}"
+        least, words = symbols + 2, f"'word' when data.corpus is {self.corpus!r}"
         rules: tuple[Rule, ...] = (
             ("tokenizer", self.tokenizer == "word", words, "set --config.data.tokenizer=word"),
             ("vocab_size", self.vocab_size >= least, f"at least {least} for these symbols",

@@ -13,6 +13,7 @@ from aila_jax.config.checks import (
     one_of,
     positive,
 )
+from aila_jax.config.choices import DialMode, choose
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class LocalityConfig:
       draw_tau: draw τ for each sequence, log-uniform on [tau_low, tau_high].
     """
 
-    mode: str = "conditional"
+    mode: DialMode = DialMode.CONDITIONAL
     lam: float = 0.0
     start: float = 0.0
     end: float = 0.5
@@ -65,20 +66,20 @@ class LocalityConfig:
     tau_high: float = 2.0
 
     def __post_init__(self) -> None:
-        one_of("locality.mode", self.mode, ("fixed", "curriculum", "conditional"))
+        choose("locality.", self, "mode", DialMode)
         one_of("locality.shape", self.shape, ("linear", "cosine"))
         check_lam(self.lam, "locality.lam")
         for name in ("tau", "tau_low", "tau_high"):
             check_tau(getattr(self, name), f"locality.{name}")
-        still = f"0 with locality.mode {str(self.mode)!r} and λ = 0, where it does nothing"
-        presses = self.pressure == 0.0 or self.mode == "conditional" or self.lam > 0.0
+        still = f"0 with locality.mode {self.mode!r} and λ = 0, where it does nothing"
+        presses = self.pressure == 0.0 or self.mode == DialMode.CONDITIONAL or self.lam > 0.0
         rules: tuple[Rule, ...] = (
             ("tau_low", self.tau_low <= self.tau_high, f"at most locality.tau_high ({self.tau_high})",
              "swap them"),
             ("start, end", 0.0 <= self.start < self.end <= 1.0, "0 <= start < end <= 1",
              "set start=0, end=0.5"),
             ("views", self.views >= 1, "at least 1", "2 reads each sequence at a small and at a large λ"),
-            ("views", self.views == 1 or self.mode == "conditional", f"1 with locality.mode {str(self.mode)!r}",
+            ("views", self.views == 1 or self.mode == DialMode.CONDITIONAL, f"1 with locality.mode {self.mode!r}",
              "set locality.views=1: at one λ a second view is the first again"),
             ("distill", in_unit(self.distill), "in [0, 1]",
              "0.5 gives the text as much weight as the first view"),

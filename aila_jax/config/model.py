@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aila_jax.config.checks import Rule, check_rules, in_unit, not_negative, one_of, positive, require
+from aila_jax.config.choices import MarginForm, choose
 
 # Scores are float32, and a margin m leaves those outside the block m · 2⁻²³ apart: a thousandth of a nat at
 # this limit. The same limit on a multiple of their range leaves a thousandth of the range. (A gap of 104 nats
@@ -35,7 +36,7 @@ class MarginConfig:
         and keys, and 1 % for rounding.
     """
 
-    form: str = "fixed"
+    form: MarginForm = MarginForm.FIXED
     nats: float = 8.0
     c: float = 1.0
     m0: float = 8.0
@@ -46,7 +47,7 @@ class MarginConfig:
     stagger: float = 0.0
 
     def __post_init__(self) -> None:
-        one_of("model.margin.form", self.form, ("fixed", "self_scaling"))
+        choose("model.margin.", self, "form", MarginForm)
         one_of("model.margin.range", self.range, ("exact", "norms"))
         bends = 1.0 <= self.range_bend < math.inf
         limit = f"from 0 to {MAX_MARGIN:g}, or float32 loses the scores beside it"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aila_jax.config.checks import Rule, check_rules, one_of, positive, require, whole
+from aila_jax.config.choices import Estimator, PartitionKind, choose
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class PartitionConfig:
         attention sink).
     """
 
-    kind: str = "windows"
+    kind: PartitionKind = PartitionKind.WINDOWS
     size: int = 5
     unit: str = "clause"
     mean_length: float = 10.0
@@ -46,7 +47,7 @@ class PartitionConfig:
     global_first: bool = False
 
     def __post_init__(self) -> None:
-        one_of("partition.kind", self.kind, tuple(PARTITION_SETTINGS))
+        choose("partition.", self, "kind", PartitionKind)
         one_of("partition.unit", self.unit, ("clause", "sentence"))
         size, classes = "set --config.partition.size=5", "set --config.partition.classes=50"
         types: tuple[Rule, ...] = (
@@ -62,12 +63,12 @@ class PartitionConfig:
         )
         check_rules("partition.", self, limits)
         check_recruitment(self.start, self.max_classes, "partition.")
-        named = self.kind != "class_file" or bool(self.class_file)
+        named = self.kind != PartitionKind.CLASS_FILE or bool(self.class_file)
         fix = "set --config.partition.class_file=my.classes"
-        alone = f"left alone when partition.kind is {str(self.kind)!r}"
+        alone = f"left alone when partition.kind is {self.kind!r}"
         read = PARTITION_SETTINGS[self.kind]
         # Runs with `given` are older than this check, and some of their configurations hold a size.
-        free = {*read, "size"} if self.kind == "given" else set(read)
+        free = {*read, "size"} if self.kind == PartitionKind.GIVEN else set(read)
         unread: tuple[Rule, ...] = (
             ("class_file", named, "the path of a file", fix),
             *(
@@ -99,15 +100,15 @@ class PartitionConfig:
 
 
 # What each kind reads beside `global_first`.
-PARTITION_SETTINGS: dict[str, tuple[str, ...]] = {
-    "windows": ("size",),
-    "given": (),
-    "segments": ("unit",),
-    "learned_segments": ("mean_length",),
-    "pos": (),
-    "class_file": ("class_file", "unnamed"),
-    "induced_classes": ("classes",),
-    "recruited": ("start", "max_classes"),
+PARTITION_SETTINGS: dict[PartitionKind, tuple[str, ...]] = {
+    PartitionKind.WINDOWS: ("size",),
+    PartitionKind.GIVEN: (),
+    PartitionKind.SEGMENTS: ("unit",),
+    PartitionKind.LEARNED_SEGMENTS: ("mean_length",),
+    PartitionKind.POS: (),
+    PartitionKind.CLASS_FILE: ("class_file", "unnamed"),
+    PartitionKind.INDUCED_CLASSES: ("classes",),
+    PartitionKind.RECRUITED: ("start", "max_classes"),
 }
 
 
@@ -135,7 +136,7 @@ def check_recruitment(start: int, max_classes: int, where: str = "") -> None:
     )
 
 
-def _reader(name: str) -> str:
+def _reader(name: str) -> PartitionKind:
     """The first kind that reads a setting."""
     return next(kind for kind, names in PARTITION_SETTINGS.items() if name in names)
 
@@ -164,13 +165,13 @@ class AnchorConfig:
         groups' importance; 0 is all of them.
     """
 
-    estimator: str = "none"
+    estimator: Estimator = Estimator.NONE
     k: int = 3
     prior: float = 100.0
     max_batches: int = 50
 
     def __post_init__(self) -> None:
-        one_of("anchors.estimator", self.estimator, ("none", "corpus", "attention"))
+        choose("anchors.", self, "estimator", Estimator)
         rules: tuple[Rule, ...] = (
             ("k", 1 <= self.k <= 5, "from 1 to 5", "set --config.anchors.k=3"),
             ("prior", positive(self.prior), "finite and above 0", "set --config.anchors.prior=100"),

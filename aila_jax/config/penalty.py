@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from aila_jax.config.checks import Rule, check_rules, not_negative, one_of
+from aila_jax.config.checks import Rule, check_rules, not_negative
+from aila_jax.config.choices import GroupWeights, Solver, choose
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,18 @@ class PenaltyConfig:
       ramp: λη rises from 0 over train.warmup_steps.
     """
 
-    solver: str = "none"
+    solver: Solver = Solver.NONE
     eta: float = 0.0
     nu: float = 0.0
     groups: int = 0
-    weights: str = "size"
+    weights: GroupWeights = GroupWeights.SIZE
     scale_free: bool = False
     ramp: bool = True
 
     def __post_init__(self) -> None:
-        one_of("penalty.solver", self.solver, ("none", "subgradient", "proximal"))
-        one_of("penalty.weights", self.weights, ("size", "anchors", "inverse_anchors"))
-        off = self.solver == "none"
+        choose("penalty.", self, "solver", Solver)
+        choose("penalty.", self, "weights", GroupWeights)
+        off = self.solver == Solver.NONE
         closed = "false when penalty.solver is 'proximal': that form has no proximal operator in closed form"
         on = "set --config.penalty.solver=proximal or subgradient"
         rules: tuple[Rule, ...] = (
@@ -48,7 +49,7 @@ class PenaltyConfig:
             ("nu", not_negative(self.nu), "finite and at least 0", "set --config.penalty.nu=0"),
             ("nu", self.nu == 0.0 or not off, "0 when penalty.solver is 'none'", on),
             ("groups", self.groups >= 0, "at least 0", "0 takes the number of blocks in a window"),
-            ("scale_free", not (self.solver == "proximal" and self.scale_free), closed,
+            ("scale_free", not (self.solver == Solver.PROXIMAL and self.scale_free), closed,
              "set --config.penalty.solver=subgradient"),
         )  # fmt: skip
         check_rules("penalty.", self, rules)

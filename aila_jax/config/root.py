@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from aila_jax.config.checks import Rule, check_rules, require
+from aila_jax.config.choices import DialMode, Estimator, GroupWeights, MarginForm, PartitionKind, Solver
 from aila_jax.config.data import DataConfig
 from aila_jax.config.locality import LocalityConfig
 from aila_jax.config.model import ModelConfig
@@ -30,9 +31,9 @@ class Config:
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:
-        windows = self.partition.kind == "windows"
+        windows = self.partition.kind == PartitionKind.WINDOWS
         hard, length = self.model.hard, self.model.length
-        turned = self.locality.mode == "fixed" and self.locality.lam == 1.0
+        turned = self.locality.mode == DialMode.FIXED and self.locality.lam == 1.0
         rules: tuple[Rule, ...] = (
             ("seed", 0 <= self.seed < 2**32, "in [0, 2**32)", "set --config.seed=0"),
             ("partition.size", not windows or self.partition.size <= length,
@@ -55,10 +56,10 @@ class Config:
         """Weights need anchors, blocks need a token beside them, and attention is measured on steps that
         there must be.
         """
-        none, windows = self.anchors.estimator == "none", self.partition.kind == "windows"
+        none, windows = self.anchors.estimator == Estimator.NONE, self.partition.kind == PartitionKind.WINDOWS
         most = self.partition.size - 1
-        unweighted = self.penalty.solver == "none" or self.penalty.weights == "size"
-        measured = self.anchors.estimator != "attention" or self.train.warmup_steps >= 1
+        unweighted = self.penalty.solver == Solver.NONE or self.penalty.weights == GroupWeights.SIZE
+        measured = self.anchors.estimator != Estimator.ATTENTION or self.train.warmup_steps >= 1
         return (
             ("penalty.weights", unweighted or not none, "'size' when anchors.estimator is 'none'",
              "set --config.anchors.estimator=corpus or attention"),
@@ -71,9 +72,9 @@ class Config:
 
     def _check_groups(self) -> None:
         """The settings of feature groups that concern several stages."""
-        penalised, width, groups = self.penalty.solver != "none", self.model.d_model, self.feature_groups
+        penalised, width, groups = self.penalty.solver != Solver.NONE, self.model.d_model, self.feature_groups
         one_rate = (
-            self.penalty.solver != "proximal"
+            self.penalty.solver != Solver.PROXIMAL
             or self.train.dial_rate == 1.0
             or self.model.dial_weights == "none"
         )
@@ -86,7 +87,7 @@ class Config:
              "1 with penalty.solver 'proximal', whose step has one rate for a whole group, W and W′ alike",
              "set --config.train.dial_rate=1 or --config.penalty.solver=subgradient"),
             ("penalty.groups", groups > 0 or not (penalised or self.model.localist),
-             f"above 0 when partition.kind is {str(self.partition.kind)!r}, whose number of blocks is not set"
+             f"above 0 when partition.kind is {self.partition.kind!r}, whose number of blocks is not set"
              " beforehand", "set --config.penalty.groups=16"),
         )  # fmt: skip
         check_rules("", self, rules)
@@ -105,9 +106,9 @@ class Config:
         """
         if self.penalty.groups:
             return self.penalty.groups
-        if self.partition.kind == "windows":
+        if self.partition.kind == PartitionKind.WINDOWS:
             return -(-self.model.length // self.partition.size)
-        return self.partition.classes if self.partition.kind == "induced_classes" else 0
+        return self.partition.classes if self.partition.kind == PartitionKind.INDUCED_CLASSES else 0
 
     @property
     def annotated(self) -> bool:
@@ -115,7 +116,7 @@ class Config:
         blocks.
         """
         return (
-            self.partition.kind == "given"
+            self.partition.kind == PartitionKind.GIVEN
             and self.data.corpus == "conllu"
             and self.data.conllu_blocks != "sentences"
         )
@@ -123,7 +124,7 @@ class Config:
     @property
     def class_blocks(self) -> bool:
         """Whether blocks are classes, of token types or annotated, and not stretches of text."""
-        if self.partition.kind == "given":
+        if self.partition.kind == PartitionKind.GIVEN:
             return self.annotated and self.data.conllu_blocks == "classes"
         return self.partition.fitted and not self.partition.makes_segments
 
@@ -142,19 +143,23 @@ def check_unread(config: Config) -> None:
     kind = f"partition.kind is {config.partition.kind!r}"
     margin = f"model.margin.form is {config.model.margin.form!r}"
     solver = "penalty.solver is 'none'"
+    given = config.partition.kind == PartitionKind.GIVEN
+    anchored = config.anchors.estimator != Estimator.NONE
+    scaling = config.model.margin.form == MarginForm.SELF_SCALING
+    penalised = config.penalty.solver != Solver.NONE
     # Whether they are read, their section, their names, when they are not, and what reads them.
     rules = (
-        (config.partition.kind == "given", "data", ("conllu_blocks",), f"{kind}, which does not read the annotation's blocks", "partition.kind=given"),
-        (config.partition.kind != "given", "partition", ("size",), kind, "partition.kind=windows"),
-        (config.anchors.estimator != "none", "anchors", ("k", "prior", "max_batches"), "anchors.estimator is 'none'", "anchors.estimator=corpus"),
-        (config.locality.mode != "conditional", "locality", ("lam",), f"{mode}, which draws λ", "locality.mode=fixed"),
-        (config.locality.mode == "curriculum", "locality", ("start", "end", "shape"), mode, "locality.mode=curriculum"),
+        (given, "data", ("conllu_blocks",), f"{kind}, which does not read the annotation's blocks", "partition.kind=given"),
+        (not given, "partition", ("size",), kind, "partition.kind=windows"),
+        (anchored, "anchors", ("k", "prior", "max_batches"), "anchors.estimator is 'none'", "anchors.estimator=corpus"),
+        (config.locality.mode != DialMode.CONDITIONAL, "locality", ("lam",), f"{mode}, which draws λ", "locality.mode=fixed"),
+        (config.locality.mode == DialMode.CURRICULUM, "locality", ("start", "end", "shape"), mode, "locality.mode=curriculum"),
         (not config.locality.draw_tau, "locality", ("tau",), "locality.draw_tau is set", "locality.draw_tau=false"),
         (config.locality.draw_tau, "locality", ("tau_low", "tau_high"), "locality.draw_tau is not set", "locality.draw_tau=true"),
-        (config.penalty.solver != "none", "penalty", ("weights", "ramp"), solver, "penalty.solver=proximal or subgradient"),
-        (config.penalty.solver != "none", "penalty", ("scale_free",), solver, "penalty.solver=subgradient"),
+        (penalised, "penalty", ("weights", "ramp"), solver, "penalty.solver=proximal or subgradient"),
+        (penalised, "penalty", ("scale_free",), solver, "penalty.solver=subgradient"),
         (config.model.qk_norm, "model", ("g_max",), "model.qk_norm is not set", "model.qk_norm=true"),
-        (config.model.margin.form == "self_scaling", "model.margin", ("c", "m0", "range", "range_bend"), margin, "model.margin.form=self_scaling"),
+        (scaling, "model.margin", ("c", "m0", "range", "range_bend"), margin, "model.margin.form=self_scaling"),
         (config.model.localist, "model", ("localist_shared",), "model.localist is not set", "model.localist=true"),
     )  # fmt: skip
     defaults = Config()

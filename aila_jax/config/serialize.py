@@ -11,6 +11,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from aila_jax.config.choices import Choice
 from aila_jax.config.root import Config
 
 T = TypeVar("T")
@@ -24,7 +25,11 @@ OLD_RULES: dict[str, Any] = {}
 
 def to_dict(config: Any) -> dict[str, Any]:
     """The configuration as plain nested dicts, ready for JSON or a ConfigDict."""
-    return dataclasses.asdict(config)
+    return dataclasses.asdict(config, dict_factory=_plain)
+
+
+def _plain(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value.value if isinstance(value, Choice) else value for name, value in fields}
 
 
 def saved_config(values: Mapping[str, Any]) -> Config:
@@ -96,6 +101,8 @@ def _coerce(kind: Any, value: Any, name: str) -> Any:
     """`value` as `kind`, where nothing is lost by it (an int for a float, a list for a tuple)."""
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return from_dict(kind, value, f"{name}.")
+    if isinstance(kind, type) and issubclass(kind, Choice):
+        kind = str  # the dataclass knows which words there are
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
         if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):

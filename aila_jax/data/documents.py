@@ -27,7 +27,7 @@ class Document:
     pieces: tuple[str, ...]
     blocks: tuple[tuple[int, ...], ...] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.pieces:
             raise ValueError(
                 f"document {self.title!r} has 0 pieces; it must have at least 1. Fix: leave empty"
@@ -70,7 +70,7 @@ class Corpus:
     splits: dict[str, tuple[Document, ...]]
     pointers: dict[str, Int[np.ndarray, " T"]] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if tuple(self.splits) != SPLITS:
             raise ValueError(
                 f"corpus {self.name!r} has splits {tuple(self.splits)}; they must be {SPLITS}. Fix: name and"

@@ -29,7 +29,7 @@ class TokenStream:
     bytes: int
     pointers: Int[np.ndarray, " T"] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("tokens", "doc_ids", "given_ids", "pointers"):
             array = getattr(self, name)
             if array is None:

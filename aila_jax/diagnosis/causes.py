@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aila_jax.config import MarginConfig
+from aila_jax.config import DialMode, MarginConfig, MarginForm
 from aila_jax.diagnosis.facts import (
     FLAT_SCORE,
     BlockFacts,
@@ -107,7 +107,7 @@ def _margin_causes(scores: ScoreFacts) -> Explanation:
     if margin is None:
         return Explanation()
     found, reach, beyond = Explanation(), _reach(scores), _beyond(scores)
-    if margin.form == "fixed":
+    if margin.form == MarginForm.FIXED:
         if scores.largest is not None and 2 * scores.largest + beyond > margin.nats:
             cause = (
                 f"The margin is too small: m = {margin.nats:g} nats, while scores reach |s| ="
@@ -272,7 +272,7 @@ def poor_dial_causes(facts: Facts, poor: Sequence[float]) -> Explanation:
     training = facts.training
     if training is None:
         return found
-    if training.mode == "conditional":
+    if training.mode == DialMode.CONDITIONAL:
         if found.causes:
             return found
         cause = (
@@ -305,7 +305,7 @@ def poor_dial_causes(facts: Facts, poor: Sequence[float]) -> Explanation:
 def _trained_at(training: TrainingFacts) -> str:
     return (
         f"at λ = {training.lam:.2g} alone"
-        if training.mode == "fixed"
+        if training.mode == DialMode.FIXED
         else f"last at λ = {training.lam:.2g} (curriculum)"
     )
 
@@ -344,12 +344,12 @@ def not_graded_causes(facts: Facts, starts: Sequence[float], step: float) -> Exp
     margin = scores.margin
     bent = (
         f", range_bend = {margin.range_bend:g}"
-        if margin.form == "self_scaling" and margin.range_bend > 1.0
+        if margin.form == MarginForm.SELF_SCALING and margin.range_bend > 1.0
         else ""
     )
     said = (
         f"{margin.nats:g} nats"
-        if margin.form == "fixed"
+        if margin.form == MarginForm.FIXED
         else f"self-scaling, c = {margin.c:g}, m0 = {margin.m0:g}{bent}"
     )
     if margin.stagger:
@@ -391,7 +391,7 @@ def _gives_way_late(
         f"Scores hold out against the margin ({said}) up to λ = {before:g}, where it imposes"
         f" {_mean_share(margin, before):.2f} of itself, and then give way at once."
     )
-    if training is not None and training.mode != "conditional":
+    if training is not None and training.mode != DialMode.CONDITIONAL:
         return Explanation((cause,), (WHOLE_DIAL,))
     now = training.pressure if training is not None else 0.0
     press = (

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from aila_jax.config import DialMode
 from aila_jax.config.options import ScoringOptions, SweepOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
@@ -197,7 +198,7 @@ class FactFinder:
             1.0
             if config.model.hard
             else 0.0
-            if config.locality.mode == "conditional"
+            if config.locality.mode == DialMode.CONDITIONAL
             else config.locality.lam
         )
         seen, unseen = (

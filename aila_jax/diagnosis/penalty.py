@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from aila_jax.config import GroupWeights, Solver
 from aila_jax.diagnosis.facts import PenaltyFacts
 from aila_jax.evaluation.rows import HeadRow
 from aila_jax.inference.language_model import LanguageModel
@@ -43,7 +44,7 @@ def penalty_facts(
     config = model.config
     dead = int(np.sum(~np.asarray(alive_heads(model.params))))
     heads = config.model.n_layers * config.model.n_heads
-    if config.penalty.solver == "none":
+    if config.penalty.solver == Solver.NONE:
         return PenaltyFacts(dead, heads)
     strength = penalty_strength(config, max(model.step - 1, 0))
     level = float(strength.lam) * float(strength.eta)
@@ -98,10 +99,13 @@ def _group_weights(model: LanguageModel) -> Float[Array, "H G"]:
     """The penalty's weights a_i at the end of the run."""
     config = model.config
     groups, heads = config.feature_groups, config.model.n_heads
-    if config.penalty.weights == "size" or model.anchors is None:
+    if config.penalty.weights == GroupWeights.SIZE or model.anchors is None:
         return size_weights(config.model.d_model, heads, groups)
     return anchor_weights(
-        np.asarray(model.anchors.importance), heads, groups, config.penalty.weights == "inverse_anchors"
+        np.asarray(model.anchors.importance),
+        heads,
+        groups,
+        config.penalty.weights == GroupWeights.INVERSE_ANCHORS,
     )
 
 

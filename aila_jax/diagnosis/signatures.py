@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from aila_jax.config import DialMode
 from aila_jax.diagnosis.causes import (
     Explanation,
     idle_causes,
@@ -169,8 +170,8 @@ def overfits(facts: Facts) -> Finding | None:
     )
     changes = ["raise model.dropout, give more text, or make the model smaller"]
     hard = facts.scores is not None and facts.scores.margin is None
-    if training.mode != "curriculum" and not hard:
-        last = training.lam if training.mode == "fixed" and training.lam > 0.0 else 1.0
+    if training.mode != DialMode.CURRICULUM and not hard:
+        last = training.lam if training.mode == DialMode.FIXED and training.lam > 0.0 else 1.0
         changes.append(
             f"let λ rise from 0 (locality.mode=curriculum, lam={last:g}, views=1, distill=0), which the paper"
             f" suggests against early convergence; such a model is trained for λ = {last:g} in the end, not"

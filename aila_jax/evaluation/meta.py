@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from aila_jax.config import Solver
 from aila_jax.data.dataset import Dataset
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.loss.group_sparsity import sparsity
@@ -29,7 +30,7 @@ def sparsity_meta(model: LanguageModel) -> dict[str, Any]:
     It belongs to the checkpoint and not to a cell: no λ or τ of the dial changes it.
     """
     config = model.config
-    if config.penalty.solver == "none":
+    if config.penalty.solver == Solver.NONE:
         return {}
     counts = sparsity(model.params, config.feature_groups)
     return {

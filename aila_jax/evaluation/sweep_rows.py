@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from aila_jax.config import Config
+from aila_jax.config import Config, MarginForm
 from aila_jax.evaluation.certify import key_counts
 from aila_jax.evaluation.rows import CellRow, HeadRow
 from aila_jax.guarantees.certificates import Certificate
@@ -23,7 +23,7 @@ def _imposed(config: Config, lam: float, hard: bool) -> Float[np.ndarray, "N H"]
     """Nats that λ imposes on each head; None for the self-scaling margin, which differs from query to query,
     and for hard attention.
     """
-    if hard or config.model.margin.form != "fixed":
+    if hard or config.model.margin.form != MarginForm.FIXED:
         return None
     return head_shares(config.model, lam) * config.model.margin.nats
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from aila_jax.config import ModelConfig, check_lam, one_of, require
+from aila_jax.config import MarginForm, ModelConfig, check_lam, one_of, require
 from aila_jax.guarantees.bounds import fixed_gap, self_scaling_gap
 from aila_jax.guarantees.norms import arithmetic_of
 from aila_jax.guarantees.score_bounds import ScoreBounds, cap_bounds, parameter_bounds, qk_norm_bounds
@@ -137,7 +137,7 @@ def guaranteed_gap(
     bounds = _score_bounds(bound, params, config, lam, largest_score, arithmetic)
     margin = config.margin
     share = head_shares(config, lam, less=STAGGER_ROUNDING / (1.0 - margin.stagger), layer_scale=layer_scale)
-    if margin.form == "fixed":
+    if margin.form == MarginForm.FIXED:
         nats, imposed = fixed_gap(share * margin.nats, bounds.score), share * margin.nats
     else:
         nats = self_scaling_gap(share, margin.c, margin.m0, bounds.score, margin.range_bend)
@@ -147,7 +147,7 @@ def guaranteed_gap(
     ) / 16.0  # a rounding of λ counts as often as λ is multiplied
     rounding = LOGIT_ROUNDING * curved
     nats = nats - rounding * (imposed + bounds.largest)
-    setting = margin.nats if margin.form == "fixed" else margin.m0
+    setting = margin.nats if margin.form == MarginForm.FIXED else margin.m0
     return Gap(
         float(lam),
         bound,
@@ -182,7 +182,7 @@ def _resolve(bound: str, config: ModelConfig) -> str:
     """The bound meant by `auto`; raises ValueError for one that this model does not have."""
     one_of("bound", bound, BOUNDS)
     if bound == "auto":
-        if config.margin.form == "self_scaling":
+        if config.margin.form == MarginForm.SELF_SCALING:
             return "self_scaling"
         return "qk_norm" if config.qk_norm else "score_cap" if config.score_cap else "parameters"
     limit = "one that bounds this model's logits"

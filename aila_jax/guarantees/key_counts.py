@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from aila_jax.config import PartitionConfig
+from aila_jax.config import PartitionConfig, PartitionKind
 from aila_jax.types import GLOBAL_ID, PADDING_ID
 
 
@@ -46,7 +46,7 @@ def counts_of_every_text(partition: PartitionConfig, length: int) -> KeyCounts:
     "position in the document".
     """
     position = np.arange(length)
-    windows = partition.kind == "windows"
+    windows = partition.kind == PartitionKind.WINDOWS
     n_in = position % partition.size + 1 if windows else np.ones_like(position)
     if partition.global_first:
         n_in = n_in + (position >= partition.size if windows else position >= 1)

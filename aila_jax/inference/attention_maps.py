@@ -34,7 +34,7 @@ class AttentionMaps:
     causal: bool = True
     source: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         length, (layers, heads) = len(self.tokens), self.weights.shape[:2]
         shapes = {"block_ids": (length,), "weights": (layers, heads, length, length)}
         for name, shape in {**shapes, "entropy_bits": (layers, heads), "block_mass": (layers, heads)}.items():

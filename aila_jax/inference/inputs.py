@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from aila_jax.config import Config
+from aila_jax.config import Config, PartitionKind
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Batch, restarting_positions
 
 
@@ -42,11 +42,11 @@ def read_batch(
             f"tokens has length {length}; the model reads at most {config.model.length}. Fix: split the text"
             " into windows"
         )
-    if config.partition.kind == "given" and block_ids is None:
+    if config.partition.kind == PartitionKind.GIVEN and block_ids is None:
         raise ValueError(
             "block_ids is None; this model's partition is `given`. Fix: pass block_ids, one id per token"
         )
-    if config.partition.kind != "given" and block_ids is not None:
+    if config.partition.kind != PartitionKind.GIVEN and block_ids is not None:
         raise ValueError(
             f"block_ids is given, but this model's partition is {config.partition.kind!r}. Fix: leave it out,"
             " or train with partition.kind=given"

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from aila_jax.checkpoint import Checkpoint, find_checkpoint
-from aila_jax.config import Config, PartitionConfig, require
+from aila_jax.config import Config, Estimator, PartitionConfig, Solver, require
 from aila_jax.config.checks import numbers, whole
 from aila_jax.config.options import GenerateOptions
 from aila_jax.data.dataset import Dataset
@@ -105,7 +105,7 @@ class LanguageModel:
             fix,
         )
         penalty = config.penalty
-        if penalty.solver != "none":  # groups are those of the weights, whatever the blocks are now
+        if penalty.solver != Solver.NONE:  # groups are those of the weights, whatever the blocks are now
             penalty = replace(penalty, groups=config.feature_groups)
         meta = {"partition": config.partition.settings, **self.meta}
         return replace(
@@ -126,7 +126,7 @@ class LanguageModel:
         fix = "leave the window out, or pass a PartitionConfig to with_partition"
         require(kind == "windows", "window", size, f"None where the model's partition is {kind!r}", fix)
         length = self.config.model.length
-        least = 1 if anchors.estimator == "none" else anchors.k + 1
+        least = 1 if anchors.estimator == Estimator.NONE else anchors.k + 1
         why = f", as a block has {anchors.k} anchors and more" if least > 1 else ""
         limit = f"a whole number from {least} to the model's length ({length}){why}"
         require(
@@ -185,7 +185,7 @@ class LanguageModel:
         """The anchors; ValueError, with the reason, where this checkpoint has none."""
         if self.anchors is not None:
             return self.anchors
-        if self.config.anchors.estimator == "none":
+        if self.config.anchors.estimator == Estimator.NONE:
             raise ValueError(
                 "anchors.estimator is 'none', so this run has no anchors. Fix: train with"
                 " --config.anchors.estimator=corpus (or attention)"

@@ -113,11 +113,18 @@ def linear_cross_entropy(
     return _forward(features, embedding, targets, weights, chunk, distillation)[0]
 
 
-def _forward(features, embedding, targets, weights, chunk, distillation):
+# What the forward pass returns, and what it keeps for the backward one: gradients of features and embedding.
+Losses = tuple[Float[Array, ""], Float[Array, "B L"]]
+Gradients = tuple[Float[Array, "B L D"], Float[Array, "V D"]]
+
+
+def _forward(
+    features: Array, embedding: Array, targets: Array, weights: Array, chunk: int, distillation: Distillation
+) -> tuple[Losses, Gradients]:
     views = distillation.views
     chunk = max(chunk // views, 1) * views
 
-    def body(total, part):
+    def body(total: Array, part: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array, Array]]:
         x_CxD, target_C, weight_C = part
         logits_CxV = jnp.einsum("cd,vd->cv", x_CxD, embedding, preferred_element_type=jnp.float32)
         lse_C = jax.nn.logsumexp(logits_CxV, axis=-1)
@@ -173,7 +180,9 @@ def _views_first(array: Array) -> Array:
     return turned.reshape(-1, *turned.shape[2:])
 
 
-def _backward(chunk, distillation, gradients, cotangents):
+def _backward(
+    chunk: int, distillation: Distillation, gradients: Gradients, cotangents: Losses
+) -> tuple[Array, Array, None, None]:
     grad_BxLxD, grad_VxD = gradients
     scale, _ = cotangents
     return (

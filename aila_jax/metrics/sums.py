@@ -139,7 +139,7 @@ class Summary:
 def summarize(sums: MetricSums) -> Summary:
     """Divides once. Counts of 0 give 0 where the sum is 0 too: nothing was there to measure."""
 
-    def mean(total, count):
+    def mean(total: Array, count: Array) -> np.ndarray:
         return np.asarray(total) / max(int(count), 1)
 
     crossing = sums.delta_queries is not None and int(sums.delta_queries) > 0

@@ -44,7 +44,7 @@ class Request:
     hard: bool = flax.struct.field(pytree_node=False, default=False)
     no_attention: bool = flax.struct.field(pytree_node=False, default=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         fix = "ask for statistics of the model with its attention"
         require(
             not (self.no_attention and self.reads_attention),

@@ -109,7 +109,7 @@ class SelfScaling:
     exact: bool = True
     bend: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 1.0 <= self.bend < math.inf:
             raise ValueError(
                 f"SelfScaling.bend is {self.bend!r}; it must be finite and at least 1. Fix: bend=1 bends both"

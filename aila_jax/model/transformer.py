@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, Key
 
-from aila_jax.config import DIAL_WEIGHTS, Config, MarginConfig, ModelConfig, require
+from aila_jax.config import DIAL_WEIGHTS, Config, MarginConfig, MarginForm, ModelConfig, require
 from aila_jax.model.attention import locality_attention, per_example
 from aila_jax.model.feature_groups import block_support
 from aila_jax.model.interface import Dial, ModelOutput, Request
@@ -22,7 +22,7 @@ INIT_STD = 0.02
 
 def build_margin(config: MarginConfig) -> Margin:
     """The margin that `config` names: nats, or a SelfScaling."""
-    if config.form == "fixed":
+    if config.form == MarginForm.FIXED:
         return config.nats
     return SelfScaling(config.c, config.m0, exact=config.range == "exact", bend=config.range_bend)
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Bool, Int
 
-from aila_jax.config import PartitionConfig
+from aila_jax.config import PartitionConfig, PartitionKind
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.kinds import Classes, Given, Segments, Windows
 from aila_jax.types import Array, Batch
@@ -54,7 +54,7 @@ def build_partition(config: PartitionConfig, table: TypeTable | None = None) -> 
             )
         return (
             Windows(config.size, config.global_first)
-            if config.kind == "windows"
+            if config.kind == PartitionKind.WINDOWS
             else Given(config.global_first)
         )
     values = np.asarray(table.values)

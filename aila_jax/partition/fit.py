@@ -1,6 +1,6 @@
 """A partition's table, made from the training split alone."""
 
-from aila_jax.config import PartitionConfig
+from aila_jax.config import PartitionConfig, PartitionKind
 from aila_jax.data.packing import TokenStream
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.boundaries import learned_boundaries, next_token_entropy, punctuation_boundaries
@@ -34,9 +34,9 @@ def fit_table(
     config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, quiet: bool = True
 ) -> TypeTable:
     """The table of a kind that is fitted to a corpus; arguments as in `fit_partition`."""
-    if config.kind == "segments":
+    if config.kind == PartitionKind.SEGMENTS:
         return TypeTable(punctuation_boundaries(tokenizer, config.unit), tokenizer.fingerprint)
-    if config.kind == "learned_segments":
+    if config.kind == PartitionKind.LEARNED_SEGMENTS:
         entropy = next_token_entropy(train, tokenizer.vocab_size)
         return TypeTable(learned_boundaries(train, entropy, config.mean_length), tokenizer.fingerprint)
     classes = _classes(config, tokenizer, train, quiet)
@@ -66,11 +66,11 @@ def fit_recruitment(
 
 def _classes(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, quiet: bool) -> ClassTable:
     """The classes of a kind whose blocks are classes."""
-    if config.kind == "pos":
+    if config.kind == PartitionKind.POS:
         return pos_classes(tokenizer)
-    if config.kind == "recruited":
+    if config.kind == PartitionKind.RECRUITED:
         return fit_recruitment(config, tokenizer, train, quiet).class_table()
-    if config.kind == "induced_classes":
+    if config.kind == PartitionKind.INDUCED_CLASSES:
         with Progress(MAX_SWEEPS, "classes, sweep", quiet=quiet) as progress:
 
             def show(sweep: int, moved: int) -> None:

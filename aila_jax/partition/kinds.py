@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
-from aila_jax.config import Config, require
+from aila_jax.config import Config, PartitionKind, require
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch
 
 
@@ -110,7 +110,7 @@ def text_blocks(config: Config, tokens: Sequence[int], eos_id: int) -> list[int]
     Raises:
       ValueError: the model's blocks are an annotation that no text by itself has.
     """
-    if config.partition.kind != "given":
+    if config.partition.kind != PartitionKind.GIVEN:
         return None
     require(
         not config.annotated,

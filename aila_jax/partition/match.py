@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aila_jax.config import PartitionConfig, require
+from aila_jax.config import PartitionConfig, PartitionKind, require
 from aila_jax.data.packing import TokenStream, Windows, pack
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.boundaries import boundary_order, next_token_entropy
@@ -105,14 +105,16 @@ def match_n_in(
 
 def free_setting(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, length: int) -> Setting:
     """The free setting of `config`'s family; ValueError where it has none."""
-    if config.kind == "windows":
+    if config.kind == PartitionKind.WINDOWS:
         return Setting("size", tuple(range(1, length + 1)))
-    if config.kind == "learned_segments":
+    if config.kind == PartitionKind.LEARNED_SEGMENTS:
         _, means = boundary_order(train, next_token_entropy(train, tokenizer.vocab_size))
         return Setting("mean_length", tuple(float(mean) for mean in means[::-1] if mean >= 2.0) or (2.0,))
     if config.kind in ("induced_classes", "recruited"):
         name, least = (
-            ("classes", 2) if config.kind == "induced_classes" else ("max_classes", max(config.start, 2))
+            ("classes", 2)
+            if config.kind == PartitionKind.INDUCED_CLASSES
+            else ("max_classes", max(config.start, 2))
         )
         most = min(MAX_CLASSES, len(np.unique(train.tokens)))
         return Setting(name, tuple(range(max(most, least), least - 1, -1)), CLOSE)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from aila_jax.config import Estimator
 from aila_jax.config.options import AnchorsOptions
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.anchor_listing import AnchorListing, list_anchors
@@ -45,7 +46,8 @@ def anchors(
 def _by_the_other_estimator(run: OpenedRun, own: Anchors) -> Anchors:
     """The anchors that these parameters would have had."""
     model, config = run.model, run.model.config
-    estimator = "attention" if own.estimator == "corpus" else "corpus"
+    corpus = own.estimator == Estimator.CORPUS
+    estimator = Estimator.ATTENTION if corpus else Estimator.CORPUS
     # Attention reads the batches of warm-up: one at least.
     warmed = replace(config.train, warmup_steps=max(config.train.warmup_steps, 1))
     other = replace(config, anchors=replace(config.anchors, estimator=estimator), train=warmed)

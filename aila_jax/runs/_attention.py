@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from aila_jax.config import require
+from aila_jax.config import PartitionKind, require
 from aila_jax.config.options import AttentionOptions
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.inference.attention_maps import AttentionMaps
@@ -50,7 +50,7 @@ def dial_maps(
     longest = min(
         config.length, most_tokens(len(lams), config.n_layers, config.n_heads, not config.bidirectional)
     )
-    sample = ("\n" if model.config.partition.kind == "given" else " ").join(SAMPLE_LINES)
+    sample = ("\n" if model.config.partition.kind == PartitionKind.GIVEN else " ").join(SAMPLE_LINES)
     tokens = model.tokenizer.encode(text or sample)
     require(
         not text or len(tokens) <= longest,

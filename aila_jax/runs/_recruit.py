@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from aila_jax.config import Config, PartitionConfig, require, to_dict
+from aila_jax.config import Config, PartitionConfig, PartitionKind, require, to_dict
 from aila_jax.config.options import RecruitOptions
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
@@ -64,7 +64,9 @@ def recruit_classes(
         require(kind == "recruited", "partition.kind of the checkpoint", kind, "'recruited'", fix)
         dataset = source.corpus
     partition = (
-        config.partition if config.partition.kind == "recruited" else PartitionConfig(kind="recruited")
+        config.partition
+        if config.partition.kind == PartitionKind.RECRUITED
+        else PartitionConfig(kind=PartitionKind.RECRUITED)
     )
     # Before anything is fitted: a text that is too short is refused here.
     windows = dataset.windows("train", config.model.length, config.model.document_mask)

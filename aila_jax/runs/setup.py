@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from aila_jax.config import Config
+from aila_jax.config import Config, DialMode, Solver
 from aila_jax.evaluation.evaluator import Evaluation
 from aila_jax.evaluation.evaluator import evaluate as evaluate_batches
 from aila_jax.inference.inputs import example_batch
@@ -55,7 +55,7 @@ def step_draws(config: Config, sharding: Sharding) -> Any:
     strength.
     """
     draw = locality_draws(config, sharding)
-    if config.penalty.solver == "none":
+    if config.penalty.solver == Solver.NONE:
         return draw
     strength = jax.jit(partial(penalty_strength, config), out_shardings=sharding.replicated)
     return lambda step: (*draw(step), strength(np.int32(step)))
@@ -65,7 +65,7 @@ def evaluated_lams(config: Config) -> tuple[float, ...]:
     """The λ at which training is watched: both ends of the dial for conditional training, its own λ
     otherwise.
     """
-    return (0.0, 1.0) if config.locality.mode == "conditional" else (config.locality.lam,)
+    return (0.0, 1.0) if config.locality.mode == DialMode.CONDITIONAL else (config.locality.lam,)
 
 
 def eval_record(

@@ -9,7 +9,17 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from aila_jax.config import Config, LocalityConfig, MarginConfig, PartitionConfig, require
+from aila_jax.config import (
+    Config,
+    DialMode,
+    GroupWeights,
+    LocalityConfig,
+    MarginConfig,
+    PartitionConfig,
+    PartitionKind,
+    Solver,
+    require,
+)
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.meta import sweep_meta
@@ -44,7 +54,7 @@ def threshold_runs(base: Config) -> dict[str, Config]:
     """
     model = replace(base.model, margin=MarginConfig(), film=False, dial_weights="none", localist=True)
     short = replace(base.train, steps=max(base.train.steps // 3, 1))
-    plain = LocalityConfig(mode="fixed", lam=0.0)
+    plain = LocalityConfig(mode=DialMode.FIXED, lam=0.0)
     return {
         f"window{size}": replace(
             base, model=model, train=short, locality=plain, partition=PartitionConfig(size=size)
@@ -76,7 +86,7 @@ class ThresholdSettings:
     held_out: int = 4
     path: PathSettings | None = field(default_factory=PathSettings)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require(
             self.inputs >= 0, "threshold.inputs", self.inputs, "at least 0, where 0 is all", "leave it out"
         )
@@ -181,13 +191,13 @@ def check(config: Config, settings: ThresholdSettings) -> None:
 def importance_of(model: LanguageModel) -> Float[jax.Array, "H G"]:
     """a_i as the model's training has them at its end."""
     config = model.config
-    if config.penalty.solver != "none" and config.penalty.weights != "size":
+    if config.penalty.solver != Solver.NONE and config.penalty.weights != GroupWeights.SIZE:
         importance = np.asarray(model.need_anchors().importance)
         return anchor_weights(
             importance,
             config.model.n_heads,
             config.feature_groups,
-            config.penalty.weights == "inverse_anchors",
+            config.penalty.weights == GroupWeights.INVERSE_ANCHORS,
         )
     return size_weights(config.model.d_model, config.model.n_heads, config.feature_groups)
 
@@ -226,7 +236,7 @@ def _rows(
                 run=model.run,
                 seed=config.seed,
                 commit=model.meta.get("commit", "unknown"),
-                window=config.partition.size if config.partition.kind == "windows" else None,
+                window=config.partition.size if config.partition.kind == PartitionKind.WINDOWS else None,
                 layer=LAYER,
                 head=head,
                 projection=PROJECTIONS[projection],

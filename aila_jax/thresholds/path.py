@@ -52,7 +52,7 @@ class PathSettings:
     steps: int = 8
     learning_rate: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require(0.0 < self.first < np.inf, "path.first", self.first, "finite and above 0", "set it to 2e-4")
         require(1.0 < self.ratio < np.inf, "path.ratio", self.ratio, "finite and above 1", "set it to 1.35")
         for name in ("most_levels", "steps"):

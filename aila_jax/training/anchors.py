@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from aila_jax.config import Config
+from aila_jax.config import Config, Estimator, GroupWeights
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import TrainBatches, take
 from aila_jax.loss.importance import anchor_weights
@@ -138,7 +138,7 @@ def make_anchors(
     steps = max(config.train.warmup_end, 1)
     steps = min(steps, asked.max_batches) if asked.max_batches else steps
     batches = list(itertools.islice(TrainBatches(windows, config.train.batch_size, config.seed), steps))
-    if asked.estimator == "corpus":
+    if asked.estimator == Estimator.CORPUS:
         measured = corpus_table(windows, network.module.vocab_size, asked.prior)
     else:
         measured = attention_entropy(
@@ -181,12 +181,12 @@ class AnchorsAtWarmup:
         """After `step`: the state to go on with where it changes, which is at the end of warm-up; None at any
         other step.
         """
-        if self.config.anchors.estimator == "none" or step != self.config.train.warmup_end:
+        if self.config.anchors.estimator == Estimator.NONE or step != self.config.train.warmup_end:
             return None
         self.made = self.make(state.params)
-        if state.importance is None or self.config.penalty.weights == "size":
+        if state.importance is None or self.config.penalty.weights == GroupWeights.SIZE:
             return None
         heads, groups = state.importance.shape
-        inverse = self.config.penalty.weights == "inverse_anchors"
+        inverse = self.config.penalty.weights == GroupWeights.INVERSE_ANCHORS
         weights = anchor_weights(np.asarray(self.made.importance), heads, groups, inverse)
         return replace(state, importance=jax.device_put(weights, state.importance.sharding))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from aila_jax.config import Config, LocalityConfig
+from aila_jax.config import Config, DialMode, LocalityConfig
 from aila_jax.types import Array
 
 
@@ -27,7 +27,7 @@ def draw_locality(
     """
     rows = batch_size * config.views
     key_lam, key_tau = jax.random.split(jax.random.fold_in(key, step))
-    if config.mode == "conditional":
+    if config.mode == DialMode.CONDITIONAL:
         lam = draw_lam(config, key_lam, batch_size, step / steps)
     else:
         lam = jnp.full((rows,), scheduled_lam(config, step / steps), jnp.float32)
@@ -95,7 +95,7 @@ def scheduled_lam(config: LocalityConfig, progress: Float[Array, ""] | float) ->
     """λ at a share `progress` of training where it is not drawn: `lam`, or what the curriculum has risen
     to.
     """
-    return curriculum(config, progress) if config.mode == "curriculum" else config.lam
+    return curriculum(config, progress) if config.mode == DialMode.CURRICULUM else config.lam
 
 
 def expected_lam(
@@ -119,7 +119,7 @@ def penalty_lam(
       steps: length of training, for the curriculum.
       ramp_steps: 0 is no ramp.
     """
-    if config.mode == "conditional":
+    if config.mode == DialMode.CONDITIONAL:
         lam = jnp.asarray(expected_lam(config, step / steps), jnp.float32)
     else:
         lam = jnp.asarray(scheduled_lam(config, step / steps), jnp.float32)

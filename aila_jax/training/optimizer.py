@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
-from aila_jax.config import PenaltyConfig, TrainConfig
+from aila_jax.config import PenaltyConfig, Solver, TrainConfig
 from aila_jax.loss.group_sparsity import DIAL, PROJECTIONS, is_kernel
 from aila_jax.training.proximal import proximal_adamw
 from aila_jax.types import Array
@@ -59,7 +59,7 @@ def penalised_kernels(penalty: PenaltyConfig) -> tuple[str, ...]:
     """The attention projections on which weight decay is off, because R, its proximal operator, or ν acts on
     them.
     """
-    if penalty.solver == "none":
+    if penalty.solver == Solver.NONE:
         return ()
     return (PROJECTIONS if penalty.eta > 0 else ()) + (("value",) if penalty.nu > 0 else ())
 
@@ -89,6 +89,6 @@ def build_optimizer(
     penalty = PenaltyConfig() if penalty is None else penalty
     rate = learning_rate(config)
     adamw = adamw_at(rate, config, penalised_kernels(penalty))
-    if penalty.solver == "proximal":
+    if penalty.solver == Solver.PROXIMAL:
         return proximal_adamw(rate, adamw, groups, clip_norm=config.clip_norm, b2=config.beta2)
     return optax.with_extra_args_support(optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from aila_jax.config import Config
+from aila_jax.config import Config, Solver
 from aila_jax.loss.group_sparsity import PenaltyArgs, Sparsity, Strength, group_penalty, value_penalty
 from aila_jax.loss.importance import size_weights
 from aila_jax.model.margin import default_layer_scale
@@ -72,11 +72,11 @@ class PenaltyRule:
 
 def penalty_rule(config: Config) -> PenaltyRule | None:
     """The rule that `config` describes; None where the penalty is off."""
-    if config.penalty.solver == "none":
+    if config.penalty.solver == Solver.NONE:
         return None
     scale = tuple(float(x) for x in default_layer_scale(config.model))
     return PenaltyRule(
-        config.feature_groups, config.penalty.scale_free, config.penalty.solver == "subgradient", scale
+        config.feature_groups, config.penalty.scale_free, config.penalty.solver == Solver.SUBGRADIENT, scale
     )
 
 
@@ -89,6 +89,6 @@ def penalty_strength(config: Config, step: Int[Array, ""] | int) -> Strength:
 
 def initial_importance(config: Config) -> Float[Array, "H G"] | None:
     """a_i before anything is known of anchors: the size weights. None where the penalty is off."""
-    if config.penalty.solver == "none":
+    if config.penalty.solver == Solver.NONE:
         return None
     return size_weights(config.model.d_model, config.model.n_heads, config.feature_groups)

@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Float, Key
 
 from aila_jax.config import Config
-from aila_jax.loss.cross_entropy import Distillation, linear_cross_entropy, distilled_losses, token_losses
+from aila_jax.loss.cross_entropy import Distillation, distilled_losses, linear_cross_entropy, token_losses
 from aila_jax.loss.group_sparsity import Strength, sparsity
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
@@ -156,7 +156,9 @@ def make_train_step(
         batch = each_view(batch, lam.shape[0])
         scored = jnp.maximum(over_devices(jnp.sum(batch.weights), axis_name), 1.0)
         examples = Examples(batch, lam, tau, example_keys(state, lam.shape[0], axis_name))
-        value_and_grad = jax.value_and_grad(partial(share_of_objective, distillation=distillation), has_aux=True)
+        value_and_grad = jax.value_and_grad(
+            partial(share_of_objective, distillation=distillation), has_aux=True
+        )
         (total, losses), grads = accumulated(
             value_and_grad, state.params, examples, scored, accumulate, distillation.views
         )

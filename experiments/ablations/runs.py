@@ -6,7 +6,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 
-from aila_jax.config import Config, DataConfig, LocalityConfig, MarginConfig, PartitionConfig, PenaltyConfig
+from aila_jax.config import (
+    Config,
+    DataConfig,
+    DialMode,
+    LocalityConfig,
+    MarginConfig,
+    MarginForm,
+    PartitionConfig,
+    PartitionKind,
+    PenaltyConfig,
+    Solver,
+)
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.evaluation.sweep import sweep
@@ -19,20 +30,20 @@ LAM = 0.6
 STEPS = 400  # of `small`'s 4,096 tokens: 1.6M
 SIZES = (3, 5, 10)
 WINDOWS = PartitionConfig(size=5)
-MARGIN = MarginConfig(form="fixed", nats=8.0, power=1.0)
+MARGIN = MarginConfig(form=MarginForm.FIXED, nats=8.0, power=1.0)
 # Strong enough to empty groups within these steps; several times as much empties nearly all heads during
 # warm-up (docs/method.md, section 3).
-PENALTY = PenaltyConfig(solver="proximal", eta=1e-4)
+PENALTY = PenaltyConfig(solver=Solver.PROXIMAL, eta=1e-4)
 # Families with a setting that n_in can be matched by, and families that are what they are.
 MATCHED = {
-    "segments-learned": PartitionConfig(kind="learned_segments"),
-    "classes-induced": PartitionConfig(kind="induced_classes"),
-    "classes-recruited": PartitionConfig(kind="recruited"),
+    "segments-learned": PartitionConfig(kind=PartitionKind.LEARNED_SEGMENTS),
+    "classes-induced": PartitionConfig(kind=PartitionKind.INDUCED_CLASSES),
+    "classes-recruited": PartitionConfig(kind=PartitionKind.RECRUITED),
 }
 UNMATCHED = {
-    "segments-clause": PartitionConfig(kind="segments", unit="clause"),
-    "classes-pos": PartitionConfig(kind="pos"),
-    "classes-recruited-all": PartitionConfig(kind="recruited"),  # as many as pay
+    "segments-clause": PartitionConfig(kind=PartitionKind.SEGMENTS, unit="clause"),
+    "classes-pos": PartitionConfig(kind=PartitionKind.POS),
+    "classes-recruited-all": PartitionConfig(kind=PartitionKind.RECRUITED),  # as many as pay
 }
 
 
@@ -49,7 +60,11 @@ def at_lam(base: Config, steps: int) -> Config:
     )
     model = replace(base.model, margin=MARGIN, film=False, dial_weights="none")
     return replace(
-        base, model=model, partition=WINDOWS, locality=LocalityConfig(mode="fixed", lam=LAM), train=train
+        base,
+        model=model,
+        partition=WINDOWS,
+        locality=LocalityConfig(mode=DialMode.FIXED, lam=LAM),
+        train=train,
     )
 
 

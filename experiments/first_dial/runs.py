@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aila_jax.config import Config, LocalityConfig, MarginConfig
+from aila_jax.config import Config, DialMode, LocalityConfig, MarginConfig, MarginForm
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.presets import small
 from aila_jax.reporting import dial_figure, save_figure
@@ -22,12 +22,12 @@ def first_dial(base: Config) -> dict[str, Config]:
     """Plain, fixed and conditional training at equal tokens, and two of them at 18.4M, by name; from the
     preset `small`.
     """
-    conditional = LocalityConfig(mode="conditional")
-    margin = MarginConfig(form="self_scaling")
+    conditional = LocalityConfig(mode=DialMode.CONDITIONAL)
+    margin = MarginConfig(form=MarginForm.SELF_SCALING)
     variants = {
-        "plain": _variant(base, LocalityConfig(mode="fixed", lam=0.0), film=False),
-        "fixed-0.6": _variant(base, LocalityConfig(mode="fixed", lam=0.6), film=False),
-        "fixed-1": _variant(base, LocalityConfig(mode="fixed", lam=1.0), film=False),
+        "plain": _variant(base, LocalityConfig(mode=DialMode.FIXED, lam=0.0), film=False),
+        "fixed-0.6": _variant(base, LocalityConfig(mode=DialMode.FIXED, lam=0.6), film=False),
+        "fixed-1": _variant(base, LocalityConfig(mode=DialMode.FIXED, lam=1.0), film=False),
         "conditional": _variant(base, conditional, film=True),
         "conditional-self-scaling": _variant(base, replace(conditional, power=3.0), film=True, margin=margin),
     }

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from aila_jax.config import Config, LocalityConfig, PartitionConfig, to_dict
+from aila_jax.config import Config, DialMode, LocalityConfig, PartitionConfig, to_dict
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.evaluator import Evaluation, evaluate
@@ -40,7 +40,7 @@ def leak_runs(base: Config) -> dict[str, Config]:
     learn quickly and get half the steps.
     """
     model = replace(base.model, film=False)
-    plain = LocalityConfig(mode="fixed", lam=0.0)
+    plain = LocalityConfig(mode=DialMode.FIXED, lam=0.0)
     short = replace(base.train, steps=max(base.train.steps // 2, 1))
     runs = {}
     for mask, bidirectional in MASKS.items():

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from aila_jax.config import MarginForm
 from aila_jax.reporting import save_figure
 from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.results import MISSING, markdown, with_spread
@@ -170,7 +171,7 @@ def _law(ones: dict[int, DialCurve], label: str) -> str:
         f"slope {law.slope:.2f} (95 % interval {law.low:.2f} to {law.high:.2f}), correlation"
         f" {law.correlation:.2f}".replace("-", "−")
     )
-    nats = {one.model.margin.nats for one in ones.values() if one.model.margin.form == "fixed"}
+    nats = {one.model.margin.nats for one in ones.values() if one.model.margin.form == MarginForm.FIXED}
     if len(nats) == 1:
         fitted += f"; {law.slope / nats.pop():.2f} per nat imposed".replace("-", "−")
     return f"{start}{fitted} (seeds: {law.seeds}, rows: {law.rows}{left_out}).\n"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import product
 
-from aila_jax.config import Config, LocalityConfig
+from aila_jax.config import Config, DialMode, LocalityConfig
 from aila_jax.config.options import InfluenceOptions, ReadingOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.evaluation.influence import influence
@@ -61,7 +61,7 @@ def at_one_lam(config: Config, lam: float) -> Config:
     return replace(
         config,
         model=replace(config.model, film=False, dial_weights="none"),
-        locality=LocalityConfig(mode="fixed", lam=lam),
+        locality=LocalityConfig(mode=DialMode.FIXED, lam=lam),
     )
 
 
@@ -95,7 +95,7 @@ def measure(
         for the law of τ.
       split: `train`, `validation` or `test`; the run's `config.sweep.split` by default.
     """
-    law = matrix and model.config.locality.mode == "conditional"
+    law = matrix and model.config.locality.mode == DialMode.CONDITIONAL
     result = sweep(
         model, dataset, lams=LAMS, taus=model.config.sweep.taus if law else (1.0,), split=split, quiet=quiet
     )

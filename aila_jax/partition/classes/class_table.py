@@ -22,7 +22,7 @@ class ClassTable:
     table: Int[np.ndarray, " V"]
     note: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_names(self.names)
         table = np.asarray(self.table)
         if table.ndim != 1 or not len(table) or not np.issubdtype(table.dtype, np.integer):

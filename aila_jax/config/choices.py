@@ -1,0 +1,80 @@
+"""Settings that are one word of a few.
+
+A user, a file and a flag write the word. A configuration holds the member, which equals its word, is written
+as it, and is what code compares with.
+"""
+
+import enum
+from typing import Any
+
+from aila_jax.config.checks import one_of
+
+
+class Choice(enum.StrEnum):
+    """One word of a few. Shown as the word, also in messages that quote it."""
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+class PartitionKind(Choice):
+    """What makes the blocks (`partition.kind`)."""
+
+    WINDOWS = "windows"
+    GIVEN = "given"
+    SEGMENTS = "segments"
+    LEARNED_SEGMENTS = "learned_segments"
+    POS = "pos"
+    CLASS_FILE = "class_file"
+    INDUCED_CLASSES = "induced_classes"
+    RECRUITED = "recruited"
+
+
+class MarginForm(Choice):
+    """Whether the margin is one number or grows with the scores (`model.margin.form`)."""
+
+    FIXED = "fixed"
+    SELF_SCALING = "self_scaling"
+
+
+class DialMode(Choice):
+    """How training sets λ (`locality.mode`)."""
+
+    FIXED = "fixed"
+    CURRICULUM = "curriculum"
+    CONDITIONAL = "conditional"
+
+
+class Solver(Choice):
+    """How the group-sparsity penalty is minimised, if at all (`penalty.solver`)."""
+
+    NONE = "none"
+    SUBGRADIENT = "subgradient"
+    PROXIMAL = "proximal"
+
+
+class GroupWeights(Choice):
+    """How much each group of the penalty counts (`penalty.weights`)."""
+
+    SIZE = "size"
+    ANCHORS = "anchors"
+    INVERSE_ANCHORS = "inverse_anchors"
+
+
+class Estimator(Choice):
+    """What the local entropy of a token type is measured on (`anchors.estimator`)."""
+
+    NONE = "none"
+    CORPUS = "corpus"
+    ATTENTION = "attention"
+
+
+def choose(section: str, settings: Any, name: str, kind: type[Choice]) -> None:
+    """Puts the member of `kind` in the place of its word in a frozen dataclass that is being made.
+
+    Raises:
+      ValueError: it is none of them; the nearest is named.
+    """
+    word = getattr(settings, name)
+    one_of(f"{section}{name}", word, tuple(kind))
+    object.__setattr__(settings, name, kind(word))
