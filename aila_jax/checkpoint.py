@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 from aila_jax.config import Config, saved_config, to_dict, user_path
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.anchors import Anchors
-from aila_jax.partition.build import Partition, TypeTable, build_partition, check_vocabulary, table_of
+from aila_jax.partition.build import FittedTable, Partition, build_partition, check_vocabulary, table_of
 from aila_jax.training.state import TrainState
 
 FORMAT = 1
@@ -108,7 +108,7 @@ class Checkpoint:
         table = None
         if self.record.table is not None:
             stored = self._restore("partition", self._template("partition", ("values",)))
-            table = TypeTable(
+            table = FittedTable(
                 stored["values"],
                 self.record.table["vocabulary"],
                 tuple(self.record.table["names"]),

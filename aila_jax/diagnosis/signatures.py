@@ -67,8 +67,10 @@ class Finding:
     notes: tuple[str, ...] = ()
 
 
-def _finding(name: str, seen: str, told: Explanation) -> Finding:
-    return Finding(name, seen[0].upper() + seen[1:], told.causes, told.changes, told.notes)
+def _finding(name: str, seen: str, explanation: Explanation) -> Finding:
+    return Finding(
+        name, seen[0].upper() + seen[1:], explanation.causes, explanation.changes, explanation.notes
+    )
 
 
 def _needed(facts: Facts, lam: float) -> DialPoint:

@@ -146,7 +146,7 @@ class Measure:
                 (after,) = self._run(lam, queries, texts[draw][side], rows)
                 kl[side, draw, rows[here]] = kl_nats(before, after)[here]
                 progress.advance(len(rows[here]))
-        several = queries.resampled[1].any(axis=-1)
+        paired = queries.resampled[1].any(axis=-1)
         counts = queries.resampled.sum(axis=-1)
         inside, outside = np.moveaxis(np.concatenate(mass).astype(np.float64).mean(axis=0), -1, 0)
         cell = InfluenceCell(
@@ -155,8 +155,8 @@ class Measure:
             self.hard,
             draws,
             outside=moved(kl[0], counts[0]),
-            inside=moved(kl[1][:, several], counts[1][several]) if several.sum() >= 2 else None,
-            outside_paired=moved(kl[0][:, several], counts[0][several]) if several.sum() >= 2 else None,
+            inside=moved(kl[1][:, paired], counts[1][paired]) if paired.sum() >= 2 else None,
+            outside_paired=moved(kl[0][:, paired], counts[0][paired]) if paired.sum() >= 2 else None,
             block_mass=inside,
             out_mass=outside,
         )

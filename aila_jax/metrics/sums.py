@@ -70,7 +70,7 @@ def metric_sums(
     scored = batch.weights > 0
     real = batch.doc_ids != PADDING_ID
     n_keys, n_in, n_local = stats.n_keys[0], stats.n_in[0], stats.n_local[0]
-    several = real & (n_keys >= 2)
+    multi_key = real & (n_keys >= 2)
     local = real & (block_ids != GLOBAL_ID)
     crossing = real & (n_in > 0) & (n_in < n_keys)
 
@@ -84,13 +84,13 @@ def metric_sums(
         correct=jnp.sum(scores.first & scored),
         targets=jnp.sum(scored),
         entropy=over(stats.entropy_bits, real),
-        fraction=over(stats.entropy_bits / log_keys, several),
+        fraction=over(stats.entropy_bits / log_keys, multi_key),
         block_mass=over(stats.block_mass, real),
         local_mass=over(stats.local_mass, local),
         uniform=jnp.sum(n_in / n_keys, where=real),
         local_uniform=jnp.sum(n_local / n_keys, where=local),
         queries=jnp.sum(real),
-        fraction_queries=jnp.sum(several),
+        fraction_queries=jnp.sum(multi_key),
         local_queries=jnp.sum(local),
         delta=None if delta is None else over(delta, crossing),
         delta_positive=None if delta is None else over(jnp.greater(delta, 0).astype(jnp.int32), crossing),

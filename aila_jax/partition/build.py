@@ -23,7 +23,7 @@ class Partition(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class TypeTable:
+class FittedTable:
     """What a partition that was fitted to a corpus knows of each of V token types; kept in the checkpoint.
 
     Attributes:
@@ -39,7 +39,7 @@ class TypeTable:
     note: str = ""
 
 
-def build_partition(config: PartitionConfig, table: TypeTable | None = None) -> Partition:
+def build_partition(config: PartitionConfig, table: FittedTable | None = None) -> Partition:
     """The partition that `config` names; kinds that are fitted to a corpus are made of their `table`.
 
     Raises:
@@ -75,12 +75,12 @@ def build_partition(config: PartitionConfig, table: TypeTable | None = None) -> 
     return Classes(values.astype(np.int32), config.global_first, table.names, table.vocabulary, table.note)
 
 
-def table_of(partition: Partition) -> TypeTable | None:
+def table_of(partition: Partition) -> FittedTable | None:
     """The table that `build_partition` would make this partition of; None for windows and given ids."""
     if isinstance(partition, Segments):
-        return TypeTable(np.asarray(partition.boundary), partition.vocabulary)
+        return FittedTable(np.asarray(partition.boundary), partition.vocabulary)
     if isinstance(partition, Classes):
-        return TypeTable(np.asarray(partition.table), partition.vocabulary, partition.names, partition.note)
+        return FittedTable(np.asarray(partition.table), partition.vocabulary, partition.names, partition.note)
     return None
 
 

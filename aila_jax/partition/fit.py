@@ -4,7 +4,7 @@ from aila_jax.config import PartitionConfig, PartitionKind
 from aila_jax.data.packing import TokenStream
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.boundaries import learned_boundaries, next_token_entropy, punctuation_boundaries
-from aila_jax.partition.build import Partition, TypeTable, build_partition
+from aila_jax.partition.build import FittedTable, Partition, build_partition
 from aila_jax.partition.classes.class_file import read_class_file
 from aila_jax.partition.classes.class_table import ClassTable
 from aila_jax.partition.classes.induced import MAX_SWEEPS, induced_classes
@@ -32,15 +32,15 @@ def fit_partition(
 
 def fit_table(
     config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, quiet: bool = True
-) -> TypeTable:
+) -> FittedTable:
     """The table of a kind that is fitted to a corpus; arguments as in `fit_partition`."""
     if config.kind == PartitionKind.SEGMENTS:
-        return TypeTable(punctuation_boundaries(tokenizer, config.unit), tokenizer.fingerprint)
+        return FittedTable(punctuation_boundaries(tokenizer, config.unit), tokenizer.fingerprint)
     if config.kind == PartitionKind.LEARNED_SEGMENTS:
         entropy = next_token_entropy(train, tokenizer.vocab_size)
-        return TypeTable(learned_boundaries(train, entropy, config.mean_length), tokenizer.fingerprint)
+        return FittedTable(learned_boundaries(train, entropy, config.mean_length), tokenizer.fingerprint)
     classes = _classes(config, tokenizer, train, quiet)
-    return TypeTable(classes.table, tokenizer.fingerprint, classes.names, classes.note)
+    return FittedTable(classes.table, tokenizer.fingerprint, classes.names, classes.note)
 
 
 def fit_recruitment(

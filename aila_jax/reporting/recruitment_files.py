@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from aila_jax.partition.classes.recruitment import Recruitment, RecruitmentStep
 from aila_jax.partition.listing import ClassEntry
 from aila_jax.partition.statistics import BlockStatistics
@@ -111,40 +109,6 @@ def write_recruitment(report: RecruitmentReport, directory: Path) -> list[Path]:
     for name, content in contents.items():
         write_atomically(directory / name, content.encode("utf-8"))
     return [directory / name for name in contents]
-
-
-def read_recruitment(path: str | Path) -> RecruitmentReport:
-    """Reads the recruitment.json that `write_recruitment` wrote, or the one in the folder `path`; numbers
-    come back bit for bit.
-
-    Raises:
-      ValueError: there is no such file, or it is another one.
-    """
-    path = Path(path) / "recruitment.json" if Path(path).is_dir() else Path(path)
-    if not path.is_file():
-        raise ValueError(
-            f"no recruitment at {str(path)!r}; it must be a recruitment.json or its folder. Fix: run aila"
-            " recruit first"
-        )
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored["format"] != FORMAT:
-            raise ValueError(f"its format is {stored['format']!r}, not {FORMAT!r}")
-        found = Recruitment(
-            np.array(stored["table"], np.int64),
-            tuple(RecruitmentStep(**step) for step in stored["steps"]),
-            **{name: stored[name] for name in ("pairs", "types_seen", "most_classes", "finished")},
-        )
-        classes = tuple(
-            ClassEntry(**{**entry, "frequent": tuple(map(tuple, entry["frequent"]))})
-            for entry in stored["classes"]
-        )
-        statistics = None if stored["statistics"] is None else BlockStatistics(**stored["statistics"])
-        return RecruitmentReport(stored["source"], found, classes, statistics, stored["meta"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} is no recruitment ({error}). Fix: give a file that aila recruit wrote, or recruit again"
-        ) from error
 
 
 def _bits(step: RecruitmentStep, pairs: int) -> tuple[str, ...]:

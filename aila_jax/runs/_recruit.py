@@ -8,7 +8,7 @@ from aila_jax.config.options import RecruitOptions
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
 from aila_jax.evaluation.blocks import measure_blocks, read_blocks
-from aila_jax.partition.build import TypeTable, build_partition
+from aila_jax.partition.build import FittedTable, build_partition
 from aila_jax.partition.classes.recruitment import Recruitment
 from aila_jax.partition.fit import fit_recruitment
 from aila_jax.provenance import git_commit, versions
@@ -94,7 +94,7 @@ def _report(
     # Where the text lies on this machine says nothing about the result; its fingerprint is there.
     meta["config"]["data"]["data_dir"] = ""
     meta["config"]["partition"] = to_dict(partition)
-    classes = build_partition(partition, TypeTable(found.table, dataset.tokenizer.fingerprint))
+    classes = build_partition(partition, FittedTable(found.table, dataset.tokenizer.fingerprint))
     return RecruitmentReport(
         source=dataset.name,
         recruitment=found,

@@ -33,7 +33,7 @@ QUANTITIES = {
 
 
 @dataclass(frozen=True)
-class Law:
+class CopyLaw:
     """What a model that sees its whole window, and nothing else, scores if it copies every target it sees.
 
     Attributes:
@@ -49,12 +49,12 @@ class Law:
     perplexity: float
 
 
-def law(length: int, window: int, p: float, perplexity_last: float) -> Law:
+def copy_law(length: int, window: int, p: float, perplexity_last: float) -> CopyLaw:
     """The prediction for windows of `window` tokens in texts of `length`, from a causal model's scores at the
     last positions.
     """
     share = math.ceil(length / window) / length
-    return Law(share, 1.0 - share * (1.0 - p), perplexity_last**share)
+    return CopyLaw(share, 1.0 - share * (1.0 - p), perplexity_last**share)
 
 
 def collect(directory: Path) -> str:
@@ -83,12 +83,12 @@ def _values(rows: list[LeakRow], name: str) -> np.ndarray:
     return np.array([getattr(row, name) for row in rows], np.float64)
 
 
-def _law(causal: list[LeakRow]) -> Law | None:
+def _law(causal: list[LeakRow]) -> CopyLaw | None:
     """From the causal runs with hard windows of one size; None where there is none yet."""
     if not causal:
         return None
     scores = (float(_values(causal, name).mean()) for name in ("accuracy_last", "perplexity_last"))
-    return law(causal[0].length, causal[0].window, *scores)
+    return copy_law(causal[0].length, causal[0].window, *scores)
 
 
 def _percent(values: np.ndarray) -> str:
@@ -99,7 +99,7 @@ def _number(values: np.ndarray, decimals: int) -> str:
     return with_spread(values, decimals) if len(values) else MISSING
 
 
-def _premise_table(rows: list[LeakRow], laws: dict[int, Law | None]) -> str:
+def _premise_table(rows: list[LeakRow], laws: dict[int, CopyLaw | None]) -> str:
     """Runs in which each query sees its whole window (leaky) or its past in it (causal), and nothing else."""
     header = [
         "window",
@@ -141,7 +141,7 @@ def _premise_table(rows: list[LeakRow], laws: dict[int, Law | None]) -> str:
     return f"{title}\n{markdown(header, lines)}"
 
 
-def _dialled_table(rows: list[LeakRow], laws: dict[int, Law | None]) -> str:
+def _dialled_table(rows: list[LeakRow], laws: dict[int, CopyLaw | None]) -> str:
     """The plain runs, trained at λ = 0 and read at every λ with every window size, beside the law and the
     paper.
     """
@@ -165,7 +165,7 @@ def _dialled_table(rows: list[LeakRow], laws: dict[int, Law | None]) -> str:
     return f"{title}\n{markdown(header, lines)}"
 
 
-def _law_cell(found: Law | None, name: str) -> str:
+def _law_cell(found: CopyLaw | None, name: str) -> str:
     if name not in ("accuracy", "perplexity"):
         return ""  # the law says nothing of it
     if found is None:
@@ -184,7 +184,7 @@ def _missing(found: set[str]) -> list[str]:
     ]
 
 
-def leak_figure(rows: list[LeakRow], laws: dict[int, Law | None]) -> Figure:
+def leak_figure(rows: list[LeakRow], laws: dict[int, CopyLaw | None]) -> Figure:
     """Accuracy predicted against measured, and the accuracy of the plain leaky run over λ beside the
     law's.
     """
@@ -235,7 +235,7 @@ def leak_figure(rows: list[LeakRow], laws: dict[int, Law | None]) -> Figure:
     return fig
 
 
-def _points(axes: Axes, found: Law, measured: list[float], filled: bool, style: dict[str, Any]) -> None:
+def _points(axes: Axes, found: CopyLaw, measured: list[float], filled: bool, style: dict[str, Any]) -> None:
     """One point a measured accuracy: filled where the law's premise holds."""
     axes.plot(
         [found.accuracy] * len(measured),

@@ -231,7 +231,7 @@ def own_best(
 
 
 @dataclass(frozen=True)
-class Law:
+class TauLaw:
     """Least squares of ln(a head's mass outside the block) against the share of its margin that λ imposes,
     divided by τ.
 
@@ -256,7 +256,7 @@ class Law:
     left_out: int
 
 
-def tau_law(results: Sequence[DialCurve]) -> Law | None:
+def tau_law(results: Sequence[DialCurve]) -> TauLaw | None:
     """Fits the law to one way of training; None where a seed has too few rows to fit.
 
     At fixed queries and keys the mass outside falls by at most a factor e per nat of imposed margin ÷ τ. Mean
@@ -284,7 +284,7 @@ def tau_law(results: Sequence[DialCurve]) -> Law | None:
     if len(slopes) > 1:
         half = float(stats.t.ppf(0.975, len(slopes) - 1) * np.std(slopes, ddof=1) / np.sqrt(len(slopes)))
     middle = float(np.mean(slopes))
-    return Law(
+    return TauLaw(
         middle, middle - half, middle + half, float(np.mean(correlations)), len(slopes), used, rows - used
     )
 

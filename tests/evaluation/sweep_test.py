@@ -67,10 +67,10 @@ def test_a_cell_is_what_numpy_makes_of_the_logits(trained, result, index, lam, t
     assert cell.perplexity_word == pytest.approx(np.exp(losses.sum() / stream.words), rel=1e-4)
     assert cell.perplexity_byte == pytest.approx(np.exp(losses.sum() / stream.bytes), rel=1e-4)
     assert cell.accuracy == pytest.approx(hits.mean())
-    several = keys >= 2
+    multi_key = keys >= 2
     assert cell.entropy_bits == pytest.approx(entropy.mean(), rel=1e-4)
     assert cell.entropy_fraction == pytest.approx(
-        (entropy[..., several] / np.log2(keys[several])).mean(), rel=1e-4
+        (entropy[..., multi_key] / np.log2(keys[multi_key])).mean(), rel=1e-4
     )
     assert cell.block_mass == cell.block_mass_local == pytest.approx(mass.mean(), rel=1e-4)
     assert cell.block_mass_uniform == pytest.approx((inside / keys).mean(), rel=1e-5)

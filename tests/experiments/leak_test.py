@@ -17,7 +17,7 @@ from aila_jax.data.packing import pack
 from aila_jax.presets import small
 from experiments import launcher as experiment
 from experiments.leak import __main__ as launcher
-from experiments.leak.report import collect, law
+from experiments.leak.report import collect, copy_law
 from experiments.leak.runs import WINDOWS, LeakRow, leak_runs, measure, read_rows, write_rows
 from tests.support.tiny import make_config, write_corpus
 
@@ -31,14 +31,14 @@ from tests.support.tiny import make_config, write_corpus
     (10, 5, 1.0, 1.0),
 ])  # fmt: skip
 def test_the_law_by_hand(length, window, p, accuracy) -> None:
-    found = law(length, window, p, perplexity_last=32.0)
+    found = copy_law(length, window, p, perplexity_last=32.0)
     assert found.accuracy == pytest.approx(accuracy, abs=1e-12)
     assert np.log(found.perplexity) == pytest.approx(found.share * np.log(32.0))
 
 
 def test_the_papers_perplexity_needs_worse_than_a_uniform_guess() -> None:
     """4.65 at windows of 5 and a whole number of windows: 4.65⁵ = 2,174 at the last positions."""
-    assert law(10, 5, 0.235, perplexity_last=2174.0).perplexity == pytest.approx(4.65, abs=1e-3)
+    assert copy_law(10, 5, 0.235, perplexity_last=2174.0).perplexity == pytest.approx(4.65, abs=1e-3)
 
 
 def test_leaky_and_causal_runs_differ_in_the_mask_alone() -> None:

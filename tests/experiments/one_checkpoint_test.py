@@ -19,8 +19,7 @@ from aila_jax.presets import certified, paper, small
 from aila_jax.reporting import write_sweep
 from experiments import launcher as experiment
 from experiments.one_checkpoint import __main__ as launcher
-from experiments.one_checkpoint import curves as judged
-from experiments.one_checkpoint import recipe, report
+from experiments.one_checkpoint import curves, recipe, report
 from experiments.one_checkpoint import runs as exp
 from tests.reporting.conftest import synthetic_sweep
 
@@ -59,11 +58,11 @@ def result(perplexity, entropy, mass, *, taus=(1.0,), seed=0, margin=None, costs
 
 def fixed(value, **changes):
     """A model trained at one λ whose perplexity is `value` wherever it is read."""
-    return judged.dial_curve(result([value] * 6, ONE["entropy"], ONE["mass"], **changes), "fixed")
+    return curves.dial_curve(result([value] * 6, ONE["entropy"], ONE["mass"], **changes), "fixed")
 
 
 def one(**changes):
-    return judged.dial_curve(result(ONE["perplexity"], ONE["entropy"], ONE["mass"], **changes), "one")
+    return curves.dial_curve(result(ONE["perplexity"], ONE["entropy"], ONE["mass"], **changes), "one")
 
 
 def test_the_runs_have_equal_steps_and_margin_and_only_the_conditional_one_is_shown_lambda():
@@ -181,9 +180,9 @@ def test_a_budget_that_the_recipe_does_not_have_is_refused(monkeypatch):
 def test_regret_is_paired_by_seed():
     conditional = {0: one(), 1: one(seed=1), 5: one(seed=5)}
     trained = {0: fixed(50.0), 1: fixed(51.0, seed=1), 2: fixed(1.0, seed=2)}
-    np.testing.assert_allclose(judged.regret(conditional, trained, 0.0), [51 / 50 - 1, 0.0])
-    np.testing.assert_allclose(judged.regret(conditional, trained, 1.0), [60 / 50 - 1, 60 / 51 - 1])
-    assert len(judged.regret(conditional, {}, 0.2)) == 0
+    np.testing.assert_allclose(curves.regret(conditional, trained, 0.0), [51 / 50 - 1, 0.0])
+    np.testing.assert_allclose(curves.regret(conditional, trained, 1.0), [60 / 50 - 1, 60 / 51 - 1])
+    assert len(curves.regret(conditional, {}, 0.2)) == 0
 
 
 def test_guards_worked_out_by_hand():
@@ -200,12 +199,12 @@ def test_influence_is_judged_where_it_was_measured():
     assert with_it.largest_influence_step == pytest.approx(0.6)
     assert one().largest_influence_step is None
     made = {
-        goal.text: goal for goal in judged.goals({"5M-conditional": {0: one(), 1: with_it}}, "5M-conditional")
+        goal.text: goal for goal in curves.goals({"5M-conditional": {0: one(), 1: with_it}}, "5M-conditional")
     }
     assert made["the same of influence"].values == pytest.approx([0.6])
     assert not made["the same of influence"].holds
     assert "the same of influence" not in {
-        goal.text for goal in judged.goals({"5M-conditional": {0: one()}}, "5M-conditional")
+        goal.text for goal in curves.goals({"5M-conditional": {0: one()}}, "5M-conditional")
     }
 
 
@@ -215,7 +214,7 @@ def test_goals_hold_for_every_seed_or_not_at_all():
         "5M-fixed-0": {0: fixed(50.1), 1: fixed(51.0)},
         "5M-fixed-1": {0: fixed(60.0)},
     }
-    made = {goal.text: goal for goal in judged.goals(found, "5M-conditional")}
+    made = {goal.text: goal for goal in curves.goals(found, "5M-conditional")}
     assert [text for text in made if text.startswith("regret")] == ["regret at λ = 0", "regret at λ = 1"]
     held = {text: goal.holds for text, goal in made.items()}
     assert held == {
@@ -234,10 +233,10 @@ def test_goals_hold_for_every_seed_or_not_at_all():
     found["5M-fixed-0"][1] = fixed(
         49.9
     )  # regret 2.2 %, and the best of the dial is 0.2 % above plain training
-    held = {goal.text: goal.holds for goal in judged.goals(found, "5M-conditional")}
+    held = {goal.text: goal.holds for goal in curves.goals(found, "5M-conditional")}
     assert not held["regret at λ = 0"]
     assert not held["best dialled perplexity ÷ plain training's, − 1"]
-    assert judged.goals(found, "18M-conditional") == []
+    assert curves.goals(found, "18M-conditional") == []
 
 
 def test_what_is_guaranteed_is_read_from_the_rows_and_worked_out_at_the_worst_query():
@@ -248,13 +247,13 @@ def test_what_is_guaranteed_is_read_from_the_rows_and_worked_out_at_the_worst_qu
     cells = tuple(
         replace(row, guaranteed_block_mass=None if row.lam < 0.6 else row.lam - 0.1) for row in made.cells
     )
-    row = judged.dial_curve(replace(made, cells=cells), "one")
+    row = curves.dial_curve(replace(made, cells=cells), "one")
     np.testing.assert_allclose(row.guaranteed, [np.nan] * 3 + [0.5, 0.7, 0.9])
     assert row.least_guaranteed == pytest.approx(2 / (2 + 125 * np.exp(-6.5)), rel=1e-4)
-    goal = {goal.text: goal for goal in judged.goals({"5M-conditional": {0: row}}, "5M-conditional")}
+    goal = {goal.text: goal for goal in curves.goals({"5M-conditional": {0: row}}, "5M-conditional")}
     assert goal["block mass guaranteed at λ = 1, every query with a second key in its block"].holds
     uncapped = replace(made, config={**made.config, "model": {**made.config["model"], "score_cap": 0.0}})
-    assert judged.dial_curve(uncapped, "one").least_guaranteed is None
+    assert curves.dial_curve(uncapped, "one").least_guaranteed is None
     table = report.transfer_table({"5M-conditional": {0: row}}, "5M", report.GUARANTEED, empty=False)
     assert "| one checkpoint | 1 | – | – | – | 0.50 | 0.70 | 0.90 |" in table
 
@@ -271,7 +270,7 @@ def with_law(slope, seed=0, first=0.5, **margin):
         # A head of which nothing is imposed has no place in the law; its row may be anything.
         return first * 0.9**row.head * np.exp(slope * imposed / row.tau) if imposed else 0.99
 
-    return judged.dial_curve(
+    return curves.dial_curve(
         replace(made, heads=tuple(replace(row, block_mass=1.0 - outside(row)) for row in made.heads)), "one"
     )
 
@@ -280,12 +279,12 @@ def test_the_law_of_tau_finds_a_slope_put_into_the_rows():
     """Slope −3 for one seed exactly, whatever the heads' own levels, and between the seeds' slopes for
     several.
     """
-    law = judged.tau_law([with_law(-3.0, power=2.0, linear=0.25)])
+    law = curves.tau_law([with_law(-3.0, power=2.0, linear=0.25)])
     np.testing.assert_allclose(
         (law.slope, law.low, law.high, law.correlation), (-3.0, -3.0, -3.0, -1.0), rtol=1e-6
     )
     assert (law.seeds, law.rows, law.left_out) == (1, 5 * 3 * 8, 0)
-    law = judged.tau_law([with_law(slope, seed) for seed, slope in enumerate((-3.0, -2.0, -4.0))])
+    law = curves.tau_law([with_law(slope, seed) for seed, slope in enumerate((-3.0, -2.0, -4.0))])
     # Slopes −2, −3, −4: standard deviation 1, t(0.975, 2) = 4.3027.
     np.testing.assert_allclose(
         (law.slope, law.low, law.high), (-3.0, -3 - 4.3027 / np.sqrt(3), -3 + 4.3027 / np.sqrt(3)), rtol=1e-4
@@ -294,7 +293,7 @@ def test_the_law_of_tau_finds_a_slope_put_into_the_rows():
 
 
 def test_the_law_of_tau_reads_each_staggered_head_at_its_own_share():
-    law = judged.tau_law([with_law(-3.0, stagger=0.75)])
+    law = curves.tau_law([with_law(-3.0, stagger=0.75)])
     np.testing.assert_allclose((law.slope, law.correlation), (-3.0, -1.0), rtol=1e-6)
     # Ranks h/7 of 8 heads begin at λ = .75 h/7: 2, 4, 6, 8 and 8 of them have begun at .2, .4, .6, .8 and 1.
     assert law.rows == 3 * (2 + 4 + 6 + 8 + 8)
@@ -304,7 +303,7 @@ def test_the_law_of_tau_leaves_out_mass_that_rounding_hides():
     """.5 · e^−20 at λ = 1, τ = .5 of slope −10, and what lies below 1e-7, is left out, not taken for a
     number.
     """
-    law = judged.tau_law([with_law(-10.0)])
+    law = curves.tau_law([with_law(-10.0)])
     np.testing.assert_allclose(law.slope, -10.0, rtol=1e-6)
     hidden = sum(
         0.5 * 0.9**head * np.exp(-10 * lam / tau) < 1e-7
@@ -314,7 +313,7 @@ def test_the_law_of_tau_leaves_out_mass_that_rounding_hides():
     )
     assert (law.rows, law.left_out) == (120 - 2 * hidden, 2 * hidden)
     assert hidden > 0
-    assert judged.tau_law([with_law(-1000.0)]) is None
+    assert curves.tau_law([with_law(-1000.0)]) is None
 
 
 def test_the_interval_of_one_seed_is_that_of_a_regression_with_an_intercept_a_head():
@@ -332,7 +331,7 @@ def test_the_interval_of_one_seed_is_that_of_a_regression_with_an_intercept_a_he
     y = np.log([1 - row.block_mass for row in rows])
     fit, (rest,) = np.linalg.lstsq(design, y)[:2]
     error = np.sqrt(rest / (120 - 9) * np.linalg.inv(design.T @ design)[0, 0])
-    law = judged.tau_law([noisy])
+    law = curves.tau_law([noisy])
     np.testing.assert_allclose(law.slope, fit[0], rtol=1e-9)
     np.testing.assert_allclose(
         (law.low, law.high), fit[0] + np.array([-1, 1]) * 1.98157 * error, rtol=1e-5
@@ -341,10 +340,10 @@ def test_the_interval_of_one_seed_is_that_of_a_regression_with_an_intercept_a_he
 
 def test_rows_of_another_grid_or_without_the_guard_are_refused():
     with pytest.raises(ValueError, match=r"one lacks λ of .* Fix: measure it again"):
-        judged.dial_curve(replace(result(*ONE.values()), meta={}), "one")
+        curves.dial_curve(replace(result(*ONE.values()), meta={}), "one")
     made = result(*ONE.values())
     with pytest.raises(ValueError, match=r"lacks λ of"):
-        judged.dial_curve(replace(made, cells=made.cells[:3]), "one")
+        curves.dial_curve(replace(made, cells=made.cells[:3]), "one")
 
 
 @pytest.mark.parametrize(
@@ -363,7 +362,7 @@ def test_results_that_cannot_be_compared_are_refused(tmp_path, other, words):
     }
     write_sweep(made, tmp_path, stem="5M-conditional-seed0")
     write_sweep(replace(made, config=config), tmp_path, stem="18M-conditional-seed0")
-    assert set(judged.read_results(tmp_path)) == {
+    assert set(curves.read_results(tmp_path)) == {
         "5M-conditional",
         "18M-conditional",
     }  # budgets are not compared
@@ -371,7 +370,7 @@ def test_results_that_cannot_be_compared_are_refused(tmp_path, other, words):
     with pytest.raises(
         ValueError, match=rf"5M-fixed-0-seed1 is .*{words}.*must be like the others of its budget"
     ):
-        judged.read_results(tmp_path)
+        curves.read_results(tmp_path)
 
 
 def test_results_of_two_splits_are_not_compared(tmp_path):
@@ -385,7 +384,7 @@ def test_results_of_two_splits_are_not_compared(tmp_path):
             r"fixed-0-.* is .split: .*test.*, 5M-conditional-seed0 .*validation.*; it must be like the others"
         ),
     ):
-        judged.read_results(tmp_path)
+        curves.read_results(tmp_path)
 
 
 def test_a_checkpoint_is_measured_on_the_split_asked_for(trained):
@@ -412,7 +411,7 @@ def test_a_checkpoint_is_measured_on_the_split_asked_for(trained):
         {0.5, 1.0},
     )  # every τ, for the law
     assert [row["lam"] for row in whole.meta["influence"]] == list(exp.LAMS)
-    assert judged.dial_curve(whole, "tiny").influence.shape == (6,)
+    assert curves.dial_curve(whole, "tiny").influence.shape == (6,)
 
 
 def test_a_part_that_a_configuration_does_not_have_is_no_run_of_its_recipe():
@@ -519,7 +518,7 @@ def test_the_committed_tables_are_those_of_the_committed_files(tmp_path, folder)
 
 def test_the_readme_has_the_committed_tables():
     found, readme = (
-        judged.read_results(RESULTS / "one_checkpoint"),
+        curves.read_results(RESULTS / "one_checkpoint"),
         (RESULTS.parents[1] / "README.md").read_text(encoding="utf-8"),
     )
     for budget in exp.BUDGETS:

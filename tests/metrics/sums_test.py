@@ -76,7 +76,7 @@ def test_summary_equals_float64_means() -> None:
     found = summarize(measured(np.arange(ROWS)))
     scored, real = batch.weights > 0, DOC_IDS != -1
     n_keys, n_in, n_local = layers[0].n_keys, layers[0].n_in, layers[0].n_local
-    several, local, crossing = real & (n_keys >= 2), real & (BLOCKS != -2), real & (n_in < n_keys)
+    multi_key, local, crossing = real & (n_keys >= 2), real & (BLOCKS != -2), real & (n_in < n_keys)
     logits = np.asarray(output.logits)
     top = np.take_along_axis(logits, batch.targets[..., None], -1)[..., 0] >= logits.max(-1)
     assert 0 < scored.sum() == found.targets < real.sum() < ROWS * LENGTH
@@ -87,7 +87,7 @@ def test_summary_equals_float64_means() -> None:
     for n, layer in enumerate(layers):
         fraction = layer.entropy_bits / np.log2(np.maximum(n_keys, 2))[:, None]
         np.testing.assert_allclose(found.entropy_bits[n], means(layer.entropy_bits, real), rtol=1e-5)
-        np.testing.assert_allclose(found.entropy_fraction[n], means(fraction, several), rtol=1e-5)
+        np.testing.assert_allclose(found.entropy_fraction[n], means(fraction, multi_key), rtol=1e-5)
         np.testing.assert_allclose(found.block_mass[n], means(layer.block_mass, real), rtol=1e-5)
         np.testing.assert_allclose(found.block_mass_local[n], means(layer.local_mass, local), rtol=1e-5)
         np.testing.assert_allclose(

@@ -52,19 +52,19 @@ def test_classes_that_tell_nothing_are_not_recruited() -> None:
 @settings(max_examples=8)
 def test_every_step_lowers_the_bits(seed: int, start: int, max_classes: int) -> None:
     tokens = noisy(30, 5, 1500, seed)
-    told: list[RecruitmentStep] = []
-    found = recruit(tokens, 32, start=start, max_classes=max_classes, on_step=told.append)
-    assert tuple(told) == found.steps
-    assert [step.step for step in told] == list(range(len(told)))
-    assert (told[0].kind, told[0].classes, told[0].types) == ("start", start, 0)
+    reported: list[RecruitmentStep] = []
+    found = recruit(tokens, 32, start=start, max_classes=max_classes, on_step=reported.append)
+    assert tuple(reported) == found.steps
+    assert [step.step for step in reported] == list(range(len(reported)))
+    assert (reported[0].kind, reported[0].classes, reported[0].types) == ("start", start, 0)
     change = {"recruit": 1, "move": 0, "merge": -1}
-    for before, after in pairwise(told):
+    for before, after in pairwise(reported):
         assert after.total_bits < before.total_bits
         assert after.classes - before.classes == change[after.kind]
         assert after.types >= 1
     limit = min(max_classes or found.most_classes, found.most_classes)
-    assert all(step.classes <= max(limit, start) for step in told)
-    last, fresh = told[-1], description_length(count_bigrams(tokens, 32), found.table)
+    assert all(step.classes <= max(limit, start) for step in reported)
+    last, fresh = reported[-1], description_length(count_bigrams(tokens, 32), found.table)
     assert last.data_bits == pytest.approx(fresh.data_bits, rel=1e-9)
     assert last.model_bits == pytest.approx(fresh.model_bits, rel=1e-9)
     assert last.total_bits == last.data_bits + last.model_bits
