@@ -17,7 +17,7 @@ from aila_jax.diagnosis.causes import (
     unused_causes,
 )
 from aila_jax.diagnosis.facts import FLAT_SCORE, DialPoint, Facts
-from aila_jax.evaluation.without_attention import MIN_ATTENTION_COST
+from aila_jax.evaluation.attention_cost import MIN_ATTENTION_COST
 
 # Below it attention at λ = 1 is not local: the block mass that the preset `certified` guarantees.
 MIN_BLOCK_MASS = 0.9

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from aila_jax import formats
+from aila_jax.columns import Column
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.partition.anchors import Anchors
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Batch
@@ -20,17 +23,17 @@ class AnchorType:
       text: what it stands for.
       entropy: its entry of the table, in [0, 1].
       count: occurrences that the entry was measured on.
-      tokens, chosen: occurrences in the text that was read for the listing, and how many of them were
-        anchors.
+      tokens: occurrences in the text that was read for the listing.
+      chosen: how many of them were anchors.
     """
 
     rank: int
     token: int
-    text: str
-    entropy: float
-    count: int
-    tokens: int
-    chosen: int
+    text: Annotated[str, Column("type", repr)]
+    entropy: Annotated[float, Column(format=formats.four)]
+    count: Annotated[int, Column("measured on", formats.count)]
+    tokens: Annotated[int, Column("in the text", formats.count)]
+    chosen: Annotated[int, Column("anchors", formats.count)]
 
 
 @dataclass(frozen=True)

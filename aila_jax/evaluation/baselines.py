@@ -5,6 +5,8 @@ import math
 import numpy as np
 from jaxtyping import Int
 
+from aila_jax.evaluation.origin import Baseline
+
 CONCENTRATIONS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
 
@@ -40,14 +42,14 @@ def bigram_loss(
 
 def baselines(
     train: Int[np.ndarray, "T"], before: Int[np.ndarray, "S"], targets: Int[np.ndarray, "S"], vocab_size: int
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Baseline]:
     """Token perplexities of both on `targets`, each after its token of `before`, as they stand in a sweep's
     meta.
     """
     bigram, kappa = bigram_loss(train, before, targets, vocab_size)
     return {
-        "unigram": {"perplexity_token": math.exp(unigram_loss(train, targets, vocab_size))},
-        "bigram": {"perplexity_token": math.exp(bigram), "concentration": kappa},
+        "unigram": Baseline(perplexity_token=math.exp(unigram_loss(train, targets, vocab_size))),
+        "bigram": Baseline(perplexity_token=math.exp(bigram), concentration=kappa),
     }
 
 

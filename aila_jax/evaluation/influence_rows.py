@@ -3,18 +3,24 @@ can carry.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from aila_jax.config import to_dict
+from aila_jax import formats
+from aila_jax.columns import Column, to_pandas
+from aila_jax.config import Config
 from aila_jax.data.dataset import Dataset
 from aila_jax.evaluation.certify import certify
 from aila_jax.evaluation.influence import InfluenceCell
-from aila_jax.evaluation.meta import sweep_meta
+from aila_jax.evaluation.meta import origin_of
+from aila_jax.evaluation.origin import InfluenceMeta
 from aila_jax.guarantees.bounds import out_mass_bound
 from aila_jax.guarantees.influence import contribution_bounds, value_bounds
 from aila_jax.inference.language_model import LanguageModel
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -22,16 +28,19 @@ class InfluenceRow:
     """One λ. KL divergences are means in nats of KL(next token in the text as it is ‖ with tokens resampled).
 
     Attributes:
-      run, seed, commit, split, lam, tau, hard: as in `CellRow`.
+      run: as in `CellRow`, and so are seed, commit, split, lam, tau and hard.
       draws: of the resampled tokens.
       positions: queries measured, all with a key outside their block.
       block_mass: their attention inside it, mean over layers and heads.
       tokens_outside: mean number of keys outside.
-      kl_outside: these resampled; _error: its standard error over queries; _spread: standard deviation over
-        draws of the mean over queries.
-      positions_inside: those of the queries with a key in their block besides themselves;
+      kl_outside: these resampled.
+      kl_outside_error: its standard error over queries.
+      kl_outside_spread: standard deviation over draws of the mean over queries.
+      positions_inside: those of the queries with a key in their block besides themselves.
       tokens_inside: the mean number of such keys.
-      kl_inside, _error, _spread: these resampled; None where fewer than two queries have any.
+      kl_inside: these resampled; None where fewer than two queries have any, and so are the next two.
+      kl_inside_error: as outside.
+      kl_inside_spread: as outside.
       kl_outside_paired: kl_outside over the queries of kl_inside.
     """
 
@@ -39,22 +48,29 @@ class InfluenceRow:
     seed: int
     commit: str
     split: str
-    lam: float
-    tau: float
+    lam: Annotated[float, Column("λ", formats.short, help="locality")]
+    tau: Annotated[float, Column("τ", formats.short, help="temperature")]
     hard: bool
     draws: int
-    positions: int
-    block_mass: float
-    tokens_outside: float
-    kl_outside: float
-    kl_outside_error: float
-    kl_outside_spread: float
-    positions_inside: int
-    tokens_inside: float | None
-    kl_inside: float | None
-    kl_inside_error: float | None
-    kl_inside_spread: float | None
-    kl_outside_paired: float | None
+    positions: Annotated[int, Column("queries", formats.count)]
+    block_mass: Annotated[float, Column("block mass", formats.fixed, help="attention inside the block")]
+    tokens_outside: Annotated[float, Column("keys outside", formats.tenths, help="mean number of them")]
+    kl_outside: Annotated[float, Column("KL outside", formats.nats, "nats", "these resampled")]
+    kl_outside_error: Annotated[float, Column("± outside", formats.nats, "nats", "standard error")]
+    kl_outside_spread: Annotated[
+        float, Column("its spread over draws", formats.nats, "nats", "standard deviation over draws")
+    ]
+    positions_inside: Annotated[int, Column("queries inside", formats.count)]
+    tokens_inside: Annotated[float | None, Column("keys inside", formats.tenths, help="mean number of them")]
+    kl_inside: Annotated[float | None, Column("KL inside", formats.nats, "nats", "these resampled")]
+    kl_inside_error: Annotated[float | None, Column("± inside", formats.nats, "nats", "standard error")]
+    kl_inside_spread: Annotated[
+        float | None, Column("spread inside", formats.nats, "nats", "standard deviation over draws")
+    ]
+    kl_outside_paired: Annotated[
+        float | None,
+        Column("same queries as inside", formats.nats, "nats", "KL outside over the queries of KL inside"),
+    ]
 
 
 @dataclass(frozen=True)
@@ -63,7 +79,7 @@ class HeadInfluenceRow:
     stream.
 
     Attributes:
-      run, seed, commit, split, lam, tau, layer, head: as in `HeadRow`.
+      run: as in `HeadRow`, and so are seed, commit, split, lam, tau, layer and head.
       value_bound: the most that one key adds with weight 1 (`value_bounds`), a length in the residual stream.
       out_mass_measured: mean over the queries measured.
       contribution_measured: times value_bound: bounds their mean contribution.
@@ -76,8 +92,8 @@ class HeadInfluenceRow:
     seed: int
     commit: str
     split: str
-    lam: float
-    tau: float
+    lam: Annotated[float, Column("λ", formats.short, help="locality")]
+    tau: Annotated[float, Column("τ", formats.short, help="temperature")]
     layer: int
     head: int
     value_bound: float
@@ -90,14 +106,23 @@ class HeadInfluenceRow:
 
 @dataclass(frozen=True)
 class InfluenceResult:
-    """All rows, λ in the order asked for, and what made them: configuration, versions, commit, device, seed
-    of the draws.
+    """All rows and what made them.
+
+    Attributes:
+      rows: one per λ, in the order asked for.
+      heads: one per λ, layer and head.
+      config: the run's full configuration.
+      meta: versions, commit, device, seed of the draws.
     """
 
     rows: tuple[InfluenceRow, ...]
     heads: tuple[HeadInfluenceRow, ...]
-    config: dict[str, Any]
-    meta: dict[str, Any]
+    config: Config
+    meta: InfluenceMeta
+
+    def to_pandas(self, heads: bool = False) -> "DataFrame":
+        """The rows over λ as a data frame, or, with `heads`, those of layers and heads."""
+        return to_pandas(HeadInfluenceRow, self.heads) if heads else to_pandas(InfluenceRow, self.rows)
 
 
 def influence_result(
@@ -111,15 +136,13 @@ def influence_result(
         "split": split,
     }
     heads = [row for cell in cells for row in _head_rows(model, cell, label)]
-    meta = {
-        **sweep_meta(model, dataset),
-        "draws_seed": seed,
-        "unit": "nats",
-        "resampled_from": "unigram distribution of the training split",
-    }
-    return InfluenceResult(
-        tuple(_row(cell, label) for cell in cells), tuple(heads), to_dict(model.config), meta
+    meta = InfluenceMeta(
+        **vars(origin_of(model, dataset)),
+        draws_seed=seed,
+        unit="nats",
+        resampled_from="unigram distribution of the training split",
     )
+    return InfluenceResult(tuple(_row(cell, label) for cell in cells), tuple(heads), model.config, meta)
 
 
 def _row(cell: InfluenceCell, label: dict[str, Any]) -> InfluenceRow:

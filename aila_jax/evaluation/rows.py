@@ -1,117 +1,202 @@
-"""The tidy rows that an evaluation ends in: one per (λ, τ) cell, and one per cell, layer and head."""
+"""The tidy rows that a sweep ends in: one per (λ, τ) cell, and one per cell, layer and head."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
+
+from aila_jax import formats
+from aila_jax.columns import Column, to_pandas
+from aila_jax.config import Config
+from aila_jax.evaluation.origin import SweepMeta
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
-@dataclass(frozen=True)
-class CellRow:
-    """One cell of the dial's grid, over a whole split. Means over layers and heads where a quantity has both.
+@dataclass(frozen=True, kw_only=True)
+class AttentionRow:
+    """What a cell and a head have in common. Means over layers and heads where a cell is meant.
 
     Attributes:
-      run, seed, commit: name of the run directory, its seed, the git commit that trained it.
+      run: name of the run directory.
+      seed: of the run.
+      commit: the git commit that trained it.
       split: which split was scored.
-      targets: how many targets were scored.
-      lam, tau: the dial.
-      hard: block attention with nothing outside the block.
-      loss: mean token cross-entropy, nats.
-      perplexity_token, perplexity_word, perplexity_byte: exp of the summed loss per token, word (line ends
-        count) and byte; word and byte are None where the split has no text of its own, is scored in part, or
-        under a document mask; word, where it is beyond float64.
-      accuracy: share of targets ranked first, in [0, 1].
-      entropy_bits: mean attention entropy;
-      entropy_fraction: as a share of log2 |A_t|, over queries with |A_t| >= 2.
-      block_mass: mean attention inside the query's block, global keys included;
-      block_mass_uniform: what uniform attention would have;
+      lam: locality λ.
+      tau: temperature τ.
+      entropy_bits: mean attention entropy.
+      entropy_fraction: the same as a share of log2 |A_t|, over queries with |A_t| >= 2.
+      block_mass: mean attention inside the query's block, global keys included.
+      block_mass_uniform: what uniform attention would have.
       block_mass_lift: their ratio.
-      block_mass_local: the same without the mass on global keys, over queries that are not global themselves.
+      block_mass_local: block mass without the mass on global keys, over queries that are not global
+        themselves.
       delta_imposed: nats of the margin that λ imposes, mean over layers and heads (fixed margin), or None
         (self-scaling margin, hard attention).
-      delta_measured, delta_share: mean of min in-block minus max out-of-block score in nats, and share of
-        queries where it is positive, over queries with keys outside their block; None unless asked for.
-      pointers: `anchors` or `answers`, what pointer fidelity was measured on, or None where it was not; then
-        the rest is None too.
+      delta_measured: mean of min in-block minus max out-of-block score, over queries with keys outside their
+        block; None unless asked for.
+      delta_share: share of these queries where it is positive; None unless asked for.
       pointer_fidelity: mean attention of a query on what it is pointed at: the anchors of its block, or the
-        known answer.
-      pointer_uniform: what uniform attention would have;
+        known answer; None where it was not measured, and so is the rest.
+      pointer_uniform: what uniform attention would have.
       pointer_lift: their ratio.
-      pointer_queries: queries counted.
-      pointer_block_ratio: pointed-at attention inside the block ÷ attention inside the block;
+      pointer_block_ratio: pointed-at attention inside the block ÷ attention inside the block.
       pointer_key_share: the same for keys, which is what the ratio would be if attention inside the block
         were uniform.
       guaranteed_block_mass: what block mass the margin guarantees for these queries, whatever the tokens'
-        scores (docs/certificates.md), mean over layers, heads and queries;
-      guaranteed_entropy_bits: the same for the largest entropy. None where no head is guaranteed more than
-        uniform attention has.
-      determined, accuracy_determined: on rule corpora, targets that the rule determines, and the share of
-        them ranked first.
+        scores (docs/certificates.md), mean over layers, heads and queries; None where no head is guaranteed
+        more than uniform attention has.
+      guaranteed_entropy_bits: the same for the largest entropy.
     """
 
     run: str
     seed: int
     commit: str
     split: str
-    targets: int
-    lam: float
-    tau: float
-    hard: bool
-    loss: float
-    perplexity_token: float
-    perplexity_word: float | None
-    perplexity_byte: float | None
-    accuracy: float
-    entropy_bits: float
-    entropy_fraction: float
-    block_mass: float
-    block_mass_uniform: float
-    block_mass_lift: float
-    block_mass_local: float
-    delta_imposed: float | None
-    delta_measured: float | None
-    delta_share: float | None
-    pointers: str | None = None
-    pointer_fidelity: float | None = None
-    pointer_uniform: float | None = None
-    pointer_lift: float | None = None
-    pointer_block_ratio: float | None = None
-    pointer_key_share: float | None = None
-    pointer_queries: int | None = None
-    determined: int | None = None
-    accuracy_determined: float | None = None
-    guaranteed_block_mass: float | None = None
-    guaranteed_entropy_bits: float | None = None
+    lam: Annotated[float, Column("λ", formats.short, help="locality")]
+    tau: Annotated[float, Column("τ", formats.short, help="temperature")]
+    entropy_bits: Annotated[
+        float,
+        Column("entropy (bits)", formats.fixed, unit="bits", page_format=formats.four,
+               help="mean attention entropy"),
+    ]  # fmt: skip
+    entropy_fraction: Annotated[
+        float,
+        Column("entropy share", formats.four, help="entropy as a share of its largest possible value"),
+    ]
+    block_mass: Annotated[
+        float,
+        Column("block mass", formats.fixed, page_format=formats.four,
+               help="attention inside the query's block, global keys included"),
+    ]  # fmt: skip
+    block_mass_uniform: Annotated[
+        float, Column("uniform mass", formats.four, help="block mass of uniform attention")
+    ]
+    block_mass_lift: Annotated[
+        float, Column("lift", formats.lift, help="block mass over that of uniform attention")
+    ]
+    block_mass_local: Annotated[
+        float, Column("local mass", formats.four, help="block mass without the mass on global keys")
+    ]
+    delta_imposed: Annotated[
+        float | None,
+        Column("δ imposed", formats.four, unit="nats",
+               help="margin λm that the dial imposes, in nats, mean over layers and heads"),
+    ]  # fmt: skip
+    delta_measured: Annotated[
+        float | None,
+        Column("δ measured", formats.four, unit="nats",
+               help="lowest score inside the block minus highest outside, in nats, mean over queries"),
+    ]  # fmt: skip
+    delta_share: Annotated[
+        float | None,
+        Column("δ > 0", formats.percent, help="share of queries where the measured margin is positive"),
+    ]
+    pointer_fidelity: Annotated[
+        float | None,
+        Column("fidelity", formats.fixed, page_title="pointer fidelity", page_format=formats.four,
+               help="attention on what the query is pointed at: its block's anchors, or the known answer"),
+    ] = None  # fmt: skip
+    pointer_uniform: Annotated[
+        float | None,
+        Column("uniform fidelity", formats.four, help="pointer fidelity of uniform attention"),
+    ] = None
+    pointer_lift: Annotated[
+        float | None,
+        Column("fidelity lift", formats.lift, page_title="pointer lift",
+               help="pointer fidelity over that of uniform attention"),
+    ] = None  # fmt: skip
+    pointer_block_ratio: Annotated[
+        float | None,
+        Column("÷ block mass", formats.fixed, page_title="fidelity / block mass", page_format=formats.four,
+               help="share of the attention inside the block that is on what is pointed at there"),
+    ] = None  # fmt: skip
+    pointer_key_share: Annotated[
+        float | None,
+        Column("key share", formats.fixed, page_format=formats.four,
+               help="share of the keys inside the block that are pointed at"),
+    ] = None  # fmt: skip
+    guaranteed_block_mass: Annotated[
+        float | None,
+        Column("guaranteed mass", formats.at_least, page_format=formats.at_least_four,
+               help="block mass that the margin guarantees, whatever the scores; empty where that is nothing"),
+    ] = None  # fmt: skip
+    guaranteed_entropy_bits: Annotated[
+        float | None,
+        Column("guaranteed bits", formats.at_most, unit="bits",
+               page_title="guaranteed entropy (bits)", page_format=formats.at_most_four,
+               help="largest entropy that the margin allows"),
+    ] = None  # fmt: skip
 
 
-@dataclass(frozen=True)
-class HeadRow:
-    """One layer and head of one cell; the names mean what they mean in `CellRow`. Layers and heads count from
-    0.
+@dataclass(frozen=True, kw_only=True)
+class CellRow(AttentionRow):
+    """One cell of the dial's grid, over a whole split.
+
+    Attributes:
+      targets: how many targets were scored.
+      hard: block attention with nothing outside the block.
+      loss: mean token cross-entropy, nats.
+      perplexity_token: exp of the summed loss per token.
+      perplexity_word: the same per word (line ends count); None where the split has no text of its own, is
+        scored in part, or under a document mask, or where it is beyond float64.
+      perplexity_byte: the same per byte; None as for words.
+      accuracy: share of targets ranked first, in [0, 1].
+      pointers: `anchors` or `answers`, what pointer fidelity was measured on, or None where it was not.
+      pointer_queries: queries counted.
+      determined: on rule corpora, targets that the rule determines.
+      accuracy_determined: the share of them ranked first.
     """
 
-    run: str
-    seed: int
-    commit: str
-    split: str
-    lam: float
-    tau: float
-    layer: int
-    head: int
-    entropy_bits: float
-    entropy_fraction: float
-    block_mass: float
-    block_mass_uniform: float
-    block_mass_lift: float
-    block_mass_local: float
-    delta_imposed: float | None
-    delta_measured: float | None
-    delta_share: float | None
-    pointer_fidelity: float | None = None
-    pointer_uniform: float | None = None
-    pointer_lift: float | None = None
-    pointer_block_ratio: float | None = None
-    pointer_key_share: float | None = None
-    guaranteed_block_mass: float | None = None
-    guaranteed_entropy_bits: float | None = None
+    targets: Annotated[int, Column(format=formats.count, help="targets scored", after="split")]
+    hard: Annotated[
+        bool, Column("hard blocks", formats.yes_no, help="nothing outside the block", after="tau")
+    ]
+    loss: Annotated[
+        float, Column("loss (nats)", formats.four, unit="nats", help="mean cross-entropy per token")
+    ]
+    perplexity_token: Annotated[
+        float,
+        Column("perplexity/token", formats.perplexity, page_title="perplexity / token",
+               help="exp of the summed loss per token"),
+    ]  # fmt: skip
+    perplexity_word: Annotated[
+        float | None,
+        Column("perplexity/word", formats.perplexity, page_title="perplexity / word",
+               help="exp of the summed loss per word, line ends counted"),
+    ]  # fmt: skip
+    perplexity_byte: Annotated[
+        float | None,
+        Column("perplexity/byte", formats.perplexity, page_title="perplexity / byte",
+               help="exp of the summed loss per byte"),
+    ]  # fmt: skip
+    accuracy: Annotated[float, Column(format=formats.percent, help="share of targets ranked first")]
+    pointers: Annotated[
+        str | None, Column(help="what pointer fidelity is measured on", after="delta_share")
+    ] = None
+    pointer_queries: Annotated[
+        int | None, Column(format=formats.count, help="queries counted", after="pointer_key_share")
+    ] = None
+    determined: Annotated[
+        int | None, Column(format=formats.count, help="targets that the rule determines")
+    ] = None
+    accuracy_determined: Annotated[
+        float | None,
+        Column("accuracy, determined", formats.percent,
+               help="share of the targets that the rule determines ranked first"),
+    ] = None  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadRow(AttentionRow):
+    """One layer and head of one cell.
+
+    Attributes:
+      layer: counted from 0.
+      head: counted from 0.
+    """
+
+    layer: Annotated[int, Column(help="counted from 0", after="tau")]
+    head: Annotated[int, Column(help="counted from 0")]
 
 
 @dataclass(frozen=True)
@@ -121,11 +206,15 @@ class SweepResult:
     Attributes:
       cells: one row per (λ, τ), λ varying slowest.
       heads: one row per cell, layer and head.
-      config: the run's full configuration as nested dicts.
+      config: the run's full configuration.
       meta: versions, git commit, device, data fingerprint, checkpoint step, baselines where known.
     """
 
     cells: tuple[CellRow, ...]
     heads: tuple[HeadRow, ...]
-    config: dict[str, Any]
-    meta: dict[str, Any]
+    config: Config
+    meta: SweepMeta
+
+    def to_pandas(self, heads: bool = False) -> "DataFrame":
+        """The cells as a data frame, or, with `heads`, the rows of layers and heads."""
+        return to_pandas(HeadRow, self.heads) if heads else to_pandas(CellRow, self.cells)

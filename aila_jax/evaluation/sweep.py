@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aila_jax.config import to_dict
 from aila_jax.config.options import SweepOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.evaluator import Evaluation, evaluate
-from aila_jax.evaluation.meta import sweep_meta
+from aila_jax.evaluation.meta import origin_of
+from aila_jax.evaluation.origin import Scope, SweepMeta
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.evaluation.sweep_rows import Guarantees, cell_row, head_rows
 from aila_jax.inference.dial import dial_lams, dial_values
@@ -125,10 +125,9 @@ def sweep_grid(
                 f"λ {lam:g}, τ {tau:g}, loss {summary.loss:.3f}, {tokens / (time.monotonic() - began):,.0f}"
                 " tokens/s"
             )
-    scope = {"max_batches": reading.max_batches, "batch_size": batch_size}
-    return SweepResult(
-        tuple(cells), tuple(heads), to_dict(config), {**sweep_meta(model, dataset), "scope": scope}
-    )
+    scope = Scope(max_batches=reading.max_batches, batch_size=batch_size)
+    meta = SweepMeta(**vars(origin_of(model, dataset)), scope=scope)
+    return SweepResult(tuple(cells), tuple(heads), config, meta)
 
 
 def choose_pointers(asked: str, model: LanguageModel, windows: Windows) -> str:

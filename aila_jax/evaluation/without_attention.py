@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,6 +15,7 @@ from aila_jax.config import check_tau
 from aila_jax.config.options import ReadingOptions, are_lams
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
+from aila_jax.evaluation.attention_cost import AttentionCost
 from aila_jax.evaluation.evaluator import scores_of
 from aila_jax.inference.dial import dial_lams, dial_values
 from aila_jax.inference.language_model import LanguageModel, check_tokenizer
@@ -24,40 +24,6 @@ from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
 from aila_jax.training.sharding import AXIS, SPLIT, WHOLE, batch_sharding
 from aila_jax.types import Array, Batch
-
-# The least share of perplexity that removing attention must cost, at λ = 0 and at 1, for the dial to turn
-# something that predictions need.
-MIN_ATTENTION_COST = 0.1
-
-
-@dataclass(frozen=True)
-class AttentionCost:
-    """One checkpoint at one setting of the dial, with and without its attention, on the same targets.
-
-    Attributes:
-      lam, tau: the dial.
-      split, targets: what was scored.
-      perplexity, perplexity_without: per token, with attention and without.
-    """
-
-    lam: float
-    tau: float
-    split: str
-    targets: int
-    perplexity: float
-    perplexity_without: float
-
-    @property
-    def cost(self) -> float:
-        """perplexity_without ÷ perplexity − 1: what removing attention costs; below 0 where the model is
-        better without.
-        """
-        return self.perplexity_without / self.perplexity - 1.0
-
-    @property
-    def used(self) -> bool:
-        """Whether removing attention costs at least `MIN_ATTENTION_COST`."""
-        return self.cost >= MIN_ATTENTION_COST
 
 
 def without_attention(

@@ -4,16 +4,44 @@ position.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from jaxtyping import Float
 
+from aila_jax import formats
+from aila_jax.columns import Column, to_pandas
 from aila_jax.config import Config, check_tau, require
 from aila_jax.config.checks import whole
 from aila_jax.guarantees.bounds import block_mass_bound, entropy_bound, out_mass_bound, required_margin
 from aila_jax.guarantees.gaps import Gap, guaranteed_gap
 from aila_jax.guarantees.key_counts import KeyCounts, counts_of_every_text
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class CertificateRow:
+    """What is guaranteed at one layer, head and position.
+
+    Attributes:
+      layer: counted from 0.
+      head: counted from 0.
+      position: place of the query among those of the certificate, from 0.
+      n_in: keys in its block.
+      n_out: keys outside.
+      block_mass: attention inside the block, at least.
+      entropy_bits: entropy, at most.
+    """
+
+    layer: int
+    head: int
+    position: int
+    n_in: int
+    n_out: int
+    block_mass: Annotated[float, Column("block mass", formats.at_least, help="at least")]
+    entropy_bits: Annotated[float, Column("entropy (bits)", formats.at_most, unit="bits", help="at most")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +127,26 @@ class Certificate:
     def head_entropy_bits(self) -> Float[np.ndarray, "N H"]:
         """Largest entropy of each head, mean over queries."""
         return self._over_queries(self.entropy_bits)
+
+    def rows(self) -> list[CertificateRow]:
+        """A row for every layer, head and position."""
+        n_in, n_out = self.counts.n_in.tolist(), self.counts.n_out.tolist()
+        return [
+            CertificateRow(
+                layer,
+                head,
+                position,
+                n_in[position],
+                n_out[position],
+                float(self.block_mass[layer, head, position]),
+                float(self.entropy_bits[layer, head, position]),
+            )
+            for layer, head, position in np.ndindex(self.block_mass.shape)
+        ]
+
+    def to_pandas(self) -> "DataFrame":
+        """The rows as a data frame."""
+        return to_pandas(CertificateRow, self.rows())
 
     def required_margin(self, target_mass: float, accompanied: bool = True) -> float | None:
         """The setting `model.margin.nats` (`m0`, for the self-scaling form) that guarantees `target_mass` at

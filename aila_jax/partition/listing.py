@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Bool, Int
 
+from aila_jax import formats
+from aila_jax.columns import Column
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.build import Partition
 from aila_jax.partition.kinds import Classes, Segments
@@ -13,6 +16,11 @@ from aila_jax.partition.type_entropy import TypeEntropy
 from aila_jax.types import PADDING_ID, Batch
 
 EDGE = " ‖ "  # between two blocks of an example
+
+
+def _words(frequent: Sequence[tuple[str, float]]) -> str:
+    """The texts alone, in a row."""
+    return " ".join(text.strip() or repr(text) for text, _ in frequent)
 
 
 @dataclass(frozen=True)
@@ -27,11 +35,11 @@ class ClassEntry:
       frequent: the most frequent ones as text, with their share of the class.
     """
 
-    number: int
+    number: Annotated[int, Column("class")]
     name: str
-    share: float
-    types: int
-    frequent: tuple[tuple[str, float], ...]
+    share: Annotated[float, Column(format=formats.hundredths_percent)]
+    types: Annotated[int, Column(format=formats.count)]
+    frequent: Annotated[tuple[tuple[str, float], ...], Column("most frequent", _words)]
 
 
 @dataclass(frozen=True)
@@ -47,10 +55,10 @@ class BoundaryEntry:
     """
 
     token: int
-    text: str
-    count: int
-    share: float
-    entropy: float
+    text: Annotated[str, Column("type", repr)]
+    count: Annotated[int, Column(format=formats.count)]
+    share: Annotated[float, Column("of all boundaries", formats.tenths_percent)]
+    entropy: Annotated[float, Column("next-token entropy", formats.fixed)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ import matplotlib
 import numpy as np
 
 from aila_jax.config import require
+from aila_jax.formats import LEAKY
 from aila_jax.inference.attention_maps import AttentionMaps
-from aila_jax.reporting.formats import LEAKY
 from aila_jax.reporting.grid import spread
 from aila_jax.reporting.pages import environment, figure_sources, page_bytes
 from aila_jax.reporting.plots_attention import EDGE, attention_figure, block_edges, token_label

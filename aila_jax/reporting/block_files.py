@@ -1,19 +1,43 @@
 """A partition's statistics and listing on the terminal, as CSV and as JSON."""
 
-import csv
 import dataclasses
-import io
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from aila_jax.columns import Column
 from aila_jax.evaluation.blocks import BlockReport
 from aila_jax.partition.correlation import BlockCorrelation
-from aila_jax.partition.listing import BlockListing, BoundaryEntry, ClassEntry
-from aila_jax.reporting.files import write_atomically
+from aila_jax.partition.listing import BoundaryEntry, ClassEntry
+from aila_jax.reporting.tables import csv_text, json_text, table, values_csv, write_files
 
 FORMAT = "aila_jax blocks, version 1"
+_CLASS = ("number", "name", "share", "types", "frequent")
+_BOUNDARY = ("count", "share", "entropy", "text")
+
+
+@dataclass(frozen=True)
+class ClassTypeRow:
+    """One of the most frequent token types of a class.
+
+    Attributes:
+      number: of the class.
+      name: of the class, empty where classes have none.
+      share_of_tokens: of the training split's tokens that are in the class.
+      types: how many token types the class has.
+      rank: of the type in its class, from 1.
+      text: what the type stands for.
+      share_of_class: of the class's tokens that are of the type.
+    """
+
+    number: Annotated[int, Column(name="class")]
+    name: str
+    share_of_tokens: float
+    types: int
+    rank: int
+    text: str
+    share_of_class: float
 
 
 def describe_blocks(report: BlockReport) -> str:
@@ -42,11 +66,11 @@ def describe_blocks(report: BlockReport) -> str:
     if listing.classes:
         lines += [
             "",
-            *_table(("class", "name", "share", "types", "most frequent"), map(_class_row, listing.classes)),
+            *table(ClassEntry, _CLASS, listing.classes).aligned(last_left=True),
         ]
     if listing.boundaries:
-        header = ("count", "of all boundaries", "next-token entropy", "type")
-        lines += ["", "segments end with", *_table(header, map(_boundary_row, listing.boundaries))]
+        boundaries = table(BoundaryEntry, _BOUNDARY, listing.boundaries)
+        lines += ["", "segments end with", *boundaries.aligned(last_left=True)]
     return "\n".join([*lines, "", "examples:", *(f"  {example}" for example in listing.examples)])
 
 
@@ -54,17 +78,17 @@ def write_blocks(report: BlockReport, directory: Path) -> list[Path]:
     """Writes blocks.json (everything), blocks.csv (one row of figures) and, where there are types to list,
     block_types.csv.
     """
-    document = {"format": FORMAT, **dataclasses.asdict(report)}
+    figures = _figures(report)
     contents = {
-        "blocks.json": json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n",
-        "blocks.csv": _csv([_figures(report)]),
+        "blocks.json": json_text({"format": FORMAT, **dataclasses.asdict(report)}),
+        "blocks.csv": values_csv(list(figures), [figures]),
     }
-    rows = list(_type_rows(report.listing))
-    if rows:
-        contents["block_types.csv"] = _csv(rows)
-    for name, content in contents.items():
-        write_atomically(directory / name, content.encode("utf-8"))
-    return [directory / name for name in contents]
+    types = tuple(_class_types(report.listing.classes))
+    if report.listing.boundaries:
+        contents["block_types.csv"] = csv_text(BoundaryEntry, report.listing.boundaries)
+    elif types:
+        contents["block_types.csv"] = csv_text(ClassTypeRow, types)
+    return write_files(directory, contents)
 
 
 def _describe_correlation(found: BlockCorrelation) -> list[str]:
@@ -76,27 +100,8 @@ def _describe_correlation(found: BlockCorrelation) -> list[str]:
     ]
 
 
-def _class_row(entry: ClassEntry) -> tuple[str, ...]:
-    words = " ".join(text.strip() or repr(text) for text, _ in entry.frequent)
-    return str(entry.number), entry.name, f"{entry.share:.2%}", f"{entry.types:,}", words
-
-
-def _boundary_row(entry: BoundaryEntry) -> tuple[str, ...]:
-    return f"{entry.count:,}", f"{entry.share:.1%}", f"{entry.entropy:.3f}", repr(entry.text)
-
-
-def _table(header: Sequence[str], rows: Iterable[tuple[str, ...]]) -> list[str]:
-    """Columns of equal width, the last one as long as it is."""
-    every = [tuple(header), *rows]
-    widths = [max(len(row[column]) for row in every) for column in range(len(header) - 1)]
-    return [
-        "  ".join([*(text.rjust(width) for text, width in zip(row, widths, strict=False)), row[-1]])
-        for row in every
-    ]
-
-
-def _figures(report: BlockReport) -> dict[str, Any]:
-    """One tidy row."""
+def _figures(report: BlockReport) -> Mapping[str, Any]:
+    """One tidy row; its columns depend on the kind of partition."""
     correlation = {} if report.correlation is None else dataclasses.asdict(report.correlation)
     named = {f"correlation_{name}": value for name, value in correlation.items()}
     origin = {
@@ -108,18 +113,7 @@ def _figures(report: BlockReport) -> dict[str, Any]:
     return {**report.partition, **origin, **dataclasses.asdict(report.statistics), **named}
 
 
-def _type_rows(listing: BlockListing) -> Iterable[dict[str, Any]]:
-    for entry in listing.boundaries:
-        yield dataclasses.asdict(entry)
-    for one in listing.classes:
-        base = {"class": one.number, "name": one.name, "share_of_tokens": one.share, "types": one.types}
+def _class_types(classes: Sequence[ClassEntry]) -> Iterator[ClassTypeRow]:
+    for one in classes:
         for rank, (text, share) in enumerate(one.frequent, start=1):
-            yield {**base, "rank": rank, "text": text, "share_of_class": share}
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+            yield ClassTypeRow(one.number, one.name, one.share, one.types, rank, text, share)

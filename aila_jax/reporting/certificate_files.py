@@ -1,23 +1,19 @@
 """A certificate on the terminal, as CSV (a row per layer, head and position) and as JSON."""
 
-import csv
-import io
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from aila_jax import formats
+from aila_jax.columns import columns_of
 from aila_jax.config import MAX_MARGIN
-from aila_jax.evaluation.rows import HeadRow
-from aila_jax.guarantees.certificates import Certificate
-from aila_jax.reporting import formats
-from aila_jax.reporting.files import write_atomically
+from aila_jax.evaluation.certificate_rows import HeadCertificate, Heads, head_certificates
+from aila_jax.guarantees.certificates import Certificate, CertificateRow
+from aila_jax.reporting.tables import Table, csv_text, json_rows, json_text, write_files
 
 FORMAT = "aila_jax certificate, version 1"
-COLUMNS = ("layer", "head", "position", "n_in", "n_out", "block_mass", "entropy_bits")
 EMPIRICAL = (
     "NO GUARANTEE: S is the largest score seen on a corpus; all this holds for texts whose scores stay"
     " within it."
@@ -30,7 +26,6 @@ SOURCES = {
     "empirical": "what was seen on a corpus",
     "hard": "nothing: hard attention has no keys outside the block",
 }
-Heads = Mapping[tuple[int, int], HeadRow]
 
 
 def describe_certificate(
@@ -67,29 +62,9 @@ def describe_certificate(
         ),
         "",
     ]
-    header = [
-        "layer",
-        "head",
-        "S",
-        "gap (nats)",
-        "least mass",
-        "mean mass",
-        "measured",
-        "mean entropy",
-        "measured",
-    ]
-    rows = [header, *(_head_line(head, measured) for head in head_records(found, measured))]
-    if measured is None:
-        rows = [
-            [text for text, title in zip(row, header, strict=True) if title != "measured"] for row in rows
-        ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        [
-            *lines,
-            *("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows),
-        ]
-    )
+    rows = head_certificates(found, measured)
+    columns = [c for c in columns_of(HeadCertificate) if measured is not None or c.title != "measured"]
+    return "\n".join([*lines, *Table.of(columns, rows).aligned()])
 
 
 def _in_arithmetic(found: Certificate) -> str:
@@ -109,28 +84,6 @@ def _said(found: Certificate, target_mass: float) -> list[str]:
         *_margin_line(found, target_mass),
         *([] if found.gap.says_something else [nothing]),
     ]
-
-
-def head_records(found: Certificate, measured: Heads | None = None) -> list[dict[str, Any]]:
-    """A record for every layer and head; what is infinite or not measured is None."""
-    gap, records = found.gap, []
-    for layer, head in np.ndindex(gap.nats.shape):
-        row = None if measured is None else measured.get((layer, head))
-        nats = float(gap.nats[layer, head])
-        records.append(
-            {
-                "layer": layer,
-                "head": head,
-                "score_bound": float(gap.score_bound[layer, head]),
-                "gap": nats if math.isfinite(nats) else None,
-                "least_block_mass": float(found.block_mass[layer, head].min()),
-                "mean_block_mass": float(found.head_block_mass[layer, head]),
-                "measured_block_mass": None if row is None else row.block_mass,
-                "mean_entropy_bits": float(found.head_entropy_bits[layer, head]),
-                "measured_entropy_bits": None if row is None else row.entropy_bits,
-            }
-        )
-    return records
 
 
 def write_certificate(
@@ -164,24 +117,12 @@ def write_certificate(
         "target_mass": target_mass,
         "margin": gap.margin,
         "margin_required": _required(found, target_mass),
-        "heads": head_records(found, measured),
+        "heads": json_rows(head_certificates(found, measured)),
     }
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for layer, head, position in np.ndindex(found.block_mass.shape):
-        at = (layer, head, position)
-        counts = int(found.counts.n_in[position]), int(found.counts.n_out[position])
-        writer.writerow(
-            (layer, head, position, *counts, float(found.block_mass[at]), float(found.entropy_bits[at]))
-        )
-    contents = {
-        "certificate.csv": text.getvalue(),
-        "certificate.json": json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n",
-    }
-    for name, content in contents.items():
-        write_atomically(directory / name, content.encode("utf-8"))
-    return [directory / name for name in contents]
+    return write_files(
+        directory,
+        {"certificate.csv": csv_text(CertificateRow, found.rows()), "certificate.json": json_text(document)},
+    )
 
 
 def _required(found: Certificate, target_mass: float) -> float | None:
@@ -203,17 +144,3 @@ def _margin_line(found: Certificate, target_mass: float) -> list[str]:
         f" {found.gap.margin:g}"
     )
     return [f"margin for {target_mass:g}            {text}"]
-
-
-def _head_line(record: Mapping[str, Any], measured: Heads | None) -> list[str]:
-    gap = "∞" if record["gap"] is None else f"{record['gap']:.3g}"
-    masses = [formats.at_least(record["least_block_mass"]), formats.at_least(record["mean_block_mass"])]
-    masses += [formats.fixed(record["measured_block_mass"]), formats.at_most(record["mean_entropy_bits"])]
-    return [
-        str(record["layer"]),
-        str(record["head"]),
-        f"{record['score_bound']:.3g}",
-        gap,
-        *masses,
-        formats.fixed(record["measured_entropy_bits"]),
-    ]

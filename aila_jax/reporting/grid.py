@@ -59,12 +59,9 @@ def heads_at(result: SweepResult, tau: float) -> dict[float, tuple[HeadRow, ...]
     return {lam: tuple(row for row in rows if row.lam == lam) for lam in sorted({row.lam for row in rows})}
 
 
-def sees_targets(result: SweepResult) -> bool | None:
-    """Whether the model has no causal mask and so sees what it is scored on; None where the configuration
-    does not say.
-    """
-    model = result.config.get("model")
-    return bool(model["bidirectional"]) if isinstance(model, dict) and "bidirectional" in model else None
+def sees_targets(result: SweepResult) -> bool:
+    """Whether the model has no causal mask and so sees what it is scored on."""
+    return result.config.model.bidirectional
 
 
 def spread(count: int, most: int) -> list[int]:

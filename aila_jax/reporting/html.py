@@ -7,9 +7,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from aila_jax import formats
+from aila_jax.config import to_dict
 from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.inference.attention_maps import AttentionMaps
-from aila_jax.reporting import formats
 from aila_jax.reporting.attention_slider import attention_context
 from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.grid import by_tau, heads_at, nearest_tau, sees_targets
@@ -89,7 +90,7 @@ def _context(
         "figures": _figures(result, log),
         "run_facts": run_facts(result),
         "sweep_facts": sweep_facts(result),
-        "config": flatten(result.config),
+        "config": flatten(to_dict(result.config)),
         "baselines": {name: formats.perplexity(value) for name, value in baselines(result).items()},
         "best": formats.perplexity(min(cell.perplexity_token for cell in cells)),
         "samples": [_sample(sample, index) for index, sample in enumerate(samples[:MAX_SAMPLES])],
@@ -103,7 +104,8 @@ def _scored(result: SweepResult) -> str:
     """The model that the rows are of, in the words of `AttentionMaps.source`; a step that is not recorded is
     named unknown.
     """
-    return f"{result.cells[0].run}, step {result.meta.get('checkpoint_step', 'unknown')}"
+    step = result.meta.checkpoint_step
+    return f"{result.cells[0].run}, step {'unknown' if step is None else step}"
 
 
 def _texts(cell: CellRow) -> dict[str, str]:

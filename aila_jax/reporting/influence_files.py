@@ -1,18 +1,29 @@
 """Influence on the terminal, as CSV and as JSON."""
 
-import csv
-import dataclasses
-import io
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aila_jax.columns import chosen
+from aila_jax.config import saved_config, to_dict
 from aila_jax.evaluation.influence_rows import HeadInfluenceRow, InfluenceResult, InfluenceRow
-from aila_jax.reporting.files import write_atomically
-from aila_jax.reporting.formats import change, fixed, percent, perplexity
+from aila_jax.evaluation.origin import InfluenceMeta
+from aila_jax.formats import change, nats, percent, perplexity, with_error
+from aila_jax.reporting.results import read_document
+from aila_jax.reporting.tables import Table, csv_text, json_rows, json_text, rows_from, write_files
 
 FORMAT = "aila_jax influence, version 1"
+_SHOWN = (
+    "lam",
+    "block_mass",
+    "kl_outside",
+    "kl_outside_spread",
+    "kl_outside_paired",
+    "kl_inside",
+    "tokens_outside",
+    "tokens_inside",
+)
+_HEADER = tuple(column.title for column in chosen(InfluenceRow, _SHOWN))
 
 
 def describe_influence(result: InfluenceResult) -> str:
@@ -31,45 +42,27 @@ def describe_influence(result: InfluenceResult) -> str:
         ),
         "",
     ]
-    header = (
-        "λ",
-        "block mass",
-        "KL outside",
-        "its spread over draws",
-        "same queries as inside",
-        "KL inside",
-        "keys outside",
-        "keys inside",
-    )
-    table = [header, *(_line(row) for row in result.rows)]
-    widths = [max(len(line[column]) for line in table) for column in range(len(header))]
-    lines += [
-        "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in table
-    ]
+    table = Table(_HEADER, tuple(_line(row) for row in result.rows))
+    lines += table.aligned()
     return "\n".join([*lines, "", *(_most(result, row) for row in result.rows), *_costs(result)])
 
 
 def _costs(result: InfluenceResult) -> list[str]:
     """What removing attention costs, where it was measured."""
     return [
-        f"λ = {row['lam']:g}: perplexity per token {perplexity(row['perplexity'])}, without attention"
-        f" {perplexity(row['perplexity_without'])} ({change(row['perplexity'], row['perplexity_without'])};"
-        f" {row['targets']:,} targets)"
-        for row in result.meta.get("without_attention", [])
+        f"λ = {cost.lam:g}: perplexity per token {perplexity(cost.perplexity)}, without attention"
+        f" {perplexity(cost.perplexity_without)} ({change(cost.perplexity, cost.perplexity_without)};"
+        f" {cost.targets:,} targets)"
+        for cost in result.meta.without_attention or ()
     ]
 
 
 def _line(row: InfluenceRow) -> tuple[str, ...]:
-    return (
-        f"{row.lam:g}{' hard' if row.hard else ''}",
-        fixed(row.block_mass),
-        _with_error(row.kl_outside, row.kl_outside_error),
-        nats(row.kl_outside_spread),
-        nats(row.kl_outside_paired),
-        _with_error(row.kl_inside, row.kl_inside_error),
-        fixed(row.tokens_outside, 1),
-        fixed(row.tokens_inside, 1),
-    )
+    texts = {column.field: column.text(row) for column in chosen(InfluenceRow, _SHOWN)}
+    texts["lam"] += " hard" if row.hard else ""
+    texts["kl_outside"] = with_error(row.kl_outside, row.kl_outside_error)
+    texts["kl_inside"] = with_error(row.kl_inside, row.kl_inside_error)
+    return tuple(texts.values())
 
 
 def _most(result: InfluenceResult, row: InfluenceRow) -> str:
@@ -93,15 +86,6 @@ def _most(result: InfluenceResult, row: InfluenceRow) -> str:
     )
 
 
-def nats(value: float | None) -> str:
-    """Three significant digits, and a bare 0 for what is exactly 0."""
-    return "–" if value is None else "0" if value == 0 else f"{value:.3g}"
-
-
-def _with_error(value: float | None, error: float | None) -> str:
-    return nats(value) if not value else f"{nats(value)} ± {nats(error)}"
-
-
 def write_influence(result: InfluenceResult, directory: str | Path) -> list[Path]:
     """Writes `influence.csv` (a row per λ), `influence_heads.csv` (a row per λ, layer and head) and
     `influence.json` (everything, last).
@@ -111,25 +95,35 @@ def write_influence(result: InfluenceResult, directory: str | Path) -> list[Path
     """
     document = {
         "format": FORMAT,
-        "config": result.config,
-        "meta": result.meta,
-        "rows": [dataclasses.asdict(row) for row in result.rows],
-        "heads": [dataclasses.asdict(row) for row in result.heads],
+        "config": to_dict(result.config),
+        "meta": result.meta.to_json(),
+        "rows": json_rows(result.rows),
+        "heads": json_rows(result.heads),
     }
-    contents = {
-        "influence.csv": _csv(InfluenceRow, result.rows),
-        "influence_heads.csv": _csv(HeadInfluenceRow, result.heads),
-        "influence.json": json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n",
-    }
-    paths = [Path(directory) / name for name in contents]
-    for path, content in zip(paths, contents.values(), strict=True):
-        write_atomically(path, content.encode("utf-8"))
-    return paths
+    return write_files(
+        directory,
+        {
+            "influence.csv": csv_text(InfluenceRow, result.rows),
+            "influence_heads.csv": csv_text(HeadInfluenceRow, result.heads),
+            "influence.json": json_text(document),
+        },
+    )
 
 
-def _csv(cls: type, rows: Sequence[Any]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(cls)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in rows)
-    return text.getvalue()
+def read_influence(path: str | Path) -> InfluenceResult:
+    """What `write_influence` wrote: the JSON file, or the folder that holds `influence.json`.
+
+    Raises:
+      ValueError: it is not such a file, or a value in it is not what it must be.
+    """
+    path = Path(path) / "influence.json" if Path(path).is_dir() else Path(path)
+    return read_document(path, "influence", FORMAT, _result)
+
+
+def _result(document: Mapping[str, Any]) -> InfluenceResult:
+    return InfluenceResult(
+        rows_from(InfluenceRow, document["rows"], "rows"),
+        rows_from(HeadInfluenceRow, document["heads"], "heads"),
+        saved_config(document["config"]),
+        InfluenceMeta.from_json(document["meta"]),
+    )

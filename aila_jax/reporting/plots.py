@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from aila_jax.config import one_of
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
-from aila_jax.reporting.formats import LEAKY, UNITS
+from aila_jax.formats import LEAKY, UNITS
 from aila_jax.reporting.grid import by_tau, heads_at, nearest_tau, sees_targets, spread
 from aila_jax.reporting.labels import label_points
 from aila_jax.reporting.style import (
@@ -177,8 +177,8 @@ def _perplexity_field(
 
 def _tokenizer(result: SweepResult) -> tuple[Any, ...]:
     """What the configuration says of the tokenizer."""
-    data = result.config.get("data", {})
-    return tuple(data.get(name) for name in ("corpus", "tokenizer", "vocab_size"))
+    data = result.config.data
+    return data.corpus, data.tokenizer, data.vocab_size
 
 
 def _perplexity_panel(axes: Axes, series: Sequence[Series], name: str) -> None:

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from aila_jax.config import require
+from aila_jax.formats import LEAKY, fixed, percent
 from aila_jax.inference.attention_maps import AttentionMaps
-from aila_jax.reporting.formats import LEAKY, fixed, percent
 from aila_jax.reporting.style import LIGHT, Theme, house_style
 
 MAX_PANELS = 256

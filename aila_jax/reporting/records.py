@@ -1,17 +1,15 @@
 """Sweep results as tidy files: CSV for spreadsheets and data frames, JSON for an exact round trip."""
 
-import csv
-import dataclasses
-import io
 import json
 import math
-import typing
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from aila_jax.config import check_lam, check_tau
+from aila_jax.columns import row_values
+from aila_jax.config import check_lam, check_tau, saved_config, to_dict
+from aila_jax.evaluation.origin import SweepMeta
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
-from aila_jax.reporting.files import write_atomically
+from aila_jax.reporting.tables import json_text, names_of, row_from, values_csv, write_files
 
 FORMAT = "aila_jax sweep, version 1"
 _KEYS = ("format", "config", "meta", "cells", "heads")
@@ -27,8 +25,8 @@ def write_sweep(result: SweepResult, directory: str | Path, stem: str = "sweep")
     last; nothing is written when anything is refused.
 
     Args:
-      result: the rows, with `config` and `meta` made of dicts, lists, tuples, text, numbers, booleans and
-        None.
+      result: the rows, their configuration, and `meta`, whose `more` is made of dicts, lists, tuples, text,
+        numbers, booleans and None.
       directory: made if it does not exist.
       stem: start of the file names.
 
@@ -41,36 +39,30 @@ def write_sweep(result: SweepResult, directory: str | Path, stem: str = "sweep")
     """
     cells = [_row_dict(row, f"cells[{index}]") for index, row in enumerate(result.cells)]
     heads = [_row_dict(row, f"heads[{index}]") for index, row in enumerate(result.heads)]
-    for name in ("config", "meta"):
-        _check_plain(getattr(result, name), name)
-    document = {
-        "format": FORMAT,
-        "config": result.config,
-        "meta": result.meta,
-        "cells": cells,
-        "heads": heads,
-    }
-    contents = {
-        f"{stem}.csv": _csv(CellRow, cells),
-        f"{stem}_heads.csv": _csv(HeadRow, heads),
-        f"{stem}.json": json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n",
-    }
-    paths = [Path(directory) / name for name in contents]
-    for path, content in zip(paths, contents.values(), strict=True):
-        write_atomically(path, content.encode("utf-8"))
-    return paths
+    config, meta = to_dict(result.config), result.meta.to_json()
+    _check_plain(config, "config")
+    _check_plain(meta, "meta")
+    document = {"format": FORMAT, "config": config, "meta": meta, "cells": cells, "heads": heads}
+    return write_files(
+        directory,
+        {
+            f"{stem}.csv": values_csv(names_of(CellRow), cells),
+            f"{stem}_heads.csv": values_csv(names_of(HeadRow), heads),
+            f"{stem}.json": json_text(document),
+        },
+    )
 
 
 def read_sweep(path: str | Path) -> SweepResult:
-    """Reads what `write_sweep` wrote; numbers come back bit for bit, tuples inside `config` and `meta` as
-    lists.
+    """Reads what `write_sweep` wrote; numbers come back bit for bit, tuples inside `meta.more` as lists. In a
+    file that an older version wrote, what it did not know means what it meant then.
 
     Args:
       path: the JSON file, or the folder that holds `sweep.json`.
 
     Raises:
       ValueError: the file is missing, is not such a JSON file, or holds a row with a missing, unknown or
-        malformed value.
+        malformed value, or a configuration that this version does not know.
     """
     path = Path(path)
     path = path / "sweep.json" if path.is_dir() else path
@@ -83,8 +75,8 @@ def read_sweep(path: str | Path) -> SweepResult:
             heads=tuple(
                 _row(HeadRow, values, f"heads[{index}]") for index, values in enumerate(document["heads"])
             ),
-            config=document["config"],
-            meta=document["meta"],
+            config=saved_config(document["config"]),
+            meta=SweepMeta.from_json(document["meta"]),
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -128,68 +120,20 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"it contains {name}")
 
 
-def _read_types(cls: type) -> dict[str, tuple[type, bool]]:
-    """For each field of a row: its type, and whether it may be None."""
-    types = {}
-    for name, hint in typing.get_type_hints(cls).items():
-        options = typing.get_args(hint) or (hint,)
-        types[name] = (next(option for option in options if option is not type(None)), type(None) in options)
-    return types
-
-
-_TYPES: dict[type, dict[str, tuple[type, bool]]] = {cls: _read_types(cls) for cls in (CellRow, HeadRow)}
-
-
 def _row_dict(row: Row, place: str) -> dict[str, Any]:
     """The row's values as plain Python values, each checked. NumPy scalars become the numbers they are."""
     values = {
-        name: value.item() if hasattr(value, "item") else value
-        for name, value in dataclasses.asdict(row).items()
+        name: value.item() if hasattr(value, "item") else value for name, value in row_values(row).items()
     }
-    return dataclasses.asdict(_row(type(row), values, place))
+    return row_values(_row(type(row), values, place))
 
 
 def _row(cls: type[Row], values: Any, place: str) -> Row:
-    """A row from a dict of values; raises ValueError unless every field is there, of its type, finite and
-    inside its limits.
-
-    A field with a default may be missing: it came after files that are to stay readable.
-    """
-    types = _TYPES[cls]
-    needed = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
-    if not isinstance(values, dict) or not needed <= set(values) <= set(types):
-        wrong = (
-            sorted((needed - set(values)) | (set(values) - set(types)))
-            if isinstance(values, dict)
-            else values
-        )
-        raise ValueError(
-            f"{place} differs in {wrong!r}; a {cls.__name__} must have exactly the fields {', '.join(types)}."
-            " Fix: sweep again."
-        )
-    made = {name: _value(value, *types[name], f"{place}.{name}") for name, value in values.items()}
-    check_lam(made["lam"], f"{place}.lam")
-    check_tau(made["tau"], f"{place}.tau")
-    return cls(**made)
-
-
-def _value(value: Any, kind: type, optional: bool, place: str) -> Any:
-    """`value` as `kind`; an int is taken for a float, nothing else is converted."""
-    if value is None and optional:
-        return None
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise ValueError(
-            f"{place} is {value!r}; it must be a {kind.__name__}{' or None' if optional else ''}. Fix: sweep"
-            " again, or correct the value."
-        )
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(
-            f"{place} is {value!r}; it must be finite. Fix: look for a diverged run or an empty split; such a"
-            " cell is not recorded."
-        )
-    return value
+    """A row from its JSON object, its dial inside the limits too."""
+    row = row_from(cls, values, place)
+    check_lam(row.lam, f"{place}.lam")
+    check_tau(row.tau, f"{place}.tau")
+    return row
 
 
 def _check_plain(value: Any, place: str) -> None:
@@ -212,12 +156,3 @@ def _check_plain(value: Any, place: str) -> None:
             f"{place} is {value!r}, a {kind}; it must be text, a number, a boolean, None, a list or a dict."
             " Fix: convert it first."
         )
-
-
-def _csv(cls: type, rows: list[dict[str, Any]]) -> str:
-    """Rows under a header of the field names; floats in the shortest form that reads back exactly."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(_TYPES[cls]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -1,20 +1,19 @@
 """A recruitment on the terminal, as text, CSV and JSON."""
 
-import csv
 import dataclasses
-import io
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aila_jax.columns import chosen
 from aila_jax.partition.classes.recruitment import Recruitment, RecruitmentStep
 from aila_jax.partition.listing import ClassEntry
 from aila_jax.partition.statistics import BlockStatistics
-from aila_jax.reporting.files import write_atomically
+from aila_jax.reporting.tables import Table, csv_text, json_text, write_files
 
 FORMAT = "aila_jax recruitment, version 1"
+_CLASS = ("number", "share", "types", "frequent")
+_TITLES = {"share": "of tokens"}
 
 
 @dataclass(frozen=True)
@@ -62,25 +61,14 @@ def describe_recruitment(report: RecruitmentReport) -> str:
         ),
         f"more than {found.most_classes:,} classes could never pay for themselves",
         "",
-        *_table(
-            ("", "classes", "data bits", "model bits", "total bits", "total a token"),
-            [(name, *_bits(step, found.pairs)) for name, step in (("start", first), ("end", last))],
-        ),
+        *_bits_table(first, last, found.pairs).aligned(),
     ]
     if report.statistics is not None:
         lines += ["", f"keys in a query's block: {report.statistics.n_in:.2f} on average"]
-    rows = [
-        (
-            f"{entry.number}",
-            f"{entry.share:.2%}",
-            f"{entry.types:,}",
-            " ".join(text.strip() or repr(text) for text, _ in entry.frequent),
-        )
-        for entry in report.classes
+    columns = [
+        dataclasses.replace(c, title=_TITLES.get(c.field, c.title)) for c in chosen(ClassEntry, _CLASS)
     ]
-    return "\n".join(
-        [*lines, "", *_table(("class", "of tokens", "types", "most frequent"), rows, last_left=True)]
-    )
+    return "\n".join([*lines, "", *Table.of(columns, report.classes).aligned(last_left=True)])
 
 
 def write_recruitment(report: RecruitmentReport, directory: Path) -> list[Path]:
@@ -101,36 +89,21 @@ def write_recruitment(report: RecruitmentReport, directory: Path) -> list[Path]:
         "table": found.table.tolist(),
         "meta": report.meta,
     }
-    contents = {
-        "recruitment.csv": _csv(found.steps),
-        "recruitment.txt": describe_recruitment(report) + "\n",
-        "recruitment.json": json.dumps(document, allow_nan=False, ensure_ascii=False) + "\n",
-    }
-    for name, content in contents.items():
-        write_atomically(directory / name, content.encode("utf-8"))
-    return [directory / name for name in contents]
-
-
-def _bits(step: RecruitmentStep, pairs: int) -> tuple[str, ...]:
-    bits = (step.data_bits, step.model_bits, step.total_bits)
-    return f"{step.classes}", *(f"{value:,.0f}" for value in bits), f"{step.total_bits / pairs:.4f}"
-
-
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], last_left: bool = False) -> list[str]:
-    """Columns of equal width, set to the right; with `last_left` the last one is as long as it is."""
-    fixed = len(header) - last_left
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(fixed)]
-    return [
-        "  ".join([*(text.rjust(width) for text, width in zip(row, widths, strict=False)), *row[fixed:]])
-        for row in (header, *rows)
-    ]
-
-
-def _csv(steps: tuple[RecruitmentStep, ...]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(
-        text, [field.name for field in dataclasses.fields(RecruitmentStep)], lineterminator="\n"
+    return write_files(
+        directory,
+        {
+            "recruitment.csv": csv_text(RecruitmentStep, found.steps),
+            "recruitment.txt": describe_recruitment(report) + "\n",
+            "recruitment.json": json_text(document, indent=None),
+        },
     )
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(step) for step in steps)
-    return text.getvalue()
+
+
+def _bits_table(first: RecruitmentStep, last: RecruitmentStep, pairs: int) -> Table:
+    """The bits before and after."""
+    columns = chosen(RecruitmentStep, ("classes", "data_bits", "model_bits", "total_bits"))
+    rows = [
+        (name, *(column.text(step) for column in columns), f"{step.total_bits / pairs:.4f}")
+        for name, step in (("start", first), ("end", last))
+    ]
+    return Table(("", *(column.title for column in columns), "total a token"), tuple(rows))

@@ -1,27 +1,26 @@
-"""Result files of experiments, read back, and the cells of the tables that are made from them."""
+"""Result files of experiments: what they leave out, how they are found and read back."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-MISSING = "–"
-
+from aila_jax.config import Config
 
 Read = TypeVar("Read")
 
 
-def portable(config: dict[str, Any]) -> dict[str, Any]:
+def portable(config: Config) -> Config:
     """The configuration without the path of the data on this machine, which says nothing about a result; its
     fingerprint is beside it.
     """
-    data = config["data"]
-    return {**config, "data": {**data, "data_dir": "$WIKITEXT2" if data["data_dir"] else ""}}
+    return replace(config, data=replace(config.data, data_dir="$WIKITEXT2" if config.data.data_dir else ""))
 
 
-def read_document(path: Path, experiment: str, form: str, parse: Callable[[dict[str, Any]], Read]) -> Read:
+def read_document(path: Path, experiment: str, form: str, parse: Callable[[Mapping[str, Any]], Read]) -> Read:
     """What `parse` makes of the JSON document of an experiment that has its own form of result files, named
     under "format".
 
@@ -60,10 +59,3 @@ def with_spread(values: np.ndarray, decimals: int) -> str:
     """The mean, and ± half the range where there are several values."""
     mean = f"{values.mean():.{decimals}f}"
     return mean if len(values) == 1 else f"{mean} ± {(values.max() - values.min()) / 2:.{decimals}f}"
-
-
-def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    return (
-        "\n".join("| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *lines)) + "\n"
-    )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from aila_jax.evaluation.rows import CellRow, SweepResult
-from aila_jax.reporting.formats import change, fixed, percent, perplexity, times
+from aila_jax.formats import change, fixed, percent, perplexity, times
 from aila_jax.reporting.grid import by_tau, nearest_tau, sees_targets
 
 
@@ -80,13 +80,5 @@ def _baselines(result: SweepResult, cells: Sequence[CellRow]) -> list[str]:
 
 
 def baselines(result: SweepResult) -> dict[str, float]:
-    """Token perplexity of each baseline that `meta` has; raises ValueError where one has none."""
-    known = {}
-    for name, numbers in result.meta.get("baselines", {}).items():
-        if "perplexity_token" not in numbers:
-            raise ValueError(
-                f"meta.baselines.{name} is {numbers!r}; it must have perplexity_token. Fix: add it, or leave"
-                " the baseline out."
-            )
-        known[name] = numbers["perplexity_token"]
-    return known
+    """Token perplexity of each baseline that `meta` has."""
+    return {name: one.perplexity_token for name, one in (result.meta.baselines or {}).items()}

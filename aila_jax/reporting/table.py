@@ -2,25 +2,27 @@
 
 from collections.abc import Sequence
 
+from aila_jax.columns import chosen
 from aila_jax.evaluation.rows import CellRow, SweepResult
-from aila_jax.reporting import formats
+from aila_jax.formats import UNITS
 from aila_jax.reporting.grid import cells_at, sees_targets
+from aila_jax.reporting.tables import Table
+
+_ALWAYS = ("accuracy", "entropy_bits", "block_mass", "block_mass_lift")
+# Columns that only stand where there is something in them: a guarantee, or pointer fidelity.
+_OPTIONAL = (
+    "guaranteed_block_mass",
+    "guaranteed_entropy_bits",
+    "pointer_fidelity",
+    "pointer_lift",
+    "pointer_block_ratio",
+    "pointer_key_share",
+    "accuracy_determined",
+)
 
 LEAKY_LINE = (
     "NOT CAUSAL: this model sees the targets it is scored on. Its perplexity and accuracy are not a language"
     " model's."
-)
-
-
-# Columns that only stand where there is something in them: a guarantee, or pointer fidelity.
-_OPTIONAL = (
-    ("guaranteed_block_mass", "guaranteed mass", formats.at_least),
-    ("guaranteed_entropy_bits", "guaranteed bits", formats.at_most),
-    ("pointer_fidelity", "fidelity", formats.fixed),
-    ("pointer_lift", "fidelity lift", formats.lift),
-    ("pointer_block_ratio", "÷ block mass", formats.fixed),
-    ("pointer_key_share", "key share", formats.fixed),
-    ("accuracy_determined", "accuracy, determined", formats.percent),
 )
 
 
@@ -34,23 +36,14 @@ def dial_table(result: SweepResult, tau: float = 1.0) -> str:
       ValueError: no cell has this τ.
     """
     cells = cells_at(result, tau)
-    header, *rows = _rows(cells)
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    lines = [
-        "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True))
-        for row in (header, *rows)
-    ]
-    return "\n".join(
-        [*_heading(result, cells), lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
-    )
+    return "\n".join([*_heading(result, cells), *_table(cells).aligned(rule=True)])
 
 
 def markdown_table(result: SweepResult, tau: float = 1.0) -> str:
     """The table of `dial_table` in Markdown."""
     cells = cells_at(result, tau)
-    header, *rows = _rows(cells)
-    lines = [f"| {' | '.join(row)} |" for row in (header, ["---:"] * len(header), *rows)]
-    return "\n".join([*(f"{line}\n" for line in _heading(result, cells)), *lines])
+    lines = _table(cells).markdown("---:").removesuffix("\n")
+    return "\n".join([*(f"{line}\n" for line in _heading(result, cells)), lines])
 
 
 def _heading(result: SweepResult, cells: Sequence[CellRow]) -> list[str]:
@@ -60,40 +53,13 @@ def _heading(result: SweepResult, cells: Sequence[CellRow]) -> list[str]:
     return [heading, LEAKY_LINE] if sees_targets(result) else [heading]
 
 
-def _rows(cells: Sequence[CellRow]) -> list[list[str]]:
-    """The header and a row of text for each cell."""
-    units = [
-        unit
-        for unit in formats.UNITS
-        if any(getattr(cell, f"perplexity_{unit}") is not None for cell in cells)
-    ]
-    header = [
-        "λ",
-        *(f"perplexity/{unit}" for unit in units),
-        "accuracy",
-        "entropy (bits)",
-        "block mass",
-        "lift",
-    ]
-    optional = [
-        (field, title, show)
-        for field, title, show in _OPTIONAL
-        if any(getattr(cell, field) is not None for cell in cells)
-    ]
-    header += [title for _, title, _ in optional]
-    rows = [
-        [
-            f"{cell.lam:g}",
-            *(formats.perplexity(getattr(cell, f"perplexity_{unit}")) for unit in units),
-            formats.percent(cell.accuracy),
-            formats.fixed(cell.entropy_bits),
-            formats.fixed(cell.block_mass),
-            formats.lift(cell.block_mass_lift),
-            *(
-                "–" if getattr(cell, field) is None else show(getattr(cell, field))
-                for field, _, show in optional
-            ),
-        ]
-        for cell in cells
-    ]
-    return [header, *rows]
+def _table(cells: Sequence[CellRow]) -> Table:
+    """The columns that are shown."""
+    perplexities = [f"perplexity_{unit}" for unit in UNITS]
+    columns = (
+        *chosen(CellRow, ["lam"]),
+        *chosen(CellRow, perplexities, cells),
+        *chosen(CellRow, _ALWAYS),
+        *chosen(CellRow, _OPTIONAL, cells),
+    )
+    return Table.of(columns, cells)

@@ -7,7 +7,7 @@ from aila_jax.diagnosis.diagnose import Diagnosis
 from aila_jax.diagnosis.diagnose import diagnose as diagnose_facts
 from aila_jax.diagnosis.files import describe_diagnosis, write_diagnosis
 from aila_jax.diagnosis.measure import FactFinder
-from aila_jax.evaluation.meta import sweep_meta
+from aila_jax.evaluation.meta import origin_of
 from aila_jax.runs.opened import OpenedRun, opened
 
 __all__ = ["describe_diagnosis", "diagnose"]
@@ -35,5 +35,6 @@ def diagnose(
     directory = run.folder(out)
     facts = FactFinder(run.model, run.corpus, run.directory, batches, quiet).facts()
     diagnosis = diagnose_facts(facts)
-    write_diagnosis(diagnosis, facts, {**sweep_meta(run.model, run.corpus), "batches": batches}, directory)
+    meta = {**origin_of(run.model, run.corpus).to_json(), "batches": batches}
+    write_diagnosis(diagnosis, facts, meta, directory)
     return diagnosis

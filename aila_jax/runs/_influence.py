@@ -1,6 +1,6 @@
 """Influence of what lies outside a query's block: measured, bounded, written and drawn."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from aila_jax.config.options import InfluenceOptions
@@ -40,7 +40,7 @@ def influence(
     if options.without_attention:
         ends = sorted({min(row.lam for row in result.rows), max(row.lam for row in result.rows)})
         costs = without_attention(run.model, run.corpus, ends, options.tau, options)
-        result = replace(result, meta={**result.meta, "without_attention": [asdict(cost) for cost in costs]})
+        result = replace(result, meta=replace(result.meta, without_attention=tuple(costs)))
     write_influence(result, directory)
     save_figure(influence_figure(result), directory / "influence")
     return result

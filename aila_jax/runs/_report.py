@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from aila_jax.checkpoint import DIRECTORY, whole_steps
-from aila_jax.config import require, saved_config
+from aila_jax.config import require
 from aila_jax.config.options import GenerateOptions, ReportOptions
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.inference.language_model import LanguageModel, load
@@ -79,7 +79,7 @@ def _as_scored(model: LanguageModel, result: SweepResult) -> LanguageModel:
     """The model read with the partition that the rows were read with; a sweep may have had other windows than
     training.
     """
-    config = saved_config(result.config) if result.config else model.config
+    config = result.config
     if config.partition == model.config.partition:
         return model
     limit = "that of the checkpoint, windows or given: rows hold no table of another one"

@@ -93,13 +93,13 @@ def describe_sweep(result: SweepResult) -> str:
     taus = [row.tau for row in result.cells]
     tau = 1.0 if 1.0 in taus else taus[0]
     lines = [dial_table(result, tau=tau)]
-    for name, entry in result.meta.get("baselines", {}).items():
-        lines.append(f"{name} baseline, same text: perplexity per token {entry['perplexity_token']:.1f}")
-    if "sparsity" in result.meta:
-        counts = result.meta["sparsity"]
+    for name, entry in (result.meta.baselines or {}).items():
+        lines.append(f"{name} baseline, same text: perplexity per token {entry.perplexity_token:.1f}")
+    counts = result.meta.sparsity
+    if counts is not None:
         lines.append(
-            f"group-sparsity penalty: {counts['zero_query']:.0%} of the query groups and"
-            f" {counts['zero_key']:.0%} of the key groups are 0, {counts['dead_heads']} of {counts['heads']}"
+            f"group-sparsity penalty: {counts.zero_query:.0%} of the query groups and"
+            f" {counts.zero_key:.0%} of the key groups are 0, {counts.dead_heads} of {counts.heads}"
             " heads are dead"
         )
     return "\n".join(lines)

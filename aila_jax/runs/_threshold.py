@@ -40,6 +40,6 @@ def threshold(
     directory = run.folder(out)
     result = measure(run.model, run.corpus, settings, quiet)
     write_threshold(result, directory / "threshold")
-    if not result.meta["undefined"]:
+    if not result.meta.undefined:
         save_figure(threshold_figure([result]), directory / "threshold")
     return result

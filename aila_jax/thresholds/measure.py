@@ -3,7 +3,6 @@ group.
 """
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 import jax
 import numpy as np
@@ -22,7 +21,7 @@ from aila_jax.config import (
 )
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
-from aila_jax.evaluation.meta import sweep_meta
+from aila_jax.evaluation.meta import origin_of
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.loss.group_sparsity import PROJECTIONS
 from aila_jax.loss.importance import anchor_weights, size_weights
@@ -38,7 +37,7 @@ from aila_jax.thresholds.estimates import (
 )
 from aila_jax.thresholds.formula import InputEstimates, predicted_thresholds
 from aila_jax.thresholds.path import PathSettings, ZeroingPath, zeroing_path
-from aila_jax.thresholds.rows import ThresholdResult, ThresholdRow
+from aila_jax.thresholds.rows import PathMeta, ThresholdMeta, ThresholdResult, ThresholdRow
 from aila_jax.thresholds.stationarity import GroupThresholds, group_thresholds
 from aila_jax.training.locality import training_dial
 
@@ -152,16 +151,16 @@ def measure(
             settings.path,
             quiet,
         )
-    meta = {
-        **sweep_meta(model, dataset),
-        "settings": asdict(settings),
-        "undefined": reason,
-        "rho": None if estimates is None else estimates.rho.value,
-        "inputs_read": 0 if estimates is None else int(estimates.counts.sum()),
-        "targets": found.targets,
-        "targets_at_zero": found.targets_at_zero,
-        "path": None if path is None else _path_meta(path),
-    }
+    meta = ThresholdMeta(
+        **vars(origin_of(model, dataset)),
+        settings=asdict(settings),
+        undefined=reason,
+        rho=None if estimates is None else estimates.rho.value,
+        inputs_read=0 if estimates is None else int(estimates.counts.sum()),
+        targets=found.targets,
+        targets_at_zero=found.targets_at_zero,
+        path=None if path is None else _path_meta(path),
+    )
     return ThresholdResult(
         tuple(_rows(model, importance, estimates, delta, predicted, found, path)), config, meta
     )
@@ -202,14 +201,14 @@ def importance_of(model: LanguageModel) -> Float[jax.Array, "H G"]:
     return size_weights(config.model.d_model, config.model.n_heads, config.feature_groups)
 
 
-def _path_meta(path: ZeroingPath) -> dict[str, Any]:
-    return {
-        "eta": path.eta,
-        "levels": path.levels.tolist(),
-        "share_zero": path.zero.mean(axis=(2, 3, 4)).tolist(),
-        "loss": path.loss.tolist(),
-        "entropy_bits": path.entropy.tolist(),
-    }
+def _path_meta(path: ZeroingPath) -> PathMeta:
+    return PathMeta(
+        eta=path.eta,
+        levels=path.levels.tolist(),
+        share_zero=path.zero.mean(axis=(2, 3, 4)).tolist(),
+        loss=path.loss.tolist(),
+        entropy_bits=path.entropy.tolist(),
+    )
 
 
 def _rows(

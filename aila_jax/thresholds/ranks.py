@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from aila_jax.formats import MISSING
 from aila_jax.metrics.ranks import RankCorrelation, rank_correlation
-from aila_jax.reporting.results import MISSING, markdown
+from aila_jax.reporting.tables import markdown
 from aila_jax.thresholds.rows import ThresholdResult, ThresholdRow
 
 PAIRS = (("predicted", "stationarity"), ("predicted", "path"), ("stationarity", "path"))

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from aila_jax.formats import MISSING
 from aila_jax.reporting import save_figure
 from aila_jax.reporting.files import write_atomically
-from aila_jax.reporting.results import MISSING, markdown, result_paths
+from aila_jax.reporting.results import result_paths
+from aila_jax.reporting.tables import markdown
 from aila_jax.thresholds.measure import WINDOWS
 from aila_jax.thresholds.plot import threshold_figure
 from aila_jax.thresholds.ranks import heads_table, ranks_table, window_name
@@ -61,20 +63,20 @@ def _levels_table(results: list[ThresholdResult]) -> str:
         above = [row.gradient > 2 * row.noise for row in rows if row.noise is not None]
         lines.append([
             window_name(rows), str(rows[0].seed), str(1 + max(row.group for row in rows)), _range(rows, "coordinates", "{:d}"),
-            MISSING if meta["rho"] is None else f"{meta['rho']:.3f}", _range(rows, "delta", "{:.2f}"), _range(rows, "sigma", "{:.2f}"),
+            MISSING if meta.rho is None else f"{meta.rho:.3f}", _range(rows, "delta", "{:.2f}"), _range(rows, "sigma", "{:.2f}"),
             _median([result], "predicted"), _median([result], "stationarity"), f"{np.mean(above):.0%}" if above else MISSING,
-            _median([result], "path"), _eta(result), f"{meta['targets']:,} ({meta['targets_at_zero']:,} at zero)",
+            _median([result], "path"), _eta(result), f"{meta.targets:,} ({meta.targets_at_zero:,} at zero)",
         ])  # fmt: skip
     title = (
         "Thresholds of the first layer's groups, W_Q and W_K of every head: medians, with the range in"
         " brackets.\n"
     )
     notes = [
-        f"Windows of {window_name(r.rows)}: no prediction, since {r.meta['undefined']}.\n"
+        f"Windows of {window_name(r.rows)}: no prediction, since {r.meta.undefined}.\n"
         for r in results
-        if r.meta["undefined"]
+        if r.meta.undefined
     ]
-    never = sum(row.path is None for result in results if result.meta["path"] for row in result.rows)
+    never = sum(row.path is None for result in results if result.meta.path for row in result.rows)
     if never:
         notes.append(
             f"{never} groups were not 0 at the path's last level: medians and ranks count their path"
@@ -153,16 +155,14 @@ def _bits_table(results: list[ThresholdResult]) -> str:
     ]  # fmt: skip
     lines = []
     for result in results:
-        path, rows = result.meta["path"], result.rows
+        path, rows = result.meta.path, result.rows
         if path is None:
             continue
-        entropy = np.array(path["entropy_bits"])[:, rows[0].layer]
+        entropy = np.array(path.entropy_bits)[:, rows[0].layer]
         under = entropy < PAPER_BITS
         cells = [MISSING, MISSING]
         if rows[0].predicted is not None:
-            above = np.array(path["levels"]) >= max(
-                row.predicted for row in rows if row.predicted is not None
-            )
+            above = np.array(path.levels) >= max(row.predicted for row in rows if row.predicted is not None)
             cells = [f"{above.sum()}", f"{np.sum(above == under)} of {len(under)}"]
         ends = [f"{entropy[0]:.2f}", f"{entropy[-1]:.2f}"]
         counts = [f"{len(under)}", f"{under.sum()}", *cells]
@@ -209,7 +209,7 @@ def _median(results: list[ThresholdResult], name: str, span: bool = True) -> str
     ]
     if not values:
         return MISSING
-    highest = [result.meta["path"]["eta"] for result in results if result.meta["path"]]
+    highest = [result.meta.path.eta for result in results if result.meta.path]
 
     def show(value: float, digits: int) -> str:
         return f"{value:.{digits}g}" if math.isfinite(value) else f"above {max(highest):.{digits}g}"
@@ -221,8 +221,8 @@ def _median(results: list[ThresholdResult], name: str, span: bool = True) -> str
 
 def _eta(result: ThresholdResult) -> str:
     """The λη at which all groups of all layers were 0."""
-    path = result.meta["path"]
-    return MISSING if path is None else f"{'' if result.path_ended else 'above '}{path['eta']:.3g}"
+    path = result.meta.path
+    return MISSING if path is None else f"{'' if result.path_ended else 'above '}{path.eta:.3g}"
 
 
 def _range(rows: tuple[ThresholdRow, ...], name: str, form: str) -> str:

@@ -9,11 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from aila_jax.evaluation.rows import HeadRow, SweepResult
+from aila_jax.formats import MISSING
 from aila_jax.presets import small
 from aila_jax.reporting import save_figure
 from aila_jax.reporting.files import write_atomically
-from aila_jax.reporting.results import MISSING, markdown, with_spread
+from aila_jax.reporting.results import with_spread
 from aila_jax.reporting.style import CATEGORIES, LIGHT, house_style, legend_above
+from aila_jax.reporting.tables import markdown
 from experiments.ablations.runs import penalty_runs
 from experiments.results import results_by_run
 
@@ -25,7 +27,7 @@ def _cell(name: str) -> Value:
 
 
 def _sparsity(name: str) -> Value:
-    return lambda result: result.meta.get("sparsity", {}).get(name)
+    return lambda result: None if result.meta.sparsity is None else getattr(result.meta.sparsity, name)
 
 
 def _mean_alive(value: Callable[[HeadRow, float], float]) -> Value:
@@ -34,7 +36,7 @@ def _mean_alive(value: Callable[[HeadRow, float], float]) -> Value:
     """
 
     def mean(result: SweepResult) -> float | None:
-        bounds = result.meta["score_bounds"]
+        bounds = result.meta.more["score_bounds"]
         alive = [
             (row, bounds[row.layer][row.head]) for row in result.heads if bounds[row.layer][row.head] > 0.0
         ]
@@ -62,7 +64,7 @@ QUALITY: dict[str, Column] = {
     "block mass": Column(_cell("block_mass"), 3),
 }
 BLOCKS: dict[str, Column] = {
-    "mean n_in": Column(lambda result: result.meta["n_in"], 2),
+    "mean n_in": Column(lambda result: result.meta.more["n_in"], 2),
     **QUALITY,
     "block mass of uniform attention": Column(_cell("block_mass_uniform"), 3),
 }
@@ -90,7 +92,7 @@ def collect(which: str, directory: Path) -> str:
     """
     results = results_by_run(directory, penalty_runs(small()))
     if COLUMNS[which] is BLOCKS:  # partitions of the same n_in side by side
-        results = dict(sorted(results.items(), key=lambda item: item[1][0].meta["n_in"]))
+        results = dict(sorted(results.items(), key=lambda item: item[1][0].meta.more["n_in"]))
     table = ablation_table(results, COLUMNS[which])
     write_atomically(directory / "table.md", table.encode())
     save_figure(ablation_figure(results), directory / "ablation")
@@ -110,7 +112,7 @@ def ablation_table(results: dict[str, list[SweepResult]], columns: dict[str, Col
                 if len(known) == len(seeds)
                 else MISSING
             )
-        lines.append([name, ", ".join(str(result.config["seed"]) for result in seeds), *cells])
+        lines.append([name, ", ".join(str(result.config.seed) for result in seeds), *cells])
     return markdown(["run", "seeds", *columns], lines)
 
 

@@ -139,4 +139,5 @@ def measure(model: LanguageModel, dataset: Dataset, quiet: bool = False) -> Swee
         model.partition, dataset.windows("train", config.model.length, config.model.document_mask)
     )
     bounds = parameter_bounds(model.params, config.model, config.locality.lam).score
-    return replace(result, meta={**result.meta, "n_in": n_in, "score_bounds": bounds.tolist()})
+    found = {"n_in": n_in, "score_bounds": bounds.tolist()}
+    return replace(result, meta=replace(result.meta, more=found))

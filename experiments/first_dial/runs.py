@@ -12,7 +12,8 @@ from aila_jax.evaluation.rows import SweepResult
 from aila_jax.presets import small
 from aila_jax.reporting import dial_figure, save_figure
 from aila_jax.reporting.files import write_atomically
-from aila_jax.reporting.results import markdown, with_spread
+from aila_jax.reporting.results import with_spread
+from aila_jax.reporting.tables import markdown
 from experiments.results import cell_at, results_by_run
 
 SHORT, LONG = 1200, 4500  # steps of 4,096 tokens: 4.9M and 18.4M

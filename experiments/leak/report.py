@@ -10,11 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from aila_jax.formats import MISSING
 from aila_jax.presets import small
 from aila_jax.reporting import save_figure
 from aila_jax.reporting.files import write_atomically
-from aila_jax.reporting.results import MISSING, markdown, result_paths, with_spread
+from aila_jax.reporting.results import result_paths, with_spread
 from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style, lam_axis, legend_above
+from aila_jax.reporting.tables import markdown
 from experiments.leak.runs import MASKS, WINDOWS, LeakRow, leak_runs, read_rows
 
 # arXiv 2511.03559: λ → figure, for windows of 5 tokens. "6 to 7" and "≈" are the paper's.

@@ -2,11 +2,9 @@
 ones.
 """
 
-import csv
-import io
-import json
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,14 @@ from aila_jax.config import Config, DialMode, LocalityConfig, PartitionConfig, t
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.evaluator import Evaluation, evaluate
-from aila_jax.evaluation.meta import sweep_meta
+from aila_jax.evaluation.meta import origin_of
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.metrics.places import by_place, last_and_others
 from aila_jax.metrics.sums import summarize
 from aila_jax.model.interface import Dial
 from aila_jax.progress import Progress
-from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.results import portable, read_document
+from aila_jax.reporting.tables import csv_text, json_rows, json_text, rows_from, write_files
 from aila_jax.training.sharding import batch_sharding
 
 WINDOWS = (3, 5, 10)
@@ -159,25 +157,15 @@ def write_rows(
     rows: list[LeakRow], model: LanguageModel, dataset: Dataset, path_without_suffix: Path
 ) -> None:
     """Writes `.csv` (a row each) and `.json` (rows, configuration, versions, commits), the JSON last."""
-    values: list[dict[str, Any]] = [asdict(row) for row in rows]
     document = {
         "format": FORMAT,
-        "config": portable(to_dict(model.config)),
-        "meta": sweep_meta(model, dataset),
-        "rows": values,
+        "config": to_dict(portable(model.config)),
+        "meta": origin_of(model, dataset).to_json(),
+        "rows": json_rows(rows),
     }
-    table = io.StringIO()
-    writer = csv.DictWriter(table, [field.name for field in fields(LeakRow)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {**row, "accuracy_by_place": " ".join(str(share) for share in row["accuracy_by_place"])}
-        for row in values
-    )
-    write_atomically(
-        path_without_suffix.with_name(f"{path_without_suffix.name}.csv"), table.getvalue().encode()
-    )
-    text = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
-    write_atomically(path_without_suffix.with_name(f"{path_without_suffix.name}.json"), text.encode())
+    name = path_without_suffix.name
+    contents = {f"{name}.csv": csv_text(LeakRow, rows), f"{name}.json": json_text(document)}
+    write_files(path_without_suffix.parent, contents)
 
 
 def read_rows(path: Path) -> list[LeakRow]:
@@ -187,10 +175,7 @@ def read_rows(path: Path) -> list[LeakRow]:
       ValueError: it is not such a file.
     """
 
-    def parse(document: dict[str, Any]) -> list[LeakRow]:
-        return [
-            LeakRow(**{**row, "accuracy_by_place": tuple(row["accuracy_by_place"])})
-            for row in document["rows"]
-        ]
+    def parse(document: Mapping[str, Any]) -> list[LeakRow]:
+        return list(rows_from(LeakRow, document["rows"], "rows"))
 
     return read_document(path, "leak", FORMAT, parse)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from aila_jax.config import Config, ModelConfig, require, saved_config
+from aila_jax.config import Config, ModelConfig, require
+from aila_jax.evaluation.attention_cost import MIN_ATTENTION_COST
 from aila_jax.evaluation.rows import HeadRow, SweepResult
-from aila_jax.evaluation.without_attention import MIN_ATTENTION_COST
 from aila_jax.guarantees.certificates import certificate
 from aila_jax.model.margin import head_shares
 from aila_jax.reporting import read_sweep
@@ -85,10 +85,7 @@ def dial_curve(result: SweepResult, name: str) -> DialCurve:
       ValueError: it was not read at every λ of `LAMS` at τ = 1, or not without attention.
     """
     rows = {row.lam: row for row in result.cells if row.tau == 1.0}
-    costs = {
-        row["lam"]: row["perplexity_without"] / row["perplexity"] - 1.0
-        for row in result.meta.get("without_attention", [])
-    }
+    costs = {one.lam: one.cost for one in result.meta.without_attention or ()}
     if not set(LAMS) <= set(rows) or not {0.0, 1.0} <= set(costs):
         raise ValueError(
             f"{name} lacks λ of {LAMS} at τ = 1, or rows without attention. Fix: measure it again"
@@ -108,47 +105,41 @@ def dial_curve(result: SweepResult, name: str) -> DialCurve:
         influence=_influence(result),
         guaranteed=over_lam("guaranteed_block_mass"),
         least_guaranteed=_least_guaranteed(result),
-        learning_rate=result.config["train"]["learning_rate"],
-        model=_model(result),
+        learning_rate=result.config.train.learning_rate,
+        model=result.config.model,
         equals=_equals(result),
     )
 
 
 def _influence(result: SweepResult) -> np.ndarray | None:
     """The influence measured beside the rows, at each λ of `LAMS`."""
-    measured = {row["lam"]: row["kl"] for row in result.meta.get("influence", [])}
+    measured = {row["lam"]: row["kl"] for row in result.meta.more.get("influence", [])}
     return np.array([measured[lam] for lam in LAMS]) if measured else None
 
 
 def _least_guaranteed(result: SweepResult) -> float | None:
     """By the cap of the scores alone, which needs no weights."""
-    model = _model(result)
-    if not model.score_cap:
+    if not result.config.model.score_cap:
         return None
-    config = Config(model=model, partition=saved_config(result.config).partition)
+    config = Config(model=result.config.model, partition=result.config.partition)
     return certificate({}, config, 1.0, 1.0, bound="score_cap").least_block_mass_accompanied
-
-
-def _model(result: SweepResult) -> ModelConfig:
-    """Its model's settings; those that it was made without have the rule of that time."""
-    return saved_config(result.config).model
 
 
 def _equals(result: SweepResult) -> dict[str, Any]:
     """Text, split and tokens of training, and the model but for its dial; the margin too, which the recipe's
     runs alone may change.
     """
-    model, train = result.config["model"], result.config["train"]
+    model, train = result.config.model, result.config.train
     return {
-        "text": result.meta.get("data", {}).get("fingerprint"),
+        "text": None if result.meta.data is None else result.meta.data.fingerprint,
         "split": result.cells[0].split,
-        "training tokens": train["steps"] * train["batch_size"] * model["length"],
+        "training tokens": train.steps * train.batch_size * model.length,
         **{
-            f"model.{name}": model[name]
+            f"model.{name}": getattr(model, name)
             for name in ("n_layers", "d_model", "n_heads", "length", "score_cap", "qk_norm")
         },
-        **{f"model.margin.{name}": value for name, value in asdict(_model(result).margin).items()},
-        **{f"partition.{name}": value for name, value in result.config["partition"].items()},
+        **{f"model.margin.{name}": value for name, value in asdict(model.margin).items()},
+        **{f"partition.{name}": value for name, value in asdict(result.config.partition).items()},
     }
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from aila_jax.config import Config, from_dict, to_dict
-from aila_jax.reporting.results import MISSING, markdown, with_spread
+from aila_jax.formats import MISSING
+from aila_jax.reporting.results import with_spread
+from aila_jax.reporting.tables import markdown
 from experiments.one_checkpoint.curves import DialCurve, regret
 from experiments.one_checkpoint.runs import LAMS, one_checkpoint_runs
 

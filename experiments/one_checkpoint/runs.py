@@ -100,8 +100,8 @@ def measure(
         model, dataset, lams=LAMS, taus=model.config.sweep.taus if law else (1.0,), split=split, quiet=quiet
     )
     costs = without_attention(model, dataset, lams=(0.0, 1.0), options=ReadingOptions(split=split))
-    meta = {**result.meta, "without_attention": [asdict(row) for row in costs]}
+    more: dict[str, list[dict[str, float]]] = {}
     if matrix:
         cells = influence(model, dataset, InfluenceOptions(lams=LAMS, split=split), quiet)
-        meta["influence"] = [{"lam": cell.lam, "draws": cell.draws, **asdict(cell.outside)} for cell in cells]
-    return replace(result, meta=meta)
+        more["influence"] = [{"lam": cell.lam, "draws": cell.draws, **asdict(cell.outside)} for cell in cells]
+    return replace(result, meta=replace(result.meta, without_attention=tuple(costs), more=more))

@@ -8,7 +8,8 @@ import pytest
 
 from aila_jax.config import Config, DataConfig, to_dict
 from aila_jax.evaluation.rows import SweepResult
-from aila_jax.reporting.results import markdown, portable, result_paths, with_spread
+from aila_jax.reporting.results import portable, result_paths, with_spread
+from aila_jax.reporting.tables import markdown
 from experiments.results import cell_at, results_by_run, write_result
 from tests.reporting.conftest import make_cell
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
+from aila_jax import formats
 from aila_jax.evaluation.rows import SweepResult
-from aila_jax.reporting import formats
 from aila_jax.reporting.table import dial_table, markdown_table
 
 VALUES = {

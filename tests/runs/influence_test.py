@@ -12,8 +12,8 @@ from aila_jax.config.options import InfluenceOptions
 from aila_jax.evaluation.certify import certify
 from aila_jax.evaluation.influence import influence
 from aila_jax.evaluation.without_attention import without_attention
+from aila_jax.formats import perplexity
 from aila_jax.guarantees.influence import value_bounds
-from aila_jax.reporting.formats import perplexity
 from aila_jax.reporting.influence_files import nats, write_influence
 from aila_jax.reporting.plots_influence import influence_figure
 

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Int
 
+from aila_jax import formats
+from aila_jax.columns import Column
 from aila_jax.config import check_recruitment, require
 from aila_jax.partition.classes.bigrams import Bigrams, count_bigrams
 from aila_jax.partition.classes.class_counts import ClassCounts
@@ -24,7 +27,9 @@ class RecruitmentStep:
       kind: `start`, `recruit` (a class split in two), `move` (a sweep over all types) or `merge`.
       classes: G.
       types: how many types changed class.
-      data_bits, model_bits, total_bits: of the training split.
+      data_bits: of the training split.
+      model_bits: of the classes.
+      total_bits: both.
       same_share: probability that two tokens drawn from it are of one class, in (0, 1]. Were neighbours
         independent, a query in causal windows of L tokens would have 1 + same_share · (L − 1)/2 keys in its
         block on average; in real text it has more.
@@ -34,9 +39,9 @@ class RecruitmentStep:
     kind: str
     classes: int
     types: int
-    data_bits: float
-    model_bits: float
-    total_bits: float
+    data_bits: Annotated[float, Column("data bits", formats.whole_bits, unit="bits")]
+    model_bits: Annotated[float, Column("model bits", formats.whole_bits, unit="bits")]
+    total_bits: Annotated[float, Column("total bits", formats.whole_bits, unit="bits")]
     same_share: float
 
 
