@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import eval_batches
+from aila_jax.evaluation.origin import PartitionOrigin
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.model.feature_groups import block_support
 from aila_jax.partition.boundaries import next_token_entropy
@@ -47,7 +48,7 @@ class BlockReport:
     statistics: BlockStatistics
     correlation: BlockCorrelation | None
     listing: BlockListing
-    meta: dict[str, Any]
+    meta: PartitionOrigin
 
 
 def measure_blocks(partition: Partition, windows: Windows, batches: int = 0) -> BlockStatistics:

@@ -80,11 +80,11 @@ class Scope(Record):
 
     Attributes:
       max_batches: 0 is all of it.
-      batch_size: sequences a batch.
+      batch_size: sequences a batch; None where the file does not say.
     """
 
     max_batches: int
-    batch_size: int
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +154,25 @@ class InfluenceMeta(Origin):
     unit: str | None = None
     resampled_from: str | None = None
     without_attention: tuple[AttentionCost, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartitionOrigin(Record):
+    """What made the blocks of a corpus, which need no run.
+
+    Attributes:
+      config: the settings as they were saved.
+      seed: of the run, where there is one.
+      commit: of the source tree.
+      versions: of Python and the packages, by name.
+      data: fingerprint of the corpus.
+    """
+
+    config: Mapping[str, Any]
+    seed: int | None = None
+    commit: str
+    versions: Mapping[str, str]
+    data: str
 
 
 def _made(cls: type, values: Any, place: str) -> dict[str, Any]:

@@ -79,8 +79,9 @@ def write_blocks(report: BlockReport, directory: Path) -> list[Path]:
     block_types.csv.
     """
     figures = _figures(report)
+    document = {"format": FORMAT, **dataclasses.asdict(report), "meta": report.meta.to_json()}
     contents = {
-        "blocks.json": json_text({"format": FORMAT, **dataclasses.asdict(report)}),
+        "blocks.json": json_text(document),
         "blocks.csv": values_csv(list(figures), [figures]),
     }
     types = tuple(_class_types(report.listing.classes))
@@ -107,8 +108,8 @@ def _figures(report: BlockReport) -> Mapping[str, Any]:
     origin = {
         "source": report.source,
         "split": report.split,
-        "seed": report.meta["seed"],
-        "commit": report.meta["commit"],
+        "seed": report.meta.seed,
+        "commit": report.meta.commit,
     }
     return {**report.partition, **origin, **dataclasses.asdict(report.statistics), **named}
 

@@ -3,9 +3,10 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from aila_jax.columns import chosen
+from aila_jax.config import PartitionConfig, from_dict
+from aila_jax.evaluation.origin import PartitionOrigin
 from aila_jax.partition.classes.recruitment import Recruitment, RecruitmentStep
 from aila_jax.partition.listing import ClassEntry
 from aila_jax.partition.statistics import BlockStatistics
@@ -32,7 +33,7 @@ class RecruitmentReport:
     recruitment: Recruitment
     classes: tuple[ClassEntry, ...]
     statistics: BlockStatistics | None
-    meta: dict[str, Any]
+    meta: PartitionOrigin
 
 
 def describe_recruitment(report: RecruitmentReport) -> str:
@@ -42,7 +43,7 @@ def describe_recruitment(report: RecruitmentReport) -> str:
     found = report.recruitment
     first, last = found.steps[0], found.steps[-1]
     kinds = [step.kind for step in found.steps]
-    most = report.meta["config"]["partition"]["max_classes"]
+    most = from_dict(PartitionConfig, report.meta.config["partition"]).max_classes
     ended = (
         "no split, move or merge tried lowers the bits"
         if found.finished
@@ -87,7 +88,7 @@ def write_recruitment(report: RecruitmentReport, directory: Path) -> list[Path]:
         "statistics": None if report.statistics is None else dataclasses.asdict(report.statistics),
         "classes": [dataclasses.asdict(entry) for entry in report.classes],
         "table": found.table.tolist(),
-        "meta": report.meta,
+        "meta": report.meta.to_json(),
     }
     return write_files(
         directory,

@@ -9,6 +9,7 @@ from aila_jax.data.conllu_blocks import CLASS_NAMES
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
 from aila_jax.evaluation.blocks import BlockReport, correlate_blocks, measure_blocks, read_blocks
+from aila_jax.evaluation.origin import PartitionOrigin
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.partition.build import Partition
 from aila_jax.partition.fit import fit_partition
@@ -98,11 +99,11 @@ def _report(divided: Divided, options: BlocksOptions) -> BlockReport:
             examples=options.examples,
             given_names=CLASS_NAMES if config.annotated and config.class_blocks else (),
         ),
-        meta={
-            "config": to_dict(config),
-            "seed": config.seed,
-            "commit": git_commit(),
-            "versions": versions(),
-            "data": dataset.fingerprint,
-        },
+        meta=PartitionOrigin(
+            config=to_dict(config),
+            seed=config.seed,
+            commit=git_commit(),
+            versions=versions(),
+            data=dataset.fingerprint,
+        ),
     )

@@ -1,13 +1,13 @@
 """Word classes recruited by description length, before any training."""
 
 from pathlib import Path
-from typing import Any
 
 from aila_jax.config import Config, PartitionConfig, PartitionKind, require, to_dict
 from aila_jax.config.options import RecruitOptions
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
 from aila_jax.evaluation.blocks import measure_blocks, read_blocks
+from aila_jax.evaluation.origin import PartitionOrigin
 from aila_jax.partition.build import FittedTable, build_partition
 from aila_jax.partition.classes.recruitment import Recruitment
 from aila_jax.partition.fit import fit_recruitment
@@ -85,15 +85,10 @@ def _report(
     found: Recruitment,
     top: int,
 ) -> RecruitmentReport:
-    meta: dict[str, Any] = {
-        "config": to_dict(config),
-        "commit": git_commit(),
-        "versions": versions(),
-        "data": dataset.fingerprint,
-    }
     # Where the text lies on this machine says nothing about the result; its fingerprint is there.
-    meta["config"]["data"]["data_dir"] = ""
-    meta["config"]["partition"] = to_dict(partition)
+    saved = to_dict(config)
+    saved = {**saved, "data": {**saved["data"], "data_dir": ""}, "partition": to_dict(partition)}
+    meta = PartitionOrigin(config=saved, commit=git_commit(), versions=versions(), data=dataset.fingerprint)
     classes = build_partition(partition, FittedTable(found.table, dataset.tokenizer.fingerprint))
     return RecruitmentReport(
         source=dataset.name,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from aila_jax.config.options import EvaluateOptions, SweepOptions
 from aila_jax.evaluation.baselines import baselines
+from aila_jax.evaluation.origin import Baseline
 from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.evaluation.sweep import sweep_grid
 from aila_jax.reporting import dial_table, write_sweep
@@ -69,12 +70,12 @@ def sweep(
     run = opened(run)
     directory = run.folder(out)
     result = sweep_grid(run.model, run.corpus, options, quiet)
-    result = replace(result, meta={**result.meta, "baselines": _baselines(run, options)})
+    result = replace(result, meta=replace(result.meta, baselines=_baselines(run, options)))
     write_sweep(result, directory)
     return result
 
 
-def _baselines(run: OpenedRun, options: SweepOptions) -> dict[str, dict[str, float]]:
+def _baselines(run: OpenedRun, options: SweepOptions) -> dict[str, Baseline]:
     """What must be beaten, on the very targets that the model is scored on."""
     config, reading = run.model.config, options.reading(run.model.config)
     read = reading.max_batches * reading.batch_size or None

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from aila_jax.evaluation.baselines import CONCENTRATIONS, baselines, bigram_loss, unigram_loss
+from aila_jax.evaluation.origin import Baseline
 
 V = 12
 
@@ -71,8 +72,8 @@ def test_perplexities_are_named_as_a_sweep_holds_them():
     train, scored = streams(1)
     loss, kappa = bigram_loss(train, scored[:-1], scored[1:], V)
     assert baselines(train, scored[:-1], scored[1:], V) == {
-        "unigram": {"perplexity_token": math.exp(unigram_loss(train, scored[1:], V))},
-        "bigram": {"perplexity_token": math.exp(loss), "concentration": kappa},
+        "unigram": Baseline(perplexity_token=math.exp(unigram_loss(train, scored[1:], V))),
+        "bigram": Baseline(perplexity_token=math.exp(loss), concentration=kappa),
     }
 
 
@@ -85,11 +86,11 @@ def test_targets_that_are_left_out_count_in_neither():
     unigram = slow_unigram(train, V)
     kept = [token for part in parts for token in part[1:].tolist()]
     found = baselines(train, scored[:-1][keep], scored[1:][keep], V)
-    assert math.log(found["unigram"]["perplexity_token"]) == pytest.approx(
+    assert math.log(found["unigram"].perplexity_token) == pytest.approx(
         -np.mean([math.log(unigram[token]) for token in kept]), rel=1e-12
     )
     slow = [
         sum(slow_bigram(train, part, V, kappa) * (len(part) - 1) for part in parts) / len(kept)
         for kappa in CONCENTRATIONS
     ]
-    assert math.log(found["bigram"]["perplexity_token"]) == pytest.approx(min(slow), rel=1e-12)
+    assert math.log(found["bigram"].perplexity_token) == pytest.approx(min(slow), rel=1e-12)

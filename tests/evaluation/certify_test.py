@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from aila_jax import runs
-from aila_jax.config import MarginConfig, PartitionConfig, to_dict
+from aila_jax.config import MarginConfig, PartitionConfig
 from aila_jax.config.options import CertifyOptions, Reading
 from aila_jax.evaluation.certify import certify, key_counts, largest_scores, scored_batches
+from aila_jax.evaluation.origin import Scope, SweepMeta
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.inference.inputs import example_batch
 from aila_jax.inference.language_model import LanguageModel
@@ -26,6 +27,7 @@ from aila_jax.model.interface import Dial, Request
 from aila_jax.model.stats import StatsRequest
 from aila_jax.model.transformer import Transformer
 from aila_jax.reporting.records import write_sweep
+from aila_jax.reporting.tables import names_of
 from aila_jax.runs import _certify as certifying
 from aila_jax.runs._certify import measured_heads
 from tests.support.tiny import Trained
@@ -303,21 +305,26 @@ def test_the_command_writes_its_files_and_finds_what_a_sweep_measured(
     assert written["coarse"]["heads"][0]["score_bound"] > 1.01 * written["new"]["heads"][0]["score_bound"]
     names = {path.name for path in (tmp_path / "new").iterdir()}
     assert names == {"certificate.json", "certificate.csv", "certificate.png", "certificate.svg"}
-    row = HeadRow("run", 0, "c", "validation", 1.0, 1.0, 0, 1, *[0.25] * 6, None, None, None)
+    row = HeadRow(
+        **dict.fromkeys([name for name in names_of(HeadRow)[8:] if name[:7] in ("entropy", "block_m")], 0.25),
+        **dict.fromkeys(("delta_imposed", "delta_measured", "delta_share")),
+        run="run",
+        seed=0,
+        commit="c",
+        split="validation",
+        lam=1.0,
+        tau=1.0,
+        layer=0,
+        head=1,
+    )
     row = replace(row, run=trained.model.run)
     cell = {field.name: getattr(row, field.name, 1.0) for field in fields(CellRow)} | {
         "hard": False,
         "targets": 1,
     }
     cell |= {"pointers": None, "pointer_queries": None, "determined": None}
-    config, meta = (
-        to_dict(trained.model.config),
-        {
-            "checkpoint_step": trained.model.step,
-            "scope": {"max_batches": 0},
-        },
-    )
-    write_sweep(SweepResult((CellRow(**cell),), (row,), config, meta), tmp_path)
+    meta = SweepMeta(checkpoint_step=trained.model.step, scope=Scope(max_batches=0))
+    write_sweep(SweepResult((CellRow(**cell),), (row,), trained.model.config, meta), tmp_path)
 
     def measured(
         model: LanguageModel = trained.model, home: Path = tmp_path, lam: float = 1.0, hard: bool = False

@@ -97,13 +97,13 @@ def test_lam_varies_slowest_and_every_row_says_where_it_is_from(trained, result)
             "validation",
             trained.model.meta["commit"],
         )
-    assert result.meta["checkpoint_step"] == 24
+    assert result.meta.checkpoint_step == 24
     assert (
-        result.meta["data"]["fingerprint"]
-        == result.meta["training"]["data"]["fingerprint"]
+        result.meta.data.fingerprint
+        == result.meta.training["data"]["fingerprint"]
         == trained.dataset.fingerprint
     )
-    assert result.config["train"]["steps"] == 24
+    assert result.config.train.steps == 24
 
 
 def test_one_compilation_serves_a_whole_grid(trained, result):

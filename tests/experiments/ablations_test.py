@@ -12,8 +12,9 @@ import pytest
 from absl import flags
 
 from aila_jax import runs
-from aila_jax.config import Config, PartitionConfig, to_dict
+from aila_jax.config import Config, PartitionConfig
 from aila_jax.data.dataset import load_dataset
+from aila_jax.evaluation.origin import SweepMeta
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.presets import small
 from aila_jax.reporting import read_sweep
@@ -116,7 +117,7 @@ def result(seed: int, sparsity: dict | None = None, **cell) -> SweepResult:
         {} if sparsity is None else {"sparsity": sparsity}
     )
     heads = tuple(replace(make_head(row, layer, head), block_mass=mass) for layer, head, mass in MASSES)
-    return SweepResult((row,), heads, to_dict(replace(Config(), seed=seed)), meta)
+    return SweepResult((row,), heads, replace(Config(), seed=seed), SweepMeta.from_json(meta))
 
 
 def test_the_tables_by_hand(tmp_path: Path) -> None:
@@ -145,7 +146,9 @@ def test_the_tables_by_hand(tmp_path: Path) -> None:
     for name, n_in in {"windows10": 5.2, "windows5": 2.97, "classes-pos": 2.9, "windows3": 2.0}.items():
         for one in two:
             write_result(
-                replace(one, meta={**one.meta, "n_in": n_in}), tmp_path, f"{name}-seed{one.config['seed']}"
+                replace(one, meta=replace(one.meta, more={**one.meta.more, "n_in": n_in})),
+                tmp_path,
+                f"{name}-seed{one.config.seed}",
             )
     table = collect("windows", tmp_path)
     assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == [
@@ -209,8 +212,8 @@ def test_the_command_trains_measures_and_collects(
     made = read_sweep(tmp_path / "out" / "windows" / "windows5-seed3.json")
     assert [(cell.lam, cell.tau) for cell in made.cells] == [(0.0, 1.0)]
     assert made.cells[0].delta_measured is not None
-    assert made.meta["n_in"] == pytest.approx((15 * 3 + 1) / 16, rel=0.01)
-    assert np.shape(made.meta["score_bounds"]) == (2, 2)
+    assert made.meta.more["n_in"] == pytest.approx((15 * 3 + 1) / 16, rel=0.01)
+    assert np.shape(made.meta.more["score_bounds"]) == (2, 2)
     assert "| windows5 | 0 | 2.8" in capsys.readouterr().out
 
 
@@ -218,13 +221,13 @@ def test_the_command_trains_measures_and_collects(
 def test_the_whole_command(monkeypatch, tmp_path: Path) -> None:
     run_command(monkeypatch, tmp_path, "--which=penalty", "--only=both", "--seeds=1", "--steps=6")
     made = read_sweep(tmp_path / "out" / "penalty" / "both-seed1.json")
-    assert (made.cells[0].lam, made.cells[0].tau, made.cells[0].seed, made.meta["checkpoint_step"]) == (
+    assert (made.cells[0].lam, made.cells[0].tau, made.cells[0].seed, made.meta.checkpoint_step) == (
         0.6,
         1.0,
         1,
         6,
     )
-    assert {"zero_query", "zero_key", "dead_heads"} <= set(made.meta["sparsity"])
+    assert made.meta.sparsity is not None
     assert "| both | 1 | " in (tmp_path / "out" / "penalty" / "table.md").read_text()
 
 
@@ -238,7 +241,7 @@ def test_the_committed_tables_are_those_of_the_committed_files(tmp_path: Path, w
     assert collect(which, copy) == (RESULTS / which / "table.md").read_text(encoding="utf-8")
     for path in copy.glob("*.json"):
         one = read_sweep(path)
-        assert one.config["data"]["data_dir"] == "$WIKITEXT2"
+        assert one.config.data.data_dir == "$WIKITEXT2"
         assert np.isfinite(one.cells[0].perplexity_token)
 
 

@@ -12,6 +12,8 @@ from absl import app, flags
 
 from aila_jax.config import MarginConfig, saved_config, to_dict
 from aila_jax.config.options import ReadingOptions
+from aila_jax.evaluation.attention_cost import AttentionCost
+from aila_jax.evaluation.origin import SweepMeta
 from aila_jax.evaluation.sweep import sweep
 from aila_jax.evaluation.without_attention import without_attention
 from aila_jax.model.margin import head_shares
@@ -41,16 +43,14 @@ def result(perplexity, entropy, mass, *, taus=(1.0,), seed=0, margin=None, costs
         column = exp.LAMS.index(row.lam)
         values = {"perplexity_token": perplexity[column], "entropy_bits": entropy[column], "seed": seed}
         cells.append(replace(row, **values, block_mass=1.0 - (1.0 - mass[column]) ** (1.0 / row.tau)))
-    meta = {
-        "without_attention": [
-            {"lam": lam, "perplexity": 50.0, "perplexity_without": 50.0 * (1 + cost)}
-            for lam, cost in zip((0.0, 1.0), costs, strict=True)
-        ]
-    }
+    ends = zip((0.0, 1.0), costs, strict=True)
+    worth = tuple(AttentionCost(lam, 1.0, "test", 9, 50.0, 50.0 * (1 + cost)) for lam, cost in ends)
+    more = {}
     if influence is not None:
-        meta["influence"] = [{"lam": lam, "kl": kl} for lam, kl in zip(exp.LAMS, influence, strict=True)]
-    config = to_dict(certified())
-    config["model"]["margin"] = to_dict(MarginConfig(**(margin or {})))
+        more["influence"] = [{"lam": lam, "kl": kl} for lam, kl in zip(exp.LAMS, influence, strict=True)]
+    meta = SweepMeta(without_attention=worth, more=more)
+    config = certified()
+    config = replace(config, model=replace(config.model, margin=MarginConfig(**(margin or {}))))
     mass_of = {(cell.lam, cell.tau): cell.block_mass for cell in cells}
     heads = tuple(replace(row, block_mass=mass_of[row.lam, row.tau], seed=seed) for row in made.heads)
     return replace(made, cells=tuple(cells), heads=heads, meta=meta, config=config)
@@ -340,7 +340,7 @@ def test_the_interval_of_one_seed_is_that_of_a_regression_with_an_intercept_a_he
 
 def test_rows_of_another_grid_or_without_the_guard_are_refused():
     with pytest.raises(ValueError, match=r"one lacks λ of .* Fix: measure it again"):
-        curves.dial_curve(replace(result(*ONE.values()), meta={}), "one")
+        curves.dial_curve(replace(result(*ONE.values()), meta=SweepMeta()), "one")
     made = result(*ONE.values())
     with pytest.raises(ValueError, match=r"lacks λ of"):
         curves.dial_curve(replace(made, cells=made.cells[:3]), "one")

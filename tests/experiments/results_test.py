@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aila_jax.config import Config, DataConfig, to_dict
+from aila_jax.config import Config, DataConfig
+from aila_jax.evaluation.origin import SweepMeta
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.reporting.results import portable, result_paths, with_spread
 from aila_jax.reporting.tables import markdown
@@ -15,11 +16,10 @@ from tests.reporting.conftest import make_cell
 
 
 def test_the_path_of_the_data_stays_on_this_machine() -> None:
-    there = to_dict(replace(Config(), data=DataConfig(corpus="wikitext2", data_dir="/my/disk")))
-    assert portable(there)["data"] == {**there["data"], "data_dir": "$WIKITEXT2"}
-    assert there["data"]["data_dir"] == "/my/disk"
+    there = replace(Config(), data=DataConfig(corpus="wikitext2", data_dir="/my/disk"))
+    assert portable(there) == replace(there, data=replace(there.data, data_dir="$WIKITEXT2"))
     assert portable(portable(there)) == portable(there)
-    assert portable(to_dict(Config())) == to_dict(Config())
+    assert portable(Config()) == Config()
 
 
 def test_files_are_read_back_by_run_in_the_order_asked_for(tmp_path: Path) -> None:
@@ -31,16 +31,16 @@ def test_files_are_read_back_by_run_in_the_order_asked_for(tmp_path: Path) -> No
         "c-seedling-seed2": (0.6,),
     }.items():
         cells = tuple(make_cell(lam, tau) for lam in lams for tau in (0.5, 1.0))
-        write_result(SweepResult(cells, (), to_dict(config), {"stem": stem}), tmp_path / "new", stem)
+        write_result(SweepResult(cells, (), config, SweepMeta(more={"stem": stem})), tmp_path / "new", stem)
     (tmp_path / "new" / "other.json").write_text("{}")
     found = results_by_run(tmp_path / "new", ["b", "missing"])
-    assert {name: [one.meta["stem"] for one in results] for name, results in found.items()} == {
+    assert {name: [one.meta.more["stem"] for one in results] for name, results in found.items()} == {
         "b": ["b-seed0", "b-seed1"],
         "a": ["a-seed0"],
         "c-seedling": ["c-seedling-seed2"],
     }
     assert list(found) == ["b", "a", "c-seedling"]
-    assert found["a"][0].config["data"]["data_dir"] == "$WIKITEXT2"
+    assert found["a"][0].config.data.data_dir == "$WIKITEXT2"
     assert (
         cell_at(found["b"][0], 0.6).lam,
         cell_at(found["b"][0], 0.6).tau,

@@ -13,17 +13,21 @@ import aila_jax
 from aila_jax.config import Config, to_dict
 from aila_jax.config.options import Options
 from aila_jax.evaluation.blocks import BlockReport
+from aila_jax.evaluation.origin import PartitionOrigin
 from aila_jax.evaluation.rows import CellRow
 from aila_jax.partition.classes.recruitment import Recruitment, RecruitmentStep
 from aila_jax.partition.listing import BlockListing
 from aila_jax.partition.statistics import BlockStatistics
 from aila_jax.presets import tiny
 from aila_jax.reporting.recruitment_files import RecruitmentReport
-from aila_jax.thresholds.rows import ThresholdResult, ThresholdRow
+from aila_jax.thresholds.rows import ThresholdMeta, ThresholdResult, ThresholdRow
 
 
 class FakeNonFiniteError(RuntimeError):
     pass
+
+
+ORIGIN = PartitionOrigin(config=to_dict(tiny()), seed=0, commit="c", versions={}, data="0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,9 +106,8 @@ class FakeRuns(types.ModuleType):
 
     def blocks(self, run: FakeRun, options: Options, out: str) -> BlockReport:
         statistics = BlockStatistics(60, 3, 2.5, 2.5, 0.75, 4.0, 5.0, 5.0, 5)
-        report = BlockReport(
-            {"kind": "windows"}, "c", "train", statistics, None, BlockListing((), (), ("a ‖ b",)), {}
-        )
+        listing = BlockListing((), (), ("a ‖ b",))
+        report = BlockReport({"kind": "windows"}, "c", "train", statistics, None, listing, ORIGIN)
         return self._measured("blocks", run, options, out, report)
 
     def recruit_classes(self, run: FakeRun, options: Options, out: str) -> RecruitmentReport:
@@ -115,20 +118,22 @@ class FakeRuns(types.ModuleType):
             run,
             options,
             out,
-            RecruitmentReport("the corpus", found, (), None, {"config": to_dict(tiny())}),
+            RecruitmentReport("the corpus", found, (), None, ORIGIN),
         )
 
     def threshold(self, run: FakeRun, options: Options, out: str) -> ThresholdResult:
         row = ThresholdRow(
             "r", 0, "c", None, 0, 0, "query", 0, 4, 1.0, None, None, None, None, 0.25, None, 0.25, None, None
         )
-        meta = {
-            "undefined": "positions are not localist",
-            "rho": None,
-            "targets": 60,
-            "targets_at_zero": 20,
-            "path": None,
-        }
+        meta = ThresholdMeta(
+            settings={},
+            undefined="positions are not localist",
+            rho=None,
+            inputs_read=0,
+            targets=60,
+            targets_at_zero=20,
+            path=None,
+        )
         return self._measured("threshold", run, options, out, ThresholdResult((row,), Config(), meta))
 
     def generate(self, run: FakeRun, options: Options) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aila_jax.config import Config, to_dict
+from aila_jax.config import Config
+from aila_jax.evaluation.origin import SweepMeta
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.inference.attention_maps import AttentionMaps
 
@@ -85,8 +86,8 @@ def synthetic_sweep(
         for layer in range(shape[0])
         for head in range(shape[1])
     )
-    config = to_dict(Config(seed=7))
-    config["model"]["bidirectional"] = bidirectional
+    config = Config(seed=7)
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, bidirectional=bidirectional))
     meta = {
         "note": "synthetic",
         "versions": {"python": "3.13.0", "jax": "0.12.0"},
@@ -96,7 +97,7 @@ def synthetic_sweep(
         "checkpoint_step": 1200,
         "baselines": {"unigram": {"perplexity_token": 812.4}, "bigram": {"perplexity_token": 171.9}},
     }
-    return SweepResult(cells, heads, config, meta)
+    return SweepResult(cells, heads, config, SweepMeta.from_json(meta))
 
 
 def synthetic_log() -> list[dict[str, Any]]:

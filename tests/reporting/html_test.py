@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
+from aila_jax import formats
+from aila_jax.evaluation.origin import Baseline, SweepMeta
 from aila_jax.evaluation.rows import SweepResult
-from aila_jax.reporting import formats, html, pages
+from aila_jax.reporting import html, pages
 from aila_jax.reporting.html import report
 from aila_jax.reporting.records import write_sweep
 from aila_jax.reporting.summary import sentences
@@ -44,7 +46,7 @@ def test_nothing_points_outside_the_file(
     source, page = make(tmp_path, sweep, log=log, samples=samples("See http://example.org/x."))
     assert not re.search(r"(?:https?|ftp|wss?|file):", source, re.IGNORECASE)
     assert "See http://example.org/x." in page.text  # as text it is shown as it is
-    assert f"data.url {sweep.config['data']['url']}" in page.text
+    assert f"data.url {sweep.config.data.url}" in page.text
     assert not re.search(r"@import|url\(|\bfetch\(|XMLHttpRequest|\bimport\(|sendBeacon", source)
     for _, attributes in page.tags:
         for name in ADDRESSES & set(attributes):
@@ -168,9 +170,9 @@ def test_summary_facts_baselines_and_limits_are_there(sweep: SweepResult, tmp_pa
 def test_malicious_text_is_escaped_everywhere(make_sweep: Callable[..., SweepResult], tmp_path: Path) -> None:
     attack = "</script><script>alert('x')</script><img src=x onerror=alert(1)>\"'&{{ 7 * 7 }}"
     result = make_sweep(run=attack, commit=attack, split=attack)
-    result.config["data"]["files"] = (attack,)
-    result.meta[attack] = attack
-    result.meta["baselines"] = {attack: {"perplexity_token": 5.0}}
+    meta = SweepMeta(baselines={attack: Baseline(perplexity_token=5.0)}, more={attack: attack})
+    data = dataclasses.replace(result.config.data, files=(attack,))
+    result = dataclasses.replace(result, config=dataclasses.replace(result.config, data=data), meta=meta)
     source, page = make(
         tmp_path, result, samples=[{"lam": 0.0, "tau": 1.0, "prompt": attack, "text": attack}]
     )
@@ -212,10 +214,6 @@ def test_a_model_that_sees_its_targets_has_a_banner(
     assert banner in make(tmp_path, make_sweep(bidirectional=True))[1].text
     causal = make(tmp_path, make_sweep())[1].text
     assert banner not in causal
-    assert "Unknown" not in causal
-    unknown = make(tmp_path, dataclasses.replace(make_sweep(), config={}))[1].text
-    assert banner not in unknown
-    assert "Unknown: whether this model sees its targets." in unknown
 
 
 @pytest.mark.usefixtures("quick")
@@ -227,7 +225,7 @@ def test_sections_without_data_are_left_out(
 
     full = ["summary", "dial", "figures", "cells", "heads", "training", "samples", "facts", "reading"]
     assert sections(make(tmp_path, sweep, log=log, samples=samples())[1]) == full
-    _, page = make(tmp_path, dataclasses.replace(sweep, heads=(), meta={}), log=[], samples=[])
+    _, page = make(tmp_path, dataclasses.replace(sweep, heads=(), meta=SweepMeta()), log=[], samples=[])
     assert sections(page) == ["summary", "dial", "figures", "cells", "facts", "reading"]
     anchors = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     assert anchors == ["#main", *(f"#{name}" for name in sections(page))]

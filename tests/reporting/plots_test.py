@@ -152,7 +152,8 @@ def test_colours_of_tau_go_from_dark_to_bright(sweep: SweepResult) -> None:
 
 def test_different_tokenizers_compare_by_word_or_byte_only(make_sweep: Callable[..., SweepResult]) -> None:
     small, large = make_sweep(), make_sweep()
-    large.config["data"]["vocab_size"] = 8192
+    data = dataclasses.replace(large.config.data, vocab_size=8192)
+    large = dataclasses.replace(large, config=dataclasses.replace(large.config, data=data))
     with pytest.raises(
         ValueError, match=r"the tokenizers are .*8192.* Fix: pass perplexity='byte' or 'word'"
     ):

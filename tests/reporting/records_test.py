@@ -14,9 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aila_jax.config import Config
+from aila_jax.evaluation.origin import SweepMeta
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.reporting import files
 from aila_jax.reporting.records import read_sweep, write_sweep
+from aila_jax.reporting.tables import names_of
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -57,11 +60,11 @@ PLAIN = st.recursive(
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(CELLS, max_size=3),
-    st.dictionaries(TEXT, PLAIN, max_size=3),
+    st.integers(0, 2**31 - 1),
     st.dictionaries(TEXT, PLAIN, max_size=3),
 )
-def test_json_comes_back_exactly(cells: list[CellRow], config: dict[str, Any], meta: dict[str, Any]) -> None:
-    result = SweepResult(tuple(cells), (), config, meta)
+def test_json_comes_back_exactly(cells: list[CellRow], seed: int, meta: dict[str, Any]) -> None:
+    result = SweepResult(tuple(cells), (), Config(seed=seed), SweepMeta.from_json(meta))
     with tempfile.TemporaryDirectory() as folder:
         write_sweep(result, folder)
         assert read_sweep(folder) == result
@@ -70,8 +73,8 @@ def test_json_comes_back_exactly(cells: list[CellRow], config: dict[str, Any], m
 def test_heads_and_nested_tuples_come_back(sweep: SweepResult, tmp_path: Path) -> None:
     path = write_sweep(sweep, tmp_path / "new" / "folder", stem="other")[2]
     back = read_sweep(path)
-    assert (back.cells, back.heads, back.meta) == (sweep.cells, sweep.heads, sweep.meta)
-    assert (sweep.config["sweep"]["taus"], back.config["sweep"]["taus"]) == ((0.5, 1.0, 2.0), [0.5, 1.0, 2.0])
+    assert back == sweep
+    assert back.config.sweep.taus == (0.5, 1.0, 2.0)
 
 
 def test_a_file_from_before_a_column_is_read_without_it(sweep: SweepResult, tmp_path: Path) -> None:
@@ -107,7 +110,7 @@ def test_csv_has_a_row_per_cell_and_per_head(sweep: SweepResult, tmp_path: Path)
     for path, rows, cls in ((paths[0], sweep.cells, CellRow), (paths[1], sweep.heads, HeadRow)):
         with open(path, encoding="utf-8", newline="") as file:
             table = list(csv.DictReader(file))
-        assert list(table[0]) == [field.name for field in dataclasses.fields(cls)]
+        assert list(table[0]) == names_of(cls)
         assert len(table) == len(rows)
         for read, row in zip(table, rows, strict=True):
             assert float(read["entropy_bits"]) == row.entropy_bits
@@ -135,26 +138,25 @@ def test_numbers_that_are_not_finite_are_refused_and_nothing_is_written(
     with pytest.raises(ValueError, match=r"heads\[0\]\.block_mass is -?(nan|inf)"):
         write_sweep(dataclasses.replace(sweep, heads=heads), tmp_path)
     with pytest.raises(ValueError, match=r"meta\.speed\[1\]\.best is -?(nan|inf)"):
-        write_sweep(dataclasses.replace(sweep, meta={"speed": [1, {"best": value}]}), tmp_path)
+        write_sweep(
+            dataclasses.replace(sweep, meta=SweepMeta(more={"speed": [1, {"best": value}]})), tmp_path
+        )
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"meta": {"device": {1: "cpu"}}}, r"meta\.device has the key 1; it must be text"),
-        (
-            {"config": {"path": Path("runs")}},
-            r"config\.path is .*Path\('runs'\), a PosixPath; it must be text",
-        ),
-        ({"meta": {"mean": np.float64(1.0)}}, r"meta\.mean is .*, a float64; it must be"),
+        ({"device": {1: "cpu"}}, r"meta\.device has the key 1; it must be text"),
+        ({"path": Path("runs")}, r"meta\.path is .*Path\('runs'\), a PosixPath; it must be text"),
+        ({"mean": np.float64(1.0)}, r"meta\.mean is .*, a float64; it must be"),
     ],
 )
 def test_what_json_would_change_is_refused(
     sweep: SweepResult, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        write_sweep(dataclasses.replace(sweep, **changes), tmp_path)
+        write_sweep(dataclasses.replace(sweep, meta=SweepMeta(more=changes)), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +236,7 @@ def test_a_failed_write_keeps_the_old_files(
 
     monkeypatch.setattr(files.os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        write_sweep(dataclasses.replace(sweep, meta={}), tmp_path)
+        write_sweep(dataclasses.replace(sweep, meta=SweepMeta()), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

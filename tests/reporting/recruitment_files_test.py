@@ -52,7 +52,7 @@ def test_the_committed_recruitment_is_what_the_documentation_quotes() -> None:
     report = read_recruitment(COMMITTED / "recruitment.json")
     found = report.recruitment
     first, last = found.steps[0], found.steps[-1]
-    assert found.finished and "-dirty" not in report.meta["commit"]
+    assert found.finished and "-dirty" not in report.meta.commit
     assert all(after.total_bits < before.total_bits for before, after in pairwise(found.steps))
     assert len(found.table) == 4096 and found.table.max() + 1 == found.classes
     assert last.model_bits == pytest.approx(float(model_bits(4096, found.classes, found.pairs)))
@@ -73,9 +73,9 @@ def test_the_committed_recruitment_is_what_the_documentation_quotes() -> None:
     assert described.startswith("248 classes recruited from 2 on wikitext2")
     assert "no split, move or merge tried lowers the bits" in described
     limited = {
-        **report.meta["config"],
-        "partition": {**report.meta["config"]["partition"], "max_classes": found.classes},
+        **report.meta.config,
+        "partition": {**report.meta.config["partition"], "max_classes": found.classes},
     }
-    described = describe_recruitment(replace(report, meta={**report.meta, "config": limited}))
+    described = describe_recruitment(replace(report, meta=replace(report.meta, config=limited)))
     assert "; stopped at max_classes = 248, beyond which no split is tried" in described
     assert "lowers the bits" not in described

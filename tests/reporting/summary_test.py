@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from aila_jax.evaluation.origin import SweepMeta
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.reporting.summary import sentences
 
@@ -71,10 +72,13 @@ def test_no_steepest_step_where_entropy_does_not_fall(known: SweepResult) -> Non
 
 
 def test_baselines_are_left_out_where_absent_or_not_comparable(known: SweepResult) -> None:
-    assert not any("For scale" in sentence for sentence in sentences(dataclasses.replace(known, meta={})))
-    leaky = dataclasses.replace(known, config={"model": {"bidirectional": True}})
+    assert not any(
+        "For scale" in sentence for sentence in sentences(dataclasses.replace(known, meta=SweepMeta()))
+    )
+    model = dataclasses.replace(known.config.model, bidirectional=True)
+    leaky = dataclasses.replace(known, config=dataclasses.replace(known.config, model=model))
     assert not any("For scale" in sentence for sentence in sentences(leaky))
     with pytest.raises(
         ValueError, match=r"meta\.baselines\.unigram is \{'loss': 1\}; it must have perplexity_token"
     ):
-        sentences(dataclasses.replace(known, meta={"baselines": {"unigram": {"loss": 1}}}))
+        SweepMeta.from_json({"baselines": {"unigram": {"loss": 1}}})

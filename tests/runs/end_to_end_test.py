@@ -89,6 +89,6 @@ def test_the_small_preset_learns_wikitext2_and_its_dial_works(wikitext2, tmp_pat
     compared = baselines(
         dataset.splits["train"].tokens, validation[:-1], validation[1:], model.tokenizer.vocab_size
     )
-    assert max(low.perplexity_token, high.perplexity_token) < compared["unigram"]["perplexity_token"]
+    assert max(low.perplexity_token, high.perplexity_token) < compared["unigram"].perplexity_token
     assert high.block_mass > low.block_mass + 0.2
     assert high.entropy_bits < low.entropy_bits - 0.5

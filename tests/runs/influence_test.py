@@ -12,9 +12,9 @@ from aila_jax.config.options import InfluenceOptions
 from aila_jax.evaluation.certify import certify
 from aila_jax.evaluation.influence import influence
 from aila_jax.evaluation.without_attention import without_attention
-from aila_jax.formats import perplexity
+from aila_jax.formats import nats, perplexity
 from aila_jax.guarantees.influence import value_bounds
-from aila_jax.reporting.influence_files import nats, write_influence
+from aila_jax.reporting.influence_files import read_influence, write_influence
 from aila_jax.reporting.plots_influence import influence_figure
 
 SMALL = InfluenceOptions(positions=20, draws=2)
@@ -141,22 +141,19 @@ def test_an_output_below_a_file_is_refused_before_any_work(trained, tmp_path):
 def test_attention_removed_is_scored_on_request_at_both_ends(trained, written, tmp_path):
     both = dataclasses.replace(SMALL, without_attention=True)
     found = runs.influence(trained.run.workdir, both, tmp_path, quiet=True)
-    costs = found.meta["without_attention"]
-    assert costs == [
-        dataclasses.asdict(cost)
-        for cost in without_attention(trained.model, trained.dataset, lams=(0.0, 1.0))
-    ]
+    costs = found.meta.without_attention
+    assert costs == tuple(without_attention(trained.model, trained.dataset, lams=(0.0, 1.0)))
     lines = runs.describe_influence(found).splitlines()
     assert [line.split(":")[0] for line in lines[-2:]] == ["λ = 0", "λ = 1"]
     for cost, line in zip(costs, lines[-2:], strict=True):
-        assert cost["perplexity"] != cost["perplexity_without"]
+        assert cost.perplexity != cost.perplexity_without
         assert (
-            f"perplexity per token {perplexity(cost['perplexity'])}, without attention"
-            f" {perplexity(cost['perplexity_without'])} (" in line
+            f"perplexity per token {perplexity(cost.perplexity)}, without attention"
+            f" {perplexity(cost.perplexity_without)} (" in line
         )
-        assert f"{cost['targets']:,} targets)" in line
-    assert (
-        json.loads((tmp_path / "influence.json").read_text(encoding="utf-8"))["meta"]["without_attention"]
-        == costs
-    )
+        assert f"{cost.targets:,} targets)" in line
+    assert read_influence(tmp_path) == found
+    assert json.loads((tmp_path / "influence.json").read_text(encoding="utf-8"))["meta"][
+        "without_attention"
+    ] == [dataclasses.asdict(cost) for cost in costs]
     assert "without attention" not in runs.describe_influence(written[0])

@@ -67,8 +67,8 @@ def test_a_sweep_says_what_is_zero(run, tmp_path):
         "dead_heads": int(counts.dead_heads),
         "heads": 4,
     }
-    assert result.meta["sparsity"] == expected
-    assert read_sweep(tmp_path).meta["sparsity"] == expected
+    assert result.meta.sparsity.to_json() == expected
+    assert read_sweep(tmp_path).meta == result.meta
     assert f"{expected['dead_heads']} of 4 heads are dead" in runs.describe_sweep(result)
 
 

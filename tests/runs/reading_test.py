@@ -38,7 +38,7 @@ def test_a_model_is_read_with_other_windows_than_in_training(trained, tmp_path):
         "sweep_heads.csv",
     ]
     assert not (copy / "sweep.json").exists()
-    assert (result.config["partition"]["size"], result.meta["training"]["partition"]["size"]) == (3, 5)
+    assert (result.config.partition.size, result.meta.training["partition"]["size"]) == (3, 5)
     own = runs.sweep(copy, ENDS, tmp_path / "own", quiet=True)
     assert result.cells[0].loss == own.cells[0].loss  # at λ = 0 nothing depends on the blocks …
     assert result.cells[0].block_mass < own.cells[0].block_mass  # … but what is measured of them

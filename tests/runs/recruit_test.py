@@ -92,7 +92,7 @@ def test_another_partition_in_the_configuration_means_the_default_limits(
 ) -> None:
     report = runs.recruit(config=replace(base, partition=PartitionConfig()), out=str(tmp_path), quiet=True)
     assert report.recruitment.steps[0].classes == 2
-    assert report.meta["config"]["partition"] == to_dict(PartitionConfig(kind="recruited"))
+    assert report.meta.config["partition"] == to_dict(PartitionConfig(kind="recruited"))
     assert report.recruitment.finished
 
 

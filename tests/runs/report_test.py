@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from aila_jax import runs
-from aila_jax.config import PartitionConfig, to_dict
+from aila_jax.config import PartitionConfig
 from aila_jax.config.options import AttentionOptions, ReportOptions
+from aila_jax.evaluation.origin import SweepMeta
 from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.inference.language_model import load
 from aila_jax.runs import _report as showing
@@ -58,12 +59,12 @@ def test_the_maps_of_a_report_are_the_models_over_a_whole_text_or_the_part_of_th
 def test_the_maps_of_a_report_are_read_as_its_rows_were():
     model = untrained_model()
     cell = CellRow(**{field.name: 0.0 for field in fields(CellRow)})
-    scored = SweepResult((cell,), (), to_dict(replace(model.config, partition=PartitionConfig(size=3))), {})
+    scored = SweepResult((cell,), (), replace(model.config, partition=PartitionConfig(size=3)), SweepMeta())
     maps = runs.dial_maps(showing._as_scored(model, scored), "the cat saw the dog", hard=True)
     assert [one.lam for one in maps] == [1.0]
     np.testing.assert_allclose(maps[0].block_mass, 1.0, atol=1e-6)
     np.testing.assert_array_equal(maps[0].block_ids, np.arange(len(maps[0].tokens)) // 3)
-    assert showing._as_scored(model, replace(scored, config=to_dict(model.config))) is model
+    assert showing._as_scored(model, replace(scored, config=model.config)) is model
 
 
 @pytest.mark.parametrize(

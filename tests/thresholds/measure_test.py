@@ -24,7 +24,13 @@ from aila_jax.thresholds.path import PathSettings, ZeroingPath, zeroing_path
 from aila_jax.thresholds.plot import threshold_figure
 from aila_jax.thresholds.ranks import correlate, show_correlation
 from aila_jax.thresholds.report import collect, describe, uniform_bits
-from aila_jax.thresholds.rows import ThresholdResult, ThresholdRow, read_threshold, write_threshold
+from aila_jax.thresholds.rows import (
+    ThresholdMeta,
+    ThresholdResult,
+    ThresholdRow,
+    read_threshold,
+    write_threshold,
+)
 from aila_jax.training.locality import training_dial
 from aila_jax.types import Batch
 from experiments import launcher as experiment
@@ -236,7 +242,8 @@ def made_up(window: int, length: int = 128, **meta) -> ThresholdResult:
     }
     path["entropy_bits"] = [[6.2, 1.0], [6.1, 1.0], [5.5, 1.0]]
     base = {"undefined": "", "rho": 0.5, "targets": 1000, "targets_at_zero": 100, "path": path}
-    return ThresholdResult(tuple(rows), config, {**base, **meta})
+    base |= {"settings": {}, "inputs_read": 0}
+    return ThresholdResult(tuple(rows), config, ThresholdMeta.from_json({**base, **meta}))
 
 
 def cells(text: str) -> list[list[str]]:
@@ -303,8 +310,8 @@ def test_groups_that_never_were_zero_have_the_highest_thresholds_of_the_path():
     rows = tuple(
         replace(one, path=None if one.group < 2 else float(one.group), path_lam=None) for one in result.rows
     )
-    path = {**result.meta["path"], "eta": 9.0, "share_zero": [[0.0, 0.0], [0.5, 1.0], [0.75, 1.0]]}
-    result = replace(result, rows=rows, meta={**result.meta, "path": path})
+    path = replace(result.meta.path, eta=9.0, share_zero=[[0.0, 0.0], [0.5, 1.0], [0.75, 1.0]])
+    result = replace(result, rows=rows, meta=replace(result.meta, path=path))
     assert not result.path_ended
     ranks = [6.5, 6.5, 0, 1, 2, 3, 4, 5]  # ties at their mean
     assert correlate([result], "predicted", "path").value == pytest.approx(
@@ -394,21 +401,21 @@ def test_the_whole_command_and_a_users_own_run(monkeypatch, tmp_path, capsys):
     found = read_threshold(tmp_path / "out" / "window5-seed0.json")
     assert len(found.rows) == 3 * 2 * 2
     assert found.config.train.steps == 40
-    assert found.meta["path"]["share_zero"][-1] == [1.0]
+    assert found.meta.path.share_zero[-1] == [1.0]
     for one in found.rows:
         expected = (
             2
             * math.sqrt(2 * 12)
             * one.sigma
             * math.sqrt(one.tokens)
-            / (1 - found.meta["rho"])
+            / (1 - found.meta.rho)
             * math.exp(-one.delta)
         )
         assert one.predicted == pytest.approx(expected, rel=1e-6)
         assert (one.tokens, one.stationarity, one.path_lam) == (
             5.0,
             one.gradient / one.importance,
-            one.path / found.meta["path"]["eta"],
+            one.path / found.meta.path.eta,
         )
     assert (tmp_path / "out" / "threshold.png").stat().st_size > 10_000
     run = tmp_path / "runs" / "window5-seed0"
