@@ -105,8 +105,9 @@ def read_csv(cls: type[Row], text: str) -> tuple[Row, ...]:
     for index, line in enumerate(csv.DictReader(io.StringIO(text)), start=1):
         place = f"row {index}"
         _check_names(cls, line, fields, place)
-        values = {fields[name]: _parsed(value, kinds[fields[name]], f"{place}.{name}")
-                  for name, value in line.items()}  # fmt: skip
+        values = {
+            name: _parsed(value, kinds[fields[name]], f"{place}.{name}") for name, value in line.items()
+        }
         rows.append(row_from(cls, values, place))
     return tuple(rows)
 
@@ -146,14 +147,14 @@ class FieldType:
     """What a field holds.
 
     Attributes:
-      kind: the type; of the items, where it is a tuple.
+      kind: the type.
       optional: it may be None.
-      many: it is a tuple of them.
+      item: what its items are, where it is a tuple.
     """
 
     kind: type
     optional: bool = False
-    many: bool = False
+    item: "FieldType | None" = None
 
 
 _FIELD_TYPES: dict[type, dict[str, FieldType]] = {}
@@ -170,8 +171,8 @@ def field_types(cls: type) -> dict[str, FieldType]:
 def _field_type(hint: Any) -> FieldType:
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     kind = next(option for option in options if option is not type(None))
-    many = typing.get_origin(kind) is tuple
-    return FieldType(typing.get_args(kind)[0] if many else kind, type(None) in options, many)
+    item = _field_type(typing.get_args(kind)[0]) if typing.get_origin(kind) is tuple else None
+    return FieldType(tuple if item else kind, type(None) in options, item)
 
 
 def _check_names(cls: type, values: Any, fields: Mapping[str, str], place: str) -> None:
@@ -194,14 +195,13 @@ def _value(value: Any, wanted: FieldType, place: str) -> Any:
     """The value, checked."""
     if value is None and wanted.optional:
         return None
-    if wanted.many and isinstance(value, (list, tuple)):
-        item = dataclasses.replace(wanted, many=False)
-        return tuple(_value(one, item, f"{place}[{index}]") for index, one in enumerate(value))
+    if wanted.item and isinstance(value, (list, tuple)):
+        return tuple(_value(one, wanted.item, f"{place}[{index}]") for index, one in enumerate(value))
     if wanted.kind is float and type(value) is int:
         value = float(value)
-    if wanted.many or type(value) is not wanted.kind:
+    if type(value) is not wanted.kind:
         raise ValueError(
-            f"{place} is {value!r}; it must be a {'list of ' * wanted.many}{wanted.kind.__name__}"
+            f"{place} is {value!r}; it must be a {wanted.kind.__name__}"
             f"{' or None' if wanted.optional else ''}. Fix: measure again, or correct the value."
         )
     if isinstance(value, float) and not math.isfinite(value):
@@ -214,16 +214,17 @@ def _value(value: Any, wanted: FieldType, place: str) -> Any:
 
 def _parsed(text: str, wanted: FieldType, place: str) -> Any:
     """A value of a CSV file; raises ValueError where the text is none of its type."""
-    if wanted.optional and not text:
+    if wanted.item:
+        return tuple(_parsed(part, wanted.item, place) for part in text.split())
+    if wanted.optional and text in ("", str(None)):  # an empty cell; None among the values of a tuple
         return None
     try:
-        values = [_PARSERS[wanted.kind](part) for part in (text.split() if wanted.many else [text])]
+        return _PARSERS[wanted.kind](text)
     except (KeyError, ValueError):
         raise ValueError(
             f"{place} is {text!r}; it must be a {wanted.kind.__name__}. Fix: give a file that was written by"
             " this package, unchanged."
         ) from None
-    return tuple(values) if wanted.many else values[0]
 
 
 _PARSERS: dict[type, Any] = {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from absl import app, flags
 
-from aila_jax.config import MarginConfig, saved_config, to_dict
+from aila_jax.config import MarginConfig, to_dict
 from aila_jax.config.options import ReadingOptions
 from aila_jax.evaluation.attention_cost import AttentionCost
 from aila_jax.evaluation.origin import SweepMeta
@@ -54,6 +54,12 @@ def result(perplexity, entropy, mass, *, taus=(1.0,), seed=0, margin=None, costs
     mass_of = {(cell.lam, cell.tau): cell.block_mass for cell in cells}
     heads = tuple(replace(row, block_mass=mass_of[row.lam, row.tau], seed=seed) for row in made.heads)
     return replace(made, cells=tuple(cells), heads=heads, meta=meta, config=config)
+
+
+def changed(made, **sections):
+    """The same result of a configuration with other settings, given by section."""
+    parts = {name: replace(getattr(made.config, name), **settings) for name, settings in sections.items()}
+    return replace(made, config=replace(made.config, **parts))
 
 
 def fixed(value, **changes):
@@ -252,7 +258,7 @@ def test_what_is_guaranteed_is_read_from_the_rows_and_worked_out_at_the_worst_qu
     assert row.least_guaranteed == pytest.approx(2 / (2 + 125 * np.exp(-6.5)), rel=1e-4)
     goal = {goal.text: goal for goal in curves.goals({"5M-conditional": {0: row}}, "5M-conditional")}
     assert goal["block mass guaranteed at λ = 1, every query with a second key in its block"].holds
-    uncapped = replace(made, config={**made.config, "model": {**made.config["model"], "score_cap": 0.0}})
+    uncapped = changed(made, model={"score_cap": 0.0})
     assert curves.dial_curve(uncapped, "one").least_guaranteed is None
     table = report.transfer_table({"5M-conditional": {0: row}}, "5M", report.GUARANTEED, empty=False)
     assert "| one checkpoint | 1 | – | – | – | 0.50 | 0.70 | 0.90 |" in table
@@ -263,7 +269,7 @@ def with_law(slope, seed=0, first=0.5, **margin):
     block.
     """
     made = result(*ONE.values(), taus=(0.5, 1.0, 2.0), seed=seed, margin=margin)
-    shares = {lam: head_shares(saved_config(made.config).model, lam) for lam in exp.LAMS}
+    shares = {lam: head_shares(made.config.model, lam) for lam in exp.LAMS}
 
     def outside(row):
         imposed = shares[row.lam][row.layer, row.head]
@@ -356,17 +362,13 @@ def test_rows_of_another_grid_or_without_the_guard_are_refused():
 )
 def test_results_that_cannot_be_compared_are_refused(tmp_path, other, words):
     made = result(*ONE.values())
-    config = {
-        **made.config,
-        **{section: {**made.config[section], **changes} for section, changes in other.items()},
-    }
     write_sweep(made, tmp_path, stem="5M-conditional-seed0")
-    write_sweep(replace(made, config=config), tmp_path, stem="18M-conditional-seed0")
+    write_sweep(changed(made, **other), tmp_path, stem="18M-conditional-seed0")
     assert set(curves.read_results(tmp_path)) == {
         "5M-conditional",
         "18M-conditional",
     }  # budgets are not compared
-    write_sweep(replace(made, config=config), tmp_path, stem="5M-fixed-0-seed1")
+    write_sweep(changed(made, **other), tmp_path, stem="5M-fixed-0-seed1")
     with pytest.raises(
         ValueError, match=rf"5M-fixed-0-seed1 is .*{words}.*must be like the others of its budget"
     ):
@@ -389,16 +391,16 @@ def test_results_of_two_splits_are_not_compared(tmp_path):
 
 def test_a_checkpoint_is_measured_on_the_split_asked_for(trained):
     measured = exp.measure(trained.model, trained.dataset, matrix=False, split="test", quiet=True)
-    assert (measured.cells, "influence" in measured.meta) == (
+    assert (measured.cells, "influence" in measured.meta.more) == (
         sweep(trained.model, trained.dataset, lams=exp.LAMS, taus=(1.0,), split="test", quiet=True).cells,
         False,
     )
     assert {row.split for row in measured.cells} == {"test"}
     costs = without_attention(trained.model, trained.dataset, options=ReadingOptions(split="test"))
-    assert [row["perplexity_without"] for row in measured.meta["without_attention"]] == [
+    assert [row.perplexity_without for row in measured.meta.without_attention] == [
         row.perplexity_without for row in costs
     ]
-    assert [row["perplexity"] for row in measured.meta["without_attention"]] == pytest.approx(
+    assert [row.perplexity for row in measured.meta.without_attention] == pytest.approx(
         [measured.cells[0].perplexity_token, measured.cells[-1].perplexity_token], rel=1e-5
     )
     assert (
@@ -410,7 +412,7 @@ def test_a_checkpoint_is_measured_on_the_split_asked_for(trained):
         {"validation"},
         {0.5, 1.0},
     )  # every τ, for the law
-    assert [row["lam"] for row in whole.meta["influence"]] == list(exp.LAMS)
+    assert [row["lam"] for row in whole.meta.more["influence"]] == list(exp.LAMS)
     assert curves.dial_curve(whole, "tiny").influence.shape == (6,)
 
 
@@ -454,13 +456,19 @@ def test_tables_and_figures_are_made_from_the_files(tmp_path):
         "fixed-1": 70.0,
     }.items():  # the last is worse than the configuration itself
         other = result(*{**ONE, "perplexity": [perplexity] * 6}.values(), margin={"power": 2.0})
-        other.config["train"]["learning_rate"] = 0.003
-        write_sweep(other, tmp_path, stem=f"grid-5M-{name}-rate0.003-dropout0-seed0")
+        write_sweep(
+            changed(other, train={"learning_rate": 0.003}),
+            tmp_path,
+            stem=f"grid-5M-{name}-rate0.003-dropout0-seed0",
+        )
     dearer = {**ONE, "perplexity": [52.0, 51.0, 53.0, 56.0, 59.0, 61.0]}
     write_sweep(result(*dearer.values(), margin={"power": 2.0}), tmp_path, stem="5M-one-view-seed0")
     faster = result(*ONE.values(), margin={"power": 2.0})
-    faster.config["train"]["learning_rate"] = 0.012
-    write_sweep(faster, tmp_path, stem="grid-5M-fixed-0-rate0.012-dropout0-seed0")
+    write_sweep(
+        changed(faster, train={"learning_rate": 0.012}),
+        tmp_path,
+        stem="grid-5M-fixed-0-rate0.012-dropout0-seed0",
+    )
     table = report.collect(tmp_path)
     assert "| one checkpoint | 2 | 51.5 ± 0.5 | 50.5 ± 0.5 | 52.5 ± 0.5 |" in table
     assert "| trained at λ = 0.2 | 0 | – | – | – | – | – | – |" in table

@@ -171,7 +171,7 @@ def test_malicious_text_is_escaped_everywhere(make_sweep: Callable[..., SweepRes
     attack = "</script><script>alert('x')</script><img src=x onerror=alert(1)>\"'&{{ 7 * 7 }}"
     result = make_sweep(run=attack, commit=attack, split=attack)
     meta = SweepMeta(baselines={attack: Baseline(perplexity_token=5.0)}, more={attack: attack})
-    data = dataclasses.replace(result.config.data, files=(attack,))
+    data = dataclasses.replace(result.config.data, corpus="text", files=(attack,))
     result = dataclasses.replace(result, config=dataclasses.replace(result.config, data=data), meta=meta)
     source, page = make(
         tmp_path, result, samples=[{"lam": 0.0, "tau": 1.0, "prompt": attack, "text": attack}]
