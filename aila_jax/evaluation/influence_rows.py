@@ -3,7 +3,7 @@ can carry.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from aila_jax.evaluation.certify import certify
 from aila_jax.evaluation.influence import InfluenceCell
 from aila_jax.evaluation.meta import origin_of
 from aila_jax.evaluation.origin import InfluenceMeta
+from aila_jax.evaluation.rows import RowLabel
 from aila_jax.guarantees.bounds import out_mass_bound
 from aila_jax.guarantees.influence import contribution_bounds, value_bounds
 from aila_jax.inference.language_model import LanguageModel
@@ -129,28 +130,24 @@ def influence_result(
     model: LanguageModel, dataset: Dataset, cells: list[InfluenceCell], split: str, seed: int
 ) -> InfluenceResult:
     """The rows of these cells of one model; `split` and `seed` are those that they were measured with."""
-    label = {
-        "run": model.run,
-        "seed": model.config.seed,
-        "commit": model.meta.get("commit", "unknown"),
-        "split": split,
-    }
-    heads = [row for cell in cells for row in _head_rows(model, cell, label)]
+    labels = [
+        RowLabel(model.run, model.config.seed, model.meta.get("commit", "unknown"), split, cell.lam, cell.tau)
+        for cell in cells
+    ]
+    heads = [row for cell, label in zip(cells, labels, strict=True) for row in _head_rows(model, cell, label)]
     meta = InfluenceMeta(
         **vars(origin_of(model, dataset)),
         draws_seed=seed,
         unit="nats",
         resampled_from="unigram distribution of the training split",
     )
-    return InfluenceResult(tuple(_row(cell, label) for cell in cells), tuple(heads), model.config, meta)
+    return InfluenceResult(tuple(map(_row, cells, labels)), tuple(heads), model.config, meta)
 
 
-def _row(cell: InfluenceCell, label: dict[str, Any]) -> InfluenceRow:
+def _row(cell: InfluenceCell, label: RowLabel) -> InfluenceRow:
     outside, inside = cell.outside, cell.inside
     return InfluenceRow(
-        **label,
-        lam=cell.lam,
-        tau=cell.tau,
+        **vars(label),
         hard=cell.hard,
         draws=cell.draws,
         positions=outside.positions,
@@ -168,7 +165,7 @@ def _row(cell: InfluenceCell, label: dict[str, Any]) -> InfluenceRow:
     )
 
 
-def _head_rows(model: LanguageModel, cell: InfluenceCell, label: dict[str, Any]) -> list[HeadInfluenceRow]:
+def _head_rows(model: LanguageModel, cell: InfluenceCell, label: RowLabel) -> list[HeadInfluenceRow]:
     values = value_bounds(model.params, model.config.model, cell.lam)
     measured = np.minimum(cell.out_mass, 1.0)  # float32 sums of weights may pass 1 by rounding
     carried = contribution_bounds(measured, values)
@@ -176,9 +173,7 @@ def _head_rows(model: LanguageModel, cell: InfluenceCell, label: dict[str, Any])
     most = None if guaranteed is None else contribution_bounds(guaranteed, values)
     return [
         HeadInfluenceRow(
-            **label,
-            lam=cell.lam,
-            tau=cell.tau,
+            **vars(label),
             layer=at[0],
             head=at[1],
             value_bound=float(values[at]),

@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+@dataclass(frozen=True)
+class RowLabel:
+    """What every row of one cell says of itself; the names mean what they mean in `AttentionRow`."""
+
+    run: str
+    seed: int
+    commit: str
+    split: str
+    lam: float
+    tau: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttentionRow:
     """What a cell and a head have in common. Means over layers and heads where a cell is meant.

@@ -12,7 +12,7 @@ from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.evaluator import Evaluation, evaluate
 from aila_jax.evaluation.meta import origin_of
 from aila_jax.evaluation.origin import Scope, SweepMeta
-from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
+from aila_jax.evaluation.rows import CellRow, HeadRow, RowLabel, SweepResult
 from aila_jax.evaluation.sweep_rows import Guarantees, cell_row, head_rows
 from aila_jax.inference.dial import dial_lams, dial_values
 from aila_jax.inference.language_model import LanguageModel, check_tokenizer
@@ -106,14 +106,7 @@ def sweep_grid(
                 anchors=model.anchors if pointers == "anchors" else None,
             )
             summary = summarize(sums)
-            label = {
-                "run": model.run,
-                "seed": config.seed,
-                "commit": model.meta.get("commit", "unknown"),
-                "split": split,
-                "lam": lam,
-                "tau": tau,
-            }
+            label = RowLabel(model.run, config.seed, model.meta.get("commit", "unknown"), split, lam, tau)
             # Under a document mask the first token of each document is not scored, but its word is counted.
             counted = None if config.model.document_mask else whole
             words, text_bytes = (None, None) if counted is None else (counted.words, counted.bytes)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from jaxtyping import Float
 
 from aila_jax.config import Config, MarginForm
 from aila_jax.evaluation.certify import key_counts
-from aila_jax.evaluation.rows import CellRow, HeadRow
+from aila_jax.evaluation.rows import CellRow, HeadRow, RowLabel
 from aila_jax.guarantees.certificates import Certificate
 from aila_jax.guarantees.gaps import guaranteed_gap, why_uncertifiable
 from aila_jax.inference.language_model import LanguageModel
@@ -29,7 +30,7 @@ def _imposed(config: Config, lam: float, hard: bool) -> Float[np.ndarray, "N H"]
 
 
 def cell_row(
-    label: dict[str, Any],
+    label: RowLabel,
     s: Summary,
     config: Config,
     hard: bool,
@@ -40,9 +41,9 @@ def cell_row(
 ) -> CellRow:
     total = s.loss * s.targets
     word = math.inf if not words else perplexity(total / words)
-    imposed = _imposed(config, label["lam"], hard)
+    imposed = _imposed(config, label.lam, hard)
     return CellRow(
-        **label,
+        **vars(label),
         hard=hard,
         targets=s.targets,
         loss=s.loss,
@@ -59,46 +60,46 @@ def cell_row(
         delta_imposed=None if imposed is None else float(np.mean(imposed)),
         delta_measured=None if s.delta_measured is None else float(s.delta_measured.mean()),
         delta_share=None if s.delta_share is None else float(s.delta_share.mean()),
-        **guaranteed_fields(guaranteed),
-        **_pointer_fields(s.pointers, ...),
-        **({} if s.pointers is None else _pointer_counts(s.pointers, pointers)),
+        **vars(guaranteed_at(guaranteed)),
+        **vars(_pointers_at(s.pointers)),
+        pointers=None if s.pointers is None else pointers,
+        pointer_queries=None if s.pointers is None else s.pointers.queries,
+        determined=None if s.pointers is None else s.pointers.determined,
+        accuracy_determined=None if s.pointers is None else s.pointers.accuracy_determined,
     )
 
 
-def _pointer_counts(p: PointerSummary, pointers: str) -> dict[str, Any]:
-    """The fields that only a cell has."""
-    return {
-        "pointers": pointers,
-        "pointer_queries": p.queries,
-        "determined": p.determined,
-        "accuracy_determined": p.accuracy_determined,
-    }
+@dataclass(frozen=True)
+class PointerColumns:
+    """The columns of a row on pointer fidelity; None where it was not measured."""
+
+    pointer_fidelity: float | None = None
+    pointer_uniform: float | None = None
+    pointer_lift: float | None = None
+    pointer_block_ratio: float | None = None
+    pointer_key_share: float | None = None
 
 
-def _pointer_fields(p: PointerSummary | None, at: Any) -> dict[str, Any]:
-    """The fields that cells and heads share: means over the layers and heads `at`, ratios of such means."""
+def _pointers_at(p: PointerSummary | None, at: Any = ...) -> PointerColumns:
+    """Means over the layers and heads `at`, and ratios of such means."""
     if p is None:
-        return {}
+        return PointerColumns()
     fidelity, inside, block = (float(mass[at].mean()) for mass in (p.fidelity, p.fidelity_in, p.block_mass))
-    return {
-        "pointer_fidelity": fidelity,
-        "pointer_uniform": p.uniform,
-        "pointer_lift": fidelity / p.uniform,
-        "pointer_block_ratio": inside / block if block else None,
-        "pointer_key_share": p.key_share,
-    }
+    return PointerColumns(
+        fidelity, p.uniform, fidelity / p.uniform, inside / block if block else None, p.key_share
+    )
 
 
 def head_rows(
-    label: dict[str, Any], s: Summary, config: Config, hard: bool, guaranteed: Certificate | None
+    label: RowLabel, s: Summary, config: Config, hard: bool, guaranteed: Certificate | None
 ) -> list[HeadRow]:
-    imposed = _imposed(config, label["lam"], hard)
+    imposed = _imposed(config, label.lam, hard)
     rows = []
     for layer, head in np.ndindex(s.entropy_bits.shape):
         at = (layer, head)
         rows.append(
             HeadRow(
-                **label,
+                **vars(label),
                 layer=layer,
                 head=head,
                 entropy_bits=float(s.entropy_bits[at]),
@@ -110,8 +111,8 @@ def head_rows(
                 delta_imposed=None if imposed is None else float(imposed[at]),
                 delta_measured=None if s.delta_measured is None else float(s.delta_measured[at]),
                 delta_share=None if s.delta_share is None else float(s.delta_share[at]),
-                **guaranteed_fields(guaranteed, at),
-                **_pointer_fields(s.pointers, at),
+                **vars(guaranteed_at(guaranteed, at)),
+                **vars(_pointers_at(s.pointers, at)),
             )
         )
     return rows
@@ -143,13 +144,18 @@ class Guarantees:
         return Certificate(gap, tau, self._counts)
 
 
-def guaranteed_fields(found: Certificate | None, at: Any = ...) -> dict[str, Any]:
-    """The columns of a row: means over the layers and heads `at`; empty for a head of which nothing is
-    guaranteed.
-    """
+@dataclass(frozen=True)
+class GuaranteeColumns:
+    """The columns of a row on what is guaranteed; None where nothing is."""
+
+    guaranteed_block_mass: float | None = None
+    guaranteed_entropy_bits: float | None = None
+
+
+def guaranteed_at(found: Certificate | None, at: Any = ...) -> GuaranteeColumns:
+    """Means over the layers and heads `at`; empty for a head of which nothing is guaranteed."""
     if found is None or not (found.gap.nats[at] > 0.0).any():
-        return {"guaranteed_block_mass": None, "guaranteed_entropy_bits": None}
-    return {
-        "guaranteed_block_mass": float(found.head_block_mass[at].mean()),
-        "guaranteed_entropy_bits": float(found.head_entropy_bits[at].mean()),
-    }
+        return GuaranteeColumns()
+    return GuaranteeColumns(
+        float(found.head_block_mass[at].mean()), float(found.head_entropy_bits[at].mean())
+    )

@@ -17,6 +17,8 @@ from aila_jax.reporting.pages import environment, figure_sources, page_bytes
 from aila_jax.reporting.plots_attention import EDGE, attention_figure, block_edges, token_label
 
 MAX_LAYERS, MAX_HEADS = 2, 4  # of the picture that stands in for the slider
+MAX_WEIGHT_BYTES = 2 * 1024 * 1024  # of all weights in the page
+LEVELS = 255  # that a weight is rounded to
 LIMIT = (
     "Attention is not influence: a weight says where a head looks, not what the prediction depends on. These"
     " maps are of one text; another text has others."
@@ -65,24 +67,6 @@ def attention_context(maps: Sequence[AttentionMaps]) -> dict[str, Any]:
         "sentence": _sentence(data),
         "limit": LIMIT,
     }
-
-
-def _sentence(data: dict[str, Any]) -> str:
-    """What the maps are of."""
-    lams = data["lams"]
-    span = (
-        f"λ = {lams[0]:g}" if len(lams) == 1 else f"{len(lams)} values of λ from {lams[0]:g} to {lams[-1]:g}"
-    )
-    model = f" The model ({LEAKY}) has no causal mask." if not data["causal"] else ""
-    of = f" of {data['source']}" if data["source"] else ""
-    return (
-        f"Attention weights{of} over one text of {len(data['tokens'])} tokens, for {data['layers']} layers of"
-        f" {data['heads']} heads, at {span}, τ = {data['tau']:g}.{model}"
-    )
-
-
-MAX_WEIGHT_BYTES = 2 * 1024 * 1024
-LEVELS = 255
 
 
 def slider_data(maps: Sequence[AttentionMaps]) -> dict[str, Any]:
@@ -146,6 +130,20 @@ def slider_data(maps: Sequence[AttentionMaps]) -> dict[str, Any]:
         "ramp": _base64(ramp),
         "edge": EDGE,
     }
+
+
+def _sentence(data: dict[str, Any]) -> str:
+    """What the maps are of."""
+    lams = data["lams"]
+    span = (
+        f"λ = {lams[0]:g}" if len(lams) == 1 else f"{len(lams)} values of λ from {lams[0]:g} to {lams[-1]:g}"
+    )
+    model = f" The model ({LEAKY}) has no causal mask." if not data["causal"] else ""
+    of = f" of {data['source']}" if data["source"] else ""
+    return (
+        f"Attention weights{of} over one text of {len(data['tokens'])} tokens, for {data['layers']} layers of"
+        f" {data['heads']} heads, at {span}, τ = {data['tau']:g}.{model}"
+    )
 
 
 def most_tokens(settings: int, layers: int, heads: int, causal: bool = True) -> int:

@@ -1,4 +1,4 @@
-"""The report's tables of cells and heads: what is shown, and the exact value that sorting uses."""
+"""The report's tables of cells and heads, as text and as the exact value that sorting uses, and a run's facts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,6 +6,8 @@ from typing import Any
 
 from aila_jax.columns import chosen
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
+
+Fact = tuple[str, str]  # name and text
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,6 @@ def _page_columns(cls: type, names: Sequence[str], rows: Sequence[Any]) -> list[
         )
         for column in chosen(cls, names, rows)
     ]
-
-
-Fact = tuple[str, str]
 
 
 def run_facts(result: SweepResult) -> list[Fact]:

@@ -1,4 +1,4 @@
-"""The dial as figures: quality and locality against λ, and against each other."""
+"""The dial as figures: quality and locality against λ, against each other, and head by head."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,6 +30,8 @@ from aila_jax.reporting.style import (
 
 MAX_LABELS = 6
 MAX_LARGE_MARKERS = 11
+MAX_LAMS = 6  # of the heatmaps
+MAX_HEADS_WITH_NUMBERS = 4
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,44 @@ def tradeoff_figure(result: SweepResult, *, perplexity: str = "token", theme: Th
             start = "λ = " if line is nearest else ""
             labels = {index: f"{start}{line.cells[index].lam:g}" for index in spread(len(points), MAX_LABELS)}
             label_points(fig, axes, points, labels, line.style["color"])
+    return fig
+
+
+def heads_figure(result: SweepResult, *, theme: Theme = LIGHT) -> Figure:
+    """Heatmaps of layer × head at τ = 1 (or the nearest): entropy above, block mass below, a column for each
+    λ.
+
+    At most six λ are shown, spread evenly over those measured, the ends included. Each row has one colour
+    scale.
+
+    Raises:
+      ValueError: the sweep has no head rows.
+    """
+    tau = nearest_tau(result)
+    rows = heads_at(result, tau)
+    measured = list(rows)
+    lams = [measured[index] for index in spread(len(measured), MAX_LAMS)]
+    shown = [row for lam in lams for row in rows[lam]]
+    with house_style(theme):
+        layers, heads = 1 + max(row.layer for row in shown), 1 + max(row.head for row in shown)
+        width = max(3.4, 1.05 * len(lams) + 1.2)
+        fig = Figure(
+            figsize=(width, 2 * (0.55 + 0.9 * min(2.0, max(0.6, layers / heads))) + 0.35),
+            layout="constrained",
+        )
+        panels = fig.subplots(2, len(lams), squeeze=False, sharex=True, sharey=True)
+        scales = (
+            ("entropy_bits", "entropy (bits)", max(row.entropy_bits for row in shown)),
+            ("block_mass", "block mass", 1.0),
+        )
+        for line, (field, title, most) in enumerate(scales):
+            for axes, lam in zip(panels[line], lams, strict=True):
+                image = _heatmap(axes, rows[lam], field, (layers, heads), most)
+                axes.set_title(f"λ = {lam:g}" if line == 0 else "", loc="center", fontweight="normal")
+            panels[line, 0].set_ylabel("layer")
+            bar = fig.colorbar(image, ax=list(panels[line]), label=title, pad=0.015, aspect=12)
+            bar.outline.set_visible(False)
+        fig.supxlabel(f"head, at τ = {tau:g}", fontsize=9)
     return fig
 
 
@@ -232,48 +272,6 @@ def _distinct_uniform(series: Sequence[Series]) -> list[Series]:
         key = tuple((cell.lam, round(cell.block_mass_uniform, 3)) for cell in line.cells)
         seen.setdefault(key, line)
     return list(seen.values())
-
-
-MAX_LAMS = 6
-MAX_HEADS_WITH_NUMBERS = 4
-
-
-def heads_figure(result: SweepResult, *, theme: Theme = LIGHT) -> Figure:
-    """Heatmaps of layer × head at τ = 1 (or the nearest): entropy above, block mass below, a column for each
-    λ.
-
-    At most six λ are shown, spread evenly over those measured, the ends included. Each row has one colour
-    scale.
-
-    Raises:
-      ValueError: the sweep has no head rows.
-    """
-    tau = nearest_tau(result)
-    rows = heads_at(result, tau)
-    measured = list(rows)
-    lams = [measured[index] for index in spread(len(measured), MAX_LAMS)]
-    shown = [row for lam in lams for row in rows[lam]]
-    with house_style(theme):
-        layers, heads = 1 + max(row.layer for row in shown), 1 + max(row.head for row in shown)
-        width = max(3.4, 1.05 * len(lams) + 1.2)
-        fig = Figure(
-            figsize=(width, 2 * (0.55 + 0.9 * min(2.0, max(0.6, layers / heads))) + 0.35),
-            layout="constrained",
-        )
-        panels = fig.subplots(2, len(lams), squeeze=False, sharex=True, sharey=True)
-        scales = (
-            ("entropy_bits", "entropy (bits)", max(row.entropy_bits for row in shown)),
-            ("block_mass", "block mass", 1.0),
-        )
-        for line, (field, title, most) in enumerate(scales):
-            for axes, lam in zip(panels[line], lams, strict=True):
-                image = _heatmap(axes, rows[lam], field, (layers, heads), most)
-                axes.set_title(f"λ = {lam:g}" if line == 0 else "", loc="center", fontweight="normal")
-            panels[line, 0].set_ylabel("layer")
-            bar = fig.colorbar(image, ax=list(panels[line]), label=title, pad=0.015, aspect=12)
-            bar.outline.set_visible(False)
-        fig.supxlabel(f"head, at τ = {tau:g}", fontsize=9)
-    return fig
 
 
 def _heatmap(

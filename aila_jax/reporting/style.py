@@ -1,4 +1,4 @@
-"""The look of every figure: colours, sizes and axes, for light and dark pages."""
+"""The look of every figure: colours, sizes and axes, for light and dark pages; and how figures are saved."""
 
 import contextlib
 import io

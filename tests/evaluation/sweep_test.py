@@ -12,7 +12,7 @@ from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.certify import certify
 from aila_jax.evaluation.evaluator import eval_step, evaluate
 from aila_jax.evaluation.sweep import sweep
-from aila_jax.evaluation.sweep_rows import guaranteed_fields
+from aila_jax.evaluation.sweep_rows import GuaranteeColumns, guaranteed_at
 from aila_jax.guarantees.certificates import Certificate
 from aila_jax.guarantees.gaps import Gap
 from aila_jax.guarantees.key_counts import KeyCounts
@@ -257,15 +257,13 @@ def test_a_head_of_which_nothing_is_guaranteed_has_empty_columns():
     gap = Gap(1.0, "parameters", np.ones((1, 2)), 8.0, np.array([[2.0, 5.0]]), np.array([[4.0, -2.0]]))
     found = Certificate(gap, 1.0, counts)
     assert (
-        guaranteed_fields(found, (0, 1))
-        == guaranteed_fields(None)
-        == dict.fromkeys(("guaranteed_block_mass", "guaranteed_entropy_bits"))
+        guaranteed_at(found, (0, 1))
+        == guaranteed_at(None)
+        == GuaranteeColumns(guaranteed_block_mass=None, guaranteed_entropy_bits=None)
     )
-    assert guaranteed_fields(found, (0, 0))["guaranteed_block_mass"] == pytest.approx(
-        1 / (1 + 3 * np.exp(-4.0))
-    )
+    assert guaranteed_at(found, (0, 0)).guaranteed_block_mass == pytest.approx(1 / (1 + 3 * np.exp(-4.0)))
     both = [1 / (1 + 3 * np.exp(-4.0)), 1 / (1 + 3 * np.exp(2.0))]
-    assert guaranteed_fields(found)["guaranteed_block_mass"] == pytest.approx(np.mean(both))
+    assert guaranteed_at(found).guaranteed_block_mass == pytest.approx(np.mean(both))
 
 
 def test_where_there_is_no_terminal_each_cell_is_a_line(trained, capsys):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aila_jax.evaluation.origin import PartitionOrigin
 from aila_jax.partition.classes.description_length import model_bits
 from aila_jax.partition.classes.recruitment import Recruitment, RecruitmentStep
 from aila_jax.partition.listing import ClassEntry
@@ -33,7 +34,9 @@ def read_recruitment(path: Path) -> RecruitmentReport:
         for entry in stored["classes"]
     )
     statistics = BlockStatistics(**stored["statistics"])
-    return RecruitmentReport(stored["source"], found, classes, statistics, stored["meta"])
+    return RecruitmentReport(
+        stored["source"], found, classes, statistics, PartitionOrigin.from_json(stored["meta"])
+    )
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
