@@ -1,4 +1,4 @@
-"""The report's tables of cells and heads, as text and as the exact value that sorting uses, and a run's facts."""
+"""The report's tables of cells and heads, as text and as the exact value that sorting uses; a run's facts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
