@@ -16,10 +16,8 @@ from experiments.one_checkpoint.runs import LAMS, one_checkpoint_runs
 BUDGET = "5M"
 PREFIX = "recipe-"
 
-Changes = dict[str, Any]  # sections of a configuration as nested dictionaries, as `to_dict` gives them
 
-
-def _at_once(base: Config) -> Changes:
+def _at_once(base: Config) -> dict[str, Any]:
     draws = base.locality
     return (
         {"drift": False, "power": draws.end_power, "at_zero": draws.end_at_zero, "at_one": draws.end_at_one}
@@ -28,7 +26,7 @@ def _at_once(base: Config) -> Changes:
     )
 
 
-def recipe_parts(base: Config) -> dict[str, tuple[str, Changes]]:
+def recipe_parts(base: Config) -> dict[str, tuple[str, dict[str, Any]]]:
     """Name of a changed part → its label in tables, and what is set otherwise than in `base`."""
     free = {"form": "fixed", "nats": 8.0, "power": 1.0}
     limit = base.model.score_cap or base.model.g_max
@@ -80,7 +78,7 @@ def recipe_runs(base: Config) -> dict[str, Config]:
     return {f"{PREFIX}{name}": config for name, config in changed.items() if config != trained}
 
 
-def _merged(values: Changes, changes: Changes) -> Changes:
+def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """`values` with `changes` in the place of what has the same keys, at any depth."""
     return {
         **values,

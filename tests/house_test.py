@@ -1,0 +1,347 @@
+"""The rules of the house, read from the source: who takes which settings, who imports whom, and how much fits
+on a line (CONTRIBUTING.md).
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import aila_jax
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("aila_jax", "launch", "experiments")
+MAX_PARAMETERS, MAX_COLUMNS = 8, 110
+
+# `**`: what goes through it is no setting that a function could name.
+UNPACKED = {
+    "aila_jax/checkpoint.py:Checkpoint.anchors": "arrays and numbers of a record",
+    "aila_jax/checkpoint.py:Checkpoint.state": "arrays of a record",
+    "aila_jax/checkpoint.py:CheckpointStore.save": "Orbax takes the items of a checkpoint by name",
+    "aila_jax/checkpoint.py:find_checkpoint": "JSON becomes a dataclass",
+    "aila_jax/cli/options.py:read_options": "flags become the options that they were made from",
+    "aila_jax/config/serialize.py:from_dict": "JSON becomes a dataclass",
+    "aila_jax/data/cache.py:_write": "NumPy takes arrays by name",
+    "aila_jax/data/pydocs.py:Pydocs.__init__": "TensorFlow Datasets' own arguments",
+    "aila_jax/data/tfds_builders.py:_from_class": "TensorFlow Datasets' own arguments",
+    "aila_jax/data/tfds_builders.py:_offline.split_generators": "TensorFlow Datasets' own arguments",
+    "aila_jax/data/wikitext2.py:Wikitext2.__init__": "TensorFlow Datasets' own arguments",
+    "aila_jax/partition/match.py:match_n_in.measure": "the one setting that is searched is named by the kind",
+    "aila_jax/partition/statistics.py:BlockSums.__add__": "sums of its fields, each by name",
+    "aila_jax/reporting/html.py:report": "a template's variables",
+    "aila_jax/reporting/plots.py:dial_figure": "a line's style, by Matplotlib's names",
+    "aila_jax/reporting/plots.py:tradeoff_figure": "a line's style, by Matplotlib's names",
+    "aila_jax/reporting/plots_influence.py:influence_figure": "a line's style, by Matplotlib's names",
+    "aila_jax/reporting/records.py:_row": "JSON becomes a dataclass",
+    "aila_jax/thresholds/rows.py:read_threshold.parse": "JSON becomes a dataclass",
+    "aila_jax/training/proximal.py:proximal_adamw.update": "Optax's extra arguments",
+    "experiments/ablations/report.py:ablation_figure": "a line's style, by Matplotlib's names",
+    "experiments/leak/report.py:_points": "a line's style, by Matplotlib's names",
+    "experiments/leak/report.py:leak_figure": "a line's style, by Matplotlib's names",
+    "experiments/leak/runs.py:read_rows.parse": "JSON becomes a dataclass",
+}
+# Names that break a rule today. A name leaves its list when it keeps the rule; none may come in.
+UNPACKED_YET: set[str] = {
+    "aila_jax/evaluation/influence_rows.py:_head_rows",
+    "aila_jax/evaluation/influence_rows.py:_row",
+    "aila_jax/evaluation/sweep_rows.py:cell_row",
+    "aila_jax/evaluation/sweep_rows.py:head_rows",
+}
+MANY_PARAMETERS_YET: set[str] = {
+    "aila_jax/guarantees/certificates.py:certificate",
+    "aila_jax/partition/listing.py:list_blocks",
+    "aila_jax/training/loop.py:fit",
+}
+CIRCLES_YET: set[str] = set()
+FOLDER_CIRCLES_YET: set[str] = set()
+LOOSE_DICTS_YET: set[str] = {
+    "aila_jax/evaluation/influence_rows.py",
+    "aila_jax/evaluation/sweep_rows.py",
+    "aila_jax/guarantees/norms.py",
+    "aila_jax/guarantees/score_bounds.py",
+    "experiments/leak/report.py",
+}
+LONG_LINES_YET: set[str] = set()
+SHARED_FIELDS_YET: set[str] = {
+    "aila_jax/cli/command.py:Call",
+    "aila_jax/config/data.py:DataConfig",
+    "aila_jax/config/data.py:RuleConfig",
+    "aila_jax/config/locality.py:LocalityConfig",
+    "aila_jax/config/model.py:ModelConfig",
+    "aila_jax/config/train.py:TrainConfig",
+    "aila_jax/diagnosis/facts.py:PenaltyFacts",
+    "aila_jax/diagnosis/facts.py:ScoreFacts",
+    "aila_jax/diagnosis/facts.py:TrainingFacts",
+    "aila_jax/evaluation/anchor_listing.py:AnchorType",
+    "aila_jax/evaluation/certify.py:certify",
+    "aila_jax/evaluation/influence.py:InfluenceCell",
+    "aila_jax/evaluation/influence_rows.py:HeadInfluenceRow",
+    "aila_jax/evaluation/influence_rows.py:InfluenceRow",
+    "aila_jax/evaluation/rows.py:CellRow",
+    "aila_jax/evaluation/sweep.py:sweep",
+    "aila_jax/evaluation/without_attention.py:AttentionCost",
+    "aila_jax/guarantees/certificates.py:certificate",
+    "aila_jax/guarantees/gaps.py:guaranteed_gap",
+    "aila_jax/guarantees/key_counts.py:KeyCounts",
+    "aila_jax/inference/attention_maps.py:AttentionMaps",
+    "aila_jax/inference/language_model.py:apply",
+    "aila_jax/loss/group_sparsity.py:Sparsity",
+    "aila_jax/model/attention.py:locality_attention",
+    "aila_jax/model/stats.py:attention_stats",
+    "aila_jax/model/transformer.py:__call__",
+    "aila_jax/partition/anchors.py:select_anchors",
+    "aila_jax/partition/classes/bigrams.py:Bigrams",
+    "aila_jax/partition/classes/recruitment.py:RecruitmentStep",
+    "aila_jax/partition/correlation.py:BlockCorrelation",
+    "aila_jax/partition/match.py:match_n_in",
+    "aila_jax/partition/statistics.py:BlockStatistics",
+    "aila_jax/partition/statistics.py:BlockSums",
+    "aila_jax/partition/statistics.py:in_block_keys",
+    "aila_jax/partition/type_entropy.py:corpus_entropy",
+    "aila_jax/reporting/plots_attention.py:attention_figure",
+    "aila_jax/runs/_sweep.py:evaluate",
+    "aila_jax/thresholds/rows.py:ThresholdRow",
+    "aila_jax/training/proximal.py:proximal_adamw",
+    "aila_jax/training/step.py:StepMetrics",
+    "experiments/leak/runs.py:LeakRow",
+    "experiments/one_checkpoint/curves.py:TauLaw",
+}
+# Files that read or write JSON, or what is shaped like it: the one place for dict[str, Any].
+JSON = {
+    "aila_jax/checkpoint.py": "a checkpoint's record",
+    "aila_jax/cli/config_flag.py": "settings as a file gives them, before they are checked",
+    "aila_jax/config/partition.py": "a partition's settings, as result files hold them",
+    "aila_jax/config/serialize.py": "settings as files hold them",
+    "aila_jax/data/pipeline.py": "Grain's state of an iterator",
+    "aila_jax/data/prepared.py": "TensorFlow Datasets' interface",
+    "aila_jax/diagnosis/files.py": "diagnosis.json",
+    "aila_jax/evaluation/blocks.py": "`meta` of blocks.json",
+    "aila_jax/evaluation/meta.py": "`meta` of result files",
+    "aila_jax/evaluation/rows.py": "`config` and `meta` of sweep.json",
+    "aila_jax/inference/language_model.py": "`meta` of a checkpoint's record",
+    "aila_jax/presets.py": "settings for a ConfigDict",
+    "aila_jax/reporting/attention_slider.py": "data of the page",
+    "aila_jax/reporting/block_files.py": "blocks.json",
+    "aila_jax/reporting/certificate_files.py": "certificate.json",
+    "aila_jax/reporting/html.py": "data of the page",
+    "aila_jax/reporting/html_tables.py": "data of the page",
+    "aila_jax/reporting/pages.py": "data of the page",
+    "aila_jax/reporting/plots.py": "Matplotlib's styles",
+    "aila_jax/reporting/plots_training.py": "records of metrics.jsonl",
+    "aila_jax/reporting/records.py": "sweep.json",
+    "aila_jax/reporting/recruitment_files.py": "recruitment.json",
+    "aila_jax/reporting/results.py": "`config` and `meta` of result files",
+    "aila_jax/reporting/training_log.py": "records of metrics.jsonl",
+    "aila_jax/runs/_attention.py": "records of metrics.jsonl",
+    "aila_jax/runs/_recruit.py": "`meta` of recruitment.json",
+    "aila_jax/runs/_report.py": "samples.json",
+    "aila_jax/runs/setup.py": "a record of metrics.jsonl",
+    "aila_jax/runs/workdir.py": "config.json",
+    "aila_jax/thresholds/measure.py": "`meta` of threshold.json",
+    "aila_jax/thresholds/rows.py": "threshold.json",
+    "aila_jax/training/logs.py": "records of metrics.jsonl",
+    "experiments/leak/runs.py": "leak.json",
+    "experiments/one_checkpoint/curves.py": "settings of result files",
+    "experiments/one_checkpoint/recipe.py": "changes to settings, as files hold them",
+}
+
+
+@cache
+def sources() -> dict[str, ast.Module]:
+    """Each file's tree, by its path from the root."""
+    found = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    return {str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8")) for path in found}
+
+
+def functions(
+    tree: ast.AST, inside: str = ""
+) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Every function with its dotted name within its file."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{inside}{node.name}", node
+        named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        yield from functions(node, f"{inside}{node.name}." if named else inside)
+
+
+def check(found: set[str], yet: set[str]) -> None:
+    """What breaks a rule is what is listed, no more and no less."""
+    assert not found - yet, f"breaks the rule: {sorted(found - yet)}"
+    assert not yet - found, f"keeps the rule now; take it off the list: {sorted(yet - found)}"
+
+
+def test_settings_are_named_where_they_are_passed() -> None:
+    """No `**settings`, taken or given."""
+    found = set()
+    for path, tree in sources().items():
+        for name, function in functions(tree):
+            if function.args.kwarg:
+                found.add(f"{path}:{name}")
+            for call in own_calls(function):
+                if any(keyword.arg is None for keyword in call.keywords):
+                    found.add(f"{path}:{name}")
+    check({name for name in found if name not in UNPACKED}, UNPACKED_YET)
+    assert UNPACKED.keys() <= found, f"needs no exception now: {UNPACKED.keys() - found}"
+
+
+def own_calls(function: ast.AST) -> Iterator[ast.Call]:
+    """The calls of a function, without those of functions inside it."""
+    for node in ast.iter_child_nodes(function):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.Call):
+            yield node
+        yield from own_calls(node)
+
+
+def public() -> set[str]:
+    """Files and names of what a user calls: `aila.NAME`, and the methods of classes among them."""
+    made = set()
+    for name, home in aila_jax._HOME.items():
+        module = __import__(home, fromlist=[name]) if home else None
+        value = getattr(module, name, None)
+        if callable(value):
+            made.add(value.__qualname__ if not isinstance(value, type) else f"{value.__name__}.")
+    return made
+
+
+def test_a_function_that_no_user_calls_has_at_most_eight_parameters() -> None:
+    found = set()
+    users = public()
+    for path, tree in sources().items():
+        for name, function in functions(tree):
+            arguments = function.args
+            names = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+            many = len([one for one in names if one.arg not in ("self", "cls")]) > MAX_PARAMETERS
+            if many and name not in users and f"{name.partition('.')[0]}." not in users:
+                found.add(f"{path}:{name}")
+    check(found, MANY_PARAMETERS_YET)
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Modules that are imported when a file is: not inside functions, nor for types alone."""
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@cache
+def graph() -> dict[str, set[str]]:
+    """Who imports whom, among the project's modules."""
+    modules = {module_of(path): tree for path, tree in sources().items()}
+    return {
+        name: {other for other in imports(tree) if other in modules and other != name}
+        for name, tree in modules.items()
+    }
+
+
+def module_of(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def circles(edges: dict[str, set[str]]) -> set[str]:
+    """Groups that reach each other, each as "a, b, c" (Tarjan's strongly connected components)."""
+    reach = {start: reached(start, edges) for start in edges}
+    groups = {frozenset(b for b in reach[a] if a in reach.get(b, ())) for a in edges if a in reach[a]}
+    return {", ".join(sorted(group)) for group in groups}
+
+
+def reached(start: str, edges: dict[str, set[str]]) -> set[str]:
+    """Everything at the end of a way of one import or more."""
+    seen: set[str] = set()
+    open_ends = [start]
+    while open_ends:
+        fresh = edges.get(open_ends.pop(), set()) - seen
+        seen |= fresh
+        open_ends.extend(fresh)
+    return seen
+
+
+def test_no_modules_import_each_other() -> None:
+    check(circles(graph()), CIRCLES_YET)
+
+
+def test_no_folders_import_each_other() -> None:
+    """Folders of the package, files at its top alone; `__init__` of the package loads nothing of itself."""
+
+    def folder(module: str) -> str:
+        return ".".join(module.split(".")[:2])
+
+    edges: dict[str, set[str]] = {}
+    for module, others in graph().items():
+        if module.startswith("aila_jax."):
+            here = edges.setdefault(folder(module), set())
+            here |= {folder(other) for other in others if other != "aila_jax"} - {folder(module)}
+    check(circles(edges), FOLDER_CIRCLES_YET)
+
+
+def test_loose_dictionaries_are_json() -> None:
+    """`dict[str, Any]` and `Mapping[str, Any]` hold what a file has, and no settings on their way."""
+    found = {
+        path
+        for path, tree in sources().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Subscript)
+        and re.fullmatch(r"(dict|Mapping)\[str, (typing\.)?Any\]", ast.unparse(node))
+    }
+    check({path for path in found if path not in JSON}, LOOSE_DICTS_YET)
+    assert JSON.keys() <= found, f"needs no exception now: {JSON.keys() - found}"
+    aliases = {
+        f"{path}:{ast.unparse(node)}"
+        for path, tree in sources().items()
+        for node in tree.body
+        if isinstance(node, ast.Assign) and re.search(r"= (dict|Mapping)\[str, Any\]", ast.unparse(node))
+    }
+    assert not aliases
+
+
+def documented() -> Iterator[tuple[str, str]]:
+    """Every docstring, with the file and name that it stands at."""
+    for path, tree in sources().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                text = ast.get_docstring(node, clean=False)
+                if text:
+                    yield f"{path}:{getattr(node, 'name', '')}", text
+
+
+def test_lines_of_docstrings_fit() -> None:
+    """The opening quotes are not counted here: ruff counts whole lines of code."""
+    found = {place for place, text in documented() if max(map(len, text.splitlines())) > MAX_COLUMNS}
+    check(found, LONG_LINES_YET)
+
+
+def test_fields_are_documented_one_a_line() -> None:
+    """`Args:` and `Attributes:`: no "start, end: …", which no documentation tool can render."""
+    found = {place for place, text in documented() for _ in shared_fields(text)}
+    check(found, SHARED_FIELDS_YET)
+
+
+def shared_fields(text: str) -> Iterator[str]:
+    """Entries for more than one field."""
+    inside, depth = False, None
+    for line in text.splitlines():
+        if re.fullmatch(r" *(Args|Attributes):", line):
+            inside, depth = True, len(line) - len(line.lstrip()) + 2
+        elif inside and line.strip() and len(line) - len(line.lstrip()) < (depth or 0):
+            inside = False
+        elif inside and re.match(rf" {{{depth}}}\w+(, \w+)+:", line):
+            yield line
+
+
+@pytest.mark.parametrize(("text", "shared"), [
+    ("Args:\n  a: one.\n  b, c: two.\nReturns: d, e: no.", ["  b, c: two."]),
+    ("Args:\n  a: one,\n    b, c: more of it.\n", []),
+])  # fmt: skip
+def test_a_shared_field_is_found(text: str, shared: list[str]) -> None:
+    assert list(shared_fields(text)) == shared
+
+
+def test_circles_are_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == {"a, b, c"}
