@@ -197,26 +197,20 @@ def own_calls(function: ast.AST) -> Iterator[ast.Call]:
         yield from own_calls(node)
 
 
-def public() -> set[str]:
-    """Files and names of what a user calls: `aila.NAME`, and the methods of classes among them."""
-    made = set()
-    for name, home in aila_jax._HOME.items():
-        module = __import__(home, fromlist=[name]) if home else None
-        value = getattr(module, name, None)
-        if callable(value):
-            made.add(value.__qualname__ if not isinstance(value, type) else f"{value.__name__}.")
-    return made
+def called_by_users(path: str, name: str) -> bool:
+    """Whether it is `aila.NAME`, or a method of a class of that name."""
+    home = aila_jax._HOME.get(name.partition(".")[0])
+    return bool(home) and f"{module_of(path)}.".startswith(f"{home}.")
 
 
 def test_a_function_that_no_user_calls_has_at_most_eight_parameters() -> None:
     found = set()
-    users = public()
     for path, tree in sources().items():
         for name, function in functions(tree):
             arguments = function.args
             names = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
             many = len([one for one in names if one.arg not in ("self", "cls")]) > MAX_PARAMETERS
-            if many and name not in users and f"{name.partition('.')[0]}." not in users:
+            if many and not called_by_users(path, name):
                 found.add(f"{path}:{name}")
     check(found, MANY_PARAMETERS_YET)
 
