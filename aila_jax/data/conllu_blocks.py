@@ -1,4 +1,4 @@
-"""Block ids from the annotation of CoNLL-U sentences: by tag, by sentence, or by clause."""
+"""CoNLL-U files as a corpus whose block ids come from the annotation: by tag, by sentence, or by clause."""
 
 import itertools
 from collections.abc import Iterator

@@ -16,6 +16,22 @@ from aila_jax.data.documents import SPLITS, Document
 from aila_jax.data.prepared import DocumentBuilder, Splits, read_or_prepare
 
 _HELD_OUT_PERCENT = 5  # of the documents, for validation and for test each
+# Tests, applications and bundled packages are no reference text; the codecs in `encodings` repeat one
+# sentence 120 times.
+_SKIPPED = {
+    "test",
+    "tests",
+    "idle_test",
+    "idlelib",
+    "turtledemo",
+    "ensurepip",
+    "encodings",
+    "site-packages",
+    "dist-packages",
+    "__pycache__",
+}
+_TOPICS = "pydoc_data/topics.py"
+_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Pydocs(DocumentBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -60,24 +76,6 @@ def split_of(document: Document) -> str:
     if percentile < _HELD_OUT_PERCENT:
         return "test"
     return "validation" if percentile < 2 * _HELD_OUT_PERCENT else "train"
-
-
-# Tests, applications and bundled packages are no reference text; the codecs in `encodings` repeat one
-# sentence 120 times.
-_SKIPPED = {
-    "test",
-    "tests",
-    "idle_test",
-    "idlelib",
-    "turtledemo",
-    "ensurepip",
-    "encodings",
-    "site-packages",
-    "dist-packages",
-    "__pycache__",
-}
-_TOPICS = "pydoc_data/topics.py"
-_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def source_files(stdlib: Path | None = None) -> dict[str, bytes]:

@@ -1,4 +1,6 @@
-"""What a sweep measured at one λ and τ, as rows: one for the model, one for each layer and head."""
+"""What a sweep measured at one λ and τ, and what is guaranteed there, as rows: one for the model, one for
+each layer and head.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -20,13 +22,30 @@ from aila_jax.model.margin import head_shares
 from aila_jax.types import Batch
 
 
-def _imposed(config: Config, lam: float, hard: bool) -> Float[np.ndarray, "N H"] | None:
-    """Nats that λ imposes on each head; None for the self-scaling margin, which differs from query to query,
-    and for hard attention.
+class Guarantees:
+    """Certificates of one model over a grid of λ and τ, for the queries of the batches scored. Made once, on
+    the host.
     """
-    if hard or config.model.margin.form != MarginForm.FIXED:
-        return None
-    return head_shares(config.model, lam) * config.model.margin.nats
+
+    def __init__(self, model: LanguageModel, batches: Iterable[Batch], lams: Sequence[float], hard: bool):
+        """Counts keys once, and bounds scores once for each λ; nothing for a model that sees later tokens, or
+        whose training diverged.
+        """
+        config = model.config.model
+        certified = () if why_uncertifiable(model.params, config) else lams
+        self._gaps = {lam: guaranteed_gap(model.params, config, lam, hard=hard) for lam in certified}
+        self._counts = (
+            key_counts(model, batches) if any(gap.says_something for gap in self._gaps.values()) else None
+        )
+
+    def at(self, lam: float, tau: float) -> Certificate | None:
+        """The certificate of one cell; None where nothing is guaranteed that uniform attention does not
+        have.
+        """
+        gap = self._gaps.get(lam)
+        if gap is None or self._counts is None or not gap.says_something:
+            return None
+        return Certificate(gap, tau, self._counts)
 
 
 def cell_row(
@@ -69,27 +88,6 @@ def cell_row(
     )
 
 
-@dataclass(frozen=True)
-class PointerColumns:
-    """The columns of a row on pointer fidelity; None where it was not measured."""
-
-    pointer_fidelity: float | None = None
-    pointer_uniform: float | None = None
-    pointer_lift: float | None = None
-    pointer_block_ratio: float | None = None
-    pointer_key_share: float | None = None
-
-
-def _pointers_at(p: PointerSummary | None, at: Any = ...) -> PointerColumns:
-    """Means over the layers and heads `at`, and ratios of such means."""
-    if p is None:
-        return PointerColumns()
-    fidelity, inside, block = (float(mass[at].mean()) for mass in (p.fidelity, p.fidelity_in, p.block_mass))
-    return PointerColumns(
-        fidelity, p.uniform, fidelity / p.uniform, inside / block if block else None, p.key_share
-    )
-
-
 def head_rows(
     label: RowLabel, s: Summary, config: Config, hard: bool, guaranteed: Certificate | None
 ) -> list[HeadRow]:
@@ -118,32 +116,6 @@ def head_rows(
     return rows
 
 
-class Guarantees:
-    """Certificates of one model over a grid of λ and τ, for the queries of the batches scored. Made once, on
-    the host.
-    """
-
-    def __init__(self, model: LanguageModel, batches: Iterable[Batch], lams: Sequence[float], hard: bool):
-        """Counts keys once, and bounds scores once for each λ; nothing for a model that sees later tokens, or
-        whose training diverged.
-        """
-        config = model.config.model
-        certified = () if why_uncertifiable(model.params, config) else lams
-        self._gaps = {lam: guaranteed_gap(model.params, config, lam, hard=hard) for lam in certified}
-        self._counts = (
-            key_counts(model, batches) if any(gap.says_something for gap in self._gaps.values()) else None
-        )
-
-    def at(self, lam: float, tau: float) -> Certificate | None:
-        """The certificate of one cell; None where nothing is guaranteed that uniform attention does not
-        have.
-        """
-        gap = self._gaps.get(lam)
-        if gap is None or self._counts is None or not gap.says_something:
-            return None
-        return Certificate(gap, tau, self._counts)
-
-
 @dataclass(frozen=True)
 class GuaranteeColumns:
     """The columns of a row on what is guaranteed; None where nothing is."""
@@ -158,4 +130,34 @@ def guaranteed_at(found: Certificate | None, at: Any = ...) -> GuaranteeColumns:
         return GuaranteeColumns()
     return GuaranteeColumns(
         float(found.head_block_mass[at].mean()), float(found.head_entropy_bits[at].mean())
+    )
+
+
+def _imposed(config: Config, lam: float, hard: bool) -> Float[np.ndarray, "N H"] | None:
+    """Nats that λ imposes on each head; None for the self-scaling margin, which differs from query to query,
+    and for hard attention.
+    """
+    if hard or config.model.margin.form != MarginForm.FIXED:
+        return None
+    return head_shares(config.model, lam) * config.model.margin.nats
+
+
+@dataclass(frozen=True)
+class PointerColumns:
+    """The columns of a row on pointer fidelity; None where it was not measured."""
+
+    pointer_fidelity: float | None = None
+    pointer_uniform: float | None = None
+    pointer_lift: float | None = None
+    pointer_block_ratio: float | None = None
+    pointer_key_share: float | None = None
+
+
+def _pointers_at(p: PointerSummary | None, at: Any = ...) -> PointerColumns:
+    """Means over the layers and heads `at`, and ratios of such means."""
+    if p is None:
+        return PointerColumns()
+    fidelity, inside, block = (float(mass[at].mean()) for mass in (p.fidelity, p.fidelity_in, p.block_mass))
+    return PointerColumns(
+        fidelity, p.uniform, fidelity / p.uniform, inside / block if block else None, p.key_share
     )

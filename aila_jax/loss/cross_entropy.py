@@ -1,4 +1,6 @@
-"""Token cross-entropy in float32."""
+"""Token cross-entropy in float32: from logits, or from features without ever holding all logits; against the
+data alone, or also against what a first reading said.
+"""
 
 from dataclasses import dataclass
 from functools import partial

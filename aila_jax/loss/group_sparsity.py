@@ -1,4 +1,4 @@
-"""The group-sparsity penalty on query and key weights, and what it did to them."""
+"""The group-sparsity penalty on query and key weights, what it did to them, and its proximal operator."""
 
 from collections.abc import Collection
 from typing import Any
@@ -13,6 +13,7 @@ from aila_jax.model.feature_groups import group_sum, spread
 from aila_jax.types import Array
 
 PROJECTIONS = ("query", "key")  # in this order along the axis of length 2
+ROUNDING = 1e-6  # relative; covers the float32 rounding of ‖W_i‖ / a_i and back
 DIAL = "_dial"  # ends the names of the weights W′ that turn with the dial
 
 
@@ -177,30 +178,6 @@ def used_groups(params: Any, groups: int) -> Bool[Array, "N 2 G H"]:
     return group_sum(filled, groups) > 0  # not by their norms, which underflow before the weights do
 
 
-def _layers(params: Any) -> list[str]:
-    """The names of the layers, first to last."""
-    return sorted(
-        (name for name in params if name.startswith("layer_")),
-        key=lambda name: int(name.removeprefix("layer_")),
-    )
-
-
-def _parts(attention: Any, projection: str) -> list[str]:
-    """The names of W and, where there is one, W′ of a projection."""
-    return [name for name in (projection, projection + DIAL) if name in attention]
-
-
-def _whole(params: Any, layer: str, projection: str) -> Float[Array, "D H K"]:
-    """W, with W′ beside it where there is one."""
-    attention = params[layer]["attention"]
-    return jnp.concatenate(
-        [attention[name]["kernel"].astype(jnp.float32) for name in _parts(attention, projection)], axis=-1
-    )
-
-
-ROUNDING = 1e-6  # relative; covers the float32 rounding of ‖W_i‖ / a_i and back
-
-
 def shrink(
     kernels: Float[Array, "N P D H K"], thresholds: Float[Array, "#N #P G H"]
 ) -> Float[Array, "N P D H K"]:
@@ -260,3 +237,24 @@ def prox_dial_scale(params: Any, importance: Float[Array, "H G"], share: float) 
         "choose a smaller share",
     )
     return c * (1.0 + ROUNDING)
+
+
+def _layers(params: Any) -> list[str]:
+    """The names of the layers, first to last."""
+    return sorted(
+        (name for name in params if name.startswith("layer_")),
+        key=lambda name: int(name.removeprefix("layer_")),
+    )
+
+
+def _parts(attention: Any, projection: str) -> list[str]:
+    """The names of W and, where there is one, W′ of a projection."""
+    return [name for name in (projection, projection + DIAL) if name in attention]
+
+
+def _whole(params: Any, layer: str, projection: str) -> Float[Array, "D H K"]:
+    """W, with W′ beside it where there is one."""
+    attention = params[layer]["attention"]
+    return jnp.concatenate(
+        [attention[name]["kernel"].astype(jnp.float32) for name in _parts(attention, projection)], axis=-1
+    )

@@ -1,4 +1,4 @@
-"""Windows: blocks of a fixed number of positions."""
+"""The kinds of blocks: windows, segments, classes of token types, and ids given with the text."""
 
 from collections.abc import Sequence
 
