@@ -183,3 +183,16 @@ def test_without_pandas_the_error_says_what_to_install(
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ModuleNotFoundError, match=r"needs it\. Fix: pip install 'aila_jax\[pandas\]'"):
         sweep.to_pandas()
+
+
+def test_evaluate_prints_a_cell_in_the_order_of_files(
+    sweep: SweepResult, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from aila_jax import runs
+    from aila_jax.cli.commands import evaluate
+
+    monkeypatch.setattr(runs, "open_run", lambda *_: None)
+    monkeypatch.setattr(runs, "evaluate_cell", lambda *_, **__: sweep.cells[0], raising=False)
+    monkeypatch.setattr(runs, "evaluate", lambda *_, **__: sweep.cells[0])
+    evaluate._run(SimpleNamespace(path="", window=None, data_dir="", options=None, out=""))
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == names_of(CellRow)

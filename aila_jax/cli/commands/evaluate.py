@@ -1,22 +1,17 @@
 """`aila evaluate`: a checkpoint at one setting of the dial."""
 
-import dataclasses
-
 from aila_jax.cli.command import Call, Command
 from aila_jax.config.options import EvaluateOptions
 
 
 def _run(call: Call[EvaluateOptions]) -> None:
     from aila_jax import runs
+    from aila_jax.columns import row_values
 
     run = runs.open_run(call.path, call.window, call.data_dir)
     row = runs.evaluate_cell(run, call.options)
-    for field in dataclasses.fields(row):
-        value = getattr(row, field.name)
-        print(
-            f"{field.name:<20}"
-            f" {'-' if value is None else f'{value:.6g}' if isinstance(value, float) else value}"
-        )
+    for name, value in row_values(row).items():
+        print(f"{name:<20} {'-' if value is None else f'{value:.6g}' if isinstance(value, float) else value}")
 
 
 COMMAND = Command(
