@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aila_jax.config.checks import Rule, check_rules, one_of, positive, require, whole
-from aila_jax.config.choices import Estimator, PartitionKind, choose
+from aila_jax.config.choices import Choice, Estimator, PartitionKind, choose
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ class PartitionConfig:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that this kind reads, by name, `kind` first."""
-        return {
-            name: getattr(self, name) for name in ("kind", *PARTITION_SETTINGS[self.kind], "global_first")
-        }
+        """The settings that this kind reads, by name, `kind` first, as JSON has them."""
+        names = ("kind", *PARTITION_SETTINGS[self.kind], "global_first")
+        values = {name: getattr(self, name) for name in names}
+        return {name: value.value if isinstance(value, Choice) else value for name, value in values.items()}
 
 
 # What each kind reads beside `global_first`.
