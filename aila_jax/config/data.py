@@ -72,8 +72,8 @@ class DataConfig:
       url: wikitext2 only: address of the zip archive that is downloaded when `data_dir` is empty.
       files: text and conllu only: paths or globs of UTF-8 files (`.jsonl` files: one document a line, see
         docs/data.md).
-      valid_files: text and conllu only: paths or globs of the validation split. Empty: the last lines of
-        `files` are held out.
+      valid_files: text and conllu only: paths or globs of the validation split. Empty: the end of `files` is
+        held out.
       test_files: text and conllu only: the same for the test split.
       conllu_blocks: conllu only: which annotation gives the partition `given` its blocks: `sentences`,
         `classes` (of words, by universal part-of-speech tag) or `constituents` (clauses).
@@ -86,9 +86,16 @@ class DataConfig:
       tfds_train, tfds_validation, tfds_test: tfds only: the data set's splits, or parts of them such as
         train[:90%]. Empty: the split of that name; where there is no such validation or test split, the last
         examples of the training split are held out.
+      file_kinds: text and conllu only: what says how a file is read: `content`, its first bytes (JSON lines
+        whatever the suffix, gzip, bz2 and xz unpacked, what is no text refused), or `suffix`, as saved
+        configurations without this setting mean (`.jsonl` is JSON lines, all else plain text).
       valid_fraction: share of the text held out for validation where there is no validation text, in (0,
         0.5).
       test_fraction: the same for test.
+      hold_out: text, conllu and tfds only: what those are shares of: `text`, its characters, or `lines`, as
+        saved configurations without this setting mean (lines of files; where there are records, documents).
+      repeated: text, conllu and tfds only: what becomes of validation and test documents that are in an
+        earlier split too: `leave_out`, or `keep`, as saved configurations without this setting mean.
       tokenizer: `bpe` (byte level, any text, never an unknown token) or `word` (whitespace words).
       vocab_size: largest number of token types; word vocabularies may come out smaller.
       cache_dir: where prepared data sets and token caches are kept. Empty: ~/.cache/aila_jax.
@@ -108,8 +115,11 @@ class DataConfig:
     tfds_train: str = ""
     tfds_validation: str = ""
     tfds_test: str = ""
+    file_kinds: str = "content"
     valid_fraction: float = 0.05
     test_fraction: float = 0.05
+    hold_out: str = "text"
+    repeated: str = "leave_out"
     tokenizer: str = "bpe"
     vocab_size: int = 4096
     cache_dir: str = ""
@@ -118,6 +128,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         one_of("data.corpus", self.corpus, ("pydocs", "wikitext2", "text", "conllu", "tfds", *RULE_SETTINGS))
         one_of("data.tokenizer", self.tokenizer, ("bpe", "word"))
+        one_of("data.file_kinds", self.file_kinds, ("content", "suffix"))
+        one_of("data.hold_out", self.hold_out, ("text", "lines"))
+        one_of("data.repeated", self.repeated, ("leave_out", "keep"))
         one_of("data.conllu_blocks", self.conllu_blocks, ("sentences", "classes", "constituents"))
         least = 258 if self.tokenizer == "bpe" else 3
         kept = "set --config.data.{}=0.05"

@@ -16,8 +16,11 @@ class TrainConfig:
         memory; it must divide that share.
       parallel: how the step is mapped over devices: `jit` over a mesh, or `pmap`, its predecessor; both give
         the same update.
-      learning_rate: AdamW's highest rate, reached after `warmup_steps`, then a cosine down to `final_rate`
-        times it.
+      learning_rate: AdamW's highest rate, reached at the end of `warmup_steps`, then a cosine down to
+        `final_rate` times it.
+      schedule: which step has which rate: `exact`, by which step k of n warm-up steps has k/n of the highest
+        rate and the last step `final_rate` of it, or `offset`, one step late: the first step has rate 0 and
+        no step the last one. Saved configurations without this setting mean `offset`.
       dial_rate: factor of the learning rate, and of weight decay, for the weights that `model.dial_weights`
         adds, finite and above 0: where λ is large a projection moves by both its parts.
       weight_decay: decoupled, on matrices only.
@@ -39,6 +42,7 @@ class TrainConfig:
     learning_rate: float = 3e-3
     warmup_steps: int = 100
     final_rate: float = 0.1
+    schedule: str = "exact"
     dial_rate: float = 1.0
     weight_decay: float = 0.1
     beta2: float = 0.98
@@ -53,6 +57,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         one_of("train.parallel", self.parallel, ("jit", "pmap"))
+        one_of("train.schedule", self.schedule, ("exact", "offset"))
         counts = ("steps", "batch_size", "accumulate", "log_every", "eval_every", "checkpoint_every", "keep")
         zeros = ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk")
         rates = ("learning_rate", "clip_norm", "dial_rate")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from aila_jax.config import DataConfig
 from aila_jax.data.conllu import UNKNOWN, Sentence, Word, parse_conllu
-from aila_jax.data.documents import Corpus, Document, unix_line_ends
-from aila_jax.data.text_files import decode_text, read_splits
+from aila_jax.data.documents import Corpus, Document
+from aila_jax.data.file_contents import read_content
+from aila_jax.data.text_files import FileText, read_splits
 
 # The universal part-of-speech tags; a tag's place is its class, and a line end has the class after them.
 TAGS = tuple("ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())
@@ -137,13 +138,13 @@ def read_conllu_files(config: DataConfig) -> Corpus:
     """
     ids = BlockIds(config.conllu_blocks)
 
-    def read(path: Path) -> list[Document]:
-        text = unix_line_ends(decode_text(path.read_bytes(), path))
+    def read(path: Path) -> FileText:
+        text, _ = read_content(path, config.file_kinds == "content")
         sentences = parse_conllu(text, str(path))
         blocks = [ids.of(sentence, str(path)) for sentence in sentences]
-        return _documents(sentences, blocks, str(path))
+        return FileText(_documents(sentences, blocks, str(path)))
 
-    return read_splits(config, read, piece="sentences")
+    return read_splits(config, read, cut_lines=False, piece="sentences")
 
 
 def _documents(sentences: list[Sentence], blocks: list[tuple[int, ...]], name: str) -> list[Document]:

@@ -64,11 +64,13 @@ class Corpus:
       splits: `train`, `validation` and `test`, each in the order of the source.
       pointers: on rule corpora, for each split the pointers of its word-level token stream
         (`TokenStream.pointers`).
+      notes: what was left out or read in another way than its name says, a line each, for people.
     """
 
     name: str
     splits: dict[str, tuple[Document, ...]]
     pointers: dict[str, Int[np.ndarray, " T"]] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if tuple(self.splits) != SPLITS:

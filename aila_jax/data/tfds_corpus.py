@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from aila_jax.config import DataConfig
 from aila_jax.data.documents import SPLITS, Corpus, Document, unix_line_ends
-from aila_jax.data.held_out import fill_splits
+from aila_jax.data.held_out import Source, fill_splits, leave_out_repeated
 from aila_jax.data.tfds_builders import find_builder, without_tensorflow
 
 _SETTINGS = {"train": "tfds_train", "validation": "tfds_validation", "test": "tfds_test"}
@@ -47,11 +47,12 @@ def read_tfds(config: DataConfig, directory: Path) -> Corpus:
                 f"data.{_SETTINGS[split]} is {expression!r}; it has no text in {key!r}. Fix: choose another"
                 " split"
             )
-    fractions = {"test": config.test_fraction, "validation": config.valid_fraction}
-    filled = fill_splits(
-        documents, fractions, False, f"the split {splits['train']!r} of {config.tfds_name!r}", _SETTINGS
-    )
-    return Corpus(f"tfds {config.tfds_name}", {split: tuple(filled[split]) for split in SPLITS})
+    source = Source(f"the split {splits['train']!r} of {config.tfds_name!r}", _SETTINGS, by_line=False)
+    filled = fill_splits(documents, config, source)
+    notes: tuple[str, ...] = ()
+    if config.repeated == "leave_out":
+        filled, notes = leave_out_repeated(filled)
+    return Corpus(f"tfds {config.tfds_name}", {split: tuple(filled[split]) for split in SPLITS}, notes=notes)
 
 
 def _check_key(builder: Any, config: DataConfig) -> None:

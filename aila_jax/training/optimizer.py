@@ -17,7 +17,14 @@ from aila_jax.types import Array
 
 
 def learning_rate(config: TrainConfig) -> optax.Schedule:
-    """Linear warm-up to the highest rate, then a cosine to `final_rate` times it at the last step."""
+    """Linear warm-up to the highest rate, then a cosine to `final_rate` times it at the last step.
+
+    With the schedule `exact`, step k of n warm-up steps has k/n of the highest rate. Without a warm-up the
+    first step has all of it; a warm-up as long as the run ends one step before the last. The only step of a
+    run of one is its last, or has the highest rate where `final_rate` is 0.
+    """
+    if config.schedule == "exact":
+        return partial(_exact_rate, config)
     warmup = min(config.warmup_steps, config.steps)
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0 if warmup else config.learning_rate,
@@ -26,6 +33,16 @@ def learning_rate(config: TrainConfig) -> optax.Schedule:
         decay_steps=max(config.steps, warmup + 1),
         end_value=config.learning_rate * config.final_rate,
     )
+
+
+def _exact_rate(config: TrainConfig, count: Array) -> Array:
+    """The rate of step `count` + 1: the optimizer counts the updates before it."""
+    step, last = jnp.asarray(count) + 1, config.steps
+    final = config.final_rate if last > 1 else config.final_rate or 1.0
+    warmup = min(max(config.warmup_steps, 1), last - 1)
+    share = jnp.clip((step - warmup) / (last - warmup), 0.0, 1.0)
+    cosine = final + (1.0 - final) * 0.5 * (1.0 + jnp.cos(jnp.pi * share))
+    return config.learning_rate * jnp.where(step < warmup, step / max(warmup, 1), cosine)
 
 
 def learning_rates(config: TrainConfig) -> Float[np.ndarray, "steps"]:

@@ -1,6 +1,7 @@
 """Tests of annotated files as a corpus: documents, splits, and the block id of every token."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,12 @@ def load(tmp_path: Path) -> Callable[..., Dataset]:
 
 
 def test_sentences_are_pieces_and_the_last_ones_are_held_out():
-    corpus = load_corpus(
-        DataConfig(corpus="conllu", files=(str(EXAMPLE),), valid_fraction=0.2, test_fraction=0.1)
+    config = DataConfig(
+        corpus="conllu", files=(str(EXAMPLE),), valid_fraction=0.2, test_fraction=0.1, hold_out="lines"
     )
+    corpus = load_corpus(config)
+    by_text = load_corpus(replace(config, hold_out="text")).splits
+    assert [sum(len(document.pieces) for document in by_text[split]) for split in by_text] == [9, 2, 2]
     train, validation, test = corpus.splits.values()
     assert corpus.name == "conllu"
     assert [(document.title, len(document.pieces)) for document in train] == [("bridge", 6), ("market", 3)]

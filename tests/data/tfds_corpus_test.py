@@ -149,7 +149,10 @@ def test_a_third_party_builder_is_prepared_and_read(cache) -> None:
 
 
 def test_other_text_features(cache) -> None:
-    assert read(settings("tales/long", cache, tfds_text="meta/title")).splits["test"][0].pieces == ("t0",)
+    titles = settings("tales/long", cache, tfds_text="meta/title", repeated="keep")
+    assert read(titles).splits["test"][0].pieces == ("t0",)
+    with pytest.raises(ValueError, match=r"split 'validation' has 4 documents and all of them are in train"):
+        read(replace(titles, repeated="leave_out"))
     assert read(settings("tales/long", cache, tfds_text="lines")).splits["test"][1].pieces == ("x1", "y\nc")
 
 

@@ -12,8 +12,13 @@ from aila_jax.training.optimizer import build_optimizer, decayed, learning_rate,
 from tests.support.tiny import MODEL, fresh_params
 
 
-def test_the_schedule_has_the_values_of_its_formula():
-    rate = learning_rate(TrainConfig(steps=100, learning_rate=0.4, warmup_steps=20, final_rate=0.1))
+def offset(**settings) -> optax.Schedule:
+    """The schedule of runs from before `train.schedule` was a setting."""
+    return learning_rate(TrainConfig(learning_rate=0.4, schedule="offset", **settings))
+
+
+def test_the_offset_schedule_has_the_values_of_its_formula():
+    rate = offset(steps=100, warmup_steps=20, final_rate=0.1)
     # Linear to step 20; then cosine from 0.4 to 0.04 over 80 steps, half way at step 60.
     for step, expected in ((0, 0.0), (5, 0.1), (10, 0.2), (20, 0.4), (60, 0.22), (100, 0.04), (500, 0.04)):
         np.testing.assert_allclose(rate(step), expected, rtol=1e-6, err_msg=f"step {step}")
@@ -22,13 +27,36 @@ def test_the_schedule_has_the_values_of_its_formula():
 
 
 def test_without_warm_up_the_first_step_has_the_highest_rate():
-    rate = learning_rate(TrainConfig(steps=10, learning_rate=0.4, warmup_steps=0, final_rate=0.0))
+    rate = offset(steps=10, warmup_steps=0, final_rate=0.0)
     np.testing.assert_allclose([rate(0), rate(5), rate(10)], [0.4, 0.2, 0.0], atol=1e-7)
+    exact = learning_rates(TrainConfig(steps=11, learning_rate=0.4, warmup_steps=0, final_rate=0.0))
+    np.testing.assert_allclose(exact[[0, 5, 10]], [0.4, 0.2, 0.0], atol=1e-7)
 
 
-def test_warm_up_longer_than_the_run_only_rises():
-    rate = learning_rate(TrainConfig(steps=10, learning_rate=0.4, warmup_steps=100))
+def test_an_offset_warm_up_longer_than_the_run_only_rises():
+    rate = offset(steps=10, warmup_steps=100)
     np.testing.assert_allclose([rate(0), rate(5), rate(10)], [0.0, 0.2, 0.4], rtol=1e-6)
+
+
+def test_step_k_of_the_warm_up_has_k_nths_and_the_last_step_the_final_rate():
+    rates = learning_rates(TrainConfig(steps=10, warmup_steps=4, learning_rate=0.4, final_rate=0.1))
+    np.testing.assert_allclose(rates[:4], [0.1, 0.2, 0.3, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(rates[6], 0.22, rtol=1e-6)  # step 7, half way from step 4 to step 10
+    np.testing.assert_allclose(rates[9], 0.04, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(10, 3), (10, 0), (10, 9), (5, 100), (2, 1), (2, 100)])
+def test_every_run_reaches_the_highest_rate_and_ends_at_the_final_one(steps, warmup):
+    rates = learning_rates(TrainConfig(steps=steps, warmup_steps=warmup, learning_rate=1.0, final_rate=0.1))
+    np.testing.assert_allclose([rates.max(), rates[-1]], [1.0, 0.1], rtol=1e-6)
+    assert rates.min() >= 0.1
+
+
+@pytest.mark.parametrize(("final_rate", "expected"), [(0.1, 0.1), (0.0, 1.0)])
+@pytest.mark.parametrize("warmup", [0, 1, 100])
+def test_a_run_of_one_step_learns(final_rate, expected, warmup):
+    config = TrainConfig(steps=1, warmup_steps=warmup, learning_rate=1.0, final_rate=final_rate)
+    np.testing.assert_allclose(learning_rates(config), [expected], rtol=1e-6)
 
 
 def test_the_rates_of_all_steps_are_those_of_the_schedule():
@@ -97,7 +125,7 @@ def test_three_updates_are_those_of_adamw_with_clipping_and_decay_on_matrices(cl
     gradients = [
         {name: draw.normal(size=x.shape) * scale for name, x in params.items()} for scale in (1.0, 0.01, 30.0)
     ]
-    rates = [0.05 + 0.05 * 0.5 * (1 + np.cos(np.pi * step / 10)) for step in range(3)]
+    rates = [0.05 + 0.05 * 0.5 * (1 + np.cos(np.pi * step / 9)) for step in range(3)]
 
     optimizer = build_optimizer(config)
     found = jax.tree.map(lambda x: np.asarray(x, np.float32), params)

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from aila_jax.config import user_path
-from aila_jax.data.documents import unix_line_ends
-from aila_jax.data.text_files import decode_text
+from aila_jax.data.file_contents import read_content
 from aila_jax.data.tokenizer import EOS, Tokenizer
 from aila_jax.partition.classes.class_table import ClassTable
 
@@ -87,7 +86,7 @@ def _lines(path: Path) -> list[tuple[int, str]]:
             f"the class file {str(path)!r} is {found}; it must be a UTF-8 text file. Fix: correct the path"
             f" (relative paths start at {Path.cwd()})"
         )
-    text = unix_line_ends(decode_text(path.read_bytes(), path))
+    text, _ = read_content(path)
     lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if not lines:
         raise ValueError(
