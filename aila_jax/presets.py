@@ -223,8 +223,12 @@ def preset(name: str) -> Config:
 
 
 def with_data_dir(config: Config, data_dir: str) -> Config:
-    """The same configuration, reading WikiText-2 from `data_dir`; an empty one changes nothing."""
-    return replace(config, data=replace(config.data, data_dir=data_dir)) if data_dir else config
+    """The same configuration, reading its corpus from `data_dir`; an empty one changes nothing. See
+    `moved_to`.
+    """
+    from aila_jax.data.places import moved_to  # imports NumPy, which the command line's help does without
+
+    return replace(config, data=moved_to(config.data, data_dir))
 
 
 def as_dict(name: str) -> dict[str, Any]:

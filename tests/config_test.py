@@ -67,6 +67,10 @@ BAD = [
     ("", "seed", [-1, 2**32], "in [0, 2**32)"),
     ("data", "corpus", ["wikitext", ""], "one of pydocs, wikitext2, text"),
     ("data", "tokenizer", ["words"], "one of bpe, word"),
+    ("data", "file_kinds", ["", "bytes"], "one of content, suffix"),
+    ("data", "hold_out", ["tokens"], "one of text, lines"),
+    ("data", "repeated", ["refuse"], "one of leave_out, keep"),
+    ("train", "schedule", ["cosine"], "one of exact, offset"),
     ("data", "vocab_size", [257, 0], "at least 258 for bpe"),
     ("data", "valid_fraction", [0.0, 0.5, -0.1, NAN], "in (0, 0.5)"),
     ("data", "test_fraction", [0.0, 0.5, NAN], "in (0, 0.5)"),
@@ -479,6 +483,10 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "batch_size": st.sampled_from([6, 12]),
     "accumulate": st.sampled_from([1, 2, 3]),
     "parallel": st.sampled_from(["jit", "pmap"]),
+    "schedule": st.sampled_from(["exact", "offset"]),
+    "file_kinds": st.sampled_from(["content", "suffix"]),
+    "hold_out": st.sampled_from(["text", "lines"]),
+    "repeated": st.sampled_from(["leave_out", "keep"]),
 }
 BY_TYPE = {
     int: st.integers(1, 10**6),

@@ -112,7 +112,9 @@ class OpenOptions(Options):
         "Read the model with windows of so many tokens, up to its length. Default: as trained.", None
     )
     data_dir: str = option(
-        "WikiText-2 only: the folder with wiki.{train,valid,test}.tokens. Empty: as in the config.", ""
+        "The folder that holds the corpus now: wiki.{train,valid,test}.tokens, the files of data.files, or"
+        " prepared data sets. Empty: as in the config.",
+        "",
     )
 
 

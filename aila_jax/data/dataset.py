@@ -30,12 +30,17 @@ class Dataset:
       tokenizer: what made the tokens.
       splits: one stream a split.
       fingerprint: sha256 of all splits' text and of the tokenizer.
+      given: what the blocks of the partition `given` are: `lines`, `fields` with line ends of their own, or
+        an annotation's `classes` or `constituents`.
+      notes: lines for people, as in `Corpus`.
     """
 
     name: str
     tokenizer: Tokenizer
     splits: dict[str, TokenStream]
     fingerprint: str
+    given: str = "lines"
+    notes: tuple[str, ...] = ()
 
     def windows(self, split: str, length: int, document_mask: bool) -> Windows:
         """The split cut into windows of `length` tokens (see `packing.pack`).
@@ -93,7 +98,19 @@ def load_dataset(config: DataConfig, tokenizer: Tokenizer | None = None) -> Data
         splits[split] = (
             stream if corpus.pointers is None else replace(stream, pointers=corpus.pointers[split])
         )
-    return Dataset(corpus.name, tokenizer, splits, digest.hexdigest())
+    return Dataset(
+        corpus.name, tokenizer, splits, digest.hexdigest(), given_blocks(config, corpus), corpus.notes
+    )
+
+
+def given_blocks(config: DataConfig, corpus: Corpus) -> str:
+    """What the corpus's own blocks are (`Dataset.given`)."""
+    if config.corpus == "conllu":
+        return "lines" if config.conllu_blocks == "sentences" else config.conllu_blocks
+    pieces = (
+        piece for documents in corpus.splits.values() for document in documents for piece in document.pieces
+    )
+    return "fields" if any("\n" in piece for piece in pieces) else "lines"
 
 
 def encode_documents(tokenizer: Tokenizer, documents: Sequence[Document]) -> TokenStream:

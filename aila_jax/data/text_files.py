@@ -89,9 +89,7 @@ def find_files(patterns: Sequence[str], setting: str) -> list[Path]:
     found: dict[Path, Path] = {}
     for pattern in patterns:
         expanded = str(user_path(pattern))
-        # A path that exists is itself, also where its name holds [ or *.
-        names = [expanded] if Path(expanded).exists() else sorted(glob.glob(expanded, recursive=True))
-        files = [Path(name) for name in names if Path(name).is_file()]
+        files = matching_files(expanded)
         if not files:
             fix = (
                 f"use {str(Path(pattern) / '*.txt')!r}"
@@ -105,6 +103,14 @@ def find_files(patterns: Sequence[str], setting: str) -> list[Path]:
         for file in files:
             found.setdefault(file.resolve(), file)
     return list(found.values())
+
+
+def matching_files(pattern: str) -> list[Path]:
+    """The files that a path or glob names, sorted; a path that exists is itself, also where its name holds [
+    or *.
+    """
+    names = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
+    return [Path(name) for name in names if Path(name).is_file()]
 
 
 def read_file(path: Path, by_content: bool = True) -> FileText:

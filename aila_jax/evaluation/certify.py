@@ -16,12 +16,12 @@ from aila_jax.data.pipeline import eval_batches
 from aila_jax.guarantees.certificates import Certificate, certificate
 from aila_jax.guarantees.key_counts import KeyCounts, counts_in_order, counts_of, merge_counts
 from aila_jax.inference.dial import dial_values
+from aila_jax.inference.inputs import read_text
 from aila_jax.inference.language_model import LanguageModel, check_tokenizer
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.margin import check_layer_scale
 from aila_jax.model.network import Network
 from aila_jax.model.stats import StatsRequest
-from aila_jax.partition.kinds import text_blocks
 from aila_jax.types import PADDING_ID, Array, Batch
 
 
@@ -58,7 +58,8 @@ def certify(
         serves; this machine's by default. Accelerators multiply float32 more coarsely (TF32, bfloat16): for
         them ask for `bfloat16`. `score_cap` and hard attention hold in any.
       text: certify the positions of this text alone, whose blocks are known: a text or its token ids.
-      block_ids: its blocks, for the partition `given`; by default a line end closes a block there.
+      block_ids: its blocks, for the partition `given`; by default those it would have had in training (see
+        `read_text`).
       dataset, split, batch_size, max_batches: `empirical` only: what is read; the last three as in
         `config.sweep` by default.
 
@@ -159,18 +160,15 @@ def key_counts(model: LanguageModel, batches: Iterable[Batch]) -> KeyCounts:
 def _text_counts(
     model: LanguageModel, text: str | Sequence[int], block_ids: Sequence[int] | None
 ) -> KeyCounts:
-    tokens = model.tokenizer.encode(text) if isinstance(text, str) else list(text)
     require(
-        all(map(whole, tokens)),
+        isinstance(text, str) or all(map(whole, text)),
         "text",
         text,
         "a text, or whole numbers: its token ids",
         "model.tokenizer.encode(text)",
     )
-    require(len(tokens) > 0, "text", text, "at least one token", "write some text")
-    if block_ids is None:
-        block_ids = text_blocks(model.config, tokens, model.tokenizer.eos_id)
-    row_ids = None if block_ids is None else np.asarray(block_ids, np.int32)[None]
+    tokens, ids = read_text(model, text, block_ids)
+    row_ids = None if ids is None else np.asarray(ids, np.int32)[None]
     batch = model.batch(np.asarray(tokens, np.int32)[None], row_ids)
     return counts_in_order(
         np.asarray(model.partition(batch)), batch.doc_ids if model.config.model.document_mask else None

@@ -1,5 +1,6 @@
 """Sampling text at a setting of the dial."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from aila_jax.config.options import GenerateOptions
 from aila_jax.inference.dial import dial_values
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
-from aila_jax.partition.kinds import line_blocks
+from aila_jax.partition.kinds import text_blocks
 from aila_jax.types import PADDING_ID, Array, Batch
 
 if TYPE_CHECKING:
@@ -58,14 +59,22 @@ def generate_ids(
     model: "LanguageModel",
     prompt: list[int],
     options: GenerateOptions,
+    block_ids: Sequence[int] | None = None,
 ) -> list[int]:
     """Continues `prompt`, token ids, as `options` say; one compiled step serves all tokens.
 
     When the window is full its older half is dropped, so the rest takes new positions and, for windows, new
-    blocks. For the partition `given`, a line-end token closes a block, as it does in training.
+    blocks. For the partition `given`, a line-end token closes a block where it does so in training
+    (`model.given` is `lines`); elsewhere the continuation belongs to the block of the prompt's last token,
+    since nothing says where a field or an annotated block ends.
+
+    Args:
+      block_ids: block of each token of the prompt, for the partition `given`; by default those that it would
+        have had in training.
 
     Raises:
-      ValueError: an empty prompt, or a model that cannot be asked for this.
+      ValueError: an empty prompt, blocks that the prompt does not show, or a model that cannot be asked for
+        this.
     """
     config, length = model.config, model.config.model.length
     require(len(prompt) > 0, "prompt", "", "at least one token", "write some text")
@@ -83,11 +92,14 @@ def generate_ids(
     temperature = jnp.float32(options.sample_temperature)
     among = min(options.top_k or vocabulary, vocabulary)
     ids, key = list(prompt), jax.random.key(options.seed)
+    eos_id = model.tokenizer.eos_id
+    blocks = _prompt_blocks(model, ids, block_ids)
+    closes = config.partition.kind == "given" and model.given == "lines"
     start = max(0, len(ids) - length)
     for count in range(options.max_tokens):
         if len(ids) - start >= length:
             start = len(ids) - max(length // 2, 1) if length > 1 else len(ids) - 1
-        batch, last = _window(ids[start:], length, model.tokenizer.eos_id)
+        batch, last = _window(ids[start:], blocks[start:], length)
         token = _next_token(
             model.network,
             model.params,
@@ -97,20 +109,37 @@ def generate_ids(
             jnp.int32(last),
             _Sampling(jax.random.fold_in(key, count), temperature, among),
         )
+        blocks.append(blocks[-1] + int(closes and ids[-1] == eos_id))
         ids.append(int(token))
     return ids[len(prompt) :]
 
 
-def _window(ids: list[int], length: int, eos_id: int) -> tuple[Batch, int]:
-    """The ids as one padded window, with a block id that counts the line ends before each token; and the last
-    position.
-    """
+def _prompt_blocks(model: "LanguageModel", prompt: list[int], block_ids: Sequence[int] | None) -> list[int]:
+    """The block of each token of the prompt; zeros where the partition reads none."""
+    if model.config.partition.kind != "given":
+        require(
+            block_ids is None,
+            "block_ids",
+            block_ids,
+            f"left out where the partition is {model.config.partition.kind!r}",
+            "leave it out",
+        )
+        return [0] * len(prompt)
+    if block_ids is None:
+        return text_blocks(model.given, prompt, model.tokenizer.eos_id)
+    fits = len(block_ids) == len(prompt)
+    require(fits, "block_ids", len(block_ids), f"{len(prompt)} ids, one per token", "pass one per token")
+    return [int(block) for block in block_ids]
+
+
+def _window(ids: list[int], blocks: list[int], length: int) -> tuple[Batch, int]:
+    """The ids and their blocks as one padded window; and the last position."""
     used = len(ids)
     tokens = np.zeros((1, length), np.int32)
     tokens[0, :used] = ids
     doc_ids = np.full((1, length), PADDING_ID, np.int32)
     doc_ids[0, :used] = 0
     given = np.full((1, length), PADDING_ID, np.int32)
-    given[0, :used] = line_blocks(ids, eos_id)
+    given[0, :used] = blocks
     batch = Batch.from_tokens(tokens, given, doc_ids)
     return replace(batch, positions=np.arange(length, dtype=np.int32)[None]), used - 1

@@ -2,15 +2,59 @@
 layer.
 """
 
+import json
 import reprlib
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int
 
-from aila_jax.config import Config, PartitionKind
+from aila_jax.config import Config, PartitionKind, require
+from aila_jax.data.text_files import read_record
+from aila_jax.partition.kinds import text_blocks
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Batch, restarting_positions
+
+if TYPE_CHECKING:
+    from aila_jax.inference.language_model import LanguageModel
+
+
+def read_text(
+    model: "LanguageModel", text: str | Sequence[int], block_ids: Sequence[int] | None = None
+) -> tuple[list[int], list[int] | None]:
+    """The token ids of a text and, for the partition `given`, the block of each: those that are given, or
+    those that the text would have had in training.
+
+    Where blocks are fields with line ends of their own, the text may be a record, as in training:
+    {"blocks": ["…", "…"]}.
+
+    Raises:
+      ValueError: no text or token ids, no token, or blocks that the text by itself does not show.
+    """
+    given = model.given if model.config.partition.kind == PartitionKind.GIVEN and block_ids is None else None
+    tokenizer = model.tokenizer
+    if isinstance(text, str) and given in ("fields", "unknown") and (fields := _record_fields(text)):
+        encoded = tokenizer.encode_pieces(fields)
+        ids = [number for number, tokens in enumerate(encoded) for _ in tokens]
+        return [token for tokens in encoded for token in tokens][:-1], ids[:-1]  # no line end follows a text
+    tokens = tokenizer.encode(text) if isinstance(text, str) else list(text)
+    fix = "write some text, or pass model.tokenizer.encode(text)"
+    require(len(tokens) > 0, "text", text, "at least one token", fix)
+    if block_ids is not None:
+        return tokens, list(block_ids)
+    return tokens, None if given is None else text_blocks(given, tokens, tokenizer.eos_id)
+
+
+def _record_fields(text: str) -> tuple[str, ...]:
+    """The fields of a text that is a record with "blocks"; none where it is no record."""
+    if not text.lstrip().startswith("{"):
+        return ()
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        return ()
+    return read_record(text, "the text")[0] if isinstance(record, dict) and "blocks" in record else ()
 
 
 def read_batch(

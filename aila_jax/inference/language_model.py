@@ -20,7 +20,7 @@ from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.inference.dial import check_hard, dial_values
 from aila_jax.inference.generation import generate_ids
-from aila_jax.inference.inputs import example_batch, read_batch
+from aila_jax.inference.inputs import example_batch, read_batch, read_text
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.margin import check_layer_scale
 from aila_jax.model.network import Network
@@ -28,7 +28,6 @@ from aila_jax.model.stats import StatsRequest
 from aila_jax.model.transformer import Transformer, build_transformer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition, build_partition, check_vocabulary, table_of
-from aila_jax.partition.kinds import text_blocks
 from aila_jax.types import PADDING_ID, Array, Batch
 
 
@@ -76,6 +75,13 @@ class LanguageModel:
     @property
     def partition(self) -> Partition:
         return self.network.partition
+
+    @property
+    def given(self) -> str:
+        """What the blocks of the partition `given` are in the corpus of training (`Dataset.given`); `unknown`
+        where an older checkpoint does not say.
+        """
+        return self.meta.get("data", {}).get("given") or _given_of(self.config)
 
     def with_partition(self, partition: PartitionConfig, fitted: Partition | None = None) -> "LanguageModel":
         """The same weights, read with another partition than the one in training: attention knows blocks only
@@ -220,9 +226,13 @@ class LanguageModel:
         sample_temperature: float = 0.8,
         top_k: int = 40,
         seed: int = 0,
+        block_ids: Sequence[int] | None = None,
     ) -> str:
         """The prompt's continuation (without the prompt) at λ and τ; `sample_temperature` 0 is greedy. See
         `generate_ids`.
+
+        `block_ids`, one id per token of the prompt, is for the partition `given`; by default they are those
+        that the prompt would have had in training (see `read_text`).
         """
         options = GenerateOptions(
             prompt=prompt,
@@ -233,12 +243,12 @@ class LanguageModel:
             top_k=top_k,
             seed=seed,
         )
-        return self.continuation(options)
+        return self.continuation(options, block_ids)
 
-    def continuation(self, options: GenerateOptions) -> str:
+    def continuation(self, options: GenerateOptions, block_ids: Sequence[int] | None = None) -> str:
         """`generate`, by options."""
-        new = generate_ids(self, self.tokenizer.encode(options.prompt), options)
-        return self.tokenizer.decode(new)
+        ids, blocks = read_text(self, options.prompt, block_ids) if options.prompt else ([], None)
+        return self.tokenizer.decode(generate_ids(self, ids, options, blocks))
 
     def attention(
         self,
@@ -270,6 +280,18 @@ class LanguageModel:
         `apply`.
         """
         return read_batch(self.config, self.tokenizer.vocab_size, tokens, block_ids, doc_ids)
+
+
+def _given_of(config: Config) -> str:
+    """What blocks are, by the settings alone: plain files have lines; records and data sets may have
+    fields.
+    """
+    data = config.data
+    if data.corpus == "conllu":
+        return "lines" if data.conllu_blocks == "sentences" else data.conllu_blocks
+    names = [Path(name).name for name in (*data.files, *data.valid_files, *data.test_files)]
+    plain = not any(name.endswith(".jsonl") or "*" in name.rpartition(".")[2] for name in names)
+    return "lines" if plain and data.corpus != "tfds" else "unknown"
 
 
 def check_tokenizer(model: LanguageModel, dataset: Dataset) -> None:
@@ -327,20 +349,18 @@ def attention_maps(
       text: a text, or its token ids; at most the model's length in tokens.
       lams: values of λ.
       tau: τ.
-      block_ids: one id per token, for the partition `given`; by default a line end closes a block there.
+      block_ids: one id per token, for the partition `given`; by default those that the text would have had in
+        training (see `read_text`).
       hard: block attention only; needs λ = 1. The configuration's by default.
 
     Raises:
-      ValueError: no λ, no block ids where blocks are an annotation, an empty text, one longer than the model
-        reads, or λ or τ outside its limits.
+      ValueError: no λ, no block ids where the text does not show its blocks, an empty text, one longer
+        than the model reads, or λ or τ outside its limits.
     """
-    tokens = model.tokenizer.encode(text) if isinstance(text, str) else list(text)
     lams = numbers("lams", "λ", lams)
-    require(len(tokens) > 0, "text", text, "at least one token", "write some text")
-    if block_ids is None:
-        block_ids = text_blocks(model.config, tokens, model.tokenizer.eos_id)
+    tokens, ids = read_text(model, text, block_ids)
     rows = np.tile(np.asarray(tokens), (len(lams), 1))
-    row_ids = None if block_ids is None else np.tile(np.asarray(block_ids), (len(lams), 1))
+    row_ids = None if ids is None else np.tile(np.asarray(ids), (len(lams), 1))
     output = model.apply(rows, lam=lams, tau=tau, block_ids=row_ids, hard=hard, weights=True)
     blocks = np.asarray(model.partition(model.batch(rows, row_ids)))[0]
     real = blocks != PADDING_ID

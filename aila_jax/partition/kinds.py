@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
-from aila_jax.config import Config, PartitionKind, require
+from aila_jax.config import require
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch
 
 
@@ -103,24 +103,36 @@ def line_blocks(tokens: Sequence[int], eos_id: int) -> Int[np.ndarray, "L"]:
     return np.concatenate([[0], np.cumsum(ends)]).astype(np.int32)
 
 
-def text_blocks(config: Config, tokens: Sequence[int], eos_id: int) -> list[int] | None:
-    """Block ids of a text that came without: lines for the partition `given`, None for the others, which need
-    none.
+def text_blocks(given: str, tokens: Sequence[int], eos_id: int) -> list[int]:
+    """Block ids of a text that came without them, for the partition `given`: those that it would have had in
+    training.
+
+    Args:
+      given: what blocks are there (`Dataset.given`), or `unknown`.
+      tokens: of the text.
+      eos_id: the line end.
 
     Raises:
-      ValueError: the model's blocks are an annotation that no text by itself has.
+      ValueError: the text by itself does not say where its blocks end.
     """
-    if config.partition.kind != PartitionKind.GIVEN:
-        return None
+    fix = "pass block_ids in Python, one for each token"
     require(
-        not config.annotated,
+        given in ("lines", "fields", "unknown"),
         "block_ids",
         None,
-        f"given for a text where blocks are the annotation's {config.data.conllu_blocks}, which a text by"
-        " itself does not have",
-        "pass block_ids in Python, one for each token",
+        f"given for a text where blocks are the annotation's {given}, which a text by itself does not have",
+        fix,
     )
-    return line_blocks(tokens, eos_id).tolist()
+    ids = line_blocks(tokens, eos_id).tolist()
+    are = "are" if given == "fields" else "may be"  # an older checkpoint does not say
+    require(
+        given == "lines" or ids[-1] == 0,  # without a line end a text is one block, whatever blocks are
+        "block_ids",
+        None,
+        f"given for a text with line ends where blocks {are} fields with line ends of their own",
+        f'{fix}, or give the text as a record: {{"blocks": ["…", "…"]}}',
+    )
+    return ids
 
 
 def document_starts(doc_ids: Int[Array, "B L"]) -> Bool[Array, "B L"]:

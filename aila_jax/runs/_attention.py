@@ -7,6 +7,7 @@ from aila_jax.config import PartitionKind, require
 from aila_jax.config.options import AttentionOptions
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.inference.attention_maps import AttentionMaps
+from aila_jax.inference.inputs import read_text
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.reporting import (
     attention_figure,
@@ -51,7 +52,7 @@ def dial_maps(
         config.length, most_tokens(len(lams), config.n_layers, config.n_heads, not config.bidirectional)
     )
     sample = ("\n" if model.config.partition.kind == PartitionKind.GIVEN else " ").join(SAMPLE_LINES)
-    tokens = model.tokenizer.encode(text or sample)
+    tokens, ids = read_text(model, text or sample)
     require(
         not text or len(tokens) <= longest,
         "text",
@@ -59,7 +60,8 @@ def dial_maps(
         f"at most {longest} for this model",
         "shorten it",
     )
-    return model.attention_dial(tokens[:longest], lams=lams, tau=tau, hard=hard)
+    ids = None if ids is None else ids[:longest]
+    return model.attention_dial(tokens[:longest], lams=lams, tau=tau, block_ids=ids, hard=hard)
 
 
 def attention(run: OpenedRun | str | Path, options: AttentionOptions, out: str | Path = "") -> list[Path]:

@@ -29,7 +29,7 @@ def report(
 
     Rows are enough for everything but attention, which is left out where there is no checkpoint. Without a
     text of the user's it is that of a sentence of this program's, as many tokens as fit, and nothing where
-    blocks are an annotation, which the sentence has not.
+    lines are not the blocks of training.
 
     Args:
       sweep_path: the folder of sweep.json, or the file.
@@ -51,11 +51,9 @@ def report(
         model, hard = (
             (_as_scored(model, result), result.cells[0].hard) if same else (model, model.config.model.hard)
         )
-        # Without a text of the user's the page goes without, where a sentence has not the annotation that
-        # blocks are made of.
-        maps = (
-            dial_maps(model, text, nearest_tau(result), hard) if text or not model.config.annotated else None
-        )
+        # Without a text of the user's the page goes without, where lines are not the blocks of training.
+        shows = text or model.config.partition.kind != "given" or model.given == "lines"
+        maps = dial_maps(model, text, nearest_tau(result), hard) if shows else None
     draw_figures(result, records, page.parent)
     return write_report(result, page, log=records, samples=samples, maps=maps)
 

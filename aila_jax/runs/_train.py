@@ -220,7 +220,12 @@ def _save(
 ) -> None:
     """The hook that writes a checkpoint."""
     dataset = text.dataset
-    data = {"name": dataset.name, "fingerprint": dataset.fingerprint, "position": text.batches.get_state()}
+    data = {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "position": text.batches.get_state(),
+        "given": dataset.given,
+    }
     store.save(
         step, state, Record.of(config, dataset.tokenizer, data, run_meta(dataset)), anchors.made, partition
     )
@@ -248,9 +253,15 @@ def _announce(
     config: Config, workdir: Path, dataset: Dataset, partition: Partition, state: TrainState, start: int
 ) -> None:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    sizes = ", ".join(f"{split} {len(stream.tokens):,}" for split, stream in dataset.splits.items())
+    total = sum(len(stream.tokens) for stream in dataset.splits.values())
+    sizes = ", ".join(
+        f"{split} {len(stream.tokens):,} ({len(stream.tokens) / total:.1%})"
+        for split, stream in dataset.splits.items()
+    )
     print(f"device   {describe_devices()}")
     print(f"data     {dataset.name}: {sizes} tokens of {dataset.tokenizer.vocab_size:,} types")
+    for note in dataset.notes:
+        print(f"         {note}")
     print(
         f"model    {parameters:,} parameters, partition {config.partition.settings}, locality"
         f" {config.locality.mode}"

@@ -92,6 +92,7 @@ def dataset_of(model: LanguageModel, data_dir: str = "") -> Dataset:
         raise ValueError(
             f"the corpus {dataset.name!r} has fingerprint {dataset.fingerprint[:12]}, the model was trained"
             f" on {trained_on[:12]}: its text has changed (another file, or for pydocs another Python"
-            " version), so splits may overlap. Fix: evaluate with the text it was trained on"
+            " version), so splits may overlap. Fix: evaluate with the text it was trained on;"
+            " --data_dir=FOLDER says where it is now"
         )
     return dataset

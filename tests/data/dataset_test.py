@@ -1,6 +1,7 @@
 """Tests of data sets: encoding, caching, refusals, and the published counts of WikiText-2."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -227,3 +228,21 @@ def test_wikitext2_comes_back_exactly_from_bpe(wikitext2, shared_cache):
     stream = encode_documents(tokenizer, documents)
     assert tokenizer.decode(stream.tokens) == Path(wikitext2, "wiki.valid.tokens").read_bytes().decode()
     assert (stream.words, stream.bytes) == (217_646, 1_121_681)
+
+
+@pytest.mark.parametrize(
+    ("records", "given"),
+    [
+        ([{"blocks": ["a field", "two\nlines"]}], "fields"),
+        ([{"blocks": ["a field", "another"]}, {"text": "two\nlines"}], "lines"),
+    ],
+)
+def test_a_data_set_knows_whether_its_blocks_are_lines(tmp_path, records, given):
+    path = tmp_path / "r.jsonl"
+    lines = [json.dumps({**record, "title": 1}) for record in records]
+    distinct = [json.dumps({"text": f"line {number}"}) for number in range(9)]
+    path.write_text("\n".join([*lines, *distinct, '{"text": null}']))
+    config = DataConfig(corpus="text", files=(str(path),), vocab_size=300, cache_dir=str(tmp_path / "cache"))
+    data = load_dataset(config)
+    assert data.given == given
+    assert data.notes == (f"1 of {len(lines) + 10} records left out: they have no text",)

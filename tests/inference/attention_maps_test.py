@@ -2,6 +2,7 @@
 compilation.
 """
 
+import json
 import re
 from dataclasses import replace
 
@@ -10,10 +11,14 @@ import numpy as np
 import pytest
 
 from aila_jax.config import PartitionConfig
-from aila_jax.inference import language_model
+from aila_jax.data.dataset import encode_documents
+from aila_jax.data.documents import Document
+from aila_jax.evaluation.certify import certify
+from aila_jax.inference import generation, language_model
 from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.partition.kinds import line_blocks
+from aila_jax.runs import dial_maps
 from tests.support.untrained import untrained_model
 
 TEXT = "the old owl saw my brother in the garden ."
@@ -154,3 +159,61 @@ def test_maps_that_do_not_fit_together_are_refused(dialled, unchecked_shapes):
         ValueError, match=r"AttentionMaps\.block_mass\.shape is \(3,\); it must be \(2, 2\) for"
     ):
         replace(dialled[0], block_mass=np.zeros(3))
+
+
+def trained_on(given: str, model: LanguageModel) -> LanguageModel:
+    """The model read by the corpus's own blocks, as a run that was trained on such ones."""
+    made = remade(model, "given")
+    return replace(made, meta={**made.meta, "data": {"given": given}})
+
+
+@pytest.mark.parametrize("given", ["fields", "unknown"])
+def test_a_text_has_the_blocks_of_training_or_none(model, given):
+    """Case `fields.py`: a field of several lines was cut at every line end, without a word."""
+    fields, lines = trained_on(given, model), trained_on("lines", model)
+    parts = ("the cat", "a dog\nthe sea", "the")
+    text, record = "\n".join(parts), json.dumps({"blocks": parts})
+    stream = encode_documents(model.tokenizer, [Document("d", parts)])
+    for read in (
+        fields.attention,
+        fields.generate,
+        lambda text: certify(fields, 1.0, text=text),
+        lambda text: dial_maps(fields, text),
+    ):
+        with pytest.raises(
+            ValueError, match=r"block_ids is None; it must be given for a text with line ends"
+        ):
+            read(text)
+    maps = fields.attention(record, lam=1.0)
+    assert "".join(maps.tokens) == text
+    np.testing.assert_array_equal(maps.block_ids, stream.given_ids[:-1])
+    np.testing.assert_array_equal(
+        fields.attention(text, block_ids=stream.given_ids[:-1].tolist()).block_ids, maps.block_ids
+    )
+    assert lines.attention(text).block_ids.max() == 3
+    assert fields.attention("the cat").block_ids.max() == 0  # a text without a line end is one block
+    np.testing.assert_array_equal(
+        certify(fields, 1.0, text=record).counts.n_in,
+        certify(fields, 1.0, text=text, block_ids=maps.block_ids.tolist()).counts.n_in,
+    )
+
+
+def test_a_continuation_belongs_to_the_last_block_of_its_prompt(model, monkeypatch):
+    seen = []
+    window = generation._window
+    monkeypatch.setattr(generation, "_window", lambda *given: seen.append(given) or window(*given))
+    ends = model.tokenizer.eos_id
+    monkeypatch.setattr(generation, "_next_token", lambda *_: ends)
+    prompt = json.dumps({"blocks": ["the", "a\ncat"]})
+    trained_on("fields", model).generate(prompt, lam=1.0, max_tokens=3)
+    blocks = seen[-1][1]
+    assert blocks[0] == 0 and set(blocks[2:]) == {1} and len(blocks) == len(seen[-1][0])
+    trained_on("lines", model).generate("the\na", lam=1.0, max_tokens=3)
+    assert seen[-1][1] == line_blocks(seen[-1][0], ends).tolist()
+    with pytest.raises(ValueError, match=r"blocks are the annotation's classes"):
+        trained_on("classes", model).generate("the", max_tokens=1)
+    ids = [5] * len(model.tokenizer.encode("the cat"))
+    trained_on("classes", model).generate("the cat", max_tokens=2, block_ids=ids)
+    assert seen[-1][1] == [5] * (len(ids) + 1)
+    with pytest.raises(ValueError, match=r"block_ids is .* left out where the partition is 'windows'"):
+        remade(model, "windows").generate("the cat", max_tokens=2, block_ids=ids)

@@ -6,17 +6,13 @@ from aila_jax.config.options import Options
 
 
 def _run(call: Call[Options]) -> None:
-    config, data_dir = call.config, call.data_dir
+    config = call.config
     assert config is not None, "it is needed"
-    if data_dir and config.data.corpus != "wikitext2":
-        raise ValueError(
-            f"--data_dir is {data_dir!r}, but data.corpus is {config.data.corpus!r}, which does not"
-            " read it. Fix: leave --data_dir out, or add --config.data.corpus=wikitext2"
-        )
+    config = presets.with_data_dir(config, call.data_dir)
     from aila_jax import runs
 
     try:
-        run = runs.train(presets.with_data_dir(config, data_dir), call.path)
+        run = runs.train(config, call.path)
     except runs.NonFiniteError as error:
         raise CommandError(str(error)) from error
     print(f"Trained to step {run.step}. Turn the dial: aila sweep --checkpoint={call.path}")
