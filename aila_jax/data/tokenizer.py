@@ -4,6 +4,7 @@ import collections
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import tokenizers
@@ -14,6 +15,14 @@ from aila_jax.data.documents import Document
 
 EOS = "<eos>"
 UNK = "<unk>"
+# Byte-level types are written with a visible character for each byte: itself where it is one, else the next
+# free one from U+0100 on (Radford et al., 2019, as in `tokenizers`).
+_SHOWN = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
+_HIDDEN = tuple(byte for byte in range(256) if byte not in _SHOWN)
+_BYTES = {chr(byte): byte for byte in _SHOWN} | {
+    chr(0x100 + place): byte for place, byte in enumerate(_HIDDEN)
+}
+_LONE_BYTES = re.compile("[\udc80-\udcff]+")  # what Python makes of bytes that are no UTF-8
 
 
 class Tokenizer:
@@ -107,7 +116,8 @@ class Tokenizer:
         return [[*ids, self.eos_id] for ids in self._encode_all(pieces)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids; `<eos>` becomes a line end.
+        """The text of token ids; `<eos>` becomes a line end. Bytes that are no whole character are written
+        as <E4B8>, so that tokens that differ look different.
 
         Raises:
           ValueError: an id outside the vocabulary.
@@ -123,7 +133,22 @@ class Tokenizer:
                 runs.append([])
             else:
                 runs[-1].append(int(token))
-        return "\n".join(self._model.decode_batch(runs, skip_special_tokens=False))
+        texts = self._model.decode_batch(runs, skip_special_tokens=False)
+        if self.byte_level:  # the library writes U+FFFD for every such byte
+            texts = [
+                self._with_bytes(run) if "\ufffd" in text else text
+                for run, text in zip(runs, texts, strict=True)
+            ]
+        return "\n".join(texts)
+
+    def _with_bytes(self, ids: Sequence[int]) -> str:
+        """The text of byte-level tokens, bytes that are no whole character in hexadecimal."""
+        symbols = "".join(self._model.id_to_token(index) or "" for index in ids)
+        data = bytes(_BYTES[symbol] for symbol in symbols)
+        return _LONE_BYTES.sub(
+            lambda found: f"<{found[0].encode('utf-8', 'surrogateescape').hex().upper()}>",
+            data.decode("utf-8", "surrogateescape"),
+        )
 
     def _encode_all(self, texts: Sequence[str]) -> Iterator[list[int]]:
         lines = [text.split("\n") for text in texts]

@@ -133,9 +133,11 @@ def _name_tokens(panels: np.ndarray, tokens: Sequence[str] | None) -> None:
 
 
 def token_label(token: str) -> str:
-    """A token on one line: its spaces and line ends visible, cut to ten characters."""
+    """A token on one line: its spaces and line ends visible, other characters without a shape by their code,
+    cut to ten characters.
+    """
     text = token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥")
-    text = "".join(character if character.isprintable() else "�" for character in text)
+    text = "".join(one if one.isprintable() else f"<{ord(one):02X}>" for one in text)
     return text if len(text) <= MAX_LABEL_CHARACTERS else f"{text[: MAX_LABEL_CHARACTERS - 1]}…"
 
 

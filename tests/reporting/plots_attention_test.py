@@ -8,6 +8,9 @@ import re
 import numpy as np
 import pytest
 
+from aila_jax.config import DataConfig
+from aila_jax.data.documents import Document
+from aila_jax.data.tokenizer import train_tokenizer
 from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.reporting.plots_attention import (
     MAX_LABELLED_TOKENS,
@@ -123,7 +126,17 @@ def test_tokens_are_written_out_where_they_are_few() -> None:
     assert not any(label.get_parse_math() for label in few.get_yticklabels())
     many = panels(attention_figure(synthetic_maps(length=MAX_LABELLED_TOKENS + 1)))[0]
     assert (many.get_xlabel(), many.get_ylabel()) == ("key", "query")
-    assert token_label("\x07é\t") == "�é⇥"
+    assert token_label("\x07é\t\u200b") == "<07>é⇥<20…"
+
+
+def test_tokens_that_are_parts_of_a_character_have_labels_that_differ() -> None:
+    """Case `token_labels.py`: "�" for each of them."""
+    tokenizer = train_tokenizer(DataConfig(vocab_size=300), [Document("", ("plain letters only",) * 5)])
+    ids = tokenizer.encode("中é")
+    labels = [token_label(tokenizer.decode([token])) for token in ids]
+    assert labels == ["<E4>", "<B8>", "<AD>", "<C3>", "<A9>"]
+    every_byte = range(1, 257)  # the line end is 0
+    assert len({token_label(tokenizer.decode([token])) for token in every_byte}) == 256
 
 
 def test_a_model_without_a_causal_mask_is_named_so() -> None:
