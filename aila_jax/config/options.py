@@ -214,7 +214,9 @@ class InfluenceOptions(ReadingOptions):
     lams: Sequence[float] | None = option(LAMS_HELP, None, are_lams)
     tau: float = option(TAU_HELP, 1.0, is_tau)
     positions: int = option(
-        "Queries to measure, at least 2.", 256, AtLeast(2, ": a spread needs two", "set positions to 256")
+        "Queries to measure, at least 2; as many as the default, or all that a small split has.",
+        256,
+        AtLeast(2, ": a spread needs two", "set positions to 256"),
     )
     draws: int = option(
         "Draws of the resampled tokens, at least 2.", 4, AtLeast(2, ": a spread needs two", "set draws to 4")

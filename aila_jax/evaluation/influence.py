@@ -109,10 +109,14 @@ def influence(
     check_tokenizer(model, dataset)
     sharding = batch_sharding(reading.batch_size, "sweep.batch_size")
     windows = dataset.windows(reading.split, config.model.length, config.model.document_mask)
-    queries = choose_queries(model, windows, options.positions, seed)
+    by_default = options.positions == InfluenceOptions.positions
+    queries = choose_queries(model, windows, options.positions, seed, or_fewer=by_default)
+    positions = len(queries.at)
+    if positions < options.positions and not quiet:
+        print(f"positions {positions}: all with a key outside their block that split {reading.split!r} has")
     texts = resampled_texts(queries, dataset.splits["train"].tokens, draws, seed)
     measure = Measure(model, sharding, reading.batch_size, options.tau, reading.hard)
-    with Progress(len(lams) * draws * len(SIDES) * options.positions, "text", quiet=quiet) as progress:
+    with Progress(len(lams) * draws * len(SIDES) * positions, "text", quiet=quiet) as progress:
         return [measure.cell(lam, queries, texts, progress) for lam in lams]
 
 

@@ -35,8 +35,12 @@ class Queries:
     resampled: Bool[np.ndarray, "2 P L"]
 
 
-def choose_queries(model: LanguageModel, windows: Windows, positions: int, seed: int) -> Queries:
-    """So many queries with a key outside their block, each once, in a random order that `seed` gives."""
+def choose_queries(
+    model: LanguageModel, windows: Windows, positions: int, seed: int, or_fewer: bool = False
+) -> Queries:
+    """So many queries with a key outside their block, each once, in a random order that `seed` gives; with
+    `or_fewer` all there are, at least 2, where they are not so many.
+    """
     rows, places = np.nonzero(windows.batch.doc_ids != PADDING_ID)
     order = np.random.default_rng(seed).permutation(len(rows))
     found: list[tuple[Array, ...]] = []
@@ -56,6 +60,8 @@ def choose_queries(model: LanguageModel, windows: Windows, positions: int, seed:
         count += int(kept.sum())
         if count >= positions:
             break
+    if or_fewer:
+        positions = min(positions, max(count, 2))
     limit = f"at most the number of queries with a key outside their block ({count})"
     require(
         count >= positions,

@@ -12,6 +12,8 @@ import pytest
 
 from aila_jax.config import MarginConfig
 from aila_jax.config.options import InfluenceOptions
+from aila_jax.data.packing import TokenStream, Windows
+from aila_jax.data.pipeline import take
 from aila_jax.evaluation import influence as module
 from aila_jax.evaluation.influence import moved
 from aila_jax.evaluation.resampling import choose_queries, resampled_sides, resampled_texts
@@ -78,6 +80,27 @@ def test_queries_are_distinct_have_keys_outside_and_come_from_everywhere(trained
     assert choose_queries(trained.model, windows, 20, seed=0).at.tolist() == found.at[:20].tolist()
     with pytest.raises(ValueError, match=rf"positions is {total + 1}; it must be at most .* \({total}\)"):
         choose_queries(trained.model, windows, total + 1, seed=0)
+
+
+def test_the_default_number_of_queries_is_what_a_small_split_has(trained, capsys):
+    windows = trained.dataset.windows("validation", 16, False)
+    few = Windows(take(windows.batch, np.arange(3)), 48, windows.document_mask)
+    total = int((few.batch.doc_ids[:, 5:] >= 0).sum())
+    assert 2 < total < InfluenceOptions().positions
+    assert len(choose_queries(trained.model, few, 256, seed=0, or_fewer=True).at) == total
+    small = replace(
+        trained.dataset,
+        splits={**trained.dataset.splits, "validation": cut(trained.dataset.splits["validation"], 49)},
+    )
+    module.influence(trained.model, small, InfluenceOptions(lams=(1.0,), draws=2))
+    with pytest.raises(ValueError, match=rf"positions is 255; it must be at most .* \({total}\)"):
+        module.influence(trained.model, small, InfluenceOptions(lams=(1.0,), draws=2, positions=255))
+    assert f"positions {total}: all with a key outside their block" in capsys.readouterr().out
+
+
+def cut(stream: TokenStream, count: int) -> TokenStream:
+    """The first tokens of a stream."""
+    return TokenStream(stream.tokens[:count], stream.doc_ids[:count], stream.given_ids[:count], count, count)
 
 
 def test_resampled_texts_differ_on_their_side_only_and_follow_the_corpus(trained):
