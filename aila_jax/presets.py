@@ -231,6 +231,13 @@ def with_data_dir(config: Config, data_dir: str) -> Config:
     return replace(config, data=moved_to(config.data, data_dir))
 
 
+def as_measured(config: Config) -> Config:
+    """The same configuration by the rules that the figures in docs/results were measured by, which are older
+    than `train.schedule`: the commands that made them start from it.
+    """
+    return replace(config, train=replace(config.train, schedule="offset"))
+
+
 def as_dict(name: str) -> dict[str, Any]:
     """The preset as nested dicts, for a ConfigDict."""
     return to_dict(preset(name))

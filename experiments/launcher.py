@@ -80,7 +80,8 @@ def asked_runs(make: Callable[["Config"], dict[str, "Config"]]) -> Iterator[tupl
     from aila_jax.cli.config_flag import load_source
     from aila_jax.config import Config, from_dict, one_of
 
-    base = presets.with_data_dir(from_dict(Config, load_source(FLAGS.config)), FLAGS.data_dir)
+    start = presets.as_measured(from_dict(Config, load_source(FLAGS.config)))
+    base = presets.with_data_dir(start, FLAGS.data_dir)
     for name in FLAGS.only:
         one_of("--only", name, tuple(make(base)))
     for seed in FLAGS.seeds:

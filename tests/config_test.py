@@ -27,6 +27,7 @@ from aila_jax.config import (
     RuleConfig,
     SweepConfig,
     TrainConfig,
+    by_rules_of,
     check_lam,
     check_tau,
     check_unread,
@@ -537,6 +538,21 @@ def test_what_a_saved_config_lacks_means_the_old_rule(monkeypatch):
     assert saved_config({}).seed == 5
     with pytest.raises(ValueError, match="train is 3, a int; it must be a group of settings"):
         saved_config({"train": 3})
+
+
+def test_runs_from_before_a_rule_was_a_setting_keep_theirs():
+    old = to_dict(Config())
+    for key in ("file_kinds", "hold_out", "repeated"):
+        del old["data"][key]
+    del old["train"]["schedule"]
+    found = saved_config(old)
+    assert (found.data.file_kinds, found.data.hold_out, found.data.repeated, found.train.schedule) == (
+        "suffix", "lines", "keep", "offset"
+    )  # fmt: skip
+    config, taken = by_rules_of(old, Config())  # the command that began it goes on with it
+    assert config == found and set(taken) == set(serialize.OLD_RULES)
+    assert by_rules_of(to_dict(Config()), Config()) == (Config(), ())
+    assert by_rules_of(old, found) == (found, ())
 
 
 def test_a_setting_of_another_name_is_read_by_both(monkeypatch):

@@ -12,7 +12,7 @@ from aila_jax.config.model import DIAL_WEIGHTS, MAX_MARGIN, MarginConfig, ModelC
 from aila_jax.config.partition import AnchorConfig, PartitionConfig, check_recruitment
 from aila_jax.config.penalty import PenaltyConfig
 from aila_jax.config.root import Config, check_unread
-from aila_jax.config.serialize import from_dict, name_now, saved_config, to_dict, unknown_key
+from aila_jax.config.serialize import by_rules_of, from_dict, name_now, saved_config, to_dict, unknown_key
 from aila_jax.config.sweep import SweepConfig
 from aila_jax.config.train import TrainConfig
 
@@ -39,6 +39,7 @@ __all__ = [
     "RuleConfig",
     "SweepConfig",
     "TrainConfig",
+    "by_rules_of",
     "check_lam",
     "check_recruitment",
     "check_tau",

@@ -141,6 +141,7 @@ def check_unread(config: Config) -> None:
     """
     mode = f"locality.mode is {config.locality.mode!r}"
     kind = f"partition.kind is {config.partition.kind!r}"
+    corpus = f"data.corpus is {config.data.corpus!r}"
     margin = f"model.margin.form is {config.model.margin.form!r}"
     solver = "penalty.solver is 'none'"
     given = config.partition.kind == PartitionKind.GIVEN
@@ -149,6 +150,8 @@ def check_unread(config: Config) -> None:
     penalised = config.penalty.solver != Solver.NONE
     # Whether they are read, their section, their names, when they are not, and what reads them.
     rules = (
+        (config.data.corpus in ("text", "conllu"), "data", ("file_kinds",), corpus, "data.corpus=text"),
+        (config.data.corpus in ("text", "conllu", "tfds"), "data", ("hold_out", "repeated"), corpus, "data.corpus=text"),
         (given, "data", ("conllu_blocks",), f"{kind}, which does not read the annotation's blocks", "partition.kind=given"),
         (not given, "partition", ("size",), kind, "partition.kind=windows"),
         (anchored, "anchors", ("k", "prior", "max_batches"), "anchors.estimator is 'none'", "anchors.estimator=corpus"),

@@ -20,7 +20,12 @@ T = TypeVar("T")
 ALIASES: dict[str, str] = {"locality.teach": "locality.distill"}
 # What a saved configuration without the setting means. A fault that changed numbers or splits was mended by a
 # setting whose default is the new rule; a run of before goes on with, and is read by, the old one.
-OLD_RULES: dict[str, Any] = {}
+OLD_RULES: dict[str, Any] = {
+    "data.file_kinds": "suffix",
+    "data.hold_out": "lines",
+    "data.repeated": "keep",
+    "train.schedule": "offset",
+}
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -47,6 +52,27 @@ def saved_config(values: Mapping[str, Any]) -> Config:
         if isinstance(place, dict) and key not in {name_now(f"{prefix}{given}") for given in place}:
             place[name] = rule
     return from_dict(Config, filled)
+
+
+def by_rules_of(saved: Mapping[str, Any], config: Config) -> tuple[Config, tuple[str, ...]]:
+    """The configuration by the rules of a run that began before they were settings, and which these are.
+
+    A command gives today's rule to settings that it does not name; the run that it goes on with has the old
+    one. What differs from today's default was asked for, and stays.
+    """
+    values, today = to_dict(config), to_dict(Config())
+    taken = []
+    for key, rule in OLD_RULES.items():
+        *groups, name = key.split(".")
+        there: Any = saved
+        asked, default = values, today
+        for group in groups:
+            there = there.get(group, {}) if isinstance(there, Mapping) else {}
+            asked, default = asked[group], default[group]
+        if name not in there and asked[name] == default[name] != rule:
+            asked[name] = rule
+            taken.append(key)
+    return (from_dict(Config, values), tuple(taken)) if taken else (config, ())
 
 
 def from_dict(cls: type[T], values: dict[str, Any], path: str = "") -> T:

@@ -20,7 +20,7 @@ from aila_jax.partition.build import Partition
 from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.kinds import Classes
 from aila_jax.runs.setup import eval_record, evaluated_lams, initial_state, step_draws
-from aila_jax.runs.workdir import existing_run, locked, run_meta, write_run_files
+from aila_jax.runs.workdir import as_begun, existing_run, locked, run_meta, write_run_files
 from aila_jax.training.anchors import AnchorsAtWarmup, make_anchors
 from aila_jax.training.logs import TrainingLog
 from aila_jax.training.loop import Hook, NonFiniteError, fit
@@ -94,6 +94,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
 
 def _train(config: Config, workdir: Path, quiet: bool) -> Run:
     sharding = batch_sharding(config.train.batch_size, accumulate=config.train.accumulate)
+    config = as_begun(workdir, config, quiet)
     found = existing_run(workdir, config)
     if found is None:
         check_unread(config)

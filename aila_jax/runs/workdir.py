@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from aila_jax.checkpoint import DIRECTORY, Checkpoint, find_checkpoint, incomplete_steps, whole_steps
-from aila_jax.config import Config, require, saved_config, to_dict
+from aila_jax.config import Config, by_rules_of, require, saved_config, to_dict
 from aila_jax.data.dataset import Dataset
 from aila_jax.provenance import git_commit, versions
 from aila_jax.reporting.files import write_atomically
@@ -83,6 +83,18 @@ def _anywhere(config: Config) -> dict[str, Any]:
     """Without the places of its data, which may move; whether it is the same text its fingerprint says."""
     values = to_dict(config)
     return {**values, "data": {name: value for name, value in values["data"].items() if name not in PLACES}}
+
+
+def as_begun(workdir: Path, config: Config, quiet: bool) -> Config:
+    """The configuration by the rules of the run in `workdir`, where that began before they were settings."""
+    try:
+        saved = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none there, or one that `existing_run` refuses
+        return config
+    config, taken = by_rules_of(saved, config) if isinstance(saved, dict) else (config, ())
+    if taken and not quiet:
+        print(f"rules    {', '.join(taken)} as when this run began, before they were settings")
+    return config
 
 
 def existing_run(workdir: Path, config: Config) -> Checkpoint | None:

@@ -10,4 +10,4 @@ from aila_jax.config import Config
 
 
 def get_config() -> Config:
-    return presets.certified()
+    return presets.as_measured(presets.certified())

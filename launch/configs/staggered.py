@@ -15,6 +15,6 @@ from aila_jax.config import Config
 
 
 def get_config() -> Config:
-    base = presets.certified()
+    base = presets.as_measured(presets.certified())
     model = replace(base.model, margin=replace(base.model.margin, stagger=0.75))
     return replace(base, model=model, locality=replace(base.locality, distill=0.0, pressure=0.0))

@@ -11,4 +11,4 @@ from aila_jax.config import Config
 
 
 def get_config() -> Config:
-    return presets.tiny()
+    return presets.as_measured(presets.tiny())
