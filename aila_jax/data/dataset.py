@@ -42,6 +42,16 @@ class Dataset:
     given: str = "lines"
     notes: tuple[str, ...] = ()
 
+    @property
+    def described(self) -> tuple[str, ...]:
+        """Name, tokens and share of each split, and the notes: a line each, for people."""
+        total = sum(len(stream.tokens) for stream in self.splits.values())
+        sizes = ", ".join(
+            f"{split} {len(stream.tokens):,} ({len(stream.tokens) / total:.1%})"
+            for split, stream in self.splits.items()
+        )
+        return (f"{self.name}: {sizes} tokens of {self.tokenizer.vocab_size:,} types", *self.notes)
+
     def windows(self, split: str, length: int, document_mask: bool) -> Windows:
         """The split cut into windows of `length` tokens (see `packing.pack`).
 

@@ -30,11 +30,11 @@ def moved_to(config: DataConfig, data_dir: str) -> DataConfig:
             f"--data_dir is {data_dir!r}, but data.corpus is {config.corpus!r}, which does not read it. Fix:"
             " leave --data_dir out, or add --config.data.corpus=wikitext2"
         )
-    moved = {
-        name: tuple(_found(pattern, user_path(data_dir), name) for pattern in getattr(config, name))
+    files, valid_files, test_files = (
+        tuple(_found(pattern, user_path(data_dir), name) for pattern in getattr(config, name))
         for name in _PATTERNS
-    }
-    return replace(config, **moved)
+    )
+    return replace(config, files=files, valid_files=valid_files, test_files=test_files)
 
 
 def _found(pattern: str, folder: Path, setting: str) -> str:

@@ -71,6 +71,8 @@ def _trained(run: OpenedRun, options: BlocksOptions) -> Divided:
 def _fitted(config: Config, options: BlocksOptions) -> Divided:
     """The configuration's partition, fitted to its corpus now, for `n_in` keys where that is given."""
     dataset = load_dataset(config.data)
+    for note in dataset.notes:
+        print(note)
     train, length, mask = dataset.splits["train"], config.model.length, config.model.document_mask
     # Before anything is fitted: a split that cannot be read is refused here.
     windows = dataset.windows(options.split, length, mask)

@@ -57,6 +57,8 @@ def recruit_classes(
     if isinstance(source, Config):
         directory = check_writable(Path(out) if out else Path("runs/recruit"))
         config, dataset = source, load_dataset(source.data)
+        for note in () if quiet else dataset.notes:
+            print(note)
     else:
         directory, config = source.folder(out), source.model.config
         kind = config.partition.kind

@@ -254,15 +254,8 @@ def _announce(
     config: Config, workdir: Path, dataset: Dataset, partition: Partition, state: TrainState, start: int
 ) -> None:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    total = sum(len(stream.tokens) for stream in dataset.splits.values())
-    sizes = ", ".join(
-        f"{split} {len(stream.tokens):,} ({len(stream.tokens) / total:.1%})"
-        for split, stream in dataset.splits.items()
-    )
     print(f"device   {describe_devices()}")
-    print(f"data     {dataset.name}: {sizes} tokens of {dataset.tokenizer.vocab_size:,} types")
-    for note in dataset.notes:
-        print(f"         {note}")
+    print("data    ", "\n         ".join(dataset.described))
     print(
         f"model    {parameters:,} parameters, partition {config.partition.settings}, locality"
         f" {config.locality.mode}"

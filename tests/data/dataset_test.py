@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -246,3 +247,7 @@ def test_a_data_set_knows_whether_its_blocks_are_lines(tmp_path, records, given)
     data = load_dataset(config)
     assert data.given == given
     assert data.notes == (f"1 of {len(lines) + 10} records left out: they have no text",)
+    told = (
+        "text: train [\\d,]+ \\(7\\d\\.\\d%\\), validation [\\d,]+ \\(.*\\), test .* tokens of [\\d]+ types"
+    )
+    assert re.fullmatch(told, data.described[0]) and data.described[1:] == data.notes
