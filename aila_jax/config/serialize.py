@@ -43,6 +43,8 @@ def saved_config(values: Mapping[str, Any]) -> Config:
     Raises:
       ValueError: as `from_dict`.
     """
+    if not isinstance(values, Mapping):
+        return from_dict(Config, values)  # says what is wrong with it
     filled = copy.deepcopy(dict(values))
     for key, rule in OLD_RULES.items():
         prefix, name = key[: key.rfind(".") + 1], key[key.rfind(".") + 1 :]

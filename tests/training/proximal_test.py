@@ -141,7 +141,7 @@ def adam_loops(params, gradients, config, lam_eta, a):
     elementwise.
     """
     rates = [
-        config.learning_rate * (0.55 + 0.45 * np.cos(np.pi * step / config.steps))
+        config.learning_rate * (0.55 + 0.45 * np.cos(np.pi * step / (config.steps - 1)))
         for step in range(len(gradients))
     ]
     moments = {
