@@ -459,7 +459,7 @@ def test_the_flags_are_the_options_and_so_are_their_defaults(command):
         (aila_jax.sweep, SweepOptions, {"quiet"}),
         (aila_jax.certify, CertifyOptions, {"layer_scale", "block_ids", "dataset"}),
         (aila_jax.recruit, RecruitOptions, {"checkpoint", "config", "data_dir", "out", "quiet"}),
-        (aila_jax.LanguageModel.generate, GenerateOptions, set()),
+        (aila_jax.LanguageModel.generate, GenerateOptions, {"block_ids"}),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
