@@ -7,13 +7,14 @@ no options; `OpenOptions` say how a run is opened.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from math import inf
 from numbers import Real
 from typing import Any
 
 from aila_jax.config.checks import check_lam, check_tau, numbers, one_of, require, whole
 from aila_jax.config.root import Config
+from aila_jax.config.sweep import PARTS
 
 SPLITS = ("train", "validation", "test")
 POINTERS = ("auto", "none", "anchors", "answers")
@@ -127,12 +128,14 @@ class Reading:
       hard: block attention only.
       batch_size: sequences a batch.
       max_batches: 0 is the whole split.
+      part: which windows are read where that is not the whole split (`sweep.part`).
     """
 
     split: str
     hard: bool
     batch_size: int
     max_batches: int
+    part: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +160,7 @@ class ReadingOptions(Options):
             hard=config.model.hard if self.hard is None else self.hard,
             batch_size=own.batch_size if self.batch_size is None else self.batch_size,
             max_batches=own.max_batches,
+            part=own.part,
         )
 
 
@@ -169,12 +173,20 @@ class ScoringOptions(ReadingOptions):
         None,
         AtLeast(0, fix="0 scores the whole split"),
     )
+    part: str | None = option(
+        "Which windows --max_batches leaves: spread over the split, or the first. Default: the run's"
+        " sweep.part.",
+        None,
+        OneOf(PARTS),
+    )
 
     def reading(self, config: Config) -> Reading:
         found = super().reading(config)
-        if self.max_batches is None:
-            return found
-        return Reading(found.split, found.hard, found.batch_size, self.max_batches)
+        return replace(
+            found,
+            max_batches=found.max_batches if self.max_batches is None else self.max_batches,
+            part=found.part if self.part is None else self.part,
+        )
 
 
 LAM_HELP = "λ in [0, 1]: 0 is distributed, 1 localist."
@@ -252,7 +264,7 @@ class CertifyOptions(ScoringOptions):
     )
 
     def __post_init__(self) -> None:
-        for name in ("split", "batch_size", "max_batches"):
+        for name in ("split", "batch_size", "max_batches", "part"):
             self.check_read(name, getattr(self, name))
         fix = "leave it out"
         limit = "left out with a text, which has its own"

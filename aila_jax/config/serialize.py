@@ -25,6 +25,7 @@ OLD_RULES: dict[str, Any] = {
     "data.hold_out": "lines",
     "data.repeated": "keep",
     "train.schedule": "offset",
+    "sweep.part": "first",
 }
 
 

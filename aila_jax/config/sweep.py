@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from aila_jax.config.checks import Rule, check_lam, check_rules, check_tau, one_of
 
+PARTS = ("spread", "first")
+
 
 @dataclass(frozen=True)
 class SweepConfig:
@@ -15,6 +17,9 @@ class SweepConfig:
       split: `train`, `validation` or `test`.
       batch_size: sequences a batch.
       max_batches: 0 scores the whole split.
+      part: which windows are read where `max_batches`, or train.eval_batches, leaves some out: `spread`
+        evenly over the split, or the `first` ones, which may be of one kind (the rule of runs before this
+        setting).
     """
 
     lams: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -22,6 +27,7 @@ class SweepConfig:
     split: str = "validation"
     batch_size: int = 32
     max_batches: int = 0
+    part: str = PARTS[0]
 
     def __post_init__(self) -> None:
         some = len(self.lams) > 0 and len(self.taus) > 0
@@ -36,3 +42,4 @@ class SweepConfig:
         for tau in self.taus:
             check_tau(tau, "sweep.taus")
         one_of("sweep.split", self.split, ("train", "validation", "test"))
+        one_of("sweep.part", self.part, PARTS)

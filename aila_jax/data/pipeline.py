@@ -8,7 +8,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Int
 
+from aila_jax.config.sweep import PARTS
 from aila_jax.data.packing import Windows
 from aila_jax.types import PADDING_ID, Batch
 
@@ -84,11 +86,19 @@ class TrainBatches:
         self._iterator.set_state(state["grain"])
 
 
-def eval_batches(windows: Windows, batch_size: int, max_batches: int = 0) -> Iterator[Batch]:
-    """All windows in order, or those of the first `max_batches` batches; every batch has `batch_size` rows.
+def eval_batches(
+    windows: Windows, batch_size: int, max_batches: int = 0, part: str = PARTS[0]
+) -> Iterator[Batch]:
+    """All windows in order, or so many batches of a part of them; every batch has `batch_size` rows.
 
     The last batch is filled up with rows of padding (weights 0), so that one compiled program serves all
     batches.
+
+    Args:
+      windows: a split's.
+      batch_size: rows of a batch, at least 1.
+      max_batches: batches at most; 0 is all.
+      part: see `chosen_windows`.
 
     Raises:
       ValueError: batch_size below 1, or max_batches below 0.
@@ -102,9 +112,27 @@ def eval_batches(windows: Windows, batch_size: int, max_batches: int = 0) -> Ite
             f"max_batches is {max_batches}; it must be at least 0, where 0 is all. Fix: set"
             " --config.sweep.max_batches=0"
         )
-    n_batches = -(-len(windows) // batch_size)
-    n_batches = min(n_batches, max_batches) if max_batches else n_batches
-    return (_rows(windows.batch, first * batch_size, batch_size) for first in range(n_batches))
+    chosen = chosen_windows(len(windows), batch_size, max_batches, part)
+    return (
+        _rows(windows.batch, chosen[first : first + batch_size], batch_size)
+        for first in range(0, len(chosen), batch_size)
+    )
+
+
+def chosen_windows(
+    windows: int, batch_size: int, max_batches: int, part: str = PARTS[0]
+) -> Int[np.ndarray, " n"]:
+    """The numbers of the windows that `eval_batches` reads, batch after batch.
+
+    Where not all of them are read: `spread` takes windows at equal distances from the first to the last, and
+    gives each batch windows from all over the split, so that batches differ by chance alone; `first` takes
+    the first ones.
+    """
+    count = windows if max_batches == 0 else min(windows, max_batches * batch_size)
+    if count == windows or part == "first":
+        return np.arange(count)
+    spread = np.linspace(0, windows - 1, count).astype(int)
+    return spread.reshape(batch_size, max_batches).T.reshape(-1)
 
 
 def take(batch: Batch, rows: np.ndarray) -> Batch:
@@ -112,8 +140,9 @@ def take(batch: Batch, rows: np.ndarray) -> Batch:
     return jax.tree.map(lambda array: array[rows], batch)
 
 
-def _rows(batch: Batch, start: int, count: int) -> Batch:
-    part = take(batch, np.arange(start, min(start + count, len(batch.tokens))))
+def _rows(batch: Batch, rows: Int[np.ndarray, " n"], count: int) -> Batch:
+    """These windows, filled up to `count` rows."""
+    part = take(batch, rows)
     missing = count - len(part.tokens)
     if not missing:
         return part

@@ -2,22 +2,25 @@
 change.
 """
 
+import math
 from dataclasses import dataclass
 
 from aila_jax.diagnosis.facts import Facts
-from aila_jax.diagnosis.signatures import CHECKS, Finding, NotAssessed
+from aila_jax.diagnosis.signatures import CHECKS, SURE, Finding, NotAssessed
 
 
 @dataclass(frozen=True)
 class Diagnosis:
     """The result: `findings`, empty for a run that shows none of the signatures; `passed`, the checks that
-    found nothing; `not_assessed`, those that lacked a fact, and facts that were missing, in words.
+    found nothing; `not_assessed`, those that lacked a fact, and facts that were missing, in words; `notes`,
+    what was measured, of how much text and how surely.
     """
 
     run: str
     findings: tuple[Finding, ...]
     passed: tuple[str, ...]
     not_assessed: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def diagnose(facts: Facts) -> Diagnosis:
@@ -37,4 +40,21 @@ def diagnose(facts: Facts) -> Diagnosis:
             passed.append(name)
         else:
             findings.append(finding)
-    return Diagnosis(facts.run, tuple(findings), tuple(passed), (*not_assessed, *facts.missing))
+    return Diagnosis(
+        facts.run, tuple(findings), tuple(passed), (*not_assessed, *facts.missing), generalisation(facts)
+    )
+
+
+def generalisation(facts: Facts) -> tuple[str, ...]:
+    """Perplexity on the validation split beside that on the training text, where both were measured."""
+    training = facts.training
+    if training is None or training.train_perplexity is None or training.validation_perplexity is None:
+        return ()
+    ratio = training.validation_perplexity / training.train_perplexity
+    if not math.isfinite(ratio):
+        return ()
+    windows = training.windows
+    read = "" if windows is None else f", on {windows[1]:,} and {windows[0]:,} windows spread over the splits"
+    error = training.ratio_error
+    sure = f", give or take {SURE * error:.0%}" if error else ""
+    return (f"Validation perplexity is {ratio:.2f} times that of the training text{read}{sure}.",)

@@ -125,6 +125,9 @@ class TrainingFacts:
       skipped: non-finite updates that were discarded, or None without a log.
       train_perplexity, validation_perplexity: at the same λ, without dropout; None where they were not
         measured.
+      windows: how many windows of the two splits these are of, spread over each; None where not known.
+      ratio_error: standard error of the logarithm of their ratio; 0 for whole splits, None where one batch
+        cannot say.
     """
 
     mode: str
@@ -135,6 +138,8 @@ class TrainingFacts:
     train_perplexity: float | None = None
     validation_perplexity: float | None = None
     pressure: float = 0.0
+    windows: tuple[int, int] | None = None
+    ratio_error: float | None = 0.0
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ def describe_diagnosis(diagnosis: Diagnosis) -> str:
     if diagnosis.passed:
         lines += ["", *_wrapped(f"Checked without a finding: {'; '.join(diagnosis.passed)}.")]
     lines += [line for reason in diagnosis.not_assessed for line in _wrapped(f"Not assessed: {reason}.")]
+    lines += [line for note in diagnosis.notes for line in _wrapped(f"Measured: {note}")]
     return "\n".join(lines)
 
 

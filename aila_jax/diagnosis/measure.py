@@ -2,7 +2,9 @@
 little text.
 """
 
-from dataclasses import replace
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from jaxtyping import Float
 
 from aila_jax.config import DialMode
 from aila_jax.config.options import ScoringOptions, SweepOptions
+from aila_jax.config.sweep import PARTS
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.diagnosis.facts import (
@@ -26,22 +29,59 @@ from aila_jax.diagnosis.penalty import penalty_facts
 from aila_jax.diagnosis.signatures import STEP
 from aila_jax.evaluation.blocks import correlate_blocks
 from aila_jax.evaluation.certify import certify, largest_scores
+from aila_jax.evaluation.evaluator import Evaluation, evaluate
 from aila_jax.evaluation.rows import HeadRow, SweepResult
 from aila_jax.evaluation.sweep import sweep_grid
 from aila_jax.evaluation.without_attention import without_attention
 from aila_jax.guarantees.gaps import all_finite, why_uncertifiable
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.loss.group_sparsity import alive_heads
+from aila_jax.metrics.sums import summarize
+from aila_jax.model.interface import Dial
 from aila_jax.model.margin import head_shares
 from aila_jax.partition.correlation import PARALLEL
 from aila_jax.partition.statistics import in_block_keys
 from aila_jax.reporting import read_training_log
 from aila_jax.reporting.own_sweep import own_sweep
 from aila_jax.training.locality import scheduled_lam
+from aila_jax.training.sharding import batch_sharding
 from aila_jax.types import PADDING_ID, Batch
 
 GRID = tuple(round(index * STEP, 10) for index in range(round(1 / STEP) + 1))
 ENDS = (0.0, 1.0)
+SPREAD = PARTS[0]  # whatever the run's own rule is: the first windows of a split may be of one kind
+
+
+@dataclass(frozen=True)
+class SplitLoss:
+    """The mean loss of windows that are spread over a split.
+
+    Attributes:
+      mean: nats a target.
+      error: standard error of `mean`, from the differences between batches; 0 where the whole split is read,
+        None where one batch cannot say.
+      windows: how many.
+    """
+
+    mean: float
+    error: float | None
+    windows: int
+
+    @property
+    def perplexity(self) -> float:
+        return float(np.exp(self.mean))
+
+    @classmethod
+    def of(cls, losses: Sequence[float], targets: Sequence[int], windows: int, whole: int) -> "SplitLoss":
+        """From the mean loss and the targets of each batch; `windows` were read of `whole`."""
+        mean = float(np.average(losses, weights=targets))
+        if windows == whole:
+            return cls(mean, 0.0, windows)
+        if len(losses) == 1:
+            return cls(mean, None, windows)
+        # Without replacement from so many, the error goes to 0 as all are read.
+        spread = np.std(losses, ddof=1) / np.sqrt(len(losses))
+        return cls(mean, float(spread * np.sqrt(1 - windows / whole)), windows)
 
 
 class FactFinder:
@@ -74,7 +114,7 @@ class FactFinder:
         )
 
     def text(self, split: str) -> list[Batch]:
-        """The first batches of a split."""
+        """Batches of windows that are spread over a split."""
         model = self.model.config.model
         windows = self.dataset.windows(split, model.length, model.document_mask)
         return list(eval_batches(windows, self.model.config.sweep.batch_size, self.batches))
@@ -88,6 +128,7 @@ class FactFinder:
             delta=delta,
             pointers="none",
             max_batches=self.batches,
+            part=SPREAD,
         )
         return sweep_grid(self.model, self.dataset, options, self.quiet)
 
@@ -201,9 +242,8 @@ class FactFinder:
             if config.locality.mode == DialMode.CONDITIONAL
             else config.locality.lam
         )
-        seen, unseen = (
-            self.measured((lam,), split=split).cells[0].perplexity_token for split in ("train", "validation")
-        )
+        seen, unseen = (self.split_loss(split, lam) for split in ("train", "validation"))
+        errors = (seen.error, unseen.error)
         losses, skipped = self._log(per_step / tokens)
         return TrainingFacts(
             config.locality.mode,
@@ -211,9 +251,31 @@ class FactFinder:
             epochs=self.model.step * per_step / tokens,
             losses=losses,
             skipped=skipped,
-            train_perplexity=seen,
-            validation_perplexity=unseen,
+            train_perplexity=seen.perplexity,
+            validation_perplexity=unseen.perplexity,
             pressure=config.locality.pressure,
+            windows=(seen.windows, unseen.windows),
+            ratio_error=None if None in errors else math.hypot(*(error for error in errors if error)),
+        )
+
+    def split_loss(self, split: str, lam: float) -> SplitLoss:
+        """The loss of a part of a split at τ = 1, without dropout, and how sure it is."""
+        config, batches = self.model.config, self.text(split)
+        rows = config.sweep.batch_size
+        dial = Dial(np.full(rows, lam, np.float32), np.ones(rows, np.float32))
+        sharding = batch_sharding(rows, "sweep.batch_size")
+        params = sharding.replicate(self.model.params)
+        evaluation = Evaluation(config.model.hard, config.train.loss_chunk)
+        parts = [
+            summarize(evaluate(self.model.network, params, [batch], dial, sharding, evaluation))
+            for batch in batches
+        ]
+        whole = len(self.dataset.windows(split, config.model.length, config.model.document_mask))
+        return SplitLoss.of(
+            [part.loss for part in parts],
+            [part.targets for part in parts],
+            min(whole, rows * len(batches)),
+            whole,
         )
 
     def _log(self, epochs_a_step: float) -> tuple[tuple[tuple[float, float], ...], int | None]:
@@ -239,6 +301,6 @@ class FactFinder:
     def attention_cost(self) -> tuple[tuple[float, float], ...]:
         """What removing attention costs at both ends of the dial."""
         lams = (1.0,) if self.model.config.model.hard else ENDS
-        options = ScoringOptions(max_batches=self.batches)
+        options = ScoringOptions(max_batches=self.batches, part=SPREAD)
         rows = without_attention(self.model, self.dataset, lams, options=options)
         return tuple((row.lam, row.cost) for row in rows)

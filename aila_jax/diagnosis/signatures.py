@@ -37,6 +37,8 @@ CONVERGED_SHARE = 0.05
 # Validation ÷ training perplexity from which on a model generalises badly: 0.4 nats. Two splits of one text
 # differ by much less.
 MAX_GENERALISATION_RATIO = 1.5
+# Standard errors of a measured ratio within which a limit counts as not exceeded.
+SURE = 2.0
 # A dial is graded where no step of STEP carries a larger share of the whole change. Five equal steps carry
 # 0.2 each.
 STEP, MAX_STEP_SHARE = 0.2, 0.4
@@ -158,11 +160,25 @@ def overfits(facts: Facts) -> Finding | None:
     ratio = training.validation_perplexity / training.train_perplexity
     if epoch is None or epoch >= EARLY_EPOCHS or ratio <= MAX_GENERALISATION_RATIO:
         return None
+    read = (
+        "" if training.windows is None else f" ({training.windows[1]:,} and {training.windows[0]:,} windows)"
+    )
+    error = training.ratio_error
+    if error is None or ratio * math.exp(-SURE * error) <= MAX_GENERALISATION_RATIO:
+        sure = (
+            "and one batch cannot say how sure that is"
+            if error is None
+            else f"give or take {SURE * error:.0%}"
+        )
+        raise NotAssessed(
+            f"validation perplexity is {ratio:.2f} times that of the training text{read}, {sure}: too little to"
+            f" say whether it is above {MAX_GENERALISATION_RATIO:g}; read more with --batches"
+        )
     seen = (
         f"The training loss was within {CONVERGED_SHARE:.0%} of its whole fall after {epoch:.1f} of"
         f" {training.epochs:.1f} epochs, and perplexity is {training.validation_perplexity:.4g} on the"
-        f" validation split against {training.train_perplexity:.4g} on the training split, {ratio:.2f} times"
-        " as much."
+        f" validation split against {training.train_perplexity:.4g} on the training split{read}, {ratio:.2f}"
+        f" times as much{f', give or take {SURE * error:.0%}' if error else ''}."
     )
     causes = (
         (

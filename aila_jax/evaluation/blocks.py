@@ -52,7 +52,7 @@ class BlockReport:
 
 
 def measure_blocks(partition: Partition, windows: Windows, batches: int = 0) -> BlockStatistics:
-    """Statistics over the first `batches` batches of 64 windows; 0 is all."""
+    """Statistics over `batches` batches of 64 windows, spread over all of them; 0 is all."""
     parts: list[BlockSums] = []
     count = -(-len(windows) // BATCH_SIZE)
     with Progress(min(batches, count) if batches else count, "blocks, batches:") as progress:
@@ -70,8 +70,8 @@ def measure_blocks(partition: Partition, windows: Windows, batches: int = 0) -> 
 def correlate_blocks(
     model: LanguageModel, windows: Windows, batches: int = CORRELATION_BATCHES
 ) -> BlockCorrelation:
-    """Correlation of the first layer's input embeddings, token and position, over the first `batches` batches
-    of 64 windows.
+    """Correlation of the first layer's input embeddings, token and position, over `batches` batches of 64
+    windows, spread over all of them.
     """
 
     def read() -> Iterable[tuple[Int[np.ndarray, "B L"], Float[np.ndarray, "B L D"]]]:

@@ -124,7 +124,7 @@ def scored_batches(model: LanguageModel, dataset: Dataset | None, reading: Readi
         )
     check_tokenizer(model, dataset)
     windows = dataset.windows(reading.split, model.config.model.length, model.config.model.document_mask)
-    return eval_batches(windows, reading.batch_size, reading.max_batches)
+    return eval_batches(windows, reading.batch_size, reading.max_batches, reading.part)
 
 
 @jax.jit

@@ -81,10 +81,12 @@ class Scope(Record):
     Attributes:
       max_batches: 0 is all of it.
       batch_size: sequences a batch; None where the file does not say.
+      part: which windows a part of the split is (`sweep.part`).
     """
 
     max_batches: int
     batch_size: int | None = None
+    part: str = "first"
 
 
 @dataclass(frozen=True, kw_only=True)

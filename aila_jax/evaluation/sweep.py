@@ -82,7 +82,7 @@ def sweep_grid(
     sharding = batch_sharding(batch_size, "sweep.batch_size")
     windows = dataset.windows(split, config.model.length, config.model.document_mask)
     pointers = choose_pointers(options.pointers, model, windows)
-    batches = list(eval_batches(windows, batch_size, reading.max_batches))
+    batches = list(eval_batches(windows, batch_size, reading.max_batches, reading.part))
     tokens = sum(int(np.sum(batch.weights > 0)) for batch in batches)
     params = sharding.replicate(model.params)
     guarantees = Guarantees(model, batches, lams, hard)
@@ -118,7 +118,7 @@ def sweep_grid(
                 f"λ {lam:g}, τ {tau:g}, loss {summary.loss:.3f}, {tokens / (time.monotonic() - began):,.0f}"
                 " tokens/s"
             )
-    scope = Scope(max_batches=reading.max_batches, batch_size=batch_size)
+    scope = Scope(max_batches=reading.max_batches, batch_size=batch_size, part=reading.part)
     meta = SweepMeta(**vars(origin_of(model, dataset)), scope=scope)
     return SweepResult(tuple(cells), tuple(heads), config, meta)
 

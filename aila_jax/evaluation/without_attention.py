@@ -55,7 +55,7 @@ def without_attention(
     check_tokenizer(model, dataset)
     sharding = batch_sharding(batch_size, "sweep.batch_size")
     windows = dataset.windows(split, config.model.length, config.model.document_mask)
-    batches = list(eval_batches(windows, batch_size, reading.max_batches))
+    batches = list(eval_batches(windows, batch_size, reading.max_batches, reading.part))
     targets = sum(int(np.count_nonzero(batch.weights)) for batch in batches)
     params, chunk = sharding.replicate(model.params), config.train.loss_chunk
     dial_tau = sharding.shard(dial_values(tau, "tau", batch_size))

@@ -22,11 +22,7 @@ def own_sweep(directory: Path, model: LanguageModel) -> SweepResult | None:
     asked, scope = model.config.sweep, result.meta.scope
     same = all(getattr(result.config, name) == getattr(model.config, name) for name in SAME)
     same = same and (result.cells[0].run, result.meta.checkpoint_step) == (model.run, model.step)
-    # The batch size decides what a part of the split is, and nothing else.
-    part = asked.max_batches and asked.batch_size
-    whole = (
-        scope is not None
-        and scope.max_batches == asked.max_batches
-        and (not part or scope.batch_size == part)
-    )
+    whole = scope is not None and scope.max_batches == asked.max_batches
+    if scope is not None and asked.max_batches:  # batch size and rule decide what a part of the split is
+        whole = whole and (scope.batch_size, scope.part) == (asked.batch_size, asked.part)
     return result if same and whole and all(cell.split == asked.split for cell in result.cells) else None

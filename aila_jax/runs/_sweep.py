@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from aila_jax.config.options import EvaluateOptions, SweepOptions
+from aila_jax.data.pipeline import chosen_windows, take
 from aila_jax.evaluation.baselines import baselines
 from aila_jax.evaluation.origin import Baseline
 from aila_jax.evaluation.rows import CellRow, SweepResult
@@ -48,6 +49,7 @@ def evaluate_cell(run: OpenedRun, options: EvaluateOptions, quiet: bool = False)
         hard=options.hard,
         batch_size=options.batch_size,
         max_batches=options.max_batches,
+        part=options.part,
     )
     return sweep_grid(run.model, run.corpus, cell, quiet).cells[0]
 
@@ -78,13 +80,14 @@ def sweep(
 def _baselines(run: OpenedRun, options: SweepOptions) -> dict[str, Baseline]:
     """What must be beaten, on the very targets that the model is scored on."""
     config, reading = run.model.config, options.reading(run.model.config)
-    read = reading.max_batches * reading.batch_size or None
-    scored = run.corpus.windows(reading.split, config.model.length, config.model.document_mask).batch
-    keep = scored.weights[:read] > 0
+    windows = run.corpus.windows(reading.split, config.model.length, config.model.document_mask)
+    read = chosen_windows(len(windows), reading.batch_size, reading.max_batches, reading.part)
+    scored = take(windows.batch, read)
+    keep = scored.weights > 0
     return baselines(
         run.corpus.splits["train"].tokens,
-        scored.tokens[:read][keep],
-        scored.targets[:read][keep],
+        scored.tokens[keep],
+        scored.targets[keep],
         run.corpus.tokenizer.vocab_size,
     )
 

@@ -244,7 +244,11 @@ def _measure(
 ) -> None:
     """The hook that evaluates: on `train.eval_batches` batches, after the last step on all."""
     last = step == config.train.steps
-    chosen = list(eval_batches(validation, config.train.batch_size, 0 if last else config.train.eval_batches))
+    chosen = list(
+        eval_batches(
+            validation, config.train.batch_size, 0 if last else config.train.eval_batches, config.sweep.part
+        )
+    )
     for lam in evaluated_lams(config):
         log.write(step, "eval", eval_record(config, network, state.params, chosen, sharding, lam))
     log.restart_clock()

@@ -146,7 +146,7 @@ def measure(
         path = zeroing_path(
             model,
             windows,
-            list(eval_batches(split, rows, settings.held_out)),
+            list(eval_batches(split, rows, settings.held_out, config.sweep.part)),
             importance,
             settings.path,
             quiet,

@@ -121,7 +121,7 @@ def _row(model: LanguageModel, dataset: Dataset, lam: float) -> LeakRow:
     sums = evaluate(
         model.network,
         model.params,
-        eval_batches(windows, batch_size, config.sweep.max_batches),
+        eval_batches(windows, batch_size, config.sweep.max_batches, config.sweep.part),
         Dial(np.full(batch_size, lam, np.float32), np.ones(batch_size, np.float32)),
         batch_sharding(batch_size, "sweep.batch_size"),
         Evaluation(config.model.hard, config.train.loss_chunk, places=window),

@@ -7,9 +7,11 @@ import json
 import jax
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aila_jax.data.packing import pack
-from aila_jax.data.pipeline import TrainBatches, eval_batches
+from aila_jax.data.pipeline import TrainBatches, chosen_windows, eval_batches
 from aila_jax.types import PADDING_ID, Batch
 
 
@@ -148,7 +150,7 @@ def test_eval_batches_are_all_windows_in_order_padded_to_one_shape(windows, batc
 def test_max_batches_takes_the_first_ones(windows):
     every = list(eval_batches(windows, 4))
     for limit, expected in ((0, 4), (1, 1), (3, 3), (4, 4), (9, 4)):
-        some = list(eval_batches(windows, 4, limit))
+        some = list(eval_batches(windows, 4, limit, "first"))
         assert len(some) == expected
         assert all(same(left, right) for left, right in zip(some, every, strict=False))
 
@@ -158,3 +160,25 @@ def test_bad_eval_settings_are_refused(windows):
         eval_batches(windows, 0)
     with pytest.raises(ValueError, match=r"max_batches is -1; it must be at least 0.*Fix"):
         eval_batches(windows, 4, -1)
+
+
+@given(st.integers(1, 200), st.integers(1, 9), st.integers(0, 12))
+def test_a_part_of_a_split_is_spread_over_it(windows, batch_size, max_batches):
+    chosen = chosen_windows(windows, batch_size, max_batches)
+    count = windows if max_batches == 0 else min(windows, max_batches * batch_size)
+    assert len(set(chosen.tolist())) == len(chosen) == count
+    if count == windows:
+        assert chosen.tolist() == list(range(windows))
+        return
+    gaps = np.diff([-1, *np.sort(chosen)])
+    assert gaps.max() - 1 <= windows / count + 1  # nowhere is a hole larger than the distance between two
+    # Each batch has windows from all over: one of each of batch_size equal stretches of what was chosen.
+    for batch in chosen.reshape(max_batches, batch_size):
+        stretch = np.searchsorted(np.sort(chosen), batch) // max_batches
+        assert sorted(stretch.tolist()) == list(range(batch_size))
+
+
+def test_the_old_rule_takes_the_first(windows):
+    assert firsts(eval_batches(windows, 4, 2, "first"), 2) == list(range(100, 132, 4))
+    assert firsts(eval_batches(windows, 4, 2), 2) != list(range(100, 132, 4))
+    assert firsts(eval_batches(windows, 4), 3) == list(range(100, 148, 4))

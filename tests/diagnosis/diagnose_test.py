@@ -2,8 +2,10 @@
 nothing guessed.
 """
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from aila_jax.config import MarginConfig
@@ -17,6 +19,7 @@ from aila_jax.diagnosis.facts import (
     ScoreFacts,
     TrainingFacts,
 )
+from aila_jax.diagnosis.measure import SplitLoss
 
 LAMS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -393,6 +396,40 @@ def test_training_that_converges_early_and_generalises_badly():
     assert diagnose(replace(HEALTHY, training=replace(training, validation_perplexity=74.0))).findings == ()
     curriculum = only(replace(HEALTHY, training=replace(training, mode="curriculum")))
     assert not any("curriculum" in text for text in curriculum.changes)
+
+
+def test_generalisation_is_judged_as_surely_as_it_was_measured():
+    losses = ((0.5, 8.0), (1.0, 5.0), (2.0, 4.05), (5.0, 4.0), (9.0, 4.0))
+    measured = replace(
+        HEALTHY.training,
+        losses=losses,
+        train_perplexity=50.0,
+        validation_perplexity=80.0,
+        windows=(256, 128),
+        ratio_error=0.01,
+    )
+    sure = diagnose(replace(HEALTHY, training=measured))
+    assert [finding.name for finding in sure.findings] == [signatures.OVERFITS]
+    assert "(128 and 256 windows), 1.60 times as much, give or take 2%." in sure.findings[0].seen
+    assert sure.notes == (
+        "Validation perplexity is 1.60 times that of the training text, on 128 and 256 windows spread over the"
+        " splits, give or take 2%.",
+    )
+    for error, said in ((0.04, "give or take 8%"), (None, "one batch cannot say how sure that is")):
+        unsure = diagnose(replace(HEALTHY, training=replace(measured, ratio_error=error)))
+        assert unsure.findings == ()
+        assert any(said in text and "--batches" in text for text in unsure.not_assessed)
+    low = replace(measured, validation_perplexity=60.0, ratio_error=0.5)
+    assert signatures.OVERFITS in diagnose(replace(HEALTHY, training=low)).passed
+
+
+def test_the_error_of_a_mean_is_that_of_batches_without_replacement():
+    losses, targets = [1.0, 2.0, 4.0], [10, 10, 20]
+    found = SplitLoss.of(losses, targets, windows=12, whole=48)
+    assert found.mean == pytest.approx((10 + 20 + 80) / 40)
+    assert found.error == pytest.approx(np.std(losses, ddof=1) / math.sqrt(3) * math.sqrt(0.75))
+    assert SplitLoss.of(losses, targets, 48, 48).error == 0.0
+    assert SplitLoss.of([1.0], [10], 4, 48).error is None
 
 
 @pytest.mark.parametrize(

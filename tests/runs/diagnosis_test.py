@@ -15,6 +15,7 @@ from aila_jax.config.options import DiagnoseOptions, SweepOptions
 from aila_jax.diagnosis import signatures
 from aila_jax.diagnosis.diagnose import diagnose
 from aila_jax.diagnosis.measure import FactFinder
+from aila_jax.evaluation.sweep import sweep_grid
 from aila_jax.inference.language_model import load
 from aila_jax.loss.group_sparsity import query_key_kernels, with_query_key_kernels
 from aila_jax.loss.importance import size_weights
@@ -82,6 +83,28 @@ def test_a_healthy_run_is_silent_and_its_file_says_what_was_looked_at(healthy, t
         document["facts"]["training"]["epochs"]
     )
     assert document["meta"]["batches"] == BATCHES
+
+
+def test_a_split_whose_first_windows_are_of_another_kind_is_judged_as_a_whole(loaded, healthy):
+    """Its first half is made of tokens in no order: whoever reads the first windows sees nothing else."""
+    model, text = loaded
+    tokens = text.splits["validation"].tokens.copy()
+    half = len(tokens) // 2
+    tokens[:half] = np.random.default_rng(0).permutation(tokens[:half])
+    mixed = replace(
+        text, splits={**text.splits, "validation": replace(text.splits["validation"], tokens=tokens)}
+    )
+    config = replace(model.config, sweep=replace(model.config.sweep, batch_size=4))
+    finder = FactFinder(replace(model, config=config), mixed, healthy, BATCHES, quiet=True)
+    part = finder.split_loss("validation", 0.0)
+    finder.batches = 1000
+    whole = finder.split_loss("validation", 0.0)
+    assert (whole.error, part.windows) == (0.0, 4 * BATCHES)
+    assert part.error is not None
+    assert abs(part.mean - whole.mean) < 0.25 * abs(whole.mean)
+    first = SweepOptions(lams=(0,), taus=(1,), split="validation", max_batches=BATCHES, part="first")
+    worst = sweep_grid(replace(model, config=config), mixed, first, quiet=True).cells[0]
+    assert worst.loss > whole.mean * 1.3
 
 
 def test_weights_that_outgrew_the_margin(loaded, healthy):
