@@ -37,6 +37,7 @@ class Record:
         made.
       table: vocabulary, names and note of the partition's table, which is in the checkpoint; None for a
         partition without one.
+      log: the steps since the log's last record, from `TrainingLog.interval`; None in older checkpoints.
     """
 
     config: dict[str, Any]
@@ -47,10 +48,18 @@ class Record:
     format: int = FORMAT
     anchors: dict[str, Any] | None = None
     table: dict[str, Any] | None = None
+    log: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, config: Config, tokenizer: Tokenizer, data: dict[str, Any], meta: dict[str, Any]) -> "Record":
-        return cls(to_dict(config), tokenizer.to_json(), config.partition.settings, data, meta)
+    def of(
+        cls,
+        config: Config,
+        tokenizer: Tokenizer,
+        data: dict[str, Any],
+        meta: dict[str, Any],
+        log: dict[str, Any] | None = None,
+    ) -> "Record":
+        return cls(to_dict(config), tokenizer.to_json(), config.partition.settings, data, meta, log=log)
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,25 @@
 
 import sys
 import time
+from collections.abc import Callable
 
 from tqdm import tqdm
+
+
+class _Bar(tqdm):
+    """A bar without tqdm's thread: that waits for ever on the lock of a bar that could not be drawn."""
+
+    monitor_interval = 0
 
 
 class Progress:
     """Counts `total` units of work on standard error.
 
     On a terminal that is a bar that redraws itself. Anywhere else a bar would make one endless line, so each
-    `report` prints a line of its own.
+    `report` prints a line of its own. Where standard error cannot be written, the work goes on unseen.
+
+    Attributes:
+      error: why nothing is shown any more; None while it is.
 
     Args:
       total: units of work; None where nobody knows. unit: what they are, one word. start: units already done
@@ -19,7 +29,8 @@ class Progress:
 
     def __init__(self, total: int | None, unit: str, start: int = 0, quiet: bool = False):
         terminal = sys.stderr.isatty()
-        self._bar = tqdm(
+        self.error: OSError | None = None
+        self._bar = _Bar(
             total=total,
             initial=start,
             unit=unit,
@@ -27,6 +38,7 @@ class Progress:
             disable=quiet or not terminal,
             dynamic_ncols=True,
             mininterval=0.5,
+            delay=1e-9,  # drawn at the first `advance`, not here, where an error would leave no bar at all
         )
         self._lines = not (quiet or terminal)
         self._total, self._unit, self._start, self._done = total, unit, start, start
@@ -41,16 +53,25 @@ class Progress:
     def advance(self, count: int = 1) -> None:
         """Some more units are done."""
         self._done += count
-        self._bar.update(count)
+        self._show(lambda: self._bar.update(count))
 
     def report(self, text: str) -> None:
         """Shows `text` beside the bar, or in a line with the units done and the time left at the mean speed
         so far.
         """
-        self._bar.set_postfix_str(text)
+        self._show(lambda: self._bar.set_postfix_str(text))
         if self._lines:
             of, time_left = self._time_left(time.monotonic() - self._began)
-            print(f"{self._unit} {self._done:,}{of}: {text}, {time_left}", file=sys.stderr, flush=True)
+            line = f"{self._unit} {self._done:,}{of}: {text}, {time_left}"
+            self._show(lambda: print(line, file=sys.stderr, flush=True))
+
+    def _show(self, write: Callable[[], object]) -> None:
+        if self.error is not None:
+            return
+        try:
+            write()
+        except OSError as error:
+            self.error, self._bar.disable = error, True
 
     def _time_left(self, seconds: float) -> tuple[str, str]:
         if self._total is None:
@@ -62,7 +83,7 @@ class Progress:
 
     def close(self) -> None:
         """Ends the bar's line."""
-        self._bar.close()
+        self._show(self._bar.close)
 
 
 def duration(seconds: float) -> str:

@@ -23,8 +23,8 @@ from absl import app, flags
 
 from aila_jax import presets
 from aila_jax.config import Config, PartitionConfig, PartitionKind
+from aila_jax.files import write_atomically
 from aila_jax.provenance import versions
-from aila_jax.reporting.files import write_atomically
 from benchmarks.record import Machine, commit, describe_machine, load
 from benchmarks.worker import peak_resident_bytes
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aila_jax.config import from_dict
+from aila_jax.files import write_atomically
 from aila_jax.provenance import git_commit
-from aila_jax.reporting.files import write_atomically
 
 SCHEMA = 1
 

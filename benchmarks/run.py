@@ -67,7 +67,7 @@ def execute(values: flags.FlagValues) -> str:
     """Runs the benchmark that the flags describe and returns the table."""
     import jax
 
-    from aila_jax.reporting.files import write_atomically
+    from aila_jax.files import write_atomically
     from aila_jax.reporting.style import save_figure
     from benchmarks.forms import choose
     from benchmarks.record import write_result

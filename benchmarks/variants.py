@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
+from aila_jax.files import write_atomically
 from aila_jax.progress import Progress
-from aila_jax.reporting.files import write_atomically
 from benchmarks.forms import TRAIN, OursForm
 from benchmarks.record import Machine, Quartiles, commit, describe_machine, load
 from benchmarks.rounds import measure, ratios

@@ -59,3 +59,20 @@ def test_work_of_unknown_length_shows_the_time_so_far(monkeypatch):
 )
 def test_durations_read_as_people_say_them(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_where_nobody_reads_the_work_goes_on(monkeypatch, terminal):
+    class Gone(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    with Progress(3, "step") as counted:
+        for _ in range(3):
+            counted.advance()
+            counted.report("loss 1.5")
+    assert isinstance(counted.error, OSError)

@@ -49,8 +49,9 @@ def load_or_build(directory: Path, key: str, build: Callable[[], Arrays]) -> Arr
         _write(path, arrays)
     except OSError as error:
         warnings.warn(
-            f"token cache {path} cannot be written ({error}); the next run starts from the text again. Fix:"
-            " set --config.data.cache_dir",
+            # The same words for each file, so that they are shown once.
+            f"token cache {directory} cannot be written ({error.strerror or error}); the next run starts from the text"
+            " again. Fix: set --config.data.cache_dir, or make room",
             stacklevel=2,
         )
     return arrays

@@ -37,6 +37,7 @@ class DocumentBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
     # checksum file beside this module by means of `importlib_resources`, a package that it does not install.
     # pyright: ignore[reportIncompatibleVariableOverride] - a class property there
     url_infos: ClassVar[dict[str, Any]] = {}
+    documents: Splits | None = None  # what `read` gave, in the process that prepares
 
     def read(self, download: Callable[[str], Path]) -> Splits:
         """The documents from their source; `download` fetches an address into the download folder."""
@@ -63,9 +64,9 @@ class DocumentBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterable[tuple[int, Any]]]:
-        splits = self.read(lambda address: Path(dl_manager.download(address)))
-        self.checksums.update({split: fingerprint(documents) for split, documents in splits.items()})
-        return {split: self._generate_examples(documents) for split, documents in splits.items()}
+        self.documents = self.read(lambda address: Path(dl_manager.download(address)))
+        self.checksums.update({split: fingerprint(documents) for split, documents in self.documents.items()})
+        return {split: self._generate_examples(documents) for split, documents in self.documents.items()}
 
     def _generate_examples(self, documents: Sequence[Document]) -> Iterator[tuple[int, Any]]:
         for number, document in enumerate(documents):
@@ -77,6 +78,8 @@ def read_or_prepare(make: Callable[[Path], DocumentBuilder], directory: Path) ->
 
     A damaged preparation gives a warning, is set aside, and deleted when it has been made again. Several
     processes may prepare at once: each writes beside the final place and moves its files there in one step.
+    Where they cannot be written, on a full disk, say, that gives a warning too, and the documents are those
+    just read.
 
     Args:
       make: makes the builder for a data directory.
@@ -116,10 +119,18 @@ def read_or_prepare(make: Callable[[Path], DocumentBuilder], directory: Path) ->
             builder.download_and_prepare(
                 download_dir=directory.parent / "downloads", download_config=settings
             )
-    except OSError:
-        # Another process that prepared the same content came first: its files are as good as ours.
+    except (OSError, RuntimeError) as error:  # RuntimeError: what the writer of records makes of a full disk
         if not builder.data_path.exists():
-            raise
+            if builder.documents is None:
+                raise
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            warnings.warn(
+                f"the prepared data set {directory} cannot be written ({reason}); the next run prepares it again."
+                " Fix: make room, or set --config.data.cache_dir",
+                stacklevel=2,
+            )
+            return builder.documents
+        # Another process that prepared the same content came first: its files are as good as ours.
         builder = make(directory)
     splits = _read(builder)
     shutil.rmtree(damaged, ignore_errors=True)

@@ -10,7 +10,7 @@ from typing import Any
 from aila_jax.diagnosis.diagnose import Diagnosis
 from aila_jax.diagnosis.facts import Facts
 from aila_jax.diagnosis.signatures import Finding
-from aila_jax.reporting.files import write_atomically
+from aila_jax.files import write_atomically
 
 FORMAT = "aila_jax diagnosis, version 1"
 WIDTH = 120

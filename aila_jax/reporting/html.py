@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from aila_jax import formats
 from aila_jax.config import to_dict
 from aila_jax.evaluation.rows import CellRow, SweepResult
+from aila_jax.files import write_atomically
 from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.reporting.attention_slider import attention_context
-from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.grid import by_tau, heads_at, nearest_tau, sees_targets
 from aila_jax.reporting.html_tables import cell_columns, flatten, head_columns, run_facts, sweep_facts
 from aila_jax.reporting.pages import environment, figure_sources, page_bytes

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from aila_jax.reporting.files import write_atomically
+from aila_jax.files import write_atomically
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 # Okabe and Ito's colours that stand out on white and on near-black; for results that have no order.

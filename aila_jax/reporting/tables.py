@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aila_jax.columns import Column, chosen, columns_of, row_values
-from aila_jax.reporting.files import write_atomically
+from aila_jax.files import write_atomically
 
 Row = TypeVar("Row")
 

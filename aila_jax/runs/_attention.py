@@ -6,6 +6,7 @@ from typing import Any
 from aila_jax.config import PartitionKind, require
 from aila_jax.config.options import AttentionOptions
 from aila_jax.evaluation.rows import SweepResult
+from aila_jax.files import write_atomically
 from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.inference.inputs import read_text
 from aila_jax.inference.language_model import LanguageModel
@@ -19,7 +20,6 @@ from aila_jax.reporting import (
     training_figure,
 )
 from aila_jax.reporting.attention_slider import most_tokens
-from aila_jax.reporting.files import write_atomically
 from aila_jax.runs.opened import OpenedRun, opened
 
 # Line ends are blocks where blocks came with the data; other partitions read it as one line.

@@ -20,16 +20,24 @@ from aila_jax.partition.build import Partition
 from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.kinds import Classes
 from aila_jax.runs.setup import eval_record, evaluated_lams, initial_state, step_draws
-from aila_jax.runs.workdir import as_begun, existing_run, locked, run_meta, write_run_files
+from aila_jax.runs.workdir import (
+    RunFolder,
+    RunMoved,
+    as_begun,
+    existing_run,
+    locked,
+    run_meta,
+    write_run_files,
+)
 from aila_jax.training.anchors import AnchorsAtWarmup, make_anchors
-from aila_jax.training.logs import TrainingLog
+from aila_jax.training.logs import LogUnwritable, TrainingLog
 from aila_jax.training.loop import Hook, NonFiniteError, fit
 from aila_jax.training.optimizer import build_optimizer, learning_rates
 from aila_jax.training.penalty import penalty_rule
 from aila_jax.training.sharding import AXIS, Sharding, batch_sharding, describe_devices, map_step
 from aila_jax.training.state import TrainState
 from aila_jax.training.step import Objective, make_train_step
-from aila_jax.training.stopping import stop_requests
+from aila_jax.training.stopping import StopRequests
 
 BIDIRECTIONAL_WARNING = (
     "WARNING: model.bidirectional is set. Every position attends to later tokens, its own target among them,"
@@ -78,7 +86,9 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
     Raises:
       ValueError: bad settings or data, a run of another configuration or with another corpus in `workdir`, or
         a process that trains into it now. NonFiniteError: more non-finite updates than `train.max_skipped`.
-        TrainingStopped: Ctrl-C or SIGTERM; the last step is saved, and the same call continues from it.
+        TrainingStopped: Ctrl-C, SIGTERM or SIGHUP; the last step is saved, and the same call continues from
+        it. LogUnwritable: the log or the progress could not be written; likewise. RunMoved: `workdir` was
+        moved; nothing more is saved.
     """
     require(
         isinstance(config, Config),
@@ -88,11 +98,11 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
         "aila.presets.tiny(), or another preset",
     )
     workdir = user_path(workdir)
-    with locked(workdir):
-        return _train(config, workdir, quiet)
+    with locked(workdir) as folder:
+        return _train(config, workdir, folder, quiet)
 
 
-def _train(config: Config, workdir: Path, quiet: bool) -> Run:
+def _train(config: Config, workdir: Path, folder: RunFolder, quiet: bool) -> Run:
     sharding = batch_sharding(config.train.batch_size, accumulate=config.train.accumulate)
     config = as_begun(workdir, config, quiet)
     found = existing_run(workdir, config)
@@ -123,8 +133,8 @@ def _train(config: Config, workdir: Path, quiet: bool) -> Run:
         _announce(config, workdir, text.dataset, partition, state, start)
 
     train_step = _mapped_step(config, network, optimizer, sharding)
-    log = _training_log(config, workdir, start, quiet)
-    with log, CheckpointStore(workdir, config.train.keep) as store, stop_requests() as stop:
+    log = _training_log(config, workdir, folder, found, quiet)
+    with log, CheckpointStore(workdir, config.train.keep) as store, StopRequests() as requests:
         save = partial(_save, config, text, store, anchors, partition, log)
         measure = partial(_measure, config, network, text.validation, sharding, log)
         # Anchors first, so that a checkpoint of the same step has them.
@@ -132,7 +142,7 @@ def _train(config: Config, workdir: Path, quiet: bool) -> Run:
         hooks = (
             at_warmup,
             Hook(config.train.eval_every, measure),
-            Hook(config.train.checkpoint_every, save, on_stop=True),
+            Hook(config.train.checkpoint_every, partial(_in_peace, save, folder, requests), on_stop=True),
         )
         try:
             state = fit(
@@ -145,11 +155,20 @@ def _train(config: Config, workdir: Path, quiet: bool) -> Run:
                 on_metrics=log.on_metrics,
                 hooks=hooks,
                 max_skipped=config.train.max_skipped,
-                stop=stop,
+                stop=lambda step: requests.asked(step) or log.failure(step),
             )
         except NonFiniteError as error:
             error.args = (f"{error}. Last good checkpoint: {store.latest()}",)
             raise
+        except (LogUnwritable, RunMoved):
+            raise
+        except Exception as error:
+            if not log.unwritable():
+                raise
+            raise LogUnwritable(
+                f"{log.unwritable()}, and the checkpoint could not be saved either ({_first_line(error)})."
+                f" Newest checkpoint: {store.latest()}. Fix: make room, then give the same command again"
+            ) from error
     return Run(workdir, config, int(state.step))
 
 
@@ -197,14 +216,23 @@ def _mapped_step(config: Config, network: Network, optimizer: Any, sharding: Sha
     return map_step(step, sharding, config.train.parallel, whole=int(penalty is not None))
 
 
-def _training_log(config: Config, workdir: Path, start: int, quiet: bool) -> TrainingLog:
+def _first_line(error: Exception) -> str:
+    """What an error says, or its kind where it says nothing, without the pages that some libraries add."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+def _training_log(
+    config: Config, workdir: Path, folder: RunFolder, found: Checkpoint | None, quiet: bool
+) -> TrainingLog:
     return TrainingLog(
         workdir,
-        start=start,
+        start=0 if found is None else found.step,
         steps=config.train.steps,
         tokens_per_step=config.train.batch_size * config.model.length,
         log_every=config.train.log_every,
         learning_rates=learning_rates(config.train),
+        interval=None if found is None else found.record.log,
+        unmoved=folder.unmoved,
         quiet=quiet,
     )
 
@@ -219,7 +247,7 @@ def _save(
     step: int,
     state: TrainState,
 ) -> None:
-    """The hook that writes a checkpoint."""
+    """Writes a checkpoint."""
     dataset = text.dataset
     data = {
         "name": dataset.name,
@@ -227,10 +255,22 @@ def _save(
         "position": text.batches.get_state(),
         "given": dataset.given,
     }
-    store.save(
-        step, state, Record.of(config, dataset.tokenizer, data, run_meta(dataset)), anchors.made, partition
-    )
+    record = Record.of(config, dataset.tokenizer, data, run_meta(dataset), log.interval())
+    store.save(step, state, record, anchors.made, partition)
     log.restart_clock()
+
+
+def _in_peace(
+    save: Callable[[int, TrainState], None],
+    folder: RunFolder,
+    requests: StopRequests,
+    step: int,
+    state: TrainState,
+) -> None:
+    """The hook that saves: into the directory that the run began in, and to the end whatever signals come."""
+    folder.unmoved()
+    with requests.saving(step):
+        save(step, state)
 
 
 def _measure(

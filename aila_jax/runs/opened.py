@@ -43,8 +43,12 @@ class OpenedRun:
         return own_sweep(self.home, self.model)
 
     def folder(self, out: str | Path = "", default: str = "") -> Path:
-        """`out`, or the folder `default` in `home`; made, and refused where it cannot be written."""
-        return check_writable(Path(out) if out else self.home / default)
+        """`out`, or the folder `default` in `home`; made, and refused where it cannot be written, or lies
+        behind a link in the run directory.
+        """
+        if out:
+            return check_writable(Path(out))
+        return check_writable(self.directory, *(self.home / default).relative_to(self.directory).parts)
 
 
 def open_run(checkpoint: str | Path, window: int | None = None, data_dir: str = "") -> OpenedRun:

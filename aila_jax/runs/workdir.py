@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 from aila_jax.checkpoint import DIRECTORY, Checkpoint, find_checkpoint, incomplete_steps, whole_steps
 from aila_jax.config import Config, by_rules_of, require, saved_config, to_dict
 from aila_jax.data.dataset import Dataset
+from aila_jax.files import folder_inside, refuse_link, write_atomically
 from aila_jax.provenance import git_commit, versions
-from aila_jax.reporting.files import write_atomically
 from aila_jax.training.sharding import describe_devices
 
 PLACES = (
@@ -34,10 +34,12 @@ def run_directory(checkpoint: str | Path) -> Path:
     return find_checkpoint(checkpoint).directory.parent
 
 
-def check_writable(directory: Path) -> Path:
-    """Makes the folder; ValueError where that, or writing in it, is not possible."""
+def check_writable(directory: Path, *names: str) -> Path:
+    """Makes the folder that `names` lead to from `directory`; ValueError where that, or writing in it, is not
+    possible, or one of `names` is a link.
+    """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory = folder_inside(directory, *names)
     except OSError as error:
         raise ValueError(
             f"output folder is {str(directory)!r}; it cannot be made ({error.strerror}). Fix: choose another"
@@ -51,15 +53,89 @@ def check_writable(directory: Path) -> Path:
     return directory
 
 
+class RunMoved(OSError):
+    """Training ended at once because its run directory is no longer where it was."""
+
+
+class RunFolder:
+    """A run directory that is open, so that it is known again wherever it is moved to; a context manager."""
+
+    def __init__(self, path: Path):
+        self._path = path.resolve()  # where the checkpoints go, whatever becomes of a link that leads to it
+        self._opened = os.stat(self._path)
+        # Held open, the directory has a name wherever it goes, and its number is given to no other.
+        directories = hasattr(os, "O_DIRECTORY")
+        self._descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY) if directories else None
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+    def unmoved(self) -> None:
+        """Raises RunMoved where the path does not lead to the directory that was opened: what is written to
+        the path would be another run, and neither of the two would be whole.
+        """
+        if self._is_at(self._path):
+            return
+        now = self._path_now()
+        if now is None:
+            raise RunMoved(
+                f"the run directory {self._path} is not there any more, and it is not known where it is."
+                " Training ended at once, without saving. Fix: find the directory; the same command with"
+                " --workdir=THERE continues from its newest checkpoint"
+            )
+        steps = whole_steps(now / DIRECTORY)
+        raise RunMoved(
+            f"the run directory {self._path} was moved to {now} while a run trained into it. Training ended at"
+            " once, without saving; the newest checkpoint there is"
+            f" {f'of step {steps[-1]}' if steps else 'none'}. Fix: the same command with --workdir={now} continues"
+        )
+
+    def _is_at(self, path: Path) -> bool:
+        try:
+            return os.path.samestat(os.stat(path), self._opened)
+        except OSError:
+            return False
+
+    def _path_now(self) -> Path | None:
+        """Where the directory is now, as far as the system tells."""
+        try:
+            path = Path(os.readlink(f"/proc/self/fd/{self._descriptor}"))
+        except OSError:
+            return None
+        return path if self._is_at(path) else None
+
+
+def refuse_links_of_run(workdir: Path) -> None:
+    """ValueError where a file or folder that training writes is a link: a run directory from a stranger could
+    name any file with it.
+    """
+    for name in (".lock", "config.json", "run.json", "metrics.jsonl", "tensorboard", DIRECTORY):
+        refuse_link(workdir / name)
+    for folder, folders, names in os.walk(workdir / DIRECTORY):
+        for name in (*folders, *names):
+            refuse_link(Path(folder, name))
+
+
 @contextlib.contextmanager
-def locked(workdir: Path) -> Iterator[None]:
+def locked(workdir: Path) -> Iterator[RunFolder]:
     """Holds a run directory against other processes that train into it: they would replace its log and each
     other's checkpoints.
 
     Raises:
-      ValueError: another process holds it.
+      ValueError: another process holds it, or a file in it that training writes is a link.
     """
     check_writable(workdir)
+    refuse_links_of_run(workdir)
+    with _lock(workdir), RunFolder(workdir) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def _lock(workdir: Path) -> Iterator[None]:
     try:
         lock = FileLock(workdir / ".lock").acquire(timeout=0)
     except Timeout as error:
@@ -71,7 +147,7 @@ def locked(workdir: Path) -> Iterator[None]:
         warnings.warn(
             f"{workdir} cannot be locked on this file system; make sure that one process alone trains"
             " into it",
-            stacklevel=3,
+            stacklevel=5,
         )
         yield
         return

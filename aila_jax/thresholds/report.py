@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from aila_jax.files import write_atomically
 from aila_jax.formats import MISSING
 from aila_jax.reporting import save_figure
-from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.results import result_paths
 from aila_jax.reporting.tables import markdown
 from aila_jax.thresholds.measure import WINDOWS

@@ -1,17 +1,30 @@
-"""Where training reports to: a JSONL file, TensorBoard, and standard error."""
+"""Where training reports to: a JSONL file, TensorBoard, and standard error.
+
+None of them may stop or lose a run: what cannot be written is told once, after the state is saved.
+"""
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from tensorboardX import SummaryWriter
 
+from aila_jax.files import folder_inside, names_the_file, refuse_link, replaced, write_whole
+from aila_jax.loss.group_sparsity import Sparsity
 from aila_jax.progress import Progress
-from aila_jax.training.penalty import PenaltyMetrics
+from aila_jax.training.event_file import EventFile
+from aila_jax.training.penalty import PenaltyMetrics, PenaltyTerms
 from aila_jax.training.step import LAM_BINS, StepMetrics
+
+STEP_NUMBERS = ("loss", "grad_norm", "lam_mean")
+PENALTY_NUMBERS = ("group", "value", "zero_query", "zero_key", "dead_heads")
+
+
+class LogUnwritable(OSError):
+    """Training ended early, after saving, because a place that it reports to can no longer be written."""
 
 
 class TrainingLog:
@@ -19,6 +32,17 @@ class TrainingLog:
 
     `metrics.jsonl` gets one line a record: {"step", "kind": "train" or "eval", …}. A continued run appends to
     it, after taking out what an earlier attempt wrote beyond the step it continues from.
+
+    Args:
+      directory: the run directory; what is written in it is no link.
+      start: the step that training continues from.
+      interval: what `interval` was when that step was saved; None for a run that begins, and for a checkpoint
+        that holds none.
+      unmoved: called before each record is written; raises where the directory is no longer there.
+
+    Raises:
+      ValueError: a damaged line in the log or a damaged `interval`, or a link where a file is to be.
+      OSError: a file that cannot be written. Later such a failure makes `failure` return an error.
     """
 
     def __init__(
@@ -30,16 +54,23 @@ class TrainingLog:
         tokens_per_step: int,
         log_every: int,
         learning_rates: np.ndarray,
+        interval: dict[str, Any] | None = None,
+        unmoved: Callable[[], None] = lambda: None,
         quiet: bool = False,
     ):
-        _cut_back(directory / "metrics.jsonl", start)
-        self._file = open(directory / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 (closed by __exit__)
-        # The points of step `start` are valid; those from purge_step on are hidden.
-        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=start + 1 if start else None)
+        self._interval, self._seconds = _restored(interval)
+        self._path = directory / "metrics.jsonl"
+        self._file = _cut_back(self._path, start)
+        try:
+            # The points of step `start` are valid; later ones are of steps that run again.
+            self._board = EventFile(folder_inside(directory, "tensorboard"), start + 1 if start else None)
+        except BaseException:
+            self._file.close()
+            raise
         self._progress = Progress(steps, "step", start=start, quiet=quiet)
         self._tokens_per_step, self._log_every, self._rates = tokens_per_step, log_every, learning_rates
-        self._interval: list[StepMetrics] = []
-        self._steps = steps
+        self._steps, self._unmoved = steps, unmoved
+        self._error: OSError | None = None
         self._began = time.monotonic()
 
     def __enter__(self) -> "TrainingLog":
@@ -56,52 +87,140 @@ class TrainingLog:
         """Takes one step's metrics; writes a record every `log_every` steps and at the last."""
         self._interval.append(metrics)
         self._progress.advance()
+        now = time.monotonic()
+        self._seconds, self._began = self._seconds + now - self._began, now
         if step % self._log_every and step != self._steps:
             return
-        seconds = time.monotonic() - self._began
         record = average(self._interval)
-        record["tokens_per_second"] = self._tokens_per_step * len(self._interval) / max(seconds, 1e-9)
+        record["tokens_per_second"] = self._tokens_per_step * len(self._interval) / max(self._seconds, 1e-9)
         record["learning_rate"] = float(self._rates[step - 1])
         self._progress.report(f"loss {record['loss']:.3f}, {record['tokens_per_second']:,.0f} tokens/s")
         self.write(step, "train", record)
-        self._interval = []
-        self._began = time.monotonic()
+        self._interval, self._seconds = [], 0.0
 
     def write(self, step: int, kind: str, record: dict[str, Any]) -> None:
         """Writes one record to the file and its numbers to TensorBoard. None and non-finite numbers become
-        null.
+        null. After a write has failed none is tried.
         """
+        self._unmoved()
+        if self._error is not None:
+            return
         clean = {
             name: None if isinstance(value, float) and not np.isfinite(value) else value
             for name, value in record.items()
         }
-        self._file.write(json.dumps({"step": step, "kind": kind, **clean}, allow_nan=False) + "\n")
-        self._file.flush()
-        for name, value in clean.items():
-            if isinstance(value, (int, float)):
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+        line = json.dumps({"step": step, "kind": kind, **clean}, allow_nan=False) + "\n"
+        numbers = {
+            f"{kind}/{name}": value for name, value in clean.items() if isinstance(value, (int, float))
+        }
+        try:
+            with names_the_file(self._path):
+                write_whole(self._file, line.encode())
+            self._board.add(step, numbers)
+        except OSError as error:
+            self._error = error
+
+    def failure(self, step: int) -> LogUnwritable | None:
+        """What to raise once step `step` is saved, where something could not be written; None where all
+        could.
+        """
+        reason = self.unwritable()
+        if not reason:
+            return None
+        return LogUnwritable(
+            f"{reason}. Training ended after step {step}, which is saved. Fix: make it writable (is the disk"
+            " full?); the same command continues from there"
+        )
+
+    def unwritable(self) -> str:
+        """What could not be written and why; empty where all could."""
+        if self._error is not None:
+            return f"{self._error.filename} cannot be written ({self._error.strerror})"
+        if self._progress.error is not None:
+            return f"standard error cannot be written ({self._progress.error})"
+        return ""
+
+    def interval(self) -> dict[str, Any]:
+        """The steps since the last record, as JSON that a checkpoint holds, so that the next record of a
+        continued run is that of an undisturbed one.
+        """
+        return {"seconds": self._seconds, "steps": [_step_to_json(metrics) for metrics in self._interval]}
 
     def restart_clock(self) -> None:
         """Leaves what happened since the last step (an evaluation, a checkpoint) out of tokens/s."""
         self._began = time.monotonic()
 
 
-def _cut_back(path: Path, start: int) -> None:
-    """Leaves the records up to step `start` in a log; those after it are of steps that run again."""
-    if not path.exists():
-        return
-    lines = path.read_bytes().splitlines(keepends=True)
+def _step_to_json(metrics: StepMetrics) -> dict[str, Any]:
+    """The numbers of one step that a record is made of. Floats are exact; those that are not finite are
+    words, because JSON has no numbers for them.
+    """
+    step: dict[str, Any] = {name: _number(getattr(metrics, name)) for name in STEP_NUMBERS}
+    step["skipped"] = int(metrics.skipped)
+    for name in ("bin_loss", "bin_targets"):
+        step[name] = [_number(value) for value in np.asarray(getattr(metrics, name))]
+    if metrics.penalty is not None:
+        terms, left = metrics.penalty.terms, metrics.penalty.sparsity
+        values = (terms.group, terms.value, left.zero_query, left.zero_key, left.dead_heads)
+        step["penalty"] = dict(zip(PENALTY_NUMBERS, map(_number, values), strict=True))
+    return step
+
+
+def _number(value: Any) -> float | str:
+    return float(value) if np.isfinite(value) else str(float(value))
+
+
+def _restored(interval: dict[str, Any] | None) -> tuple[list[StepMetrics], float]:
+    """The steps and seconds of `TrainingLog.interval`; none of either for None."""
+    if interval is None:
+        return [], 0.0
+    try:
+        return [_step_from_json(step) for step in interval["steps"]], float(interval["seconds"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"the checkpoint's log is damaged ({error!r}); it must hold the steps since the last record. Fix:"
+            " restore a copy or an older step"
+        ) from None
+
+
+def _step_from_json(step: dict[str, Any]) -> StepMetrics:
+    """The metrics of one step, as far as records are made of them."""
+    bins = {
+        name: np.asarray(list(map(float, step[name])), np.float32) for name in ("bin_loss", "bin_targets")
+    }
+    if any(values.shape != (LAM_BINS,) for values in bins.values()):
+        raise ValueError(f"{len(step['bin_loss'])} bins of λ, not {LAM_BINS}")
+    penalty = None
+    if "penalty" in step:
+        group, value, *left = (np.float32(step["penalty"][name]) for name in PENALTY_NUMBERS)
+        penalty = PenaltyMetrics(PenaltyTerms(group, value), Sparsity(*left))
+    return StepMetrics(
+        **{name: np.float32(step[name]) for name in STEP_NUMBERS},
+        **bins,
+        skipped=np.int32(step["skipped"]),
+        first_bad_step=np.int32(-1),
+        bad_parts=np.zeros(0, bool),
+        penalty=penalty,
+    )
+
+
+def _cut_back(path: Path, start: int) -> BinaryIO:
+    """Leaves the records up to step `start` in a log, for later ones are of steps that run again, and opens
+    it for more. The file is always a new one, which no other name leads to.
+    """
+    refuse_link(path)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{str(path)!r} is no file; it must be a training log. Fix: move it away")
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     if lines and not lines[-1].endswith(b"\n"):
         lines.pop()  # cut short by a crash
-    partial = path.with_suffix(".tmp")
-    partial.write_bytes(
-        b"".join(
-            line
-            for number, line in enumerate(lines, start=1)
-            if _step_of(line, f"{path}, line {number}") <= start
-        )
+    kept = b"".join(
+        line
+        for number, line in enumerate(lines, start=1)
+        if _step_of(line, f"{path}, line {number}") <= start
     )
-    partial.replace(path)
+    with names_the_file(path):
+        return replaced(path, kept)
 
 
 def _step_of(line: bytes, where: str) -> int:

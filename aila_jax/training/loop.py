@@ -11,7 +11,6 @@ import numpy as np
 from aila_jax.training.sharding import Sharding
 from aila_jax.training.state import TrainState, part_names
 from aila_jax.training.step import StepMetrics, TrainStep
-from aila_jax.training.stopping import TrainingStopped
 from aila_jax.types import Batch
 
 LAG = 8  # steps between a step and the reading of its metrics: the host never waits for the step in flight
@@ -70,7 +69,7 @@ def fit(
     on_metrics: Callable[[int, StepMetrics], None],
     hooks: tuple[Hook, ...] = (),
     max_skipped: int = 0,
-    stop: Callable[[], int] = lambda: 0,
+    stop: Callable[[int], BaseException | None] = lambda step: None,
 ) -> TrainState:
     """Trains from `state.step` up to `steps` and returns the last state.
 
@@ -81,11 +80,11 @@ def fit(
       on_metrics: gets every step's number (from 1) and its metrics on the host, in order, at most LAG steps
         late.
       hooks: run after the metrics of all steps so far have been read.
-      stop: asked after every step; a signal's number, or 0 to go on.
+      stop: asked after every step, with its number: what to raise once `hooks` with `on_stop` have run, or
+        None to go on.
 
     Raises:
-      TrainingStopped: `stop` asked for it; hooks with `on_stop` have run.
-      NonFiniteError: more than `max_skipped` updates were discarded.
+      What `stop` returns. NonFiniteError: more than `max_skipped` updates were discarded.
     """
     names = part_names(state.params)
     pending: deque[tuple[int, StepMetrics]] = deque()
@@ -106,12 +105,12 @@ def fit(
                 read(0)
                 changed = hook.call(step, state)
                 state = state if changed is None else changed
-        if signum := stop():
+        if reason := stop(step):
             read(0)
             for hook in hooks:
                 if hook.on_stop:
                     hook.call(step, state)
-            raise TrainingStopped(step, signum)
+            raise reason
     read(0)
     return state
 

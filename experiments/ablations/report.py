@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from aila_jax.evaluation.rows import HeadRow, SweepResult
+from aila_jax.files import write_atomically
 from aila_jax.formats import MISSING
 from aila_jax.presets import small
 from aila_jax.reporting import save_figure
-from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.results import with_spread
 from aila_jax.reporting.style import CATEGORIES, LIGHT, house_style, legend_above
 from aila_jax.reporting.tables import markdown

@@ -9,9 +9,9 @@ import numpy as np
 
 from aila_jax.config import Config, DialMode, LocalityConfig, MarginConfig, MarginForm
 from aila_jax.evaluation.rows import SweepResult
+from aila_jax.files import write_atomically
 from aila_jax.presets import small
 from aila_jax.reporting import dial_figure, save_figure
-from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.results import with_spread
 from aila_jax.reporting.tables import markdown
 from experiments.results import cell_at, results_by_run

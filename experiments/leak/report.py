@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from aila_jax.files import write_atomically
 from aila_jax.formats import MISSING
 from aila_jax.presets import small
 from aila_jax.reporting import save_figure
-from aila_jax.reporting.files import write_atomically
 from aila_jax.reporting.results import result_paths, with_spread
 from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style, lam_axis, legend_above
 from aila_jax.reporting.tables import markdown

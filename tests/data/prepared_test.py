@@ -166,6 +166,23 @@ def test_a_cache_directory_that_cannot_be_made_is_refused(tmp_path):
         load(tmp_path / "file" / "d")
 
 
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("write() failed")]
+)
+def test_a_full_disk_does_not_keep_the_documents_back(tmp_path, monkeypatch, error):
+    """The writer of records raises a RuntimeError there."""
+
+    def write(*_):
+        raise error
+
+    monkeypatch.setattr(prepared.tfds.core.file_adapters.ArrayRecordFileAdapter, "write_examples", write)
+    with pytest.warns(UserWarning, match=r"d cannot be written \(.*\); the next run prepares it again"):
+        assert load(tmp_path / "d") == SPLITS
+    monkeypatch.undo()
+    assert load(tmp_path / "d") == SPLITS
+    assert Fake.reads == 2
+
+
 def test_corpora_need_no_tensorflow_and_text_needs_no_builders(tmp_path):
     (tmp_path / "a.txt").write_text("one\ntwo\nthree\nfour\n")
     program = f"""

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aila_jax import files
 from aila_jax.config import Config
 from aila_jax.evaluation.origin import SweepMeta
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
-from aila_jax.reporting import files
 from aila_jax.reporting.records import read_sweep, write_sweep
 from aila_jax.reporting.tables import names_of
 

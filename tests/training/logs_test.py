@@ -2,8 +2,10 @@
 finite.
 """
 
+import io
 import json
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from aila_jax.loss.group_sparsity import Sparsity
 from aila_jax.reporting import read_training_log
-from aila_jax.training import logs
+from aila_jax.training import event_file, logs
 from aila_jax.training.logs import TrainingLog, average
 from aila_jax.training.penalty import PenaltyMetrics, PenaltyTerms
 from aila_jax.training.step import StepMetrics
@@ -30,7 +32,7 @@ def metrics(loss=1.0, lam=0.0, bin_loss=(0,) * 6, bin_targets=(0,) * 6, skipped=
     )
 
 
-def make_log(directory, start=0, steps=7, log_every=3):
+def make_log(directory, start=0, steps=7, log_every=3, interval=None):
     return TrainingLog(
         directory,
         start=start,
@@ -38,6 +40,7 @@ def make_log(directory, start=0, steps=7, log_every=3):
         tokens_per_step=100,
         log_every=log_every,
         learning_rates=np.arange(steps) / 10,
+        interval=interval,
         quiet=True,
     )
 
@@ -111,6 +114,109 @@ def test_tokens_per_second_leave_evaluations_and_checkpoints_out(tmp_path, monke
                 clock[0] += 100.0
                 log.restart_clock()
     assert [record["tokens_per_second"] for record in read_training_log(tmp_path)] == [200.0, 200.0]
+
+
+@pytest.mark.parametrize("penalised", [False, True])
+def test_an_interval_goes_on_in_another_log_as_if_nothing_had_been_between(tmp_path, monkeypatch, penalised):
+    """Through JSON, as a checkpoint holds it; float32 sums depend on every bit of every step."""
+    clock = [0.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: clock[0])
+    draw = np.random.default_rng(0)
+
+    def step(number):
+        found = metrics(*draw.random(2), draw.random(6), draw.integers(0, 9, 6), number, draw.random())
+        if penalised:
+            terms = PenaltyTerms(*np.float32(draw.random(2)))
+            found = found.replace(penalty=PenaltyMetrics(terms, Sparsity(*np.float32(draw.random(3)))))
+        return found
+
+    steps = [step(number) for number in range(1, 8)]
+    steps[2] = steps[2].replace(grad_norm=np.float32("inf"), bin_loss=np.full(6, np.nan, np.float32))
+
+    def run(log, first, last):
+        for number in range(first, last + 1):
+            clock[0] += 0.5
+            log.on_metrics(number, steps[number - 1])
+
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    with make_log(tmp_path / "whole", log_every=4) as log:
+        run(log, 1, 7)
+    with make_log(tmp_path / "parts", log_every=4) as log:
+        run(log, 1, 3)
+        saved = json.dumps(log.interval(), allow_nan=False)
+    clock[0] += 1000.0
+    with make_log(tmp_path / "parts", start=3, log_every=4, interval=json.loads(saved)) as log:
+        assert log.interval() == json.loads(saved)
+        run(log, 4, 7)
+    logged = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "parts")]
+    assert logged[0] == logged[1]
+    assert logged[0].count(b"\n") == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"seconds": None},
+        {"steps": 3},
+        {"steps": [{}]},
+        {"steps": [{"bin_loss": []}]},
+        {"steps": [{"loss": "x"}]},
+        {"steps": [{"skipped": 1e300}]},
+    ],
+)
+def test_a_damaged_interval_is_refused(tmp_path, damage):
+    with make_log(tmp_path) as log:
+        log.on_metrics(1, metrics())
+        saved = log.interval()
+    if isinstance(damage.get("steps"), list) and damage["steps"][0]:
+        damage = {"steps": [saved["steps"][0] | damage["steps"][0]]}
+    with pytest.raises(ValueError, match=r"the checkpoint's log is damaged .*Fix: restore a copy"):
+        make_log(tmp_path, interval=saved | damage)
+
+
+def test_a_place_that_cannot_be_written_is_told_of_and_not_tried_again(tmp_path, monkeypatch):
+    def full(file, content):
+        tried.append(content)
+        raise OSError(28, "No space left on device")
+
+    tried: list[bytes] = []
+    with make_log(tmp_path, log_every=1) as log:
+        log.on_metrics(1, metrics())
+        assert log.failure(1) is None
+        monkeypatch.setattr(logs, "write_whole", full)
+        for step in (2, 3):
+            log.on_metrics(step, metrics())
+        assert len(tried) == 1
+        assert str(log.failure(3)) == (
+            f"{tmp_path / 'metrics.jsonl'} cannot be written (No space left on device). Training ended after"
+            " step 3, which is saved. Fix: make it writable (is the disk full?); the same command continues"
+            " from there"
+        )
+    assert [record["step"] for record in read_training_log(tmp_path)] == [1]
+
+
+def test_progress_that_cannot_be_shown_ends_training_too(tmp_path, monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    settings = {"start": 0, "steps": 7, "tokens_per_step": 100, "log_every": 1, "learning_rates": np.ones(7)}
+    with TrainingLog(tmp_path, **settings) as log:
+        log.on_metrics(1, metrics())
+        assert "standard error cannot be written ([Errno 32] Broken pipe)" in str(log.failure(1))
+    assert [record["step"] for record in read_training_log(tmp_path)] == [1]
+
+
+def test_two_runs_of_one_second_have_two_files_for_tensorboard(tmp_path, monkeypatch):
+    monkeypatch.setattr(event_file.time, "time", lambda: 1000.0)
+    for start in (0, 3):
+        with make_log(tmp_path, start=start) as log:
+            log.on_metrics(start + 3, metrics(loss=start + 1))
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
+    found = events(tmp_path / "tensorboard")
+    assert (found["train/loss", 3], found["train/loss", 6]) == (1.0, 4.0)
 
 
 def test_what_is_not_finite_becomes_null_and_stays_strict_json(tmp_path):

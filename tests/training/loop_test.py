@@ -196,7 +196,7 @@ def test_a_request_to_stop_ends_after_the_step_with_the_hooks_that_save():
     with pytest.raises(
         TrainingStopped, match="stopped by SIGTERM after step 7, which is saved; the same command continues"
     ) as caught:
-        rig.run(20, hooks, stop=lambda: signal.SIGTERM if len(rig.of("step")) == 7 else 0)
+        rig.run(20, hooks, stop=lambda step: TrainingStopped(step, signal.SIGTERM) if step == 7 else None)
     assert (caught.value.step, caught.value.signum) == (7, signal.SIGTERM)
     assert rig.of("save", "eval") == [("save", 7, 7)]
     assert rig.of("read") == [("read", n + 1) for n in range(7)]
