@@ -39,16 +39,18 @@ def define_flags(
 
 def run(main: Callable[[list[str]], None]) -> None:
     """`app.run(main)`, where a mistake in the call is told in one line, as `aila` tells it."""
+    from aila_jax.cli import signals
+    from aila_jax.cli.main import explained
 
     def call_main(argv: list[str]) -> int:
-        from aila_jax.cli.main import explained
-
         def call() -> int:
             main(argv)
             return 0
 
-        return explained(call, FLAGS.debug)
+        signals.ANSWER.code = explained(call, FLAGS.debug)
+        return signals.ANSWER.code
 
+    signals.install()
     app.run(call_main)
 
 

@@ -6,9 +6,7 @@
 and `launch sweep`.
 """
 
-import sys
-
-from aila_jax.cli.main import main
+from aila_jax.cli.main import entry
 
 if __name__ == "__main__":
-    sys.exit(main(program="python -m launch"))
+    entry(program="python -m launch")

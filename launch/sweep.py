@@ -7,7 +7,7 @@
 
 import sys
 
-from aila_jax.cli.main import main
+from aila_jax.cli.main import entry
 
 if __name__ == "__main__":
-    sys.exit(main(["sweep", *sys.argv[1:]], program="python -m launch.sweep"))
+    entry(["sweep", *sys.argv[1:]], program="python -m launch.sweep")

@@ -7,7 +7,7 @@
 
 import sys
 
-from aila_jax.cli.main import main
+from aila_jax.cli.main import entry
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]], program="python -m launch.train"))
+    entry(["train", *sys.argv[1:]], program="python -m launch.train")

@@ -49,6 +49,17 @@ def program_help(program: str = "aila") -> str:
         *(f"  {program} {command.examples[0]}" for command in COMMANDS if command.name != "demo"),
         "",
         f"`{program} COMMAND --help` explains a command; `{program} train --help` lists every configuration key.",
+        "",
+        "exit codes:",
+        "  0    done",
+        "  1    it failed, as the last line explains",
+        "  2    a mistake in the call",
+        "  129  ended by SIGHUP (with nohup it goes on)",
+        "  130  ended by Ctrl-C, SIGINT",
+        "  141  nobody reads the output any more",
+        "  143  ended by SIGTERM",
+        "Training that a signal ends saves first; the same command continues it. A second signal ends it at",
+        "once, or, while a checkpoint is being written, when that is whole.",
     ]
     return "\n".join(lines)
 

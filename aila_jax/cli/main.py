@@ -1,39 +1,37 @@
-"""`aila COMMAND --flag=value …`: the one console script."""
+"""`aila COMMAND --flag=value …`: the one console script.
+
+Only `entry` and what it needs is imported at once; the rest follows when signals are answered.
+"""
 
 import contextlib
-import difflib
 import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from absl import flags
-
-from aila_jax.cli.command import Call, Command, CommandError
-from aila_jax.cli.commands import COMMANDS
-from aila_jax.cli.config_flag import build_config, define_config
-from aila_jax.cli.help import command_help, program_help, version
-from aila_jax.cli.options import read_options
-from aila_jax.config.options import OpenOptions
+from aila_jax.cli import signals
 from aila_jax.training.stopping import TrainingStopped
 
+if TYPE_CHECKING:
+    from absl import flags
+
+    from aila_jax.cli.command import Call, Command
+
 HELP = ("--help", "-h", "-help", "--helpfull", "help")
-USER_ERRORS = (
-    ValueError,
-    FileNotFoundError,
-    FileExistsError,
-    NotADirectoryError,
-    IsADirectoryError,
-    PermissionError,
-    flags.Error,
-)
+
+
+def entry(argv: Sequence[str] | None = None, program: str = "aila") -> NoReturn:
+    """`main` as a process: SIGINT, SIGTERM and SIGHUP are answered from here to its end."""
+    signals.install()
+    signals.ANSWER.code = main(argv, program)
+    sys.exit(signals.ANSWER.code)
 
 
 def main(argv: Sequence[str] | None = None, program: str = "aila") -> int:
     """Runs one command line and returns its exit code: 0, 1 (it failed, as explained), 2 (a mistake in the
-    call), 130 (Ctrl-C), 141 (nobody reads its output any more) or 143 (SIGTERM).
+    call), 129 (SIGHUP), 130 (Ctrl-C), 141 (nobody reads its output any more) or 143 (SIGTERM).
 
     Args:
       argv: the arguments after the program's name; those of this process by default.
@@ -57,28 +55,80 @@ def explained(run: Callable[[], int], debug: bool = False) -> int:
 
     With `debug` such an error is raised, with its traceback.
     """
+    with signals.working() as answer:
+        try:
+            code = run()
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:  # as in `aila … | head`
+            return _say("", 128 + signal.SIGPIPE)
+        except TrainingStopped as stopped:
+            return _say(str(stopped), 128 + stopped.signum)
+        except KeyboardInterrupt as stopped:
+            signum = stopped.signum if isinstance(stopped, signals.Interrupted) else signal.SIGINT
+            return _say(signals.line_of(signum), 128 + signum)
+        except Exception as error:
+            if answer.taken:  # what an interrupted library made of it
+                return _say(signals.line_of(answer.taken), 128 + answer.taken)
+            failed = _code_of(error)
+            if debug or failed is None:
+                raise
+            return _say(f"error: {_message(error)}", failed)
+
+
+def _code_of(error: Exception) -> int | None:
+    """2 for a mistake in the call, 1 for a failure that its message explains, None for any other."""
+    from absl import flags
+
+    from aila_jax.cli.command import CommandError
+
+    mistakes = (
+        ValueError,
+        FileNotFoundError,
+        FileExistsError,
+        NotADirectoryError,
+        IsADirectoryError,
+        PermissionError,
+        flags.Error,
+    )
+    if isinstance(error, mistakes):
+        return 2
+    return 1 if isinstance(error, (CommandError, OSError)) else None  # OSError: a full disk, say
+
+
+def _message(error: Exception) -> str:
     try:
-        code = run()
         sys.stdout.flush()
-        return code
-    except (
-        BrokenPipeError
-    ):  # as in `aila … | head`; Python would complain once more when it flushes at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except USER_ERRORS as error:
-        return _fail(error, debug, code=2)
-    except (CommandError, OSError) as error:  # such as a full disk
-        return _fail(error, debug, code=1)
-    except TrainingStopped as stopped:
-        print(f"aila: {stopped}", file=sys.stderr)
-        return 128 + stopped.signum
-    except KeyboardInterrupt:
-        print("aila: interrupted", file=sys.stderr)
-        return 130
+    except OSError as broken:
+        return f"standard output cannot be written ({broken.strerror})"
+    message = str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        message = f"{error.filename}: {error.strerror}"
+    return " ".join(message.split())
+
+
+def _say(line: str, code: int) -> int:
+    """Prints the one line that ends a command, where there is one and somebody reads it; returns the exit
+    code.
+    """
+    for stream, text in ((sys.stdout, ""), (sys.stderr, f"aila: {line}\n" if line else "")):
+        try:
+            stream.write(text)
+            stream.flush()
+        except OSError:
+            _drop(stream)
+    return code
+
+
+def _drop(stream: TextIO) -> None:
+    """Sends what a stream still holds nowhere; Python would complain when it flushes it at the end."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _dispatch(arguments: list[str], program: str) -> int:
+    from aila_jax.cli.help import command_help, program_help, version
+
     if not arguments or arguments[0] in HELP:
         print(program_help(program))
         return 0 if arguments else 2
@@ -93,8 +143,12 @@ def _dispatch(arguments: list[str], program: str) -> int:
     return 0
 
 
-def find_command(name: str) -> Command[Any]:
+def find_command(name: str) -> "Command[Any]":
     """The command of that name; ValueError names the nearest where there is none."""
+    import difflib
+
+    from aila_jax.cli.commands import COMMANDS
+
     names = [command.name for command in COMMANDS]
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
@@ -105,13 +159,17 @@ def find_command(name: str) -> Command[Any]:
     return COMMANDS[names.index(name)]
 
 
-def parse(command: Command[Any], arguments: list[str]) -> flags.FlagValues:
+def parse(command: "Command[Any]", arguments: list[str]) -> "flags.FlagValues":
     """The flags of one call, in a table of their own: nothing is left behind in absl's global flags.
 
     Raises:
       ValueError or flags.Error: an unknown flag, key or argument, a value of the wrong type, or a needed flag
         left out.
     """
+    from absl import flags
+
+    from aila_jax.cli.config_flag import define_config
+
     values = flags.FlagValues()
     command.define(values)
     if command.takes_config:
@@ -125,12 +183,17 @@ def parse(command: Command[Any], arguments: list[str]) -> flags.FlagValues:
     return values
 
 
-def read_call(command: Command[Any], values: flags.FlagValues) -> Call[Any]:
+def read_call(command: "Command[Any]", values: "flags.FlagValues") -> "Call[Any]":
     """The call that parsed flags say.
 
     Raises:
       ValueError: an option or a setting outside its limits.
     """
+    from aila_jax.cli.command import Call
+    from aila_jax.cli.config_flag import build_config
+    from aila_jax.cli.options import read_options
+    from aila_jax.config.options import OpenOptions
+
     settings: Any = values["config"].value if command.takes_config else None
     opening = read_options(OpenOptions, values, command.opening) if command.opening else OpenOptions()
     return Call(
@@ -143,17 +206,5 @@ def read_call(command: Command[Any], values: flags.FlagValues) -> Call[Any]:
     )
 
 
-def _fail(error: Exception, debug: bool, code: int) -> int:
-    """Prints the error as one line; with --debug, the traceback before it."""
-    if debug:
-        raise error
-    message = str(error)
-    if isinstance(error, OSError) and error.filename is not None:
-        message = f"{error.filename}: {error.strerror}"
-    with contextlib.suppress(BrokenPipeError):
-        print(f"aila: error: {' '.join(message.split())}", file=sys.stderr)
-    return code
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

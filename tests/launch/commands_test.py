@@ -22,6 +22,8 @@ from aila_jax.config.options import (
     RecruitOptions,
     SweepOptions,
 )
+from aila_jax.runs.workdir import RunMoved
+from aila_jax.training.logs import LogUnwritable
 from aila_jax.training.stopping import TrainingStopped
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -397,6 +399,13 @@ def test_mistakes_are_one_line_and_exit_code_2(runs, capsys, line, message):
         (FileNotFoundError("no run here"), 2, "aila: error: no run here\n"),
         (OSError(28, "No space left on device", "/x"), 1, "aila: error: /x: No space left on device\n"),
         (KeyboardInterrupt(), 130, "aila: interrupted\n"),
+        (LogUnwritable("it cannot be written"), 1, "aila: error: it cannot be written\n"),
+        (RunMoved("it was moved"), 1, "aila: error: it was moved\n"),
+        (
+            TrainingStopped(7, 1),
+            129,
+            "aila: stopped by SIGHUP after step 7, which is saved; the same command continues from there\n",
+        ),
         (
             TrainingStopped(7, 15),
             143,
