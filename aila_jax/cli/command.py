@@ -19,11 +19,19 @@ class CommandError(Exception):
 
 @dataclass(frozen=True)
 class PathFlag:
-    """The flag that names what a command works on; needed where its default is None."""
+    """The flag that names what a command works on; needed where its default is None.
+
+    Attributes:
+      name: of the flag.
+      help_text: what it names.
+      default: where it is not given.
+      bare: it may be given without the flag's name.
+    """
 
     name: str
     help_text: str
     default: str | None = None
+    bare: bool = False
 
 
 CHECKPOINT = PathFlag("checkpoint", "A run directory, or one checkpoint inside it.")
@@ -36,17 +44,20 @@ class Call(Generic[T]):
     Attributes:
       path: what it works on: the value of its `PathFlag`.
       options: how.
-      window, data_dir: how the run at `path` is opened (`OpenOptions`).
+      window, data_dir, fallback: how the run at `path` is opened (`OpenOptions`).
       out: where files go; empty: where the command puts them by itself.
       config: the configuration, where one is given.
+      again: the command line, as it can be given again.
     """
 
     path: str
     options: T
     window: int | None = None
     data_dir: str = ""
+    fallback: bool = False
     out: str = ""
     config: Config | None = None
+    again: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ Only `entry` and what it needs is imported at once; the rest follows when signal
 import contextlib
 import io
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from aila_jax.cli import signals
@@ -139,7 +141,8 @@ def _dispatch(arguments: list[str], program: str) -> int:
     if any(argument in HELP[:-1] for argument in arguments[1:]):
         print(command_help(chosen, program))
         return 0
-    chosen.run(read_call(chosen, parse(chosen, arguments[1:])))
+    call = read_call(chosen, parse(chosen, arguments[1:]))
+    chosen.run(replace(call, again=shlex.join([*program.split(), *arguments])))
     return 0
 
 
@@ -175,6 +178,8 @@ def parse(command: "Command[Any]", arguments: list[str]) -> "flags.FlagValues":
     if command.takes_config:
         arguments = define_config(arguments, values, needed=command.needs_config)
     rest = values([command.name, *arguments])[1:]
+    if command.path.bare and rest and values[command.path.name].value is None:
+        values[command.path.name].value = rest.pop(0)
     if rest:
         raise ValueError(f"unexpected argument {rest[0]!r}. Fix: give settings as --flag=value")
     for name in command.needed:
@@ -201,6 +206,7 @@ def read_call(command: "Command[Any]", values: "flags.FlagValues") -> "Call[Any]
         options=read_options(command.options, values),
         window=opening.window,
         data_dir=opening.data_dir,
+        fallback=opening.fallback,
         out=str(values["out"].value) if command.out else "",
         config=None if settings is None else build_config(settings),
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 # Between them float32 scores divided by τ neither overflow nor vanish.
 MIN_TAU, MAX_TAU = 1e-6, 1e6
+MAX_SHOWN = 1000  # characters; more than a path has
 
 
 def user_path(path: Any) -> Path:
@@ -31,7 +32,13 @@ def user_path(path: Any) -> Path:
 def require(condition: bool, name: str, value: Any, limit: str, fix: str) -> None:
     """Raises ValueError naming the setting, its value, its limit and the fix, unless `condition` holds."""
     if not condition:
-        raise ValueError(f"{name} is {value!r}; it must be {limit}. Fix: {fix}.")
+        raise ValueError(f"{name} is {shown(value)}; it must be {limit}. Fix: {fix}.")
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: as Python writes it, cut where it is a stranger's page of text."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 # A setting, or several of one group ("start, end"); whether it holds; the limit; the fix.
@@ -80,7 +87,7 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         near = difflib.get_close_matches(str(value), allowed, n=1)
         fix = f"did you mean {near[0]!r}?" if near else f"use {allowed[0]!r}"
-        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}. Fix: {fix}")
+        raise ValueError(f"{name} is {shown(value)}; it must be one of {', '.join(allowed)}. Fix: {fix}")
 
 
 def numbers(name: str, symbol: str, values: Any) -> list[float]:

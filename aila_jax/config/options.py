@@ -105,6 +105,9 @@ class Options:
                 object.__setattr__(self, each.name, check(each.name, value))
 
 
+FALLBACK_HELP = "Where the newest checkpoint is damaged, take the newest whole one, and say so."
+
+
 @dataclass(frozen=True, kw_only=True)
 class OpenOptions(Options):
     """How a run is opened."""
@@ -117,6 +120,7 @@ class OpenOptions(Options):
         " prepared data sets. Empty: as in the config.",
         "",
     )
+    fallback: bool = option(FALLBACK_HELP, False)
 
 
 @dataclass(frozen=True)
@@ -372,6 +376,18 @@ class ReportOptions(Options):
     )
     text: str = option(
         "The text whose attention to show. Default: a sentence of the program's own.",
+        "",
+    )
+    fallback: bool = option(FALLBACK_HELP, False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions(Options):
+    """Whether checkpoints are what was saved."""
+
+    key_file: str = option(
+        "A file with the key that every checkpoint must be signed with. Default: that of"
+        " AILA_CHECKPOINT_KEY_FILE; without either, signatures are not looked at.",
         "",
     )
 

@@ -11,6 +11,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from aila_jax.config.checks import require, shown
 from aila_jax.config.choices import Choice
 from aila_jax.config.root import Config
 
@@ -88,7 +89,7 @@ def from_dict(cls: type[T], values: dict[str, Any], path: str = "") -> T:
     if not hasattr(values, "items"):
         name = path.removesuffix(".") or cls.__name__
         raise ValueError(
-            f"{name} is {values!r}, a {type(values).__name__}; it must be a group of settings. Fix: give a"
+            f"{name} is {shown(values)}, a {type(values).__name__}; it must be a group of settings. Fix: give a"
             " dictionary of them."
         )
     hints = typing.get_type_hints(cls)
@@ -121,7 +122,7 @@ def unknown_key(key: str, known: list[str]) -> str:
             f" --config.{key}.{inner[0]}=VALUE"
         )
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"unknown config key {key!r}; " + (
+    return f"unknown config key {shown(key)}; " + (
         f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
     )
 
@@ -138,12 +139,13 @@ def _coerce(kind: Any, value: Any, name: str) -> Any:
             value = (value,)
         return tuple(_coerce(item, one, name) for one in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        require(abs(value) < 2**1000, name, value, "a number that fits a float", "give a smaller one")
         return float(value)
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(
-            f"{name} is {value!r}, a {type(value).__name__}; it must be a {kind.__name__}. Fix: give a"
+            f"{name} is {shown(value)}, a {type(value).__name__}; it must be a {kind.__name__}. Fix: give a"
             f" {kind.__name__}."
         )
     return value

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from aila_jax.config.checks import Rule, check_rules, in_unit, not_negative, one_of, positive, require
 
+MAX_FLOAT32 = 3.4028234663852886e38
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -68,6 +70,9 @@ class TrainConfig:
               for name in zeros),
             *((name, positive(getattr(self, name)), "finite and above 0", f"set --config.train.{name}")
               for name in rates),
+            ("learning_rate", self.learning_rate <= MAX_FLOAT32,
+             f"at most {MAX_FLOAT32:g}, the largest number that float32 holds",
+             "lower --config.train.learning_rate"),
             ("weight_decay", not_negative(self.weight_decay), "finite and at least 0",
              "set --config.train.weight_decay=0.1"),
             ("final_rate", in_unit(self.final_rate), "in [0, 1]", "set --config.train.final_rate=0.1"),

@@ -6,11 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from aila_jax.config import DataConfig
+from aila_jax.config import DataConfig, require
 from aila_jax.data.documents import Document
 
 EOS = "<eos>"
@@ -23,6 +24,18 @@ _BYTES = {chr(byte): byte for byte in _SHOWN} | {
     chr(0x100 + place): byte for place, byte in enumerate(_HIDDEN)
 }
 _LONE_BYTES = re.compile("[\udc80-\udcff]+")  # what Python makes of bytes that are no UTF-8
+# What str.split() calls whitespace; the library's WhitespaceSplit leaves out the separators U+001C to U+001F.
+WORD_GAP = r"[\s\x{1c}-\x{1f}\x{85}]+"
+# The parts of a tokenizer that are read: those that are made below, now or in earlier versions.
+COMPONENTS: dict[str, tuple[str | None, ...]] = {
+    "model": ("BPE", "WordLevel"),
+    "normalizer": (None,),
+    "pre_tokenizer": (None, "ByteLevel", "Split", "WhitespaceSplit"),
+    "post_processor": (None,),
+    "truncation": (None,),
+    "padding": (None,),
+    "decoder": (None, "ByteLevel"),
+}
 
 
 class Tokenizer:
@@ -40,8 +53,10 @@ class Tokenizer:
         """Reads a `tokenizer.json` of Hugging Face `tokenizers`.
 
         Raises:
-          ValueError: the text is no such JSON, or its vocabulary has no `<eos>`.
+          ValueError: the text is no such JSON, it has other parts than those that are made here, or its
+            vocabulary has no `<eos>`.
         """
+        check_components(text)
         try:
             self._model = tokenizers.Tokenizer.from_str(text)
         except Exception as error:  # the library raises plain Exception
@@ -165,6 +180,40 @@ class Tokenizer:
             yield ids
 
 
+def check_components(text: str) -> None:
+    """Raises ValueError for a tokenizer.json with parts that this project does not make.
+
+    It may be a stranger's: a pattern such as `(a+)+$` would take for ever on some texts.
+    """
+    try:
+        stored = json.loads(text)
+    except (ValueError, RecursionError):
+        return  # the library says what is wrong with it
+    fix = "train it with aila_jax"
+    require(isinstance(stored, dict), "the tokenizer", str(text)[:40], "a JSON object", fix)
+    for part, allowed in COMPONENTS.items():
+        value = stored.get(part)
+        kind = value.get("type", value) if isinstance(value, dict) else value
+        kind = None if kind is None and value is None else str(kind)
+        require(kind in allowed, f"the tokenizer's {part}", _short(kind), f"one of {allowed}", fix)
+    ids = stored["model"].get("vocab")
+    ids = list(ids.values()) if isinstance(ids, dict) else []
+    numbered = all(type(one) is int for one in ids) and sorted(ids) == list(range(len(ids)))
+    require(numbered, "the tokenizer's ids", _short(ids), "0, 1, 2 and so on", fix)
+    dropout = stored["model"].get("dropout")
+    require(not dropout, "the tokenizer's dropout", _short(dropout), "none: one text has one encoding", fix)
+    split = stored.get("pre_tokenizer")
+    if isinstance(split, dict) and split.get("type") == "Split":
+        pattern = split.get("pattern")
+        require(
+            pattern == {"Regex": WORD_GAP}, "the tokenizer's pattern", _short(pattern), repr(WORD_GAP), fix
+        )
+
+
+def _short(value: Any) -> str:
+    return str(value)[:80]
+
+
 def train_tokenizer(config: DataConfig, documents: Iterable[Document]) -> Tokenizer:
     """A tokenizer of kind `config.tokenizer` with at most `config.vocab_size` types; the same text gives the
     same one.
@@ -192,11 +241,7 @@ def _train_words(lines: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
     )
     vocabulary = {word: index for index, word in enumerate([EOS, UNK, *words[: vocab_size - 2]])}
     model = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
-    # What str.split() calls whitespace; the library's WhitespaceSplit leaves out the separators U+001C to
-    # U+001F.
-    model.pre_tokenizer = pre_tokenizers.Split(
-        tokenizers.Regex(r"[\s\x{1c}-\x{1f}\x{85}]+"), behavior="removed"
-    )
+    model.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(WORD_GAP), behavior="removed")
     return model
 
 

@@ -1,5 +1,6 @@
 """A trained model with its tokenizer and partition, ready to be dialled: what `aila_jax.load` returns."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -307,22 +308,26 @@ def check_tokenizer(model: LanguageModel, dataset: Dataset) -> None:
     )
 
 
-def load(path: str | Path, step: int | None = None) -> LanguageModel:
+def load(path: str | Path, step: int | None = None, fallback: bool = False) -> LanguageModel:
     """Loads a model from a run directory, its checkpoints folder, or one step's folder; nothing else is
-    needed.
+    needed. What is read is verified; a checkpoint of format 1, whose record has no checksum, is said to be
+    not verified, on stderr.
 
     Args:
       path: where the checkpoint is.
       step: which of several; the newest by default.
+      fallback: where the newest is damaged, take the newest whole one, and say so on stderr.
 
     Raises:
       ValueError: no checkpoint there, another shape than its configuration's, or damaged bytes.
     """
-    return read_model(find_checkpoint(path, step))
+    return read_model(find_checkpoint(path, step, fallback))
 
 
 def read_model(found: Checkpoint) -> LanguageModel:
-    """The model of a checkpoint."""
+    """The model of a checkpoint; one of format 1 is said to be not verified, on stderr."""
+    if found.manifest is None:
+        print(f"aila: checkpoint {found.folder} is of format 1: not verified", file=sys.stderr)
     meta = {**found.record.meta, "data": found.record.data}
     partition = found.partition()
     fitted = partition if found.config.partition.fitted else None

@@ -1,14 +1,15 @@
 """Sweep results as tidy files: CSV for spreadsheets and data frames, JSON for an exact round trip."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from aila_jax.columns import row_values
 from aila_jax.config import check_lam, check_tau, saved_config, to_dict
+from aila_jax.config.checks import shown
 from aila_jax.evaluation.origin import SweepMeta
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
+from aila_jax.json_files import read_json
 from aila_jax.reporting.tables import json_text, names_of, row_from, values_csv, write_files
 
 FORMAT = "aila_jax sweep, version 1"
@@ -90,7 +91,7 @@ def _load(path: Path) -> dict[str, Any]:
             " sweep first, or correct the path."
         )
     try:
-        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        document = read_json(path, constant=_refuse_constant)
     except ValueError as error:  # also JSONDecodeError and UnicodeDecodeError
         raise ValueError(
             f"{path} is not strict JSON ({error}); it must be a file written by write_sweep. Fix: give the"
@@ -99,12 +100,12 @@ def _load(path: Path) -> dict[str, Any]:
     keys = tuple(document) if isinstance(document, dict) else type(document).__name__
     if not isinstance(document, dict) or set(keys) != set(_KEYS):
         raise ValueError(
-            f"{path} holds {keys!r}; it must hold exactly the keys {', '.join(_KEYS)}. Fix: give a file"
+            f"{path} holds {shown(keys)}; it must hold exactly the keys {', '.join(_KEYS)}. Fix: give a file"
             " written by write_sweep."
         )
     if document["format"] != FORMAT:
         raise ValueError(
-            f"{path} has format {document['format']!r}; it must be {FORMAT!r}. Fix: sweep again with this"
+            f"{path} has format {shown(document['format'])}; it must be {FORMAT!r}. Fix: sweep again with this"
             " version."
         )
     for key, kind in (("config", dict), ("meta", dict), ("cells", list), ("heads", list)):

@@ -1,6 +1,5 @@
 """Result files of experiments: what they leave out, how they are found and read back."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from aila_jax.config import Config
+from aila_jax.json_files import read_json
 
 Read = TypeVar("Read")
 
@@ -28,7 +28,7 @@ def read_document(path: Path, experiment: str, form: str, parse: Callable[[Mappi
       ValueError: it is no such file, or `parse` raised ValueError, KeyError or TypeError.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         if document["format"] != form:
             raise ValueError(f"its format is {document['format']!r}")
         return parse(document)

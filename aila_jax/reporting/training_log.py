@@ -1,9 +1,11 @@
 """Reading `metrics.jsonl`, the log that training appends to."""
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
+
+from aila_jax.config.checks import shown
+from aila_jax.json_files import loads
 
 NUMBERS = {
     "train": ("loss", "tokens_per_second", "learning_rate", "grad_norm", "lam_mean"),
@@ -36,7 +38,7 @@ def read_training_log(path: str | Path) -> list[dict[str, Any]]:
     lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
+            record = loads(line)
         except ValueError as error:  # also UnicodeDecodeError: a cut may fall inside a character
             if number == len(lines) and not line.endswith(b"\n"):
                 warnings.warn(
@@ -57,7 +59,8 @@ def _checked(record: Any, place: str) -> dict[str, Any]:
     if (
         not isinstance(record, dict)
         or type(record.get("step")) is not int
-        or record.get("kind") not in NUMBERS
+        or type(record.get("kind")) is not str
+        or record["kind"] not in NUMBERS
     ):
         raise ValueError(
             f"{place} is {record!r:.200}; it must have an integer step and the kind {' or '.join(NUMBERS)}."
@@ -67,6 +70,6 @@ def _checked(record: Any, place: str) -> dict[str, Any]:
         value = record.get(name, "missing")
         if type(value) not in (int, float, type(None)):
             raise ValueError(
-                f"{place}: {name} is {value!r}; it must be a number or null. Fix: remove or repair that line."
+                f"{place}: {name} is {shown(value)}; it must be a number or null. Fix: remove or repair that line."
             )
     return record

@@ -1,5 +1,6 @@
 """The composition root: training, evaluation, sweep, report and demo as readable lists of stages."""
 
+from aila_jax.checkpoint import SaveError
 from aila_jax.runs._anchors import anchors
 from aila_jax.runs._attention import attention, dial_maps, draw_figures
 from aila_jax.runs._blocks import blocks
@@ -21,6 +22,7 @@ __all__ = [
     "NonFiniteError",
     "OpenedRun",
     "Run",
+    "SaveError",
     "anchors",
     "attention",
     "blocks",

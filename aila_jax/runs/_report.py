@@ -46,7 +46,7 @@ def report(
     records = read_training_log(log_path) if options.log or log_path.exists() else None
     maps = None
     if _shows_attention(checkpoint, folder, text):
-        model = load(checkpoint or folder)
+        model = load(checkpoint or folder, fallback=options.fallback)
         same = model.run == result.cells[0].run
         model, hard = (
             (_as_scored(model, result), result.cells[0].hard) if same else (model, model.config.model.hard)

@@ -51,18 +51,21 @@ class OpenedRun:
         return check_writable(self.directory, *(self.home / default).relative_to(self.directory).parts)
 
 
-def open_run(checkpoint: str | Path, window: int | None = None, data_dir: str = "") -> OpenedRun:
+def open_run(
+    checkpoint: str | Path, window: int | None = None, data_dir: str = "", fallback: bool = False
+) -> OpenedRun:
     """Reads a checkpoint back.
 
     Args:
       checkpoint: a run directory, or one checkpoint inside it.
       window: read the model with windows of another size than in training (`LanguageModel.with_window`).
       data_dir: where its corpus is now, if elsewhere than in training.
+      fallback: where the newest checkpoint is damaged, take the newest whole one, and say so on stderr.
 
     Raises:
       ValueError: no checkpoint there, damaged bytes, or a window that the model cannot be read with.
     """
-    found = find_checkpoint(checkpoint)
+    found = find_checkpoint(checkpoint, fallback=fallback)
     model, directory = read_model(found), found.directory.parent
     if window is None:
         return OpenedRun(model, directory, directory, data_dir)
@@ -74,7 +77,9 @@ def opened(run: OpenedRun | str | Path) -> OpenedRun:
     return run if isinstance(run, OpenedRun) else open_run(run)
 
 
-def open_source(checkpoint: str | Path, config: Config | None, data_dir: str = "") -> OpenedRun | Config:
+def open_source(
+    checkpoint: str | Path, config: Config | None, data_dir: str = "", fallback: bool = False
+) -> OpenedRun | Config:
     """A run, or the configuration of a corpus, whichever is given; both with their text in `data_dir`.
 
     Raises:
@@ -83,7 +88,9 @@ def open_source(checkpoint: str | Path, config: Config | None, data_dir: str = "
     given = [name for name, value in (("checkpoint", checkpoint), ("config", config)) if value]
     fix = "pass --checkpoint=RUN, or --config=tiny and --config.partition.kind"
     require(len(given) == 1, "checkpoint, config", tuple(given), "one of the two", fix)
-    return open_run(checkpoint, None, data_dir) if config is None else with_data_dir(config, data_dir)
+    if config is not None:
+        return with_data_dir(config, data_dir)
+    return open_run(checkpoint, None, data_dir, fallback)
 
 
 def dataset_of(model: LanguageModel, data_dir: str = "") -> Dataset:

@@ -16,6 +16,7 @@ from aila_jax.checkpoint import DIRECTORY, Checkpoint, find_checkpoint, incomple
 from aila_jax.config import Config, by_rules_of, require, saved_config, to_dict
 from aila_jax.data.dataset import Dataset
 from aila_jax.files import folder_inside, refuse_link, write_atomically
+from aila_jax.json_files import json_object, read_json
 from aila_jax.provenance import git_commit, versions
 from aila_jax.training.sharding import describe_devices
 
@@ -187,7 +188,7 @@ def existing_run(workdir: Path, config: Config) -> Checkpoint | None:
         )
         return None
     try:
-        old = json.loads(file.read_text(encoding="utf-8"))
+        old = json_object(read_json(file), "the configuration")
         before, asked = _anywhere(saved_config(old)), _anywhere(config)
     except ValueError as error:
         raise ValueError(

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from aila_jax.files import folder_inside, names_the_file, refuse_link, replaced, write_whole
+from aila_jax.json_files import loads
 from aila_jax.loss.group_sparsity import Sparsity
 from aila_jax.progress import Progress
 from aila_jax.training.event_file import EventFile
@@ -225,8 +226,8 @@ def _cut_back(path: Path, start: int) -> BinaryIO:
 
 def _step_of(line: bytes, where: str) -> int:
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError) as error:
+        return int(loads(line)["step"])
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(
             f"{where} is no record of a training log ({error!r}). Fix: repair or remove that line"
         ) from None

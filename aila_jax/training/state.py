@@ -23,7 +23,7 @@ class TrainState:
       skipped: updates discarded because something was not finite.
       first_bad_step: the step of the first of them, −1 if none.
       bad_parts: which parts were not finite then: the loss, then each top-level parameter group's gradient,
-        in `part_names` order.
+        new parameters or optimizer state, in `part_names` order.
       importance: a_i of the group-sparsity penalty; None without one. The size weights at first; where
         anchors are asked for, theirs from the end of warm-up on.
     """
@@ -40,7 +40,7 @@ class TrainState:
 
 def part_names(params: Any) -> list[str]:
     """Names of the parts that a step checks, in the order of `TrainState.bad_parts`."""
-    return ["loss"] + [f"gradient of {name}" for name in sorted(params)]
+    return ["loss"] + [f"gradient or update of {name}" for name in sorted(params)]
 
 
 def create_state(
@@ -62,10 +62,24 @@ def create_state(
     )
 
 
-def finite_parts(loss: Array, gradients: Any) -> Bool[Array, "parts"]:
-    """Whether the loss and each top-level group of gradients hold finite numbers only."""
-    groups = [gradients[name] for name in sorted(gradients)]
-    checks = [
-        jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(group)])) for group in groups
-    ]
-    return jnp.stack([jnp.isfinite(loss), *checks])
+def finite_parts(loss: Array, gradients: Any, params: Any, opt_state: optax.OptState) -> Bool[Array, "parts"]:
+    """Whether the loss and each top-level group of gradients hold finite numbers only; where all do, whether
+    the new parameters and the optimizer's state do too.
+
+    A finite gradient may give an infinite update: a learning rate can be too large for float32. One gradient
+    that is not finite spoils the updates of all groups, which would hide where it came from.
+    """
+    names = sorted(gradients)
+    before = _finite_groups(names, gradients)
+    before = before.at[0].set(jnp.isfinite(loss))
+    return jnp.where(jnp.all(before), _finite_groups(names, (params, opt_state)), before)
+
+
+def _finite_groups(names: list[str], tree: Any) -> Bool[Array, "parts"]:
+    """Whether all floating-point numbers of each group are finite; those of no group stand first."""
+    checks: dict[str, list[Array]] = {name: [] for name in ("", *names)}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            group = next((key.key for key in path if getattr(key, "key", None) in names), "")
+            checks[group].append(jnp.all(jnp.isfinite(leaf)))
+    return jnp.stack([jnp.all(jnp.stack(found)) if found else jnp.array(True) for found in checks.values()])

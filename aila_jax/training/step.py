@@ -182,7 +182,7 @@ def make_train_step(
             total += terms.group + terms.value
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, penalty=args)
         params = optax.apply_updates(state.params, updates)
-        state = keep_if_finite(state, params, opt_state, finite_parts(total, grads))
+        state = keep_if_finite(state, params, opt_state, finite_parts(total, grads, params, opt_state))
         metrics = StepMetrics(
             loss=loss,
             grad_norm=optax.tree.norm(grads),

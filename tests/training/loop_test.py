@@ -16,7 +16,7 @@ from aila_jax.training.state import create_state
 from aila_jax.training.step import StepMetrics
 from aila_jax.training.stopping import TrainingStopped
 
-PARAMS = {"a": jnp.zeros(2), "b": {"w": jnp.zeros((2, 2))}}  # parts: loss, gradient of a, gradient of b
+PARAMS = {"a": jnp.zeros(2), "b": {"w": jnp.zeros((2, 2))}}  # parts: loss, a, b
 
 
 class Rig:
@@ -140,13 +140,13 @@ def test_too_many_updates_that_are_not_finite_stop_the_run_and_are_named():
     rig = Rig(bad_steps=(3, 5))
     with pytest.raises(
         NonFiniteError,
-        match=re.escape("first at step 4, in gradient of b; all of them were discarded. Fix: "),
+        match=re.escape("first at step 4, in gradient or update of b; all of them were discarded. Fix: "),
     ) as caught:
         rig.run(40, max_skipped=1)
     assert "2 update(s) were not finite, the limit train.max_skipped is 1" in str(caught.value)
     assert (caught.value.step, caught.value.parts, caught.value.skipped) == (
         4,
-        ["gradient of b"],
+        ["gradient or update of b"],
         2,
     )  # counted from 1
     assert rig.of("read")[-1] == ("read", 5)  # the metrics of the bad step are no record

@@ -319,7 +319,7 @@ def test_one_nan_in_one_gradient_discards_the_update_and_names_the_part(group):
     assert (int(after.step), int(after.skipped), int(after.first_bad_step)) == (2, 1, 1)
     for found in (after.bad_parts, metrics.bad_parts):
         assert [name for name, flag in zip(part_names(state.params), found, strict=True) if flag] == [
-            f"gradient of {group}"
+            f"gradient or update of {group}"
         ]
     assert (int(metrics.skipped), int(metrics.first_bad_step)) == (1, 1)
 
@@ -331,6 +331,31 @@ def test_one_nan_in_one_gradient_discards_the_update_and_names_the_part(group):
     assert_same(later.params, expected.params)
     assert_same(later.opt_state, expected.opt_state)
     assert (int(later.step), int(metrics.skipped), int(metrics.first_bad_step)) == (4, 2, 1)
+
+
+def test_an_update_that_is_not_finite_is_discarded_though_the_gradients_are():
+    optimizer = optax.chain(optax.scale(1e30), optax.sgd(1e30))
+    state = new_state(optimizer)
+    after, metrics = jax.jit(make_train_step(MODULE, PARTITION, optimizer))(
+        state, random_batch(ROWS), LAM, TAU
+    )
+    assert np.isfinite(metrics.grad_norm)
+    assert_same(after.params, state.params)
+    assert int(after.skipped) == 1
+    assert any(after.bad_parts[1:])
+
+
+def test_an_optimizer_state_that_is_not_finite_is_discarded_with_its_update():
+    scale = optax.GradientTransformation(
+        lambda params: jax.tree.map(jnp.zeros_like, params),
+        lambda updates, state, params=None: (updates, jax.tree.map(lambda x: x + jnp.inf, state)),
+    )
+    optimizer = optax.chain(scale, optax.sgd(0.1))
+    state = new_state(optimizer)
+    after, _ = jax.jit(make_train_step(MODULE, PARTITION, optimizer))(state, random_batch(ROWS), LAM, TAU)
+    assert_same(after.params, state.params)
+    assert_same(after.opt_state, state.opt_state)
+    assert int(after.skipped) == 1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

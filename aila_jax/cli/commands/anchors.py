@@ -8,7 +8,7 @@ def _run(call: Call[AnchorsOptions]) -> None:
     from aila_jax import runs
     from aila_jax.reporting.anchor_files import describe_anchors
 
-    run = runs.open_run(call.path, data_dir=call.data_dir)
+    run = runs.open_run(call.path, data_dir=call.data_dir, fallback=call.fallback)
     print(describe_anchors(runs.anchors(run, call.options, call.out)))
 
 
@@ -27,6 +27,6 @@ COMMAND = Command(
     ),
     run=_run,
     options=AnchorsOptions,
-    opening=("data_dir",),
+    opening=("data_dir", "fallback"),
     out="Folder for anchors.json and the CSV files. Default: the run directory.",
 )

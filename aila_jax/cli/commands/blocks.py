@@ -8,7 +8,7 @@ def _run(call: Call[BlocksOptions]) -> None:
     from aila_jax import runs
     from aila_jax.reporting.block_files import describe_blocks
 
-    source = runs.open_source(call.path, call.config, call.data_dir)
+    source = runs.open_source(call.path, call.config, call.data_dir, call.fallback)
     print(describe_blocks(runs.blocks(source, call.options, call.out)))
 
 
@@ -33,7 +33,7 @@ COMMAND = Command(
     run=_run,
     options=BlocksOptions,
     path=PathFlag("checkpoint", "A run directory, or one checkpoint inside it. Or none, and --config.", ""),
-    opening=("data_dir",),
+    opening=("data_dir", "fallback"),
     out="Folder for blocks.json and the CSV files. Default: the run directory, or runs/blocks.",
     takes_config=True,
 )

@@ -7,7 +7,7 @@ from aila_jax.config.options import DiagnoseOptions
 def _run(call: Call[DiagnoseOptions]) -> None:
     from aila_jax import runs
 
-    run = runs.open_run(call.path, data_dir=call.data_dir)
+    run = runs.open_run(call.path, data_dir=call.data_dir, fallback=call.fallback)
     print(runs.describe_diagnosis(runs.diagnose(run, call.options, call.out)))
 
 
@@ -27,6 +27,6 @@ COMMAND = Command(
     ),
     run=_run,
     options=DiagnoseOptions,
-    opening=("data_dir",),
+    opening=("data_dir", "fallback"),
     out="Folder for diagnosis.json. Default: the run directory.",
 )

@@ -8,7 +8,7 @@ def _run(call: Call[EvaluateOptions]) -> None:
     from aila_jax import runs
     from aila_jax.columns import row_values
 
-    run = runs.open_run(call.path, call.window, call.data_dir)
+    run = runs.open_run(call.path, call.window, call.data_dir, call.fallback)
     row = runs.evaluate_cell(run, call.options)
     for name, value in row_values(row).items():
         print(f"{name:<20} {'-' if value is None else f'{value:.6g}' if isinstance(value, float) else value}")
@@ -27,5 +27,5 @@ COMMAND = Command(
     ),
     run=_run,
     options=EvaluateOptions,
-    opening=("window", "data_dir"),
+    opening=("window", "data_dir", "fallback"),
 )

@@ -7,7 +7,7 @@ from aila_jax.config.options import GenerateOptions
 def _run(call: Call[GenerateOptions]) -> None:
     from aila_jax import runs
 
-    run = runs.open_run(call.path)
+    run = runs.open_run(call.path, fallback=call.fallback)
     print(runs.generate(run, call.options))
 
 
@@ -17,5 +17,6 @@ COMMAND = Command(
     about="Prints the continuation, without the prompt.",
     examples=('generate --checkpoint=runs/tiny --prompt="Return a new" --lam=0.6',),
     run=_run,
+    opening=("fallback",),
     options=GenerateOptions,
 )

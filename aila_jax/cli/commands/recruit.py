@@ -8,7 +8,7 @@ def _run(call: Call[RecruitOptions]) -> None:
     from aila_jax import runs
     from aila_jax.reporting.recruitment_files import describe_recruitment
 
-    source = runs.open_source(call.path, call.config, call.data_dir)
+    source = runs.open_source(call.path, call.config, call.data_dir, call.fallback)
     print(describe_recruitment(runs.recruit_classes(source, call.options, call.out)))
 
 
@@ -32,7 +32,7 @@ COMMAND = Command(
         "A run whose partition is `recruited`, or one checkpoint of it. Or none, and --config.",
         "",
     ),
-    opening=("data_dir",),
+    opening=("data_dir", "fallback"),
     out="Folder for the results. Default: the run directory, or runs/recruit.",
     takes_config=True,
 )

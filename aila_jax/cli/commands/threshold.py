@@ -8,7 +8,7 @@ def _run(call: Call[ThresholdOptions]) -> None:
     from aila_jax import runs
     from aila_jax.thresholds.report import describe
 
-    run = runs.open_run(call.path, data_dir=call.data_dir)
+    run = runs.open_run(call.path, data_dir=call.data_dir, fallback=call.fallback)
     print(describe([runs.threshold(run, call.options, call.out)]))
 
 
@@ -26,6 +26,6 @@ COMMAND = Command(
     examples=("threshold --checkpoint=runs/tiny", "threshold --checkpoint=runs/tiny --path --out=thresholds"),
     run=_run,
     options=ThresholdOptions,
-    opening=("data_dir",),
+    opening=("data_dir", "fallback"),
     out="Folder for threshold.csv, threshold.json and the scatter. Default: the run directory.",
 )

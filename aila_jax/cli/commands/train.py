@@ -15,6 +15,8 @@ def _run(call: Call[Options]) -> None:
         run = runs.train(config, call.path)
     except runs.NonFiniteError as error:
         raise CommandError(str(error)) from error
+    except runs.SaveError as error:
+        raise CommandError(f"{error}: {call.again}") from error
     print(f"Trained to step {run.step}. Turn the dial: aila sweep --checkpoint={call.path}")
 
 

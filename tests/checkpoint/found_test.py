@@ -223,8 +223,7 @@ def test_missing_array_bytes_are_found(copied, damage):
 
 
 def record_file(step: Path) -> Path:
-    (file,) = [path for path in (step / "record").rglob("*") if path.is_file() and path.stat().st_size > 200]
-    return file
+    return step / "record" / "metadata"
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone"])
@@ -281,40 +280,48 @@ def edit_record(step: Path, change) -> None:
     ("length", 20, "position"),
     ("film", False, "film_scale"),
 ])  # fmt: skip
-def test_a_record_of_another_shape_is_refused(copied, setting, value, name):
-    edit_record(
-        copied / "checkpoints" / "24", lambda stored: stored["config"]["model"].update({setting: value})
-    )
+def test_a_record_of_another_shape_is_refused(trained, tmp_path, setting, value, name):
+    state = fresh_state(trained.config, trained.model.tokenizer.vocab_size)
+    record = Record.of(trained.config, trained.model.tokenizer, {}, {})
+    record.config["model"][setting] = value
+    with CheckpointStore(tmp_path, keep=1) as store:
+        store.save(0, state, record)
     with pytest.raises(
         ValueError, match=rf"params/.*{name}.* is .*, the model needs .*Fix: use the configuration"
     ) as caught:
-        aila.load(copied)
+        aila.load(tmp_path)
     assert "(shape, type)" in str(caught.value)
 
 
-def test_a_changed_checksum_is_refused(copied):
+@pytest.fixture
+def format_1(tmp_path) -> Path:
+    """A copy of a run that an older version saved: its record has no checksum."""
+    return shutil.copytree(Path(__file__).parents[1] / "runs" / "golden" / "run", tmp_path / "old")
+
+
+def test_a_changed_checksum_is_refused(format_1):
     edit_record(
-        copied / "checkpoints" / "24",
-        lambda stored: stored["arrays"]["params/position"].update(sha256="0" * 64),
+        format_1 / "checkpoints" / "24",
+        lambda stored: stored["arrays"]["params/embedding"].update(sha256="0" * 64),
     )
     with pytest.raises(
         ValueError,
         match=(
-            r"params/position does not match its checksum: the file is damaged. Fix: restore a copy or an"
+            r"params/embedding does not match its checksum: the file is damaged. Fix: restore a copy or an"
             r" older step"
         ),
     ):
-        aila.load(copied)
+        aila.load(format_1)
 
 
-@pytest.mark.parametrize("version", [0, 2, None])
-def test_another_format_is_refused(copied, version):
-    edit_record(copied / "checkpoints" / "24", lambda stored: stored.update(format=version))
+@pytest.mark.parametrize("version", [0, 3, None])
+def test_another_format_is_refused(format_1, version):
+    edit_record(format_1 / "checkpoints" / "24", lambda stored: stored.update(format=version))
     with pytest.raises(
         ValueError,
-        match=rf"24 has format {version}; this version reads 1. Fix: use the version that wrote it",
+        match=rf"24 has format {version}; this version reads 1 and 2. Fix: use the version that wrote it",
     ):
-        aila.load(copied)
+        aila.load(format_1)
 
 
 def test_a_template_of_another_type_is_refused(saved):

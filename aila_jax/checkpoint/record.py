@@ -1,0 +1,183 @@
+"""What a checkpoint holds beside its arrays, and how much it may claim of them."""
+
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aila_jax.config import Config, saved_config, to_dict
+from aila_jax.data.tokenizer import Tokenizer
+from aila_jax.json_files import json_object, read_json
+
+FORMATS = (1, 2)
+RECORD = Path("record", "metadata")  # in a step's folder; where Orbax puts JSON
+# What goes with the arrays of anchors and of a partition's table.
+PARTS: dict[str, dict[str, type]] = {
+    "anchors": {"k": int, "estimator": str, "types": bool},
+    "table": {"vocabulary": str, "names": list, "note": str},
+}
+MAX_ANCHORS = 2**20  # k, of a block
+# Bytes of arrays for a byte on disk, and beside that. A checkpoint's parameters hardly compress, and its
+# optimizer has at most a few times as many numbers, which may all be 0.
+MAX_COMPRESSION, MAX_SMALL_BYTES = 64, 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a checkpoint holds beside its arrays; all of it is JSON.
+
+    Attributes:
+      config: the run's configuration.
+      tokenizer: its tokenizer.json.
+      partition: the partition's settings.
+      data: fingerprint of the corpus and the position in the training data.
+      meta: versions, git commit, device.
+      format: version of this layout.
+      anchors: k, estimator and types of the anchors whose arrays are in the checkpoint; None before they are
+        made.
+      table: vocabulary, names and note of the partition's table, which is in the checkpoint; None for a
+        partition without one.
+      log: the steps since the log's last record, from `TrainingLog.interval`; None in older checkpoints.
+    """
+
+    config: dict[str, Any]
+    tokenizer: str
+    partition: dict[str, Any]
+    data: dict[str, Any]
+    meta: dict[str, Any]
+    format: int = FORMATS[-1]
+    anchors: dict[str, Any] | None = None
+    table: dict[str, Any] | None = None
+    log: dict[str, Any] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        tokenizer: Tokenizer,
+        data: dict[str, Any],
+        meta: dict[str, Any],
+        log: dict[str, Any] | None = None,
+    ) -> "Record":
+        return cls(to_dict(config), tokenizer.to_json(), config.partition.settings, data, meta, log=log)
+
+
+@dataclass(frozen=True)
+class ArrayEntry:
+    """One array of a checkpoint: its shape, type and SHA-256."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    sha256: str
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A record as it is on disk.
+
+    Attributes:
+      record: the record.
+      arrays: "params/…", "state/…", "anchors/…" and "partition/…" names.
+      run: name of the run directory when it was saved.
+    """
+
+    record: Record
+    arrays: dict[str, ArrayEntry] = field(default_factory=dict)
+    run: str = ""
+
+
+class UnknownFormat(ValueError):
+    """A checkpoint of a format that this version does not read."""
+
+
+def read_record(folder: Path) -> Stored:
+    """The record in a step's folder, every field checked.
+
+    Raises:
+      UnknownFormat: of another version.
+      ValueError: it is damaged, or claims what cannot be in the files that are there.
+    """
+    stored = json_object(read_json(folder / RECORD), "record")
+    if stored.get("format") not in FORMATS:
+        raise UnknownFormat(stored.get("format"))
+    known = {one.name for one in fields(Record)} | {"arrays", "run"}
+    needed = {"config", "tokenizer", "partition", "data", "meta", "arrays", "run"}
+    for name in sorted(needed - stored.keys()):
+        raise ValueError(f"its record has no {name!r}")
+    for name in sorted(stored.keys() - known):
+        raise ValueError(f"its record has {str(name)[:40]!r}, which no version wrote")
+    arrays, run = json_object(stored.pop("arrays"), "arrays"), stored.pop("run")
+    for name in ("config", "partition", "data", "meta"):
+        json_object(stored[name], name)
+    for name, kinds in PARTS.items():
+        if stored.get(name) is not None:
+            _check_part(name, json_object(stored[name], name), kinds)
+    if stored.get("log") is not None:
+        json_object(stored["log"], "log")
+    if not isinstance(stored["tokenizer"], str) or not isinstance(run, str):
+        raise ValueError("its record's tokenizer and run must be texts")
+    entries = {name: _entry(name, value) for name, value in arrays.items()}
+    _check_sizes(entries, folder)
+    record = Record(**stored)
+    _check_layers(saved_config(record.config), entries)
+    return Stored(record, entries, run)
+
+
+def _check_part(name: str, part: dict[str, Any], kinds: dict[str, type]) -> None:
+    """The settings of anchors or of a table: these and no others, of their types."""
+    wrong = sorted(part.keys() ^ kinds.keys())
+    wrong += [key for key, kind in kinds.items() if key in part and type(part[key]) is not kind]
+    if name == "anchors" and not wrong and not 1 <= part["k"] <= MAX_ANCHORS:
+        wrong.append("k")
+    if name == "table" and not wrong and not all(isinstance(one, str) for one in part["names"]):
+        wrong.append("names")
+    if wrong:
+        raise ValueError(f"its record's {name} has no usable {wrong[0][:40]!r}")
+
+
+def _entry(name: str, value: Any) -> ArrayEntry:
+    entry = json_object(value, f"arrays[{name!r}]")
+    shape, dtype, sha256 = entry.get("shape"), entry.get("dtype"), entry.get("sha256")
+    sizes = tuple(shape) if isinstance(shape, list) else (None,)
+    whole = all(type(size) is int and size >= 0 for size in sizes)
+    if not (whole and isinstance(dtype, str) and isinstance(sha256, str)):
+        raise ValueError(
+            f"array {name[:80]} is described by {str(entry)[:120]}; it needs shape, dtype and sha256"
+        )
+    try:
+        np.dtype(dtype)
+    except TypeError:
+        raise ValueError(f"array {name[:80]} has the type {dtype[:40]!r}, which is none") from None
+    return ArrayEntry(tuple(size for size in sizes if size is not None), dtype, sha256)
+
+
+def _check_sizes(arrays: dict[str, ArrayEntry], folder: Path) -> None:
+    """Arrays cannot be larger than what the bytes on disk can hold."""
+    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    limit = MAX_COMPRESSION * there + MAX_SMALL_BYTES
+    claimed = sum(entry.nbytes for entry in arrays.values())
+    if claimed > limit:
+        largest = max(arrays, key=lambda name: arrays[name].nbytes)
+        raise ValueError(
+            f"its record claims {claimed:.3g} bytes of arrays, {largest[:80]} most of them; "
+            f"the {there:,} bytes there can hold at most {limit:,}"
+        )
+
+
+def _check_layers(config: Config, arrays: dict[str, ArrayEntry]) -> None:
+    """A model is built layer by layer before its shapes are compared, so there must be arrays of them. One
+    layer more is left to that comparison, which says more.
+    """
+    layers = {
+        name.split("/")[1] for name in arrays if name.startswith("params/layer_") and arrays[name].nbytes
+    }
+    if config.model.n_layers > len(layers) + 1:
+        raise ValueError(
+            f"model.n_layers is {config.model.n_layers}; its arrays are those of {len(layers)} layers"
+        )

@@ -1,0 +1,194 @@
+"""Saving the checkpoints of one run."""
+
+import os
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from aila_jax.checkpoint.arrays import ANCHOR_ARRAYS, array_sha256, leaves, quiet_libraries, without_params
+from aila_jax.checkpoint.folders import DIRECTORY, step_folders, whole_steps
+from aila_jax.checkpoint.manifest import (
+    MARK,
+    flush,
+    make_manifest,
+    mark_array,
+    mark_of,
+    read_key,
+    write_manifest,
+)
+from aila_jax.checkpoint.record import FORMATS, RECORD, Record
+from aila_jax.partition.anchors import Anchors
+from aila_jax.partition.build import Partition, table_of
+from aila_jax.training.state import TrainState
+
+UNFINISHED = ".unfinished"  # ends the name of a folder that is being written
+
+
+class SaveError(OSError):
+    """A checkpoint could not be saved; the message says why, what is intact and how to go on."""
+
+
+class CheckpointStore:
+    """Saves the checkpoints of one run; keeps the newest ones. A context manager.
+
+    A step's folder is written beside its place, flushed to disk, and then renamed: it is whole or not there.
+    """
+
+    def __init__(self, run_directory: Path, keep: int):
+        """Makes the folder, and removes what a save that was cut off left in it.
+
+        Raises:
+          ValueError: the folder is a link, or the key of AILA_CHECKPOINT_KEY_FILE cannot be read.
+        """
+        place = run_directory / DIRECTORY
+        if place.is_symlink():
+            raise ValueError(
+                f"{place} is a link; it must be a folder of its own. Fix: put the folder itself there"
+            )
+        place.mkdir(parents=True, exist_ok=True)
+        flush(run_directory)
+        self.directory, self.keep, self._key = place.resolve(), keep, read_key()
+        for entry in self.directory.iterdir():
+            if entry.name.endswith(UNFINISHED) or ".orbax-checkpoint-tmp" in entry.name:
+                remove(entry)
+
+    def __enter__(self) -> "CheckpointStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        record: Record,
+        anchors: Anchors | None = None,
+        partition: Partition | None = None,
+    ) -> None:
+        """Saves and waits until everything is on disk, so that a failed save shows here and not at the next
+        one.
+
+        Older checkpoints beyond `keep` go when this one is whole and all its numbers are finite.
+
+        Raises:
+          ValueError: a later step is there.
+          SaveError: the disk is full, say.
+        """
+        if step in whole_steps(self.directory):
+            return
+        if any(other >= step for other in step_folders(self.directory)):
+            raise ValueError(
+                f"the checkpoint of step {step} was not saved: {self.directory} holds a later step. Fix: move"
+                " that folder away"
+            )
+        host = jax.device_get(state)
+        record = replace(record, format=FORMATS[-1])
+        items: dict[str, Any] = {"params": host.params, "state": without_params(host)}
+        if anchors is not None:
+            items["anchors"] = {name: np.asarray(getattr(anchors, name)) for name in ANCHOR_ARRAYS}
+            record = replace(
+                record, anchors={"k": anchors.k, "estimator": anchors.estimator, "types": anchors.types}
+            )
+        table = None if partition is None else table_of(partition)
+        if table is not None:
+            items["partition"] = {"values": table.values}
+            record = replace(
+                record,
+                table={"vocabulary": table.vocabulary, "names": list(table.names), "note": table.note},
+            )
+        staging = self.directory / f"{step}{UNFINISHED}"
+        try:
+            remove(staging)
+            with quiet_libraries():
+                self._write(staging, step, items, record)
+            os.rename(staging, self.directory / str(step))
+            flush(self.directory)
+        except Exception as error:  # Orbax and TensorStore raise errors of many types for a full disk
+            _remove_quietly(staging)
+            raise SaveError(self._not_saved(step, error)) from error
+        if all_finite(host.params) and all_finite(items["state"]["opt_state"]):
+            for old in whole_steps(self.directory)[: -self.keep]:
+                # Under another name first: a removal that is cut off leaves no half of a checkpoint.
+                going = self.directory / f"{old}{UNFINISHED}"
+                os.rename(self.directory / str(old), going)
+                remove(going)
+
+    def _write(self, staging: Path, step: int, items: dict[str, Any], record: Record) -> None:
+        """All files of a step; the manifest last."""
+        arrays = {
+            f"{item}/{name}": {
+                "shape": list(np.shape(leaf)),
+                "dtype": str(leaf.dtype),
+                "sha256": array_sha256(leaf),
+            }
+            for item, tree in items.items()
+            for name, leaf in leaves(tree)
+        }
+        run = self.directory.parent.name
+        # The record first: the mark in the arrays is made from its bytes.
+        staging.mkdir()
+        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+            checkpointer.save(staging / "record", {**asdict(record), "arrays": arrays, "run": run})
+        mark = mark_of((staging / RECORD).read_bytes())
+        items = {**items, "params": {**items["params"], MARK: mark_array(mark)}}
+        with ocp.StandardCheckpointer() as checkpointer:
+            for item, tree in items.items():
+                checkpointer.save(staging / item, tree)
+                checkpointer.wait_until_finished()
+        write_manifest(make_manifest(staging, step, run, mark), staging, self._key)
+
+    def latest(self) -> str:
+        """The last good checkpoint in words."""
+        steps = whole_steps(self.directory)
+        return f"step {steps[-1]} in {self.directory}" if steps else "none"
+
+    def _not_saved(self, step: int, error: Exception) -> str:
+        steps = whole_steps(self.directory)
+        intact = f"step {steps[-1]} is intact there" if steps else "no other is there"
+        again = f"goes on from step {steps[-1]}" if steps else "begins again"
+        return (
+            f"the checkpoint of step {step} was not saved in {self.directory}: {reason(error)}; {intact}. Fix:"
+            f" make room, then run the same command, which {again}"
+        )
+
+
+def reason(error: BaseException) -> str:
+    """The reason of a failed write in a few words, also where a library hides it in a long message."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror
+        for code in (28, 122, 30, 5, 13):  # full, quota, read-only, input/output, permission
+            if os.strerror(code) in str(seen):
+                return os.strerror(code)
+        seen = seen.__cause__ or seen.__context__
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+
+
+def all_finite(tree: Any) -> bool:
+    """Whether every floating-point number of a tree on the host is finite."""
+    return all(
+        bool(np.all(np.isfinite(leaf)))
+        for leaf in map(np.asarray, jax.tree.leaves(tree))
+        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+    )
+
+
+def remove(path: Path) -> None:
+    """Removes a folder, a file or a link, and nothing behind a link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_quietly(path: Path) -> None:
+    """What cannot be removed now is removed when the store is opened again."""
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,77 @@
+"""Every checkpoint of a run, compared byte by byte with what was saved."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from aila_jax.checkpoint.folders import DIRECTORY, incomplete_steps, whole_steps
+from aila_jax.checkpoint.found import check_all, open_checkpoint
+from aila_jax.checkpoint.manifest import read_key
+from aila_jax.config import user_path
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What is known of one checkpoint.
+
+    Attributes:
+      folder: the step's.
+      state: `verified`, `not verified` (format 1 has checksums of its arrays alone) or `damaged`.
+      detail: what was compared, or what differs.
+    """
+
+    folder: Path
+    state: str
+    detail: str
+
+    @property
+    def damaged(self) -> bool:
+        return self.state == "damaged"
+
+    def __str__(self) -> str:
+        return f"{self.folder}: {self.state} ({self.detail})"
+
+
+def verify_run(path: str | Path, key_file: str | Path | None = None) -> tuple[Verified, ...]:
+    """Verifies all checkpoints of a run directory, or one step's folder, oldest first.
+
+    Args:
+      path: where they are.
+      key_file: holds the key that every checkpoint must be signed with; that of AILA_CHECKPOINT_KEY_FILE by
+        default, and without either, signatures are not looked at.
+
+    Raises:
+      ValueError: there is none, or the key cannot be read.
+    """
+    path = user_path(path).resolve()
+    directory = path / DIRECTORY if (path / DIRECTORY).is_dir() else path
+    if path.name.isdecimal() and (path / "record").is_dir():
+        directory, steps, incomplete = path.parent, [int(path.name)], []
+    else:
+        steps, incomplete = whole_steps(directory), incomplete_steps(directory)
+    if not steps and not incomplete:
+        raise ValueError(
+            f"checkpoint path is {str(path)!r}; it must be a run directory that holds a checkpoint. Fix:"
+            " train first, or correct the path"
+        )
+    key = read_key(key_file)
+    found = [Verified(directory / str(step), "damaged", "it has no record") for step in incomplete]
+    return tuple(sorted((*found, *(_verify(directory, step, key) for step in steps)), key=_number))
+
+
+def _verify(directory: Path, step: int, key: bytes | None) -> Verified:
+    folder = directory / str(step)
+    try:
+        checkpoint = open_checkpoint(directory, step, key)
+        check_all(checkpoint)
+    except ValueError as error:
+        return Verified(folder, "damaged", str(error).removeprefix(f"checkpoint {folder}").lstrip(": "))
+    if checkpoint.manifest is None:
+        return Verified(
+            folder, "not verified", "format 1: its arrays match their checksums, its record has none"
+        )
+    count = len(checkpoint.manifest.files)
+    return Verified(folder, "verified", f"{count} files" + (", signed with the key" if key else ""))
+
+
+def _number(found: Verified) -> int:
+    return int(found.folder.name)

@@ -1,0 +1,33 @@
+"""`aila verify`: whether the checkpoints of a run are what was saved."""
+
+from aila_jax.cli.command import Call, Command, CommandError, PathFlag
+from aila_jax.config.options import VerifyOptions
+
+
+def _run(call: Call[VerifyOptions]) -> None:
+    from aila_jax.checkpoint import verify_run
+
+    found = verify_run(call.path, call.options.key_file or None)
+    for one in found:
+        print(one, flush=True)
+    if damaged := sum(one.damaged for one in found):
+        raise CommandError(
+            f"{damaged} of {len(found)} checkpoints {'is' if damaged == 1 else 'are'} damaged. Fix: restore a"
+            " copy, or use a whole one"
+        )
+
+
+COMMAND = Command(
+    name="verify",
+    summary="say whether the checkpoints of a run are what was saved",
+    about=(
+        "Reads every byte of every checkpoint of a run, or of one of them, and prints a line for each:"
+        " verified, not verified (of format 1, which has checksums of its arrays alone), or damaged, and what."
+        " With a key, a checkpoint that is not signed with it is damaged too. The exit code is 1 if one is"
+        " damaged."
+    ),
+    examples=("verify runs/tiny", "verify runs/tiny --key_file=$HOME/.aila_key"),
+    run=_run,
+    options=VerifyOptions,
+    path=PathFlag("checkpoint", "A run directory, or one checkpoint inside it.", bare=True),
+)

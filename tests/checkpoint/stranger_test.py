@@ -1,0 +1,133 @@
+"""Records that a stranger may have written: each is refused in one line, before anything is allocated."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+import aila_jax as aila
+from aila_jax.data.tokenizer import Tokenizer
+
+GOLDEN = Path(__file__).parents[1] / "runs" / "golden" / "run"
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Path:
+    """A run of format 1, whose record anybody can edit."""
+    return shutil.copytree(GOLDEN, tmp_path / "stranger")
+
+
+def put(run: Path, text: str) -> None:
+    (run / "checkpoints" / "24" / "record" / "metadata").write_text(text, encoding="utf-8")
+
+
+def stored(run: Path) -> dict:
+    return json.loads((run / "checkpoints" / "24" / "record" / "metadata").read_text(encoding="utf-8"))
+
+
+def refusal(run: Path) -> str:
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=r"Fix: ") as caught:
+        aila.load(run)
+    assert time.monotonic() - start < 10  # the limit is 2 seconds; machines that run tests are busy
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 1500
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "shape"), [
+    ("anchors/table", [10**13]), ("partition/values", [10**7, 10**6]), ("state/key", [2**62, 2**62]),
+])  # fmt: skip
+def test_arrays_that_cannot_be_in_the_files(stranger, name, shape):
+    record = stored(stranger)
+    record["arrays"][name]["shape"] = shape
+    put(stranger, json.dumps(record))
+    assert "can hold at most" in refusal(stranger)
+
+
+@pytest.mark.parametrize("entry", [
+    None, 3, {}, {"shape": [-1], "dtype": "float32", "sha256": "0"}, {"shape": [1.5], "dtype": "float32", "sha256": "0"},
+    {"shape": [True], "dtype": "float32", "sha256": "0"}, {"shape": [2], "dtype": "nothing", "sha256": "0"},
+    {"shape": [2], "dtype": "float32", "sha256": 0}, {"shape": {"a": 1}, "dtype": "float32", "sha256": "0"},
+])  # fmt: skip
+def test_arrays_that_are_none(stranger, entry):
+    record = stored(stranger)
+    record["arrays"]["params/embedding"] = entry
+    put(stranger, json.dumps(record))
+    assert "damaged" in refusal(stranger)
+
+
+@pytest.mark.parametrize(("setting", "value"), [
+    ("length", 10**12), ("n_layers", 10**9), ("n_layers", 900), ("d_model", 10**15), ("n_heads", 10**12), ("d_ff", 10**18),
+])  # fmt: skip
+def test_models_without_end(stranger, setting, value):
+    record = stored(stranger)
+    record["config"]["model"][setting] = value
+    put(stranger, json.dumps(record))
+    assert f"model.{setting} is {value}" in refusal(stranger)
+
+
+@pytest.mark.parametrize("text", [
+    "[" * 10**5 + "]" * 10**5, '{"a":' * 10**5 + "1" + "}" * 10**5, "", "null", "3", "[]", "{}", "\x00\xff", "{" * 3,
+])  # fmt: skip
+def test_json_that_is_no_record(stranger, text):
+    put(stranger, text)
+    refusal(stranger)
+
+
+@pytest.mark.parametrize(
+    "field", ["config", "tokenizer", "partition", "data", "meta", "arrays", "run", "format"]
+)
+@pytest.mark.parametrize("value", ["absent", None, 7, []])
+def test_fields_that_are_missing_or_of_another_type(stranger, field, value):
+    record = stored(stranger)
+    if value == "absent":
+        del record[field]
+    else:
+        record[field] = value
+    put(stranger, json.dumps(record))
+    refusal(stranger)
+
+
+def test_fields_that_nobody_wrote(stranger):
+    record = stored(stranger)
+    put(stranger, json.dumps({**record, "extra": 1}))
+    assert "has 'extra', which no version wrote" in refusal(stranger)
+    record["config"]["model"]["wings"] = 2
+    put(stranger, json.dumps(record))
+    assert "model.wings" in refusal(stranger)
+
+
+@pytest.mark.parametrize("name", ["anchors", "table"])
+@pytest.mark.parametrize("value", [3, {}, {"k": "a"}, []])
+def test_anchors_and_tables_that_are_none(stranger, name, value):
+    record = stored(stranger)
+    record[name] = value
+    put(stranger, json.dumps(record))
+    refusal(stranger)
+
+
+def test_tokenizers_with_parts_that_are_not_made_here(trained, stranger):
+    own = json.loads(trained.model.tokenizer.to_json())
+    for part, value in (
+        (
+            "pre_tokenizer",
+            {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False},
+        ),
+        ("pre_tokenizer", {"type": "Sequence", "pretokenizers": []}),
+        ("normalizer", {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}),
+        ("decoder", {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}),
+        ("model", {"type": "Unigram", "vocab": []}),
+        ("post_processor", {"type": "TemplateProcessing"}),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"the tokenizer's (pattern|{part}) is .*; it must be .*Fix: train it"
+        ):
+            Tokenizer.from_json(json.dumps({**own, part: value}))
+    record = stored(stranger)
+    record["tokenizer"] = json.dumps({**own, "normalizer": {"type": "NFC"}})
+    put(stranger, json.dumps(record))
+    assert "the tokenizer's normalizer" in refusal(stranger)
+    assert Tokenizer.from_json(json.dumps(own)).encode("the cat")
