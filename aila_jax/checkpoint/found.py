@@ -41,6 +41,7 @@ from aila_jax.checkpoint.record import (
     read_record,
 )
 from aila_jax.config import Config, saved_config, user_path
+from aila_jax.config.checks import shown
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import FittedTable, Partition, build_partition, check_vocabulary
@@ -217,7 +218,7 @@ def open_checkpoint(directory: Path, step: int, key: bytes | None = None) -> Che
             raise Damaged("it is of format 1, which is not signed, and a key was given")
     except UnknownFormat as error:
         raise ValueError(
-            f"checkpoint {folder} has format {error.args[0]!r}; this version reads"
+            f"checkpoint {folder} has format {shown(error.args[0])[:80]}; this version reads"
             f" {' and '.join(map(str, FORMATS))}. Fix: use the version that wrote it"
         ) from None
     except (ValueError, OSError) as error:

@@ -19,6 +19,7 @@ PARTS: dict[str, dict[str, type]] = {
     "table": {"vocabulary": str, "names": list, "note": str},
 }
 MAX_ANCHORS = 2**20  # k, of a block
+MAX_ENTRIES = 2**48  # along one axis of an array
 # Bytes of arrays for a byte on disk, and beside that. A checkpoint's parameters hardly compress, and its
 # optimizer has at most a few times as many numbers, which may all be 0.
 MAX_COMPRESSION, MAX_SMALL_BYTES = 64, 64 * 2**20
@@ -145,7 +146,7 @@ def _entry(name: str, value: Any) -> ArrayEntry:
     entry = json_object(value, f"arrays[{name!r}]")
     shape, dtype, sha256 = entry.get("shape"), entry.get("dtype"), entry.get("sha256")
     sizes = tuple(shape) if isinstance(shape, list) else (None,)
-    whole = all(type(size) is int and size >= 0 for size in sizes)
+    whole = all(type(size) is int and 0 <= size < MAX_ENTRIES for size in sizes)
     if not (whole and isinstance(dtype, str) and isinstance(sha256, str)):
         raise ValueError(
             f"array {name[:80]} is described by {str(entry)[:120]}; it needs shape, dtype and sha256"

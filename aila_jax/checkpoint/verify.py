@@ -5,8 +5,9 @@ from pathlib import Path
 
 from aila_jax.checkpoint.folders import DIRECTORY, incomplete_steps, whole_steps
 from aila_jax.checkpoint.found import check_all, open_checkpoint
-from aila_jax.checkpoint.manifest import read_key
+from aila_jax.checkpoint.manifest import NAME, read_key
 from aila_jax.config import user_path
+from aila_jax.json_files import read_json
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,12 @@ def _verify(directory: Path, step: int, key: bytes | None) -> Verified:
         return Verified(
             folder, "not verified", "format 1: its arrays match their checksums, its record has none"
         )
-    count = len(checkpoint.manifest.files)
-    return Verified(folder, "verified", f"{count} files" + (", signed with the key" if key else ""))
+    signed = ", signed with the key" if key else ", signed, and no key was given" if _signed(folder) else ""
+    return Verified(folder, "verified", f"{len(checkpoint.manifest.files)} files{signed}")
+
+
+def _signed(folder: Path) -> bool:
+    return "hmac" in read_json(folder / NAME)
 
 
 def _number(found: Verified) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 # Between them float32 scores divided by τ neither overflow nor vanish.
 MIN_TAU, MAX_TAU = 1e-6, 1e6
+MAX_BATCH_SIZE = 2**20  # sequences; a configuration that came from elsewhere may claim any number
 MAX_SHOWN = 1000  # characters; more than a path has
 
 

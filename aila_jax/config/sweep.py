@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aila_jax.config.checks import Rule, check_lam, check_rules, check_tau, one_of
+from aila_jax.config.checks import MAX_BATCH_SIZE, Rule, check_lam, check_rules, check_tau, one_of
 
 PARTS = ("spread", "first")
 
@@ -34,8 +34,10 @@ class SweepConfig:
         rules: tuple[Rule, ...] = (
             ("lams, taus", some, "non-empty", "give at least one λ and one τ"),
             ("batch_size", self.batch_size >= 1, "at least 1", "raise --config.sweep.batch_size"),
+            ("batch_size", self.batch_size <= MAX_BATCH_SIZE, f"at most {MAX_BATCH_SIZE:,}",
+             "lower --config.sweep.batch_size"),
             ("max_batches", self.max_batches >= 0, "at least 0", "0 scores the whole split"),
-        )
+        )  # fmt: skip
         check_rules("sweep.", self, rules)
         for lam in self.lams:
             check_lam(lam, "sweep.lams")

@@ -2,7 +2,16 @@
 
 from dataclasses import dataclass
 
-from aila_jax.config.checks import Rule, check_rules, in_unit, not_negative, one_of, positive, require
+from aila_jax.config.checks import (
+    MAX_BATCH_SIZE,
+    Rule,
+    check_rules,
+    in_unit,
+    not_negative,
+    one_of,
+    positive,
+    require,
+)
 
 MAX_FLOAT32 = 3.4028234663852886e38
 
@@ -70,6 +79,8 @@ class TrainConfig:
               for name in zeros),
             *((name, positive(getattr(self, name)), "finite and above 0", f"set --config.train.{name}")
               for name in rates),
+            ("batch_size", self.batch_size <= MAX_BATCH_SIZE, f"at most {MAX_BATCH_SIZE:,}",
+             "lower --config.train.batch_size"),
             ("learning_rate", self.learning_rate <= MAX_FLOAT32,
              f"at most {MAX_FLOAT32:g}, the largest number that float32 holds",
              "lower --config.train.learning_rate"),

@@ -76,14 +76,20 @@ class TrainBatches:
           ValueError: the state belongs to other data or settings. Grain itself would accept it without a
             word.
         """
-        found = state.get("fingerprint")
+        found = state.get("fingerprint") if isinstance(state, dict) else state
         if found != self.fingerprint:
             raise ValueError(
-                f"the data state has fingerprint {found!r}; this run's data has {self.fingerprint!r}, so the"
+                f"the data state has fingerprint {str(found)[:80]!r}; this run's data has {self.fingerprint!r}, so the"
                 " position means nothing here. Fix: resume with the corpus, tokenizer, seed, batch size,"
                 " length and document mask that the run began with, or start a new run"
             )
-        self._iterator.set_state(state["grain"])
+        try:
+            self._iterator.set_state(state["grain"])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"the data state is {str(state)[:200]}, which is no position ({type(error).__name__}). Fix:"
+                " resume from an older step"
+            ) from error
 
 
 def eval_batches(

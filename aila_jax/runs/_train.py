@@ -180,13 +180,13 @@ def _read_text(config: Config, found: Checkpoint | None) -> Text:
     windows = dataset.windows("train", config.model.length, config.model.document_mask)
     batches = TrainBatches(windows, config.train.batch_size, config.seed)
     if found is not None:
-        began = found.record.data["fingerprint"]
+        began = str(found.record.data.get("fingerprint"))
         limit, fix = (
             f"the run's own ({began})",
             "give it the texts that it began with, validation and test too, or choose another --workdir",
         )
         require(dataset.fingerprint == began, "the corpus", dataset.fingerprint, limit, fix)
-        batches.set_state(found.record.data["position"])
+        batches.set_state(found.record.data.get("position", {}))
     return Text(
         dataset,
         windows,

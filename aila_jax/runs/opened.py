@@ -98,7 +98,7 @@ def dataset_of(model: LanguageModel, data_dir: str = "") -> Dataset:
     since.
     """
     dataset = load_dataset(with_data_dir(model.config, data_dir).data, model.tokenizer)
-    trained_on = model.meta["data"]["fingerprint"]
+    trained_on = str(model.meta["data"].get("fingerprint"))
     if dataset.fingerprint != trained_on:
         raise ValueError(
             f"the corpus {dataset.name!r} has fingerprint {dataset.fingerprint[:12]}, the model was trained"

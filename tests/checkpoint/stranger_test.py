@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 import aila_jax as aila
+from aila_jax.config import saved_config
+from aila_jax.data.pipeline import TrainBatches
 from aila_jax.data.tokenizer import Tokenizer
+from aila_jax.reporting import read_sweep, read_training_log
+from aila_jax.runs.workdir import existing_run
 
 GOLDEN = Path(__file__).parents[1] / "runs" / "golden" / "run"
 
@@ -126,8 +130,78 @@ def test_tokenizers_with_parts_that_are_not_made_here(trained, stranger):
             ValueError, match=rf"the tokenizer's (pattern|{part}) is .*; it must be .*Fix: train it"
         ):
             Tokenizer.from_json(json.dumps({**own, part: value}))
+    for part, value in (
+        ("padding", {"strategy": {"Fixed": 10**12}}),  # a text of one word would fill the memory
+        ("truncation", {"max_length": 1}),
+    ):
+        with pytest.raises(ValueError, match=rf"the tokenizer's {part} is .*; it must be .*Fix: train it"):
+            Tokenizer.from_json(json.dumps({**own, part: value}))
+    for change, what in (({"dropout": 0.5}, "dropout"), ({"vocab": {"<eos>": 0, "a": 10**9}}, "ids")):
+        with pytest.raises(ValueError, match=rf"the tokenizer's {what} is .*; it must be .*Fix: train it"):
+            Tokenizer.from_json(json.dumps({**own, "model": {**own["model"], **change}}))
     record = stored(stranger)
     record["tokenizer"] = json.dumps({**own, "normalizer": {"type": "NFC"}})
     put(stranger, json.dumps(record))
     assert "the tokenizer's normalizer" in refusal(stranger)
     assert Tokenizer.from_json(json.dumps(own)).encode("the cat")
+
+
+@pytest.mark.parametrize(
+    "setting", ["train.batch_size", "sweep.batch_size", "model.dropout", "train.learning_rate"]
+)
+def test_settings_without_end(stranger, setting):
+    record = stored(stranger)
+    group, name = setting.split(".")
+    record["config"][group][name] = 10**400
+    put(stranger, json.dumps(record))
+    assert f"{setting} is 1000" in refusal(stranger)
+
+
+@pytest.mark.parametrize("size", [10**30, 10**4000])
+def test_axes_of_more_entries_than_any_machine_has(stranger, size):
+    record = stored(stranger)
+    record["arrays"]["params/embedding"]["shape"] = [size, 0]
+    put(stranger, json.dumps(record))
+    assert "array params/embedding is described by" in refusal(stranger)
+
+
+def test_an_unknown_format_of_a_page_of_text(stranger):
+    put(stranger, json.dumps({**stored(stranger), "format": "x" * 10**5}))
+    assert "this version reads 1 and 2" in refusal(stranger)
+
+
+DEEP = '{"a":' * 10**5 + "1" + "}" * 10**5
+
+
+def test_other_files_of_a_run_that_are_nested_too_deeply(stranger):
+    (stranger / "sweep.json").write_text(DEEP)
+    with pytest.raises(ValueError, match=r"sweep.json is not strict JSON .*nested too deeply.*Fix: "):
+        read_sweep(stranger)
+    (stranger / "metrics.jsonl").write_text(DEEP + "\n")
+    with pytest.raises(ValueError, match=r"metrics.jsonl, line 1 is not JSON .*nested too deeply.*Fix: "):
+        read_training_log(stranger)
+    config = saved_config(json.loads((stranger / "config.json").read_text()))
+    for text in (DEEP, "[]", "null"):
+        (stranger / "config.json").write_text(text)
+        with pytest.raises(ValueError, match=r"config.json is not a configuration that this version reads"):
+            existing_run(stranger, config)
+
+
+@pytest.mark.parametrize(
+    "record", [{"step": 1, "kind": []}, {"step": 1, "kind": {}}, {"step": 1, "kind": None}, [], 3]
+)
+def test_a_log_with_lines_that_are_no_records(stranger, record):
+    (stranger / "metrics.jsonl").write_text(json.dumps(record) + "\n")
+    with pytest.raises(ValueError, match=r"line 1 is .*; it must have an integer step and the kind"):
+        read_training_log(stranger)
+
+
+def test_a_position_that_is_none(stranger, trained):
+    batches = TrainBatches(trained.dataset.windows("train", 16, True), 8, 0)
+    state = batches.get_state()
+    for grain in (None, {}, [], {"next_index": -5}, {"next_index": 10**30}, {"next_index": "a"}):
+        with pytest.raises(ValueError, match=r"the data state is .*, which is no position .*Fix: "):
+            batches.set_state({**state, "grain": grain})
+    for other in (None, 3, [], {}):
+        with pytest.raises(ValueError, match=r"the data state has fingerprint .*Fix: "):
+            batches.set_state(other)

@@ -336,9 +336,7 @@ def test_one_nan_in_one_gradient_discards_the_update_and_names_the_part(group):
 def test_an_update_that_is_not_finite_is_discarded_though_the_gradients_are():
     optimizer = optax.chain(optax.scale(1e30), optax.sgd(1e30))
     state = new_state(optimizer)
-    after, metrics = jax.jit(make_train_step(MODULE, PARTITION, optimizer))(
-        state, random_batch(ROWS), LAM, TAU
-    )
+    after, metrics = jax.jit(make_train_step(NETWORK, optimizer))(state, random_batch(ROWS), LAM, TAU)
     assert np.isfinite(metrics.grad_norm)
     assert_same(after.params, state.params)
     assert int(after.skipped) == 1
@@ -352,7 +350,7 @@ def test_an_optimizer_state_that_is_not_finite_is_discarded_with_its_update():
     )
     optimizer = optax.chain(scale, optax.sgd(0.1))
     state = new_state(optimizer)
-    after, _ = jax.jit(make_train_step(MODULE, PARTITION, optimizer))(state, random_batch(ROWS), LAM, TAU)
+    after, _ = jax.jit(make_train_step(NETWORK, optimizer))(state, random_batch(ROWS), LAM, TAU)
     assert_same(after.params, state.params)
     assert_same(after.opt_state, state.opt_state)
     assert int(after.skipped) == 1
