@@ -81,6 +81,11 @@ class Checkpoint:
     def tokenizer(self) -> Tokenizer:
         return Tokenizer.from_json(self.record.tokenizer)
 
+    def say_unverified(self) -> None:
+        """A line on stderr for a checkpoint of format 1, whose record has no checksum."""
+        if self.manifest is None:
+            print(f"aila: checkpoint {self.folder} is of format 1: not verified", file=sys.stderr)
+
     def params(self, template: Any) -> Any:
         """The parameters as NumPy arrays shaped like `template`, verified against their checksums.
 

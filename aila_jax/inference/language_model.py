@@ -1,6 +1,5 @@
 """A trained model with its tokenizer and partition, ready to be dialled: what `aila_jax.load` returns."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -326,8 +325,7 @@ def load(path: str | Path, step: int | None = None, fallback: bool = False) -> L
 
 def read_model(found: Checkpoint) -> LanguageModel:
     """The model of a checkpoint; one of format 1 is said to be not verified, on stderr."""
-    if found.manifest is None:
-        print(f"aila: checkpoint {found.folder} is of format 1: not verified", file=sys.stderr)
+    found.say_unverified()
     meta = {**found.record.meta, "data": found.record.data}
     partition = found.partition()
     fitted = partition if found.config.partition.fitted else None

@@ -121,6 +121,7 @@ def _train(config: Config, workdir: Path, folder: RunFolder, quiet: bool) -> Run
     optimizer = build_optimizer(config.train, config.penalty, config.feature_groups)
     state = initial_state(config, network.module, optimizer)
     if found is not None:
+        found.say_unverified()
         state = found.state(state)
     start = int(state.step)
     state = sharding.replicate(state)

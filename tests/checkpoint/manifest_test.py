@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 import aila_jax as aila
@@ -19,6 +20,10 @@ from aila_jax.checkpoint.manifest import (
     read_manifest,
     write_manifest,
 )
+from aila_jax.model.transformer import build_transformer
+from aila_jax.runs import initial_state
+from aila_jax.training.optimizer import build_optimizer
+from tests.runs.golden_test import training_state
 from tests.support.tiny import Trained
 
 GOLDEN = Path(__file__).parents[1] / "runs" / "golden" / "run"
@@ -103,8 +108,6 @@ def test_a_folder_with_the_name_of_another_step_is_damage(copied, trained):
         aila.load(copied)
     old = shutil.copytree(GOLDEN, copied / "old")
     step_folder(old).rename(step_folder(old, 30))
-    from tests.runs.golden_test import training_state
-
     with pytest.raises(
         ValueError, match=r"its state is of step 24, so the folder was renamed\. Fix: rename it to 24"
     ):
@@ -117,7 +120,6 @@ def test_files_that_come_go_or_are_links_are_damage(copied):
     with pytest.raises(ValueError, match="more was not saved with it"):
         aila.load(copied)
     (folder / "more").unlink()
-    moved = folder / "_CHECKPOINT_METADATA" if (folder / "_CHECKPOINT_METADATA").exists() else None
     found = next(path for path in (folder / "state").rglob("*") if path.is_file() and path.stat().st_size)
     shutil.copy(found, copied / "kept")
     found.unlink()
@@ -126,7 +128,6 @@ def test_files_that_come_go_or_are_links_are_damage(copied):
     found.symlink_to(copied / "kept")
     with pytest.raises(ValueError, match="is a link"):
         aila.load(copied)
-    assert moved is None or moved.exists()
 
 
 def test_every_file_is_verified_on_request_and_the_newest_whole_step_taken(copied, capsys):
@@ -219,17 +220,11 @@ def test_the_manifest_names_every_file_and_comes_last(trained, tmp_path, monkeyp
 
 
 def _template(trained: Trained):
-    from aila_jax.model.transformer import build_transformer
-    from aila_jax.runs import initial_state
-    from aila_jax.training.optimizer import build_optimizer
-
     module = build_transformer(trained.config, trained.model.tokenizer.vocab_size)
     return initial_state(trained.config, module, build_optimizer(trained.config.train))
 
 
 def test_the_mark_stands_in_the_arrays(trained):
-    import orbax.checkpoint as ocp
-
     folder = step_folder(trained.run.workdir)
     manifest = read_manifest(folder)
     with ocp.StandardCheckpointer() as checkpointer:

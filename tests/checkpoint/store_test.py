@@ -3,6 +3,7 @@ ones.
 """
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -14,9 +15,11 @@ import orbax.checkpoint as ocp
 import pytest
 
 import aila_jax as aila
-from aila_jax.checkpoint import CheckpointStore, Record, SaveError, find_checkpoint, whole_steps
+from aila_jax.checkpoint import CheckpointStore, Record, SaveError, find_checkpoint, verify_run, whole_steps
+from aila_jax.checkpoint.store import all_finite
+from aila_jax.config import to_dict
 from aila_jax.model.transformer import build_transformer
-from aila_jax.runs import initial_state
+from aila_jax.runs import NonFiniteError, initial_state
 from aila_jax.training.optimizer import build_optimizer
 from tests.support.tiny import Trained, make_config, write_corpus
 
@@ -96,6 +99,29 @@ def test_good_checkpoints_do_not_go_for_one_that_is_not_finite(tmp_path, state, 
         assert whole_steps(tmp_path / "checkpoints") == [4]
 
 
+def test_numbers_of_every_precision_are_looked_at():
+    for dtype in (jnp.float16, jnp.bfloat16, jnp.float32):
+        assert all_finite({"a": jnp.ones(2, dtype), "n": jnp.ones(2, jnp.int32)})
+        assert not all_finite({"a": jnp.array([1.0, jnp.inf], dtype)})
+
+
+def test_a_removal_that_is_cut_off_leaves_no_half_of_a_checkpoint(tmp_path, monkeypatch, state, record):
+    def cut(*_, **__):
+        raise KeyboardInterrupt
+
+    place = tmp_path / "checkpoints"
+    with CheckpointStore(tmp_path, keep=1) as store:
+        store.save(1, at(state, 1), record)
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "rmtree", cut)
+            with pytest.raises(KeyboardInterrupt):
+                store.save(2, at(state, 2), record)
+    assert [found.state for found in verify_run(tmp_path)] == ["verified"]
+    assert (whole_steps(place), (place / "1.unfinished").is_dir()) == ([2], True)
+    with CheckpointStore(tmp_path, keep=1):
+        assert [entry.name for entry in place.iterdir()] == ["2"]
+
+
 def test_a_checkpoints_folder_that_is_a_link_is_refused(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run").mkdir()
@@ -114,27 +140,13 @@ def test_a_learning_rate_beyond_float32_leaves_the_last_good_weights(tmp_path):
         max_skipped=5,
     )
     with pytest.raises(
-        aila_error(),
+        NonFiniteError,
         match=r"first at step \d, in .*discarded\. Fix: lower train.learning_rate",
     ):
         aila.train(config, tmp_path / "run", quiet=True)
     found = find_checkpoint(tmp_path / "run")
-    import numpy as np
-
-    assert all(np.all(np.isfinite(leaf)) for leaf in _leaves(aila.load(tmp_path / "run").params))
+    assert all_finite(aila.load(tmp_path / "run").params)
     assert found.step >= 1
-
-
-def aila_error():
-    from aila_jax.runs import NonFiniteError
-
-    return NonFiniteError
-
-
-def _leaves(tree):
-    import jax
-
-    return jax.tree.leaves(tree)
 
 
 @pytest.mark.medium
@@ -157,10 +169,6 @@ def test_a_disk_that_is_full_indeed(tmp_path):
             f"config = from_dict(Config, json.load(open({str(tmp_path / 'config.json')!r})))\n"
             f"sys.exit(explained(lambda: aila.train(config, {str(disk / 'run')!r}, quiet=True) and 0))\n"
         )
-        import json
-
-        from aila_jax.config import to_dict
-
         (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
         done = subprocess.run(
             [sys.executable, "-c", code],
