@@ -18,10 +18,10 @@ MAX_PARAMETERS, MAX_COLUMNS = 8, 110
 
 # `**`: what goes through it is no setting that a function could name.
 UNPACKED = {
-    "aila_jax/checkpoint.py:Checkpoint.anchors": "arrays and numbers of a record",
-    "aila_jax/checkpoint.py:Checkpoint.state": "arrays of a record",
-    "aila_jax/checkpoint.py:CheckpointStore.save": "Orbax takes the items of a checkpoint by name",
-    "aila_jax/checkpoint.py:find_checkpoint": "JSON becomes a dataclass",
+    "aila_jax/checkpoint/found.py:Checkpoint.anchors": "arrays and numbers of a record",
+    "aila_jax/checkpoint/found.py:Checkpoint.state": "arrays of a record",
+    "aila_jax/checkpoint/manifest.py:read_manifest": "JSON becomes a dataclass",
+    "aila_jax/checkpoint/record.py:read_record": "JSON becomes a dataclass",
     "aila_jax/cli/options.py:read_options": "flags become the options that they were made from",
     "aila_jax/config/serialize.py:from_dict": "JSON becomes a dataclass",
     "aila_jax/data/cache.py:_write": "NumPy takes arrays by name",
@@ -105,10 +105,15 @@ SHARED_FIELDS_YET: set[str] = {
 }
 # Files that read or write JSON, or what is shaped like it: the one place for dict[str, Any].
 JSON = {
-    "aila_jax/checkpoint.py": "a checkpoint's record",
+    "aila_jax/checkpoint/arrays.py": "what Orbax takes and gives: trees of arrays by name",
+    "aila_jax/checkpoint/found.py": "what Orbax takes and gives: trees of arrays by name",
+    "aila_jax/checkpoint/manifest.py": "manifest.json",
+    "aila_jax/checkpoint/record.py": "a checkpoint's record",
+    "aila_jax/checkpoint/store.py": "what Orbax takes and gives: trees of arrays by name",
     "aila_jax/cli/config_flag.py": "settings as a file gives them, before they are checked",
     "aila_jax/config/partition.py": "a partition's settings, as result files hold them",
     "aila_jax/config/serialize.py": "settings as files hold them",
+    "aila_jax/json_files.py": "JSON itself",
     "aila_jax/data/pipeline.py": "Grain's state of an iterator",
     "aila_jax/data/prepared.py": "TensorFlow Datasets' interface",
     "aila_jax/diagnosis/files.py": "diagnosis.json",

@@ -193,8 +193,7 @@ def check_components(text: str) -> None:
     require(isinstance(stored, dict), "the tokenizer", str(text)[:40], "a JSON object", fix)
     for part, allowed in COMPONENTS.items():
         value = stored.get(part)
-        kind = value.get("type", value) if isinstance(value, dict) else value
-        kind = None if kind is None and value is None else str(kind)
+        kind = str(value.get("type", "of no type")) if isinstance(value, dict) else value
         require(kind in allowed, f"the tokenizer's {part}", _short(kind), f"one of {allowed}", fix)
     ids = stored["model"].get("vocab")
     ids = list(ids.values()) if isinstance(ids, dict) else []

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aila_jax.columns import Column, chosen, columns_of, row_values
+from aila_jax.config.checks import shown
 from aila_jax.files import write_atomically
 
 Row = TypeVar("Row")
@@ -186,7 +187,7 @@ def _check_names(cls: type, values: Any, fields: Mapping[str, str], place: str) 
             else values
         )
         raise ValueError(
-            f"{place} differs in {wrong!r}; a {cls.__name__} must have exactly the fields {', '.join(fields)}."
+            f"{place} differs in {shown(wrong)}; a {cls.__name__} must have exactly the fields {', '.join(fields)}."
             " Fix: measure again."
         )
 
@@ -197,11 +198,11 @@ def _value(value: Any, wanted: FieldType, place: str) -> Any:
         return None
     if wanted.item and isinstance(value, (list, tuple)):
         return tuple(_value(one, wanted.item, f"{place}[{index}]") for index, one in enumerate(value))
-    if wanted.kind is float and type(value) is int:
+    if wanted.kind is float and type(value) is int and abs(value) < 2**1000:
         value = float(value)
     if type(value) is not wanted.kind:
         raise ValueError(
-            f"{place} is {value!r}; it must be a {wanted.kind.__name__}"
+            f"{place} is {shown(value)}; it must be a {wanted.kind.__name__}"
             f"{' or None' if wanted.optional else ''}. Fix: measure again, or correct the value."
         )
     if isinstance(value, float) and not math.isfinite(value):

@@ -42,7 +42,7 @@ def refusal(run: Path) -> str:
 
 
 @pytest.mark.parametrize(("name", "shape"), [
-    ("anchors/table", [10**13]), ("partition/values", [10**7, 10**6]), ("state/key", [2**62, 2**62]),
+    ("anchors/table", [10**13]), ("partition/values", [10**7, 10**6]), ("state/key", [2**47, 2**47]),
 ])  # fmt: skip
 def test_arrays_that_cannot_be_in_the_files(stranger, name, shape):
     record = stored(stranger)
