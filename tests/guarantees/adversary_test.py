@@ -66,7 +66,7 @@ def test_no_input_exceeds_the_bound_and_a_fifth_less_is_exceeded(name: str) -> N
     check(name, ORDINARY)
 
 
-# 10,000 ascents for each case, minutes: sh launch/test.sh -m slow tests/theory/adversary_test.py
+# 10,000 ascents for each case, minutes: sh launch/test.sh -m slow tests/guarantees/adversary_test.py
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_no_input_exceeds_the_bound_in_10000_restarts(name: str) -> None:

@@ -122,7 +122,7 @@ def test_no_tokens_exceed_the_bound_and_a_fifth_less_is_exceeded(margin: str) ->
     check(margin, 200)
 
 
-# 10,000 searches for each margin, minutes: sh launch/test.sh -m slow tests/theory/token_attack_test.py
+# 10,000 searches for each margin, minutes: sh launch/test.sh -m slow tests/guarantees/token_attack_test.py
 @pytest.mark.slow
 @pytest.mark.parametrize("margin", MARGINS)
 def test_no_tokens_exceed_the_bound_in_10000_restarts(margin: str) -> None:
