@@ -148,17 +148,17 @@ def _dispatch(arguments: list[str], program: str) -> int:
 
 def find_command(name: str) -> "Command[Any]":
     """The command of that name; ValueError names the nearest where there is none."""
-    import difflib
-
     from aila_jax.cli.commands import COMMANDS
+    from aila_jax.config.nearest import nearest
 
     names = [command.name for command in COMMANDS]
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        raise ValueError(
-            f"unknown command {name!r}; "
-            + (f"did you mean {near[0]!r}?" if near else f"commands: {', '.join(names)}")
-        )
+        flag = name.startswith("-")
+        near = nearest(name, ("--help", "--version") if flag else names)
+        instead = f"did you mean {near!r}?" if near else f"commands: {', '.join(names)}"
+        if flag and near is None:
+            instead = f"the command comes first, before its flags. {instead.capitalize()}"
+        raise ValueError(f"unknown {'flag' if flag and near else 'command'} {name!r}; {instead}")
     return COMMANDS[names.index(name)]
 
 
@@ -172,12 +172,18 @@ def parse(command: "Command[Any]", arguments: list[str]) -> "flags.FlagValues":
     from absl import flags
 
     from aila_jax.cli.config_flag import define_config
+    from aila_jax.cli.options import wrong_type
 
     values = flags.FlagValues()
     command.define(values)
     if command.takes_config:
         arguments = define_config(arguments, values, needed=command.needs_config)
-    rest = values([command.name, *arguments])[1:]
+    try:
+        rest = values([command.name, *arguments])[1:]
+    except flags.UnrecognizedFlagError as error:
+        raise ValueError(unknown_flag(command, error.flagname, values)) from error
+    except flags.IllegalFlagValueError as error:
+        raise ValueError(wrong_type(error, values)) from error
     if command.path.bare and rest and values[command.path.name].value is None:
         values[command.path.name].value = rest.pop(0)
     if rest:
@@ -186,6 +192,18 @@ def parse(command: "Command[Any]", arguments: list[str]) -> "flags.FlagValues":
         if values[name].value is None:
             raise ValueError(f"--{name} is missing. Fix: for example, aila {command.examples[0]}")
     return values
+
+
+def unknown_flag(command: "Command[Any]", name: str, values: "flags.FlagValues") -> str:
+    """The message for a flag that the command has not, with the nearest one that it has."""
+    from aila_jax.cli.config_flag import leaf_keys
+    from aila_jax.config import Config, to_dict
+    from aila_jax.config.nearest import nearest
+
+    keys = [f"config.{key}" for key in leaf_keys(to_dict(Config()))] if command.takes_config else []
+    near = nearest(name, [*values, *keys, "help", "debug"])
+    instead = f"; did you mean '--{near}'?" if near else f". Fix: aila {command.name} --help lists its flags"
+    return f"unknown flag '--{name}'{instead}"
 
 
 def read_call(command: "Command[Any]", values: "flags.FlagValues") -> "Call[Any]":

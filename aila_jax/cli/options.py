@@ -10,9 +10,26 @@ from typing import Any, TypeVar
 
 from absl import flags
 
-from aila_jax.config.options import AtLeast, Options
+from aila_jax.config.options import Options
 
 T = TypeVar("T", bound=Options)
+
+
+class NumberParser(flags.ArgumentParser):
+    """A number; a text that is none stays, to be refused by the option's own check, with its limit."""
+
+    def __init__(self, inner: flags.IntegerParser | flags.FloatParser):
+        """`inner`: reads the number."""
+        self.inner = inner
+
+    def parse(self, argument: Any) -> Any:
+        try:
+            return self.inner.convert(argument)
+        except (TypeError, ValueError):
+            return argument
+
+    def flag_type(self) -> str:
+        return self.inner.flag_type()
 
 
 class NumbersParser(flags.ArgumentParser):
@@ -32,9 +49,7 @@ class NumbersParser(flags.ArgumentParser):
         except ValueError:
             numbers = ()
         if not numbers:
-            raise ValueError(
-                f"{argument!r} is not a list of numbers; write them with commas between, as in 0,0.5,1"
-            )
+            raise ValueError(f"not {self.syntactic_help}")
         return tuple(int(one) if self.whole and one.is_integer() else one for one in numbers)
 
     def flag_type(self) -> str:
@@ -61,20 +76,43 @@ def _define(each: Field[Any], hint: Any, values: flags.FlagValues) -> None:
     name, help_text = each.name, each.metadata["help"]
     default = None if each.default is MISSING else each.default
     kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
-    check = each.metadata["check"]
-    least = check.least if isinstance(check, AtLeast) else None
     if typing.get_origin(kind) is collections.abc.Sequence:
-        parser = NumbersParser(whole=typing.get_args(kind) == (int,))
-        flags.DEFINE(parser, name, default, help_text, values, flags.ArgumentSerializer())
+        several = NumbersParser(whole=typing.get_args(kind) == (int,))
+        flags.DEFINE(several, name, default, help_text, values, flags.ArgumentSerializer())
     elif kind is bool:
         flags.DEFINE_boolean(name, default, help_text, flag_values=values)
-    elif kind is int:
-        lower = None if least is None else int(least)
-        flags.DEFINE_integer(name, default, help_text, lower_bound=lower, flag_values=values)
-    elif kind is float:
-        flags.DEFINE_float(name, default, help_text, lower_bound=least, flag_values=values)
+    elif kind in (int, float):
+        number = flags.IntegerParser() if kind is int else flags.FloatParser()
+        parser = NumberParser(number) if each.metadata["check"] else number
+        flags.DEFINE(parser, name, default, help_text, values, flags.ArgumentSerializer())
     else:
         flags.DEFINE_string(name, default, help_text, flag_values=values)
+
+
+# For each kind of flag, what a value must be, and one that is.
+KINDS = {
+    "int": ("a whole number", "1"),
+    "float": ("a number", "0.5"),
+    "bool": ("true or false", "true"),
+    "numbers": (NumbersParser.syntactic_help, "0,0.5,1"),
+}
+
+
+def wrong_type(error: flags.IllegalFlagValueError, values: flags.FlagValues) -> str:
+    """What is wrong with a value that its flag cannot read: the value, what it must be, and the fix."""
+    found = re.match(r"flag --([^=]+)=(.*)", str(error), re.DOTALL)
+    if found is None or found[1] not in values:
+        return str(error)
+    name, value = found[1], found[2].removesuffix(f": {error.__context__}")
+    parser, default = values[name].parser, values[name].default
+    if parser.flag_type() not in KINDS:
+        return str(error)
+    limit, example = KINDS[parser.flag_type()]
+    if isinstance(parser, NumbersParser) and parser.whole:
+        example = "0,1,2"
+    elif default is not None and not isinstance(default, tuple):
+        example = str(default).lower()
+    return f"--{name} is {value!r}; it must be {limit}. Fix: --{name}={example}, say"
 
 
 def needed_options(options: type[Options]) -> tuple[str, ...]:

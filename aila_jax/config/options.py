@@ -74,12 +74,13 @@ def are_taus(name: str, values: Any) -> tuple[float, ...]:
 
 
 def is_share(name: str, value: float) -> float:
-    require(0.0 < value < 1.0, name, value, "above 0 and below 1", f"--{name}=0.9")
+    right = isinstance(value, Real) and 0.0 < value < 1.0
+    require(right, name, value, "a number above 0 and below 1", f"--{name}=0.9")
     return value
 
 
 def is_seed(name: str, value: int) -> int:
-    require(whole(value) and 0 <= value < 2**32, name, value, "in [0, 2**32)", "seed=0, say")
+    require(whole(value) and 0 <= value < 2**32, name, value, "a whole number in [0, 2**32)", "seed=0, say")
     return value
 
 

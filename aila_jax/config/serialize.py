@@ -6,13 +6,13 @@ What a user writes goes through `from_dict` and gets the defaults of today. What
 
 import copy
 import dataclasses
-import difflib
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from aila_jax.config.checks import require, shown
 from aila_jax.config.choices import Choice
+from aila_jax.config.nearest import nearest
 from aila_jax.config.root import Config
 
 T = TypeVar("T")
@@ -121,9 +121,9 @@ def unknown_key(key: str, known: list[str]) -> str:
             f"config key {key!r} is a group of settings ({', '.join(inner)}); set one of them:"
             f" --config.{key}.{inner[0]}=VALUE"
         )
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = nearest(key, known, cutoff=0.5)
     return f"unknown config key {shown(key)}; " + (
-        f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+        f"did you mean {near!r}?" if near else f"known keys: {', '.join(sorted(known))}"
     )
 
 
