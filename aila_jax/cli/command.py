@@ -7,7 +7,14 @@ from typing import Generic, TypeVar
 from absl import flags
 
 from aila_jax.cli.options import define_options, needed_options
-from aila_jax.config import Config
+from aila_jax.cli.paths import (
+    PathCheck,
+    check_config_paths,
+    is_folder,
+    is_output_folder,
+    is_run,
+)
+from aila_jax.config import Config, user_path
 from aila_jax.config.options import OpenOptions, Options
 
 T = TypeVar("T", bound=Options)
@@ -22,15 +29,17 @@ class PathFlag:
     """The flag that names what a command works on; needed where its default is None.
 
     Attributes:
-      name: of the flag.
-      help_text: what it names.
-      default: where it is not given.
+      name: without dashes.
+      help_text: for `--help`.
+      default: where it may be left out.
+      check: whether it names what it should.
       bare: it may be given without the flag's name.
     """
 
     name: str
     help_text: str
     default: str | None = None
+    check: PathCheck = is_run
     bare: bool = False
 
 
@@ -74,6 +83,8 @@ class Command(Generic[T]):
       path: the flag that names what it works on.
       opening: those of `OpenOptions` that it has a flag for.
       out: help text of `--out`; empty: it has none.
+      out_check: whether that may be written.
+      paths: options that name a path, and whether it is there.
       takes_config: it has `--config` and `--config.KEY`.
       needs_config: these may not be left out.
     """
@@ -87,6 +98,8 @@ class Command(Generic[T]):
     path: PathFlag = CHECKPOINT
     opening: tuple[str, ...] = ()
     out: str = ""
+    out_check: PathCheck = is_output_folder
+    paths: tuple[tuple[str, PathCheck], ...] = ()
     takes_config: bool = False
     needs_config: bool = False
 
@@ -98,6 +111,21 @@ class Command(Generic[T]):
             *((self.path.name,) if self.path.default is None else ()),
             *needed_options(self.options),
         )
+
+    def check_paths(self, call: Call[T]) -> None:
+        """Looks for whatever the call names, with no more than the file system.
+
+        Raises:
+          ValueError: it is not there.
+        """
+        self.path.check(f"--{self.path.name}", call.path)
+        is_folder("--data_dir", call.data_dir)
+        self.out_check("--out", call.out)
+        for name, check in self.paths:
+            check(f"--{name}", getattr(call.options, name))
+        if call.config is not None:
+            resumed = (user_path(call.path) / "config.json").is_file()
+            check_config_paths(call.config, fits=not resumed)
 
     def define(self, values: flags.FlagValues) -> None:
         """Adds its flags, all but `--config`."""

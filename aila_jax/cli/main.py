@@ -142,6 +142,7 @@ def _dispatch(arguments: list[str], program: str) -> int:
         print(command_help(chosen, program))
         return 0
     call = read_call(chosen, parse(chosen, arguments[1:]))
+    chosen.check_paths(call)
     chosen.run(replace(call, again=shlex.join([*program.split(), *arguments])))
     return 0
 

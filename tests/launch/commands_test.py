@@ -307,7 +307,7 @@ def test_what_the_commands_print(runs, capsys):
     assert capsys.readouterr().out == "influence of RESULT\n"
     assert main(["diagnose", "--checkpoint=c"]) == 0
     assert capsys.readouterr().out == "diagnosis of RESULT\n"
-    assert main(["report", "--sweep=c"]) == 0
+    assert main(["report", "--sweep=s"]) == 0
     assert capsys.readouterr().out == "page.html\n"
     assert main(["attention", "--checkpoint=c", "--text=t"]) == 0
     assert capsys.readouterr().out == "a.png\na.svg\n"

@@ -147,7 +147,20 @@ class FakeRuns(types.ModuleType):
 
 
 @pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> FakeRuns:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where commands run: with a checkpoint `c`, a sweep `s`, a log, data `d` and `my` texts, as far as paths
+    say.
+    """
+    for name in ("c/checkpoints/8", "s", "d", "my", "empty"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("s/sweep.json", "m.jsonl", "my/one.txt", "a", "b"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch, folder: Path) -> FakeRuns:
     fake = FakeRuns()
     monkeypatch.setitem(sys.modules, "aila_jax.runs", fake)
     monkeypatch.setattr(aila_jax, "runs", fake, raising=False)

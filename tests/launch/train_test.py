@@ -102,8 +102,8 @@ def test_a_config_file_may_return_a_part_and_any_key_can_be_overridden(runs, tmp
 
 
 def test_data_dir_is_a_shortcut(runs):
-    assert main(["train", "--config=small", "--data_dir=/d", "--workdir=w"]) == 0
-    assert trained(runs)[0] == replaced(presets.small(), {"data": {"data_dir": "/d"}})
+    assert main(["train", "--config=small", "--data_dir=d", "--workdir=w"]) == 0
+    assert trained(runs)[0] == replaced(presets.small(), {"data": {"data_dir": "d"}})
 
 
 def refused(capsys, arguments: list[str]) -> str:
@@ -129,7 +129,7 @@ def refused(capsys, arguments: list[str]) -> str:
         (["--config.sweep.lams=(0,2)"], "sweep.lams is 2.0; it must be a number in [0, 1]"),
         (["--config.data.corpus=wikitext"], "did you mean 'wikitext2'?"),
         (["--workdirr=x"], "'--workdirr'; did you mean '--workdir'?"),
-        (["--data_dir=/d"], "leave --data_dir out, or add --config.data.corpus=wikitext2"),
+        (["--data_dir=d"], "leave --data_dir out, or add --config.data.corpus=wikitext2"),
         (["extra"], "unexpected argument 'extra'"),
     ],
 )

@@ -1,6 +1,7 @@
 """`aila demo`: the whole way on the embedded corpus."""
 
 from aila_jax.cli.command import Call, Command, PathFlag
+from aila_jax.cli.paths import is_workdir
 from aila_jax.config.options import Options
 
 
@@ -24,5 +25,6 @@ COMMAND = Command(
         "workdir",
         "The run directory. A finished demo in it is dialled again, not trained again.",
         "runs/demo",
+        is_workdir,
     ),
 )

@@ -1,6 +1,7 @@
 """`aila report`: figures and the page of a sweep."""
 
 from aila_jax.cli.command import Call, Command, PathFlag
+from aila_jax.cli.paths import is_log, is_output_file, is_run_or_none, is_sweep
 from aila_jax.config.options import ReportOptions
 
 
@@ -24,6 +25,8 @@ COMMAND = Command(
     ),
     run=_run,
     options=ReportOptions,
-    path=PathFlag("sweep", "The folder that holds sweep.json, or that file."),
+    path=PathFlag("sweep", "The folder that holds sweep.json, or that file.", check=is_sweep),
     out="The page to write. Default: report.html beside the sweep.",
+    out_check=is_output_file,
+    paths=(("log", is_log), ("checkpoint", is_run_or_none)),
 )

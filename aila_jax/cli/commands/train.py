@@ -2,6 +2,7 @@
 
 from aila_jax import presets
 from aila_jax.cli.command import Call, Command, CommandError, PathFlag
+from aila_jax.cli.paths import is_workdir
 from aila_jax.config.options import Options
 
 
@@ -41,6 +42,7 @@ COMMAND = Command(
     path=PathFlag(
         "workdir",
         "The run directory: checkpoints, metrics.jsonl, TensorBoard files. An existing run goes on.",
+        check=is_workdir,
     ),
     opening=("data_dir",),
     takes_config=True,

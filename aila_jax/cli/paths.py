@@ -1,0 +1,106 @@
+"""Whether a flag names what it should, asked of the file system alone, before a command loads JAX: that takes
+seconds, for which a wrong path need not wait.
+
+What a checkpoint or a sweep holds is checked where it is read.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from aila_jax.config import Config, require, user_path
+
+# (flag, its value) → nothing; ValueError where it is not there. An empty value asks for nothing.
+PathCheck = Callable[[str, str], None]
+
+
+def is_run(flag: str, value: str) -> None:
+    """A run directory with a checkpoint, its checkpoints folder, or one step's folder."""
+    if not value:
+        return
+    path = user_path(value)
+    steps = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    found = path.is_dir() and (
+        path.resolve().name.isdigit() or any(each.name.isdigit() for each in steps.iterdir())
+    )
+    place = "" if path.exists() or path.is_absolute() else f" (relative paths start at {Path.cwd()})"
+    fix = f"train first, or correct the path{place}"
+    require(found, flag, value, "a run directory that holds a checkpoint", fix)
+
+
+def is_run_or_none(flag: str, value: str) -> None:
+    """The same, or the word none."""
+    if value != "none":
+        is_run(flag, value)
+
+
+def is_sweep(flag: str, value: str) -> None:
+    """A folder with sweep.json, or that file."""
+    found = Path(value).is_file() or (Path(value) / "sweep.json").is_file()
+    limit = "a folder with sweep.json, or that file"
+    require(not value or found, flag, value, limit, "sweep first, or correct the path")
+
+
+def is_log(flag: str, value: str) -> None:
+    """A training log, or the folder of one."""
+    found = Path(value).is_file() or (Path(value) / "metrics.jsonl").is_file()
+    limit = "a metrics.jsonl, or a folder that holds one"
+    require(not value or found, flag, value, limit, "correct the path, or leave it out")
+
+
+def is_folder(flag: str, value: str) -> None:
+    """A folder to read from."""
+    require(not value or user_path(value).is_dir(), flag, value, "a folder that is there", "correct the path")
+
+
+def is_output_folder(flag: str, value: str) -> None:
+    """A folder to write to, which may be made."""
+    _writable(flag, value, Path(value))
+
+
+def is_output_file(flag: str, value: str) -> None:
+    """A file to write, whose folder may be made."""
+    fix = f"add a file name, such as {str(Path(value) / 'report.html')!r}"
+    require(not value or not Path(value).is_dir(), flag, value, "a file to write", fix)
+    _writable(flag, value, Path(value).parent)
+
+
+def is_workdir(flag: str, value: str) -> None:
+    """A run directory, which may be made."""
+    _writable(flag, value, user_path(value))
+
+
+def _writable(flag: str, value: str, folder: Path) -> None:
+    """The nearest folder above that is there must be one, and let a new one be made in it."""
+    there = next(each for each in (folder, *folder.parents) if each.exists() or each.is_symlink())
+    limit, fix = f"below a folder, which {str(there)!r} is not", "choose another folder"
+    require(not value or there.is_dir(), flag, value, limit, fix)
+    limit, fix = f"writable, which {str(there)!r} is not", "choose another folder, or change its permissions"
+    require(not value or os.access(there, os.W_OK | os.X_OK), flag, value, limit, fix)
+
+
+def check_config_paths(config: Config, fits: bool) -> None:
+    """What a configuration's settings name: the user's files of text, and folders of data.
+
+    Args:
+      config: the settings.
+      fits: whether the partition is fitted now, and not a run's own.
+
+    Raises:
+      ValueError: one is not there.
+    """
+    from aila_jax.data.text_files import find_files  # loads NumPy, which --help need not wait for
+
+    data, partition = config.data, config.partition
+    for setting in ("data_dir", "tfds_data_dir"):
+        is_folder(f"--config.data.{setting}", getattr(data, setting))
+    for setting in ("files", "valid_files", "test_files"):
+        find_files(getattr(data, setting), f"data.{setting}")
+    file, limit = partition.class_file, "the path of a file that is there"
+    require(
+        not (file and fits) or user_path(file).is_file(),
+        "--config.partition.class_file",
+        file,
+        limit,
+        "correct the path",
+    )
