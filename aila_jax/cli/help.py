@@ -99,14 +99,22 @@ def config_help() -> str:
     """Every `--config.KEY` with its default and what its dataclass says about it."""
     lines = [
         "configuration keys, with the defaults of Config(); a preset changes some of them:",
-        *(
-            _entry(f"preset {name}", (inspect.getdoc(make) or "").split("\n")[0])
-            for name, make in presets.PRESETS.items()
-        ),
+        *(_entry(f"preset {name}", text) for name, text in preset_entries()),
     ]
     for title, entries in config_entries(Config()):
-        lines += ["", title, *(_entry(key, text) for key, text in entries)]
+        lines += ["", _wrap(title, 0), *(_entry(key, text) for key, text in entries)]
     return "\n".join(lines)
+
+
+def preset_entries() -> Iterator[tuple[str, str]]:
+    """Name and description of each preset."""
+    for name, make in presets.PRESETS.items():
+        yield name, first_paragraph(make)
+
+
+def first_paragraph(explained: Any) -> str:
+    """What a docstring begins with, up to its first empty line."""
+    return " ".join((inspect.getdoc(explained) or "").split("\n\n")[0].split())
 
 
 def config_entries(config: Any, path: str = "config.") -> Iterator[tuple[str, list[tuple[str, str]]]]:
@@ -122,7 +130,7 @@ def config_entries(config: Any, path: str = "config.") -> Iterator[tuple[str, li
             nested.append((value, f"{path}{field.name}."))
         else:
             own.setdefault(docs.get(field.name, ""), []).append(f"--{path}{field.name}={_shown(value)}")
-    title = (inspect.getdoc(type(config)) or "").split("\n")[0]
+    title = first_paragraph(type(config))
     if own:
         yield title, [("  ".join(keys), doc) for doc, keys in own.items()]
     for value, inner in nested:

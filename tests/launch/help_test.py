@@ -1,6 +1,7 @@
 """The help text: complete, and there without waiting for JAX."""
 
 import dataclasses
+import inspect
 import shlex
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from aila_jax import presets
 from aila_jax.cli.commands import COMMANDS
 from aila_jax.cli.config_flag import leaf_keys
-from aila_jax.cli.help import attribute_docs, config_entries
+from aila_jax.cli.help import attribute_docs, config_entries, flag_entries, preset_entries
 from aila_jax.cli.main import find_command, main, parse
 from aila_jax.config import Config, TrainConfig, from_dict, to_dict
 
@@ -129,3 +130,41 @@ def test_help_and_errors_survive_a_terminal_without_greek():
 
 def test_the_version_is_shown(capsys):
     assert printed(capsys, "--version").startswith("aila_jax ")
+
+
+def shown_texts():
+    """Whatever `--help` explains: (where, the text) of commands, flags, presets, groups of keys, and keys."""
+    for command in COMMANDS:
+        yield command.name, command.about
+        for title, text in flag_entries(command):
+            yield f"{command.name} {title}", text
+    for name, text in preset_entries():
+        yield f"preset {name}", text
+    for title, entries in config_entries(Config()):
+        yield "group of keys", title
+        yield from entries
+
+
+def test_no_text_ends_in_mid_sentence():
+    """Each is one or more whole sentences, and its marks come in pairs."""
+    cut = [
+        (where, text)
+        for where, text in shown_texts()
+        if text[-1:] not in set(".?!")
+        or sum(map(text.count, "([")) != sum(map(text.count, ")]"))  # together: a range may be half-open
+        or text.count("`") % 2
+    ]
+    assert cut == []
+
+
+def test_a_text_of_several_lines_is_shown_whole(capsys):
+    """`Config` and the preset `small` are explained in more than one line."""
+    text = " ".join(printed(capsys, "train", "--help").split())
+    for explained in (Config, presets.small):
+        whole = " ".join((inspect.getdoc(explained) or "").split("\n\n")[0].split())
+        assert whole in text
+
+
+def test_every_text_is_on_the_page(capsys):
+    pages = " ".join(" ".join(printed(capsys, command.name, "--help").split()) for command in COMMANDS)
+    assert [text for _, text in shown_texts() if " ".join(text.split()) not in pages] == []
