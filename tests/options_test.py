@@ -64,6 +64,14 @@ def test_numbers_are_kept_as_floats_in_a_tuple():
     assert [type(value) for value in (*made.lams, *made.taus)] == [float] * 4
 
 
+def test_a_value_that_is_given_twice_is_taken_once_in_the_order_given():
+    made = SweepOptions(lams=(1, 0, 0.0, -0.0, 1), taus=[2, np.float32(2)])
+    assert (made.lams, made.taus) == ((1.0, 0.0), (2.0,))
+    own = SweepConfig(lams=(0.5, 0.0, 0.5), taus=(1.0, 1.0))
+    assert (own.lams, own.taus) == ((0.5, 0.0), (1.0,))
+    assert InfluenceOptions(lams=(0, 0)).lams == AttentionOptions(text="t", lam=(0, 0)).lam == (0.0,)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -92,7 +92,7 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def numbers(name: str, symbol: str, values: Any) -> list[float]:
-    """The values of one dial as floats; raises ValueError unless they are one number or more in a
+    """The values of one dial as floats, each once; raises ValueError unless they are one number or more in a
     sequence.
     """
     try:
@@ -100,7 +100,7 @@ def numbers(name: str, symbol: str, values: Any) -> list[float]:
     except (TypeError, ValueError):
         found = []
     require(len(found) > 0, name, values, f"at least one {symbol}, in a sequence", f"{name}=(1,), say")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _number(value: Any) -> Any:

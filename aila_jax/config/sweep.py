@@ -9,7 +9,8 @@ PARTS = ("spread", "first")
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """The dial's grid: every λ of `lams` with every τ of `taus`, on one split.
+    """The dial's grid: every λ of `lams` with every τ of `taus`, on one split. A value given twice is
+    taken once.
 
     Attributes:
       lams: values in [0, 1].
@@ -43,5 +44,7 @@ class SweepConfig:
             check_lam(lam, "sweep.lams")
         for tau in self.taus:
             check_tau(tau, "sweep.taus")
+        object.__setattr__(self, "lams", tuple(dict.fromkeys(self.lams)))
+        object.__setattr__(self, "taus", tuple(dict.fromkeys(self.taus)))
         one_of("sweep.split", self.split, ("train", "validation", "test"))
         one_of("sweep.part", self.part, PARTS)

@@ -83,13 +83,13 @@ def attention_figure(
 
 
 def _chosen(name: str, wanted: Sequence[int] | None, count: int) -> list[int]:
-    """The layers or heads to draw; ValueError where one does not exist."""
+    """The layers or heads to draw, each once; ValueError where one does not exist."""
     chosen = list(range(count)) if wanted is None else list(wanted)
     fits = bool(chosen) and all(
         isinstance(index, (int, np.integer)) and 0 <= index < count for index in chosen
     )
     require(fits, name, wanted, f"numbers from 0 to {count - 1}", f"leave {name} out to see all")
-    return chosen
+    return list(dict.fromkeys(chosen))
 
 
 def _map(axes: Axes, maps: AttentionMaps, layer: int, head: int) -> AxesImage:

@@ -217,3 +217,7 @@ def test_a_continuation_belongs_to_the_last_block_of_its_prompt(model, monkeypat
     assert seen[-1][1] == [5] * (len(ids) + 1)
     with pytest.raises(ValueError, match=r"block_ids is .* left out where the partition is 'windows'"):
         remade(model, "windows").generate("the cat", max_tokens=2, block_ids=ids)
+
+
+def test_a_lam_that_is_given_twice_is_taken_once(model) -> None:
+    assert [one.lam for one in model.attention_dial(TEXT, lams=(1, 0, 1.0))] == [1.0, 0.0]

@@ -51,6 +51,12 @@ def test_the_colour_is_the_root_of_the_weight_in_every_map() -> None:
     assert fig.get_suptitle() == "λ = 0.4, τ = 0.7"
 
 
+def test_a_layer_or_head_that_is_given_twice_is_drawn_once() -> None:
+    figure = attention_figure(synthetic_maps((2, 3)), layers=(1, 1), heads=(0, 2, 0))
+    titled = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert [title.split("\n")[0] for title in titled] == ["layer 1, head 0", "layer 1, head 2"]
+
+
 def test_layers_and_heads_can_be_chosen() -> None:
     titles = [
         axes.get_title().split("\n")[0]

@@ -21,7 +21,6 @@ FIRST = (
 
 def _run(call: Call[EvaluateOptions]) -> None:
     from aila_jax import runs
-    from aila_jax.columns import row_values
 
     run = runs.open_run(call.path, call.window, call.data_dir, call.fallback)
     print(describe_cell(runs.evaluate_cell(run, call.options)))
@@ -29,6 +28,8 @@ def _run(call: Call[EvaluateOptions]) -> None:
 
 def describe_cell(row: "CellRow") -> str:
     """A line for each field that has a value, what matters first."""
+    from aila_jax.columns import row_values
+
     values = {name: value for name, value in row_values(row).items() if value is not None}
     names = sorted(values, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
     width = max(map(len, names))
