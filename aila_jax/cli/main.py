@@ -99,6 +99,9 @@ def _code_of(error: Exception) -> int | None:
 
 
 def _message(error: Exception) -> str:
+    """The error in one line, or the table that it is."""
+    from aila_jax.config.conflict import SettingsConflict
+
     try:
         sys.stdout.flush()
     except OSError as broken:
@@ -106,7 +109,7 @@ def _message(error: Exception) -> str:
     message = str(error)
     if isinstance(error, OSError) and error.filename is not None:
         message = f"{error.filename}: {error.strerror}"
-    return " ".join(message.split())
+    return message if isinstance(error, SettingsConflict) else " ".join(message.split())
 
 
 def _say(line: str, code: int) -> int:

@@ -6,6 +6,7 @@ limits raises ValueError when the dataclass is made, so nothing later needs to c
 
 from aila_jax.config.checks import MAX_TAU, MIN_TAU, check_lam, check_tau, one_of, require, user_path
 from aila_jax.config.choices import DialMode, Estimator, GroupWeights, MarginForm, PartitionKind, Solver
+from aila_jax.config.conflict import SettingsConflict
 from aila_jax.config.data import TFDS_NAME, DataConfig, RuleConfig
 from aila_jax.config.locality import LocalityConfig
 from aila_jax.config.model import DIAL_WEIGHTS, MAX_MARGIN, MarginConfig, ModelConfig
@@ -37,6 +38,7 @@ __all__ = [
     "PartitionConfig",
     "PenaltyConfig",
     "RuleConfig",
+    "SettingsConflict",
     "SweepConfig",
     "TrainConfig",
     "by_rules_of",

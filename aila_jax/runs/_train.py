@@ -54,11 +54,13 @@ class Run:
       workdir: its directory.
       config: its configuration.
       step: steps done.
+      began: steps that were done before; as many as `step` where the run was finished already.
     """
 
     workdir: Path
     config: Config
     step: int
+    began: int = 0
 
     def load(self) -> LanguageModel:
         """The trained model, read back from its checkpoint."""
@@ -124,6 +126,10 @@ def _train(config: Config, workdir: Path, folder: RunFolder, quiet: bool) -> Run
         found.say_unverified()
         state = found.state(state)
     start = int(state.step)
+    if start == config.train.steps:
+        if not quiet:
+            print(f"{workdir} is already finished: step {start} of {start}")
+        return Run(workdir, config, start, start)
     state = sharding.replicate(state)
     draw = step_draws(config, sharding)
     make = partial(make_anchors, config, network, windows=text.train, draw=draw, sharding=sharding)
@@ -170,7 +176,7 @@ def _train(config: Config, workdir: Path, folder: RunFolder, quiet: bool) -> Run
                 f"{log.unwritable()}, and the checkpoint could not be saved either ({_first_line(error)})."
                 f" Newest checkpoint: {store.latest()}. Fix: make room, then give the same command again"
             ) from error
-    return Run(workdir, config, int(state.step))
+    return Run(workdir, config, int(state.step), start)
 
 
 def _read_text(config: Config, found: Checkpoint | None) -> Text:

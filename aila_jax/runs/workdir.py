@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from aila_jax.checkpoint import DIRECTORY, Checkpoint, find_checkpoint, incomplete_steps, whole_steps
-from aila_jax.config import Config, by_rules_of, require, saved_config, to_dict
+from aila_jax.config import Config, SettingsConflict, by_rules_of, require, saved_config, to_dict
 from aila_jax.data.dataset import Dataset
 from aila_jax.files import folder_inside, refuse_link, write_atomically
 from aila_jax.json_files import json_object, read_json
@@ -194,11 +194,8 @@ def existing_run(workdir: Path, config: Config) -> Checkpoint | None:
         raise ValueError(
             f"{file} is not a configuration that this version reads ({error}). Fix: choose another --workdir"
         ) from error
-    if changed := sorted(_differences(before, asked)):
-        raise ValueError(
-            f"workdir is {str(workdir)!r}; it holds a run with another configuration ({'; '.join(changed)})."
-            " Fix: choose another --workdir"
-        )
+    if changed := sorted(_differences(before, asked), key=lambda difference: difference[0]):
+        raise SettingsConflict(str(workdir), changed)
     # None: stopped before its first checkpoint. A damaged one must raise, not begin again over the others.
     checkpoints = workdir / DIRECTORY
     if incomplete := incomplete_steps(checkpoints):
@@ -209,14 +206,15 @@ def existing_run(workdir: Path, config: Config) -> Checkpoint | None:
     return find_checkpoint(workdir) if whole_steps(checkpoints) else None
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
-    found = []
+def _differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[tuple[str, Any, Any]]:
+    """Dotted name, old and new value of each setting that differs."""
+    found: list[tuple[str, Any, Any]] = []
     for key in old.keys() | new.keys():
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
             found += _differences(before, after, f"{path}{key}.")
         elif json.dumps(before) != json.dumps(after):
-            found.append(f"{path}{key}: {before!r} there, {after!r} asked")
+            found.append((f"{path}{key}", before, after))
     return found
 
 

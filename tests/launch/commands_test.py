@@ -13,7 +13,7 @@ import aila_jax
 from aila_jax import presets
 from aila_jax.cli.commands import COMMANDS
 from aila_jax.cli.main import main, parse
-from aila_jax.config import PartitionConfig
+from aila_jax.config import PartitionConfig, SettingsConflict
 from aila_jax.config.options import (
     CertifyOptions,
     EvaluateOptions,
@@ -426,6 +426,20 @@ def test_training_that_breaks_down_is_explained_with_exit_code_1(runs, capsys):
     runs.error = runs.NonFiniteError("first at step 3")
     assert main(["train", "--config=tiny", "--workdir=w"]) == 1
     assert capsys.readouterr().err == "aila: error: first at step 3\n"
+
+
+def test_a_conflict_of_settings_keeps_its_lines_and_is_a_mistake_in_the_call(runs, capsys):
+    runs.error = SettingsConflict("w", [("seed", 0, 3)])
+    assert main(["train", "--config=tiny", "--workdir=w"]) == 2
+    assert capsys.readouterr().err == f"aila: error: {runs.error}\n"
+    assert str(runs.error).count("\n") == 3
+
+
+def test_a_run_that_was_finished_is_not_said_to_be_trained(runs, capsys):
+    for began, said in ((0, "Trained to step 7. "), (7, "")):
+        runs.began = began
+        assert main(["train", "--config=tiny", "--workdir=w"]) == 0
+        assert capsys.readouterr().out == f"{said}Turn the dial: aila sweep --checkpoint=w\n"
 
 
 def test_debug_shows_where_an_error_comes_from(runs):

@@ -51,6 +51,7 @@ class FakeRuns(types.ModuleType):
         super().__init__("aila_jax.runs")
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self.error: BaseException | None = None
+        self.began = 0
 
     def open_run(self, path: str, window: int | None = None, data_dir: str = "") -> FakeRun:
         return FakeRun(path, window, data_dir)
@@ -70,7 +71,7 @@ class FakeRuns(types.ModuleType):
         return result
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        return self._called("train", args, kwargs, types.SimpleNamespace(step=7))
+        return self._called("train", args, kwargs, types.SimpleNamespace(step=7, began=self.began))
 
     def evaluate_cell(self, run: FakeRun, options: Options) -> CellRow:
         row = {field.name: 0.25 for field in dataclasses.fields(CellRow)} | {

@@ -19,7 +19,7 @@ import pytest
 
 from aila_jax import runs
 from aila_jax.checkpoint import find_checkpoint
-from aila_jax.config import to_dict
+from aila_jax.config import SettingsConflict, SweepConfig, TrainConfig, to_dict
 from aila_jax.data.pipeline import TrainBatches
 from aila_jax.model.transformer import Transformer
 from aila_jax.reporting import read_training_log
@@ -104,12 +104,15 @@ def test_another_configuration_is_refused_before_any_work_and_what_differs_is_na
     )
     with pytest.raises(ValueError, match="it holds a run with another configuration") as caught:
         runs.train(config, trained.run.workdir, quiet=True)
-    message = str(caught.value)
-    assert (
-        "(model.film: True there, False asked; seed: 0 there, 3 asked; train.steps: 24 there, 48 asked)"
-        in message
-    )
-    assert message.endswith("Fix: choose another --workdir")
+    first, *table, fix = str(caught.value).splitlines()
+    assert first == f"workdir is {str(trained.run.workdir)!r}; it holds a run with another configuration:"
+    assert table == [
+        "  setting      there  asked",
+        "  model.film   True   False",
+        "  seed         0      3",
+        "  train.steps  24     48",
+    ]
+    assert fix == "Fix: choose another --workdir, or ask for what is there"
     assert files(trained.run.workdir) == before
 
 
@@ -117,7 +120,7 @@ def test_a_corpus_that_has_moved_is_the_same_configuration(trained):
     """What was moved is read where it is now; that it is the same text its fingerprint says."""
     data = replace(trained.config.data, cache_dir="there", files=("moved.txt",))
     assert existing_run(Path(trained.run.workdir), replace(trained.config, data=data)).step == 24
-    with pytest.raises(ValueError, match=r"another configuration \(data\.vocab_size: \d+ there, 301 asked\)"):
+    with pytest.raises(ValueError, match=r"another configuration:\n.*\n  data\.vocab_size  300    301\n"):
         existing_run(Path(trained.run.workdir), replace(trained.config, data=replace(data, vocab_size=301)))
 
 
@@ -169,7 +172,23 @@ def test_a_finished_run_asked_for_again_changes_nothing(trained, tmp_path, capsy
         (copy / "metrics.jsonl").read_bytes(),
         (copy / "config.json").read_bytes(),
     ) == before
-    assert "steps 24 to 24" in capsys.readouterr().out
+    assert capsys.readouterr().out == f"{copy} is already finished: step 24 of 24\n"
+
+
+def test_a_conflict_is_a_short_table(trained):
+    """With long values cut and many lines counted."""
+    data = replace(trained.config.data, tfds_name="", valid_fraction=0.1, test_fraction=0.2)
+    sweep = SweepConfig(lams=tuple(n / 100 for n in range(100)), split="test", max_batches=3)
+    train = TrainConfig(steps=1, batch_size=2, warmup_steps=0, log_every=1, eval_every=1, checkpoint_every=1)
+    model = replace(trained.config.model, d_model=8, d_ff=4)
+    config = replace(trained.config, data=data, sweep=sweep, train=train, model=model)
+    with pytest.raises(SettingsConflict) as caught:
+        existing_run(Path(trained.run.workdir), config)
+    lines = str(caught.value).splitlines()
+    assert len(lines) <= 16
+    assert max(map(len, lines[1:])) <= 110
+    assert re.fullmatch(r"  … and \d+ more", lines[-2])
+    assert len(caught.value.differences) > 12
 
 
 class Interrupted(Exception):

@@ -18,7 +18,8 @@ def _run(call: Call[Options]) -> None:
         raise CommandError(str(error)) from error
     except runs.SaveError as error:
         raise CommandError(f"{error}: {call.again}") from error
-    print(f"Trained to step {run.step}. Turn the dial: aila sweep --checkpoint={call.path}")
+    done = "" if run.began == run.step else f"Trained to step {run.step}. "
+    print(f"{done}Turn the dial: aila sweep --checkpoint={call.path}")
 
 
 COMMAND = Command(
