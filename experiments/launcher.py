@@ -92,7 +92,7 @@ def asked_runs(make: Callable[["Config"], dict[str, "Config"]]) -> Iterator[tupl
                 f"--seeds holds {seed!r}; it must be whole numbers from 0 with commas between. Fix:"
                 " --seeds=0,1,2"
             )
-    asked = [] if FLAGS.collect else [int(seed) for seed in FLAGS.seeds]
+    asked = [] if FLAGS.collect else dict.fromkeys(int(seed) for seed in FLAGS.seeds)
     chosen = [(seed, make(replace(base, seed=seed))) for seed in asked]
     return (
         (f"{name}-seed{seed}", config)

@@ -45,6 +45,13 @@ def test_the_flags_choose_runs_seed_by_seed(monkeypatch):
     assert ask(monkeypatch, "--collect") == []
 
 
+def test_a_seed_that_is_given_twice_is_run_once(monkeypatch):
+    assert [stem for stem, _ in ask(monkeypatch, "--only=one,one", "--seeds=3,0,3,03")] == [
+        "one-seed3",
+        "one-seed0",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
