@@ -1,7 +1,7 @@
 """Sampling text at a setting of the dial."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,40 @@ def _next_token(
     return ids[jnp.where(sampling.temperature > 0, sampled, 0)]
 
 
+@dataclass(frozen=True)
+class Continuation:
+    """What a prompt was continued with.
+
+    Attributes:
+      text: the continuation, without the prompt.
+      prompt_tokens: how long the prompt is.
+      read_tokens: how many of its tokens, the last ones, the first new token was drawn after.
+      length: tokens that the model reads at once.
+    """
+
+    text: str
+    prompt_tokens: int
+    read_tokens: int
+    length: int
+
+    @property
+    def cut(self) -> str:
+        """What is to be said of a prompt that was cut; empty where it was read whole."""
+        if self.read_tokens == self.prompt_tokens:
+            return ""
+        return (
+            f"the prompt has {self.prompt_tokens} tokens; its last {self.read_tokens} are read: the model"
+            f" reads {self.length} at once, and of a full window the newer half stays"
+        )
+
+
+def tokens_read(prompt_tokens: int, length: int) -> int:
+    """How many tokens of a prompt the first new one is drawn after: all, or the newer half of a window that
+    they fill.
+    """
+    return prompt_tokens if prompt_tokens < length else max(length // 2, 1)
+
+
 def generate_ids(
     model: "LanguageModel",
     prompt: list[int],
@@ -95,10 +129,10 @@ def generate_ids(
     eos_id = model.tokenizer.eos_id
     blocks = _prompt_blocks(model, ids, block_ids)
     closes = config.partition.kind == "given" and model.given == "lines"
-    start = max(0, len(ids) - length)
+    start = len(ids) - tokens_read(len(ids), length)
     for count in range(options.max_tokens):
         if len(ids) - start >= length:
-            start = len(ids) - max(length // 2, 1) if length > 1 else len(ids) - 1
+            start = len(ids) - tokens_read(len(ids) - start, length)
         batch, last = _window(ids[start:], blocks[start:], length)
         token = _next_token(
             model.network,

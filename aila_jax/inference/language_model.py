@@ -1,5 +1,6 @@
 """A trained model with its tokenizer and partition, ready to be dialled: what `aila_jax.load` returns."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -19,7 +20,7 @@ from aila_jax.data.dataset import Dataset
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.inference.dial import check_hard, dial_values
-from aila_jax.inference.generation import generate_ids
+from aila_jax.inference.generation import Continuation, generate_ids, tokens_read
 from aila_jax.inference.inputs import example_batch, read_batch, read_text
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.margin import check_layer_scale
@@ -233,6 +234,9 @@ class LanguageModel:
 
         `block_ids`, one id per token of the prompt, is for the partition `given`; by default they are those
         that the prompt would have had in training (see `read_text`).
+
+        Warns:
+          UserWarning: the prompt is longer than what the model reads; only its end was read.
         """
         options = GenerateOptions(
             prompt=prompt,
@@ -243,12 +247,17 @@ class LanguageModel:
             top_k=top_k,
             seed=seed,
         )
-        return self.continuation(options, block_ids)
+        found = self.continuation(options, block_ids)
+        if found.cut:
+            warnings.warn(found.cut, stacklevel=2)
+        return found.text
 
-    def continuation(self, options: GenerateOptions, block_ids: Sequence[int] | None = None) -> str:
-        """`generate`, by options."""
+    def continuation(self, options: GenerateOptions, block_ids: Sequence[int] | None = None) -> Continuation:
+        """`generate`, by options, with how much of the prompt was read."""
         ids, blocks = read_text(self, options.prompt, block_ids) if options.prompt else ([], None)
-        return self.tokenizer.decode(generate_ids(self, ids, options, blocks))
+        length = self.config.model.length
+        text = self.tokenizer.decode(generate_ids(self, ids, options, blocks))
+        return Continuation(text, len(ids), tokens_read(len(ids), length), length)
 
     def attention(
         self,

@@ -7,6 +7,7 @@ from aila_jax.checkpoint import DIRECTORY, whole_steps
 from aila_jax.config import require
 from aila_jax.config.options import GenerateOptions, ReportOptions
 from aila_jax.evaluation.rows import SweepResult
+from aila_jax.inference.generation import Continuation
 from aila_jax.inference.language_model import LanguageModel, load
 from aila_jax.reporting import (
     read_sweep,
@@ -91,6 +92,6 @@ def _as_scored(model: LanguageModel, result: SweepResult) -> LanguageModel:
     return model.with_partition(config.partition)
 
 
-def generate(run: OpenedRun | str | Path, options: GenerateOptions) -> str:
+def generate(run: OpenedRun | str | Path, options: GenerateOptions) -> Continuation:
     """The prompt's continuation by a checkpoint at one setting of the dial."""
     return opened(run).model.continuation(options)

@@ -11,7 +11,7 @@ import pytest
 from aila_jax.config import LocalityConfig, PartitionConfig
 from aila_jax.config.options import GenerateOptions
 from aila_jax.inference import generation
-from aila_jax.inference.generation import generate_ids
+from aila_jax.inference.generation import generate_ids, tokens_read
 
 PROMPT = "the cat saw"
 
@@ -53,6 +53,28 @@ def test_a_prompt_longer_than_the_window_keeps_its_end(trained):
     options = GenerateOptions(prompt=PROMPT, lam=0.5, max_tokens=3, sample_temperature=0.0, top_k=1)
     found = generate_ids(trained.model, ids, options)
     assert found == greedy(trained.model, ids, 3, 0.5)
+
+
+@pytest.mark.parametrize(("tokens", "read"), [(1, 1), (15, 15), (16, 8), (17, 8), (48, 8)])
+def test_how_much_of_a_prompt_is_read(trained, monkeypatch, tokens, read):
+    """Of the window that the first new token is drawn from."""
+    seen = []
+    real = generation._next_token
+    monkeypatch.setattr(generation, "_next_token", lambda *given: (seen.append(given[5]), real(*given))[1])
+    generate_ids(trained.model, [7] * tokens, GenerateOptions(prompt="x", max_tokens=2))
+    assert int(seen[0]) + 1 == read == tokens_read(tokens, 16)
+
+
+def test_a_cut_prompt_is_a_warning_in_python_and_nothing_is_printed(trained, capsys):
+    prompt = "the old owl painted my brother in the garden .\n" * 3
+    count = len(trained.model.tokenizer.encode(prompt))
+    with pytest.warns(UserWarning, match=rf"the prompt has {count} tokens; its last 8 are read"):
+        trained.model.generate(prompt, max_tokens=1)
+    assert capsys.readouterr() == ("", "")
+    whole = trained.model.continuation(GenerateOptions(prompt=PROMPT, max_tokens=1))
+    assert (whole.prompt_tokens, whole.read_tokens, whole.cut) == (
+        len(trained.model.tokenizer.encode(PROMPT)),
+    ) * 2 + ("",)
 
 
 def test_the_seed_decides_and_nothing_else(trained):

@@ -435,6 +435,17 @@ def test_a_conflict_of_settings_keeps_its_lines_and_is_a_mistake_in_the_call(run
     assert str(runs.error).count("\n") == 3
 
 
+def test_a_prompt_that_is_cut_is_told_of_in_one_line_beside_the_text(runs, capsys):
+    runs.prompt_tokens = 40
+    assert main(["generate", "--checkpoint=c", "--prompt=p"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "a λ continuation\n"
+    assert err == (
+        "aila: the prompt has 40 tokens; its last 8 are read: the model reads 16 at once, and of a full"
+        " window the newer half stays\n"
+    )
+
+
 def test_a_run_that_was_finished_is_not_said_to_be_trained(runs, capsys):
     for began, said in ((0, "Trained to step 7. "), (7, "")):
         runs.began = began

@@ -15,6 +15,7 @@ from aila_jax.config.options import Options
 from aila_jax.evaluation.blocks import BlockReport
 from aila_jax.evaluation.origin import PartitionOrigin
 from aila_jax.evaluation.rows import CellRow
+from aila_jax.inference.generation import Continuation
 from aila_jax.partition.classes.recruitment import Recruitment, RecruitmentStep
 from aila_jax.partition.listing import BlockListing
 from aila_jax.partition.statistics import BlockStatistics
@@ -51,7 +52,7 @@ class FakeRuns(types.ModuleType):
         super().__init__("aila_jax.runs")
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self.error: BaseException | None = None
-        self.began = 0
+        self.began, self.prompt_tokens = 0, 8
 
     def open_run(self, path: str, window: int | None = None, data_dir: str = "") -> FakeRun:
         return FakeRun(path, window, data_dir)
@@ -137,8 +138,9 @@ class FakeRuns(types.ModuleType):
         )
         return self._measured("threshold", run, options, out, ThresholdResult((row,), Config(), meta))
 
-    def generate(self, run: FakeRun, options: Options) -> str:
-        return self._measured("generate", run, options, "", "a λ continuation")
+    def generate(self, run: FakeRun, options: Options) -> Continuation:
+        found = Continuation("a λ continuation", self.prompt_tokens, 8, 16)
+        return self._measured("generate", run, options, "", found)
 
     def certify(self, run: FakeRun, options: Options, out: str) -> str:
         return self._measured("certify", run, options, out, "what is guaranteed")

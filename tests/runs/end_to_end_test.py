@@ -66,7 +66,7 @@ def test_from_a_text_file_to_a_report(tmp_path, capsys):
     for name in ("dial", "tradeoff", "heads", "training"):
         assert (tmp_path / "run" / f"{name}.png").stat().st_size > 1000
     continued = GenerateOptions(prompt="the cat", lam=1.0, max_tokens=12)
-    assert runs.generate(run.workdir, continued) == samples[1]["text"]
+    assert runs.generate(run.workdir, continued).text == samples[1]["text"]
     assert f"{result.cells[0].targets:,} targets" in runs.describe_sweep(result)
 
 
