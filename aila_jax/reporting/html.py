@@ -18,14 +18,14 @@ from aila_jax.reporting.html_tables import cell_columns, flatten, head_columns, 
 from aila_jax.reporting.pages import environment, figure_sources, page_bytes
 from aila_jax.reporting.plots import dial_figure, heads_figure, tradeoff_figure
 from aila_jax.reporting.plots_training import training_figure
-from aila_jax.reporting.records import read_sweep
+from aila_jax.reporting.records import read_sweep, sweep_folder
+from aila_jax.reporting.samples import check_sample, read_samples
 from aila_jax.reporting.summary import baselines, sentences
 from aila_jax.reporting.training_log import read_training_log
 
 MAX_HEAD_ROWS = 1000
 MAX_SAMPLES = 50
 MAX_SAMPLE_CHARACTERS = 4000
-SAMPLE_KEYS = ("lam", "tau", "prompt", "text")
 
 
 def report(
@@ -36,6 +36,9 @@ def report(
     maps: Sequence[AttentionMaps] | None = None,
 ) -> Path:
     """Writes the report of one sweep as a self-contained HTML file of at most 5 MB.
+
+    Given a path, it shows the training log and the samples that lie beside the sweep, unless others are
+    given.
 
     Args:
       result: the sweep, or the path that `read_sweep` takes.
@@ -53,7 +56,11 @@ def report(
       ValueError: the sweep or the log is missing, empty or malformed, a sample lacks a key, the maps are of
         several texts, or the page exceeds 5 MB.
     """
-    result = result if isinstance(result, SweepResult) else read_sweep(result)
+    if not isinstance(result, SweepResult):
+        folder, result = sweep_folder(result), read_sweep(result)
+        samples = read_samples(folder, result) if samples is None else samples
+        beside = folder / "metrics.jsonl"
+        log = beside if log is None and beside.is_file() else log
     log = read_training_log(log) if isinstance(log, (str, Path)) else log
     source = (
         environment().get_template("report.html.jinja").render(**_context(result, log, samples or (), maps))
@@ -174,12 +181,7 @@ def _figures(result: SweepResult, log: Sequence[Mapping[str, Any]] | None) -> di
 
 def _sample(sample: Mapping[str, Any], index: int) -> dict[str, Any]:
     """A sample cut to the length shown; raises ValueError where a key is missing."""
-    missing = [key for key in SAMPLE_KEYS if key not in sample]
-    if missing:
-        raise ValueError(
-            f"samples[{index}] lacks {', '.join(missing)}; it must have {', '.join(SAMPLE_KEYS)}. Fix: add"
-            " what is missing."
-        )
+    check_sample(sample, index)
     text = str(sample["text"])
     return {
         "lam": f"{sample['lam']:g}",

@@ -54,6 +54,12 @@ def write_sweep(result: SweepResult, directory: str | Path, stem: str = "sweep")
     )
 
 
+def sweep_folder(path: str | Path) -> Path:
+    """The folder of the sweep that `read_sweep` reads at that path."""
+    path = Path(path)
+    return path if path.is_dir() else path.parent
+
+
 def read_sweep(path: str | Path) -> SweepResult:
     """Reads what `write_sweep` wrote; numbers come back bit for bit, tuples inside `meta.more` as lists. In a
     file that an older version wrote, what it did not know means what it meant then.

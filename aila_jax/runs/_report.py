@@ -15,6 +15,8 @@ from aila_jax.reporting import (
 )
 from aila_jax.reporting import report as write_report
 from aila_jax.reporting.grid import nearest_tau
+from aila_jax.reporting.records import sweep_folder
+from aila_jax.reporting.samples import read_samples, write_samples
 from aila_jax.runs._attention import dial_maps, draw_figures
 from aila_jax.runs.opened import OpenedRun, opened
 from aila_jax.runs.workdir import check_writable
@@ -36,10 +38,11 @@ def report(
       sweep_path: the folder of sweep.json, or the file.
       options: what the page shows beside the rows.
       out: the page; report.html beside the sweep by default.
-      samples: generated texts to show.
+      samples: generated texts to show; written to samples.json beside the sweep. By default those that are
+        there.
     """
     checkpoint, text = options.checkpoint, options.text
-    folder = Path(sweep_path) if Path(sweep_path).is_dir() else Path(sweep_path).parent
+    folder = sweep_folder(sweep_path)
     result = read_sweep(sweep_path)
     page = Path(out) if out else folder / "report.html"
     check_writable(page.parent)
@@ -55,6 +58,10 @@ def report(
         # Without a text of the user's the page goes without, where lines are not the blocks of training.
         shows = text or model.config.partition.kind != "given" or model.given == "lines"
         maps = dial_maps(model, text, nearest_tau(result), hard) if shows else None
+    if samples is None:
+        samples = read_samples(folder, result)
+    else:
+        write_samples(samples, folder, result)
     draw_figures(result, records, page.parent)
     return write_report(result, page, log=records, samples=samples, maps=maps)
 
