@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aila_jax.evaluation.rows import SweepResult
-from aila_jax.reporting.files import write_atomically
+from aila_jax.files import write_atomically
 
 SAMPLE_KEYS = ("lam", "tau", "prompt", "text")
 
@@ -21,7 +21,8 @@ def write_samples(samples: Sequence[Mapping[str, Any]], folder: Path, result: Sw
     for index, sample in enumerate(samples):
         check_sample(sample, index)
     shown = [{key: sample[key] for key in SAMPLE_KEYS} for sample in samples]
-    document = {**_model(result), "samples": shown}
+    run, step = _model(result)
+    document = {"run": run, "checkpoint_step": step, "samples": shown}
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / "samples.json", text.encode("utf-8"))
 
@@ -38,14 +39,14 @@ def read_samples(folder: Path, result: SweepResult) -> list[dict[str, Any]] | No
         return None
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        model = {key: document[key] for key in _model(result)}
+        model = document["run"], document["checkpoint_step"]
         samples = [{key: sample[key] for key in SAMPLE_KEYS} for sample in document["samples"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} is no file of samples ({error!r}). Fix: remove it, or generate them again"
         ) from error
     if model != _model(result):
-        there, swept = ("run {run}, step {checkpoint_step}".format(**one) for one in (model, _model(result)))
+        there, swept = (f"run {run}, step {step}" for run, step in (model, _model(result)))
         warnings.warn(f"{path} is of {there}; the sweep of {swept}: its samples are left out", stacklevel=2)
         return None
     return samples
@@ -61,6 +62,6 @@ def check_sample(sample: Mapping[str, Any], index: int) -> None:
         )
 
 
-def _model(result: SweepResult) -> dict[str, Any]:
-    """Which model the rows are of."""
-    return {"run": result.cells[0].run, "checkpoint_step": result.meta.get("checkpoint_step")}
+def _model(result: SweepResult) -> tuple[str, int | None]:
+    """Which model the rows are of: its run, and its step where that is recorded."""
+    return result.cells[0].run, result.meta.checkpoint_step

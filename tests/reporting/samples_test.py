@@ -26,7 +26,7 @@ def test_a_page_that_is_made_again_keeps_its_samples(tmp_path, sweep):
 
 def test_samples_of_another_checkpoint_are_left_out_with_a_warning(tmp_path, sweep):
     write_samples(SAMPLES, tmp_path, sweep)
-    later = dataclasses.replace(sweep, meta={**sweep.meta, "checkpoint_step": 99999})
+    later = dataclasses.replace(sweep, meta=dataclasses.replace(sweep.meta, checkpoint_step=99999))
     with pytest.warns(UserWarning, match=r"samples\.json is of run .*; the sweep of run .*, step 99999"):
         assert read_samples(tmp_path, later) is None
 

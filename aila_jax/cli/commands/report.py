@@ -15,9 +15,9 @@ COMMAND = Command(
     name="report",
     summary="turn a sweep into figures and one HTML page",
     about=(
-        "Reads sweep.json, and metrics.jsonl and samples.json where they lie beside it, and writes the figures"
-        " (PNG and SVG) and a page that holds everything and fetches nothing. Where there is a checkpoint, the page also shows its attention over a text under a λ"
-        " slider."
+        "Reads sweep.json, and metrics.jsonl and samples.json where they lie beside it. Writes the figures (PNG"
+        " and SVG) and a page that holds everything and fetches nothing. Where there is a checkpoint, the page"
+        " also shows its attention over a text under a λ slider."
     ),
     examples=(
         "report --sweep=runs/tiny",
