@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from aila_jax.config.checks import shown
 from aila_jax.config.sweep import PARTS
 from aila_jax.data.packing import Windows
 from aila_jax.types import PADDING_ID, Batch
@@ -79,7 +80,7 @@ class TrainBatches:
         found = state.get("fingerprint") if isinstance(state, dict) else state
         if found != self.fingerprint:
             raise ValueError(
-                f"the data state has fingerprint {str(found)[:80]!r}; this run's data has {self.fingerprint!r}, so the"
+                f"the data state has fingerprint {shown(found)[:80]}; this run's data has {self.fingerprint!r}, so the"
                 " position means nothing here. Fix: resume with the corpus, tokenizer, seed, batch size,"
                 " length and document mask that the run began with, or start a new run"
             )

@@ -136,6 +136,12 @@ def test_tokenizers_with_parts_that_are_not_made_here(trained, stranger):
     ):
         with pytest.raises(ValueError, match=rf"the tokenizer's {part} is .*; it must be .*Fix: train it"):
             Tokenizer.from_json(json.dumps({**own, part: value}))
+    twice = json.dumps(own).replace(
+        '"normalizer": null', '"normalizer": {"type": "Prepend", "prepend": "x"}, "normalizer": null', 1
+    )
+    assert Tokenizer.from_json(twice).encode("the cat") == Tokenizer.from_json(json.dumps(own)).encode(
+        "the cat"
+    )
     for change, what in (({"dropout": 0.5}, "dropout"), ({"vocab": {"<eos>": 0, "a": 10**9}}, "ids")):
         with pytest.raises(ValueError, match=rf"the tokenizer's {what} is .*; it must be .*Fix: train it"):
             Tokenizer.from_json(json.dumps({**own, "model": {**own["model"], **change}}))
