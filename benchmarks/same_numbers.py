@@ -145,6 +145,8 @@ for name in sys.argv[1:]:
             if not (step / item).is_dir():
                 continue
             tree = ocp.StandardCheckpointer().restore((step / item).resolve())
+            if item == "params":  # the mark of format 2, which is no number of a run
+                tree.pop("aila_checkpoint", None)
             for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
                 text = hashlib.sha256(np.ascontiguousarray(leaf).tobytes()).hexdigest()
                 print(f"{name}/{step.name}/{item}/{jax.tree_util.keystr(path, simple=True, separator='/')}", text)
