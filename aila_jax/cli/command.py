@@ -125,7 +125,7 @@ class Command(Generic[T]):
             check(f"--{name}", getattr(call.options, name))
         if call.config is not None:
             resumed = (user_path(call.path) / "config.json").is_file()
-            check_config_paths(call.config, fits=not resumed)
+            check_config_paths(call.config, call.data_dir, fits=not resumed)
 
     def define(self, values: flags.FlagValues) -> None:
         """Adds its flags, all but `--config`."""

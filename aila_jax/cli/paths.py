@@ -79,19 +79,22 @@ def _writable(flag: str, value: str, folder: Path) -> None:
     require(not value or os.access(there, os.W_OK | os.X_OK), flag, value, limit, fix)
 
 
-def check_config_paths(config: Config, fits: bool) -> None:
+def check_config_paths(config: Config, data_dir: str, fits: bool) -> None:
     """What a configuration's settings name: the user's files of text, and folders of data.
 
     Args:
       config: the settings.
+      data_dir: where its text is now; empty: where the settings say.
       fits: whether the partition is fitted now, and not a run's own.
 
     Raises:
       ValueError: one is not there.
     """
-    from aila_jax.data.text_files import find_files  # loads NumPy, which --help need not wait for
+    # These load NumPy, which --help need not wait for.
+    from aila_jax.data.places import moved_to
+    from aila_jax.data.text_files import find_files
 
-    data, partition = config.data, config.partition
+    data, partition = moved_to(config.data, data_dir), config.partition
     for setting in ("data_dir", "tfds_data_dir"):
         is_folder(f"--config.data.{setting}", getattr(data, setting))
     for setting in ("files", "valid_files", "test_files"):

@@ -185,7 +185,7 @@ def test_without_pandas_the_error_says_what_to_install(
         sweep.to_pandas()
 
 
-def test_evaluate_prints_a_cell_in_the_order_of_files(
+def test_evaluate_prints_what_matters_first_and_the_rest_in_the_order_of_files(
     sweep: SweepResult, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from aila_jax import runs
@@ -195,4 +195,7 @@ def test_evaluate_prints_a_cell_in_the_order_of_files(
     monkeypatch.setattr(runs, "evaluate_cell", lambda *_, **__: sweep.cells[0], raising=False)
     monkeypatch.setattr(runs, "evaluate", lambda *_, **__: sweep.cells[0])
     evaluate._run(SimpleNamespace(path="", window=None, data_dir="", options=None, out=""))
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == names_of(CellRow)
+    printed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    rest = [name for name in names_of(CellRow) if getattr(sweep.cells[0], name) is not None]
+    first = [name for name in evaluate.FIRST if name in rest]
+    assert printed == [*first, *(name for name in rest if name not in first)]
