@@ -135,7 +135,6 @@ JSON = {
     "aila_jax/reporting/records.py": "sweep.json",
     "aila_jax/reporting/samples.py": "samples.json",
     "aila_jax/reporting/results.py": "`config` and `meta` of result files",
-    "aila_jax/reporting/samples.py": "samples.json",
     "aila_jax/reporting/training_log.py": "records of metrics.jsonl",
     "aila_jax/runs/_attention.py": "records of metrics.jsonl",
     "aila_jax/runs/_report.py": "samples.json",
