@@ -19,6 +19,7 @@ PARTS: dict[str, dict[str, type]] = {
     "table": {"vocabulary": str, "names": list, "note": str},
 }
 MAX_ANCHORS = 2**20  # k, of a block
+MAX_LENGTH = 2**20  # the scores of one sequence of that length fit no machine of today
 MAX_ENTRIES = 2**48  # along one axis of an array
 # Bytes of arrays for a byte on disk, and beside that. A checkpoint's parameters hardly compress, and its
 # optimizer has at most a few times as many numbers, which may all be 0.
@@ -126,7 +127,7 @@ def read_record(folder: Path) -> Stored:
     entries = {name: _entry(name, value) for name, value in arrays.items()}
     _check_sizes(entries, folder)
     record = Record(**stored)
-    _check_layers(saved_config(record.config), entries)
+    _check_model(saved_config(record.config), entries)
     return Stored(record, entries, run)
 
 
@@ -160,7 +161,7 @@ def _entry(name: str, value: Any) -> ArrayEntry:
 
 def _check_sizes(arrays: dict[str, ArrayEntry], folder: Path) -> None:
     """Arrays cannot be larger than what the bytes on disk can hold."""
-    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    there = sum(path.lstat().st_size for path in folder.rglob("*"))
     limit = MAX_COMPRESSION * there + MAX_SMALL_BYTES
     claimed = sum(entry.nbytes for entry in arrays.values())
     if claimed > limit:
@@ -171,14 +172,25 @@ def _check_sizes(arrays: dict[str, ArrayEntry], folder: Path) -> None:
         )
 
 
-def _check_layers(config: Config, arrays: dict[str, ArrayEntry]) -> None:
-    """A model is built layer by layer before its shapes are compared, so there must be arrays of them. One
-    layer more is left to that comparison, which says more.
-    """
+def _check_model(config: Config, arrays: dict[str, ArrayEntry]) -> None:
+    """A model's shapes are worked out before they are compared with its arrays, so these bound its sizes."""
+    params = {name: entry for name, entry in arrays.items() if name.startswith("params/")}
+    numbers = sum(math.prod(entry.shape) for entry in params.values())
     layers = {
-        name.split("/")[1] for name in arrays if name.startswith("params/layer_") and arrays[name].nbytes
+        name.split("/")[1]
+        for name, entry in params.items()
+        if name.startswith("params/layer_") and entry.nbytes
     }
-    if config.model.n_layers > len(layers) + 1:
-        raise ValueError(
-            f"model.n_layers is {config.model.n_layers}; its arrays are those of {len(layers)} layers"
-        )
+    limits = {
+        "length": max(numbers, MAX_LENGTH),  # with rotary positions no array has the length
+        "d_model": numbers,
+        "n_heads": numbers,
+        "d_ff": numbers,
+        "n_layers": len(layers) + 1,  # one more is left to the comparison, which says more
+    }
+    for name, most in limits.items():
+        value = getattr(config.model, name)
+        if value > most:
+            raise ValueError(
+                f"model.{name} is {value}; with the arrays that are there it can be at most {most:,}"
+            )

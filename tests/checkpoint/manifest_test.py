@@ -200,6 +200,8 @@ def test_the_manifest_names_every_file_and_comes_last(trained, tmp_path, monkeyp
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert set(manifest.files) == there - {NAME}
     assert (manifest.step, manifest.run, manifest.base) == (24, "run", None)
+    # Where earlier versions look, so that they say which format it is.
+    assert json.loads((folder / "record" / "metadata").read_text())["format"] == 2
     assert json.loads((folder / NAME).read_text())["manifest"] == asdict(manifest)
     # Everything is flushed before the folder has its name.
     events = []

@@ -17,7 +17,7 @@ import pytest
 import aila_jax as aila
 from aila_jax.checkpoint import CheckpointStore, Record, SaveError, find_checkpoint, verify_run, whole_steps
 from aila_jax.checkpoint.store import all_finite
-from aila_jax.config import to_dict
+from aila_jax.config import TrainConfig, to_dict
 from aila_jax.model.transformer import build_transformer
 from aila_jax.runs import NonFiniteError, initial_state
 from aila_jax.training.optimizer import build_optimizer
@@ -130,7 +130,14 @@ def test_a_checkpoints_folder_that_is_a_link_is_refused(tmp_path):
         CheckpointStore(tmp_path / "run", keep=1)
 
 
-def test_a_learning_rate_beyond_float32_leaves_the_last_good_weights(tmp_path):
+def test_a_learning_rate_beyond_float32_is_refused():
+    with pytest.raises(
+        ValueError, match=r"train.learning_rate is 1e\+300; it must be at most 3.40282e\+38.*Fix: "
+    ):
+        TrainConfig(learning_rate=1e300)
+
+
+def test_a_learning_rate_at_the_end_of_float32_leaves_the_last_good_weights(tmp_path):
     config = make_config(
         write_corpus(tmp_path / "text"),
         learning_rate=1e38,

@@ -70,7 +70,9 @@ def test_models_without_end(stranger, setting, value):
     record = stored(stranger)
     record["config"]["model"][setting] = value
     put(stranger, json.dumps(record))
-    assert f"model.{setting} is {value}" in refusal(stranger)
+    said = refusal(stranger)
+    assert f"model.{setting}" in said
+    assert str(value) in said
 
 
 @pytest.mark.parametrize("text", [
@@ -152,10 +154,8 @@ def test_tokenizers_with_parts_that_are_not_made_here(trained, stranger):
     assert Tokenizer.from_json(json.dumps(own)).encode("the cat")
 
 
-@pytest.mark.parametrize(
-    "setting", ["train.batch_size", "sweep.batch_size", "model.dropout", "train.learning_rate"]
-)
-def test_settings_without_end(stranger, setting):
+@pytest.mark.parametrize("setting", ["model.dropout", "train.learning_rate"])
+def test_numbers_that_no_float_holds(stranger, setting):
     record = stored(stranger)
     group, name = setting.split(".")
     record["config"][group][name] = 10**400
