@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from aila_jax.config import (
@@ -17,6 +18,7 @@ from aila_jax.config import (
     one_of,
     to_dict,
 )
+from aila_jax.config.checks import check_instance
 
 # The draws that serve best where a step reads each sequence once: begin near λ = 0, and let the hard end in
 # later.
@@ -96,6 +98,7 @@ def certified_dial(base: Config) -> Config:
     that predicts is half of what the other reading is to learn, at a λ from anywhere on the dial
     (docs/method.md, section 6).
     """
+    _check_config(base)
     cap, outside = (
         4.0,
         max(base.model.length - 2, 1),
@@ -222,20 +225,27 @@ def preset(name: str) -> Config:
     return PRESETS[name]()
 
 
-def with_data_dir(config: Config, data_dir: str) -> Config:
+def with_data_dir(config: Config, data_dir: str | Path) -> Config:
     """The same configuration, reading its corpus from `data_dir`; an empty one changes nothing. See
     `moved_to`.
     """
+    _check_config(config)
+    check_instance("data_dir", data_dir, str | Path, "a path, or empty", "data_dir='corpus', say")
     from aila_jax.data.places import moved_to  # imports NumPy, which the command line's help does without
 
-    return replace(config, data=moved_to(config.data, data_dir))
+    return replace(config, data=moved_to(config.data, str(data_dir) if data_dir else ""))
 
 
 def as_measured(config: Config) -> Config:
     """The same configuration by the rules that the figures in docs/results were measured by, which are older
     than `train.schedule`: the commands that made them start from it.
     """
+    _check_config(config)
     return replace(config, train=replace(config.train, schedule="offset"))
+
+
+def _check_config(config: Any) -> None:
+    check_instance("config", config, Config, "a Config", "aila_jax.presets.small(), say")
 
 
 def as_dict(name: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What made a result: versions, git commit, device."""
 
+import configparser
 import platform
 import subprocess
 from functools import cache
@@ -18,6 +19,19 @@ PACKAGES = (
     "tokenizers",
     "numpy",
 )
+
+
+@cache
+def version() -> str:
+    """The version of this package: the installed one's, in a checkout without installation that of its
+    setup.cfg, `unknown` where there is neither.
+    """
+    try:
+        return metadata.version("aila_jax")
+    except metadata.PackageNotFoundError:
+        settings = configparser.ConfigParser()
+        settings.read(Path(__file__).resolve().parents[1] / "setup.cfg", encoding="utf-8")
+        return settings.get("metadata", "version", fallback="unknown")
 
 
 def versions() -> dict[str, str]:

@@ -14,6 +14,8 @@ Reserved ids:
 from typing import Any
 
 import flax.struct
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -56,9 +58,11 @@ class Batch:
         doc_ids: Int[Array, "B L"] | None = None,
     ) -> "Batch":
         """A batch for token ids that do not come from a packed corpus: one document a row, targets are the
-        next tokens.
+        next tokens. Its arrays are NumPy's, and JAX's inside a caller's `jit`.
         """
-        tokens = np.asarray(tokens, np.int32)
+        given = [ids for ids in (tokens, given_ids, doc_ids) if ids is not None]
+        xp = jnp if any(isinstance(ids, jax.core.Tracer) for ids in given) else np
+        tokens = xp.asarray(tokens, np.int32)
         if tokens.ndim != 2:
             raise ValueError(
                 f"tokens has shape {tokens.shape}; it must be [batch, length]. Fix: pass [tokens] for one"
@@ -74,19 +78,23 @@ class Batch:
         doc_ids = (
             np.repeat(np.arange(rows, dtype=np.int32)[:, None], length, axis=1)
             if doc_ids is None
-            else np.asarray(doc_ids, np.int32)
+            else xp.asarray(doc_ids, np.int32)
         )
+        given_ids = xp.where(doc_ids == PADDING_ID, PADDING_ID, 0) if given_ids is None else given_ids
+        targets = xp.concatenate([tokens[:, 1:], np.zeros((rows, 1), np.int32)], axis=1)
+        scored = (doc_ids[:, 1:] == doc_ids[:, :-1]) & (doc_ids[:, 1:] != PADDING_ID)
+        weights = xp.concatenate([scored, np.zeros((rows, 1), bool)], axis=1).astype(np.float32)
         positions = restarting_positions(doc_ids)
-        given_ids = np.where(doc_ids == PADDING_ID, PADDING_ID, 0) if given_ids is None else given_ids
-        targets = np.concatenate([tokens[:, 1:], np.zeros((rows, 1), np.int32)], axis=1)
-        scored = np.zeros(tokens.shape, np.float32)
-        scored[:, :-1] = (doc_ids[:, 1:] == doc_ids[:, :-1]) & (doc_ids[:, 1:] != PADDING_ID)
-        return cls(tokens, targets, scored, positions, doc_ids, np.asarray(given_ids, np.int32))
+        return cls(tokens, targets, weights, positions, doc_ids, xp.asarray(given_ids, np.int32))
 
 
-def restarting_positions(doc_ids: Int[np.ndarray, "B L"]) -> Int[np.ndarray, "B L"]:
+def restarting_positions(doc_ids: Int[Array, "B L"]) -> Int[Array, "B L"]:
     """Positions that start again at 0 wherever the document id changes inside a row."""
+    traced = isinstance(doc_ids, jax.core.Tracer)
+    xp = jnp if traced else np
     index = np.broadcast_to(np.arange(doc_ids.shape[1], dtype=np.int32), doc_ids.shape)
-    starts = np.ones(doc_ids.shape, bool)
-    starts[:, 1:] = doc_ids[:, 1:] != doc_ids[:, :-1]
-    return (index - np.maximum.accumulate(np.where(starts, index, 0), axis=1)).astype(np.int32)
+    first = np.ones((doc_ids.shape[0], min(doc_ids.shape[1], 1)), bool)
+    starts = xp.concatenate([first, doc_ids[:, 1:] != doc_ids[:, :-1]], axis=1)
+    latest = xp.where(starts, index, 0)
+    latest = jax.lax.cummax(latest, axis=1) if traced else np.maximum.accumulate(latest, axis=1)
+    return (index - latest).astype(np.int32)

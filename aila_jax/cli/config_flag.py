@@ -20,7 +20,7 @@ from aila_jax.config import Config, from_dict, name_now, to_dict, unknown_key
 OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 SOURCE_HELP = (
     f"Where the settings start from: a preset ({', '.join(presets.PRESETS)}) or a Python file with"
-    " get_config()."
+    " get_config(). Such a file is a program and is run: read a stranger's first (docs/safety.md)."
 )
 
 

@@ -3,7 +3,6 @@ and limits.
 """
 
 import dataclasses
-import importlib.metadata
 import inspect
 import itertools
 import re
@@ -22,14 +21,6 @@ from aila_jax.config import Config
 
 PLACEHOLDERS = {"string": "TEXT", "float": "NUMBER", "int": "INTEGER", "numbers": "N,N,…"}
 COMMON = (("--help", "This text."), ("--debug", "Show the traceback of an error."))
-
-
-def version() -> str:
-    """The installed version, or `unknown` in a checkout that is not installed."""
-    try:
-        return importlib.metadata.version("aila_jax")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def program_help(program: str = "aila") -> str:

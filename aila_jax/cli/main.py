@@ -132,7 +132,8 @@ def _drop(stream: TextIO) -> None:
 
 
 def _dispatch(arguments: list[str], program: str) -> int:
-    from aila_jax.cli.help import command_help, program_help, version
+    from aila_jax.cli.help import command_help, program_help
+    from aila_jax.provenance import version
 
     if not arguments or arguments[0] in HELP:
         print(program_help(program))

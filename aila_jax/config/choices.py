@@ -5,9 +5,6 @@ as it, and is what code compares with.
 """
 
 import enum
-from typing import Any
-
-from aila_jax.config.checks import one_of
 
 
 class Choice(enum.StrEnum):
@@ -67,14 +64,3 @@ class Estimator(Choice):
     NONE = "none"
     CORPUS = "corpus"
     ATTENTION = "attention"
-
-
-def choose(section: str, settings: Any, name: str, kind: type[Choice]) -> None:
-    """Puts the member of `kind` in the place of its word in a frozen dataclass that is being made.
-
-    Raises:
-      ValueError: it is none of them; the nearest is named.
-    """
-    word = getattr(settings, name)
-    one_of(f"{section}{name}", word, tuple(kind))
-    object.__setattr__(settings, name, kind(word))

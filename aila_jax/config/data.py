@@ -4,7 +4,7 @@ import dataclasses
 import re
 from dataclasses import dataclass, field
 
-from aila_jax.config.checks import Rule, check_rules, one_of
+from aila_jax.config.checks import Rule, check_fields, check_rules, one_of
 
 # What TensorFlow Datasets calls a data set: its name, one of its configurations, a version.
 TFDS_NAME = re.compile(r"(?P<name>[A-Za-z_]\w*)(/(?P<config>[\w.\-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
@@ -37,6 +37,7 @@ class RuleConfig:
     brackets: int = 6
 
     def __post_init__(self) -> None:
+        check_fields(self, "data.rule.")
         least = {"seed": 0, "sequences": 1, "n_keys": 2, "n_values": 2, "kinds": 2, "depth": 1, "brackets": 1}
         most = (("pairs", "n_keys", self.n_keys), ("queries", "pairs", self.pairs))
         rules: tuple[Rule, ...] = (
@@ -126,6 +127,7 @@ class DataConfig:
     rule: RuleConfig = field(default_factory=RuleConfig)
 
     def __post_init__(self) -> None:
+        check_fields(self, "data.")
         one_of("data.corpus", self.corpus, ("pydocs", "wikitext2", "text", "conllu", "tfds", *RULE_SETTINGS))
         one_of("data.tokenizer", self.tokenizer, ("bpe", "word"))
         one_of("data.file_kinds", self.file_kinds, ("content", "suffix"))

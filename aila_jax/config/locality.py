@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from aila_jax.config.checks import (
     Rule,
+    check_fields,
     check_lam,
     check_rules,
     check_tau,
@@ -13,7 +14,7 @@ from aila_jax.config.checks import (
     one_of,
     positive,
 )
-from aila_jax.config.choices import DialMode, choose
+from aila_jax.config.choices import DialMode
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class LocalityConfig:
     tau_high: float = 2.0
 
     def __post_init__(self) -> None:
-        choose("locality.", self, "mode", DialMode)
+        check_fields(self, "locality.")
         one_of("locality.shape", self.shape, ("linear", "cosine"))
         check_lam(self.lam, "locality.lam")
         for name in ("tau", "tau_low", "tau_high"):

@@ -4,8 +4,17 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from aila_jax.config.checks import Rule, check_rules, in_unit, not_negative, one_of, positive, require
-from aila_jax.config.choices import MarginForm, choose
+from aila_jax.config.checks import (
+    Rule,
+    check_fields,
+    check_rules,
+    in_unit,
+    not_negative,
+    one_of,
+    positive,
+    require,
+)
+from aila_jax.config.choices import MarginForm
 
 # Scores are float32, and a margin m leaves those outside the block m · 2⁻²³ apart: a thousandth of a nat at
 # this limit. The same limit on a multiple of their range leaves a thousandth of the range. (A gap of 104 nats
@@ -47,7 +56,7 @@ class MarginConfig:
     stagger: float = 0.0
 
     def __post_init__(self) -> None:
-        choose("model.margin.", self, "form", MarginForm)
+        check_fields(self, "model.margin.")
         one_of("model.margin.range", self.range, ("exact", "norms"))
         bends = 1.0 <= self.range_bend < math.inf
         limit = f"from 0 to {MAX_MARGIN:g}, or float32 loses the scores beside it"
@@ -136,6 +145,7 @@ class ModelConfig:
     bidirectional: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self, "model.")
         one_of("model.dial_weights", self.dial_weights, tuple(DIAL_WEIGHTS))
         one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
         base = self.rotary_base

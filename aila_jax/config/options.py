@@ -6,13 +6,25 @@ outside its limits raises ValueError when its options are made. None means the r
 no options; `OpenOptions` say how a run is opened.
 """
 
+import typing
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from math import inf
 from numbers import Real
 from typing import Any
 
-from aila_jax.config.checks import check_lam, check_tau, numbers, one_of, require, whole
+from aila_jax.config.checks import (
+    as_kind,
+    check_lam,
+    check_tau,
+    check_text,
+    numbers,
+    one_of,
+    plain,
+    real,
+    require,
+    whole,
+)
 from aila_jax.config.root import Config
 from aila_jax.config.sweep import PARTS
 
@@ -74,7 +86,7 @@ def are_taus(name: str, values: Any) -> tuple[float, ...]:
 
 
 def is_share(name: str, value: float) -> float:
-    right = isinstance(value, Real) and 0.0 < value < 1.0
+    right = real(value) and 0.0 < value < 1.0
     require(right, name, value, "a number above 0 and below 1", f"--{name}=0.9")
     return value
 
@@ -86,6 +98,7 @@ def is_seed(name: str, value: int) -> int:
 
 def is_text(name: str, value: str) -> str:
     fix = f'pass --{name}="Return a new list", say'
+    check_text(name, value, fix=fix)
     require(bool(value.strip()), name, value, "a text of at least one token", fix)
     return value
 
@@ -95,15 +108,26 @@ def option(help_text: str, default: Any = MISSING, check: Check | None = None) -
     return field(default=default, metadata={"help": help_text, "check": check})
 
 
+def _plain_kind(options: Any, name: str) -> Any:
+    """The type of an option that is a text, a number or a flag, needed or not; None for others."""
+    hint = typing.get_type_hints(options)[name]
+    return next((kind for kind in (str, int, float, bool) if hint in (kind, kind | None)), None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Checks each of its options; a default that is None is left to the run's own setting."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            check, value = each.metadata["check"], getattr(self, each.name)
-            if check is not None and not (value is None and each.default is None):
-                object.__setattr__(self, each.name, check(each.name, value))
+            check, value = each.metadata["check"], plain(getattr(self, each.name))
+            if value is None and each.default is None:
+                continue
+            value = value if check is None else check(each.name, value)
+            object.__setattr__(self, each.name, value)
+            kind = _plain_kind(self.__class__, each.name)
+            if kind is not None:
+                object.__setattr__(self, each.name, as_kind(kind, value, each.name))
 
 
 FALLBACK_HELP = "Where the newest checkpoint is damaged, take the newest whole one, and say so."

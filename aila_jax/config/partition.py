@@ -5,8 +5,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from aila_jax.config.checks import Rule, check_rules, one_of, positive, require, whole
-from aila_jax.config.choices import Choice, Estimator, PartitionKind, choose
+from aila_jax.config.checks import Rule, check_fields, check_rules, one_of, positive, require, whole
+from aila_jax.config.choices import Choice, Estimator, PartitionKind
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,6 @@ class PartitionConfig:
     global_first: bool = False
 
     def __post_init__(self) -> None:
-        choose("partition.", self, "kind", PartitionKind)
         one_of("partition.unit", self.unit, ("clause", "sentence"))
         size, classes = "set --config.partition.size=5", "set --config.partition.classes=50"
         types: tuple[Rule, ...] = (
@@ -55,6 +54,7 @@ class PartitionConfig:
             ("classes", whole(self.classes), "a whole number", classes),
         )
         check_rules("partition.", self, types)
+        check_fields(self, "partition.")
         long_enough = 2.0 <= self.mean_length < math.inf
         limits: tuple[Rule, ...] = (
             ("size", self.size >= 1, "at least 1", size),
@@ -171,7 +171,7 @@ class AnchorConfig:
     max_batches: int = 50
 
     def __post_init__(self) -> None:
-        choose("anchors.", self, "estimator", Estimator)
+        check_fields(self, "anchors.")
         rules: tuple[Rule, ...] = (
             ("k", 1 <= self.k <= 5, "from 1 to 5", "set --config.anchors.k=3"),
             ("prior", positive(self.prior), "finite and above 0", "set --config.anchors.prior=100"),

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from aila_jax.config.checks import Rule, check_rules, not_negative
-from aila_jax.config.choices import GroupWeights, Solver, choose
+from aila_jax.config.checks import Rule, check_fields, check_rules, not_negative
+from aila_jax.config.choices import GroupWeights, Solver
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ class PenaltyConfig:
     ramp: bool = True
 
     def __post_init__(self) -> None:
-        choose("penalty.", self, "solver", Solver)
-        choose("penalty.", self, "weights", GroupWeights)
+        check_fields(self, "penalty.")
         off = self.solver == Solver.NONE
         closed = "false when penalty.solver is 'proximal': that form has no proximal operator in closed form"
         on = "set --config.penalty.solver=proximal or subgradient"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from operator import attrgetter
 
-from aila_jax.config.checks import Rule, check_rules, require
+from aila_jax.config.checks import Rule, check_fields, check_rules, require
 from aila_jax.config.choices import DialMode, Estimator, GroupWeights, MarginForm, PartitionKind, Solver
 from aila_jax.config.data import DataConfig
 from aila_jax.config.locality import LocalityConfig
@@ -31,6 +31,7 @@ class Config:
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         windows = self.partition.kind == PartitionKind.WINDOWS
         hard, length = self.model.hard, self.model.length
         turned = self.locality.mode == DialMode.FIXED and self.locality.lam == 1.0

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from aila_jax.config.checks import require, shown
+from aila_jax.config.checks import as_kind, shown
 from aila_jax.config.choices import Choice
 from aila_jax.config.nearest import nearest
 from aila_jax.config.root import Config
@@ -102,7 +102,7 @@ def from_dict(cls: type[T], values: dict[str, Any], path: str = "") -> T:
             raise ValueError(
                 f"{path}{key} is given twice, once by its former name. Fix: leave out the former one"
             )
-        made[key] = _coerce(hints[key], value, f"{path}{key}")
+        made[key] = _made(hints[key], value, f"{path}{key}")
     return cls(**made)
 
 
@@ -127,25 +127,10 @@ def unknown_key(key: str, known: list[str]) -> str:
     )
 
 
-def _coerce(kind: Any, value: Any, name: str) -> Any:
-    """`value` as `kind`, where nothing is lost by it (an int for a float, a list for a tuple)."""
+def _made(kind: Any, value: Any, name: str) -> Any:
+    """`value` as `kind`: a group of settings from a dictionary, anything else by `as_kind`."""
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return from_dict(kind, value, f"{name}.")
-    if isinstance(kind, type) and issubclass(kind, Choice):
-        kind = str  # the dataclass knows which words there are
-    if typing.get_origin(kind) is tuple:
-        item = typing.get_args(kind)[0]
-        if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
-            value = (value,)
-        return tuple(_coerce(item, one, name) for one in value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        require(abs(value) < 2**1000, name, value, "a number that fits a float", "give a smaller one")
-        return float(value)
-    if kind is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(
-            f"{name} is {shown(value)}, a {type(value).__name__}; it must be a {kind.__name__}. Fix: give a"
-            f" {kind.__name__}."
-        )
-    return value
+    if kind is int and isinstance(value, float) and value.is_integer():  # JSON of another program
+        value = int(value)
+    return as_kind(kind, value, name)

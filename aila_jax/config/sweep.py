@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
-from aila_jax.config.checks import MAX_BATCH_SIZE, Rule, check_lam, check_rules, check_tau, one_of
+from aila_jax.config.checks import (
+    MAX_BATCH_SIZE,
+    Rule,
+    check_fields,
+    check_lam,
+    check_rules,
+    check_tau,
+    one_of,
+)
 
 PARTS = ("spread", "first")
 
@@ -31,6 +39,7 @@ class SweepConfig:
     part: str = PARTS[0]
 
     def __post_init__(self) -> None:
+        check_fields(self, "sweep.")
         some = len(self.lams) > 0 and len(self.taus) > 0
         rules: tuple[Rule, ...] = (
             ("lams, taus", some, "non-empty", "give at least one λ and one τ"),

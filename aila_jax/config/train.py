@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from aila_jax.config.checks import (
     MAX_BATCH_SIZE,
     Rule,
+    check_fields,
     check_rules,
     in_unit,
     not_negative,
@@ -67,6 +68,7 @@ class TrainConfig:
     max_skipped: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self, "train.")
         one_of("train.parallel", self.parallel, ("jit", "pmap"))
         one_of("train.schedule", self.schedule, ("exact", "offset"))
         counts = ("steps", "batch_size", "accumulate", "log_every", "eval_every", "checkpoint_every", "keep")

@@ -10,7 +10,9 @@ import numpy as np
 import tokenizers
 from jaxtyping import Int
 
+from aila_jax.cards import Card, Shown
 from aila_jax.config import DataConfig, require
+from aila_jax.config.checks import check_flag, check_instance, check_text, check_whole
 from aila_jax.data.cache import Arrays, cache_directory, key_of, load_or_build
 from aila_jax.data.corpora import load_corpus
 from aila_jax.data.documents import Corpus, Document, fingerprint
@@ -21,8 +23,8 @@ from aila_jax.data.tokenizer import Tokenizer, train_tokenizer
 _CHUNK = 8192
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset(Shown):
     """Token streams of the splits `train`, `validation` and `test`.
 
     Attributes:
@@ -59,6 +61,8 @@ class Dataset:
           ValueError: an unknown split, a train split that does not fill one window, or another split with no
             target.
         """
+        length, document_mask = check_whole("length", length, 1), check_flag("document_mask", document_mask)
+        check_text("split", split, fix="split='validation'")
         if split not in self.splits:
             raise ValueError(
                 f"split is {split!r}; it must be one of {', '.join(self.splits)}. Fix: use 'validation'"
@@ -71,6 +75,14 @@ class Dataset:
                 f"(model.length {length}). Fix: give more text, or lower --config.model.length"
             )
         return pack(stream, length, document_mask, self.tokenizer.fingerprint)
+
+    def card(self) -> Card:
+        facts = {
+            split: f"{len(stream.tokens):,} tokens, {stream.words:,} words, {stream.bytes:,} bytes"
+            for split, stream in self.splits.items()
+        }
+        facts["vocabulary"] = f"{self.tokenizer.vocab_size:,} types"
+        return Card(f"Dataset {self.name}, {self.fingerprint[:12]}", facts)
 
 
 def load_dataset(config: DataConfig, tokenizer: Tokenizer | None = None) -> Dataset:
@@ -92,6 +104,8 @@ def load_dataset(config: DataConfig, tokenizer: Tokenizer | None = None) -> Data
         "a DataConfig",
         "pass the data settings, as in model.config.data",
     )
+    fix = "model.tokenizer, or leave it out to train one"
+    check_instance("tokenizer", tokenizer, Tokenizer | None, "a Tokenizer or None", fix)
     corpus = load_corpus(config)
     directory = cache_directory(config.cache_dir) / "tokens"
     if tokenizer is None:

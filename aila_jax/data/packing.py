@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from aila_jax.cards import Card, Shown
 from aila_jax.types import PADDING_ID, Batch, restarting_positions
 
 
-@dataclass(frozen=True, eq=False)
-class TokenStream:
+@dataclass(frozen=True, eq=False, repr=False)
+class TokenStream(Shown):
     """T tokens of one split, in the order of its documents.
 
     Attributes:
@@ -40,9 +41,17 @@ class TokenStream:
                     " np.asarray(…, np.int32)"
                 )
 
+    def card(self) -> Card:
+        documents = len(np.unique(self.doc_ids))
+        facts = {
+            "documents": f"{documents:,}, in {len(np.unique(self.given_ids)):,} pieces",
+            "words, bytes": f"{self.words:,}, {self.bytes:,}",
+        }
+        return Card(f"TokenStream: {len(self.tokens):,} tokens", facts)
 
-@dataclass(frozen=True, eq=False)
-class Windows:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Windows(Shown):
     """A stream cut into W windows of L tokens.
 
     Attributes:
@@ -64,6 +73,11 @@ class Windows:
     def length(self) -> int:
         """L, tokens a window."""
         return self.batch.tokens.shape[1]
+
+    def card(self) -> Card:
+        rows, length = self.batch.tokens.shape
+        facts = {"targets": f"{self.n_targets:,}", "document mask": self.document_mask}
+        return Card(f"Windows: {rows:,} of {length} tokens", facts)
 
 
 def pack(stream: TokenStream, length: int, document_mask: bool, tokenizer: str = "") -> Windows:

@@ -11,7 +11,9 @@ from typing import Any
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from aila_jax.cards import Card, Shown
 from aila_jax.config import DataConfig, require
+from aila_jax.config.checks import check_text, plain, whole
 from aila_jax.data.documents import Document
 from aila_jax.json_files import loads
 
@@ -39,7 +41,7 @@ COMPONENTS: dict[str, tuple[str | None, ...]] = {
 }
 
 
-class Tokenizer:
+class Tokenizer(Shown):
     """A vocabulary with the rule that turns text into its ids; `<eos>` stands for a line end.
 
     Byte-level BPE reads any text and gives it back exactly. The word level reads whitespace-separated words,
@@ -57,6 +59,9 @@ class Tokenizer:
           ValueError: the text is no such JSON, it has other parts than those that are made here, or its
             vocabulary has no `<eos>`.
         """
+        check_text(
+            "the tokenizer", text, "the text of a tokenizer.json", "Path('tokenizer.json').read_text()"
+        )
         checked = check_components(text)
         try:
             self._model = tokenizers.Tokenizer.from_str(checked)
@@ -117,6 +122,7 @@ class Tokenizer:
           ValueError: a text that UTF-8 cannot hold, such as the lone surrogates that Python makes of other
             bytes on a command line.
         """
+        check_text("text", text, fix="encode one text at a time")
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -138,6 +144,10 @@ class Tokenizer:
         Raises:
           ValueError: an id outside the vocabulary.
         """
+        fix = "model.tokenizer.encode(text), say"
+        known = hasattr(ids, "__iter__") and not isinstance(ids, str | bytes)
+        ids = [plain(token) for token in ids] if known else ids
+        require(known and all(map(whole, ids)), "ids", ids, "whole numbers: token ids of one text", fix)
         runs: list[list[int]] = [[]]
         for token in ids:
             if not 0 <= token < self.vocab_size:
@@ -179,6 +189,11 @@ class Tokenizer:
                 ids.append(self.eos_id)
                 ids.extend(next(encoded).ids)
             yield ids
+
+    def card(self) -> Card:
+        kind = "byte-level BPE" if self.byte_level else "words"
+        facts = {"line end": f"{EOS}, id {self.eos_id}", "fingerprint": self.fingerprint[:12]}
+        return Card(f"Tokenizer: {kind}, {self.vocab_size:,} types", facts)
 
 
 def check_components(text: str) -> str:

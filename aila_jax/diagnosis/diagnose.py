@@ -5,12 +5,13 @@ change.
 import math
 from dataclasses import dataclass
 
+from aila_jax.cards import Card, Shown, count
 from aila_jax.diagnosis.facts import Facts
 from aila_jax.diagnosis.signatures import CHECKS, SURE, Finding, NotAssessed
 
 
-@dataclass(frozen=True)
-class Diagnosis:
+@dataclass(frozen=True, repr=False)
+class Diagnosis(Shown):
     """The result: `findings`, empty for a run that shows none of the signatures; `passed`, the checks that
     found nothing; `not_assessed`, those that lacked a fact, and facts that were missing, in words; `notes`,
     what was measured, of how much text and how surely.
@@ -21,6 +22,12 @@ class Diagnosis:
     passed: tuple[str, ...]
     not_assessed: tuple[str, ...]
     notes: tuple[str, ...] = ()
+
+    def card(self) -> Card:
+        facts = {finding.name: finding.seen for finding in self.findings[:6]}
+        facts["passed"] = "; ".join(self.passed) or "none"
+        facts["not assessed"] = "; ".join(self.not_assessed) or "none"
+        return Card(f"Diagnosis of {self.run}: {count(len(self.findings), 'finding')}", facts)
 
 
 def diagnose(facts: Facts) -> Diagnosis:

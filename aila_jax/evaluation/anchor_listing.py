@@ -7,6 +7,7 @@ from typing import Annotated
 import numpy as np
 
 from aila_jax import formats
+from aila_jax.cards import Card, Shown
 from aila_jax.columns import Column
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.partition.anchors import Anchors
@@ -44,8 +45,8 @@ class AnchorBlock:
     anchors: tuple[bool, ...]
 
 
-@dataclass(frozen=True)
-class AnchorListing:
+@dataclass(frozen=True, repr=False)
+class AnchorListing(Shown):
     """The anchors that one table gives.
 
     Attributes:
@@ -63,6 +64,11 @@ class AnchorListing:
     types: tuple[AnchorType, ...]
     blocks: tuple[AnchorBlock, ...]
     importance: tuple[float, ...]
+
+    def card(self) -> Card:
+        facts = {"lowest entropy": ", ".join(repr(each.text) for each in self.types[:8])}
+        used = "the checkpoint's own" if self.used else "for comparison"
+        return Card(f"AnchorListing: {self.k} a block, {self.estimator}, {used}", facts)
 
 
 def list_anchors(

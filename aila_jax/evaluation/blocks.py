@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from aila_jax.cards import Card, Shown
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import eval_batches
@@ -28,8 +29,8 @@ BATCH_SIZE = 64  # windows read at a time
 CORRELATION_BATCHES = 32  # whose vectors are compared; means over some 10⁵ tokens hardly move
 
 
-@dataclass(frozen=True)
-class BlockReport:
+@dataclass(frozen=True, repr=False)
+class BlockReport(Shown):
     """A partition on one split.
 
     Attributes:
@@ -49,6 +50,11 @@ class BlockReport:
     correlation: BlockCorrelation | None
     listing: BlockListing
     meta: PartitionOrigin
+
+    def card(self) -> Card:
+        settings = ", ".join(f"{name} {value}" for name, value in self.partition.items())
+        facts = {"read": self.split, "keys in a block": f"{self.statistics.n_in:.2f}"}
+        return Card(f"BlockReport of {self.source}: {settings}", facts)
 
 
 def measure_blocks(partition: Partition, windows: Windows, batches: int = 0) -> BlockStatistics:

@@ -1,6 +1,7 @@
 """Certificates of a loaded model: for every text, for one text, or by the largest scores seen on a corpus."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,12 +10,12 @@ import numpy as np
 from jaxtyping import Float
 
 from aila_jax.config import require
-from aila_jax.config.checks import whole
 from aila_jax.config.options import CertifyOptions, Reading
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.guarantees.certificates import Certificate, certificate
 from aila_jax.guarantees.key_counts import KeyCounts, counts_in_order, counts_of, merge_counts
+from aila_jax.inference.corpus import as_model
 from aila_jax.inference.dial import dial_values
 from aila_jax.inference.inputs import read_text
 from aila_jax.inference.language_model import LanguageModel, check_tokenizer
@@ -26,7 +27,7 @@ from aila_jax.types import PADDING_ID, Array, Batch
 
 
 def certify(
-    model: LanguageModel,
+    model: LanguageModel | str | Path,
     lam: float = 1.0,
     tau: float = 1.0,
     length: int | None = None,
@@ -48,6 +49,7 @@ def certify(
     partitions a query may be alone in its block, and no text's entropy is bounded.
 
     Args:
+      model: a loaded checkpoint, or the path of one.
       lam, tau: the dial.
       length: positions, up to the model's length, which is the default.
       bound: what the scores are bounded by: `parameters`, `qk_norm`, `score_cap`, `self_scaling`, `empirical`
@@ -78,7 +80,7 @@ def certify(
         batch_size=batch_size,
         max_batches=max_batches,
     )
-    return certify_by(model, options, dataset, layer_scale=layer_scale, block_ids=block_ids)
+    return certify_by(as_model(model), options, dataset, layer_scale=layer_scale, block_ids=block_ids)
 
 
 def certify_by(
@@ -160,13 +162,6 @@ def key_counts(model: LanguageModel, batches: Iterable[Batch]) -> KeyCounts:
 def _text_counts(
     model: LanguageModel, text: str | Sequence[int], block_ids: Sequence[int] | None
 ) -> KeyCounts:
-    require(
-        isinstance(text, str) or all(map(whole, text)),
-        "text",
-        text,
-        "a text, or whole numbers: its token ids",
-        "model.tokenizer.encode(text)",
-    )
     tokens, ids = read_text(model, text, block_ids)
     row_ids = None if ids is None else np.asarray(ids, np.int32)[None]
     batch = model.batch(np.asarray(tokens, np.int32)[None], row_ids)

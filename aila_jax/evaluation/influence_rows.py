@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from aila_jax import formats
+from aila_jax.cards import Card, Shown
 from aila_jax.columns import Column, to_pandas
 from aila_jax.config import Config
 from aila_jax.data.dataset import Dataset
@@ -105,8 +106,8 @@ class HeadInfluenceRow:
     contribution_guaranteed: float | None
 
 
-@dataclass(frozen=True)
-class InfluenceResult:
+@dataclass(frozen=True, repr=False)
+class InfluenceResult(Shown):
     """All rows and what made them.
 
     Attributes:
@@ -124,6 +125,25 @@ class InfluenceResult:
     def to_pandas(self, heads: bool = False) -> "DataFrame":
         """The rows over λ as a data frame, or, with `heads`, those of layers and heads."""
         return to_pandas(HeadInfluenceRow, self.heads) if heads else to_pandas(InfluenceRow, self.rows)
+
+    def card(self) -> Card:
+        if not self.rows:
+            return Card("InfluenceResult without rows", {})
+        first = self.rows[0]
+        header = ("λ", "KL outside (nats)", "± error", "KL inside", "block mass")
+        rows = [
+            (
+                f"{row.lam:g}",
+                f"{row.kl_outside:.4g}",
+                f"{row.kl_outside_error:.2g}",
+                "none" if row.kl_inside is None else f"{row.kl_inside:.4g}",
+                f"{row.block_mass:.3f}",
+            )
+            for row in self.rows
+        ]
+        facts = {"read": f"{first.split}, {first.positions} queries, {first.draws} draws, τ = {first.tau:g}"}
+        step = "unknown" if self.meta.checkpoint_step is None else self.meta.checkpoint_step
+        return Card(f"InfluenceResult of {first.run}, step {step}", facts, [header, *rows])
 
 
 def influence_result(

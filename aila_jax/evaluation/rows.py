@@ -1,5 +1,6 @@
 """The tidy rows that a sweep ends in: one per (λ, τ) cell, and one per cell, layer and head."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,8 @@ from aila_jax.evaluation.origin import SweepMeta
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+from aila_jax.cards import Card, Shown
 
 
 @dataclass(frozen=True)
@@ -211,8 +214,8 @@ class HeadRow(AttentionRow):
     head: Annotated[int, Column(help="counted from 0")]
 
 
-@dataclass(frozen=True)
-class SweepResult:
+@dataclass(frozen=True, repr=False)
+class SweepResult(Shown):
     """All rows of one sweep and what made them.
 
     Attributes:
@@ -230,3 +233,27 @@ class SweepResult:
     def to_pandas(self, heads: bool = False) -> "DataFrame":
         """The cells as a data frame, or, with `heads`, the rows of layers and heads."""
         return to_pandas(HeadRow, self.heads) if heads else to_pandas(CellRow, self.cells)
+
+    def card(self) -> Card:
+        cells = self.cells
+        taus = sorted({cell.tau for cell in cells}, key=lambda tau: abs(math.log(tau)))
+        shown = [cell for cell in cells if cell.tau == taus[0]] if taus else []
+        header = ("λ", "perplexity", "accuracy", "entropy (bits)", "block mass")
+        rows = [
+            (
+                f"{cell.lam:g}",
+                f"{cell.perplexity_token:.4g}",
+                f"{cell.accuracy:.1%}",
+                f"{cell.entropy_bits:.2f}",
+                f"{cell.block_mass:.3f}",
+            )
+            for cell in shown
+        ]
+        if not cells:
+            return Card("SweepResult without cells", {})
+        facts = {
+            "cells": f"{len(cells)}: {len({cell.lam for cell in cells})} λ × {len(taus)} τ; below, τ = {taus[0]:g}",
+            "read": f"{cells[0].split}, {cells[0].targets:,} targets",
+        }
+        step = "unknown" if self.meta.checkpoint_step is None else self.meta.checkpoint_step
+        return Card(f"SweepResult of {cells[0].run}, step {step}", facts, [header, *rows])

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from aila_jax.config.checks import check_flag
 from aila_jax.config.options import SweepOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.packing import Windows
@@ -14,6 +16,7 @@ from aila_jax.evaluation.meta import origin_of
 from aila_jax.evaluation.origin import Scope, SweepMeta
 from aila_jax.evaluation.rows import CellRow, HeadRow, RowLabel, SweepResult
 from aila_jax.evaluation.sweep_rows import Guarantees, cell_row, head_rows
+from aila_jax.inference.corpus import as_dataset, as_model
 from aila_jax.inference.dial import dial_lams, dial_values
 from aila_jax.inference.language_model import LanguageModel, check_tokenizer
 from aila_jax.metrics.sums import summarize
@@ -23,8 +26,8 @@ from aila_jax.training.sharding import batch_sharding
 
 
 def sweep(
-    model: LanguageModel,
-    dataset: Dataset,
+    model: LanguageModel | str | Path,
+    dataset: Dataset | None = None,
     *,
     lams: Sequence[float] | None = None,
     taus: Sequence[float] | None = None,
@@ -39,8 +42,9 @@ def sweep(
     """Evaluates one model over every λ × τ; arguments left out come from the run's `config.sweep`.
 
     Args:
-      model: a loaded checkpoint.
-      dataset: from `aila_jax.load_dataset`, encoded with the model's tokenizer.
+      model: a loaded checkpoint, or the path of one.
+      dataset: from `aila_jax.load_dataset`, encoded with the model's tokenizer; by default the corpus that
+        the model was trained on.
       lams, taus: the grid; λ = 1 alone by default where attention is hard.
       split: `train`, `validation` or `test`.
       batch_size: sequences a batch, divisible by the devices.
@@ -67,7 +71,9 @@ def sweep(
         delta=delta,
         pointers=pointers,
     )
-    return sweep_grid(model, dataset, options, quiet)
+    quiet = check_flag("quiet", quiet)
+    model = as_model(model)
+    return sweep_grid(model, as_dataset(model, dataset), options, quiet)
 
 
 def sweep_grid(

@@ -2,6 +2,7 @@
 position.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,9 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from aila_jax import formats
+from aila_jax.cards import Card, Shown
 from aila_jax.columns import Column, to_pandas
 from aila_jax.config import Config, check_tau, require
-from aila_jax.config.checks import whole
+from aila_jax.config.checks import check_flag, plain, real, whole
 from aila_jax.guarantees.bounds import block_mass_bound, entropy_bound, out_mass_bound, required_margin
 from aila_jax.guarantees.gaps import Gap, guaranteed_gap
 from aila_jax.guarantees.key_counts import KeyCounts, counts_of_every_text
@@ -44,8 +46,8 @@ class CertificateRow:
     entropy_bits: Annotated[float, Column("entropy (bits)", formats.at_most, unit="bits", help="at most")]
 
 
-@dataclass(frozen=True, eq=False)
-class Certificate:
+@dataclass(frozen=True, eq=False, repr=False)
+class Certificate(Shown):
     """What is guaranteed at one setting of the dial, of attention in one layer at a time (not of influence:
     docs/certificates.md).
 
@@ -165,6 +167,9 @@ class Certificate:
         Raises:
           ValueError: a target outside its limits, λ = 0, or hard attention, which has no margin.
         """
+        target_mass = plain(target_mass)
+        require(real(target_mass), "target_mass", target_mass, "a number above 0 and below 1", "0.9, say")
+        accompanied = check_flag("accompanied", accompanied)
         gap, fix = self.gap, "ask at λ = 1, without hard attention"
         require(gap.bound != "hard", "bound", gap.bound, "one with a margin", fix)
         require(
@@ -187,6 +192,25 @@ class Certificate:
 
     def _over_queries(self, values: Float[np.ndarray, "N H T"]) -> Float[np.ndarray, "N H"]:
         return np.average(values, axis=-1, weights=self.counts.queries)
+
+    def card(self) -> Card:
+        alone, mass = self.least_block_mass_accompanied, self.least_block_mass
+        facts = {
+            "guarantees": f"{self.share_said:.0%} of (layer, head, query) more than uniform attention has",
+            "least block mass": f"{_down(mass)}, with a second key in the block"
+            f" {'–' if alone is None else _down(alone)}",
+            "mean block mass": _down(self.mean_block_mass),
+            "largest entropy": f"{-math.floor(-1000 * self.largest_entropy_bits) / 1000:.3f} bits",
+            "queries": self.counts.card().title.removeprefix("KeyCounts: "),
+        }
+        gap = self.gap.card()
+        title = gap.title.removeprefix("Gap at ").replace(",", f", τ = {self.tau:g},", 1)
+        return Card(f"Certificate at {title}", {**facts, **gap.facts})
+
+
+def _down(value: float) -> str:
+    """A lower bound, rounded down: what is guaranteed is not overstated by its last digit."""
+    return f"{math.floor(1000 * value) / 1000:.3f}"
 
 
 def certificate(

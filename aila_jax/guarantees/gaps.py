@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from aila_jax.cards import Card, Shown, span
 from aila_jax.config import MarginForm, ModelConfig, check_lam, one_of, require
 from aila_jax.guarantees.bounds import fixed_gap, self_scaling_gap
 from aila_jax.guarantees.norms import arithmetic_of
@@ -24,8 +25,8 @@ LOGIT_ROUNDING = 1e-6
 STAGGER_ROUNDING = 2.0**-22
 
 
-@dataclass(frozen=True, eq=False)
-class Gap:
+@dataclass(frozen=True, eq=False, repr=False)
+class Gap(Shown):
     """What the margin guarantees at one λ.
 
     Attributes:
@@ -62,6 +63,16 @@ class Gap:
     def says_something(self) -> bool:
         """Whether any head is guaranteed more than uniform attention has."""
         return bool((self.nats > 0.0).any())
+
+    def card(self) -> Card:
+        facts = {
+            "gap (nats)": "∞" if self.bound == "hard" else span(self.nats),
+            "score bound": span(self.score_bound),
+            "margin": f"{self.margin:g} nats",
+            "arithmetic": self.arithmetic or "any",
+        }
+        seen = " (seen on a corpus: no guarantee)" if self.empirical else ""
+        return Card(f"Gap at λ = {self.lam:g}, scores bounded by {self.bound}{seen}", facts)
 
 
 def all_finite(params: Any) -> bool:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
+from aila_jax.cards import Card, Shown, count, span
 from aila_jax.config import PartitionConfig, PartitionKind
 from aila_jax.types import GLOBAL_ID, PADDING_ID
 
 
-@dataclass(frozen=True, eq=False)
-class KeyCounts:
+@dataclass(frozen=True, eq=False, repr=False)
+class KeyCounts(Shown):
     """Keys of each query under the causal mask.
 
     Attributes:
@@ -34,6 +35,11 @@ class KeyCounts:
             n_out = n_keys - n_in
         kept = n_in >= 2
         return KeyCounts(n_in[kept], n_out[kept], self.queries[kept], self.worst)
+
+    def card(self) -> Card:
+        worst = ", the worst of any text" if self.worst else ""
+        facts = {"keys inside": span(self.n_in, 1), "keys outside": span(self.n_out, 1)}
+        return Card(f"KeyCounts: {count(int(np.sum(self.queries)), 'query', 'queries')}{worst}", facts)
 
 
 def counts_of_every_text(partition: PartitionConfig, length: int) -> KeyCounts:

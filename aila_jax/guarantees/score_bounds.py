@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from aila_jax.cards import Card, Shown, span
 from aila_jax.config import ModelConfig
 from aila_jax.guarantees.norms import ROUNDING, Projection, arithmetic_of, product_norms, spectral_norms
 from aila_jax.model.layers import head_scale
@@ -19,8 +20,8 @@ CAP_ROUNDING = 1e-6  # of float32's tanh and of the product with the cap
 QK_NORM_ROUNDING = {"float32": 1e-5, "bfloat16": 1e-2}
 
 
-@dataclass(frozen=True, eq=False)
-class ScoreBounds:
+@dataclass(frozen=True, eq=False, repr=False)
+class ScoreBounds(Shown):
     """Bounds on the scores of every layer and head.
 
     Attributes:
@@ -38,6 +39,9 @@ class ScoreBounds:
         """
         cap = cap_bounds(config)
         return ScoreBounds(np.minimum(self.score, cap.score), np.minimum(self.largest, cap.largest))
+
+    def card(self) -> Card:
+        return Card("ScoreBounds, nats", {"score": span(self.score), "largest": span(self.largest)})
 
 
 def cap_bounds(config: ModelConfig) -> ScoreBounds:

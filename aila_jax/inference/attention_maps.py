@@ -6,12 +6,13 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from aila_jax.cards import Card, Shown, span
 from aila_jax.config import require
 from aila_jax.partition.relations import Relation
 
 
-@dataclass(frozen=True, eq=False)
-class AttentionMaps:
+@dataclass(frozen=True, eq=False, repr=False)
+class AttentionMaps(Shown):
     """Where every head of a model looks in one text, at one setting of the dial.
 
     Attributes:
@@ -62,3 +63,22 @@ class AttentionMaps:
     @property
     def _relation(self) -> Relation:
         return Relation(self.block_ids[None], causal=self.causal)
+
+    def card(self) -> Card:
+        layers, heads = self.entropy_bits.shape
+        picked = range(min(heads, 8))
+        header = ("bits, block mass", *(f"head {head}" for head in picked))
+        cells = [
+            [f"{self.entropy_bits[layer, head]:.2f}, {self.block_mass[layer, head]:.2f}" for head in picked]
+            for layer in range(layers)
+        ]
+        facts = {
+            "text": repr("".join(self.tokens)),
+            "tokens, blocks": f"{len(self.tokens)}, {len(set(self.block_ids.tolist()))}",
+            "entropy (bits)": span(self.entropy_bits),
+            "block mass": span(self.block_mass),
+        }
+        of = f" of {self.source}" if self.source else ""
+        leaky = "" if self.causal else ", NOT CAUSAL"
+        title = f"AttentionMaps{of}: {layers} × {heads} heads, λ = {self.lam:g}, τ = {self.tau:g}{leaky}"
+        return Card(title, facts, [header, *((f"layer {layer}", *row) for layer, row in enumerate(cells))])

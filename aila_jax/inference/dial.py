@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from aila_jax.config import MAX_TAU, MIN_TAU, Config
+from aila_jax.config import Config, require
+from aila_jax.config.checks import plain
+from aila_jax.model.arguments import check_dial, is_traced
 from aila_jax.types import Array
 
 
@@ -20,35 +22,18 @@ def dial_values(value: Any, name: str, batch_size: int) -> Float[Array, "B"]:
       ValueError: a λ outside [0, 1], a τ that is not from 1e-6 to 1e6, a NaN, or another shape than [] or
         [B].
     """
-    if isinstance(value, jax.core.Tracer):  # inside a caller's jit the value is not known; shapes still are
-        return jnp.broadcast_to(jnp.asarray(value, jnp.float32), (batch_size,))
-    try:
-        with np.errstate(over="ignore"):  # ∞ is refused below
-            array = np.asarray(value, np.float32)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name} is {value!r}; it must be a number, or one per example. Fix: pass {name}=0.5, say"
-        ) from error
-    if array.shape not in ((), (batch_size,)):
-        raise ValueError(
-            f"{name} has shape {array.shape}; it must be one number, or one per example, ({batch_size},)."
-            f" Fix: pass {name}=0.5, say"
-        )
-    valid, limit, fix = {
-        "lam": (
-            (array >= 0) & (array <= 1),
-            "in [0, 1]",
-            "choose λ between 0 (distributed) and 1 (localist)",
-        ),
-        "tau": (
-            (array >= MIN_TAU) & (array <= MAX_TAU),
-            f"from {MIN_TAU:g} to {MAX_TAU:g}",
-            "τ = 1 is the usual temperature",
-        ),
-    }[name]
-    if not np.all(valid):
-        raise ValueError(f"{name} is {value!r}; it must be {limit}. Fix: {fix}.")
+    array = check_dial(name, value, ((), (batch_size,)))
+    if is_traced(array):  # inside a caller's jit the value is not known; shapes still are
+        return jnp.broadcast_to(jnp.asarray(array, jnp.float32), (batch_size,))
     return np.broadcast_to(array, (batch_size,))
+
+
+def dial_value(value: Any, name: str) -> float:
+    """λ or τ of one text, which must be known: ValueError as in `dial_values`, and for one that is traced."""
+    array = check_dial(name, value, ((),))
+    fix = "call this outside jit, grad and vmap; model.apply works inside"
+    require(not is_traced(array), name, value, "a known number", fix)
+    return float(plain(value))
 
 
 def dial_lams(config: Config, lams: Sequence[float] | None, hard: bool) -> tuple[float, ...]:

@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
 from aila_jax.config import Config, PartitionKind, require
 from aila_jax.data.text_files import read_record
+from aila_jax.data.tokenizer import Tokenizer
+from aila_jax.model.arguments import any_array, is_traced
 from aila_jax.partition.kinds import text_blocks
-from aila_jax.types import GLOBAL_ID, PADDING_ID, Batch, restarting_positions
+from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch, restarting_positions
 
 if TYPE_CHECKING:
     from aila_jax.inference.language_model import LanguageModel
@@ -38,11 +41,9 @@ def read_text(
         encoded = tokenizer.encode_pieces(fields)
         ids = [number for number, tokens in enumerate(encoded) for _ in tokens]
         return [token for tokens in encoded for token in tokens][:-1], ids[:-1]  # no line end follows a text
-    tokens = tokenizer.encode(text) if isinstance(text, str) else list(text)
-    fix = "write some text, or pass model.tokenizer.encode(text)"
-    require(len(tokens) > 0, "text", text, "at least one token", fix)
+    tokens = _token_ids(tokenizer, text)
     if block_ids is not None:
-        return tokens, list(block_ids)
+        return tokens, _block_row(block_ids, tokens).tolist()
     return tokens, None if given is None else text_blocks(given, tokens, tokenizer.eos_id)
 
 
@@ -62,6 +63,8 @@ def read_batch(
 ) -> Batch:
     """Token ids as the model reads them; raises ValueError for what it cannot read. Arguments as in
     `LanguageModel.apply`.
+
+    Ids that are traced are taken as they are: their types and shapes are checked, their values cannot be.
     """
     most = np.iinfo(np.int32).max
     tokens = _ids(
@@ -81,6 +84,13 @@ def read_batch(
     )
     batch = Batch.from_tokens(tokens, block_ids, doc_ids)
     rows, length = batch.tokens.shape
+    require(
+        rows > 0 and length > 0,
+        "tokens.shape",
+        (rows, length),
+        "at least one row of one token",
+        "write some text",
+    )
     if length > config.model.length:
         raise ValueError(
             f"tokens has length {length}; the model reads at most {config.model.length}. Fix: split the text"
@@ -96,31 +106,69 @@ def read_batch(
             " or train with partition.kind=given"
         )
     if block_ids is not None and doc_ids is None:
-        padding = np.asarray(block_ids) == PADDING_ID
-        batch = replace(batch, doc_ids=np.where(padding, PADDING_ID, batch.doc_ids).astype(np.int32))
-    _check_documents(np.asarray(batch.doc_ids), config.model.document_mask)
+        where = jnp.where if is_traced(block_ids) else np.where
+        doc_ids = where(block_ids == PADDING_ID, PADDING_ID, batch.doc_ids).astype(np.int32)
+        batch = replace(batch, doc_ids=doc_ids)
+    if not is_traced(batch.doc_ids):
+        _check_documents(np.asarray(batch.doc_ids), config.model.document_mask)
     if config.model.document_mask:
         return batch
     return replace(batch, positions=np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length)))
 
 
-def _ids(name: str, values: Any, least: int, most: int, fix: str) -> Int[np.ndarray, "..."]:
+def _ids(name: str, values: Any, least: int, most: int, fix: str) -> Int[Array, "..."]:
     """As an array; raises ValueError for a text, rows of several lengths, whatever else is no whole numbers,
-    and ids outside the limits.
+    and known ids outside the limits.
     """
-    try:
-        array = np.asarray(values)
-    except ValueError:  # rows of several lengths
-        array = np.asarray(values, object)
-    if not np.issubdtype(array.dtype, np.integer):
+    array = any_array(values)
+    if array is None or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(
             f"{name} is {reprlib.repr(values)}; it must be whole numbers, [batch, length], rows of one"
             f" length. Fix: {fix}"
         )
+    if is_traced(array):
+        return array
+    array = np.asarray(array)
     outside = array[(array < least) | (array > most)]  # before int32 would wrap them into the limits
     if outside.size:
         raise ValueError(f"{name} holds the id {outside.flat[0]}; ids run from {least} to {most}. Fix: {fix}")
     return array
+
+
+def _token_ids(tokenizer: Tokenizer, text: str | Sequence[int]) -> list[int]:
+    """The ids of a text, or those that are given in its place.
+
+    Raises:
+      ValueError: neither a text nor whole numbers, ids outside the vocabulary, or no token.
+    """
+    fix = "pass a text, or the tokens of model.tokenizer.encode(text)"
+    if isinstance(text, str):
+        ids = tokenizer.encode(text)
+    else:
+        limit, found = "a text, or whole numbers: its token ids", any_array(text)
+        empty = found is not None and found.size == 0
+        whole = found is not None and np.issubdtype(found.dtype, np.integer) and not is_traced(found)
+        require(whole or empty, "text", text, limit, fix)
+        assert found is not None  # for mypy, which does not know `require`
+        require(found.ndim == 1, "text", text, f"{limit}, of one text", fix)
+        ids = [] if empty else _ids("tokens", found, 0, tokenizer.vocab_size - 1, fix).tolist()
+    require(
+        len(ids) > 0,
+        "text",
+        text,
+        "at least one token",
+        "write some text, or pass model.tokenizer.encode(text)",
+    )
+    return ids
+
+
+def _block_row(block_ids: Sequence[int], tokens: list[int]) -> Int[np.ndarray, "L"]:
+    """The block ids of a text; ValueError unless there is one whole number per token."""
+    row, fix = any_array(block_ids), "one id per token"
+    require(row is not None and not is_traced(row), "block_ids", block_ids, "known whole numbers", fix)
+    found = _ids("block_ids", row, GLOBAL_ID, np.iinfo(np.int32).max, fix)
+    require(found.shape == (len(tokens),), "block_ids.shape", found.shape, f"({len(tokens)},)", fix)
+    return found
 
 
 def _check_documents(doc_ids: Int[np.ndarray, "B L"], document_mask: bool) -> None:

@@ -12,16 +12,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
+from aila_jax.cards import Card, Shown, count
 from aila_jax.checkpoint import Checkpoint, find_checkpoint
 from aila_jax.config import Config, Estimator, PartitionConfig, Solver, require
-from aila_jax.config.checks import numbers, whole
+from aila_jax.config.checks import (
+    check_flag,
+    check_instance,
+    check_text,
+    check_whole,
+    numbers,
+    plain,
+    whole,
+)
 from aila_jax.config.options import GenerateOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.inference.attention_maps import AttentionMaps
-from aila_jax.inference.dial import check_hard, dial_values
+from aila_jax.inference.dial import check_hard, dial_value, dial_values
 from aila_jax.inference.generation import Continuation, generate_ids, tokens_read
 from aila_jax.inference.inputs import example_batch, read_batch, read_text
+from aila_jax.model.arguments import is_traced
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.margin import check_layer_scale
 from aila_jax.model.network import Network
@@ -29,6 +39,7 @@ from aila_jax.model.stats import StatsRequest
 from aila_jax.model.transformer import Transformer, build_transformer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition, build_partition, check_vocabulary, table_of
+from aila_jax.partition.kinds import KINDS
 from aila_jax.types import PADDING_ID, Array, Batch
 
 
@@ -37,8 +48,8 @@ def _apply(network: Network, params: Any, batch: Batch, dial: Dial, request: Req
     return network(params, batch, dial, request)
 
 
-@dataclass(frozen=True)
-class LanguageModel:
+@dataclass(frozen=True, repr=False)
+class LanguageModel(Shown):
     """One checkpoint that serves every λ and τ.
 
     Attributes:
@@ -61,6 +72,16 @@ class LanguageModel:
     meta: dict[str, Any]
     anchors: Anchors | None = None
     fitted: Partition | None = None
+
+    def __post_init__(self) -> None:
+        fix = "take the model that aila_jax.load returns"
+        check_instance("config", self.config, Config, "a Config", fix)
+        check_instance("tokenizer", self.tokenizer, Tokenizer, "a Tokenizer", fix)
+        check_text("run", self.run, "the run's name", fix)
+        check_whole("step", self.step, 0, fix)
+        check_instance("meta", self.meta, dict, "a dictionary", fix)
+        check_instance("anchors", self.anchors, Anchors | None, "Anchors or None", fix)
+        check_instance("fitted", self.fitted, KINDS | None, "a partition or None", fix)
 
     @cached_property
     def network(self) -> Network:
@@ -100,6 +121,10 @@ class LanguageModel:
             of training, or a
             `fitted` that is missing, of another kind, or of another vocabulary.
         """
+        fix = "aila_jax.Config().partition, say"
+        check_instance("partition", partition, PartitionConfig, "a PartitionConfig", fix)
+        fix = "aila_jax.fit_partition(partition, model.tokenizer, train), or leave it out"
+        check_instance("fitted", fitted, KINDS | None, "a partition or None", fix)
         made = build_partition(partition, None if fitted is None else table_of(fitted))
         check_vocabulary(made, self.tokenizer)
         config = self.config
@@ -129,6 +154,7 @@ class LanguageModel:
           ValueError: a size below 1, or too small for the model's anchors and one more, or above its length;
             a model whose blocks are no windows.
         """
+        size = plain(size)
         kind, anchors = self.config.partition.kind, self.config.anchors
         fix = "leave the window out, or pass a PartitionConfig to with_partition"
         require(kind == "windows", "window", size, f"None where the model's partition is {kind!r}", fix)
@@ -173,11 +199,18 @@ class LanguageModel:
           delta: also measure the gap between in-block and out-of-block scores.
           weights: also return the attention weights [N, B, H, L, L].
 
+        It may be called inside `jax.jit`, `grad` and `vmap`, with traced ids, lam, tau, layer_scale and, by
+        `dataclasses.replace(model, params=params)`, parameters. (Parameters that a jitted function closes
+        over become constants of the program, which takes long to compile for a large model.) What is traced
+        has no values yet: its type and shape are checked, but not that λ and τ are within their limits, ids
+        within the vocabulary, padding at the end, or λ = 1 with `hard`.
+
         Raises:
-          ValueError: a value outside its limits.
+          ValueError: another type or shape, or a value outside its limits.
         """
         cfg = self.config
-        hard = cfg.model.hard if hard is None else hard
+        hard = cfg.model.hard if hard is None else check_flag("hard", hard)
+        delta, weights = check_flag("delta", delta), check_flag("weights", weights)
         batch = self.batch(tokens, block_ids, doc_ids)
         dial = Dial(
             *(dial_values(value, name, batch.tokens.shape[0]) for name, value in (("lam", lam), ("tau", tau)))
@@ -207,7 +240,7 @@ class LanguageModel:
         tokens: Int[Array, "B L"],
         block_ids: Int[Array, "B L"] | None = None,
         doc_ids: Int[Array, "B L"] | None = None,
-    ) -> Bool[np.ndarray, "B L"]:
+    ) -> Bool[Array, "B L"]:
         """Which tokens are anchors of their blocks; arguments as in `apply`.
 
         Raises:
@@ -215,7 +248,8 @@ class LanguageModel:
         """
         anchors = self.need_anchors()
         batch = self.batch(tokens, block_ids, doc_ids)
-        return np.asarray(anchors.of(batch, self.partition(batch), self.config.model.document_mask))
+        found = anchors.of(batch, self.partition(batch), self.config.model.document_mask)
+        return found if is_traced(found) else np.asarray(found)
 
     def generate(
         self,
@@ -270,7 +304,7 @@ class LanguageModel:
         """The attention weights of every layer and head in one text at λ and τ. Arguments and errors: see
         `attention_maps`.
         """
-        return attention_maps(self, text, lams=(lam,), tau=tau, block_ids=block_ids)[0]
+        return attention_maps(self, text, lams=(dial_value(lam, "lam"),), tau=tau, block_ids=block_ids)[0]
 
     def attention_dial(
         self,
@@ -290,6 +324,32 @@ class LanguageModel:
         """
         return read_batch(self.config, self.tokenizer.vocab_size, tokens, block_ids, doc_ids)
 
+    def card(self) -> Card:
+        shape, config = self.config.model, self.config
+        margin = shape.margin
+        nats = (
+            f"{margin.nats:g} nats"
+            if margin.form == "fixed"
+            else f"{margin.c:g} · range + {margin.m0:g} nats"
+        )
+        dial = f"λ = {config.locality.lam:g}" if config.locality.mode == "fixed" else "every λ"
+        blocks = ", ".join(f"{name} {value}" for name, value in config.partition.settings.items() if value)
+        sizes = (np.size(leaf) for leaf in jax.tree.leaves(self.params))
+        facts = {
+            "shape": f"{count(shape.n_layers, 'layer')} of {count(shape.n_heads, 'head')}, width {shape.d_model},"
+            f" {count(shape.length, 'token')} a window",
+            "parameters": f"{sum(sizes):,}",
+            "vocabulary": f"{self.tokenizer.vocab_size:,} types",
+            "blocks": blocks.removeprefix("kind "),
+            "margin": "hard blocks" if shape.hard else nats,
+            "trained": f"{config.locality.mode}: {dial}",
+            "anchors": "none"
+            if self.anchors is None
+            else f"{self.anchors.k} a block, {self.anchors.estimator}",
+        }
+        leaky = ", NOT CAUSAL" if shape.bidirectional else ""
+        return Card(f"LanguageModel {self.run}, step {self.step}{leaky}", facts)
+
 
 def _given_of(config: Config) -> str:
     """What blocks are, by the settings alone: plain files have lines; records and data sets may have
@@ -305,8 +365,9 @@ def _given_of(config: Config) -> str:
 
 def check_tokenizer(model: LanguageModel, dataset: Dataset) -> None:
     """Raises ValueError where the data set was encoded with another tokenizer than the model's."""
-    same = dataset.tokenizer.fingerprint == model.tokenizer.fingerprint
     fix = "load_dataset(config.data, tokenizer=model.tokenizer)"
+    check_instance("dataset", dataset, Dataset, "a data set of load_dataset", fix)
+    same = dataset.tokenizer.fingerprint == model.tokenizer.fingerprint
     require(
         same,
         "dataset.tokenizer",
@@ -329,7 +390,8 @@ def load(path: str | Path, step: int | None = None, fallback: bool = False) -> L
     Raises:
       ValueError: no checkpoint there, another shape than its configuration's, or damaged bytes.
     """
-    return read_model(find_checkpoint(path, step, fallback))
+    step = None if step is None else check_whole("step", step, 0, "leave it out for the newest")
+    return read_model(find_checkpoint(path, step, check_flag("fallback", fallback)))
 
 
 def read_model(found: Checkpoint) -> LanguageModel:
@@ -370,6 +432,7 @@ def attention_maps(
         than the model reads, or λ or τ outside its limits.
     """
     lams = numbers("lams", "λ", lams)
+    tau = dial_value(tau, "tau")
     tokens, ids = read_text(model, text, block_ids)
     rows = np.tile(np.asarray(tokens), (len(lams), 1))
     row_ids = None if ids is None else np.tile(np.asarray(ids), (len(lams), 1))

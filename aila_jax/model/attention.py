@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from aila_jax.config import require
+from aila_jax.config.checks import check_flag, check_instance, require
+from aila_jax.model.arguments import check_attention
 from aila_jax.model.margin import Margin, SelfScaling, check_margin
 from aila_jax.model.stats import AttentionStats, StatsRequest, attention_stats
 from aila_jax.partition.relations import Masks, Relation
@@ -80,8 +81,16 @@ def locality_attention(
         twice.
     Source: ours, for the paper's inference-time dial (docs/method.md, section 2).
     """
+    flags = {"hard": hard, "stats": stats, "delta": delta, "weights": weights}
+    flags |= {"in_block": in_block, "log_mass": log_mass, "largest": largest}
+    for name, value in flags.items() if causal is None else ({**flags, "causal": causal}).items():
+        check_flag(name, value)
+    check_instance("request", request, StatsRequest | None, "a StatsRequest or None", "StatsRequest()")
     relation = _one_relation(relation, block_ids, causal, doc_ids, key_block_ids)
     request = _one_request(request, stats, StatsRequest(delta, in_block, log_mass, largest))
+    check_attention(
+        (q_BxLxHxK, k_BxLxHxK, v_BxLxHxK), relation, {"lam": lam, "tau": tau}, scale, score_cap, pointers
+    )
     # NumPy, because inside jit even a comparison of constants by jnp is traced.
     if hard and not isinstance(lam, jax.core.Tracer) and bool(np.any(np.asarray(lam) != 1)):
         raise ValueError(

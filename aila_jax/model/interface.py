@@ -3,6 +3,7 @@
 import flax.struct
 from jaxtyping import Float
 
+from aila_jax.cards import Card, Shown, shape
 from aila_jax.config import require
 from aila_jax.model.stats import AttentionStats, StatsRequest
 from aila_jax.types import Array
@@ -60,8 +61,8 @@ class Request:
         return self.stats is not None or self.weights
 
 
-@flax.struct.dataclass
-class ModelOutput:
+@flax.struct.dataclass(repr=False)
+class ModelOutput(Shown):
     """What the forward pass returns.
 
     Attributes:
@@ -76,3 +77,9 @@ class ModelOutput:
     logits: Float[Array, "B L V"] | None = None
     stats: AttentionStats | None = None
     weights: Float[Array, "N B H L L"] | None = None
+
+    def card(self) -> Card:
+        facts = {name: shape(getattr(self, name)) for name in ("features", "logits", "weights")}
+        return Card(
+            "ModelOutput", {**facts, "stats": "none" if self.stats is None else type(self.stats).__name__}
+        )

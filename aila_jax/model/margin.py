@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from aila_jax.config import MAX_MARGIN, ModelConfig
+from aila_jax.config import MAX_MARGIN, ModelConfig, require
+from aila_jax.config.checks import check_flag, plain, real
+from aila_jax.model.arguments import is_traced, number_array
 from aila_jax.types import Array
 
 
@@ -25,14 +26,12 @@ def check_layer_scale(scale: Any, n_layers: int) -> Float[Array, "N"]:
     """layer_scale as float32 [N]; raises ValueError for another shape or, where the values are known, one
     outside [0, 1].
     """
-    array = jnp.asarray(scale, jnp.float32)
-    known = not isinstance(array, jax.core.Tracer)
-    if array.shape != (n_layers,) or (known and not bool(jnp.all((array >= 0) & (array <= 1)))):
-        raise ValueError(
-            f"layer_scale is {scale!r}; it must be {n_layers} numbers in [0, 1], one a layer. Fix: leave it"
-            " out for the configuration's"
-        )
-    return array
+    limit, fix = f"{n_layers} numbers in [0, 1], one a layer", "leave it out for the configuration's"
+    array = number_array("layer_scale", scale, limit, fix)
+    known = not is_traced(array)
+    right = array.shape == (n_layers,) and (not known or bool(np.all((array >= 0) & (array <= 1))))
+    require(right, "layer_scale", scale, limit, fix)
+    return jnp.asarray(array, jnp.float32)
 
 
 def head_ranks(config: ModelConfig) -> Float[np.ndarray, "N H"]:
@@ -110,7 +109,8 @@ class SelfScaling:
     bend: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 1.0 <= self.bend < math.inf:
+        check_flag("SelfScaling.exact", self.exact)
+        if not real(plain(self.bend)) or not 1.0 <= self.bend < math.inf:
             raise ValueError(
                 f"SelfScaling.bend is {self.bend!r}; it must be finite and at least 1. Fix: bend=1 bends both"
                 " parts alike."
@@ -126,9 +126,10 @@ def check_margin(value: float, name: str = "margin") -> None:
     """Raises ValueError unless a concrete margin is from 0 to `MAX_MARGIN`; one that is traced is not looked
     at.
     """
-    if isinstance(value, jax.core.Tracer):
+    array = number_array(name, value, "a number of nats", "8 is the default")
+    if is_traced(array):
         return
-    if not (0.0 <= float(value) <= MAX_MARGIN):
+    if array.shape != () or not 0.0 <= float(array) <= MAX_MARGIN:
         raise ValueError(
             f"{name} is {value!r}; it must be from 0 to {MAX_MARGIN:g}, or float32 loses the scores beside"
             " it. Fix: 8 is the default; `hard=True` is block attention."

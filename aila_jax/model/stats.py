@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from aila_jax.cards import Card, Shown, shape, span
 from aila_jax.partition.relations import Masks, Relation
 from aila_jax.types import Array
 
@@ -50,8 +51,8 @@ class PointedStats:
     n_in: Int[Array, "*N B L"]
 
 
-@flax.struct.dataclass
-class AttentionStats:
+@flax.struct.dataclass(repr=False)
+class AttentionStats(Shown):
     """What each query's attention weights α_t look like. From a model, every field has a leading layer axis.
 
     Attributes:
@@ -84,6 +85,27 @@ class AttentionStats:
     log_block_mass: Float[Array, "*N B H L"] | None = None
     pointed: PointedStats | None = None
     largest_score: Float[Array, "*N B H L"] | None = None
+
+    def card(self) -> Card:
+        facts = {
+            "queries": f"{shape(self.entropy_bits)}: layer, example, head, query",
+            "entropy_bits": span(self.entropy_bits),
+            "block_mass": span(self.block_mass),
+            "asked for": ", ".join(
+                name
+                for name in (
+                    "delta",
+                    "weights",
+                    "in_block_entropy_bits",
+                    "log_block_mass",
+                    "pointed",
+                    "largest_score",
+                )
+                if getattr(self, name) is not None
+            )
+            or "nothing more",
+        }
+        return Card("AttentionStats", facts)
 
 
 def attention_stats(

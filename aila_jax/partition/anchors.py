@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from aila_jax.cards import Card, Shown, shape, span
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch
 
 MIN_IMPORTANCE = 0.01  # of the mean
 
 
-@flax.struct.dataclass
-class Anchors:
+@flax.struct.dataclass(repr=False)
+class Anchors(Shown):
     """A frozen table that ranks token types, and what was made from it at the end of warm-up.
 
     Attributes:
@@ -40,6 +41,11 @@ class Anchors:
         return select_anchors(
             batch.tokens, block_ids, self.table, self.k, batch.doc_ids if document_mask else None, self.types
         )
+
+    def card(self) -> Card:
+        facts = {"entropy of types": span(self.table), "importance of groups": span(self.importance)}
+        of = "types of a class" if self.types else "tokens of a block"
+        return Card(f"Anchors: {self.k} {of}, {self.estimator}, {shape(self.table)}", facts)
 
 
 def select_anchors(

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Bool, Int
 
+from aila_jax.cards import Card, Shown, shape
 from aila_jax.config import PartitionConfig, PartitionKind
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.kinds import Classes, Given, Segments, Windows
@@ -22,8 +23,8 @@ class Partition(Protocol):
     def __call__(self, batch: Batch) -> Int[Array, "B L"]: ...
 
 
-@dataclass(frozen=True, eq=False)
-class FittedTable:
+@dataclass(frozen=True, eq=False, repr=False)
+class FittedTable(Shown):
     """What a partition that was fitted to a corpus knows of each of V token types; kept in the checkpoint.
 
     Attributes:
@@ -37,6 +38,14 @@ class FittedTable:
     vocabulary: str
     names: tuple[str, ...] = ()
     note: str = ""
+
+    def card(self) -> Card:
+        facts = {
+            "classes": len(self.names) or "none",
+            "note": self.note or "none",
+            "vocabulary": self.vocabulary[:12],
+        }
+        return Card(f"FittedTable {shape(self.values)}", facts)
 
 
 def build_partition(config: PartitionConfig, table: FittedTable | None = None) -> Partition:

@@ -1,6 +1,7 @@
 """A partition's table, made from the training split alone."""
 
 from aila_jax.config import PartitionConfig, PartitionKind
+from aila_jax.config.checks import check_flag, check_instance
 from aila_jax.data.packing import TokenStream
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.boundaries import learned_boundaries, next_token_entropy, punctuation_boundaries
@@ -27,6 +28,12 @@ def fit_partition(
     Raises:
       ValueError: whatever a kind cannot make of this vocabulary or text.
     """
+    fix = "aila_jax.Config().partition, say"
+    check_instance("config", config, PartitionConfig, "a PartitionConfig", fix)
+    fix = "model.tokenizer, or dataset.tokenizer"
+    check_instance("tokenizer", tokenizer, Tokenizer, "a Tokenizer", fix)
+    check_instance("train", train, TokenStream, "a TokenStream", "dataset.splits['train']")
+    quiet = check_flag("quiet", quiet)
     return build_partition(config, fit_table(config, tokenizer, train, quiet) if config.fitted else None)
 
 

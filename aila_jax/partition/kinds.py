@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
+from aila_jax.cards import Card, Shown, shape
 from aila_jax.config import require
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch
 
@@ -29,8 +30,8 @@ class Windows:
         return finish(jnp.asarray(batch.positions) // self.size, batch, self.global_first)
 
 
-@flax.struct.dataclass
-class Segments:
+@flax.struct.dataclass(repr=False)
+class Segments(Shown):
     """Block id = number of boundary tokens before t, so the boundary token closes its segment (ours).
 
     Counted from position 0: from the window's start, or, under a document mask, from the document's. A later
@@ -56,9 +57,17 @@ class Segments:
         starts = index - jnp.asarray(batch.positions)
         return finish(before - jnp.take_along_axis(before, starts, axis=1), batch, self.global_first)
 
+    def card(self) -> Card:
+        facts = {
+            "types that close one": _closing(self.boundary),
+            "global first": self.global_first,
+            "vocabulary": self.vocabulary[:12] or "not known",
+        }
+        return Card(f"Segments of {shape(self.boundary)}", facts)
 
-@flax.struct.dataclass
-class Classes:
+
+@flax.struct.dataclass(repr=False)
+class Classes(Shown):
     """Block id = class of the token's type (paper: part-of-speech classes).
 
     Attributes:
@@ -80,6 +89,15 @@ class Classes:
         ids = jnp.asarray(self.table)[jnp.asarray(batch.tokens)]
         return finish(ids, batch, self.global_first)
 
+    def card(self) -> Card:
+        facts = {
+            "names": ", ".join(self.names) or "none",
+            "note": self.note or "none",
+            "global first": self.global_first,
+            "vocabulary": self.vocabulary[:12] or "not known",
+        }
+        return Card(f"Classes of {shape(self.table)}", facts)
+
 
 @flax.struct.dataclass
 class Given:
@@ -95,6 +113,14 @@ class Given:
     def __call__(self, batch: Batch) -> Int[Array, "B L"]:
         """Block ids of every position; PADDING_ID at padding. A pure function, usable inside jit."""
         return finish(jnp.asarray(batch.given_ids), batch, self.global_first)
+
+
+KINDS = Windows | Segments | Classes | Given
+
+
+def _closing(boundary: Bool[Array, "V"]) -> str:
+    known = isinstance(boundary, np.ndarray | jax.Array) and not isinstance(boundary, jax.core.Tracer)
+    return f"{int(np.sum(np.asarray(boundary))):,}" if known else "not known"
 
 
 def line_blocks(tokens: Sequence[int], eos_id: int) -> Int[np.ndarray, "L"]:

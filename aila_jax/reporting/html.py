@@ -8,7 +8,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from aila_jax import formats
-from aila_jax.config import to_dict
+from aila_jax.config import require, to_dict, user_path
+from aila_jax.config.checks import plain, real
 from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.files import write_atomically
 from aila_jax.inference.attention_maps import AttentionMaps
@@ -19,7 +20,7 @@ from aila_jax.reporting.pages import environment, figure_sources, page_bytes
 from aila_jax.reporting.plots import dial_figure, heads_figure, tradeoff_figure
 from aila_jax.reporting.plots_training import training_figure
 from aila_jax.reporting.records import read_sweep, sweep_folder
-from aila_jax.reporting.samples import check_sample, read_samples
+from aila_jax.reporting.samples import SAMPLE_KEYS, check_sample, read_samples
 from aila_jax.reporting.summary import baselines, sentences
 from aila_jax.reporting.training_log import read_training_log
 
@@ -56,19 +57,29 @@ def report(
       ValueError: the sweep or the log is missing, empty or malformed, a sample lacks a key, the maps are of
         several texts, or the page exceeds 5 MB.
     """
+    path = user_path(path, "path")
+    log = read_training_log(user_path(log, "log")) if isinstance(log, str | Path) else log
+    _check_items("log", log, Mapping, "records of read_training_log, or the path of a metrics.jsonl")
+    _check_items("samples", samples, Mapping, f"a sequence of dictionaries with {', '.join(SAMPLE_KEYS)}")
+    _check_items("maps", maps, AttentionMaps, "a sequence of AttentionMaps, as of model.attention_dial")
     if not isinstance(result, SweepResult):
+        result = user_path(result, "result")
         folder, result = sweep_folder(result), read_sweep(result)
         samples = read_samples(folder, result) if samples is None else samples
         beside = folder / "metrics.jsonl"
-        log = beside if log is None and beside.is_file() else log
-    log = read_training_log(log) if isinstance(log, (str, Path)) else log
+        log = read_training_log(beside) if log is None and beside.is_file() else log
     source = (
         environment().get_template("report.html.jinja").render(**_context(result, log, samples or (), maps))
     )
     page = page_bytes(source, "sweep fewer cells, or pass fewer samples")
-    path = Path(path)
     write_atomically(path, page)
     return path
+
+
+def _check_items(name: str, items: Any, kind: type, limit: str) -> None:
+    """Raises ValueError unless `items` is None or a sequence of `kind` alone."""
+    right = isinstance(items, Sequence) and all(isinstance(item, kind) for item in items)
+    require(items is None or right, name, items, limit, f"leave {name} out, or put it into a list")
 
 
 def _context(
@@ -183,9 +194,12 @@ def _sample(sample: Mapping[str, Any], index: int) -> dict[str, Any]:
     """A sample cut to the length shown; raises ValueError where a key is missing."""
     check_sample(sample, index)
     text = str(sample["text"])
+    lam, tau = (plain(sample[name]) for name in ("lam", "tau"))
+    for name, value in (("lam", lam), ("tau", tau)):
+        require(real(value), f"samples[{index}][{name!r}]", value, "a number", f"{{{name!r}: 1.0}}, say")
     return {
-        "lam": f"{sample['lam']:g}",
-        "tau": f"{sample['tau']:g}",
+        "lam": f"{lam:g}",
+        "tau": f"{tau:g}",
         "prompt": str(sample["prompt"])[:MAX_SAMPLE_CHARACTERS],
         "text": text[:MAX_SAMPLE_CHARACTERS],
         "cut": max(0, len(text) - MAX_SAMPLE_CHARACTERS),

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from aila_jax.cards import Card, Shown
 from aila_jax.columns import chosen
 from aila_jax.config import PartitionConfig, from_dict
 from aila_jax.evaluation.origin import PartitionOrigin
@@ -17,8 +18,8 @@ _CLASS = ("number", "share", "types", "frequent")
 _TITLES = {"share": "of tokens"}
 
 
-@dataclass(frozen=True)
-class RecruitmentReport:
+@dataclass(frozen=True, repr=False)
+class RecruitmentReport(Shown):
     """A recruitment, and what its classes are as blocks of the training split's windows.
 
     Attributes:
@@ -34,6 +35,16 @@ class RecruitmentReport:
     classes: tuple[ClassEntry, ...]
     statistics: BlockStatistics | None
     meta: PartitionOrigin
+
+    def card(self) -> Card:
+        found = self.recruitment.card()
+        largest = "; ".join(
+            f"{entry.share:.1%}: {' '.join(text for text, _ in entry.frequent[:3])}"
+            for entry in self.classes[:3]
+        )
+        keys = "–" if self.statistics is None else f"{self.statistics.n_in:.2f}"
+        title = f"{found.title.replace('Recruitment', 'RecruitmentReport')} on {self.source}"
+        return Card(title, {**found.facts, "largest classes": largest, "keys in a block": keys})
 
 
 def describe_recruitment(report: RecruitmentReport) -> str:

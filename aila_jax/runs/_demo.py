@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from aila_jax.config import user_path
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.presets import tiny
 from aila_jax.runs._report import report
@@ -15,6 +16,7 @@ def demo(workdir: str | Path = "runs/demo") -> SweepResult:
     """The whole way on the embedded corpus: train, reload, dial, report; prints the table and where to look
     next.
     """
+    workdir = user_path(workdir, "workdir")
     run = train(tiny(), workdir)
     result = sweep(str(run.workdir))
     model = run.load()

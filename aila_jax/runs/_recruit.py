@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from aila_jax.config import Config, PartitionConfig, PartitionKind, require, to_dict
+from aila_jax.config.checks import check_flag, check_instance
 from aila_jax.config.options import RecruitOptions
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
@@ -19,12 +20,12 @@ from aila_jax.runs.workdir import check_writable
 
 
 def recruit(
-    checkpoint: str = "",
+    checkpoint: str | Path = "",
     *,
     config: Config | None = None,
     top: int = 20,
-    data_dir: str = "",
-    out: str = "",
+    data_dir: str | Path = "",
+    out: str | Path = "",
     quiet: bool = False,
 ) -> RecruitmentReport:
     """Recruits word classes on the training split and writes steps, figure and listing to `out`; trains
@@ -46,8 +47,12 @@ def recruit(
       ValueError: neither a checkpoint nor a configuration, or both; a checkpoint with another partition;
         `top` below 1.
     """
-    source = open_source(checkpoint, config, data_dir)
-    return recruit_classes(source, RecruitOptions(top=top), out, quiet)
+    options, quiet = RecruitOptions(top=top), check_flag("quiet", quiet)
+    check_instance("config", config, Config | None, "a Config or None", "config=aila_jax.presets.small()")
+    check_instance("data_dir", data_dir, str | Path, "a path, or empty", "data_dir='wikitext-2', say")
+    check_instance("checkpoint", checkpoint, str | Path, "the path of a run", "checkpoint='runs/tiny', say")
+    check_instance("out", out, str | Path, "the path of a folder", "out='runs/recruit', say")
+    return recruit_classes(open_source(checkpoint, config, data_dir), options, out, quiet)
 
 
 def recruit_classes(

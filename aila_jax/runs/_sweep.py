@@ -3,45 +3,67 @@
 from dataclasses import replace
 from pathlib import Path
 
+from aila_jax.config import require
+from aila_jax.config.checks import check_flag, check_instance
 from aila_jax.config.options import EvaluateOptions, SweepOptions
+from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import chosen_windows, take
 from aila_jax.evaluation.baselines import baselines
 from aila_jax.evaluation.origin import Baseline
 from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.evaluation.sweep import sweep_grid
+from aila_jax.inference.corpus import as_dataset, as_model
+from aila_jax.inference.language_model import LanguageModel
 from aila_jax.reporting import dial_table, write_sweep
-from aila_jax.runs.opened import OpenedRun, open_run, opened
+from aila_jax.runs.opened import OpenedRun, opened
 
 
 def evaluate(
-    checkpoint: str | Path,
+    checkpoint: LanguageModel | str | Path,
+    dataset: Dataset | None = None,
     *,
     lam: float = 0.0,
     tau: float = 1.0,
     split: str | None = None,
     hard: bool | None = None,
-    data_dir: str = "",
+    data_dir: str | Path = "",
     window: int | None = None,
     batch_size: int | None = None,
     max_batches: int | None = None,
     quiet: bool = False,
 ) -> CellRow:
-    """Evaluates a checkpoint at one λ and τ on the corpus it was trained on.
+    """Evaluates a model at one λ and τ.
 
     Args:
-      checkpoint: run directory or checkpoint.
-      window, data_dir: see `open_run`.
+      checkpoint: a loaded model, a run directory or a checkpoint.
+      dataset: from `aila_jax.load_dataset`, encoded with the model's tokenizer; by default the corpus that
+        the model was trained on.
+      data_dir: where that corpus is now, if elsewhere than in training.
+      window: read the model with windows of another size than in training (`LanguageModel.with_window`).
       quiet: no progress.
       Everything else: see `EvaluateOptions`.
+
+    Raises:
+      ValueError: a value outside its limits, or both a data set and where the model's own is.
     """
     options = EvaluateOptions(
         lam=lam, tau=tau, split=split, hard=hard, batch_size=batch_size, max_batches=max_batches
     )
-    return evaluate_cell(open_run(checkpoint, window, data_dir), options, quiet)
+    quiet = check_flag("quiet", quiet)
+    check_instance("data_dir", data_dir, str | Path, "a path, or empty", "data_dir='wikitext-2', say")
+    once = dataset is None or not data_dir
+    require(once, "data_dir", data_dir, "left out beside a data set", "leave one of them out")
+    model = as_model(checkpoint, "checkpoint")
+    model = model if window is None else model.with_window(window)
+    return _one_cell(model, as_dataset(model, dataset, data_dir), options, quiet)
 
 
 def evaluate_cell(run: OpenedRun, options: EvaluateOptions, quiet: bool = False) -> CellRow:
     """`evaluate`, by options."""
+    return _one_cell(run.model, run.corpus, options, quiet)
+
+
+def _one_cell(model: LanguageModel, dataset: Dataset, options: EvaluateOptions, quiet: bool) -> CellRow:
     cell = SweepOptions(
         lams=(options.lam,),
         taus=(options.tau,),
@@ -51,7 +73,7 @@ def evaluate_cell(run: OpenedRun, options: EvaluateOptions, quiet: bool = False)
         max_batches=options.max_batches,
         part=options.part,
     )
-    return sweep_grid(run.model, run.corpus, cell, quiet).cells[0]
+    return sweep_grid(model, dataset, cell, quiet).cells[0]
 
 
 def sweep(

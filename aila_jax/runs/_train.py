@@ -8,8 +8,10 @@ from typing import Any
 
 import jax
 
+from aila_jax.cards import Card, Shown, count
 from aila_jax.checkpoint import Checkpoint, CheckpointStore, Record
 from aila_jax.config import Config, check_unread, require, user_path
+from aila_jax.config.checks import check_flag, check_instance, check_whole
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import TrainBatches, eval_batches
@@ -46,8 +48,8 @@ BIDIRECTIONAL_WARNING = (
 )
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, repr=False)
+class Run(Shown):
     """A finished training run.
 
     Attributes:
@@ -62,9 +64,26 @@ class Run:
     step: int
     began: int = 0
 
+    def __post_init__(self) -> None:
+        user_path(self.workdir, "workdir")
+        check_instance("config", self.config, Config, "a Config", "take the run that aila_jax.train returns")
+        check_whole("step", self.step, 0)
+        check_whole("began", self.began, 0)
+
     def load(self) -> LanguageModel:
         """The trained model, read back from its checkpoint."""
         return load(self.workdir)
+
+    def card(self) -> Card:
+        config = self.config
+        facts = {
+            "corpus": config.data.corpus,
+            "model": f"{count(config.model.n_layers, 'layer')}, width {config.model.d_model}",
+            "partition, λ": f"{config.partition.kind}, {config.locality.mode}",
+            "seed": config.seed,
+            "model of it": "run.load()",
+        }
+        return Card(f"Run {self.workdir}, step {self.step} of {config.train.steps}", facts)
 
 
 @dataclass(frozen=True)
@@ -99,7 +118,7 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
         "an aila.Config",
         "aila.presets.tiny(), or another preset",
     )
-    workdir = user_path(workdir)
+    workdir, quiet = user_path(workdir, "workdir"), check_flag("quiet", quiet)
     with locked(workdir) as folder:
         return _train(config, workdir, folder, quiet)
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from aila_jax.checkpoint import find_checkpoint
 from aila_jax.config import Config, require
-from aila_jax.data.dataset import Dataset, load_dataset
+from aila_jax.data.dataset import Dataset
 from aila_jax.evaluation.rows import SweepResult
+from aila_jax.inference.corpus import dataset_of
 from aila_jax.inference.language_model import LanguageModel, read_model
 from aila_jax.presets import with_data_dir
 from aila_jax.reporting.own_sweep import own_sweep
@@ -29,7 +30,7 @@ class OpenedRun:
     model: LanguageModel
     directory: Path
     home: Path
-    data_dir: str = ""
+    data_dir: str | Path = ""
 
     @cached_property
     def corpus(self) -> Dataset:
@@ -52,7 +53,7 @@ class OpenedRun:
 
 
 def open_run(
-    checkpoint: str | Path, window: int | None = None, data_dir: str = "", fallback: bool = False
+    checkpoint: str | Path, window: int | None = None, data_dir: str | Path = "", fallback: bool = False
 ) -> OpenedRun:
     """Reads a checkpoint back.
 
@@ -78,7 +79,7 @@ def opened(run: OpenedRun | str | Path) -> OpenedRun:
 
 
 def open_source(
-    checkpoint: str | Path, config: Config | None, data_dir: str = "", fallback: bool = False
+    checkpoint: str | Path, config: Config | None, data_dir: str | Path = "", fallback: bool = False
 ) -> OpenedRun | Config:
     """A run, or the configuration of a corpus, whichever is given; both with their text in `data_dir`.
 
@@ -91,19 +92,3 @@ def open_source(
     if config is not None:
         return with_data_dir(config, data_dir)
     return open_run(checkpoint, None, data_dir, fallback)
-
-
-def dataset_of(model: LanguageModel, data_dir: str = "") -> Dataset:
-    """The corpus a model was trained on, encoded with its own tokenizer; refused if its text has changed
-    since.
-    """
-    dataset = load_dataset(with_data_dir(model.config, data_dir).data, model.tokenizer)
-    trained_on = str(model.meta["data"].get("fingerprint"))
-    if dataset.fingerprint != trained_on:
-        raise ValueError(
-            f"the corpus {dataset.name!r} has fingerprint {dataset.fingerprint[:12]}, the model was trained"
-            f" on {trained_on[:12]}: its text has changed (another file, or for pydocs another Python"
-            " version), so splits may overlap. Fix: evaluate with the text it was trained on;"
-            " --data_dir=FOLDER says where it is now"
-        )
-    return dataset

@@ -7,6 +7,9 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
+
+from aila_jax.cards import Card, Shown
 from aila_jax.columns import Column, to_pandas
 from aila_jax.config import Config, saved_config, to_dict
 from aila_jax.evaluation.origin import Origin, Record
@@ -109,8 +112,8 @@ class ThresholdMeta(Origin):
     path: PathMeta | None
 
 
-@dataclass(frozen=True)
-class ThresholdResult:
+@dataclass(frozen=True, repr=False)
+class ThresholdResult(Shown):
     """One run's rows and what made them.
 
     Attributes:
@@ -140,6 +143,21 @@ class ThresholdResult:
     def to_pandas(self) -> "DataFrame":
         """The rows as a data frame."""
         return to_pandas(ThresholdRow, self.rows)
+
+    def card(self) -> Card:
+        names = ("predicted", "stationarity", "path")
+        found = {name: [self.value(row, name) for row in self.rows] for name in names}
+        medians = {
+            f"{name} λη, median": f"{float(np.median(values)):.3g}" if values else "none"
+            for name, values in (
+                (name, [value for value in values if value is not None]) for name, values in found.items()
+            )
+        }
+        facts = {"groups": f"{len(self.rows)} of heads' queries and keys", **medians}
+        if self.meta.undefined:
+            facts["not predicted"] = self.meta.undefined
+        run = self.rows[0].run if self.rows else "no run"
+        return Card(f"ThresholdResult of {run}, seed {self.config.seed}", facts)
 
 
 def write_threshold(result: ThresholdResult, path_without_suffix: Path) -> list[Path]:

@@ -128,6 +128,15 @@ def test_help_and_errors_survive_a_terminal_without_greek():
     assert "choose ? between 0" in wrong.stderr
 
 
+@pytest.mark.parametrize(
+    "command", [command for command in COMMANDS if command.takes_config], ids=lambda c: c.name
+)
+def test_that_a_config_file_is_run_is_said(capsys, command):
+    text = " ".join(printed(capsys, command.name, "--help").split())
+    assert "Such a file is a program and is run: read a stranger's first (docs/safety.md)." in text
+    assert (ROOT / "docs" / "safety.md").is_file()
+
+
 def test_the_version_is_shown(capsys):
     assert printed(capsys, "--version").startswith("aila_jax ")
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from aila_jax.inference import corpus
 from aila_jax.runs import _train as training_run
-from aila_jax.runs import opened as corpus
 
 
 @pytest.fixture

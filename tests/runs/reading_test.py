@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import aila_jax as aila
 from aila_jax import runs
 from aila_jax.config import AnchorConfig
 from aila_jax.config.options import SweepOptions
@@ -107,3 +108,17 @@ def test_the_run_directory_is_found_from_a_checkpoint(trained):
     workdir = trained.run.workdir.resolve()
     for place in (workdir, workdir / "checkpoints", workdir / "checkpoints" / "16"):
         assert runs.run_directory(place) == workdir
+
+
+def test_a_model_and_a_path_are_measured_alike(trained):
+    """`sweep`, `evaluate` and `certify` take either; the corpus is the model's own where none is given."""
+    model, path, grid = trained.model, trained.run.workdir, {"lams": (0.5,), "taus": (1.0,), "quiet": True}
+    expected = aila.sweep(model, trained.dataset, **grid).cells[0]
+    assert aila.sweep(model, **grid).cells[0] == expected
+    assert aila.sweep(path, **grid).cells[0] == expected
+    for checkpoint in (model, path, str(path)):
+        assert aila.evaluate(checkpoint, lam=0.5, quiet=True) == expected
+    assert aila.evaluate(model, trained.dataset, lam=0.5, quiet=True) == expected
+    assert repr(aila.certify(path)) == repr(aila.certify(model))
+    with pytest.raises(ValueError, match=r"data_dir is 'x'; it must be left out beside a data set"):
+        aila.evaluate(model, trained.dataset, data_dir="x")

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
+from aila_jax.cards import Card, Shown
 
-@dataclass(frozen=True, eq=False)
-class ClassTable:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ClassTable(Shown):
     """The class of each of V token types.
 
     Attributes:
@@ -55,6 +57,10 @@ class ClassTable:
     def n_classes(self) -> int:
         """G, the number of names; some classes may hold no type."""
         return len(self.names)
+
+    def card(self) -> Card:
+        facts = {"names": ", ".join(self.names), "note": self.note or "none"}
+        return Card(f"ClassTable: {self.n_classes} classes of {self.vocab_size:,} types", facts)
 
 
 def _check_names(names: tuple[str, ...]) -> None:

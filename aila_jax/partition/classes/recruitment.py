@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from aila_jax import formats
+from aila_jax.cards import Card, Shown
 from aila_jax.columns import Column
 from aila_jax.config import check_recruitment, require
 from aila_jax.partition.classes.bigrams import Bigrams, count_bigrams
@@ -45,8 +46,8 @@ class RecruitmentStep:
     same_share: float
 
 
-@dataclass(frozen=True, eq=False)
-class Recruitment:
+@dataclass(frozen=True, eq=False, repr=False)
+class Recruitment(Shown):
     """What recruitment found, and how.
 
     Attributes:
@@ -90,6 +91,16 @@ class Recruitment:
             f"{self.classes} classes recruited by description length from the bigrams of the training split"
         )
         return class_table(self.table, note)
+
+    def card(self) -> Card:
+        first, last = self.steps[0], self.steps[-1]
+        bits = (f"{step.total_bits / max(self.pairs, 1):.4f}" for step in (first, last))
+        facts = {
+            "bits a pair": f"{' → '.join(bits)}, in {len(self.steps) - 1} steps",
+            "read": f"{self.pairs:,} pairs, {self.types_seen:,} types",
+            "ended": "nothing tried lowers the bits" if self.finished else "at a limit",
+        }
+        return Card(f"Recruitment: {self.classes} classes from {first.classes}", facts)
 
 
 def recruit(

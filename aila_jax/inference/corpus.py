@@ -1,0 +1,40 @@
+"""What measurements of a model take: the model or where it is, and the corpus it was trained on."""
+
+from pathlib import Path
+
+from aila_jax.config.checks import check_instance, user_path
+from aila_jax.data.dataset import Dataset, load_dataset
+from aila_jax.inference.language_model import LanguageModel, check_tokenizer, load
+from aila_jax.presets import with_data_dir
+
+
+def as_model(model: LanguageModel | str | Path, name: str = "model") -> LanguageModel:
+    """The model itself, or the one that `load` finds at a path."""
+    if isinstance(model, LanguageModel):
+        return model
+    check_instance(name, model, str | Path, "a model, or the path of a run", f"{name}='runs/tiny', say")
+    return load(user_path(model, name))
+
+
+def dataset_of(model: LanguageModel, data_dir: str | Path = "") -> Dataset:
+    """The corpus a model was trained on, encoded with its own tokenizer; refused if its text has changed
+    since.
+    """
+    dataset = load_dataset(with_data_dir(model.config, data_dir).data, model.tokenizer)
+    trained_on = str(model.meta.get("data", {}).get("fingerprint"))
+    if dataset.fingerprint != trained_on:
+        raise ValueError(
+            f"the corpus {dataset.name!r} has fingerprint {dataset.fingerprint[:12]}, the model was trained"
+            f" on {trained_on[:12]}: its text has changed (another file, or for pydocs another Python"
+            " version), so splits may overlap. Fix: evaluate with the text it was trained on;"
+            " --data_dir=FOLDER says where it is now"
+        )
+    return dataset
+
+
+def as_dataset(model: LanguageModel, dataset: Dataset | None, data_dir: str | Path = "") -> Dataset:
+    """The data set that is given, if its tokenizer is the model's, or else the model's own corpus."""
+    if dataset is None:
+        return dataset_of(model, data_dir)
+    check_tokenizer(model, dataset)
+    return dataset
