@@ -1,7 +1,7 @@
 """What Python and notebooks show of an object: what it is, and a few numbers that people look for."""
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ class Card:
     """
 
     title: str
-    facts: dict[str, Any]
+    facts: Mapping[str, object]
     table: Sequence[Sequence[str]] = ()
 
     def lines(self) -> list[tuple[str, ...]]:

@@ -97,7 +97,6 @@ SHARED_FIELDS_YET: set[str] = {
     "aila_jax/partition/statistics.py:in_block_keys",
     "aila_jax/partition/type_entropy.py:corpus_entropy",
     "aila_jax/reporting/plots_attention.py:attention_figure",
-    "aila_jax/runs/_sweep.py:evaluate",
     "aila_jax/training/proximal.py:proximal_adamw",
     "aila_jax/training/step.py:StepMetrics",
     "experiments/leak/runs.py:LeakRow",

@@ -201,7 +201,7 @@ def check_fields(settings: Any, where: str = "") -> None:
 
 
 @functools.cache
-def _kinds(cls: type) -> dict[str, Any]:
+def _kinds(cls: type) -> dict[str, object]:
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 

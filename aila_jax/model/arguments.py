@@ -49,13 +49,14 @@ def any_array(value: Any) -> Array | None:
 def check_attention(
     qkv: tuple[Any, Any, Any],
     relation: Relation,
-    dial: dict[str, Any],
+    lam: Any,
+    tau: Any,
     scale: Any,
     score_cap: Any,
     pointers: Any,
 ) -> None:
     """Refuses what `locality_attention` cannot read: queries, keys and values, the ids of the relation, λ and
-    τ by name, the scale of scores, their cap and the pointers.
+    τ, the scale of scores, their cap and the pointers.
 
     Raises:
       ValueError: another type or shape, or a known value outside its limits.
@@ -89,7 +90,7 @@ def check_attention(
             "one id per position",
         )
     lams = ((), shape[:1], (1, shape[2]), (shape[0], shape[2]))
-    for name, value in dial.items():
+    for name, value in (("lam", lam), ("tau", tau)):
         check_dial(name, value, lams if name == "lam" else ((), shape[:1]))
     if scale is not None:
         array = number_array("scale", scale, "a number, or one per head", "leave it out for 1/√K")

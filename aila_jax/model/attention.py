@@ -88,9 +88,7 @@ def locality_attention(
     check_instance("request", request, StatsRequest | None, "a StatsRequest or None", "StatsRequest()")
     relation = _one_relation(relation, block_ids, causal, doc_ids, key_block_ids)
     request = _one_request(request, stats, StatsRequest(delta, in_block, log_mass, largest))
-    check_attention(
-        (q_BxLxHxK, k_BxLxHxK, v_BxLxHxK), relation, {"lam": lam, "tau": tau}, scale, score_cap, pointers
-    )
+    check_attention((q_BxLxHxK, k_BxLxHxK, v_BxLxHxK), relation, lam, tau, scale, score_cap, pointers)
     # NumPy, because inside jit even a comparison of constants by jnp is traced.
     if hard and not isinstance(lam, jax.core.Tracer) and bool(np.any(np.asarray(lam) != 1)):
         raise ValueError(
