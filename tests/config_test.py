@@ -177,6 +177,7 @@ BAD = [
     ("sweep", "split", ["valid"], "one of train, validation, test"),
     ("sweep", "batch_size", BELOW_ONE, "at least 1"),
     ("sweep", "max_batches", [-1], "at least 0"),
+    ("sweep", "part", ["last"], "one of spread, first"),
 ]
 CASES = [(section, name, value, limit) for section, name, values, limit in BAD for value in values]
 FREE = {  # settings that every value of their type suits
@@ -485,6 +486,7 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "accumulate": st.sampled_from([1, 2, 3]),
     "parallel": st.sampled_from(["jit", "pmap"]),
     "schedule": st.sampled_from(["exact", "offset"]),
+    "part": st.sampled_from(["spread", "first"]),
     "file_kinds": st.sampled_from(["content", "suffix"]),
     "hold_out": st.sampled_from(["text", "lines"]),
     "repeated": st.sampled_from(["leave_out", "keep"]),
@@ -544,7 +546,7 @@ def test_runs_from_before_a_rule_was_a_setting_keep_theirs():
     old = to_dict(Config())
     for key in ("file_kinds", "hold_out", "repeated"):
         del old["data"][key]
-    del old["train"]["schedule"]
+    del old["train"]["schedule"], old["sweep"]["part"]
     found = saved_config(old)
     assert (found.data.file_kinds, found.data.hold_out, found.data.repeated, found.train.schedule) == (
         "suffix", "lines", "keep", "offset"

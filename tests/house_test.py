@@ -41,6 +41,7 @@ UNPACKED = {
     "aila_jax/evaluation/sweep.py:sweep_grid": "a record that adds to another's fields",
     "aila_jax/reporting/tables.py:row_from": "JSON becomes a dataclass",
     "aila_jax/thresholds/measure.py:measure": "a record that adds to another's fields",
+    "aila_jax/training/logs.py:_step_from_json": "JSON becomes a dataclass",
     "aila_jax/training/proximal.py:proximal_adamw.update": "Optax's extra arguments",
     "experiments/ablations/report.py:ablation_figure": "a line's style, by Matplotlib's names",
     "experiments/leak/report.py:_points": "a line's style, by Matplotlib's names",
@@ -56,6 +57,7 @@ UNPACKED_YET: set[str] = {
 MANY_PARAMETERS_YET: set[str] = {
     "aila_jax/guarantees/certificates.py:certificate",
     "aila_jax/partition/listing.py:list_blocks",
+    "aila_jax/training/logs.py:TrainingLog.__init__",
     "aila_jax/training/loop.py:fit",
 }
 CIRCLES_YET: set[str] = set()

@@ -51,11 +51,11 @@ def test_defaults_are_within_their_limits_and_options_cannot_be_changed(options)
 
 
 def test_what_is_not_asked_for_is_the_runs_own_setting():
-    assert ScoringOptions().reading(OWN) == Reading("test", True, 5, 7)
+    assert ScoringOptions().reading(OWN) == Reading("test", True, 5, 7, "spread")
     asked = ScoringOptions(split="train", hard=False, batch_size=2, max_batches=0)
-    assert asked.reading(OWN) == Reading("train", False, 2, 0)
-    assert ReadingOptions(split="train").reading(OWN) == Reading("train", True, 5, 7)
-    assert InfluenceOptions(hard=False).reading(OWN) == Reading("test", False, 5, 7)
+    assert asked.reading(OWN) == Reading("train", False, 2, 0, "spread")
+    assert ReadingOptions(split="train").reading(OWN) == Reading("train", True, 5, 7, "spread")
+    assert InfluenceOptions(hard=False).reading(OWN) == Reading("test", False, 5, 7, "spread")
 
 
 def test_numbers_are_kept_as_floats_in_a_tuple():

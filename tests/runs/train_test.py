@@ -79,8 +79,8 @@ def test_its_log_has_every_record(trained):
     ]
     whole = len(trained.dataset.splits["validation"].tokens) - 1
     assert evals == [
-        (12, 0.0, 256),
-        (12, 1.0, 256),
+        (12, 0.0, 251),
+        (12, 1.0, 251),
         (24, 0.0, whole),
         (24, 1.0, whole),
     ]  # 2 batches, then all
