@@ -216,7 +216,7 @@ def as_kind(kind: Any, value: Any, name: str) -> Any:
         if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
             value = (value,)
         return tuple(as_kind(item, one, name) for one in value)
-    if issubclass(kind, enum.StrEnum):
+    if isinstance(kind, type) and issubclass(kind, enum.StrEnum):
         one_of(name, value, tuple(kind))
         return kind(value)
     value = plain(value)

@@ -36,7 +36,7 @@ from aila_jax.evaluation.without_attention import without_attention
 from aila_jax.guarantees.gaps import all_finite, why_uncertifiable
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.loss.group_sparsity import alive_heads
-from aila_jax.metrics.sums import summarize
+from aila_jax.metrics.sums import perplexity, summarize
 from aila_jax.model.interface import Dial
 from aila_jax.model.margin import head_shares
 from aila_jax.partition.correlation import PARALLEL
@@ -69,7 +69,7 @@ class SplitLoss:
 
     @property
     def perplexity(self) -> float:
-        return float(np.exp(self.mean))
+        return perplexity(self.mean)
 
     @classmethod
     def of(cls, losses: Sequence[float], targets: Sequence[int], windows: int, whole: int) -> "SplitLoss":

@@ -42,6 +42,7 @@ def certify(
     split: str | None = None,
     batch_size: int | None = None,
     max_batches: int | None = None,
+    part: str | None = None,
 ) -> Certificate:
     """What λ, τ and the margin guarantee of every layer, head and position (docs/certificates.md).
 
@@ -62,7 +63,7 @@ def certify(
       text: certify the positions of this text alone, whose blocks are known: a text or its token ids.
       block_ids: its blocks, for the partition `given`; by default those it would have had in training (see
         `read_text`).
-      dataset, split, batch_size, max_batches: `empirical` only: what is read; the last three as in
+      dataset, split, batch_size, max_batches, part: `empirical` only: what is read; the last four as in
         `config.sweep` by default.
 
     Raises:
@@ -79,6 +80,7 @@ def certify(
         split=split,
         batch_size=batch_size,
         max_batches=max_batches,
+        part=part,
     )
     return certify_by(as_model(model), options, dataset, layer_scale=layer_scale, block_ids=block_ids)
 

@@ -34,6 +34,7 @@ def sweep(
     split: str | None = None,
     batch_size: int | None = None,
     max_batches: int | None = None,
+    part: str | None = None,
     hard: bool | None = None,
     delta: bool = False,
     pointers: str = "auto",
@@ -49,6 +50,7 @@ def sweep(
       split: `train`, `validation` or `test`.
       batch_size: sequences a batch, divisible by the devices.
       max_batches: 0 scores the whole split.
+      part: which windows are scored where it is not the whole split: `spread` or `first`.
       hard: block attention only (then every λ must be 1).
       delta: also measure score gaps.
       quiet: no progress bar.
@@ -67,6 +69,7 @@ def sweep(
         split=split,
         batch_size=batch_size,
         max_batches=max_batches,
+        part=part,
         hard=hard,
         delta=delta,
         pointers=pointers,

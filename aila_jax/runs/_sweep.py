@@ -30,6 +30,7 @@ def evaluate(
     window: int | None = None,
     batch_size: int | None = None,
     max_batches: int | None = None,
+    part: str | None = None,
     quiet: bool = False,
 ) -> CellRow:
     """Evaluates a model at one λ and τ.
@@ -47,7 +48,7 @@ def evaluate(
       ValueError: a value outside its limits, or both a data set and where the model's own is.
     """
     options = EvaluateOptions(
-        lam=lam, tau=tau, split=split, hard=hard, batch_size=batch_size, max_batches=max_batches
+        lam=lam, tau=tau, split=split, hard=hard, batch_size=batch_size, max_batches=max_batches, part=part
     )
     quiet = check_flag("quiet", quiet)
     check_instance("data_dir", data_dir, str | Path, "a path, or empty", "data_dir='wikitext-2', say")

@@ -170,8 +170,9 @@ def test_a_part_of_a_split_is_spread_over_it(windows, batch_size, max_batches):
     if count == windows:
         assert chosen.tolist() == list(range(windows))
         return
-    gaps = np.diff([-1, *np.sort(chosen)])
-    assert gaps.max() - 1 <= windows / count + 1  # nowhere is a hole larger than the distance between two
+    gaps = np.diff(np.sort(chosen))
+    assert gaps.max(initial=0) <= (windows - 1) / max(count - 1, 1) + 1  # nowhere is a hole
+    assert count == 1 or (chosen.min(), chosen.max()) == (0, windows - 1)
     # Each batch has windows from all over: one of each of batch_size equal stretches of what was chosen.
     for batch in chosen.reshape(max_batches, batch_size):
         stretch = np.searchsorted(np.sort(chosen), batch) // max_batches

@@ -35,6 +35,22 @@ from tests.support.untrained import untrained_model
 
 
 @cache
+def swept_row(run: str) -> HeadRow:
+    """What a sweep measured of one head at λ = 1, τ = 1."""
+    return HeadRow(
+        **dict.fromkeys([name for name in names_of(HeadRow)[8:] if name[:7] in ("entropy", "block_m")], 0.25),
+        **dict.fromkeys(("delta_imposed", "delta_measured", "delta_share")),
+        run=run,
+        seed=0,
+        commit="c",
+        split="validation",
+        lam=1.0,
+        tau=1.0,
+        layer=0,
+        head=1,
+    )
+
+
 def model_of(**options: Any) -> LanguageModel:
     """The untrained model with other options, its parameters drawn anew."""
     base = untrained_model()
@@ -114,7 +130,7 @@ def test_a_text_is_certified_with_its_own_blocks() -> None:
 def test_the_largest_scores_are_those_of_the_inputs_read(trained: Trained) -> None:
     """Against scores made here from the model's own inputs of each layer, query by query."""
     model = trained.model
-    batches = list(scored_batches(model, trained.dataset, Reading("validation", False, 8, 2)))
+    batches = list(scored_batches(model, trained.dataset, Reading("validation", False, 8, 2, "spread")))
     found = largest_scores(model, batches, 0.5, 0.7)
     cfg = model.config.model
     want = np.zeros((cfg.n_layers, cfg.n_heads))
@@ -154,7 +170,7 @@ def test_an_empirical_certificate_holds_on_what_was_read_and_says_that_it_is_no_
     )
     assert found.gap.empirical
     assert (found.gap.score_bound < certify(trained.model, 1.0).gap.score_bound).all()
-    for batch in scored_batches(trained.model, trained.dataset, Reading("validation", False, 8, 2)):
+    for batch in scored_batches(trained.model, trained.dataset, Reading("validation", False, 8, 2, "spread")):
         mass, entropy = measured(trained.model, batch.tokens, 1.0, 1.0)
         real = batch.doc_ids >= 0
         for row in range(len(real)):
@@ -163,7 +179,9 @@ def test_an_empirical_certificate_holds_on_what_was_read_and_says_that_it_is_no_
 
 
 def test_the_largest_scores_are_those_at_the_layer_factors(trained: Trained) -> None:
-    batches = list(scored_batches(trained.model, trained.dataset, Reading("validation", False, 8, 1)))
+    batches = list(
+        scored_batches(trained.model, trained.dataset, Reading("validation", False, 8, 1, "spread"))
+    )
     found = certify(
         trained.model,
         1.0,
@@ -182,7 +200,9 @@ def test_the_largest_scores_are_those_at_the_layer_factors(trained: Trained) -> 
 
 
 def test_new_values_of_the_dial_do_not_recompile_the_search_for_scores(trained: Trained) -> None:
-    batches = list(scored_batches(trained.model, trained.dataset, Reading("validation", False, 8, 1)))
+    batches = list(
+        scored_batches(trained.model, trained.dataset, Reading("validation", False, 8, 1, "spread"))
+    )
     largest_scores(trained.model, batches, 0.5, 0.7)
     from aila_jax.evaluation.certify import _largest
 
@@ -215,7 +235,7 @@ def test_the_largest_score_is_made_only_where_asked_for() -> None:
 
 def test_counts_of_a_split_are_those_that_attention_reports(trained: Trained) -> None:
     model = trained.model
-    batches = list(scored_batches(model, trained.dataset, Reading("validation", False, 8, 2)))
+    batches = list(scored_batches(model, trained.dataset, Reading("validation", False, 8, 2, "spread")))
     counts = key_counts(model, batches)
     seen: dict[tuple[int, int], int] = {}
     for batch in batches:
@@ -305,19 +325,7 @@ def test_the_command_writes_its_files_and_finds_what_a_sweep_measured(
     assert written["coarse"]["heads"][0]["score_bound"] > 1.01 * written["new"]["heads"][0]["score_bound"]
     names = {path.name for path in (tmp_path / "new").iterdir()}
     assert names == {"certificate.json", "certificate.csv", "certificate.png", "certificate.svg"}
-    row = HeadRow(
-        **dict.fromkeys([name for name in names_of(HeadRow)[8:] if name[:7] in ("entropy", "block_m")], 0.25),
-        **dict.fromkeys(("delta_imposed", "delta_measured", "delta_share")),
-        run="run",
-        seed=0,
-        commit="c",
-        split="validation",
-        lam=1.0,
-        tau=1.0,
-        layer=0,
-        head=1,
-    )
-    row = replace(row, run=trained.model.run)
+    row = swept_row(trained.model.run)
     cell = {field.name: getattr(row, field.name, 1.0) for field in fields(CellRow)} | {
         "hard": False,
         "targets": 1,
@@ -346,7 +354,7 @@ def test_the_command_writes_its_files_and_finds_what_a_sweep_measured(
 def test_what_a_sweep_measured_stands_beside_a_certificate_of_the_same_positions_only(
     trained: Trained, tmp_path: Path, given: dict[str, Any], beside: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = HeadRow(trained.model.run, 0, "c", "validation", 1.0, 1.0, 0, 1, *[0.25] * 6, None, None, None)
+    row = swept_row(trained.model.run)
     monkeypatch.setattr(certifying, "measured_heads", lambda *_: {(0, 1): row})
     text = runs.certify(trained.run.workdir, CertifyOptions(**given), tmp_path)
     assert (" measured " in text) == beside

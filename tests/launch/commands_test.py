@@ -28,8 +28,8 @@ from aila_jax.training.stopping import TrainingStopped
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = {"split": "train", "batches": 0, "top": 20, "examples": 8, "data_dir": "", "out": ""}
-SEGMENTS = replace(presets.tiny(), partition=PartitionConfig(kind="segments"))
-RECRUITED = replace(presets.tiny(), partition=PartitionConfig(kind="recruited", start=3))
+SEGMENTS = replace(presets.small(), partition=PartitionConfig(kind="segments"))
+RECRUITED = replace(presets.small(), partition=PartitionConfig(kind="recruited", start=3))
 SCORING = {
     "split": None,
     "hard": None,
@@ -37,6 +37,7 @@ SCORING = {
     "data_dir": "",
     "batch_size": None,
     "max_batches": None,
+    "part": None,
 }
 CERTIFY = {
     "lam": 1.0,
@@ -52,8 +53,8 @@ CERTIFY = {
 TEST = {"split": "test", "data_dir": "d"}
 
 CONFIG = {True: ["--config=tiny"], False: []}
-REPORT = {"log": "", "checkpoint": "", "text": "", "out": ""}
-READING = {name: value for name, value in SCORING.items() if name != "max_batches"}
+REPORT = {"log": "", "checkpoint": "", "text": "", "fallback": False, "out": ""}
+READING = {name: value for name, value in SCORING.items() if name not in ("max_batches", "part")}
 INFLUENCE = {
     "lams": None,
     "tau": 1.0,
@@ -87,6 +88,7 @@ INFLUENCE = {
                     "data_dir": "d",
                     "batch_size": 4,
                     "max_batches": 2,
+                    "part": None,
                 },
             ),
         ),
@@ -180,7 +182,7 @@ INFLUENCE = {
         ("blocks --checkpoint=c", ("blocks", ("c",), {"config": None, "n_in": None, **BLOCKS})),
         (
             (
-                "blocks --config=tiny --config.partition.kind=segments --n_in=3.5 --split=test --batches=2"
+                "blocks --config=small --config.partition.kind=segments --n_in=3.5 --split=test --batches=2"
                 " --top=3 --examples=4 --data_dir=d --out=o"
             ),
             (
@@ -204,7 +206,7 @@ INFLUENCE = {
         ),
         (
             (
-                "recruit --config=tiny --config.partition.kind=recruited --config.partition.start=3 --top=5"
+                "recruit --config=small --config.partition.kind=recruited --config.partition.start=3 --top=5"
                 " --data_dir=d --out=o"
             ),
             ("recruit", ("",), {"config": RECRUITED, "top": 5, "data_dir": "d", "out": "o"}),
@@ -285,7 +287,7 @@ def test_a_command_makes_one_call(runs, line, call):
     assert main(line.split()) == 0
     [(name, arguments, settings)] = runs.calls
     assert (name, arguments) == call[:2]
-    nowhere = {"window": None, "data_dir": "", "out": "", "config": None}
+    nowhere = {"window": None, "data_dir": "", "fallback": False, "out": "", "config": None}
     assert nowhere | settings == nowhere | call[2]
 
 
@@ -492,8 +494,8 @@ def test_the_flags_are_the_options_and_so_are_their_defaults(command):
 @pytest.mark.parametrize(
     ("function", "options", "beside"),
     [
-        (aila_jax.evaluate, EvaluateOptions, {"window", "data_dir", "quiet"}),
-        (aila_jax.sweep, SweepOptions, {"quiet"}),
+        (aila_jax.evaluate, EvaluateOptions, {"window", "data_dir", "quiet", "dataset"}),
+        (aila_jax.sweep, SweepOptions, {"quiet", "dataset"}),
         (aila_jax.certify, CertifyOptions, {"layer_scale", "block_ids", "dataset"}),
         (aila_jax.recruit, RecruitOptions, {"checkpoint", "config", "data_dir", "out", "quiet"}),
         (aila_jax.LanguageModel.generate, GenerateOptions, {"block_ids"}),

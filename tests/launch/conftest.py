@@ -28,6 +28,10 @@ class FakeNonFiniteError(RuntimeError):
     pass
 
 
+class FakeSaveError(OSError):
+    pass
+
+
 ORIGIN = PartitionOrigin(config=to_dict(tiny()), seed=0, commit="c", versions={}, data="0")
 
 
@@ -38,6 +42,7 @@ class FakeRun:
     place: str
     window: int | None = None
     data_dir: str = ""
+    fallback: bool = False
     config: Config | None = None
 
 
@@ -47,6 +52,7 @@ class FakeRuns(types.ModuleType):
     """
 
     NonFiniteError = FakeNonFiniteError
+    SaveError = FakeSaveError
 
     def __init__(self) -> None:
         super().__init__("aila_jax.runs")
@@ -54,11 +60,13 @@ class FakeRuns(types.ModuleType):
         self.error: BaseException | None = None
         self.began, self.prompt_tokens = 0, 8
 
-    def open_run(self, path: str, window: int | None = None, data_dir: str = "") -> FakeRun:
-        return FakeRun(path, window, data_dir)
+    def open_run(
+        self, path: str, window: int | None = None, data_dir: str = "", fallback: bool = False
+    ) -> FakeRun:
+        return FakeRun(path, window, data_dir, fallback)
 
-    def open_source(self, path: str, config: Config | None, data_dir: str) -> FakeRun:
-        return FakeRun(path, None, data_dir, config)
+    def open_source(self, path: str, config: Config | None, data_dir: str, fallback: bool) -> FakeRun:
+        return FakeRun(path, None, data_dir, fallback, config)
 
     def _measured(self, name: str, run: FakeRun | str, options: Options, out: str, result: Any) -> Any:
         how = vars(run) if isinstance(run, FakeRun) else {"place": run}

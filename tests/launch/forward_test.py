@@ -23,7 +23,7 @@ def test_every_command_runs_in_a_checkout_and_speaks_for_itself(name):
     done = python_m("launch", name, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"python -m launch {name}: ")
-    assert f"  python -m launch {name} --" in done.stdout or name == "demo"
+    assert f"  python -m launch {name} --" in done.stdout or name in ("demo", "verify")
 
 
 def test_the_overview_is_that_of_the_checkout():
@@ -41,8 +41,8 @@ def test_two_commands_have_a_module_of_their_own(name):
 
 
 def test_what_had_a_module_is_known():
-    """Every command but demo, which never had one, and those that still have."""
-    assert {*launch.COMMANDS, "train", "sweep", "demo", "threshold"} == set(NAMES)
+    """Every command but demo and verify, which never had one, and those that still have."""
+    assert {*launch.COMMANDS, "train", "sweep", "demo", "threshold", "verify"} == set(NAMES)
     assert all((ROOT / "experiments" / name / "__main__.py").is_file() for name in launch.EXPERIMENTS)
 
 

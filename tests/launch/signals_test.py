@@ -49,6 +49,7 @@ ON_IMPORT = """
 
 @pytest.mark.parametrize("module", ["absl", "aila_jax.presets", "numpy._core", "jax", "jaxlib._jax"])
 def test_an_interrupt_while_importing_is_one_line(module, tmp_path):
+    (tmp_path / "checkpoints" / "8" / "record").mkdir(parents=True)
     done = ran(ON_IMPORT.format(module=module, signum=2), "evaluate", f"--checkpoint={tmp_path}")
     assert (done.returncode, done.stderr) == CODES[signal.SIGINT]
 

@@ -7,9 +7,19 @@ import jax
 import numpy as np
 import pytest
 
-from aila_jax import checkpoint, runs
+from aila_jax import runs
 from aila_jax.checkpoint import find_checkpoint
-from aila_jax.config import Config, DataConfig, LocalityConfig, ModelConfig, TrainConfig, serialize, to_dict
+from aila_jax.checkpoint import record as checkpoint_record
+from aila_jax.config import (
+    Config,
+    DataConfig,
+    LocalityConfig,
+    ModelConfig,
+    SweepConfig,
+    TrainConfig,
+    serialize,
+    to_dict,
+)
 from aila_jax.data.dataset import load_dataset
 from aila_jax.inference.language_model import load
 from aila_jax.reporting import read_training_log
@@ -37,6 +47,7 @@ def config(tmp_path_factory) -> Config:
         train=TrainConfig(
             steps=4, batch_size=4, warmup_steps=2, log_every=1, checkpoint_every=2, keep=2, schedule="offset"
         ),
+        sweep=SweepConfig(part="first"),
     )
 
 
@@ -52,7 +63,7 @@ def without_rules(config: Config) -> dict:
 def test_an_old_run_goes_on_to_the_old_bits_and_reads_its_old_splits(config, tmp_path, monkeypatch, capsys):
     whole = runs.train(config, tmp_path / "whole", quiet=True)
     with monkeypatch.context() as before:
-        for module in (checkpoint, workdir):
+        for module in (checkpoint_record, workdir):
             before.setattr(module, "to_dict", without_rules)
         run = runs.train(config, tmp_path / "old", quiet=True).workdir
     assert "schedule" not in (run / "config.json").read_text(encoding="utf-8")
@@ -61,10 +72,12 @@ def test_an_old_run_goes_on_to_the_old_bits_and_reads_its_old_splits(config, tmp
         config,
         data=replace(config.data, file_kinds="content", hold_out="text", repeated="leave_out"),
         train=replace(config.train, schedule="exact"),
+        sweep=replace(config.sweep, part="spread"),
     )
     runs.train(today, run)
     assert (
-        "rules    data.file_kinds, data.hold_out, data.repeated, train.schedule as" in capsys.readouterr().out
+        "rules    data.file_kinds, data.hold_out, data.repeated, train.schedule, sweep.part as"
+        in capsys.readouterr().out
     )
     for old, new in zip(
         jax.tree.leaves(load(whole.workdir).params), jax.tree.leaves(load(run).params), strict=True

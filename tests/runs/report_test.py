@@ -84,7 +84,7 @@ def test_a_report_shows_the_attention_of_the_checkpoint_it_is_given_or_lies_besi
     monkeypatch.setattr(showing, "read_sweep", lambda _: sweep)
     monkeypatch.setattr(showing, "nearest_tau", lambda _: 1.0)
     monkeypatch.setattr(showing, "draw_figures", lambda *_: [])
-    monkeypatch.setattr(showing, "load", lambda path: asked.append(path) or model)
+    monkeypatch.setattr(showing, "load", lambda path, **_: asked.append(path) or model)
     monkeypatch.setattr(showing, "_as_scored", lambda model, result: (model, result))
     monkeypatch.setattr(showing, "dial_maps", lambda *given: asked.append(given) or "MAPS")
     monkeypatch.setattr(showing, "write_report", lambda *_, maps, **__: maps)
