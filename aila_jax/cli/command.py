@@ -124,7 +124,7 @@ class Command(Generic[T]):
         for name, check in self.paths:
             check(f"--{name}", getattr(call.options, name))
         if call.config is not None:
-            resumed = (user_path(call.path) / "config.json").is_file()
+            resumed = bool(call.path) and (user_path(call.path) / "config.json").is_file()
             check_config_paths(call.config, call.data_dir, fits=not resumed)
 
     def define(self, values: flags.FlagValues) -> None:

@@ -52,6 +52,8 @@ class PartitionConfig:
         types: tuple[Rule, ...] = (
             ("size", whole(self.size), "a whole number", size),
             ("classes", whole(self.classes), "a whole number", classes),
+            ("start", whole(self.start), "a whole number", "set --config.partition.start=2"),
+            ("max_classes", whole(self.max_classes), "a whole number", "0 is as many as pay for themselves"),
         )
         check_rules("partition.", self, types)
         check_fields(self, "partition.")

@@ -131,6 +131,8 @@ def _made(kind: Any, value: Any, name: str) -> Any:
     """`value` as `kind`: a group of settings from a dictionary, anything else by `as_kind`."""
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return from_dict(kind, value, f"{name}.")
+    if typing.get_origin(kind) is tuple and dataclasses.is_dataclass(typing.get_args(kind)[0]):
+        return tuple(_made(typing.get_args(kind)[0], one, name) for one in value)
     if kind is int and isinstance(value, float) and value.is_integer():  # JSON of another program
         value = int(value)
     return as_kind(kind, value, name)
