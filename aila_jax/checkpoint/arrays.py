@@ -98,17 +98,17 @@ def quiet_libraries() -> Iterator[None]:
     """Without the tracebacks that Orbax logs, and TensorStore prints, of their threads for an error which is
     raised as well.
     """
-    logger = logging.getLogger("absl")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    except Exception:
-        # Writes that were under way find Orbax's event loop closed when they end, which may be later.
-        sys.unraisablehook = partial(_but_closed_loops, sys.unraisablehook)
-        raise
-    finally:
-        logger.setLevel(before)
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels, hook = [logger.level for logger in loggers], sys.unraisablehook
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    sys.unraisablehook = partial(_but_closed_loops, hook)
+    yield
+    # After a failure all of this stays: writes that were under way end later, and find Orbax's event loop
+    # closed and nobody who waits for them.
+    sys.unraisablehook = hook
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 def _but_closed_loops(hook: Callable[[Any], Any], unraisable: Any) -> None:

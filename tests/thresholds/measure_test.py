@@ -364,7 +364,7 @@ def test_rows_come_back_from_their_files(tmp_path):
 
 
 CONFIG = """
-from tests.experiments.threshold_test import tiny
+from tests.thresholds.measure_test import tiny
 def get_config():
     return tiny({directory!r})
 """
