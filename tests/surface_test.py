@@ -108,7 +108,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
         {"model": untrained_model(), "dataset": dataset()},
         {
             "model": "model", "dataset": "object", "lams": "numbers", "taus": "numbers", "split": "one of or None",
-            "batch_size": "whole or None", "max_batches": "whole or None", "hard": "flag or None", "delta": "flag",
+            "batch_size": "whole or None", "max_batches": "whole or None", "part": "one of or None", "hard": "flag or None", "delta": "flag",
             "pointers": "one of", "quiet": "flag",
         },
     ),
@@ -118,7 +118,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
         {
             "checkpoint": "model", "dataset": "object", "lam": "number", "tau": "number", "split": "one of or None",
             "hard": "flag or None", "data_dir": "path or empty", "window": "whole or None", "batch_size": "whole or None",
-            "max_batches": "whole or None", "quiet": "flag",
+            "max_batches": "whole or None", "part": "one of or None", "quiet": "flag",
         },
     ),
     "certify": (
@@ -128,7 +128,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
             "model": "model", "lam": "number", "tau": "number", "length": "whole or None", "bound": "one of",
             "hard": "flag or None", "layer_scale": "layer scale", "arithmetic": "one of or None", "text": "text or ids or None",
             "block_ids": "ids or None", "dataset": "object", "split": "one of or None", "batch_size": "whole or None",
-            "max_batches": "whole or None",
+            "max_batches": "whole or None", "part": "one of or None",
         },
     ),
     "certify of a corpus": (
@@ -136,7 +136,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
         {"model": untrained_model(), "bound": "empirical", "dataset": dataset()},
         {
             "dataset": "object or missing", "split": "one of or None", "batch_size": "whole or None",
-            "max_batches": "whole or None",
+            "max_batches": "whole or None", "part": "one of or None",
         },
     ),
     "report": (
