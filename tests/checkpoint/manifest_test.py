@@ -15,40 +15,19 @@ from aila_jax.checkpoint import CheckpointStore, Record, find_checkpoint, verify
 from aila_jax.checkpoint.manifest import (
     KEY_VARIABLE,
     NAME,
-    make_manifest,
-    mark_of,
     read_manifest,
-    write_manifest,
 )
 from aila_jax.model.transformer import build_transformer
 from aila_jax.runs import initial_state
 from aila_jax.training.optimizer import build_optimizer
 from tests.runs.golden_test import training_state
+from tests.support.checkpoints import GOLDEN, KEY, edit, reseal, step_folder
 from tests.support.tiny import Trained
-
-GOLDEN = Path(__file__).parents[1] / "runs" / "golden" / "run"
-KEY = b"0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture
 def copied(trained: Trained, tmp_path: Path) -> Path:
     return shutil.copytree(trained.run.workdir, tmp_path / "copy")
-
-
-def step_folder(run: Path, step: int = 24) -> Path:
-    return run / "checkpoints" / str(step)
-
-
-def edit(path: Path, change) -> None:
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    change(stored)
-    path.write_text(json.dumps(stored), encoding="utf-8")
-
-
-def reseal(folder: Path, key: bytes | None = None) -> None:
-    """What somebody does who covers an edit up: a new manifest for the files as they are."""
-    record = (folder / "record" / "metadata").read_bytes()
-    write_manifest(make_manifest(folder, int(folder.name), "run", mark_of(record)), folder, key)
 
 
 EDITS = {

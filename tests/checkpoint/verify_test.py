@@ -1,6 +1,5 @@
 """Tests of `aila verify` and of `--fallback`: what each finds, what it prints, and its exit code."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -9,33 +8,15 @@ import pytest
 
 from aila_jax import runs
 from aila_jax.checkpoint import SaveError, find_checkpoint, verify_run, whole_steps
-from aila_jax.checkpoint.manifest import NAME, make_manifest, mark_of, read_manifest, write_manifest
+from aila_jax.checkpoint.manifest import NAME, read_manifest, write_manifest
 from aila_jax.cli.main import main
+from tests.support.checkpoints import GOLDEN, KEY, edit, reseal, step_folder
 from tests.support.tiny import Trained
-
-GOLDEN = Path(__file__).parents[1] / "runs" / "golden" / "run"
-KEY = b"0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture
 def copied(trained: Trained, tmp_path: Path) -> Path:
     return shutil.copytree(trained.run.workdir, tmp_path / "copy")
-
-
-def step_folder(run: Path, step: int = 24) -> Path:
-    return run / "checkpoints" / str(step)
-
-
-def edit(path: Path, change) -> None:
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    change(stored)
-    path.write_text(json.dumps(stored), encoding="utf-8")
-
-
-def reseal(folder: Path, key: bytes | None = None) -> None:
-    """A new manifest for the files as they are."""
-    record = (folder / "record" / "metadata").read_bytes()
-    write_manifest(make_manifest(folder, int(folder.name), "run", mark_of(record)), folder, key)
 
 
 def sign(run: Path) -> None:

@@ -15,7 +15,6 @@ import pytest
 import aila_jax as aila
 from aila_jax import runs
 from aila_jax.checkpoint import find_checkpoint
-from aila_jax.checkpoint.manifest import make_manifest, mark_of, write_manifest
 from aila_jax.config import AnchorConfig, Config, PartitionConfig
 from aila_jax.config.options import BlocksOptions
 from aila_jax.data.dataset import encode_documents
@@ -29,6 +28,7 @@ from aila_jax.reporting.block_files import describe_blocks
 from aila_jax.runs import _train as training_run
 from aila_jax.types import Batch
 from tests.oracles import partitions as oracle
+from tests.support.checkpoints import edit, reseal
 from tests.support.tiny import make_config, sentences, write_corpus
 from tests.support.untrained import untrained_model
 
@@ -168,12 +168,8 @@ def test_another_partition_can_be_read_and_must_be_of_this_vocabulary(
 
 
 def edit_record(step: Path, change) -> None:
-    file = step / "record" / "metadata"
-    stored = json.loads(file.read_text())
-    change(stored)
-    file.write_text(json.dumps(stored))
-    # Covered up by a manifest of its own, so that what comes after it is seen.
-    write_manifest(make_manifest(step, int(step.name), "run", mark_of(file.read_bytes())), step, None)
+    edit(step / "record" / "metadata", change)
+    reseal(step)  # covered up, so that what comes after the manifest is seen
 
 
 @pytest.mark.parametrize(
