@@ -53,7 +53,9 @@ class Call(Generic[T]):
     Attributes:
       path: what it works on: the value of its `PathFlag`.
       options: how.
-      window, data_dir, fallback: how the run at `path` is opened (`OpenOptions`).
+      window: `OpenOptions.window`.
+      data_dir: `OpenOptions.data_dir`.
+      fallback: `OpenOptions.fallback`.
       out: where files go; empty: where the command puts them by itself.
       config: the configuration, where one is given.
       again: the command line, as it can be given again.

@@ -137,13 +137,11 @@ def attribute_docs(cls: type) -> dict[str, str]:
     names = [field.name for field in dataclasses.fields(cls)]
     before, _, section = " ".join((inspect.getdoc(cls) or "").split()).partition("Attributes: ")
     name = "|".join(names)
-    starts = list(re.finditer(rf"(?:^|(?<=[.;] ))((?:{name})(?:, (?:{name}))*): ", section))
+    starts = list(re.finditer(rf"(?:^|(?<=[.;] ))({name}): ", section))
     docs: dict[str, str] = {}
     for start, end in itertools.pairwise([*starts, None]):
         assert start is not None  # None is the last one, the end of the section
-        docs |= dict.fromkeys(
-            start[1].split(", "), section[start.end() : end.start() if end else len(section)].strip()
-        )
+        docs[start[1]] = section[start.end() : end.start() if end else len(section)].strip()
     parts = (*docs.values(), before)
     mentioned = {
         name: next((part for part in parts if re.search(rf"\b{name}\b", part)), "") for name in names

@@ -18,7 +18,8 @@ class RuleConfig:
       seed: of the generator, at least 0; the run's own seed leaves the corpus as it is.
       sequences: training sequences; validation and test have data.valid_fraction and data.test_fraction of so
         many.
-      n_keys, n_values: recall only: how many different keys and values there are, at least 2.
+      n_keys: recall only: how many different keys there are, at least 2.
+      n_values: the same of values.
       pairs: recall only: pairs of key and value a sequence, from 1 to `n_keys`.
       queries: recall only: keys that are asked for, each once, from 1 to `pairs`.
       kinds: brackets only: kinds of brackets, at least 2.
@@ -84,9 +85,11 @@ class DataConfig:
         ~/tensorflow_datasets.
       tfds_text: tfds only: the feature that holds the text; outer/inner for a nested one. Empty: the only
         text feature there is.
-      tfds_train, tfds_validation, tfds_test: tfds only: the data set's splits, or parts of them such as
-        train[:90%]. Empty: the split of that name; where there is no such validation or test split, the last
-        examples of the training split are held out.
+      tfds_train: tfds only: the data set's training split, or a part of it such as train[:90%]. Empty: the
+        split of that name.
+      tfds_validation: the same; where there is no such split, the last examples of the training split are
+        held out.
+      tfds_test: as tfds_validation.
       file_kinds: text and conllu only: what says how a file is read: `content`, its first bytes (JSON lines
         whatever the suffix, gzip, bz2 and xz unpacked, what is no text refused), or `suffix`, as saved
         configurations without this setting mean (`.jsonl` is JSON lines, all else plain text).

@@ -25,14 +25,17 @@ class LocalityConfig:
       mode: `fixed` (one λ), `curriculum` (λ rises from 0 to `lam`), or `conditional` (λ drawn for each
         sequence).
       lam: the λ of `fixed`, the last λ of `curriculum`, in [0, 1].
-      start, end: curriculum: shares of the training steps at which the rise begins and ends, 0 ≤ start < end
-        ≤ 1.
+      start: curriculum: share of the training steps at which the rise begins, 0 ≤ start < end.
+      end: curriculum: share at which it ends, at most 1.
       shape: curriculum: `linear` or `cosine`.
       power: conditional: λ = u^power with u uniform on [0, 1]; 1 is uniform, 3 draws mostly small λ; above 0.
-      at_zero, at_one: conditional: share of the draws put exactly at 0 and at 1.
+      at_zero: conditional: share of the draws put exactly at 0.
+      at_one: conditional: share put exactly at 1.
       drift: conditional: over the training steps the distribution moves linearly from the one above to
         end_power, end_at_zero and end_at_one; without it those three are not read.
-      end_power, end_at_zero, end_at_one: conditional, drift: power, at_zero and at_one at the last step.
+      end_power: conditional, drift: power at the last step.
+      end_at_zero: conditional, drift: at_zero at the last step.
+      end_at_one: conditional, drift: at_one at the last step.
       views: conditional: times that a step reads each sequence, every time at another λ: as many times the
         computation a token. Each view has its own part of the distribution: of two, the first has the lower
         half of the draws, the second the upper.

@@ -97,7 +97,10 @@ class ModelConfig:
 
     Attributes:
       length: L, tokens a window; the model has that many positions.
-      d_model, n_heads, d_ff, n_layers: D, H, F, N; D must be divisible by H.
+      d_model: D, the width of the residual stream; must be divisible by H.
+      n_heads: H, heads a layer.
+      d_ff: F, the width inside the feed-forward part.
+      n_layers: N, the number of layers.
       dropout: on embeddings and residual branches, in [0, 1); never on attention weights.
       dtype: compute type of the matrix products, `float32` or `bfloat16`; parameters, softmax and loss stay
         float32.

@@ -38,7 +38,9 @@ class TrainConfig:
       weight_decay: decoupled, on matrices only.
       clip_norm: largest global gradient norm.
       beta2: AdamW's second-moment decay.
-      log_every, eval_every, checkpoint_every: steps between records; eval and checkpoints also at the end.
+      log_every: steps between two records of training.
+      eval_every: steps between two measurements on the validation split; one is also made at the end.
+      checkpoint_every: steps between two checkpoints; one is also made at the end.
       eval_batches: validation batches of each evaluation during training (all of them at the end and in a
         sweep); 0 is all.
       keep: newest checkpoints kept.

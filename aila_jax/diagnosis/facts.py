@@ -34,10 +34,11 @@ class ScoreFacts:
       bound: S that no text exceeds, the largest of any head, and bound_name, what it rests on; None where
         there is none.
       guaranteed: the least block mass that is guaranteed of any head and position.
-      delta_zero, delta_one: mean of (least in-block − greatest out-of-block score), margin included, at λ = 0
-        and 1, nats.
+      delta_zero: mean of (least in-block − greatest out-of-block score), margin included, at λ = 0, nats.
+      delta_one: the same at λ = 1.
       delta_share: share of queries where that is above 0 at λ = 1.
-      limit, limit_name: the largest score that the model's form allows, nats, and its setting; 0 without one.
+      limit: the largest score that the model's form allows, nats; 0 without one.
+      limit_name: the setting that it comes from.
       keys_outside: the most keys that a query can have outside its block, at least 1.
     """
 
@@ -82,7 +83,8 @@ class PenaltyFacts:
     """Query and key weights, and the penalty that acted on them.
 
     Attributes:
-      dead_heads, heads: heads with W_Q = W_K = 0, and all heads.
+      dead_heads: heads with W_Q = W_K = 0.
+      heads: all heads.
       solver: `none` without a penalty.
       flat_heads: heads that are not dead, but none of whose scores on the text read reaches `FLAT_SCORE`, at
         λ = 0 or 1.
@@ -118,13 +120,14 @@ class TrainingFacts:
     """How the run was trained and what its log shows.
 
     Attributes:
-      mode, lam: `fixed`, `curriculum` or `conditional`, and the λ of the last step in the first two.
+      mode: `fixed`, `curriculum` or `conditional`.
+      lam: the λ of the last step in the first two.
       pressure: locality.pressure.
       epochs: passes over the training split.
       losses: (epoch, training loss) of each record, in order; empty where there is no log.
       skipped: non-finite updates that were discarded, or None without a log.
-      train_perplexity, validation_perplexity: at the same λ, without dropout; None where they were not
-        measured.
+      train_perplexity: at that λ, without dropout; None where it was not measured.
+      validation_perplexity: the same of the validation split.
       windows: how many windows of the two splits these are of, spread over each; None where not known.
       ratio_error: standard error of the logarithm of their ratio; 0 for whole splits, None where one batch
         cannot say.

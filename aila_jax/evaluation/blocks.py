@@ -20,7 +20,7 @@ from aila_jax.partition.boundaries import next_token_entropy
 from aila_jax.partition.build import Partition
 from aila_jax.partition.correlation import BlockCorrelation, block_correlation
 from aila_jax.partition.kinds import Classes
-from aila_jax.partition.listing import BlockListing, Classified, list_blocks
+from aila_jax.partition.listing import BlockListing, Classified, ListingSize, list_blocks
 from aila_jax.partition.statistics import BlockStatistics, BlockSums, block_sums, total
 from aila_jax.progress import Progress
 from aila_jax.types import Array, Batch
@@ -135,8 +135,7 @@ def read_blocks(
         counts,
         entropy,
         [batch],
-        top=top,
-        examples=examples,
+        size=ListingSize(top, examples),
         classified=classified,
     )
 

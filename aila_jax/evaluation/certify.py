@@ -13,7 +13,8 @@ from aila_jax.config import require
 from aila_jax.config.options import CertifyOptions, Reading
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
-from aila_jax.guarantees.certificates import Certificate, certificate
+from aila_jax.guarantees.certificates import Certificate, certificate, counts_of_texts
+from aila_jax.guarantees.gaps import ScoreSource
 from aila_jax.guarantees.key_counts import KeyCounts, counts_in_order, counts_of, merge_counts
 from aila_jax.inference.corpus import as_model
 from aila_jax.inference.dial import dial_values
@@ -51,7 +52,8 @@ def certify(
 
     Args:
       model: a loaded checkpoint, or the path of one.
-      lam, tau: the dial.
+      lam: λ.
+      tau: τ.
       length: positions, up to the model's length, which is the default.
       bound: what the scores are bounded by: `parameters`, `qk_norm`, `score_cap`, `self_scaling`, `empirical`
         (the largest score of `dataset`: no guarantee), or `auto`.
@@ -63,8 +65,8 @@ def certify(
       text: certify the positions of this text alone, whose blocks are known: a text or its token ids.
       block_ids: its blocks, for the partition `given`; by default those it would have had in training (see
         `read_text`).
-      dataset, split, batch_size, max_batches, part: `empirical` only: what is read; the last four as in
-        `config.sweep` by default.
+      dataset: `empirical` only: what is read.
+      split: `empirical` only, as in `config.sweep` by default; so are batch_size, max_batches and part.
 
     Raises:
       ValueError: an argument outside its limits, or a bound that the model's logits do not have.
@@ -104,18 +106,16 @@ def certify_by(
     if options.bound == "empirical":
         batches = scored_batches(model, dataset, options.reading(model.config))
         largest = largest_scores(model, batches, lam, tau, layer_scale)
+    every = counts_of_texts(model.config, options.length)
     return certificate(
         model.params,
         model.config,
         lam,
         tau,
-        length=options.length,
-        counts=None if text is None else _text_counts(model, text, block_ids),
-        bound=options.bound,
+        counts=every if text is None else _text_counts(model, text, block_ids),
         hard=options.reading(model.config).hard,
+        scores=ScoreSource(options.bound, largest, options.arithmetic),
         layer_scale=layer_scale,
-        arithmetic=options.arithmetic,
-        largest_score=largest,
     )
 
 

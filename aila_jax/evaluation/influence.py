@@ -55,7 +55,9 @@ class InfluenceCell:
     """One λ.
 
     Attributes:
-      lam, tau, hard: the dial.
+      lam: λ.
+      tau: τ.
+      hard: block attention only.
       draws: of the resampled tokens.
       outside: resampled are the keys of A_t outside t's block.
       inside: those in it other than t; None where no query has any.

@@ -46,7 +46,8 @@ def sweep(
       model: a loaded checkpoint, or the path of one.
       dataset: from `aila_jax.load_dataset`, encoded with the model's tokenizer; by default the corpus that
         the model was trained on.
-      lams, taus: the grid; λ = 1 alone by default where attention is hard.
+      lams: the λ of the grid; 1 alone by default where attention is hard.
+      taus: the τ of the grid.
       split: `train`, `validation` or `test`.
       batch_size: sequences a batch, divisible by the devices.
       max_batches: 0 scores the whole split.

@@ -16,7 +16,7 @@ from aila_jax.columns import Column, to_pandas
 from aila_jax.config import Config, check_tau, require
 from aila_jax.config.checks import check_flag, plain, real, whole
 from aila_jax.guarantees.bounds import block_mass_bound, entropy_bound, out_mass_bound, required_margin
-from aila_jax.guarantees.gaps import Gap, guaranteed_gap
+from aila_jax.guarantees.gaps import BY_THE_MODEL, Gap, ScoreSource, guaranteed_gap
 from aila_jax.guarantees.key_counts import KeyCounts, counts_of_every_text
 
 if TYPE_CHECKING:
@@ -219,39 +219,34 @@ def certificate(
     lam: float,
     tau: float,
     *,
-    length: int | None = None,
     counts: KeyCounts | None = None,
-    bound: str = "auto",
     hard: bool = False,
-    largest_score: Float[np.ndarray, "N H"] | None = None,
-    arithmetic: str | None = None,
+    scores: ScoreSource = BY_THE_MODEL,
     layer_scale: Any = None,
 ) -> Certificate:
     """The certificate of a model with these parameters.
 
     Args:
-      lam, tau: the dial.
-      length: positions, from 1 to the model's length, which is the default.
-      counts: of the text certified; those of every text of `length` tokens by default.
-      bound, hard, largest_score, arithmetic, layer_scale: see `guaranteed_gap`.
+      lam: λ.
+      tau: τ.
+      counts: of the text certified; those of every text of the model's length by default.
+      hard: see `guaranteed_gap`, and so for `scores` and `layer_scale`.
 
     Raises:
       ValueError: an argument outside its limits, or a bound that the model's logits do not have.
     """
     check_tau(tau)
+    counts = counts_of_texts(config) if counts is None else counts
+    gap = guaranteed_gap(params, config.model, lam, hard=hard, scores=scores, layer_scale=layer_scale)
+    return Certificate(gap, float(tau), counts)
+
+
+def counts_of_texts(config: Config, length: int | None = None) -> KeyCounts:
+    """Keys of the queries of every text of `length` tokens, from 1 to the model's length, which is the
+    default. ValueError for another.
+    """
     most = config.model.length
     length = most if length is None else length
     limit = f"a whole number from 1 to the model's length ({most})"
     require(whole(length) and 1 <= length <= most, "length", length, limit, f"length={most}, or leave it out")
-    counts = counts_of_every_text(config.partition, length) if counts is None else counts
-    gap = guaranteed_gap(
-        params,
-        config.model,
-        lam,
-        bound=bound,
-        hard=hard,
-        largest_score=largest_score,
-        arithmetic=arithmetic,
-        layer_scale=layer_scale,
-    )
-    return Certificate(gap, float(tau), counts)
+    return counts_of_every_text(config.partition, length)

@@ -75,6 +75,30 @@ class Gap(Shown):
         return Card(f"Gap at λ = {self.lam:g}, scores bounded by {self.bound}{seen}", facts)
 
 
+@dataclass(frozen=True, eq=False)
+class ScoreSource:
+    """Where S, the bound on scores, comes from.
+
+    Attributes:
+      bound: `parameters`, `qk_norm`, `score_cap`, or `empirical` (then `largest_score` is needed).
+        `self_scaling` takes `qk_norm` or `parameters`, whichever fits the model, at most the score cap; from
+        share^b · c = 1 on (b: `margin.range_bend`) S is for rounding only. `auto` takes what the model's
+        logits are bounded by, in the order hard, self_scaling, qk_norm, score_cap, parameters; a score cap
+        limits the S of all of them.
+      largest_score: the largest |s| seen of each layer and head, [N, H]; for `empirical` alone.
+      arithmetic: `float32` or `bfloat16`, the coarsest that the model's matrix products will be in, no finer
+        than `model.dtype`; what this machine may use by default (`arithmetic_of`). A score cap, hard
+        attention and the largest score seen depend on none.
+    """
+
+    bound: str = "auto"
+    largest_score: Float[np.ndarray, "N H"] | None = None
+    arithmetic: str | None = None
+
+
+BY_THE_MODEL = ScoreSource()  # what its logits are bounded by
+
+
 def all_finite(params: Any) -> bool:
     """Whether every parameter is a finite number: attention of one that is not may be NaN, and then nothing
     holds of it.
@@ -100,52 +124,43 @@ def guaranteed_gap(
     config: ModelConfig,
     lam: float,
     *,
-    bound: str = "auto",
     hard: bool = False,
-    largest_score: Float[np.ndarray, "N H"] | None = None,
-    arithmetic: str | None = None,
+    scores: ScoreSource = BY_THE_MODEL,
     layer_scale: Any = None,
 ) -> Gap:
     """The gap at λ: share · m − 2S for a fixed margin, share · m₀ − max(0, 1 − share^b · c) · 2S for a
     self-scaling one, less rounding.
 
     Args:
-      params, config: the model's.
+      params: the model's.
+      config: the model's.
       lam: λ in [0, 1].
       hard: block attention only, which needs λ = 1.
-      bound: where S comes from: `parameters`, `qk_norm`, `score_cap`, or `empirical` (then `largest_score`,
-        the largest |s| seen, is needed). `self_scaling` takes `qk_norm` or `parameters`, whichever fits the
-        model, at most the score cap; from share^b · c = 1 on (b: `margin.range_bend`) S is for rounding only.
-        `auto` takes what the model's logits are bounded by, in the order hard, self_scaling, qk_norm,
-        score_cap, parameters; a score cap limits the S of all of them.
-      arithmetic: `float32` or `bfloat16`, the coarsest that the model's matrix products will be in, no finer
-        than `model.dtype`; what this machine may use by default (`arithmetic_of`). A score cap, hard
-        attention and the largest score seen depend on none.
+      scores: where S comes from.
       layer_scale: factor of λ in each layer, N numbers in [0, 1]; the configuration's by default. Hard
         attention has none.
 
     Raises:
       ValueError: a bound that the model's logits do not have, an arithmetic finer than the model's, a model
-        that sees later tokens, or parameters
-        that are not finite.
+        that sees later tokens, or parameters that are not finite.
     """
     check_lam(lam)
-    arithmetic = _arithmetic(arithmetic, config)
+    arithmetic = _arithmetic(scores.arithmetic, config)
     if reason := why_uncertifiable(params, config):
         raise ValueError(reason)
     if hard:
         require(lam == 1.0, "lam", lam, "1 with hard attention", "lam=1")
         require(
-            bound == "auto",
+            scores.bound == "auto",
             "bound",
-            bound,
+            scores.bound,
             "'auto' with hard attention, which has no margin",
             "leave the bound out",
         )
         everywhere = np.zeros((config.n_layers, config.n_heads))
         return Gap(lam, "hard", everywhere + 1.0, 0.0, everywhere, everywhere + np.inf)
-    bound = _resolve(bound, config)
-    bounds = _score_bounds(bound, params, config, lam, largest_score, arithmetic)
+    bound = _resolve(scores.bound, config)
+    bounds = _score_bounds(bound, params, config, lam, scores.largest_score, arithmetic)
     margin = config.margin
     share = head_shares(config, lam, less=STAGGER_ROUNDING / (1.0 - margin.stagger), layer_scale=layer_scale)
     if margin.form == MarginForm.FIXED:

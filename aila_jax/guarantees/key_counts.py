@@ -15,7 +15,8 @@ class KeyCounts(Shown):
     """Keys of each query under the causal mask.
 
     Attributes:
-      n_in, n_out: keys in the query's block (itself among them) and outside it.
+      n_in: keys in the query's block, itself among them.
+      n_out: keys outside it.
       queries: how many queries have these counts; 1 each for the positions of one window.
       worst: n_in is the least of any text and n_out the most, since the blocks depend on the tokens; else
         they are what they are.

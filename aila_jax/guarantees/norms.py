@@ -3,7 +3,6 @@ values are made of.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +39,7 @@ class Projection:
     roundings: int
 
     @classmethod
-    def of(cls, layer: Mapping[str, Any], name: str, config: ModelConfig, lam: float) -> "Projection":
+    def of(cls, layer: Any, name: str, config: ModelConfig, lam: float) -> "Projection":
         """The projection `name` (query, key or value) of one layer's parameters, at λ. ValueError for weights
         that are not finite.
         """
@@ -80,7 +79,7 @@ class Projection:
         return self.roundings * u * self.rounded_H
 
 
-def rounded(layer: Mapping[str, Any], name: str, part: str, config: ModelConfig) -> Float[np.ndarray, "..."]:
+def rounded(layer: Any, name: str, part: str, config: ModelConfig) -> Float[np.ndarray, "..."]:
     """Weights or biases of an attention projection, rounded to the compute type as the model rounds them."""
     values = (
         np.asarray(layer["attention"][name][part]).astype(jax.numpy.dtype(config.dtype)).astype(np.float64)

@@ -3,7 +3,6 @@ QK-normalisation.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,13 +110,13 @@ def qk_norm_bounds(
     return ScoreBounds(score, score)
 
 
-def head_scales(attention: Mapping[str, Any], config: ModelConfig, lam: float) -> Float[np.ndarray, "H"]:
+def head_scales(attention: Any, config: ModelConfig, lam: float) -> Float[np.ndarray, "H"]:
     """g_h of one layer's heads at λ, as the model computes it."""
     return np.asarray(head_scale(attention["qk_scale"], config.g_max), np.float64)
 
 
 def _layer_bounds(
-    layer: Mapping[str, Any], config: ModelConfig, lam: float, u: float
+    layer: Any, config: ModelConfig, lam: float, u: float
 ) -> tuple[Float[np.ndarray, "H"], Float[np.ndarray, "H"]]:
     """S and the bound on |s| of each head of one layer."""
     query, key = (Projection.of(layer, name, config, lam) for name in ("query", "key"))

@@ -19,8 +19,10 @@ class AttentionMaps(Shown):
       tokens: the text of each of the L tokens alone; a line end is a line break.
       block_ids: block of each token; −1 marks padding, −2 a token of every block.
       weights: α [layer, head, query, key]: each row sums to 1 and is 0 where the query may not attend.
-      entropy_bits, block_mass: means over the text's queries, for each layer and head.
-      lam, tau: the setting of the dial.
+      entropy_bits: mean over the text's queries, for each layer and head.
+      block_mass: the same.
+      lam: λ.
+      tau: τ.
       causal: no query attends to a later key.
       source: the model in words, run and step.
     """

@@ -188,7 +188,8 @@ class LanguageModel(Shown):
 
         Args:
           tokens: ids below the tokenizer's vocab_size; L at most the model's length.
-          lam, tau: one number or one per example; a new value never recompiles.
+          lam: one number or one per example; a new value never recompiles.
+          tau: as lam.
           block_ids: block of each token, for a model trained with the partition `given`; −1 is padding as in
             `doc_ids`, −2 a token of every block.
           doc_ids: document of each token, in one piece; −1 at padding, which ends a row. One document a row

@@ -154,8 +154,8 @@ class Sparsity:
     """What is exactly 0 among the query and key weights.
 
     Attributes:
-      zero_query, zero_key: share of the feature groups of all heads whose W_Q,i^(h), or W_K,i^(h), is 0, in
-        [0, 1].
+      zero_query: share of the feature groups of all heads whose W_Q,i^(h) is 0, in [0, 1].
+      zero_key: the same of W_K,i^(h).
       dead_heads: number of heads with W_Q = W_K = 0; without biases such a head gets no gradient and never
         comes back.
     """

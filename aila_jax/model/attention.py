@@ -50,7 +50,9 @@ def locality_attention(
     attention, bit for bit.
 
     Args:
-      q_BxLxHxK, k_BxLxHxK, v_BxLxHxK: queries, keys and values.
+      q_BxLxHxK: queries.
+      k_BxLxHxK: keys.
+      v_BxLxHxK: values.
       relation: a `Relation`, or the block of each position, of which one is made; PADDING_ID (−1) marks
         padding, GLOBAL_ID (−2) a token of every block.
       lam: λ in [0, 1], traced; one number, one per example, or one per example and head.
@@ -71,7 +73,7 @@ def locality_attention(
         may then have no key in its block: the dial leaves its attention as it is (all keys lose the same),
         its block mass is 0, and its δ is 0 and counts nowhere.
       stats: a request for statistics, field by field; without it the next four ask for nothing.
-      delta, in_block, log_mass, largest: the fields of that request.
+      delta: the field of that request, and so are in_block, log_mass and largest.
 
     Returns:
       Outputs [B, L, H, K] in v's type, and `AttentionStats` per query, or None.

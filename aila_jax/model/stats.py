@@ -123,7 +123,8 @@ def attention_stats(
 
     Args:
       scores: before margin and τ.
-      logits, weights: as above.
+      logits: as above.
+      weights: as above.
       relation: blocks and documents.
       masks: of the relation, as the logits were made with them.
       tau: what the logits were divided by.

@@ -175,7 +175,10 @@ class Transformer(nn.Module):
         """Next-token logits at every position, and attention statistics where `request` asks for them.
 
         Args:
-          tokens, positions, block_ids, doc_ids: as in `Batch`; block_ids from a partition.
+          tokens: as in `Batch`.
+          positions: as in `Batch`.
+          block_ids: from a partition.
+          doc_ids: as in `Batch`.
           dial: λ, τ and layer_scale, all traced.
           request: what to return beside the logits (static).
           dropout_keys_B: one key per example, where dropout is on.

@@ -68,7 +68,8 @@ def select_anchors(
     attention and is never fed to the model.
 
     Args:
-      tokens, block_ids: of the positions.
+      tokens: of the positions.
+      block_ids: of the positions.
       table: local entropy of each type.
       k: at least 1 (static).
       doc_ids: under a document mask, so that equal ids in two documents are two blocks.

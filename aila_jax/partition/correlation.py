@@ -67,9 +67,10 @@ class BlockCorrelation:
     """Cosines of vectors less the mean of all.
 
     Attributes:
-      rho_max, rho_mean, rho_undefined: between the means of two blocks, see `Rho`.
+      rho_max: between the means of two blocks, see `Rho`; so are rho_mean and rho_undefined.
       within: mean cosine of a token with its block's mean, in [−1, 1].
-      blocks, tokens: that were read.
+      blocks: that were read.
+      tokens: that were read.
     """
 
     rho_max: float | None

@@ -109,6 +109,21 @@ class BlockListing:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class ListingSize:
+    """How much of a partition is listed.
+
+    Attributes:
+      top: types of each class, and boundary types.
+      examples: stretches of text.
+      words: tokens of each stretch.
+    """
+
+    top: int
+    examples: int
+    words: int = 40
+
+
 def list_blocks(
     partition: Partition,
     tokenizer: Tokenizer,
@@ -116,28 +131,29 @@ def list_blocks(
     entropy: TypeEntropy,
     batches: Iterable[Batch],
     *,
-    top: int,
-    examples: int,
-    words: int = 40,
+    size: ListingSize,
     classified: Classified | None = None,
 ) -> BlockListing:
     """Lists a partition.
 
     Args:
-      classified: where blocks are classes, what they hold.
+      partition: what is listed.
+      tokenizer: of its tokens.
       counts: occurrences of each type in the training split.
       entropy: of its next tokens.
-      batches: where the examples are taken from, the first `words` tokens of a window each.
-      top: types of each class, and boundary types, that are listed.
-      examples: stretches of text.
+      batches: where the examples are taken from, each from the start of a window.
+      size: how much is listed.
+      classified: where blocks are classes, what they hold.
     """
     names = None if classified is None else classified.names
     return BlockListing(
-        classes=() if classified is None else _classes(classified, tokenizer, top),
+        classes=() if classified is None else _classes(classified, tokenizer, size.top),
         boundaries=(
-            _boundaries(partition, tokenizer, counts, entropy, top) if isinstance(partition, Segments) else ()
+            _boundaries(partition, tokenizer, counts, entropy, size.top)
+            if isinstance(partition, Segments)
+            else ()
         ),
-        examples=tuple(_examples(partition, tokenizer, batches, examples, words, names)),
+        examples=tuple(_examples(partition, tokenizer, batches, size, names)),
         note="" if classified is None else classified.note,
     )
 
@@ -193,17 +209,16 @@ def _examples(
     partition: Partition,
     tokenizer: Tokenizer,
     batches: Iterable[Batch],
-    examples: int,
-    words: int,
+    size: ListingSize,
     names: Sequence[str] | None,
 ) -> list[str]:
     found: list[str] = []
     for batch in batches:
         block_ids, tokens = np.asarray(partition(batch)), np.asarray(batch.tokens)
         for row in range(len(tokens)):
-            if len(found) == examples:
+            if len(found) == size.examples:
                 return found
-            kept = np.flatnonzero(np.asarray(batch.doc_ids)[row] != PADDING_ID)[:words]
+            kept = np.flatnonzero(np.asarray(batch.doc_ids)[row] != PADDING_ID)[: size.words]
             if len(kept):
                 found.append(_marked(tokenizer, tokens[row, kept], block_ids[row, kept], names))
     return found

@@ -75,7 +75,8 @@ def match_n_in(
 
     Args:
       target: mean n_in, from 1 to (length + 1)/2, where every key before a query is in its block.
-      length, document_mask: how the model reads text.
+      length: tokens that the model reads at once.
+      document_mask: whether it sees its own document alone.
 
     Raises:
       ValueError: a family without such a setting, or a target outside its limits.

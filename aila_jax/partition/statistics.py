@@ -16,12 +16,15 @@ class BlockStatistics:
     """What `BlockSums` say.
 
     Attributes:
-      tokens, windows: that were read.
+      tokens: that were read.
+      windows: that were read.
       n_in: mean number of keys in a query's block, itself and global keys included, causal.
       n_local: without global keys.
       share_two: share of queries with two or more keys in their block.
       blocks: mean number of blocks of a window.
-      size_mean, size_median, size_largest: tokens a block, inside one window.
+      size_mean: tokens a block, inside one window.
+      size_median: the same.
+      size_largest: the same.
     """
 
     tokens: int
@@ -42,7 +45,8 @@ class BlockSums:
     Attributes:
       queries: tokens that are no padding.
       windows: windows that hold any.
-      n_in, n_local: in-block keys over all queries.
+      n_in: in-block keys over all queries.
+      n_local: the same without global keys.
       two: queries with n_in of 2 or more.
       sizes: how many blocks have 0, 1, … L tokens.
     """
@@ -125,7 +129,8 @@ def in_block_keys(
     Sorted by block, so that no L × L array is made.
 
     Args:
-      block_ids, doc_ids: see `block_sums`.
+      block_ids: see `block_sums`.
+      doc_ids: see `block_sums`.
       bidirectional: keys after the query count too, not only those at or before it.
     """
     before = _with_global(block_ids, _places(block_ids, doc_ids)[0], doc_ids)

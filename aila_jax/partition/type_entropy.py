@@ -33,7 +33,8 @@ def corpus_entropy(
     certain; κ of about 100 asks for evidence. Memory grows with the number of different bigrams, not with V².
 
     Args:
-      first, second: token ids of P bigrams, at least one.
+      first: token ids of P bigrams, at least one.
+      second: the ids that follow them.
       vocab_size: V, at least 2.
       prior: κ, finite and above 0.
     Source: ours (docs/method.md, section 4).

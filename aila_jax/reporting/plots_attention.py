@@ -38,7 +38,8 @@ def attention_figure(
 
     Args:
       maps: what `model.attention` returns.
-      layers, heads: which to draw, counted from 0; all by default.
+      layers: which to draw, counted from 0; all by default.
+      heads: the same.
       theme: page colours.
 
     Raises:

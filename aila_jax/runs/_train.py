@@ -32,7 +32,7 @@ from aila_jax.runs.workdir import (
     write_run_files,
 )
 from aila_jax.training.anchors import AnchorsAtWarmup, make_anchors
-from aila_jax.training.logs import LogUnwritable, TrainingLog
+from aila_jax.training.logs import LogPlan, LogUnwritable, TrainingLog
 from aila_jax.training.loop import Hook, NonFiniteError, fit
 from aila_jax.training.optimizer import build_optimizer, learning_rates
 from aila_jax.training.penalty import penalty_rule
@@ -174,9 +174,7 @@ def _train(config: Config, workdir: Path, folder: RunFolder, quiet: bool) -> Run
             state = fit(
                 state,
                 train_step=train_step,
-                batches=text.batches,
-                draw=draw,
-                sharding=sharding,
+                inputs=lambda step: (sharding.shard(next(text.batches)), *draw(step)),
                 steps=config.train.steps,
                 on_metrics=log.on_metrics,
                 hooks=hooks,
@@ -250,13 +248,16 @@ def _first_line(error: Exception) -> str:
 def _training_log(
     config: Config, workdir: Path, folder: RunFolder, found: Checkpoint | None, quiet: bool
 ) -> TrainingLog:
-    return TrainingLog(
-        workdir,
+    plan = LogPlan(
         start=0 if found is None else found.step,
         steps=config.train.steps,
+        every=config.train.log_every,
         tokens_per_step=config.train.batch_size * config.model.length,
-        log_every=config.train.log_every,
         learning_rates=learning_rates(config.train),
+    )
+    return TrainingLog(
+        workdir,
+        plan,
         interval=None if found is None else found.record.log,
         unmoved=folder.unmoved,
         quiet=quiet,

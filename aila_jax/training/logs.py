@@ -6,11 +6,13 @@ None of them may stop or lose a run: what cannot be written is told once, after 
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
+from jaxtyping import Float
 
 from aila_jax.files import folder_inside, names_the_file, refuse_link, replaced, write_whole
 from aila_jax.json_files import loads
@@ -28,15 +30,34 @@ class LogUnwritable(OSError):
     """Training ended early, after saving, because a place that it reports to can no longer be written."""
 
 
+@dataclass(frozen=True)
+class LogPlan:
+    """What is known of a training's records before it begins.
+
+    Attributes:
+      start: the step that training continues from.
+      steps: the last step.
+      every: steps between two records.
+      tokens_per_step: tokens that a step reads.
+      learning_rates: of every step, from the first.
+    """
+
+    start: int
+    steps: int
+    every: int
+    tokens_per_step: int
+    learning_rates: Float[np.ndarray, " steps"]
+
+
 class TrainingLog:
-    """Averages step metrics over `log_every` steps and writes them; a context manager.
+    """Averages step metrics over `plan.every` steps and writes them; a context manager.
 
     `metrics.jsonl` gets one line a record: {"step", "kind": "train" or "eval", …}. A continued run appends to
     it, after taking out what an earlier attempt wrote beyond the step it continues from.
 
     Args:
       directory: the run directory; what is written in it is no link.
-      start: the step that training continues from.
+      plan: which steps there are, and which of them are recorded.
       interval: what `interval` was when that step was saved; None for a run that begins, and for a checkpoint
         that holds none.
       unmoved: called before each record is written; raises where the directory is no longer there.
@@ -49,28 +70,24 @@ class TrainingLog:
     def __init__(
         self,
         directory: Path,
+        plan: LogPlan,
         *,
-        start: int,
-        steps: int,
-        tokens_per_step: int,
-        log_every: int,
-        learning_rates: np.ndarray,
         interval: dict[str, Any] | None = None,
         unmoved: Callable[[], None] = lambda: None,
         quiet: bool = False,
     ):
         self._interval, self._seconds = _restored(interval)
         self._path = directory / "metrics.jsonl"
-        self._file = _cut_back(self._path, start)
+        self._file = _cut_back(self._path, plan.start)
         try:
             # The points of step `start` are valid; later ones are of steps that run again.
-            self._board = EventFile(folder_inside(directory, "tensorboard"), start + 1 if start else None)
+            first = plan.start + 1 if plan.start else None
+            self._board = EventFile(folder_inside(directory, "tensorboard"), first)
         except BaseException:
             self._file.close()
             raise
-        self._progress = Progress(steps, "step", start=start, quiet=quiet)
-        self._tokens_per_step, self._log_every, self._rates = tokens_per_step, log_every, learning_rates
-        self._steps, self._unmoved = steps, unmoved
+        self._progress = Progress(plan.steps, "step", start=plan.start, quiet=quiet)
+        self._plan, self._unmoved = plan, unmoved
         self._error: OSError | None = None
         self._began = time.monotonic()
 
@@ -85,16 +102,17 @@ class TrainingLog:
         self._file.close()
 
     def on_metrics(self, step: int, metrics: StepMetrics) -> None:
-        """Takes one step's metrics; writes a record every `log_every` steps and at the last."""
+        """Takes one step's metrics; writes a record every `plan.every` steps and at the last."""
         self._interval.append(metrics)
         self._progress.advance()
         now = time.monotonic()
         self._seconds, self._began = self._seconds + now - self._began, now
-        if step % self._log_every and step != self._steps:
+        if step % self._plan.every and step != self._plan.steps:
             return
         record = average(self._interval)
-        record["tokens_per_second"] = self._tokens_per_step * len(self._interval) / max(self._seconds, 1e-9)
-        record["learning_rate"] = float(self._rates[step - 1])
+        tokens = self._plan.tokens_per_step * len(self._interval)
+        record["tokens_per_second"] = tokens / max(self._seconds, 1e-9)
+        record["learning_rate"] = float(self._plan.learning_rates[step - 1])
         self._progress.report(f"loss {record['loss']:.3f}, {record['tokens_per_second']:,.0f} tokens/s")
         self.write(step, "train", record)
         self._interval, self._seconds = [], 0.0

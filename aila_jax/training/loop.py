@@ -1,17 +1,15 @@
-"""The training loop: feed batches to the jitted step, read its metrics a few steps later, call hooks."""
+"""The training loop: feed the jitted step, read its metrics a few steps later, call hooks."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
-from aila_jax.training.sharding import Sharding
 from aila_jax.training.state import TrainState, part_names
 from aila_jax.training.step import StepMetrics, TrainStep
-from aila_jax.types import Batch
 
 LAG = 8  # steps between a step and the reading of its metrics: the host never waits for the step in flight
 
@@ -62,9 +60,7 @@ def fit(
     state: TrainState,
     *,
     train_step: TrainStep,
-    batches: Iterator[Batch],
-    draw: Callable[[int], tuple[Any, ...]],
-    sharding: Sharding,
+    inputs: Callable[[int], tuple[Any, ...]],
     steps: int,
     on_metrics: Callable[[int, StepMetrics], None],
     hooks: tuple[Hook, ...] = (),
@@ -74,12 +70,15 @@ def fit(
     """Trains from `state.step` up to `steps` and returns the last state.
 
     Args:
-      train_step: jitted (state, batch, *draw(step)) → (state, metrics).
-      batches: endless batches, from the position that belongs to `state.step`.
-      draw: λ and τ of a step's sequences, and the strength of the penalty where there is one, on the devices.
+      state: where training goes on from.
+      train_step: jitted (state, *inputs(step)) → (state, metrics).
+      inputs: of the step of that number, counted from 0, asked for in order: its batch, λ and τ of its
+        sequences, and the strength of the penalty where there is one, on the devices.
+      steps: the last step.
       on_metrics: gets every step's number (from 1) and its metrics on the host, in order, at most LAG steps
         late.
       hooks: run after the metrics of all steps so far have been read.
+      max_skipped: updates that may be discarded, in all.
       stop: asked after every step, with its number: what to raise once `hooks` with `on_stop` have run, or
         None to go on.
 
@@ -97,7 +96,7 @@ def fit(
             on_metrics(step, host)
 
     for step in range(int(state.step) + 1, steps + 1):
-        state, metrics = train_step(state, sharding.shard(next(batches)), *draw(step - 1))
+        state, metrics = train_step(state, *inputs(step - 1))
         pending.append((step, metrics))
         read(LAG)
         for hook in hooks:

@@ -65,7 +65,9 @@ def proximal_adamw(
       rest: gets the clipped gradients of everything else.
       groups: G.
       clip_norm: largest norm of the whole gradient.
-      b1, b2, epsilon: Adam's.
+      b1: Adam's.
+      b2: Adam's.
+      epsilon: Adam's.
     Source: ours (docs/method.md, section 3).
     """
     others = optax.masked(rest, _not_query_key)

@@ -33,9 +33,9 @@ class StepMetrics:
         what distillation adds are in it.
       grad_norm: of the whole objective that is differentiated, before clipping.
       lam_mean: mean λ of the batch.
-      bin_loss, bin_targets: summed loss and scored targets of the sequences whose λ rounds to 0, .2, .4, .6,
-        .8, 1.
-      skipped, first_bad_step, bad_parts: as in TrainState.
+      bin_loss: summed loss of the sequences whose λ rounds to 0, .2, .4, .6, .8, 1.
+      bin_targets: their scored targets.
+      skipped: as in TrainState, and so are first_bad_step and bad_parts.
       penalty: what the group-sparsity penalty adds and did; None without one.
     """
 

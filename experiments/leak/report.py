@@ -1,6 +1,7 @@
 """The leak's table and figure: what was measured, beside what the law predicts and what the paper reports."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -237,7 +238,9 @@ def leak_figure(rows: list[LeakRow], laws: dict[int, CopyLaw | None]) -> Figure:
     return fig
 
 
-def _points(axes: Axes, found: CopyLaw, measured: list[float], filled: bool, style: dict[str, Any]) -> None:
+def _points(
+    axes: Axes, found: CopyLaw, measured: list[float], filled: bool, style: Mapping[str, Any]
+) -> None:
     """One point a measured accuracy: filled where the law's premise holds."""
     axes.plot(
         [found.accuracy] * len(measured),

@@ -60,17 +60,19 @@ class LeakRow:
     """One run read with one window size at one λ, τ = 1.
 
     Attributes:
-      run, seed, commit, split: as in `CellRow`.
+      run: as in `CellRow`, and so are seed, commit and split.
       leaky: no causal mask.
       hard: nothing outside the window is seen.
       window: tokens a window it is read with.
       length: tokens of text it sees at once.
       steps: optimizer steps it was trained for.
-      targets, perplexity, accuracy, entropy_bits, block_mass: over the split, as in `CellRow`; perplexity is
-        per token.
-      targets_last, perplexity_last, accuracy_last: of the targets that follow the last position of a window,
-        which no query inside the window sees.
-      perplexity_others, accuracy_others: of all others, which a leaky model sees.
+      targets: over the split, as in `CellRow`, and so are accuracy, entropy_bits and block_mass.
+      perplexity: over the split, per token.
+      targets_last: that follow the last position of a window, which no query inside the window sees.
+      perplexity_last: of those.
+      accuracy_last: of those.
+      perplexity_others: of all others, which a leaky model sees.
+      accuracy_others: of those.
       accuracy_by_place: accuracy at the first, second, … position of a window.
     """
 

@@ -14,6 +14,7 @@ from aila_jax.config import Config, ModelConfig, require
 from aila_jax.evaluation.attention_cost import MIN_ATTENTION_COST
 from aila_jax.evaluation.rows import HeadRow, SweepResult
 from aila_jax.guarantees.certificates import certificate
+from aila_jax.guarantees.gaps import ScoreSource
 from aila_jax.model.margin import head_shares
 from aila_jax.reporting import read_sweep
 from aila_jax.reporting.results import result_paths
@@ -122,7 +123,7 @@ def _least_guaranteed(result: SweepResult) -> float | None:
     if not result.config.model.score_cap:
         return None
     config = Config(model=result.config.model, partition=result.config.partition)
-    return certificate({}, config, 1.0, 1.0, bound="score_cap").least_block_mass_accompanied
+    return certificate({}, config, 1.0, 1.0, scores=ScoreSource("score_cap")).least_block_mass_accompanied
 
 
 def _equals(result: SweepResult) -> dict[str, Any]:
@@ -230,8 +231,9 @@ class TauLaw:
 
     Attributes:
       slope: per whole margin.
-      low, high: its 95 % interval; over seeds where there are two or more (Student's t over their slopes),
-        otherwise that of the one regression.
+      low: lower end of its 95 % interval; over seeds where there are two or more (Student's t over their
+        slopes), otherwise that of the one regression.
+      high: upper end.
       correlation: of the logarithm with that quotient within heads, mean over seeds.
       seeds: how many.
       rows: used, of all seeds.

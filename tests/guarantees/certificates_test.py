@@ -12,8 +12,8 @@ import pytest
 
 from aila_jax import presets
 from aila_jax.config import Config, MarginConfig, PartitionConfig
-from aila_jax.guarantees.certificates import certificate
-from aila_jax.guarantees.gaps import guaranteed_gap
+from aila_jax.guarantees.certificates import certificate, counts_of_texts
+from aila_jax.guarantees.gaps import ScoreSource, guaranteed_gap
 from aila_jax.guarantees.key_counts import counts_of
 from aila_jax.model.margin import head_shares
 from tests.guarantees.score_bounds_test import random_layer
@@ -119,10 +119,10 @@ def test_a_score_cap_bounds_scores_whatever_the_weights() -> None:
         assert (gap.nats < 3.0).all()
     tiny = jax.tree.map(lambda x: 0.1 * x, random_layer(config.model, 1))
     for params, expected in ((huge, 3.0), (tiny, None)):
-        bounded = certificate(params, config, 0.9, 1.0, bound="parameters").gap.score_bound
+        bounded = certificate(params, config, 0.9, 1.0, scores=ScoreSource("parameters")).gap.score_bound
         if expected is None:
             free = certificate(
-                params, whole(margin=MarginConfig(nats=10.0)), 0.9, 1.0, bound="parameters"
+                params, whole(margin=MarginConfig(nats=10.0)), 0.9, 1.0, scores=ScoreSource("parameters")
             ).gap.score_bound
             assert (free < 3.0).all()
             np.testing.assert_array_equal(bounded, free)
@@ -219,7 +219,8 @@ def test_the_required_margin_is_none_of_what_needs_none() -> None:
     def required(
         target: float, config: Config = config, length: int | None = None, **which: bool
     ) -> float | None:
-        return certificate(params, config, 1.0, 1.0, length=length).required_margin(target, **which)
+        found = certificate(params, config, 1.0, 1.0, counts=counts_of_texts(config, length))
+        return found.required_margin(target, **which)
 
     one_block = whole(PartitionConfig(size=config.model.length), **QK)
     assert required(0.9, one_block) == required(0.9, length=1, accompanied=False) == 0.0
@@ -233,7 +234,7 @@ def test_the_required_margin_is_none_of_what_needs_none() -> None:
     [
         (
             {},
-            {"bound": "qk_norm"},
+            {"scores": ScoreSource(bound="qk_norm")},
             (
                 r"bound is 'qk_norm'; it must be one that bounds this model's logits: it has"
                 r" model\.qk_norm=false\. Fix: train"
@@ -241,24 +242,32 @@ def test_the_required_margin_is_none_of_what_needs_none() -> None:
         ),
         (
             QK,
-            {"bound": "parameters"},
+            {"scores": ScoreSource(bound="parameters")},
             (
                 r"bound is 'parameters'; .*with model\.qk_norm=true weights do not\. Fix: ask for"
                 r" bound='qk_norm'"
             ),
         ),
-        ({}, {"bound": "score_cap"}, r"bound is 'score_cap'; .*it has model\.score_cap=0\. Fix: train"),
         (
             {},
-            {"bound": "self_scaling"},
+            {"scores": ScoreSource(bound="score_cap")},
+            r"bound is 'score_cap'; .*it has model\.score_cap=0\. Fix: train",
+        ),
+        (
+            {},
+            {"scores": ScoreSource(bound="self_scaling")},
             r"bound is 'self_scaling'; .*model\.margin\.form='fixed', which weights can outgrow\. Fix: train",
         ),
         (
             {},
-            {"bound": "empirical"},
+            {"scores": ScoreSource(bound="empirical")},
             r"largest_score is None; it must be the largest \|s\|.* Fix: measure it",
         ),
-        ({}, {"bound": "weights"}, r"bound is 'weights'; it must be one of auto, parameters"),
+        (
+            {},
+            {"scores": ScoreSource(bound="weights")},
+            r"bound is 'weights'; it must be one of auto, parameters",
+        ),
         (
             {"bidirectional": True},
             {},
@@ -268,14 +277,7 @@ def test_the_required_margin_is_none_of_what_needs_none() -> None:
         ({}, {"tau": 0.0}, r"tau is 0\.0; it must be a number from 1e-06 to 1e"),
         (
             {},
-            {"length": 5},
-            r"length is 5; it must be a whole number from 1 to the model's length \(4\)\. Fix: length=4",
-        ),
-        ({}, {"length": 0}, r"length is 0; it must be a whole number from 1"),
-        ({}, {"length": True}, r"length is True; it must be a whole number from 1"),
-        (
-            {},
-            {"arithmetic": "tf32"},
+            {"scores": ScoreSource(arithmetic="tf32")},
             (
                 r"arithmetic is 'tf32'; it must be float32 or bfloat16 with model\.dtype=float32\. Fix: take"
                 r" bfloat16"
@@ -283,13 +285,13 @@ def test_the_required_margin_is_none_of_what_needs_none() -> None:
         ),
         (
             {"dtype": "bfloat16"},
-            {"arithmetic": "float32"},
+            {"scores": ScoreSource(arithmetic="float32")},
             r"arithmetic is 'float32'; it must be bfloat16 with model\.dtype=bfloat16",
         ),
         ({}, {"hard": True, "lam": 0.5}, r"lam is 0\.5; it must be 1 with hard attention"),
         (
             {},
-            {"hard": True, "lam": 1.0, "bound": "parameters"},
+            {"hard": True, "lam": 1.0, "scores": ScoreSource(bound="parameters")},
             r"bound is 'parameters'; it must be 'auto' with hard attention",
         ),
     ],
@@ -300,6 +302,15 @@ def test_what_cannot_be_certified_is_refused(
     config = whole(**options)
     with pytest.raises(ValueError, match=message):
         certificate(random_layer(config.model, 0), config, **{"lam": 0.5, "tau": 1.0} | call)
+
+
+@pytest.mark.parametrize("length", [5, 0, True])
+def test_a_length_that_the_model_does_not_have_is_refused(length: int) -> None:
+    message = (
+        rf"length is {length}; it must be a whole number from 1 to the model's length \(4\)\. Fix: length=4"
+    )
+    with pytest.raises(ValueError, match=message):
+        counts_of_texts(whole(), length)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +327,8 @@ def test_a_certificate_names_the_arithmetic_that_it_allows_for(options: dict[str
     config = whole(**options)
     params = random_layer(config.model, 0)
     here, fine, coarse = (
-        certificate(params, config, 0.9, 1.0, arithmetic=name).gap for name in (None, "float32", "bfloat16")
+        certificate(params, config, 0.9, 1.0, scores=ScoreSource(arithmetic=name)).gap
+        for name in (None, "float32", "bfloat16")
     )
     assert [gap.arithmetic for gap in (here, fine, coarse)] == (
         ["float32", "float32", "bfloat16"] if named else [None] * 3
@@ -327,7 +339,7 @@ def test_a_certificate_names_the_arithmetic_that_it_allows_for(options: dict[str
         "bfloat16" if named else None
     )
     assert certificate(params, config, 1.0, 1.0, hard=True).gap.arithmetic is None
-    seen = certificate(params, config, 1.0, 1.0, bound="empirical", largest_score=np.ones((1, 2)))
+    seen = certificate(params, config, 1.0, 1.0, scores=ScoreSource("empirical", np.ones((1, 2))))
     assert seen.gap.arithmetic is None
 
 
@@ -408,7 +420,7 @@ def test_auto_takes_what_bounds_scores_most() -> None:
     both = certificate(params, config, 1.0, 1.0)
     assert both.gap.bound == "qk_norm"
     assert both.share_said == 1.0
-    assert certificate(params, config, 1.0, 1.0, bound="score_cap").share_said == 0.0
+    assert certificate(params, config, 1.0, 1.0, scores=ScoreSource("score_cap")).share_said == 0.0
     low = replace(config, model=replace(config.model, score_cap=0.5))
     np.testing.assert_allclose(certificate(params, low, 1.0, 1.0).gap.score_bound, 0.5, rtol=1e-5)
 

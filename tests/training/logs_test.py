@@ -14,7 +14,7 @@ from tensorboardX.proto.event_pb2 import Event
 from aila_jax.loss.group_sparsity import Sparsity
 from aila_jax.reporting import read_training_log
 from aila_jax.training import event_file, logs
-from aila_jax.training.logs import TrainingLog, average
+from aila_jax.training.logs import LogPlan, TrainingLog, average
 from aila_jax.training.penalty import PenaltyMetrics, PenaltyTerms
 from aila_jax.training.step import StepMetrics
 
@@ -35,11 +35,7 @@ def metrics(loss=1.0, lam=0.0, bin_loss=(0,) * 6, bin_targets=(0,) * 6, skipped=
 def make_log(directory, start=0, steps=7, log_every=3, interval=None):
     return TrainingLog(
         directory,
-        start=start,
-        steps=steps,
-        tokens_per_step=100,
-        log_every=log_every,
-        learning_rates=np.arange(steps) / 10,
+        LogPlan(start, steps, log_every, tokens_per_step=100, learning_rates=np.arange(steps) / 10),
         interval=interval,
         quiet=True,
     )
@@ -202,8 +198,8 @@ def test_progress_that_cannot_be_shown_ends_training_too(tmp_path, monkeypatch):
             raise BrokenPipeError(32, "Broken pipe")
 
     monkeypatch.setattr(sys, "stderr", Gone())
-    settings = {"start": 0, "steps": 7, "tokens_per_step": 100, "log_every": 1, "learning_rates": np.ones(7)}
-    with TrainingLog(tmp_path, **settings) as log:
+    plan = LogPlan(0, 7, every=1, tokens_per_step=100, learning_rates=np.ones(7))
+    with TrainingLog(tmp_path, plan) as log:
         log.on_metrics(1, metrics())
         assert "standard error cannot be written ([Errno 32] Broken pipe)" in str(log.failure(1))
     assert [record["step"] for record in read_training_log(tmp_path)] == [1]
@@ -291,8 +287,8 @@ def test_each_record_is_on_disk_at_once(tmp_path):
 def test_where_there_is_no_terminal_each_record_is_a_line_on_standard_error(tmp_path, capsys, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(logs.time, "monotonic", lambda: clock[0])
-    settings = {"start": 0, "steps": 7, "tokens_per_step": 100, "log_every": 3, "learning_rates": np.ones(7)}
-    with TrainingLog(tmp_path, **settings) as log:
+    plan = LogPlan(0, 7, every=3, tokens_per_step=100, learning_rates=np.ones(7))
+    with TrainingLog(tmp_path, plan) as log:
         for step in range(1, 8):
             clock[0] += 100.0
             log.on_metrics(step, metrics(loss=2.0))
@@ -301,7 +297,7 @@ def test_where_there_is_no_terminal_each_record_is_a_line_on_standard_error(tmp_
         "step 6 of 7: loss 2.000, 1 tokens/s, ETA 2 min",
         "step 7 of 7: loss 2.000, 1 tokens/s, done in 12 min",
     ]
-    with TrainingLog(tmp_path, **settings, quiet=True) as log:
+    with TrainingLog(tmp_path, plan, quiet=True) as log:
         log.on_metrics(3, metrics())
     assert capsys.readouterr().err == ""
 

@@ -11,7 +11,6 @@ import optax
 import pytest
 
 from aila_jax.training.loop import LAG, Hook, NonFiniteError, fit
-from aila_jax.training.sharding import batch_sharding
 from aila_jax.training.state import create_state
 from aila_jax.training.step import StepMetrics
 from aila_jax.training.stopping import TrainingStopped
@@ -44,12 +43,11 @@ class Rig:
         return state.replace(step=state.step + 1), metrics
 
     def run(self, steps, hooks=(), max_skipped=0, **options):
+        batches = (np.float32(number) for number in itertools.count(int(self.state.step)))
         return fit(
             self.state,
             train_step=self.train_step,
-            batches=(np.float32(number) for number in itertools.count(int(self.state.step))),
-            draw=lambda step: (("lam", step), ("tau", step)),
-            sharding=Unplaced(),
+            inputs=lambda step: (next(batches), ("lam", step), ("tau", step)),
             steps=steps,
             on_metrics=self.on_metrics,
             hooks=hooks,
@@ -67,11 +65,6 @@ class Rig:
 
     def of(self, *names):
         return [event for event in self.events if event[0] in names]
-
-
-class Unplaced:
-    def shard(self, tree):
-        return tree
 
 
 def test_each_step_gets_its_own_batch_and_draw_and_each_metric_is_read_once_in_order():
@@ -164,27 +157,6 @@ def test_as_many_as_allowed_do_not_stop_it():
     rig = Rig(bad_steps=(3, 5))
     assert int(rig.run(12, max_skipped=2).step) == 12
     assert len(rig.of("read")) == 12
-
-
-def test_a_real_placement_puts_batches_on_the_devices():
-    rig = Rig()
-    seen = []
-
-    def train_step(state, batch, lam, tau):
-        seen.append(batch)
-        return rig.train_step(state, batch[0], lam, tau)
-
-    rig.state = batch_sharding(2).replicate(rig.state)
-    fit(
-        rig.state,
-        train_step=train_step,
-        batches=(np.full(2, number, np.float32) for number in itertools.count()),
-        draw=lambda step: (0, 0),
-        sharding=batch_sharding(2),
-        steps=2,
-        on_metrics=rig.on_metrics,
-    )
-    assert all(isinstance(batch, jax.Array) for batch in seen)
 
 
 def test_a_request_to_stop_ends_after_the_step_with_the_hooks_that_save():

@@ -16,7 +16,8 @@ class Bigrams:
     Attributes:
       following: [V, V] sparse rows; (w, v) counts the pairs "w, then v".
       preceding: [V, V] sparse rows; (w, v) counts the pairs "v, then w": the transpose.
-      first, second: how often each type is the first, and the second, of a pair; both sum to N.
+      first: how often each type is the first of a pair; sums to N.
+      second: how often it is the second; sums to N.
     """
 
     following: scipy.sparse.csr_array
