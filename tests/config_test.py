@@ -181,7 +181,7 @@ BAD = [
 ]
 CASES = [(section, name, value, limit) for section, name, values, limit in BAD for value in values]
 FREE = {  # settings that every value of their type suits
-    "data": {"url", "cache_dir", "rule"},
+    "data": {"url", "cache_dir", "join_lines", "rule"},
     "partition": {"global_first"},
     "model": {"margin", "hard", "qk_norm", "qkv_bias", "film", "document_mask", "localist", "bidirectional"},
     "locality": {"draw_tau", "drift"},
@@ -490,6 +490,7 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "file_kinds": st.sampled_from(["content", "suffix"]),
     "hold_out": st.sampled_from(["text", "lines"]),
     "repeated": st.sampled_from(["leave_out", "keep"]),
+    "join_lines": st.just(False),
 }
 BY_TYPE = {
     int: st.integers(1, 10**6),

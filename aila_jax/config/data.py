@@ -93,6 +93,8 @@ class DataConfig:
       file_kinds: text and conllu only: what says how a file is read: `content`, its first bytes (JSON lines
         whatever the suffix, gzip, bz2 and xz unpacked, what is no text refused), or `suffix`, as saved
         configurations without this setting mean (`.jsonl` is JSON lines, all else plain text).
+      join_lines: pydocs and text only: put lines together that were broken to fit a page, so that a line is a
+        paragraph; records' `blocks` stay as they are.
       valid_fraction: share of the text held out for validation where there is no validation text, in (0,
         0.5).
       test_fraction: the same for test.
@@ -120,6 +122,7 @@ class DataConfig:
     tfds_validation: str = ""
     tfds_test: str = ""
     file_kinds: str = "content"
+    join_lines: bool = False
     valid_fraction: float = 0.05
     test_fraction: float = 0.05
     hold_out: str = "text"
@@ -169,6 +172,8 @@ class DataConfig:
              "set --config.data.tfds_name"),
             *((name, tfds or not getattr(self, name), empty, "set --config.data.corpus=tfds")
               for name in tfds_settings),
+            ("join_lines", corpus in ("pydocs", "text") or not self.join_lines, alone,
+             "leave it out, or set --config.data.corpus=text"),
             ("data_dir", corpus == "wikitext2" or not self.data_dir, empty,
              "leave it out, or set --config.data.corpus=wikitext2"),
         )  # fmt: skip

@@ -1,8 +1,11 @@
 """From the data settings to the corpus that they name."""
 
+from dataclasses import replace
+
 from aila_jax.config import DataConfig
 from aila_jax.data.cache import cache_directory
 from aila_jax.data.documents import Corpus
+from aila_jax.data.paragraphs import join_lines
 
 
 def load_corpus(config: DataConfig) -> Corpus:
@@ -18,7 +21,13 @@ def _pydocs(config: DataConfig) -> Corpus:
     # Imported where it is needed: TensorFlow Datasets takes half a second, and text files do without.
     from aila_jax.data.pydocs import read_pydocs
 
-    return Corpus("pydocs", read_pydocs(cache_directory(config.cache_dir) / "prepared"))
+    splits = read_pydocs(cache_directory(config.cache_dir) / "prepared")
+    if config.join_lines:
+        splits = {
+            split: tuple(replace(document, pieces=join_lines(document.pieces)) for document in documents)
+            for split, documents in splits.items()
+        }
+    return Corpus("pydocs", splits)
 
 
 def _wikitext2(config: DataConfig) -> Corpus:

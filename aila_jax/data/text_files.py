@@ -12,6 +12,7 @@ from aila_jax.config import DataConfig, user_path
 from aila_jax.data.documents import Corpus, Document, fingerprint, unix_line_ends
 from aila_jax.data.file_contents import read_content
 from aila_jax.data.held_out import Source, fill_splits, leave_out_repeated
+from aila_jax.data.paragraphs import join_lines
 
 _SETTINGS = {"train": "files", "validation": "valid_files", "test": "test_files"}
 
@@ -46,7 +47,11 @@ def read_text_files(config: DataConfig) -> Corpus:
       ValueError: a pattern matches no file, a file is empty, no UTF-8 text or malformed, one file or two
         identical ones are in two splits, or the text is too short to hold anything out.
     """
-    return read_splits(config, partial(read_file, by_content=config.file_kinds == "content"), cut_lines=True)
+    return read_splits(
+        config,
+        partial(read_file, by_content=config.file_kinds == "content", joined=config.join_lines),
+        cut_lines=True,
+    )
 
 
 def read_splits(
@@ -113,12 +118,13 @@ def matching_files(pattern: str) -> list[Path]:
     return [Path(name) for name in names if Path(name).is_file()]
 
 
-def read_file(path: Path, by_content: bool = True) -> FileText:
+def read_file(path: Path, by_content: bool = True, joined: bool = False) -> FileText:
     """The documents of one file: lines of a plain file, records of a file of JSON lines.
 
     Args:
       by_content: JSON lines is what its lines say, and compressed text is unpacked; otherwise JSON lines is
         what ends in `.jsonl`, and nothing but that and plain text is known.
+      joined: whether lines are put together that were broken to fit a page (`paragraphs.join_lines`).
 
     Raises:
       ValueError: the file is empty, is no UTF-8 text, or (JSON lines) a line is malformed.
@@ -137,10 +143,10 @@ def read_file(path: Path, by_content: bool = True) -> FileText:
         if records and not name.lower().endswith(".jsonl"):
             note = f"{path} is read as JSON lines: every line of it is a JSON object (data.file_kinds)"
     if not records:
-        return FileText([Document(str(path), tuple(text.removesuffix("\n").split("\n")))])
+        return FileText([Document(str(path), _lines(text, joined))])
     _refuse_one_value(text, path)
     try:
-        documents = parse_json_lines(text, path)
+        documents = parse_json_lines(text, path, joined)
     except ValueError as error:
         plain = ", or read its lines as plain text with --config.data.file_kinds=suffix" if note else ""
         raise ValueError(f"{error}{plain}") from error
@@ -219,7 +225,7 @@ def _refuse_identical_files(files: dict[str, list[tuple[Path, FileText]]]) -> No
                 )
 
 
-def parse_json_lines(text: str, path: Path) -> list[Document]:
+def parse_json_lines(text: str, path: Path, joined: bool = False) -> list[Document]:
     """One document for each line that is not blank and has text; other keys are ignored.
 
     The lines of "text" become the pieces; "blocks" are the pieces as they are, for the partition `given`.
@@ -228,6 +234,7 @@ def parse_json_lines(text: str, path: Path) -> list[Document]:
     Args:
       text: the content of the file.
       path: its name, for titles and messages.
+      joined: as in `read_file`.
 
     Raises:
       ValueError: a line that is no such object; the message names file and line.
@@ -236,18 +243,19 @@ def parse_json_lines(text: str, path: Path) -> list[Document]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             where = f"{path}:{number}"
-            pieces, title = read_record(line, where)
+            pieces, title = read_record(line, where, joined)
             if pieces:
                 documents.append(Document(title, pieces))
     return documents
 
 
-def read_record(line: str, where: str) -> tuple[tuple[str, ...], str]:
+def read_record(line: str, where: str, joined: bool = False) -> tuple[tuple[str, ...], str]:
     """The pieces and the title of a record of JSON lines; no pieces where it has no text.
 
     Args:
       line: a JSON object with "text" or "blocks".
       where: its file and line, for messages, and its title where it has none.
+      joined: as in `read_file`; "blocks" stay as they are.
 
     Raises:
       ValueError: it is no such object.
@@ -271,7 +279,7 @@ def read_record(line: str, where: str) -> tuple[tuple[str, ...], str]:
     if not valued:
         return (), where
     value = record[valued[0]]
-    pieces = _text_pieces(value, where) if valued == ["text"] else _blocks(value, where)
+    pieces = _text_pieces(value, where, joined) if valued == ["text"] else _blocks(value, where)
     _check_strings([*pieces], where)
     pieces = tuple(unix_line_ends(piece) for piece in pieces)
     return pieces if any(piece.strip() for piece in pieces) else (), _title(record.get("title"), where)
@@ -285,9 +293,14 @@ def _title(value: Any, where: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _text_pieces(text: Any, where: str) -> tuple[str, ...]:
+def _text_pieces(text: Any, where: str, joined: bool) -> tuple[str, ...]:
     _check_strings([text], where)
-    return tuple(unix_line_ends(text).removesuffix("\n").split("\n"))
+    return _lines(unix_line_ends(text), joined)
+
+
+def _lines(text: str, joined: bool) -> tuple[str, ...]:
+    lines = text.removesuffix("\n").split("\n")
+    return join_lines(lines) if joined else tuple(lines)
 
 
 def _blocks(blocks: Any, where: str) -> tuple[str, ...]:
