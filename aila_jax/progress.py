@@ -1,10 +1,15 @@
 """How far a long piece of work is: a bar on a terminal, one line at a time in a file or a pipe."""
 
+import contextlib
 import sys
+import threading
 import time
 from collections.abc import Callable
 
 from tqdm import tqdm
+
+SILENCE = 15.0  # seconds without a word after which a stage says that it still goes on
+_shown = [0]  # how often anything was shown
 
 
 class _Bar(tqdm):
@@ -70,6 +75,7 @@ class Progress:
             return
         try:
             write()
+            _shown[0] += 1
         except OSError as error:
             self.error, self._bar.disable = error, True
 
@@ -84,6 +90,52 @@ class Progress:
     def close(self) -> None:
         """Ends the bar's line."""
         self._show(self._bar.close)
+
+
+class Stage:
+    """One part of a long piece of work, a context manager: says on standard error what begins and how long it
+    takes, that it still goes on where nothing else is shown for `SILENCE` seconds, and when it ended.
+
+    Args:
+      number: of the stage, from 1.
+      of: stages in all.
+      title: what it does.
+      about: how long that takes, for people.
+    """
+
+    def __init__(self, number: int, of: int, title: str, about: str):
+        self._line = f"[{number} of {of}] {title} (about {about})"
+        self._over = threading.Event()
+        self._watch = threading.Thread(target=self._say_so, daemon=True)
+
+    def __enter__(self) -> "Stage":
+        self._began = time.monotonic()
+        _write(self._line)
+        self._watch.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._over.set()
+        self._watch.join()
+        if kind is None:
+            _write(f"{self._line[: self._line.index(']') + 1]} done in {self._so_far()}")
+
+    def _so_far(self) -> str:
+        return duration(time.monotonic() - self._began)
+
+    def _say_so(self) -> None:
+        seen = _shown[0]
+        while not self._over.wait(SILENCE):
+            if _shown[0] == seen:
+                _write(f"      still at it, {self._so_far()} so far")
+            seen = _shown[0]
+
+
+def _write(line: str) -> None:
+    """A line on standard error, in the place of a bar that is drawn there; what cannot be written is not."""
+    # Not by tqdm.write, which waits for ever on the lock of a bar that could not be drawn.
+    with contextlib.suppress(OSError):
+        print(f"\r\033[K{line}" if sys.stderr.isatty() else line, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

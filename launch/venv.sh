@@ -77,8 +77,15 @@ reusable() {
     [ "$(cat "$STAMP" 2>/dev/null)" != incomplete ]
 }
 
+# install ARGUMENTS…: pip, which says nothing while it works; a line every 15 seconds says that it does.
 install() {
-    "$VENV_PYTHON" -m pip install --quiet --quiet --disable-pip-version-check --no-input "$@"
+    began=$(date +%s)
+    while sleep 15 && kill -0 $$ 2>/dev/null; do say "pip still at it, $(($(date +%s) - began)) s so far"; done &
+    ticker=$!
+    "$VENV_PYTHON" -m pip install --quiet --quiet --disable-pip-version-check --no-input "$@" && code=0 || code=$?
+    kill "$ticker" 2>/dev/null || true
+    wait "$ticker" 2>/dev/null || true
+    return $code
 }
 
 make_venv() {

@@ -2,11 +2,12 @@
 
 import io
 import sys
+import time
 
 import pytest
 
 from aila_jax import progress
-from aila_jax.progress import Progress, duration
+from aila_jax.progress import Progress, Stage, duration
 
 
 class Terminal(io.StringIO):
@@ -76,3 +77,37 @@ def test_where_nobody_reads_the_work_goes_on(monkeypatch, terminal):
             counted.advance()
             counted.report("loss 1.5")
     assert isinstance(counted.error, OSError)
+
+
+def test_a_stage_says_what_begins_that_it_goes_on_and_when_it_ended(monkeypatch):
+    monkeypatch.setattr(progress, "SILENCE", 0.05)
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    with Stage(2, 4, "train", "3 min"):
+        for _ in range(100):
+            if shown.getvalue().count("still at it") == 2:
+                break
+            time.sleep(0.05)
+    lines = shown.getvalue().splitlines()
+    assert lines[0] == "[2 of 4] train (about 3 min)"
+    assert lines[1:-1] and all(line.strip().startswith("still at it, ") for line in lines[1:-1])
+    assert lines[-1] == "[2 of 4] done in 0 s" or lines[-1].endswith(" s")
+
+
+def test_a_stage_is_silent_while_other_things_are_shown(monkeypatch):
+    monkeypatch.setattr(progress, "SILENCE", 0.2)
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    with Stage(1, 1, "count", "1 s"), Progress(None, "unit") as counted:
+        for _ in range(40):
+            counted.report("going")
+            time.sleep(0.02)
+    assert "still at it" not in shown.getvalue()
+
+
+def test_a_stage_that_fails_does_not_say_that_it_is_done(monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    with pytest.raises(RuntimeError), Stage(1, 1, "fail", "1 s"):
+        raise RuntimeError
+    assert shown.getvalue() == "[1 of 1] fail (about 1 s)\n"

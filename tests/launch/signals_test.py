@@ -56,7 +56,9 @@ def test_an_interrupt_while_importing_is_one_line(module, tmp_path):
 
 @pytest.mark.parametrize("signum", CODES)
 def test_each_signal_has_a_line_and_a_code(signum, tmp_path):
-    done = ran(ON_IMPORT.format(module="absl", signum=int(signum)), "evaluate", f"--checkpoint={tmp_path}")
+    # What started the tests may have told them to ignore SIGHUP, as nohup does, and a child inherits it.
+    heeded = f"signal.signal({int(signum)}, signal.SIG_DFL)\n" + textwrap.dedent(ON_IMPORT)
+    done = ran(heeded.format(module="absl", signum=int(signum)), "evaluate", f"--checkpoint={tmp_path}")
     assert (done.returncode, done.stderr) == CODES[signum]
 
 
