@@ -9,6 +9,7 @@ Format = Callable[[Any], str]
 MISSING = "–"
 UNITS = ("token", "word", "byte")
 LEAKY = "not causal: sees its targets"
+UNKNOWN_MASK = "unknown whether causal"
 
 
 def perplexity(value: float | None) -> str:

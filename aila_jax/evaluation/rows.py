@@ -223,12 +223,15 @@ class SweepResult(Shown):
       heads: one row per cell, layer and head.
       config: the run's full configuration.
       meta: versions, git commit, device, data fingerprint, checkpoint step, baselines where known.
+      recorded: the configuration is the run's; false where a file does not say how the model was built, and
+        `config` holds defaults.
     """
 
     cells: tuple[CellRow, ...]
     heads: tuple[HeadRow, ...]
     config: Config
     meta: SweepMeta
+    recorded: bool = True
 
     def to_pandas(self, heads: bool = False) -> "DataFrame":
         """The cells as a data frame, or, with `heads`, the rows of layers and heads."""

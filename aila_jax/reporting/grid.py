@@ -3,6 +3,7 @@
 import math
 
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
+from aila_jax.formats import LEAKY, UNKNOWN_MASK
 
 
 def by_tau(result: SweepResult) -> dict[float, tuple[CellRow, ...]]:
@@ -60,8 +61,15 @@ def heads_at(result: SweepResult, tau: float) -> dict[float, tuple[HeadRow, ...]
 
 
 def sees_targets(result: SweepResult) -> bool:
-    """Whether the model has no causal mask and so sees what it is scored on."""
-    return result.config.model.bidirectional
+    """Whether the model is known to have no causal mask and so to see what it is scored on."""
+    return result.recorded and result.config.model.bidirectional
+
+
+def mask_note(result: SweepResult) -> str:
+    """What is to be said of the model's mask wherever its numbers are drawn; empty where it is causal."""
+    if not result.recorded:
+        return UNKNOWN_MASK
+    return LEAKY if sees_targets(result) else ""
 
 
 def spread(count: int, most: int) -> list[int]:

@@ -25,4 +25,5 @@ def own_sweep(directory: Path, model: LanguageModel) -> SweepResult | None:
     whole = scope is not None and scope.max_batches == asked.max_batches
     if scope is not None and asked.max_batches:  # batch size and rule decide what a part of the split is
         whole = whole and (scope.batch_size, scope.part) == (asked.batch_size, asked.part)
+    same = same and result.recorded
     return result if same and whole and all(cell.split == asked.split for cell in result.cells) else None

@@ -13,8 +13,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from aila_jax.config import one_of
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
-from aila_jax.formats import LEAKY, UNITS
-from aila_jax.reporting.grid import by_tau, heads_at, nearest_tau, sees_targets, spread
+from aila_jax.formats import UNITS
+from aila_jax.reporting.grid import by_tau, heads_at, mask_note, nearest_tau, spread
 from aila_jax.reporting.labels import label_points
 from aila_jax.reporting.style import (
     CATEGORIES,
@@ -162,7 +162,7 @@ def _series(results: SweepResult | Mapping[str, SweepResult], theme: Theme) -> l
     """The lines to draw, with colours in order of τ, or one colour a label."""
     if isinstance(results, SweepResult):
         grid = by_tau(results)
-        marked = f" ({LEAKY})" if sees_targets(results) else ""
+        marked = f" ({note})" if (note := mask_note(results)) else ""
         colours = ordered_colours(len(grid), theme)
         return [
             Series(f"τ = {tau:g}{marked}", cells, _style(colours[index], index, cells))
@@ -177,7 +177,7 @@ def _series(results: SweepResult | Mapping[str, SweepResult], theme: Theme) -> l
     series = []
     for index, (label, result) in enumerate(results.items()):
         tau = nearest_tau(result)
-        notes = ([f"τ = {tau:g}"] if tau != 1.0 else []) + ([LEAKY] if sees_targets(result) else [])
+        notes = ([f"τ = {tau:g}"] if tau != 1.0 else []) + ([note] if (note := mask_note(result)) else [])
         name = f"{label} ({', '.join(notes)})" if notes else label
         cells = by_tau(result)[tau]
         series.append(Series(name, cells, _style(CATEGORIES[index], index, cells)))

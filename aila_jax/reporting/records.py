@@ -40,7 +40,7 @@ def write_sweep(result: SweepResult, directory: str | Path, stem: str = "sweep")
     """
     cells = [_row_dict(row, f"cells[{index}]") for index, row in enumerate(result.cells)]
     heads = [_row_dict(row, f"heads[{index}]") for index, row in enumerate(result.heads)]
-    config, meta = to_dict(result.config), result.meta.to_json()
+    config, meta = to_dict(result.config) if result.recorded else {}, result.meta.to_json()
     _check_plain(config, "config")
     _check_plain(meta, "meta")
     document = {"format": FORMAT, "config": config, "meta": meta, "cells": cells, "heads": heads}
@@ -84,6 +84,7 @@ def read_sweep(path: str | Path) -> SweepResult:
             ),
             config=saved_config(document["config"]),
             meta=SweepMeta.from_json(document["meta"]),
+            recorded=bool(document["config"].get("model")),
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.formats import change, fixed, percent, perplexity, times
-from aila_jax.reporting.grid import by_tau, nearest_tau, sees_targets
+from aila_jax.reporting.grid import by_tau, mask_note, nearest_tau
 
 
 def sentences(result: SweepResult) -> list[str]:
@@ -67,12 +67,12 @@ def _steepest(cells: Sequence[CellRow]) -> list[str]:
 
 
 def _baselines(result: SweepResult, cells: Sequence[CellRow]) -> list[str]:
-    """How the best cell compares with each baseline; nothing for a model that sees its targets, which no
-    baseline does.
+    """How the best cell compares with each baseline; nothing for a model that sees its targets, or may see
+    them, which no baseline does.
     """
     best = min(cells, key=lambda cell: cell.perplexity_token)
     known = baselines(result)
-    if not known or sees_targets(result):
+    if not known or mask_note(result):
         return []
     named = ", ".join(f"{perplexity(value)} for the {name} model" for name, value in known.items())
     model = f"{perplexity(best.perplexity_token)} at this model's best λ, over {best.targets:,} targets"

@@ -24,6 +24,7 @@ LEAKY_LINE = (
     "NOT CAUSAL: this model sees the targets it is scored on. Its perplexity and accuracy are not a language"
     " model's."
 )
+UNKNOWN_LINE = "UNKNOWN WHETHER CAUSAL: the sweep's file does not say how the model was built."
 
 
 def dial_table(result: SweepResult, tau: float = 1.0) -> str:
@@ -47,9 +48,11 @@ def markdown_table(result: SweepResult, tau: float = 1.0) -> str:
 
 
 def _heading(result: SweepResult, cells: Sequence[CellRow]) -> list[str]:
-    """What the table shows, and the warning for a model that sees its targets."""
+    """What the table shows, and the warning for a model that sees its targets, or may see them."""
     first = cells[0]
     heading = f"{first.run}, seed {first.seed}: {first.split}, {first.targets:,} targets, τ = {first.tau:g}"
+    if not result.recorded:
+        return [heading, UNKNOWN_LINE]
     return [heading, LEAKY_LINE] if sees_targets(result) else [heading]
 
 
