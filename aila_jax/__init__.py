@@ -20,7 +20,7 @@ _HOME = {
     "locality_attention": "aila_jax.model.attention",
     "presets": "",
     "recruit": "aila_jax.runs",
-    "report": "aila_jax.reporting",
+    "report": "aila_jax.runs.page",
     "sweep": "aila_jax.evaluation.sweep",
     "train": "aila_jax.runs",
 }

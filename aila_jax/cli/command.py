@@ -34,6 +34,7 @@ class PathFlag:
       default: where it may be left out.
       check: whether it names what it should.
       bare: it may be given without the flag's name.
+      second: the option that a second path without a flag's name is for, where there may be one.
     """
 
     name: str
@@ -41,6 +42,7 @@ class PathFlag:
     default: str | None = None
     check: PathCheck = is_run
     bare: bool = False
+    second: str = ""
 
 
 CHECKPOINT = PathFlag("checkpoint", "A run directory, or one checkpoint inside it.")

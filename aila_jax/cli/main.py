@@ -191,6 +191,8 @@ def parse(command: "Command[Any]", arguments: list[str]) -> "flags.FlagValues":
         raise ValueError(wrong_type(error, values)) from error
     if command.path.bare and rest and values[command.path.name].value is None:
         values[command.path.name].value = rest.pop(0)
+    if command.path.second and rest and not values[command.path.second].value:
+        values[command.path.second].value = rest.pop(0)
     if rest:
         raise ValueError(f"unexpected argument {rest[0]!r}. Fix: give settings as --flag=value")
     for name in command.needed:

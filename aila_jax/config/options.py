@@ -85,6 +85,13 @@ def are_taus(name: str, values: Any) -> tuple[float, ...]:
     return tuple(check_tau(value, name) for value in numbers(name, "τ", values))
 
 
+def are_indices(name: str, values: Any) -> tuple[int, ...]:
+    found = numbers(name, "number counted from 0", values)
+    right = all(value.is_integer() and 0 <= value < 2**31 for value in found)
+    require(right, name, values, "whole numbers, counted from 0", f"{name}=(0,), say")
+    return tuple(int(value) for value in found)
+
+
 def is_share(name: str, value: float) -> float:
     right = real(value) and 0.0 < value < 1.0
     require(right, name, value, "a number above 0 and below 1", f"--{name}=0.9")
@@ -391,17 +398,38 @@ class RecruitOptions(Options):
 class ReportOptions(Options):
     """What the page of a sweep shows beside its rows."""
 
+    beside: str = option(
+        "A second sweep (its folder or file) to show side by side with the first, under one dial.", ""
+    )
     log: str = option(
         "A metrics.jsonl, for the training curve. Default: the one beside the sweep, if there is one.", ""
     )
     checkpoint: str = option(
-        "A run directory or checkpoint whose attention to show, or `none`. Default: that of the sweep's"
-        " folder, if it holds one.",
+        "A run directory or checkpoint to read the text with, or `none`. Default: that of the sweep's folder,"
+        " if it holds one.",
         "",
     )
     text: str = option(
-        "The text whose attention to show. Default: a sentence of the program's own.",
+        "The text whose attention and losses to show. Default: a sentence of the program's own.",
         "",
+    )
+    layers: Sequence[int] | None = option(
+        "Layers whose attention to keep, counted from 0, with commas between them. Default: as many as fit.",
+        None,
+        are_indices,
+    )
+    heads: Sequence[int] | None = option(
+        "Heads of each layer to keep, counted from 0, with commas between them. Default: as many as fit.",
+        None,
+        are_indices,
+    )
+    prompt: str = option(
+        "What sample texts continue. Default: the samples.json beside the sweep, or the text's first words.", ""
+    )
+    sample_tokens: int = option(
+        "Tokens of each sample text that is generated for the page; 0: none are.",
+        32,
+        AtLeast(0, fix="0 generates none"),
     )
     fallback: bool = option(FALLBACK_HELP, False)
 

@@ -46,7 +46,7 @@ def attention_figure(
       ValueError: a layer or head that there is not, or more than 256 maps.
     """
     n_layers, n_heads = maps.entropy_bits.shape
-    layers, heads = _chosen("layers", layers, n_layers), _chosen("heads", heads, n_heads)
+    layers, heads = chosen_of("layers", layers, n_layers), chosen_of("heads", heads, n_heads)
     count = len(layers) * len(heads)
     require(
         count <= MAX_PANELS,
@@ -83,7 +83,7 @@ def attention_figure(
     return fig
 
 
-def _chosen(name: str, wanted: Sequence[int] | None, count: int) -> list[int]:
+def chosen_of(name: str, wanted: Sequence[int] | None, count: int) -> list[int]:
     """The layers or heads to draw, each once; ValueError where one does not exist."""
     chosen = list(range(count)) if wanted is None else list(wanted)
     fits = bool(chosen) and all(

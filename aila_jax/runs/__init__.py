@@ -2,7 +2,7 @@
 
 from aila_jax.checkpoint import SaveError
 from aila_jax.runs._anchors import anchors
-from aila_jax.runs._attention import attention, dial_maps, draw_figures
+from aila_jax.runs._attention import attention, draw_figures
 from aila_jax.runs._blocks import blocks
 from aila_jax.runs._certify import certify
 from aila_jax.runs._demo import demo
@@ -34,7 +34,6 @@ __all__ = [
     "describe_influence",
     "describe_sweep",
     "diagnose",
-    "dial_maps",
     "draw_figures",
     "eval_record",
     "evaluate",

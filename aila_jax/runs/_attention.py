@@ -3,13 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from aila_jax.config import PartitionKind, require
 from aila_jax.config.options import AttentionOptions
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.files import write_atomically
-from aila_jax.inference.attention_maps import AttentionMaps
-from aila_jax.inference.inputs import read_text
-from aila_jax.inference.language_model import LanguageModel
 from aila_jax.reporting import (
     attention_figure,
     attention_page,
@@ -19,50 +15,7 @@ from aila_jax.reporting import (
     tradeoff_figure,
     training_figure,
 )
-from aila_jax.reporting.attention_slider import most_tokens
 from aila_jax.runs.opened import OpenedRun, opened
-
-# Line ends are blocks where blocks came with the data; other partitions read it as one line.
-SAMPLE_LINES = (
-    "Return a new list",
-    "containing the first item",
-    "of each list ,",
-    "or None if the list",
-    "has no items .",
-    "The old list",
-    "is not changed .",
-)
-
-
-SLIDER_LAMS = tuple(index / 10 for index in range(11))
-
-
-def dial_maps(
-    model: LanguageModel, text: str = "", tau: float = 1.0, hard: bool = False
-) -> tuple[AttentionMaps, ...]:
-    """A model's attention over `text` along the dial, for the report's slider: eleven λ, or λ = 1 alone for
-    hard blocks.
-
-    The sample sentence, taken where `text` is empty, is cut to what the model reads and the page holds;
-    `text` is never cut.
-    """
-    config = model.config.model
-    lams = (1.0,) if hard else SLIDER_LAMS
-    longest = min(
-        config.length, most_tokens(len(lams), config.n_layers, config.n_heads, not config.bidirectional)
-    )
-    sample = ("\n" if model.config.partition.kind == PartitionKind.GIVEN else " ").join(SAMPLE_LINES)
-    tokens, ids = read_text(model, text or sample)
-    require(
-        not text or len(tokens) <= longest,
-        "text",
-        f"{len(tokens)} tokens",
-        f"at most {longest} for this model",
-        "shorten it",
-    )
-    ids = None if ids is None else ids[:longest]
-    return model.attention_dial(tokens[:longest], lams=lams, tau=tau, block_ids=ids, hard=hard)
-
 
 def attention(run: OpenedRun | str | Path, options: AttentionOptions, out: str | Path = "") -> list[Path]:
     """Draws a checkpoint's attention over a text: a figure (PNG and SVG) for each λ, and attention.html with
