@@ -278,8 +278,9 @@
       map.style.setProperty("--cell", `${zoom.value}px`);
       map.style.setProperty("--names-size", `${within(zoom.value - 3, 7, 12)}px`);
     };
-    const fits = (box.clientWidth - map.querySelector(".corner").offsetWidth - 16) / length;
-    zoom.value = within(2 * Math.floor(fits / 2), 14, 30);
+    const room = view.part.clientWidth, corner = map.querySelector(".corner").offsetWidth + 16;
+    const fits = (room - corner) / length;
+    zoom.value = within(2 * Math.floor(Math.min(fits, 620 / length) / 2), 14, 30);
     zoom.addEventListener("input", size);
     size();
     const at = (event) => {
