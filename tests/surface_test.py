@@ -40,6 +40,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "flag": (None, "yes", 1, 2.5, [True], NAN, b"", {}),
     "flag or None": ("yes", 1, 2.5, [True], NAN, b"", {}),
     "numbers": ("0.5", 0.5, [], ["a"], [2e9], [NAN], b"0", [None], {}),
+    "indices": ("0", 0, [], ["a"], [0.5], [2e19], [NAN], [-1], b"0", [None], {}),
     "one of": (None, 5, b"auto", ["auto"], "atuo", ""),
     "one of or None": (5, b"auto", ["auto"], "atuo", ""),
     "ids": (
@@ -142,7 +143,11 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
     "report": (
         lambda: aila.report,
         {"result": "nowhere", "path": "/nowhere/report.html"},
-        {"result": "path", "path": "path", "log": "items", "samples": "items", "maps": "items"},
+        {
+            "result": "path", "path": "path", "log": "items", "samples": "items", "maps": "items",
+            "checkpoint": "path or empty", "text": "text", "layers": "indices", "heads": "indices", "prompt": "text",
+            "sample_tokens": "whole",
+        },
     ),
     "recruit": (
         lambda: aila.recruit,

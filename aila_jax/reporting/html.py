@@ -27,7 +27,7 @@ from aila_jax.reporting.html_tables import (
 )
 from aila_jax.reporting.page_data import MAX_SAMPLES, RunOnPage, page_data, sample_shown
 from aila_jax.reporting.pages import environment, figure_sources, page_bytes
-from aila_jax.reporting.plots import heads_figure, tradeoff_figure
+from aila_jax.reporting.plots import heads_figure, tokenizer_of, tradeoff_figure
 from aila_jax.reporting.plots_training import training_figure
 from aila_jax.reporting.summary import baselines, sentences
 
@@ -102,6 +102,7 @@ def dial_context(runs: Sequence[RunOnPage]) -> dict[str, Any]:
     return {
         "data": data,
         "numbers": bool(results),
+        "cautions": _cautions(results),
         "guaranteed": any(one is not None for pair in bounds for one in pair),
         "samples": any(run.samples for run in runs),
         "attention": any(readings),
@@ -120,6 +121,20 @@ def dial_context(runs: Sequence[RunOnPage]) -> dict[str, Any]:
             for index, run in enumerate(runs)
         ],
     }
+
+
+def _cautions(results: Sequence[SweepResult]) -> list[str]:
+    """Why the numbers of two sweeps do not compare, a line each."""
+    found = []
+    if len({tokenizer_of(result) for result in results if result.recorded}) > 1:
+        found.append(
+            "The two runs have different corpora or tokenizers: their perplexities per token, accuracies and"
+            " losses by token do not compare."
+        )
+    scored = [f"{result.cells[0].targets:,} of {result.cells[0].split}" for result in results]
+    if len(set(scored)) > 1:
+        found.append(f"The numbers are of different targets: {' against '.join(scored)}.")
+    return found
 
 
 def _reading_sentence(run: RunOnPage) -> str:

@@ -206,7 +206,7 @@ def _perplexity_field(
                 " perplexity='token', or score the whole split."
             )
     if unit == "token" and not isinstance(results, SweepResult):
-        made = {label: _tokenizer(result) for label, result in results.items()}
+        made = {label: tokenizer_of(result) for label, result in results.items()}
         if len(set(made.values())) > 1:
             raise ValueError(
                 f"perplexity is per token, but the tokenizers are {made}; they must be the same. Fix: pass"
@@ -215,7 +215,7 @@ def _perplexity_field(
     return field
 
 
-def _tokenizer(result: SweepResult) -> tuple[Any, ...]:
+def tokenizer_of(result: SweepResult) -> tuple[Any, ...]:
     """What the configuration says of the tokenizer."""
     data = result.config.data
     return data.corpus, data.tokenizer, data.vocab_size

@@ -74,8 +74,8 @@ def sample_sentence(model: LanguageModel) -> str:
 def read_page_text(model: LanguageModel, options: ReportOptions, grid: PageGrid) -> FromModel:
     """The text of `options` at every setting of the grid, with as many layers and heads as fit on the page.
 
-    The sample sentence is cut to what the model reads and the page holds; a text of the user's never is. Where
-    not even one head fits at every τ, the text is read at the first one only.
+    The sample sentence is cut to what the model reads and the page holds; a text of the user's never is.
+    Where not even one head fits at every τ, the text is read at the one that the page opens with.
 
     Raises:
       ValueError: a text that is too long for the model or the page, or a layer or head that there is not.

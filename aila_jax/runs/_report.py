@@ -63,7 +63,8 @@ def report(
     out: str | Path = "",
     samples: list[dict[str, Any]] | None = None,
 ) -> Path:
-    """Draws figures beside a sweep's files and writes the self-contained HTML page; returns the page's path.
+    """Draws figures beside the page and writes the page, one self-contained HTML file; returns its path. Of two
+    sweeps side by side no figures are drawn.
 
     Args:
       sweep_path: the folder of sweep.json, or the file.
@@ -81,7 +82,8 @@ def report(
     if samples is not None:
         write_samples(samples, folder, result)
     log = both[0].log
-    draw_figures(result, None if log is None else [dict(record) for record in log], page.parent)
+    if not options.beside:  # dial.png beside a page of two would be of one of them
+        draw_figures(result, None if log is None else [dict(record) for record in log], page.parent)
     return write_page(both, page)
 
 

@@ -37,8 +37,8 @@ def report(
     """Writes the report as a self-contained HTML file of at most 5 MB: the page of `aila report`.
 
     Given a path, it shows the checkpoint, the training log and the samples that lie beside the sweep, unless
-    others are given. Rows alone have no model, and a model alone has no numbers of a split: what is missing is
-    named on the page.
+    others are given. Rows alone have no model, and a model alone has no numbers of a split: what is missing
+    is named on the page.
 
     Args:
       result: the path that `read_sweep` takes, a sweep, or a model; or two of these, side by side.

@@ -18,7 +18,8 @@ COMMAND = Command(
         "Reads sweep.json, and metrics.jsonl and samples.json where they lie beside it. Writes the figures (PNG"
         " and SVG) and a page that holds everything and fetches nothing: one dial of λ and τ turns the numbers,"
         " sample text, attention over a text, and the loss of each token. What needs the model is left out"
-        " where there is no checkpoint. With two sweeps the page shows them side by side."
+        " where there is no checkpoint. With two sweeps the page shows them side by side, and no figures"
+        " are written."
     ),
     examples=(
         "report --sweep=runs/tiny",

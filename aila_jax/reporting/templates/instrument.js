@@ -280,7 +280,7 @@
     };
     const room = view.part.clientWidth, corner = map.querySelector(".corner").offsetWidth + 16;
     const fits = (room - corner) / length;
-    zoom.value = within(2 * Math.floor(Math.min(fits, 620 / length) / 2), 14, 30);
+    zoom.value = within(2 * Math.floor(Math.min(fits, 620 / length) / 2), 12, 30);
     zoom.addEventListener("input", size);
     size();
     const at = (event) => {
