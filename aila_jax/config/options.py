@@ -424,7 +424,8 @@ class ReportOptions(Options):
         are_indices,
     )
     prompt: str = option(
-        "What sample texts continue. Default: the samples.json beside the sweep, or the text's first words.", ""
+        "What sample texts continue. Default: the samples.json beside the sweep, or the text's first words.",
+        "",
     )
     sample_tokens: int = option(
         "Tokens of each sample text that is generated for the page; 0: none are.",

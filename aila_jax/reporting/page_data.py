@@ -151,7 +151,11 @@ def reading_data(reading: TextReading, room: int = MAX_WEIGHT_BYTES) -> dict[str
     settings, shown = len(reading.taus) * len(reading.lams), len(reading.layers) * len(reading.heads)
     longest = most_tokens(settings * shown, reading.causal, room)
     require(
-        length <= longest, "text", f"{length} tokens", f"at most {longest} here", "shorten it, or show fewer λ"
+        length <= longest,
+        "text",
+        f"{length} tokens",
+        f"at most {longest} here",
+        "shorten it, or show fewer λ",
     )
     cells = np.tri(length, dtype=bool) if reading.causal else np.ones((length, length), bool)
     weights = np.round(LEVELS * np.sqrt(reading.weights[..., cells].astype(np.float64)))
@@ -200,7 +204,8 @@ def _some(count: int, most: int) -> list[int]:
 def _rounded(loss: np.ndarray) -> list[Any]:
     """[τ][λ][token], four decimals, None for NaN."""
     return [
-        [[None if np.isnan(one) else round(float(one), 4) for one in tokens] for tokens in row] for row in loss
+        [[None if np.isnan(one) else round(float(one), 4) for one in tokens] for tokens in row]
+        for row in loss
     ]
 
 

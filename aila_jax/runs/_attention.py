@@ -17,6 +17,7 @@ from aila_jax.reporting import (
 )
 from aila_jax.runs.opened import OpenedRun, opened
 
+
 def attention(run: OpenedRun | str | Path, options: AttentionOptions, out: str | Path = "") -> list[Path]:
     """Draws a checkpoint's attention over a text: a figure (PNG and SVG) for each λ, and attention.html with
     a slider over them.

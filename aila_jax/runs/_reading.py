@@ -90,7 +90,8 @@ def read_page_text(model: LanguageModel, options: ReportOptions, grid: PageGrid)
     fits = not options.text or len(tokens) <= longest
     require(fits, "text", f"{len(tokens)} tokens", limit, "shorten it")
     tokens, ids = tokens[:longest], None if ids is None else ids[:longest]
-    shape, missing = (len(layers), len(heads)), ()
+    shape = len(layers), len(heads)
+    missing: tuple[str, ...] = ()
     for taus in (grid.taus, (grid.start_tau,)):
         settings = len(grid.lams) * len(taus)
         kept = heads_that_fit(settings, shape, len(tokens), not config.bidirectional, grid.room)
@@ -119,9 +120,13 @@ def write_sample_texts(model: LanguageModel, options: ReportOptions, grid: PageG
     if model.config.model.bidirectional:
         return FromModel(missing=("No sample text: a model without a causal mask cannot write any.",))
     if grid.hard != model.config.model.hard:
-        return FromModel(missing=("No sample text: the model writes with the attention of its training alone.",))
+        return FromModel(
+            missing=("No sample text: the model writes with the attention of its training alone.",)
+        )
     if not shows_sample_text(model) and not options.prompt:
-        return FromModel(missing=("No sample text: a prompt of the program's does not show the model's blocks.",))
+        return FromModel(
+            missing=("No sample text: a prompt of the program's does not show the model's blocks.",)
+        )
     text = options.text or sample_sentence(model)
     prompt = options.prompt or " ".join(text.split("\n")[0].split()[:PROMPT_WORDS])
     samples = []

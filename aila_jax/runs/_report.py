@@ -63,8 +63,8 @@ def report(
     out: str | Path = "",
     samples: list[dict[str, Any]] | None = None,
 ) -> Path:
-    """Draws figures beside the page and writes the page, one self-contained HTML file; returns its path. Of two
-    sweeps side by side no figures are drawn.
+    """Draws figures beside the page and writes the page, one self-contained HTML file; returns its path. Of
+    two sweeps side by side no figures are drawn.
 
     Args:
       sweep_path: the folder of sweep.json, or the file.

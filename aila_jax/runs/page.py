@@ -98,7 +98,9 @@ def _run(source: Any, options: ReportOptions, given: Given) -> RunOnPage:
     if given.model is None and options.checkpoint not in ("", "none"):
         given = replace(given, model=load(options.checkpoint))
     fix = "pass checkpoint=, or leave the text out"
-    require(given.model is not None or not options.text, "text", options.text, "left out without a model", fix)
+    require(
+        given.model is not None or not options.text, "text", options.text, "left out without a model", fix
+    )
     return sweep_run(source, options, given)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from aila_jax.config import PartitionConfig
+from aila_jax.config.options import ReportOptions
 from aila_jax.data.dataset import encode_documents
 from aila_jax.data.documents import Document
 from aila_jax.evaluation.certify import certify
@@ -18,7 +19,7 @@ from aila_jax.inference import generation, language_model
 from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.partition.kinds import line_blocks
-from aila_jax.runs import dial_maps
+from aila_jax.runs._reading import PageGrid, read_page_text
 from tests.support.untrained import untrained_model
 
 TEXT = "the old owl saw my brother in the garden ."
@@ -178,7 +179,7 @@ def test_a_text_has_the_blocks_of_training_or_none(model, given):
         fields.attention,
         fields.generate,
         lambda text: certify(fields, 1.0, text=text),
-        lambda text: dial_maps(fields, text),
+        lambda text: read_page_text(fields, ReportOptions(text=text), PageGrid((0.0,), (1.0,), 1.0, False)),
     ):
         with pytest.raises(
             ValueError, match=r"block_ids is None; it must be given for a text with line ends"

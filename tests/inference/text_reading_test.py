@@ -7,7 +7,13 @@ import re
 import numpy as np
 import pytest
 
-from aila_jax.inference.text_reading import ReadingGrid, TextReading, read_over_dial, reading_of_maps, token_loss
+from aila_jax.inference.text_reading import (
+    ReadingGrid,
+    TextReading,
+    read_over_dial,
+    reading_of_maps,
+    token_loss,
+)
 from tests.reporting.conftest import synthetic_maps
 from tests.support.untrained import untrained_model
 

@@ -53,7 +53,10 @@ CERTIFY = {
 TEST = {"split": "test", "data_dir": "d"}
 
 CONFIG = {True: ["--config=tiny"], False: []}
-REPORT = {"log": "", "checkpoint": "", "text": "", "fallback": False, "out": ""}
+REPORT = {
+    "beside": "", "log": "", "checkpoint": "", "text": "", "layers": None, "heads": None, "prompt": "",
+    "sample_tokens": 32, "fallback": False, "out": "",
+}  # fmt: skip
 READING = {name: value for name, value in SCORING.items() if name not in ("max_batches", "part")}
 INFLUENCE = {
     "lams": None,
@@ -120,6 +123,9 @@ INFLUENCE = {
             ),
         ),
         ("report --sweep=s", ("report", ("s",), REPORT)),
+        ("report s", ("report", ("s",), REPORT)),
+        ("report s --heads=0,2 s", ("report", ("s",), REPORT | {"beside": "s", "heads": (0, 2)})),
+        ("report --sweep=s --beside=s", ("report", ("s",), REPORT | {"beside": "s"})),
         (
             "report --sweep=s --out=p.html --log=m.jsonl",
             ("report", ("s",), REPORT | {"out": "p.html", "log": "m.jsonl"}),

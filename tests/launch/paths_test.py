@@ -28,6 +28,7 @@ CALLS = [
     ["report", "--sweep=nowhere"],
     ["report", "--sweep=empty"],
     ["report", "--sweep=s", "--log=nowhere.jsonl"],
+    ["report", "s", "nowhere"],
     ["report", "--sweep=s", "--checkpoint=nowhere"],
     *(
         [name, "--checkpoint=c", "--data_dir=nowhere", *NEEDED.get(name, [])]

@@ -53,7 +53,9 @@ def test_a_notebook_gets_the_same_page_in_a_frame(maps, page) -> None:
     assert html.unescape(found[1]) == page
 
 
-@pytest.mark.parametrize("attack", ["</script><script>alert(1)</script>", "</script><img src=x onerror=alert(1)>"])
+@pytest.mark.parametrize(
+    "attack", ["</script><script>alert(1)</script>", "</script><img src=x onerror=alert(1)>"]
+)
 def test_tokens_cannot_leave_their_place(attack) -> None:
     one = synthetic_maps((1, 1))
     page = attention_page([dataclasses.replace(one, tokens=(attack, *one.tokens[1:]), source=attack)])

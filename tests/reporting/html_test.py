@@ -15,9 +15,11 @@ from aila_jax import formats
 from aila_jax.evaluation.origin import Baseline, SweepMeta
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.reporting import html, pages
-from aila_jax.reporting.html import report
-from aila_jax.reporting.records import write_sweep
+from aila_jax.reporting.html import write_page
+from aila_jax.reporting.page_data import RunOnPage
+from aila_jax.reporting.records import read_sweep, write_sweep
 from aila_jax.reporting.summary import sentences
+from aila_jax.runs.page import report
 from tests.reporting.conftest import synthetic_maps
 from tests.support.parsed import ADDRESSES, Page
 
@@ -25,7 +27,7 @@ from tests.support.parsed import ADDRESSES, Page
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stands in for the figures, which take most of the time, where a test looks at something else."""
-    for name in ("dial_figure", "tradeoff_figure", "heads_figure", "training_figure"):
+    for name in ("tradeoff_figure", "heads_figure", "training_figure"):
         monkeypatch.setattr(html, name, lambda *_, **__: Figure())
     monkeypatch.setattr(pages, "figure_bytes", lambda *_: b"<svg></svg>")
 
@@ -126,7 +128,7 @@ def test_the_dial_holds_every_cell_and_starts_at_tau_one(sweep: SweepResult, tmp
     page = make(tmp_path, sweep)[1]
     dial = json.loads(page.scripts[0])
     assert (dial["lams"], dial["taus"]) == ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0.5, 1.0, 2.0])
-    for shown, cell in zip(dial["cells"], sweep.cells, strict=True):
+    for shown, cell in zip(dial["runs"][0]["cells"], sweep.cells, strict=True):
         assert (shown["lam"], shown["tau"]) == (cell.lam, cell.tau)
         for name, value in shown["numbers"].items():
             assert value == getattr(cell, name)
@@ -136,11 +138,14 @@ def test_the_dial_holds_every_cell_and_starts_at_tau_one(sweep: SweepResult, tmp
             "entropy_bits": f"{cell.entropy_bits:.2f}",
             "block_mass": f"{100 * cell.block_mass:.1f} %",
             "block_mass_lift": f"×{cell.block_mass_lift:.2f}",
+            "guaranteed_entropy_bits": "–",
+            "guaranteed_block_mass": "–",
         }
     assert [
         attributes["value"] for tag, attributes in page.tags if tag == "option" and "selected" in attributes
     ] == ["1"]
     assert [attributes["max"] for tag, attributes in page.tags if attributes.get("id") == "dial-lam"] == ["5"]
+    assert sum(attributes.get("class") == "chart" for _, attributes in page.tags) == 4
 
 
 @pytest.mark.usefixtures("quick")
@@ -159,7 +164,7 @@ def test_summary_facts_baselines_and_limits_are_there(sweep: SweepResult, tmp_pa
         "6 λ × 3 τ",
     ):
         assert fact in text
-    assert "unigram 812.4 bigram 171.9 this model, best λ at τ = 1 69.41" in text
+    assert "unigram 812.4 bigram 171.9 this model, best λ 69.41" in text
     assert "model.margin.nats 8.0" in text
     assert "sweep.taus 0.5, 1.0, 2.0" in text
     assert "Attention mass is not influence." in text
@@ -191,10 +196,10 @@ def test_samples_are_shown_whole_up_to_the_limit_and_the_cut_is_stated(
     text = make(tmp_path, sweep, samples=samples())[1].text
     assert "λ = 0.6, τ = 1 The result is a list." in text
     assert "more characters" not in text
-    text = make(tmp_path, sweep, samples=samples("y" * 4321) * 60)[1].text
+    text = make(tmp_path, sweep, samples=samples("y" * 4321) * 120)[1].text
     assert "321 more characters are not shown." in text
-    assert "the first 50 of 60" in text
-    assert (text.count("y" * 4000), text.count("y" * 4001)) == (50, 0)
+    assert "the first 100 of 120" in text
+    assert (text.count("y" * 4000), text.count("y" * 4001)) == (100, 0)
 
 
 @pytest.mark.usefixtures("quick")
@@ -223,13 +228,14 @@ def test_sections_without_data_are_left_out(
     def sections(page: Page) -> list[str | None]:
         return [attributes["id"] for tag, attributes in page.tags if tag == "section"]
 
-    full = ["summary", "dial", "figures", "cells", "heads", "training", "samples", "facts", "reading"]
+    full = ["summary", "numbers", "samples", "figures", "heads", "cells", "texts", "facts", "reading"]
     assert sections(make(tmp_path, sweep, log=log, samples=samples())[1]) == full
     _, page = make(tmp_path, dataclasses.replace(sweep, heads=(), meta=SweepMeta()), log=[], samples=[])
-    assert sections(page) == ["summary", "dial", "figures", "cells", "facts", "reading"]
+    assert sections(page) == ["summary", "numbers", "figures", "cells", "facts", "reading"]
     anchors = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     assert anchors == ["#main", *(f"#{name}" for name in sections(page))]
     assert "Baselines" not in page.text
+    assert "need the model: there is no checkpoint beside this sweep." in page.text
 
 
 @pytest.mark.usefixtures("quick")
@@ -239,12 +245,10 @@ def test_attention_maps_get_a_section_that_names_their_model(sweep: SweepResult,
         for lam in (0.0, 1.0)
     ]
     source, page = make(tmp_path, sweep, maps=maps)
-    assert [attributes["id"] for tag, attributes in page.tags if tag == "section"][4:6] == [
-        "heads",
-        "attention",
-    ]
+    assert "attention" in [attributes["id"] for tag, attributes in page.tags if tag == "section"]
     assert "#attention" in [attributes["href"] for tag, attributes in page.tags if tag == "a"]
-    assert json.loads(page.scripts[0])["lams"] == [0.0, 1.0]
+    assert json.loads(page.scripts[0])["runs"][0]["reading"]["lams"] == [0.0, 1.0]
+    assert "need the model" not in page.text
     assert (
         "Attention weights of synthetic, step 1200 over one text of 7 tokens, for 2 layers of 3 heads"
         in page.text
@@ -252,9 +256,9 @@ def test_attention_maps_get_a_section_that_names_their_model(sweep: SweepResult,
     assert "at 2 values of λ from 0 to 1, τ = 0.7." in page.text
     assert "Attention is not influence: a weight says where a head looks" in page.text
     assert not re.search(r"(?:https?|ftp|wss?|file):", source, re.IGNORECASE)
-    assert "The cells above" not in page.text
+    assert "The numbers above" not in page.text
     other = [dataclasses.replace(one, source="another, step 7") for one in maps]
-    assert "The cells above are those of synthetic, step 1200." in make(tmp_path, sweep, maps=other)[1].text
+    assert "The numbers above are those of synthetic, step 1200." in make(tmp_path, sweep, maps=other)[1].text
 
 
 @pytest.mark.usefixtures("quick")
@@ -268,7 +272,9 @@ def test_accessible_basics(sweep: SweepResult, log: list[dict[str, Any]], tmp_pa
     inside = [
         tag
         for tag, attributes in page.tags
-        if tag in ("input", "select") and attributes["id"] not in labelled
+        if tag in ("input", "select")
+        and attributes.get("class") != "zoom"
+        and attributes["id"] not in labelled
     ]
     assert inside == []
     assert all(attributes.get("scope") for tag, attributes in page.tags if tag == "th")
@@ -286,7 +292,7 @@ def test_paths_are_read_and_folders_made(
     )
     path = report(tmp_path, str(tmp_path / "new" / "page.html"), log=tmp_path / "metrics.jsonl")
     assert path == tmp_path / "new" / "page.html"
-    assert 'id="training"' in path.read_text(encoding="utf-8")
+    assert 'id="figure-training"' in path.read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="no sweep at"):
         report(tmp_path / "absent")
     with pytest.raises(ValueError, match=r"is a folder; it must be a file to write\. Fix: .*report\.html"):
@@ -331,3 +337,62 @@ def test_package_names_load_on_first_use() -> None:
     assert dir(reporting) == reporting.__all__
     with pytest.raises(AttributeError, match="has no attribute 'plot'"):
         _ = reporting.plot
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_sweep_whose_file_names_no_model_is_of_an_unknown_mask(sweep: SweepResult, tmp_path: Path) -> None:
+    """It was read as today's defaults, and the page called it causal."""
+    for config in ({}, {"seed": 3}, {"model": {}}):
+        write_sweep(sweep, tmp_path)
+        document = json.loads((tmp_path / "sweep.json").read_text(encoding="utf-8"))
+        (tmp_path / "sweep.json").write_text(json.dumps({**document, "config": config}), encoding="utf-8")
+        text = Page(report(tmp_path, tmp_path / "report.html").read_text(encoding="utf-8")).text
+        assert "Unknown whether this model is causal." in text
+        assert "attention mask Unknown whether causal" in text
+        assert "configuration not recorded" in text
+        assert "For scale" not in text
+        assert read_sweep(tmp_path).recorded is False
+        write_sweep(read_sweep(tmp_path), tmp_path)
+        assert json.loads((tmp_path / "sweep.json").read_text(encoding="utf-8"))["config"] == {}
+    assert "attention mask Causal" in make(tmp_path, sweep)[1].text
+
+
+@pytest.mark.usefixtures("quick")
+def test_two_sweeps_stand_side_by_side_and_what_does_not_compare_is_named(
+    make_sweep: Callable[..., SweepResult], tmp_path: Path
+) -> None:
+    one, other = make_sweep(run="plain"), make_sweep(run="dial", lams=(0.0, 0.5), taus=(1.0,))
+    page = make(tmp_path, [one, other])[1]
+    dial = json.loads(page.scripts[0])
+    assert [run["label"] for run in dial["runs"]] == ["plain", "dial"]
+    assert dial["lams"] == [0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0]
+    assert "plain and dial" in page.text
+    assert "do not compare" not in page.text
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    data = dataclasses.replace(other.config.data, vocab_size=777)
+    config = dataclasses.replace(other.config, data=data)
+    text = make(tmp_path, [one, dataclasses.replace(other, config=config)])[1].text
+    assert "perplexities per token, accuracies and losses by token do not compare" in text
+    fewer = make_sweep(run="dial", targets=12)
+    assert (
+        "different targets: 215,488 of validation against 12 of validation."
+        in make(tmp_path, [one, fewer])[1].text
+    )
+    same = json.loads(make(tmp_path, [one, one])[1].scripts[0])
+    assert [run["label"] for run in same["runs"]] == ["plain (1)", "plain (2)"]
+    with pytest.raises(ValueError, match=r"samples is \(\); it must be left out beside two runs"):
+        make(tmp_path, [one, other], samples=())
+    with pytest.raises(ValueError, match="runs is 3; it must be 1 or 2 on a page"):
+        write_page([RunOnPage("x", one)] * 3, tmp_path / "report.html")
+
+
+@pytest.mark.usefixtures("quick")
+def test_terms_are_explained_where_they_stand(make_sweep: Callable[..., SweepResult], tmp_path: Path) -> None:
+    sweep = make_sweep(guaranteed_block_mass=0.5)
+    _, page = make(tmp_path, sweep)
+    tips = [attributes for _, attributes in page.tags if "data-tip" in attributes]
+    assert {attributes["tabindex"] for attributes in tips} == {"0"}
+    assert any((attributes["data-tip"] or "").startswith("What holds for every text") for attributes in tips)
+    assert "guaranteed at least, whatever the text" in page.text
+    assert "guaranteed at least" not in make(tmp_path, make_sweep())[1].text

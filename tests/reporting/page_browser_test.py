@@ -34,7 +34,10 @@ BROWSER = (
 HELPERS = """
 const part = (name) => document.getElementById(name);
 const all = (query) => [...document.querySelectorAll(query)];
-const set = (name, value) => { part(name).value = value; part(name).dispatchEvent(new Event("input", {bubbles: true})); part(name).dispatchEvent(new Event("change", {bubbles: true})); };
+const set = (name, value) => {
+  part(name).value = value;
+  for (const type of ["input", "change"]) part(name).dispatchEvent(new Event(type, {bubbles: true}));
+};
 const point = (node, type, x, y) => node.dispatchEvent(new PointerEvent(type, {clientX: x, clientY: y, bubbles: true}));
 const press = (node, key) => node.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
 const errors = [];
@@ -57,7 +60,11 @@ def in_browser(page: str, script: str, folder: Path, width: int = 1400, dark: bo
     }})();</script>"""
     file = folder / "page.html"
     # Errors of the page's own script count too, so they are listened for before it.
-    page = page.replace("<body>", "<body><script>var early = [];addEventListener('error', (e) => early.push(e.message));</script>", 1)
+    page = page.replace(
+        "<body>",
+        "<body><script>var early = [];addEventListener('error', (e) => early.push(e.message));</script>",
+        1,
+    )
     page = page.replace("</body>", f"{probe}</body>")
     if width < 500:  # no window of Chromium's is narrower
         page = f'<body style="margin:0"><iframe srcdoc="{html.escape(page)}" width="{width}" height="900" style="border:0"></iframe></body>'
@@ -115,7 +122,9 @@ def test_one_dial_turns_everything_and_all_of_it_is_right(page, tmp_path: Path) 
         if TAUS[tau] == 1.0:
             assert shown["sample"] == f"So it is {LAMS[lam]}."
         else:
-            assert shown["sample"].startswith("No sample was generated at λ = 0.4, τ = 0.5. There are samples at λ = 0")
+            assert shown["sample"].startswith(
+                "No sample was generated at λ = 0.4, τ = 0.5. There are samples at λ = 0"
+            )
         output = model.apply(ids, lam=LAMS[lam], tau=TAUS[tau], weights=True)
         weights = np.asarray(output.weights)[layer, 0, head]
         bits = np.asarray(output.stats.entropy_bits)[:, 0].mean(-1, dtype=np.float64)
@@ -125,11 +134,15 @@ def test_one_dial_turns_everything_and_all_of_it_is_right(page, tmp_path: Path) 
         assert shown["big"] == shown["pixels"]
         np.testing.assert_array_equal(pixels[..., 3], np.where(np.tri(21), 255, 0))
         # Each colour is that of the byte, or of its neighbour where float32 rounding decides between two.
-        near = viridis[np.clip(np.round(255 * np.sqrt(weights))[..., None] + np.array([-1, 0, 1]), 0, 255).astype(int)]
+        near = viridis[
+            np.clip(np.round(255 * np.sqrt(weights))[..., None] + np.array([-1, 0, 1]), 0, 255).astype(int)
+        ]
         off = np.abs(near - pixels[..., None, :3]).max(-1).min(-1)
         assert off[np.tri(21, dtype=bool)].max() == 0
         assert shown["words"][query + 1 :] == ["later: not attended to"] * (20 - query)
-        assert shown["hash"] == f"#lam={LAMS[lam]:g}&tau={TAUS[tau]:g}&layer={layer}&head={head}&query={query}"
+        assert (
+            shown["hash"] == f"#lam={LAMS[lam]:g}&tau={TAUS[tau]:g}&layer={layer}&head={head}&query={query}"
+        )
         means = [float(number) for number in re.findall(r"([0-9.]+) nats", shown["paid"])[:1]]
         logits = np.asarray(model.apply(ids, lam=0.0, tau=TAUS[tau]).logits, np.float64)[0, :-1]
         chosen = np.take_along_axis(logits, ids[0, 1:, None], 1)[:, 0]
@@ -171,7 +184,9 @@ def test_hover_click_and_keys_choose_and_explain(page, tmp_path: Path) -> None:
       said.zoomed = [field.getBoundingClientRect().width, getComputedStyle(field.querySelector(".edges")).strokeWidth];
       return said;"""
     said = in_browser(page, script, tmp_path)
-    assert re.search(r"\(token 7\) → .* \(token 2\): weight 0\.\d{4}, outside its block\nat λ = 1: 0\.\d{4}$", said["cell"])
+    assert re.search(
+        r"\(token 7\) → .* \(token 2\): weight 0\.\d{4}, outside its block\nat λ = 1: 0\.\d{4}$", said["cell"]
+    )
     assert said["tipShown"]
     assert said["query"][0].startswith("token 7, ")
     assert "(token 8) → " in said["keys"]
@@ -182,7 +197,9 @@ def test_hover_click_and_keys_choose_and_explain(page, tmp_path: Path) -> None:
     assert said["term"][1].startswith("Share of attention that stays inside")
     assert said["term"][2:] == [0, "tip"]
     assert said["escaped"]
-    assert re.search(r"\(token 4\)\nλ = 0: \d+\.\d{3} nats\nλ = 1: \d+\.\d{3} nats \([+−]\d\.\d{3}\)", said["loss"])
+    assert re.search(
+        r"\(token 4\)\nλ = 0: \d+\.\d{3} nats\nλ = 1: \d+\.\d{3} nats \([+−]\d\.\d{3}\)", said["loss"]
+    )
     assert said["lam"] == "1"
     assert said["outline"] == ["1px", "non-scaling-stroke"]
     assert said["zoomed"] == [840, "1px"]
@@ -193,25 +210,40 @@ def test_hover_click_and_keys_choose_and_explain(page, tmp_path: Path) -> None:
 def test_no_width_scrolls_sideways_and_text_stands_out(page, tmp_path: Path, width: int, dark: bool) -> None:
     script = """
       const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
-      const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-      const behind = (node) => { for (let at = node; at; at = at.parentElement) { const c = rgb(getComputedStyle(at).backgroundColor); if (c.length === 3 || c[3] > 0) return c; } return [255, 255, 255]; };
-      const contrast = (node) => { const [a, b] = [light(rgb(getComputedStyle(node).color)), light(behind(node))]; return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); };
-      const nodes = all("p, h1, h2, h3, a, td, th, dd, dt, summary, figcaption, .queries span, .keys span, .words span");
-      const weak = nodes.filter((node) => node.offsetParent && node.textContent.trim() && contrast(node) < 4.5);
+      const linear = (part) => part / 255 <= 0.03928 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4;
+      const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+      const behind = (node) => {
+        for (let at = node; at; at = at.parentElement) {
+          const colour = rgb(getComputedStyle(at).backgroundColor);
+          if (colour.length === 3 || colour[3] > 0) return colour;
+        }
+        return [255, 255, 255];
+      };
+      const contrast = (node) => {
+        const [a, b] = [light(rgb(getComputedStyle(node).color)), light(behind(node))];
+        return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+      };
+      const TEXTS = "p, h1, h2, h3, a, td, th, dd, dt, summary, figcaption, .queries span, .keys span, .words span";
+      const seen = all(TEXTS).filter((node) => node.offsetParent && node.textContent.trim());
+      const weak = seen.filter((node) => contrast(node) < 4.5);
       const root = document.scrollingElement;
-      return {window: innerWidth, page: root.scrollWidth, seen: root.clientWidth, weak: weak.map((node) => `${node.tagName} ${node.textContent.slice(0, 30)} ${contrast(node)}`),
+      return {page: root.scrollWidth, seen: root.clientWidth, texts: seen.length,
+              weak: weak.map((node) => `${node.tagName} ${node.textContent.slice(0, 30)} ${contrast(node)}`),
               background: getComputedStyle(document.body).backgroundColor};"""
     found = in_browser(page, script, tmp_path, width, dark)
     assert found["page"] <= found["seen"]
     assert found["seen"] == width
     assert found["weak"] == []
+    assert found["texts"] > 100
     assert found["background"] == ("rgb(13, 17, 23)" if dark else "rgb(246, 247, 249)")
 
 
 def test_nothing_that_is_drawn_lies_outside_its_axes(tmp_path: Path) -> None:
     result = synthetic_sweep(lams=(0.0, 0.5, 1.0), guaranteed_block_mass=0.97, guaranteed_entropy_bits=9.5)
     write_page([RunOnPage("one", result)], tmp_path / "a.html")
-    script = """return all(".chart").map((svg) => [...svg.querySelectorAll("polyline")].flatMap((line) => line.getAttribute("points").split(" ").map((pair) => pair.split(",").map(Number))));"""
+    script = """
+      const points = (line) => line.getAttribute("points").split(" ").map((pair) => pair.split(",").map(Number));
+      return all(".chart").map((svg) => [...svg.querySelectorAll("polyline")].flatMap(points));"""
     found = in_browser((tmp_path / "a.html").read_text(encoding="utf-8"), script, tmp_path)
     assert len(found) == 4
     for points in found:
@@ -226,7 +258,8 @@ def test_two_runs_share_the_dial_and_say_what_they_were_not_measured_at(tmp_path
                   samples=[{"lam": 0.4, "tau": 1.0, "prompt": "", "text": "<b>x</b>"}]),
     ]  # fmt: skip
     write_page(runs, tmp_path / "a.html")
-    script = """set("dial-lam", 1); return [all(".card")[2].querySelector(".value").textContent, all("#samples .text").map((node) => node.innerHTML)];"""
+    script = """set("dial-lam", 1);
+      return [all(".card")[2].querySelector(".value").textContent, all("#samples .text").map((node) => node.innerHTML)];"""
     value, samples = in_browser((tmp_path / "a.html").read_text(encoding="utf-8"), script, tmp_path)
     assert value == "not measured1.25"
     assert samples[0].endswith("No samples.</span>")

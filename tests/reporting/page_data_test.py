@@ -121,7 +121,8 @@ def test_what_does_not_fit_on_a_page_is_refused_and_the_limit_is_true(causal: bo
 
 
 @pytest.mark.parametrize(
-    ("shape", "length", "settings"), [((2, 4), 31, 18), ((12, 12), 128, 33), ((24, 16), 64, 55), ((6, 8), 512, 6)]
+    ("shape", "length", "settings"),
+    [((2, 4), 31, 18), ((12, 12), 128, 33), ((24, 16), 64, 55), ((6, 8), 512, 6)],
 )
 def test_as_many_heads_are_kept_as_fit_and_no_fewer(shape, length, settings):
     layers, heads = heads_that_fit(settings, shape, length)

@@ -17,11 +17,12 @@ from aila_jax.config import (
     TrainConfig,
     check_unread,
 )
-from aila_jax.config.options import BlocksOptions
+from aila_jax.config.options import BlocksOptions, ReportOptions
 from aila_jax.data.conllu_blocks import TAGS
 from aila_jax.evaluation.certify import certify
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.partition.listing import _marked
+from aila_jax.runs._reading import PageGrid, read_page_text
 from aila_jax.types import Batch
 from tests.support.untrained import untrained_model
 
@@ -55,7 +56,9 @@ def test_a_text_without_its_annotation_has_no_blocks_and_none_are_made_up(blocks
         read(block_ids=[index % 2 for index in range(len(tokens))])
     lines = annotated("sentences")
     assert certify(lines, 1.0, text=tokens).counts.n_out.max() == 0
-    assert runs.dial_maps(lines)[0].block_ids.max() >= 1  # the report's sample has line ends there
+    grid = PageGrid((0.0,), (1.0,), 1.0, False)
+    reading = read_page_text(lines, ReportOptions(), grid).reading
+    assert not reading.inside[-1, 0]  # the report's sample has line ends there
 
 
 def test_an_annotation_that_no_partition_reads_is_refused(tmp_path: Path) -> None:
