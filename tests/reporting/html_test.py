@@ -48,6 +48,7 @@ def test_nothing_points_outside_the_file(
     source, page = make(tmp_path, sweep, log=log, samples=samples("See http://example.org/x."))
     assert not re.search(r"(?:https?|ftp|wss?|file):", source, re.IGNORECASE)
     assert "See http://example.org/x." in page.text  # as text it is shown as it is
+    assert json.loads(page.scripts[0])["runs"][0]["samples"][0]["text"] == "See http://example.org/x."
     assert f"data.url {sweep.config.data.url}" in page.text
     assert not re.search(r"@import|url\(|\bfetch\(|XMLHttpRequest|\bimport\(|sendBeacon", source)
     for _, attributes in page.tags:
