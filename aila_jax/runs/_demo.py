@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from aila_jax.config import user_path
+from aila_jax.config.options import ReportOptions
 from aila_jax.data.dataset import load_dataset
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.presets import tiny
@@ -37,12 +38,7 @@ def demo(workdir: str | Path = "runs/demo") -> SweepResult:
     with dial:
         result = sweep(str(run.workdir))
     with write:
-        model = run.load()
-        samples = [
-            {"lam": lam, "tau": 1.0, "prompt": DEMO_PROMPT, "text": model.generate(DEMO_PROMPT, lam=lam)}
-            for lam in (0.0, 0.5, 1.0)
-        ]
-        page = report(run.workdir, samples=samples)
+        page = report(run.workdir, ReportOptions(prompt=DEMO_PROMPT))
     print(describe_sweep(result))
     print(
         f"""
