@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from aila_jax.reporting import report, write_sweep
+from aila_jax.reporting import write_sweep
 from aila_jax.reporting.samples import read_samples, write_samples
+from aila_jax.runs.page import report
 
 SAMPLES = [{"lam": 0.5, "tau": 1.0, "prompt": "Once", "text": "upon a λ"}]
 

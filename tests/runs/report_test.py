@@ -15,7 +15,7 @@ from aila_jax.config.options import AttentionOptions, ReportOptions, SweepOption
 from aila_jax.evaluation.origin import SweepMeta
 from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.inference.language_model import load
-from aila_jax.reporting import read_sweep
+from aila_jax.reporting import html, read_sweep
 from aila_jax.runs import _report as showing
 from aila_jax.runs._reading import (
     LAMS,
@@ -129,8 +129,11 @@ def test_sample_texts_are_the_models_at_every_setting_and_named_where_there_are_
         assert found.missing[0].startswith("No sample text: ")
 
 
-def test_python_writes_the_commands_page(trained, tmp_path):
+def test_python_writes_the_commands_page(trained, tmp_path, monkeypatch):
     """`aila.report(PATH)` had no attention."""
+    picture = {"light": "data:,", "dark": "data:,", "width": 1}  # figures take most of the time
+    monkeypatch.setattr(html, "figure_sources", lambda _: picture)
+    monkeypatch.setattr(showing, "draw_figures", lambda *given: (given[2] / "dial.png").touch())
     options = SweepOptions(lams=(0.0, 1.0), taus=(1.0,), max_batches=1)
     runs.sweep(trained.run.workdir, options, tmp_path / "swept", quiet=True)
     page = ReportOptions(checkpoint=str(trained.run.workdir), sample_tokens=2, text="the cat")
@@ -139,6 +142,7 @@ def test_python_writes_the_commands_page(trained, tmp_path):
         tmp_path / "swept", tmp_path / "python.html", checkpoint=trained.run.workdir, sample_tokens=2, text="the cat"
     )  # fmt: skip
     assert by_python.read_bytes() == by_command.read_bytes()
+    assert (tmp_path / "dial.png").exists()
     rows = read_sweep(tmp_path / "swept")
     by_rows = aila.report(
         rows, tmp_path / "rows.html", checkpoint=trained.model, sample_tokens=2, text="the cat"
