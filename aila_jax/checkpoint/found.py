@@ -20,6 +20,7 @@ from aila_jax.checkpoint.arrays import (
     without_params,
 )
 from aila_jax.checkpoint.folders import DIRECTORY, whole_steps
+from aila_jax.checkpoint.lineage import Ancestor, lineage_of, weights_sha256
 from aila_jax.checkpoint.manifest import (
     MARK,
     NAME,
@@ -80,6 +81,16 @@ class Checkpoint:
     @property
     def tokenizer(self) -> Tokenizer:
         return Tokenizer.from_json(self.record.tokenizer)
+
+    @property
+    def lineage(self) -> tuple[Ancestor, ...]:
+        """What its run began with, newest first; none for a run that began by itself."""
+        return lineage_of(self.record.meta)
+
+    @property
+    def weights(self) -> str:
+        """The identity of its parameters (`weights_sha256`)."""
+        return weights_sha256(self.arrays)
 
     def say_unverified(self) -> None:
         """A line on stderr for a checkpoint of format 1, whose record has no checksum."""

@@ -18,6 +18,10 @@ PARTS: dict[str, dict[str, type]] = {
     "anchors": {"k": int, "estimator": str, "types": bool},
     "table": {"vocabulary": str, "names": list, "note": str},
 }
+# In `meta`: the checkpoints that the run's weights came from, newest first, and what each of them has.
+LINEAGE = "lineage"
+ANCESTOR: dict[str, type] = {"run": str, "step": int, "weights": str, "path": str}
+MAX_LINEAGE = 1024  # runs that began one from another
 MAX_ANCHORS = 2**20  # k, of a block
 MAX_LENGTH = 2**20  # the scores of one sequence of that length fit no machine of today
 MAX_ENTRIES = 2**48  # along one axis of an array
@@ -117,6 +121,7 @@ def read_record(folder: Path) -> Stored:
     arrays, run = json_object(stored.pop("arrays"), "arrays"), stored.pop("run")
     for name in ("config", "partition", "data", "meta"):
         json_object(stored[name], name)
+    _check_lineage(stored["meta"].get(LINEAGE, []))
     for name, kinds in PARTS.items():
         if stored.get(name) is not None:
             _check_part(name, json_object(stored[name], name), kinds)
@@ -141,6 +146,18 @@ def _check_part(name: str, part: dict[str, Any], kinds: dict[str, type]) -> None
         wrong.append("names")
     if wrong:
         raise ValueError(f"its record's {name} has no usable {wrong[0][:40]!r}")
+
+
+def _check_lineage(lineage: Any) -> None:
+    """A list of what `ANCESTOR` says, and no more."""
+    right = isinstance(lineage, list) and len(lineage) <= MAX_LINEAGE
+    for one in lineage if right else ():
+        right = right and isinstance(one, dict) and one.keys() == ANCESTOR.keys()
+        right = right and all(type(one[name]) is kind for name, kind in ANCESTOR.items())
+    if not right:
+        raise ValueError(
+            f"its record's lineage is {str(lineage)[:120]}; it must be a list of {', '.join(ANCESTOR)}"
+        )
 
 
 def _entry(name: str, value: Any) -> ArrayEntry:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from aila_jax.checkpoint.folders import DIRECTORY, incomplete_steps, whole_steps
 from aila_jax.checkpoint.found import check_all, open_checkpoint
+from aila_jax.checkpoint.lineage import Ancestor
 from aila_jax.checkpoint.manifest import NAME, read_key
 from aila_jax.config import user_path
+from aila_jax.config.checks import shown
 from aila_jax.json_files import read_json
 
 
@@ -18,18 +20,24 @@ class Verified:
       folder: the step's.
       state: `verified`, `not verified` (format 1 has checksums of its arrays alone) or `damaged`.
       detail: what was compared, or what differs.
+      weights: the identity of its parameters; empty where it is damaged.
+      began: the checkpoint that its run began from; None where it began by itself.
     """
 
     folder: Path
     state: str
     detail: str
+    weights: str = ""
+    began: Ancestor | None = None
 
     @property
     def damaged(self) -> bool:
         return self.state == "damaged"
 
     def __str__(self) -> str:
-        return f"{self.folder}: {self.state} ({self.detail})"
+        weights = f", weights {self.weights[:12]}" if self.weights else ""
+        began = f", began from {shown(str(self.began))}" if self.began else ""
+        return f"{self.folder}: {self.state} ({self.detail}){weights}{began}"
 
 
 def verify_run(path: str | Path, key_file: str | Path | None = None) -> tuple[Verified, ...]:
@@ -66,12 +74,13 @@ def _verify(directory: Path, step: int, key: bytes | None) -> Verified:
         check_all(checkpoint)
     except ValueError as error:
         return Verified(folder, "damaged", str(error).removeprefix(f"checkpoint {folder}").lstrip(": "))
+    weights, began = checkpoint.weights, checkpoint.lineage[0] if checkpoint.lineage else None
     if checkpoint.manifest is None:
-        return Verified(
-            folder, "not verified", "format 1: its arrays match their checksums, its record has none"
-        )
+        detail = "format 1: its arrays match their checksums, its record has none"
+        return Verified(folder, "not verified", detail, weights, began)
     signed = ", signed with the key" if key else ", signed, and no key was given" if _signed(folder) else ""
-    return Verified(folder, "verified", f"{len(checkpoint.manifest.files)} files{signed}")
+    files = f"{len(checkpoint.manifest.files)} files{signed}"
+    return Verified(folder, "verified", files, weights, began)
 
 
 def _signed(folder: Path) -> bool:

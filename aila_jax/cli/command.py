@@ -91,6 +91,8 @@ class Command(Generic[T]):
       paths: options that name a path, and whether it is there.
       takes_config: it has `--config` and `--config.KEY`.
       needs_config: these may not be left out.
+      base: what `--config.KEY` changes where no `--config` is given, by the arguments; None: that is needed.
+      begins: whether a call makes its own tokenizer and partition, and none is there before it.
     """
 
     name: str
@@ -106,6 +108,8 @@ class Command(Generic[T]):
     paths: tuple[tuple[str, PathCheck], ...] = ()
     takes_config: bool = False
     needs_config: bool = False
+    base: Callable[[list[str]], Config | None] = lambda arguments: None
+    begins: Callable[[Call[T]], bool] = lambda call: True
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -129,7 +133,7 @@ class Command(Generic[T]):
             check(f"--{name}", getattr(call.options, name))
         if call.config is not None:
             resumed = bool(call.path) and (user_path(call.path) / "config.json").is_file()
-            check_config_paths(call.config, call.data_dir, fits=not resumed)
+            check_config_paths(call.config, call.data_dir, fits=self.begins(call) and not resumed)
 
     def define(self, values: flags.FlagValues) -> None:
         """Adds its flags, all but `--config`."""

@@ -7,7 +7,7 @@ every value is checked in `build_config`, once, after all overrides.
 import difflib
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,17 @@ SOURCE_HELP = (
 )
 
 
-def define_config(arguments: list[str], values: flags.FlagValues, needed: bool = True) -> list[str]:
+def define_config(
+    arguments: list[str],
+    values: flags.FlagValues,
+    needed: bool = True,
+    base: Callable[[list[str]], Config | None] = lambda arguments: None,
+) -> list[str]:
     """Defines `--config.KEY` for every key that `arguments` override; returns the arguments without
     `--config=SOURCE`.
 
-    Where no configuration is `needed` and none is given, `--config` is None.
+    Where no configuration is given it is what `base` makes of the arguments. Where that is None and none is
+    `needed`, `--config` is None.
 
     Raises:
       ValueError: no such preset or file, a file without get_config(), or an override of a key that does not
@@ -41,7 +47,8 @@ def define_config(arguments: list[str], values: flags.FlagValues, needed: bool =
     if first.config is None and not needed and not any(OVERRIDE.match(argument) for argument in rest):
         flags.DEFINE_string("config", None, SOURCE_HELP, flag_values=values)
         return rest[1:]
-    if first.config is None:
+    without = base(rest[1:]) if first.config is None else None
+    if first.config is None and without is None:
         raise ValueError(
             f"--config is missing. Fix: add --config={next(iter(presets.PRESETS))}, or the path of a Python"
             " file with get_config()"
@@ -52,9 +59,15 @@ def define_config(arguments: list[str], values: flags.FlagValues, needed: bool =
         override = OVERRIDE.match(argument)
         if override and override[1] not in known:
             raise ValueError(unknown_key(override[1], known))
-    settings = ConfigDict(load_source(first.config))
+    settings = ConfigDict(load_source(first.config) if without is None else to_dict(without))
     config_flags.DEFINE_config_dict("config", settings, SOURCE_HELP, flag_values=values, sys_argv=rest)
     return rest[1:]
+
+
+def overrides(arguments: list[str]) -> list[str]:
+    """The keys that arguments override."""
+    found = [OVERRIDE.match(argument) for argument in arguments]
+    return [name_now(one[1]) for one in found if one]
 
 
 def _as_named_now(argument: str) -> str:

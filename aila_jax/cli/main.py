@@ -182,7 +182,7 @@ def parse(command: "Command[Any]", arguments: list[str]) -> "flags.FlagValues":
     values = flags.FlagValues()
     command.define(values)
     if command.takes_config:
-        arguments = define_config(arguments, values, needed=command.needs_config)
+        arguments = define_config(arguments, values, command.needs_config, command.base)
     try:
         rest = values([command.name, *arguments])[1:]
     except flags.UnrecognizedFlagError as error:

@@ -436,6 +436,17 @@ class ReportOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainOptions(Options):
+    """What training begins with."""
+
+    start: str = option(
+        "A run directory or checkpoint whose weights and tokenizer a new run begins with, and whose"
+        " settings it has where no --config is given. Empty: weights drawn from the seed.",
+        "",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerifyOptions(Options):
     """Whether checkpoints are what was saved."""
 

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from aila_jax.cards import Card, Shown, count
-from aila_jax.checkpoint import Checkpoint, find_checkpoint
+from aila_jax.checkpoint import Ancestor, Checkpoint, find_checkpoint
+from aila_jax.checkpoint.lineage import lineage_of
 from aila_jax.config import Config, Estimator, PartitionConfig, Solver, require
 from aila_jax.config.checks import (
     check_flag,
@@ -104,6 +105,11 @@ class LanguageModel(Shown):
         where an older checkpoint does not say.
         """
         return self.meta.get("data", {}).get("given") or _given_of(self.config)
+
+    @property
+    def lineage(self) -> tuple[Ancestor, ...]:
+        """The checkpoints that its weights came from, newest first; none for a run that began by itself."""
+        return lineage_of(self.meta)
 
     def with_partition(self, partition: PartitionConfig, fitted: Partition | None = None) -> "LanguageModel":
         """The same weights, read with another partition than the one in training: attention knows blocks only
@@ -348,6 +354,8 @@ class LanguageModel(Shown):
             if self.anchors is None
             else f"{self.anchors.k} a block, {self.anchors.estimator}",
         }
+        if self.lineage:
+            facts["began from"] = ", ".join(map(str, self.lineage))
         leaky = ", NOT CAUSAL" if shape.bidirectional else ""
         return Card(f"LanguageModel {self.run}, step {self.step}{leaky}", facts)
 

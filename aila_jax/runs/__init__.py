@@ -10,6 +10,7 @@ from aila_jax.runs._diagnose import describe_diagnosis, diagnose
 from aila_jax.runs._influence import describe_influence, influence
 from aila_jax.runs._recruit import recruit, recruit_classes
 from aila_jax.runs._report import generate, report
+from aila_jax.runs._start import start_config
 from aila_jax.runs._sweep import describe_sweep, evaluate, evaluate_cell, sweep
 from aila_jax.runs._threshold import threshold
 from aila_jax.runs._train import Run, train
@@ -50,6 +51,7 @@ __all__ = [
     "report",
     "run_directory",
     "run_meta",
+    "start_config",
     "step_draws",
     "sweep",
     "threshold",

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 
 from aila_jax.cards import Card, Shown, count
-from aila_jax.checkpoint import Checkpoint, CheckpointStore, Record
-from aila_jax.config import Config, check_unread, require, user_path
+from aila_jax.checkpoint import Ancestor, Checkpoint, CheckpointStore, Record
+from aila_jax.config import Config, require, user_path
 from aila_jax.config.checks import check_flag, check_instance, check_whole
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
@@ -21,12 +21,12 @@ from aila_jax.model.transformer import build_transformer
 from aila_jax.partition.build import Partition
 from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.kinds import Classes
+from aila_jax.runs._start import Before, Source, check_start, start_config, what_is_before
 from aila_jax.runs.setup import eval_record, evaluated_lams, initial_state, step_draws
 from aila_jax.runs.workdir import (
     RunFolder,
     RunMoved,
     as_begun,
-    existing_run,
     locked,
     run_meta,
     write_run_files,
@@ -98,19 +98,37 @@ class Text:
     batches: TrainBatches
 
 
-def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
+def train(
+    config: Config | None,
+    workdir: str | Path,
+    quiet: bool = False,
+    *,
+    start: LanguageModel | str | Path | None = None,
+) -> Run:
     """Trains a model as `config` says into `workdir`, continuing a run of the same configuration that is
     there already.
 
     Writes config.json, run.json, metrics.jsonl, TensorBoard files and checkpoints.
 
+    Args:
+      config: the settings; None, with a start only: those of the start.
+      workdir: the run directory.
+      quiet: print nothing.
+      start: a loaded model, or the path of a run: begin with its weights and its tokenizer, and with its
+        partition where `config` asks for the same one. The optimizer begins anew, at step 0 of `config`. A
+        run that goes on does not read it again.
+
     Raises:
-      ValueError: bad settings or data, a run of another configuration or with another corpus in `workdir`, or
-        a process that trains into it now. NonFiniteError: more non-finite updates than `train.max_skipped`.
+      ValueError: bad settings or data, a run of another configuration or with another corpus in `workdir`, a
+        process that trains into it now, or a start with another tokenizer, of other shapes, or that is not
+        what the run began from. NonFiniteError: more non-finite updates than `train.max_skipped`.
         TrainingStopped: Ctrl-C, SIGTERM or SIGHUP; the last step is saved, and the same call continues from
         it. LogUnwritable: the log or the progress could not be written; likewise. RunMoved: `workdir` was
         moved; nothing more is saved.
     """
+    start = check_start(start)
+    if config is None and start is not None:
+        config = start_config(start, workdir)
     require(
         isinstance(config, Config),
         "config",
@@ -118,29 +136,30 @@ def train(config: Config, workdir: str | Path, quiet: bool = False) -> Run:
         "an aila.Config",
         "aila.presets.tiny(), or another preset",
     )
+    assert config is not None, "it is a Config"
     workdir, quiet = user_path(workdir, "workdir"), check_flag("quiet", quiet)
     with locked(workdir) as folder:
-        return _train(config, workdir, folder, quiet)
+        return _train(config, workdir, folder, start, quiet)
 
 
-def _train(config: Config, workdir: Path, folder: RunFolder, quiet: bool) -> Run:
+def _train(config: Config, workdir: Path, folder: RunFolder, source: Source | None, quiet: bool) -> Run:
     sharding = batch_sharding(config.train.batch_size, accumulate=config.train.accumulate)
     config = as_begun(workdir, config, quiet)
-    found = existing_run(workdir, config)
-    if found is None:
-        check_unread(config)
+    before = what_is_before(config, workdir, source)
+    found = before.found
     if config.model.bidirectional and not quiet:
         print(BIDIRECTIONAL_WARNING)
-    text = _read_text(config, found)
+    text = _read_text(config, before)
     partition = _partition(
-        config, text, found, quiet
+        config, text, before, quiet
     )  # may refuse a file of classes, which must leave the directory as it was
     if found is None:
-        write_run_files(workdir, config, text.dataset)
+        write_run_files(workdir, config, text.dataset, before.lineage)
 
     network = Network(build_transformer(config, text.dataset.tokenizer.vocab_size), partition)
     optimizer = build_optimizer(config.train, config.penalty, config.feature_groups)
-    state = initial_state(config, network.module, optimizer)
+    begun = None if before.start is None else before.start.params
+    state = initial_state(config, network.module, optimizer, begun)
     if found is not None:
         found.say_unverified()
         state = found.state(state)
@@ -156,12 +175,12 @@ def _train(config: Config, workdir: Path, folder: RunFolder, quiet: bool) -> Run
     if start == 0:
         state = anchors(0, state) or state  # without a warm-up they are made before the first step
     if not quiet:
-        _announce(config, workdir, text.dataset, partition, state, start)
+        _announce(config, workdir, text.dataset, partition, before.lineage, state)
 
     train_step = _mapped_step(config, network, optimizer, sharding)
     log = _training_log(config, workdir, folder, found, quiet)
     with log, CheckpointStore(workdir, config.train.keep) as store, StopRequests() as requests:
-        save = partial(_save, config, text, store, anchors, partition, log)
+        save = partial(_save, config, text, store, anchors, network, before.lineage, log)
         measure = partial(_measure, config, network, text.validation, sharding, log)
         # Anchors first, so that a checkpoint of the same step has them.
         at_warmup = Hook(config.train.warmup_end, anchors, at_end=False, once=True)
@@ -196,11 +215,11 @@ def _train(config: Config, workdir: Path, folder: RunFolder, quiet: bool) -> Run
     return Run(workdir, config, int(state.step), start)
 
 
-def _read_text(config: Config, found: Checkpoint | None) -> Text:
+def _read_text(config: Config, before: Before) -> Text:
     """The corpus, encoded with the checkpoint's tokenizer where there is one, and the batches from where it
     stopped.
     """
-    dataset = load_dataset(config.data, None if found is None else found.tokenizer)
+    dataset, found = load_dataset(config.data, before.tokenizer), before.found
     windows = dataset.windows("train", config.model.length, config.model.document_mask)
     batches = TrainBatches(windows, config.train.batch_size, config.seed)
     if found is not None:
@@ -219,10 +238,10 @@ def _read_text(config: Config, found: Checkpoint | None) -> Text:
     )
 
 
-def _partition(config: Config, text: Text, found: Checkpoint | None, quiet: bool) -> Partition:
+def _partition(config: Config, text: Text, before: Before, quiet: bool) -> Partition:
     """The checkpoint's partition, or one that is fitted to the training split now."""
-    if found is not None:
-        return found.partition()
+    if (there := before.partition()) is not None:
+        return there
     return fit_partition(config.partition, text.dataset.tokenizer, text.dataset.splits["train"], quiet)
 
 
@@ -269,7 +288,8 @@ def _save(
     text: Text,
     store: CheckpointStore,
     anchors: AnchorsAtWarmup,
-    partition: Partition,
+    network: Network,
+    lineage: tuple[Ancestor, ...],
     log: TrainingLog,
     step: int,
     state: TrainState,
@@ -282,8 +302,8 @@ def _save(
         "position": text.batches.get_state(),
         "given": dataset.given,
     }
-    record = Record.of(config, dataset.tokenizer, data, run_meta(dataset), log.interval())
-    store.save(step, state, record, anchors.made, partition)
+    record = Record.of(config, dataset.tokenizer, data, run_meta(dataset, lineage), log.interval())
+    store.save(step, state, record, anchors.made, network.partition)
     log.restart_clock()
 
 
@@ -322,7 +342,12 @@ def _measure(
 
 
 def _announce(
-    config: Config, workdir: Path, dataset: Dataset, partition: Partition, state: TrainState, start: int
+    config: Config,
+    workdir: Path,
+    dataset: Dataset,
+    partition: Partition,
+    lineage: tuple[Ancestor, ...],
+    state: TrainState,
 ) -> None:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     print(f"device   {describe_devices()}")
@@ -333,4 +358,7 @@ def _announce(
     )
     if isinstance(partition, Classes) and partition.note:
         print(f"classes  {partition.note}")
-    print(f"run      {workdir}, seed {config.seed}, steps {start} to {config.train.steps}", flush=True)
+    if lineage:
+        print(f"start    {lineage[0]}")
+    steps = f"steps {int(state.step)} to {config.train.steps}"
+    print(f"run      {workdir}, seed {config.seed}, {steps}", flush=True)

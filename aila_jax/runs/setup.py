@@ -30,12 +30,22 @@ def key_of(config: Config, stream: str) -> PRNGKeyArray:
     return jax.random.fold_in(jax.random.key(config.seed), STREAMS.index(stream))
 
 
-def initial_state(config: Config, module: Transformer, optimizer: Any) -> TrainState:
-    """Parameters and optimizer state at step 0, from the run's seed."""
-    key_params, key_dropout = key_of(config, "params"), key_of(config, "dropout")
-    # Parameters depend on no partition, so any will do, and one without a table needs no corpus.
-    params = Network(module, Windows()).init(example_batch(config), key_params)
+def initial_state(
+    config: Config, module: Transformer, optimizer: Any, params: Any | None = None
+) -> TrainState:
+    """Parameters and optimizer state at step 0: drawn from the run's seed, or `params`, with nothing that their
+    own training knew of them.
+    """
+    key_dropout = key_of(config, "dropout")
+    if params is None:
+        params = drawn_params(config, module)
     return create_state(params, optimizer, jax.random.key_data(key_dropout), initial_importance(config))
+
+
+def drawn_params(config: Config, module: Transformer) -> Any:
+    """Parameters from the run's seed."""
+    # They depend on no partition, so any will do, and one without a table needs no corpus.
+    return Network(module, Windows()).init(example_batch(config), key_of(config, "params"))
 
 
 def locality_draws(config: Config, sharding: Sharding) -> Any:

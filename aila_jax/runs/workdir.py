@@ -12,7 +12,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from aila_jax.checkpoint import DIRECTORY, Checkpoint, find_checkpoint, incomplete_steps, whole_steps
+from aila_jax.checkpoint import (
+    DIRECTORY,
+    Ancestor,
+    Checkpoint,
+    find_checkpoint,
+    incomplete_steps,
+    whole_steps,
+)
+from aila_jax.checkpoint.lineage import lineage_to_json
 from aila_jax.config import Config, SettingsConflict, by_rules_of, require, saved_config, to_dict
 from aila_jax.data.dataset import Dataset
 from aila_jax.files import folder_inside, refuse_link, write_atomically
@@ -218,20 +226,23 @@ def _differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> li
     return found
 
 
-def write_run_files(workdir: Path, config: Config, dataset: Dataset) -> None:
+def write_run_files(
+    workdir: Path, config: Config, dataset: Dataset, lineage: tuple[Ancestor, ...] = ()
+) -> None:
     """Writes config.json and run.json."""
     write_atomically(workdir / "config.json", (json.dumps(to_dict(config), indent=2) + "\n").encode())
     write_atomically(
         workdir / "run.json",
-        (json.dumps({"seed": config.seed, **run_meta(dataset)}, indent=2) + "\n").encode(),
+        (json.dumps({"seed": config.seed, **run_meta(dataset, lineage)}, indent=2) + "\n").encode(),
     )
 
 
-def run_meta(dataset: Dataset) -> dict[str, Any]:
-    """Versions, commit, device and data fingerprint: what makes a run reproducible."""
+def run_meta(dataset: Dataset, lineage: tuple[Ancestor, ...] = ()) -> dict[str, Any]:
+    """Versions, commit, device, data fingerprint, and what it began with: what makes a run reproducible."""
     return {
         "versions": versions(),
         "commit": git_commit(),
         "device": describe_devices(),
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
+        **lineage_to_json(lineage),
     }

@@ -1,19 +1,46 @@
 """`aila train`: from a configuration to checkpoints."""
 
+from dataclasses import replace
+
+from absl import flags
+
 from aila_jax import presets
 from aila_jax.cli.command import Call, Command, CommandError, PathFlag
+from aila_jax.cli.config_flag import overrides
 from aila_jax.cli.paths import is_workdir
-from aila_jax.config.options import Options
+from aila_jax.config import Config, DataConfig, from_dict
+from aila_jax.config.options import TrainOptions
 
 
-def _run(call: Call[Options]) -> None:
+def _base(arguments: list[str]) -> Config | None:
+    """The configuration of the start, or of the run that goes on; None without a start.
+
+    With another corpus, what the start's own was read by is left out: its files, its splits and rules.
+    """
+    values = flags.FlagValues()
+    for name in ("start", "workdir"):
+        flags.DEFINE_string(name, "", "", flag_values=values)
+    values.set_gnu_getopt(True)
+    values(["aila", *arguments], known_only=True)
+    if not values.start:
+        return None
+    from aila_jax.runs import start_config
+
+    config = start_config(values.start, values.workdir or None)
+    if "data.corpus" not in overrides(arguments):
+        return config
+    kept = {name: getattr(config.data, name) for name in ("tokenizer", "vocab_size", "cache_dir")}
+    return replace(config, data=from_dict(DataConfig, kept))
+
+
+def _run(call: Call[TrainOptions]) -> None:
     config = call.config
     assert config is not None, "it is needed"
     config = presets.with_data_dir(config, call.data_dir)
     from aila_jax import runs
 
     try:
-        run = runs.train(config, call.path)
+        run = runs.train(config, call.path, start=call.options.start or None)
     except runs.NonFiniteError as error:
         raise CommandError(str(error)) from error
     except runs.SaveError as error:
@@ -28,7 +55,8 @@ COMMAND = Command(
     about=(
         "Starts from a preset or a Python file, changes single settings with --config.KEY=VALUE, and trains"
         " into --workdir. The same command continues a run that was stopped. Tuples are quoted:"
-        " --config.sweep.lams='(0,0.5,1)'."
+        " --config.sweep.lams='(0,0.5,1)'. With --start a new run begins with the weights, the tokenizer and,"
+        " without --config, the settings of another one; its optimizer and its schedules begin anew."
     ),
     examples=(
         "train --config=tiny --workdir=runs/tiny",
@@ -37,9 +65,10 @@ COMMAND = Command(
             "train --config=launch/configs/small.py --workdir=runs/text --config.data.corpus=text"
             " --config.data.files='my/*.txt'"
         ),
+        "train --start=runs/tiny --workdir=runs/longer --config.train.steps=300",
     ),
     run=_run,
-    options=Options,
+    options=TrainOptions,
     path=PathFlag(
         "workdir",
         "The run directory: checkpoints, metrics.jsonl, TensorBoard files. An existing run goes on.",
@@ -48,4 +77,6 @@ COMMAND = Command(
     opening=("data_dir",),
     takes_config=True,
     needs_config=True,
+    base=_base,
+    begins=lambda call: not call.options.start,
 )

@@ -1,0 +1,219 @@
+"""What a run begins with where that is the weights of another one (`aila train --start`)."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from aila_jax.checkpoint import Ancestor, Checkpoint, find_checkpoint
+from aila_jax.checkpoint.lineage import weights_of
+from aila_jax.config import (
+    Config,
+    ModelConfig,
+    check_unread,
+    from_dict,
+    require,
+    saved_config,
+    to_dict,
+    user_path,
+)
+from aila_jax.config.checks import check_instance
+from aila_jax.data.tokenizer import Tokenizer
+from aila_jax.inference.inputs import example_batch
+from aila_jax.inference.language_model import LanguageModel, load
+from aila_jax.json_files import json_object, read_json
+from aila_jax.model.network import Network
+from aila_jax.model.transformer import build_transformer
+from aila_jax.partition.build import Partition
+from aila_jax.partition.kinds import Windows
+from aila_jax.runs.workdir import existing_run
+
+Source = LanguageModel | str | Path  # a loaded model, or where one is
+
+
+@dataclass(frozen=True)
+class Start:
+    """The weights that a new run begins with, and what belongs to them.
+
+    Attributes:
+      params: the parameters.
+      tokenizer: their ids.
+      partition: the start's own where the new run asks for the same settings; None where it is fitted anew.
+      lineage: the start, then what that began with.
+    """
+
+    params: Any
+    tokenizer: Tokenizer
+    partition: Partition | None
+    lineage: tuple[Ancestor, ...]
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a run has before its first step now: a checkpoint to go on from, a start, or neither.
+
+    Attributes:
+      found: its newest checkpoint.
+      start: what it begins with.
+    """
+
+    found: Checkpoint | None
+    start: Start | None
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The one that is there already; None where one is trained."""
+        return self.found.tokenizer if self.found else self.start.tokenizer if self.start else None
+
+    @property
+    def lineage(self) -> tuple[Ancestor, ...]:
+        return self.found.lineage if self.found else self.start.lineage if self.start else ()
+
+    def partition(self) -> Partition | None:
+        """The one that is there already; None where it is made, or fitted to the training split."""
+        return self.found.partition() if self.found else self.start.partition if self.start else None
+
+
+def what_is_before(config: Config, workdir: Path, source: Source | None) -> Before:
+    """The newest checkpoint of the run in `workdir`; where it has none, the start, which is read now.
+
+    Raises:
+      ValueError: a run of other settings, or from another start, or a start that does not fit.
+    """
+    found = existing_run(workdir, config)
+    if found is not None:
+        check_same_start(source, found, workdir)
+        return Before(found, None)
+    check_unread(config)
+    check_not_lost(source, workdir)
+    return Before(None, None if source is None else begin_from(source, config))
+
+
+def check_start(start: Source | None) -> Source | None:
+    """The start as it is kept; ValueError for anything but a model and a path."""
+    if start is None or isinstance(start, LanguageModel):
+        return start
+    fix = "start='runs/tiny', or the model that aila_jax.load returns"
+    check_instance("start", start, str | Path, "a model, or the path of a run", fix)
+    return user_path(start, "start").resolve()
+
+
+def start_config(start: Source, workdir: str | Path | None) -> Config:
+    """The configuration of a run that is begun from `start` without one: the start's own; where the run is in
+    `workdir` already, the one that it has.
+    """
+    file = None if workdir is None else user_path(workdir, "workdir") / "config.json"
+    if file is not None and file.is_file():
+        return saved_config(json_object(read_json(file), "the configuration"))
+    found = check_start(start)
+    return found.config if isinstance(found, LanguageModel) else find_checkpoint(str(found)).config
+
+
+def begin_from(start: Source, config: Config) -> Start:
+    """Reads the start of a new run.
+
+    Raises:
+      ValueError: there is no checkpoint, or its tokenizer or the shapes of its weights are not those that
+        `config` asks for.
+    """
+    source = check_start(start)
+    model = source if isinstance(source, LanguageModel) else load(str(source))
+    _check_tokenizer(config, model)
+    _check_shapes(config, model)
+    path = "" if isinstance(source, LanguageModel) else str(source)
+    ancestor = Ancestor(model.run, model.step, weights_of(model.params), path)
+    kept = model.partition if config.partition == model.config.partition else None
+    # On the host: training donates its state's buffers, and a model that is given stays as it is.
+    return Start(jax.device_get(model.params), model.tokenizer, kept, (ancestor, *model.lineage))
+
+
+def check_same_start(start: Source | None, found: Checkpoint, workdir: Path) -> None:
+    """ValueError where a run that goes on is said to have begun from something else; its start is not loaded.
+
+    It may have moved, or be gone: then its path, or its record, says which it was.
+    """
+    if start is None:
+        return
+    source, fix = check_start(start), "choose another --workdir, or leave --start out to go on with this run"
+    limit = f"left out: the run in {str(workdir)!r} began by itself"
+    require(bool(found.lineage), "start", str(start), limit, fix)
+    began = found.lineage[0]
+    if isinstance(source, LanguageModel):
+        same = weights_of(source.params) == began.weights
+    else:
+        same = str(source) == began.path or _weights_there(str(source)) == began.weights
+    limit = f"the one that the run in {str(workdir)!r} began from: {began}, {began.path or 'a loaded model'}"
+    shown = source.run if isinstance(source, LanguageModel) else str(source)
+    require(same, "start", shown, limit, fix)
+
+
+def check_not_lost(start: Source | None, workdir: Path) -> None:
+    """ValueError where a run was stopped before its first checkpoint, and what it began from is not said
+    again.
+    """
+    file = workdir / "run.json"
+    if start is not None or not file.is_file():
+        return
+    lineage = json_object(read_json(file), "run.json").get("lineage")
+    first = lineage[0] if isinstance(lineage, list) and lineage else None
+    path = first.get("path") if isinstance(first, dict) else None
+    limit = f"given again: the run in {str(workdir)!r} has no checkpoint yet, and began from another one's weights"
+    require(first is None, "start", start, limit, f"--start={path or 'RUN'}")
+
+
+def _weights_there(path: str) -> str:
+    """The identity of the weights of a checkpoint, by its record; empty where there is none."""
+    try:
+        return find_checkpoint(path).weights
+    except (ValueError, OSError):
+        return ""
+
+
+def _check_tokenizer(config: Config, model: LanguageModel) -> None:
+    """Weights know their own tokenizer's ids, and no others."""
+    asked, own = config.data, model.config.data
+    for name in ("tokenizer", "vocab_size"):
+        value, needed = getattr(asked, name), getattr(own, name)
+        limit = f"{needed!r}, as in {model.run}, whose tokenizer goes with its weights"
+        fix = f"set --config.data.{name}={needed}, or leave it out together with --config"
+        require(value == needed, f"data.{name}", value, limit, fix)
+
+
+def _check_shapes(config: Config, model: LanguageModel) -> None:
+    """The weights fit the model that is asked for; ValueError names the setting that does not fit."""
+    there, asked = _shapes(model.params), _shapes_of(config, model.tokenizer)
+    if there == asked:
+        return
+    asked_for, own = to_dict(config.model), to_dict(model.config.model)
+    for field in dataclasses.fields(config.model):
+        value, needed = asked_for[field.name], own[field.name]
+        if value == needed:
+            continue
+        try:
+            alone = from_dict(ModelConfig, {**own, field.name: value})
+            fits = _shapes_of(dataclasses.replace(model.config, model=alone), model.tokenizer) == there
+        except ValueError:  # it contradicts another setting of the start
+            fits = False
+        limit = f"{needed!r}, as in {model.run}, whose weights have that shape"
+        fix = f"set --config.model.{field.name}={needed}, or train without --start"
+        require(fits, f"model.{field.name}", value, limit, fix)
+    name = sorted(name for name in there.keys() | asked.keys() if there.get(name) != asked.get(name))[0]
+    limit = f"{there.get(name, 'absent')}, as in {model.run}"
+    fix = "leave --config out, or train without --start"
+    require(False, f"the shape of {name}", asked.get(name, "absent"), limit, fix)
+
+
+def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
+    found = jax.tree_util.tree_leaves_with_path(params)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(np.shape(leaf)) for path, leaf in found
+    }
+
+
+def _shapes_of(config: Config, tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
+    """The shapes of the parameters of the model that `config` asks for."""
+    network = Network(build_transformer(config, tokenizer.vocab_size), Windows())
+    return _shapes(jax.eval_shape(lambda: network.init(example_batch(config), jax.random.key(0))))
