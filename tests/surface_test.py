@@ -33,6 +33,7 @@ NAN, INF = float("nan"), float("inf")
 WRONG: dict[str, tuple[Any, ...]] = {
     "text": (None, 5, 2.5, b"x", ["a"], np.array(["a"])),
     "path": (None, 5, b"runs", ["a"], True, "", {}),
+    "path or None": (5, b"runs", ["a"], True, "", {}),
     "path or empty": (None, 5, b"runs", ["a"], True, {}),
     "whole": (None, "3", 2.5, True, NAN, INF, -1, [3], b"3", np.float32(2.0), {}),
     "whole or None": ("3", 2.5, True, NAN, INF, -1, [3], b"3", np.float32(2.0), {}),
@@ -101,7 +102,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
     "train": (
         lambda: aila.train,
         {"config": Config(), "workdir": "/nowhere/run"},
-        {"config": "config", "workdir": "path", "quiet": "flag"},
+        {"config": "config", "workdir": "path", "quiet": "flag", "start": "path or None"},
     ),
     "demo": (lambda: aila.demo, {}, {"workdir": "path"}),
     "sweep": (

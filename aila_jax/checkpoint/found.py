@@ -33,19 +33,22 @@ from aila_jax.checkpoint.manifest import (
     read_manifest,
 )
 from aila_jax.checkpoint.record import (
+    BEST,
     FORMATS,
     RECORD,
+    SEEN,
     ArrayEntry,
     Record,
     Stored,
     UnknownFormat,
     read_record,
 )
-from aila_jax.config import Config, saved_config, user_path
+from aila_jax.config import Config, require, saved_config, user_path
 from aila_jax.config.checks import shown
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import FittedTable, Partition, build_partition, check_vocabulary
+from aila_jax.training.best import Seen
 from aila_jax.training.state import TrainState
 
 
@@ -91,6 +94,12 @@ class Checkpoint:
     def weights(self) -> str:
         """The identity of its parameters (`weights_sha256`)."""
         return weights_sha256(self.arrays)
+
+    @property
+    def seen(self) -> Seen | None:
+        """What its run had seen of its validation loss; None for a run that does not watch it."""
+        seen = self.record.meta.get(BEST)
+        return None if seen is None else Seen(*(seen[name] for name in SEEN))
 
     def say_unverified(self) -> None:
         """A line on stderr for a checkpoint of format 1, whose record has no checksum."""
@@ -185,7 +194,9 @@ class Checkpoint:
         return restored
 
 
-def find_checkpoint(path: str | Path, step: int | None = None, fallback: bool = False) -> Checkpoint:
+def find_checkpoint(
+    path: str | Path, step: int | str | None = None, fallback: bool = False
+) -> Checkpoint:
     """The newest checkpoint (or that of `step`) of a run directory, a checkpoints folder, or a step folder
     itself.
 
@@ -193,7 +204,8 @@ def find_checkpoint(path: str | Path, step: int | None = None, fallback: bool = 
 
     Args:
       path: where to look.
-      step: which of several.
+      step: which of several; `best` is the one of the lowest validation loss, of a run with
+        `train.keep_best`.
       fallback: where the newest is damaged, take the newest whole one, and say so on stderr.
 
     Raises:
@@ -209,11 +221,28 @@ def find_checkpoint(path: str | Path, step: int | None = None, fallback: bool = 
             f"checkpoint path is {str(path)!r}; it must be a run directory that holds a checkpoint. Fix:"
             " train first, or correct the path"
         )
+    if step == BEST:
+        newest = find_checkpoint(path, fallback=fallback)
+        return open_checkpoint(directory, _best_step(newest, steps), read_key())
     if step is not None and step not in steps:
         raise ValueError(f"step is {step}; {directory} holds steps {steps}. Fix: choose one of them")
     if step is not None or not fallback:
-        return open_checkpoint(directory, steps[-1] if step is None else step, read_key())
+        return open_checkpoint(directory, steps[-1] if step is None else int(step), read_key())
     return _newest_whole(directory, steps)
+
+
+def _best_step(newest: Checkpoint, steps: list[int]) -> int:
+    """The step of the lowest validation loss, as the newest checkpoint of the run remembers it."""
+    kept, best = newest.config.train.keep_best, None if newest.seen is None else newest.seen.step
+    fix = "leave it out for the newest checkpoint, or train with --config.train.keep_best"
+    limit = f"left out: the run in {str(newest.directory.parent)!r} keeps no best checkpoint"
+    require(kept, "step", BEST, limit, fix)
+    limit = "left out: that run has had no finite validation loss yet"
+    require(best is not None, "step", BEST, limit, "leave it out for the newest checkpoint")
+    limit = f"left out: step {best} was the best, and steps {steps} are there"
+    require(best in steps, "step", BEST, limit, f"restore step {best}, or choose one that is there")
+    assert best is not None, "it is among the steps"
+    return best
 
 
 def open_checkpoint(directory: Path, step: int, key: bytes | None = None) -> Checkpoint:

@@ -21,6 +21,14 @@ PARTS: dict[str, dict[str, type]] = {
 # In `meta`: the checkpoints that the run's weights came from, newest first, and what each of them has.
 LINEAGE = "lineage"
 ANCESTOR: dict[str, type] = {"run": str, "step": int, "weights": str, "path": str}
+# In `meta` of a run that watches its validation loss: what it has seen (`training.best.Seen`).
+BEST = "best"
+SEEN: dict[str, tuple[type, ...]] = {
+    "step": (int, type(None)),
+    "loss": (float, type(None)),
+    "reference": (float, type(None)),
+    "waited": (int,),
+}
 MAX_LINEAGE = 1024  # runs that began one from another
 MAX_ANCHORS = 2**20  # k, of a block
 MAX_LENGTH = 2**20  # the scores of one sequence of that length fit no machine of today
@@ -122,6 +130,7 @@ def read_record(folder: Path) -> Stored:
     for name in ("config", "partition", "data", "meta"):
         json_object(stored[name], name)
     _check_lineage(stored["meta"].get(LINEAGE, []))
+    _check_seen(stored["meta"].get(BEST))
     for name, kinds in PARTS.items():
         if stored.get(name) is not None:
             _check_part(name, json_object(stored[name], name), kinds)
@@ -158,6 +167,15 @@ def _check_lineage(lineage: Any) -> None:
         raise ValueError(
             f"its record's lineage is {str(lineage)[:120]}; it must be a list of {', '.join(ANCESTOR)}"
         )
+
+
+def _check_seen(seen: Any) -> None:
+    """None, or what `SEEN` says, and no more."""
+    if seen is None:
+        return
+    right = isinstance(seen, dict) and seen.keys() == SEEN.keys()
+    if not right or any(type(seen[name]) not in kinds for name, kinds in SEEN.items()):
+        raise ValueError(f"its record's {BEST} is {str(seen)[:120]}; it must hold {', '.join(SEEN)}")
 
 
 def _entry(name: str, value: Any) -> ArrayEntry:

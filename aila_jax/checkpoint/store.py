@@ -71,11 +71,13 @@ class CheckpointStore:
         record: Record,
         anchors: Anchors | None = None,
         partition: Partition | None = None,
+        best: int | None = None,
     ) -> None:
         """Saves and waits until everything is on disk, so that a failed save shows here and not at the next
         one.
 
-        Older checkpoints beyond `keep` go when this one is whole and all its numbers are finite.
+        Older checkpoints beyond `keep` go when this one is whole and all its numbers are finite; that of step
+        `best` stays.
 
         Raises:
           ValueError: a later step is there.
@@ -115,6 +117,8 @@ class CheckpointStore:
             raise SaveError(self._not_saved(step, error)) from error
         if all_finite(host.params) and all_finite(items["state"]["opt_state"]):
             for old in whole_steps(self.directory)[: -self.keep]:
+                if old == best:
+                    continue
                 # Under another name first: a removal that is cut off leaves no half of a checkpoint.
                 going = self.directory / f"{old}{UNFINISHED}"
                 os.rename(self.directory / str(old), going)

@@ -58,6 +58,7 @@ class Call(Generic[T]):
       window: `OpenOptions.window`.
       data_dir: `OpenOptions.data_dir`.
       fallback: `OpenOptions.fallback`.
+      step: `OpenOptions.step`.
       out: where files go; empty: where the command puts them by itself.
       config: the configuration, where one is given.
       again: the command line, as it can be given again.
@@ -68,6 +69,7 @@ class Call(Generic[T]):
     window: int | None = None
     data_dir: str = ""
     fallback: bool = False
+    step: str = ""
     out: str = ""
     config: Config | None = None
     again: str = ""

@@ -232,6 +232,7 @@ def read_call(command: "Command[Any]", values: "flags.FlagValues") -> "Call[Any]
         window=opening.window,
         data_dir=opening.data_dir,
         fallback=opening.fallback,
+        step=opening.step,
         out=str(values["out"].value) if command.out else "",
         config=None if settings is None else build_config(settings),
     )

@@ -103,6 +103,13 @@ def is_seed(name: str, value: int) -> int:
     return value
 
 
+def is_step(name: str, value: Any) -> str:
+    text = str(value) if whole(value) else value
+    right = text in ("", "best") or (isinstance(text, str) and text.isdecimal())
+    require(right, name, value, "the number of a step, or best", f"--{name}=best, or leave it out")
+    return str(text)
+
+
 def is_text(name: str, value: str) -> str:
     fix = f'pass --{name}="Return a new list", say'
     check_text(name, value, fix=fix)
@@ -153,6 +160,12 @@ class OpenOptions(Options):
         "",
     )
     fallback: bool = option(FALLBACK_HELP, False)
+    step: str = option(
+        "The number of a step, or best: the lowest validation loss of a run with train.keep_best. Default: the"
+        " newest.",
+        "",
+        is_step,
+    )
 
 
 @dataclass(frozen=True)

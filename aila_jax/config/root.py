@@ -164,6 +164,7 @@ def check_unread(config: Config) -> None:
         (penalised, "penalty", ("scale_free",), solver, "penalty.solver=subgradient"),
         (config.model.qk_norm, "model", ("g_max",), "model.qk_norm is not set", "model.qk_norm=true"),
         (scaling, "model.margin", ("c", "m0", "range", "range_bend"), margin, "model.margin.form=self_scaling"),
+        (config.train.patience > 0, "train", ("min_delta",), "train.patience is 0", "train.patience=3"),
         (config.model.localist, "model", ("localist_shared",), "model.localist is not set", "model.localist=true"),
     )  # fmt: skip
     defaults = Config()

@@ -44,6 +44,11 @@ class TrainConfig:
       eval_batches: validation batches of each evaluation during training (all of them at the end and in a
         sweep); 0 is all.
       keep: newest checkpoints kept.
+      keep_best: also keep the checkpoint of the lowest validation loss; every evaluation that finds a lower one
+        saves. That loss is the mean over the λ that training is watched at (`eval` in the log: λ = 0 and 1 for
+        conditional training, its own λ otherwise), on the same `eval_batches` batches every time.
+      patience: evaluations in a row without a lower validation loss after which training ends; 0 is never.
+      min_delta: how much lower it must be for `patience`, in nats, finite and at least 0.
       loss_chunk: tokens whose logits exist at once in a step; 0 makes them all in one, which is fastest on
         accelerators where they fit; 512 suits CPUs, whose caches hold a chunk.
       max_skipped: non-finite updates that are discarded before the run stops, at least 0.
@@ -66,6 +71,9 @@ class TrainConfig:
     eval_batches: int = 8
     checkpoint_every: int = 400
     keep: int = 2
+    keep_best: bool = False
+    patience: int = 0
+    min_delta: float = 0.0
     loss_chunk: int = 0
     max_skipped: int = 0
 
@@ -74,7 +82,7 @@ class TrainConfig:
         one_of("train.parallel", self.parallel, ("jit", "pmap"))
         one_of("train.schedule", self.schedule, ("exact", "offset"))
         counts = ("steps", "batch_size", "accumulate", "log_every", "eval_every", "checkpoint_every", "keep")
-        zeros = ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk")
+        zeros = ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk", "patience")
         rates = ("learning_rate", "clip_norm", "dial_rate")
         rules: tuple[Rule, ...] = (
             *((name, getattr(self, name) >= 1, "at least 1", f"raise --config.train.{name}")
@@ -90,6 +98,8 @@ class TrainConfig:
              "lower --config.train.learning_rate"),
             ("weight_decay", not_negative(self.weight_decay), "finite and at least 0",
              "set --config.train.weight_decay=0.1"),
+            ("min_delta", not_negative(self.min_delta), "finite and at least 0",
+             "set --config.train.min_delta=0.001"),
             ("final_rate", in_unit(self.final_rate), "in [0, 1]", "set --config.train.final_rate=0.1"),
             ("beta2", 0.0 < self.beta2 < 1.0, "in (0, 1)", "set --config.train.beta2=0.98"),
         )  # fmt: skip

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Int
 from aila_jax.cards import Card, Shown, count
 from aila_jax.checkpoint import Ancestor, Checkpoint, find_checkpoint
 from aila_jax.checkpoint.lineage import lineage_of
+from aila_jax.checkpoint.record import BEST
 from aila_jax.config import Config, Estimator, PartitionConfig, Solver, require
 from aila_jax.config.checks import (
     check_flag,
@@ -386,20 +387,22 @@ def check_tokenizer(model: LanguageModel, dataset: Dataset) -> None:
     )
 
 
-def load(path: str | Path, step: int | None = None, fallback: bool = False) -> LanguageModel:
+def load(path: str | Path, step: int | str | None = None, fallback: bool = False) -> LanguageModel:
     """Loads a model from a run directory, its checkpoints folder, or one step's folder; nothing else is
     needed. What is read is verified; a checkpoint of format 1, whose record has no checksum, is said to be
     not verified, on stderr.
 
     Args:
       path: where the checkpoint is.
-      step: which of several; the newest by default.
+      step: which of several; the newest by default. `best` is the one of the lowest validation loss, of a run
+        with `train.keep_best`.
       fallback: where the newest is damaged, take the newest whole one, and say so on stderr.
 
     Raises:
       ValueError: no checkpoint there, another shape than its configuration's, or damaged bytes.
     """
-    step = None if step is None else check_whole("step", step, 0, "leave it out for the newest")
+    if step is not None and step != BEST:
+        step = check_whole("step", step, 0, f"leave it out for the newest, or step={BEST!r}")
     return read_model(find_checkpoint(path, step, check_flag("fallback", fallback)))
 
 

@@ -1,15 +1,17 @@
 """Training: a readable list of stages, and what a run does beside its steps."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from aila_jax.cards import Card, Shown, count
 from aila_jax.checkpoint import Ancestor, Checkpoint, CheckpointStore, Record
+from aila_jax.checkpoint.record import BEST
 from aila_jax.config import Config, require, user_path
 from aila_jax.config.checks import check_flag, check_instance, check_whole
 from aila_jax.data.dataset import Dataset, load_dataset
@@ -32,6 +34,7 @@ from aila_jax.runs.workdir import (
     write_run_files,
 )
 from aila_jax.training.anchors import AnchorsAtWarmup, make_anchors
+from aila_jax.training.best import StoppedEarly, ValidationWatch
 from aila_jax.training.logs import LogPlan, LogUnwritable, TrainingLog
 from aila_jax.training.loop import Hook, NonFiniteError, fit
 from aila_jax.training.optimizer import build_optimizer, learning_rates
@@ -163,10 +166,11 @@ def _train(config: Config, workdir: Path, folder: RunFolder, source: Source | No
     if found is not None:
         found.say_unverified()
         state = found.state(state)
-    start = int(state.step)
-    if start == config.train.steps:
+    start, watch = int(state.step), ValidationWatch(config.train, None if found is None else found.seen)
+    if start == config.train.steps or watch.stops:
         if not quiet:
-            print(f"{workdir} is already finished: step {start} of {start}")
+            early = f", stopped early: {watch.why}" if watch.stops else ""
+            print(f"{workdir} is already finished: step {start} of {config.train.steps}{early}")
         return Run(workdir, config, start, start)
     state = sharding.replicate(state)
     draw = step_draws(config, sharding)
@@ -180,14 +184,15 @@ def _train(config: Config, workdir: Path, folder: RunFolder, source: Source | No
     train_step = _mapped_step(config, network, optimizer, sharding)
     log = _training_log(config, workdir, folder, found, quiet)
     with log, CheckpointStore(workdir, config.train.keep) as store, StopRequests() as requests:
-        save = partial(_save, config, text, store, anchors, network, before.lineage, log)
-        measure = partial(_measure, config, network, text.validation, sharding, log)
+        save = partial(_save, config, text, store, anchors, network, Aside(before.lineage, log, watch))
+        save = partial(_in_peace, save, folder, requests)
+        measure = partial(_measure, Measured(config, network, text.validation, sharding), log, watch, save)
         # Anchors first, so that a checkpoint of the same step has them.
         at_warmup = Hook(config.train.warmup_end, anchors, at_end=False, once=True)
         hooks = (
             at_warmup,
             Hook(config.train.eval_every, measure),
-            Hook(config.train.checkpoint_every, partial(_in_peace, save, folder, requests), on_stop=True),
+            Hook(config.train.checkpoint_every, save, on_stop=True),
         )
         try:
             state = fit(
@@ -198,8 +203,11 @@ def _train(config: Config, workdir: Path, folder: RunFolder, source: Source | No
                 on_metrics=log.on_metrics,
                 hooks=hooks,
                 max_skipped=config.train.max_skipped,
-                stop=lambda step: requests.asked(step) or log.failure(step),
+                stop=lambda step: requests.asked(step) or log.failure(step) or watch.ended(step),
             )
+            done, why = int(state.step), ""
+        except StoppedEarly as stopped:
+            done, why = stopped.step, str(stopped)
         except NonFiniteError as error:
             error.args = (f"{error}. Last good checkpoint: {store.latest()}",)
             raise
@@ -212,7 +220,9 @@ def _train(config: Config, workdir: Path, folder: RunFolder, source: Source | No
                 f"{log.unwritable()}, and the checkpoint could not be saved either ({_first_line(error)})."
                 f" Newest checkpoint: {store.latest()}. Fix: make room, then give the same command again"
             ) from error
-    return Run(workdir, config, int(state.step), start)
+    if not quiet:
+        _say_best(watch, done, why)
+    return Run(workdir, config, done, start)
 
 
 def _read_text(config: Config, before: Before) -> Text:
@@ -283,28 +293,43 @@ def _training_log(
     )
 
 
+@dataclass(frozen=True)
+class Aside:
+    """What a checkpoint remembers beside its arrays and its corpus.
+
+    Attributes:
+      lineage: what the run began with.
+      log: the steps since its last record.
+      watch: what the run has seen of its validation loss.
+    """
+
+    lineage: tuple[Ancestor, ...]
+    log: TrainingLog
+    watch: ValidationWatch
+
+
 def _save(
     config: Config,
     text: Text,
     store: CheckpointStore,
     anchors: AnchorsAtWarmup,
     network: Network,
-    lineage: tuple[Ancestor, ...],
-    log: TrainingLog,
+    aside: Aside,
     step: int,
     state: TrainState,
 ) -> None:
     """Writes a checkpoint."""
-    dataset = text.dataset
+    dataset, watch = text.dataset, aside.watch
     data = {
         "name": dataset.name,
         "fingerprint": dataset.fingerprint,
         "position": text.batches.get_state(),
         "given": dataset.given,
     }
-    record = Record.of(config, dataset.tokenizer, data, run_meta(dataset, lineage), log.interval())
-    store.save(step, state, record, anchors.made, network.partition)
-    log.restart_clock()
+    meta = {**run_meta(dataset, aside.lineage), **({BEST: asdict(watch.seen)} if watch.on else {})}
+    record = Record.of(config, dataset.tokenizer, data, meta, aside.log.interval())
+    store.save(step, state, record, anchors.made, network.partition, watch.kept)
+    aside.log.restart_clock()
 
 
 def _in_peace(
@@ -320,25 +345,58 @@ def _in_peace(
         save(step, state)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What evaluations during training are of."""
+
+    config: Config
+    network: Network
+    validation: Windows
+    sharding: Sharding
+
+    def records(self, params: Any, batches: int) -> list[dict[str, Any]]:
+        """One for each λ that training is watched at; 0 batches are all."""
+        config = self.config
+        chosen = list(eval_batches(self.validation, config.train.batch_size, batches, config.sweep.part))
+        return [
+            eval_record(config, self.network, params, chosen, self.sharding, lam)
+            for lam in evaluated_lams(config)
+        ]
+
+
 def _measure(
-    config: Config,
-    network: Network,
-    validation: Windows,
-    sharding: Sharding,
+    measured: Measured,
     log: TrainingLog,
+    watch: ValidationWatch,
+    save: Callable[[int, TrainState], None],
     step: int,
     state: TrainState,
 ) -> None:
-    """The hook that evaluates: on `train.eval_batches` batches, after the last step on all."""
-    last = step == config.train.steps
-    chosen = list(
-        eval_batches(
-            validation, config.train.batch_size, 0 if last else config.train.eval_batches, config.sweep.part
-        )
-    )
-    for lam in evaluated_lams(config):
-        log.write(step, "eval", eval_record(config, network, state.params, chosen, sharding, lam))
+    """The hook that evaluates: on `train.eval_batches` batches, after the last step on all.
+
+    What is watched is always the loss on the same batches, after the last step too.
+    """
+    train = measured.config.train
+    records, last = [], step == train.steps
+    if watch.on:
+        records = measured.records(state.params, train.eval_batches)
+        watch.see(step, float(np.mean([record["loss"] for record in records])))
+        if last := last or watch.stops:
+            log.finish(step)
+    if not records or (last and train.eval_batches):
+        records = measured.records(state.params, 0 if last else train.eval_batches)
+    for record in records:
+        log.write(step, "eval", record)
+    if watch.kept == step:
+        save(step, state)
     log.restart_clock()
+
+
+def _say_best(watch: ValidationWatch, done: int, why: str) -> None:
+    if why:
+        print(f"stopped  early after step {done}: {why}")
+    if watch.on:
+        print(f"best     {watch.best}", flush=True)
 
 
 def _announce(

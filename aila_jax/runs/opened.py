@@ -53,7 +53,11 @@ class OpenedRun:
 
 
 def open_run(
-    checkpoint: str | Path, window: int | None = None, data_dir: str | Path = "", fallback: bool = False
+    checkpoint: str | Path,
+    window: int | None = None,
+    data_dir: str | Path = "",
+    fallback: bool = False,
+    step: str = "",
 ) -> OpenedRun:
     """Reads a checkpoint back.
 
@@ -62,11 +66,12 @@ def open_run(
       window: read the model with windows of another size than in training (`LanguageModel.with_window`).
       data_dir: where its corpus is now, if elsewhere than in training.
       fallback: where the newest checkpoint is damaged, take the newest whole one, and say so on stderr.
+      step: the number of one of its steps, or `best`; empty: the newest.
 
     Raises:
       ValueError: no checkpoint there, damaged bytes, or a window that the model cannot be read with.
     """
-    found = find_checkpoint(checkpoint, fallback=fallback)
+    found = find_checkpoint(checkpoint, int(step) if step.isdecimal() else step or None, fallback)
     model, directory = read_model(found), found.directory.parent
     if window is None:
         return OpenedRun(model, directory, directory, data_dir)

@@ -107,7 +107,12 @@ class TrainingLog:
         self._progress.advance()
         now = time.monotonic()
         self._seconds, self._began = self._seconds + now - self._began, now
-        if step % self._plan.every and step != self._plan.steps:
+        if step % self._plan.every == 0 or step == self._plan.steps:
+            self.finish(step)
+
+    def finish(self, step: int) -> None:
+        """Writes the record of the steps since the last one, where there are any."""
+        if not self._interval:
             return
         record = average(self._interval)
         tokens = self._plan.tokens_per_step * len(self._interval)

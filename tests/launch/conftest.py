@@ -44,6 +44,7 @@ class FakeRun:
     data_dir: str = ""
     fallback: bool = False
     config: Config | None = None
+    step: str = ""
 
 
 class FakeRuns(types.ModuleType):
@@ -61,9 +62,14 @@ class FakeRuns(types.ModuleType):
         self.began, self.prompt_tokens = 0, 8
 
     def open_run(
-        self, path: str, window: int | None = None, data_dir: str = "", fallback: bool = False
+        self,
+        path: str,
+        window: int | None = None,
+        data_dir: str = "",
+        fallback: bool = False,
+        step: str = "",
     ) -> FakeRun:
-        return FakeRun(path, window, data_dir, fallback)
+        return FakeRun(path, window, data_dir, fallback, step=step)
 
     def open_source(self, path: str, config: Config | None, data_dir: str, fallback: bool) -> FakeRun:
         return FakeRun(path, None, data_dir, fallback, config)

@@ -16,7 +16,7 @@ def trained(runs) -> tuple[Config, str]:
     """Configuration and workdir of the one call of runs.train."""
     [(name, args, kwargs)] = runs.calls
     assert name == "train"
-    assert not kwargs
+    assert kwargs == {"start": None}
     return args
 
 

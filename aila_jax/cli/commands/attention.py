@@ -7,7 +7,7 @@ from aila_jax.config.options import AttentionOptions
 def _run(call: Call[AttentionOptions]) -> None:
     from aila_jax import runs
 
-    run = runs.open_run(call.path, fallback=call.fallback)
+    run = runs.open_run(call.path, fallback=call.fallback, step=call.step)
     for path in runs.attention(run, call.options, call.out):
         print(path)
 
@@ -27,7 +27,7 @@ COMMAND = Command(
         ),
     ),
     run=_run,
-    opening=("fallback",),
+    opening=("fallback", "step"),
     options=AttentionOptions,
     out="Folder for the pictures. Default: `attention` in the run directory.",
 )

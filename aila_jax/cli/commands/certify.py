@@ -7,7 +7,7 @@ from aila_jax.config.options import CertifyOptions
 def _run(call: Call[CertifyOptions]) -> None:
     from aila_jax import runs
 
-    run = runs.open_run(call.path, call.window, call.data_dir, call.fallback)
+    run = runs.open_run(call.path, call.window, call.data_dir, call.fallback, call.step)
     print(runs.certify(run, call.options, call.out))
 
 
@@ -26,7 +26,7 @@ COMMAND = Command(
     ),
     run=_run,
     options=CertifyOptions,
-    opening=("window", "data_dir", "fallback"),
+    opening=("window", "data_dir", "fallback", "step"),
     out=(
         "Folder for the files. Default: certificate in the run directory (certificate/text with --text), or"
         " in its windowSIZE with --window."

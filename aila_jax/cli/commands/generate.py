@@ -9,7 +9,7 @@ from aila_jax.config.options import GenerateOptions
 def _run(call: Call[GenerateOptions]) -> None:
     from aila_jax import runs
 
-    run = runs.open_run(call.path, fallback=call.fallback)
+    run = runs.open_run(call.path, fallback=call.fallback, step=call.step)
     found = runs.generate(run, call.options)
     if found.cut:
         print(f"aila: {found.cut}", file=sys.stderr)
@@ -25,6 +25,6 @@ COMMAND = Command(
     ),
     examples=('generate --checkpoint=runs/tiny --prompt="Return a new" --lam=0.6',),
     run=_run,
-    opening=("fallback",),
+    opening=("fallback", "step"),
     options=GenerateOptions,
 )
