@@ -194,9 +194,7 @@ class Checkpoint:
         return restored
 
 
-def find_checkpoint(
-    path: str | Path, step: int | str | None = None, fallback: bool = False
-) -> Checkpoint:
+def find_checkpoint(path: str | Path, step: int | str | None = None, fallback: bool = False) -> Checkpoint:
     """The newest checkpoint (or that of `step`) of a run directory, a checkpoints folder, or a step folder
     itself.
 

@@ -33,8 +33,8 @@ class Ancestor:
 
 
 def weights_sha256(entries: Mapping[str, ArrayEntry]) -> str:
-    """The identity of parameters, of whatever format their checkpoint is: SHA-256 over names, shapes, types and
-    checksums of all arrays "params/…".
+    """The identity of parameters, of whatever format their checkpoint is: SHA-256 over names, shapes, types
+    and checksums of all arrays "params/…".
     """
     rows = [
         [name, list(entry.shape), entry.dtype, entry.sha256]

@@ -99,6 +99,15 @@ def check_config_paths(config: Config, data_dir: str, fits: bool) -> None:
         is_folder(f"--config.data.{setting}", getattr(data, setting))
     for setting in ("files", "valid_files", "test_files"):
         find_files(getattr(data, setting), f"data.{setting}")
+    tokenizer, limit = data.tokenizer, "bpe, word, characters, or the path of a tokenizer.json that is there"
+    own = data.own_tokenizer and fits
+    require(
+        not own or user_path(tokenizer).is_file(),
+        "--config.data.tokenizer",
+        tokenizer,
+        limit,
+        "correct the path",
+    )
     file, limit = partition.class_file, "the path of a file that is there"
     require(
         not (file and fits) or user_path(file).is_file(),

@@ -55,6 +55,7 @@ class RuleConfig:
         check_rules("data.rule.", self, rules)
 
 
+TOKENIZERS = ("bpe", "word", "characters")  # those that are made from the training split
 RULE_SETTINGS = {
     "recall": ("n_keys", "n_values", "pairs", "queries"),
     "brackets": ("kinds", "depth", "brackets"),
@@ -102,8 +103,11 @@ class DataConfig:
         saved configurations without this setting mean (lines of files; where there are records, documents).
       repeated: text, conllu and tfds only: what becomes of validation and test documents that are in an
         earlier split too: `leave_out`, or `keep`, as saved configurations without this setting mean.
-      tokenizer: `bpe` (byte level, any text, never an unknown token) or `word` (whitespace words).
-      vocab_size: largest number of token types; word vocabularies may come out smaller.
+      tokenizer: `bpe` (byte level, any text, never an unknown token), `word` (whitespace words),
+        `characters`, or the path of a tokenizer.json, whose name ends with .json (docs/howto/tokenizer.md).
+        The checkpoint keeps it.
+      vocab_size: largest number of token types; words and characters may come out fewer. A tokenizer.json has
+        its own number, and this one is not read.
       cache_dir: where prepared data sets and token caches are kept. Empty: ~/.cache/aila_jax.
       rule: recall and brackets only: their sizes.
     """
@@ -135,7 +139,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_fields(self, "data.")
         one_of("data.corpus", self.corpus, ("pydocs", "wikitext2", "text", "conllu", "tfds", *RULE_SETTINGS))
-        one_of("data.tokenizer", self.tokenizer, ("bpe", "word"))
+        if not self.own_tokenizer:
+            one_of("data.tokenizer", self.tokenizer, (*TOKENIZERS, "the path of a tokenizer.json"))
         one_of("data.file_kinds", self.file_kinds, ("content", "suffix"))
         one_of("data.hold_out", self.hold_out, ("text", "lines"))
         one_of("data.repeated", self.repeated, ("leave_out", "keep"))
@@ -143,14 +148,19 @@ class DataConfig:
         least = 258 if self.tokenizer == "bpe" else 3
         kept = "set --config.data.{}=0.05"
         limits: tuple[Rule, ...] = (
-            ("vocab_size", self.vocab_size >= least, f"at least {least} for {self.tokenizer}",
-             "raise --config.data.vocab_size"),
+            ("vocab_size", self.own_tokenizer or self.vocab_size >= least,
+             f"at least {least} for {self.tokenizer}", "raise --config.data.vocab_size"),
             ("valid_fraction", 0.0 < self.valid_fraction < 0.5, "in (0, 0.5)", kept.format("valid_fraction")),
             ("test_fraction", 0.0 < self.test_fraction < 0.5, "in (0, 0.5)", kept.format("test_fraction")),
         )  # fmt: skip
         check_rules("data.", self, limits)
         self._check_corpus()
         self._check_rule()
+
+    @property
+    def own_tokenizer(self) -> bool:
+        """Whether the tokenizer is a file of the user's."""
+        return self.tokenizer.endswith(".json")
 
     def _check_corpus(self) -> None:
         """What a corpus needs it has, and what it does not read is left alone."""

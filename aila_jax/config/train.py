@@ -44,9 +44,9 @@ class TrainConfig:
       eval_batches: validation batches of each evaluation during training (all of them at the end and in a
         sweep); 0 is all.
       keep: newest checkpoints kept.
-      keep_best: also keep the checkpoint of the lowest validation loss; every evaluation that finds a lower one
-        saves. That loss is the mean over the λ that training is watched at (`eval` in the log: λ = 0 and 1 for
-        conditional training, its own λ otherwise), on the same `eval_batches` batches every time.
+      keep_best: also keep the checkpoint of the lowest validation loss; every evaluation that finds a lower
+        one saves. That loss is the mean over the λ that training is watched at (`eval` in the log: λ = 0 and
+        1 for conditional training, its own λ otherwise), on the same `eval_batches` batches every time.
       patience: evaluations in a row without a lower validation loss after which training ends; 0 is never.
       min_delta: how much lower it must be for `patience`, in nats, finite and at least 0.
       loss_chunk: tokens whose logits exist at once in a step; 0 makes them all in one, which is fastest on

@@ -18,6 +18,7 @@ from aila_jax.data.corpora import load_corpus
 from aila_jax.data.documents import Corpus, Document, fingerprint
 from aila_jax.data.packing import TokenStream, Windows, pack
 from aila_jax.data.tokenizer import Tokenizer, train_tokenizer
+from aila_jax.data.tokenizer_file import read_tokenizer_file
 
 # pieces encoded at a time: enough to keep the threads busy, without holding a whole corpus as Python integers
 _CHUNK = 8192
@@ -91,7 +92,8 @@ def load_dataset(config: DataConfig, tokenizer: Tokenizer | None = None) -> Data
 
     Args:
       config: the data settings.
-      tokenizer: that of a checkpoint. None: one is trained, on the train split alone. (WikiText-2's published
+      tokenizer: that of a checkpoint. None: it is read from the file that `data.tokenizer` names, or one is
+        trained, on the train split alone. (WikiText-2's published
         vocabulary of 33,278 types is over all three splits, but its train split holds every one of them.)
 
     Raises:
@@ -109,7 +111,8 @@ def load_dataset(config: DataConfig, tokenizer: Tokenizer | None = None) -> Data
     corpus = load_corpus(config)
     directory = cache_directory(config.cache_dir) / "tokens"
     if tokenizer is None:
-        tokenizer = _trained(config, corpus, directory)
+        own = config.own_tokenizer
+        tokenizer = own_tokenizer(config) if own else _trained(config, corpus, directory)
     splits = {}
     digest = hashlib.sha256(tokenizer.fingerprint.encode())
     for split, documents in corpus.splits.items():
@@ -117,7 +120,7 @@ def load_dataset(config: DataConfig, tokenizer: Tokenizer | None = None) -> Data
         digest.update(text.encode())
         stream = _encoded(tokenizer, documents, text, directory)
         if documents[0].blocks is not None:
-            stream = replace(stream, given_ids=word_blocks(tokenizer, documents))
+            stream = replace(stream, given_ids=_word_blocks_of(stream, tokenizer, documents))
             digest.update(stream.given_ids.tobytes())
         splits[split] = (
             stream if corpus.pointers is None else replace(stream, pointers=corpus.pointers[split])
@@ -158,6 +161,17 @@ def encode_documents(tokenizer: Tokenizer, documents: Sequence[Document]) -> Tok
     )
 
 
+def _word_blocks_of(
+    stream: TokenStream, tokenizer: Tokenizer, documents: Sequence[Document]
+) -> Int[np.ndarray, " T"]:
+    """`word_blocks`, where the tokenizer cuts between words as these need it."""
+    found = word_blocks(tokenizer, documents)
+    limit = "one that reads a word alike alone, with the space before it, and in its line"
+    fix = "set --config.data.tokenizer=bpe, or data.conllu_blocks=sentences"
+    require(len(found) == len(stream.tokens), "data.tokenizer", str(tokenizer.spelling), limit, fix)
+    return found
+
+
 def word_blocks(tokenizer: Tokenizer, documents: Sequence[Document]) -> Int[np.ndarray, " T"]:
     """For every token of documents with blocks of their own, the block id of its word or line end.
 
@@ -183,6 +197,11 @@ def word_blocks(tokenizer: Tokenizer, documents: Sequence[Document]) -> Int[np.n
             counts = [*itertools.islice(tokens, len(blocks) - 1), 1]
             ids.append(np.repeat(np.asarray(blocks, np.int32), counts))
     return np.concatenate(ids)
+
+
+def own_tokenizer(config: DataConfig) -> Tokenizer:
+    """The user's tokenizer.json that `data.tokenizer` names."""
+    return Tokenizer.from_json(read_tokenizer_file(config.tokenizer))
 
 
 def _trained(config: DataConfig, corpus: Corpus, directory: Path) -> Tokenizer:

@@ -1,4 +1,6 @@
-"""Text to token ids and back: whitespace words, or byte-level BPE, both trained on the corpus in hand."""
+"""Text to token ids and back: whitespace words, byte-level BPE or characters, made from the corpus in hand,
+or a tokenizer.json of the user's.
+"""
 
 import collections
 import functools
@@ -6,7 +8,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -15,71 +16,58 @@ from aila_jax.cards import Card, Shown
 from aila_jax.config import DataConfig, require
 from aila_jax.config.checks import check_text, plain, whole
 from aila_jax.data.documents import Document
-from aila_jax.json_files import loads
+from aila_jax.data.tokenizer_file import BYTE_OF, EOS, SPACE, UNK, WORD_GAP, Spelling, check_tokenizer
 
-EOS = "<eos>"
-UNK = "<unk>"
-# Byte-level types are written with a visible character for each byte: itself where it is one, else the next
-# free one from U+0100 on (Radford et al., 2019, as in `tokenizers`).
-_SHOWN = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
-_HIDDEN = tuple(byte for byte in range(256) if byte not in _SHOWN)
-_BYTES = {chr(byte): byte for byte in _SHOWN} | {
-    chr(0x100 + place): byte for place, byte in enumerate(_HIDDEN)
-}
 _LONE_BYTES = re.compile("[\udc80-\udcff]+")  # what Python makes of bytes that are no UTF-8
-# What str.split() calls whitespace; the library's WhitespaceSplit leaves out the separators U+001C to U+001F.
-WORD_GAP = r"[\s\x{1c}-\x{1f}\x{85}]+"
-# The parts of a tokenizer that are read: those that are made below, now or in earlier versions.
-COMPONENTS: dict[str, tuple[str | None, ...]] = {
-    "model": ("BPE", "WordLevel"),
-    "normalizer": (None,),
-    "pre_tokenizer": (None, "ByteLevel", "Split", "WhitespaceSplit"),
-    "post_processor": (None,),
-    "truncation": (None,),
-    "padding": (None,),
-    "decoder": (None, "ByteLevel"),
-}
+_BYTE_TYPE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class Tokenizer(Shown):
-    """A vocabulary with the rule that turns text into its ids; `<eos>` stands for a line end.
+    """A vocabulary with the rule that turns text into its ids; one type, `<eos>`, stands for a line end.
 
-    Byte-level BPE reads any text and gives it back exactly. The word level reads whitespace-separated words,
+    Byte-level BPE reads any text and gives it back exactly. Characters are given back exactly but for those
+    that are not known, which become `<unk>`. The word level reads whitespace-separated words,
     gives them back separated by single spaces, maps words that it does not know to `<unk>`, and takes the
     words `<eos>` and `<unk>` in a text for these two tokens, as the published WikiText files mean them.
+    Others come from a file of the user's (docs/howto/tokenizer.md). No text becomes a special token of such a
+    file, but a line end, which may be one.
 
     Attributes:
       eos_id: id of the line end.
+      spelling: how types stand for text.
     """
 
     def __init__(self, text: str):
         """Reads a `tokenizer.json` of Hugging Face `tokenizers`.
 
         Raises:
-          ValueError: the text is no such JSON, it has other parts than those that are made here, or its
-            vocabulary has no `<eos>`.
+          ValueError: the text is no such JSON, it has other parts than those that are read, or its vocabulary
+            has no type for a line end.
         """
         check_text(
             "the tokenizer", text, "the text of a tokenizer.json", "Path('tokenizer.json').read_text()"
         )
-        checked = check_components(text)
+        checked = check_tokenizer(text)
         try:
-            self._model = tokenizers.Tokenizer.from_str(checked)
+            self._model = tokenizers.Tokenizer.from_str(checked.text)
         except Exception as error:  # the library raises plain Exception
             raise ValueError(
                 f"the tokenizer is {text[:40]!r}…, which cannot be read ({error}). Fix: pass the text of a"
                 " tokenizer.json"
             ) from error
-        eos_id = self._model.token_to_id(EOS)
-        if eos_id is None:
-            raise ValueError(
-                f"the tokenizer has no {EOS} among its {self._model.get_vocab_size()} types; a line end needs"
-                " it. Fix: train it with aila_jax"
-            )
+        self._model.encode_special_tokens = True  # as the text that they are spelled with
+        self.spelling = checked.spelling
         # Kept as it came: another version of the library may write the same tokenizer differently, and the
         # fingerprint of a checkpoint's tokenizer must not depend on that.
         self._json = text
-        self.eos_id: int = eos_id
+        self.eos_id: int = self._id(checked.line_end)
+        self._unknown = checked.unknown
+
+    def _id(self, symbol: str) -> int:
+        """The id of a type that there is."""
+        found = self._model.token_to_id(symbol)
+        assert found is not None, "its file was checked"
+        return found
 
     @classmethod
     def from_json(cls, text: str) -> "Tokenizer":
@@ -100,20 +88,65 @@ class Tokenizer(Shown):
         """Sha256 of `to_json()`."""
         return hashlib.sha256(self._json.encode()).hexdigest()
 
-    @functools.cached_property
+    @property
     def byte_level(self) -> bool:
-        """Whether types are pieces of text, spaces included (byte-level BPE), rather than whole words."""
-        return isinstance(self._model.decoder, decoders.ByteLevel)
+        """Whether types are runs of bytes, some of which are no whole character."""
+        return self.spelling == Spelling.BYTES
+
+    @property
+    def spaced(self) -> bool:
+        """Whether types are pieces of text that carry the space before a word, rather than whole words or
+        single characters.
+        """
+        return self.spelling not in (Spelling.WORDS, Spelling.CHARACTERS)
 
     @functools.cached_property
     def types(self) -> tuple[str, ...]:
-        """The text of each of the V types, by id: a line end for `<eos>`; U+FFFD for bytes that are no whole
-        character.
+        """The text of each of the V types, by id, as it stands inside a line: with the space before it, if it
+        has one (words have none); a line end for the line end; U+FFFD for bytes that are no whole character.
         """
-        texts = self._model.decode_batch(
-            [[index] for index in range(self.vocab_size)], skip_special_tokens=False
-        )
+        if self.spelling in (Spelling.METASPACE, Spelling.CONTINUED):
+            texts = [self._piece(self._model.id_to_token(index) or "") for index in range(self.vocab_size)]
+        else:
+            ids = [[index] for index in range(self.vocab_size)]
+            texts = self._model.decode_batch(ids, skip_special_tokens=False)
         return tuple("\n" if index == self.eos_id else text for index, text in enumerate(texts))
+
+    def _piece(self, symbol: str) -> str:
+        """The text of a type that is spelled with ▁ or ##."""
+        if symbol in self._special:
+            return symbol
+        if self.spelling == Spelling.CONTINUED:
+            return symbol.removeprefix("##") if symbol.startswith("##") else f" {symbol}"
+        if found := _BYTE_TYPE.fullmatch(symbol):
+            byte = int(found[1], 16)
+            return chr(byte) if byte < 0x80 else "\ufffd"
+        return symbol.replace(SPACE, " ")
+
+    @functools.cached_property
+    def _special(self) -> frozenset[str]:
+        added = self._model.get_added_tokens_decoder().values()
+        return frozenset(token.content for token in added if token.special)
+
+    def pieces(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """The text of each token where it stands: with the space before it, if the text has one there, and
+        without it at the start of a line. Together they are the text, but for what no one token says, such as
+        half a character, which is written as <E4B8>.
+
+        Raises:
+          ValueError: an id outside the vocabulary.
+        """
+        found: list[str] = []
+        for token in self._checked(ids):
+            text, first = self.types[token], not found or found[-1] == "\n"
+            if self.byte_level:
+                text = self.decode([token])
+            elif self.spelling == Spelling.WORDS and not first and token != self.eos_id:
+                text = f" {text}"
+            elif first and self.spaced:
+                text = text.removeprefix(" ")
+            found.append(text)
+        return tuple(found)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`; each line end inside it is one `<eos>`, and none is added after it.
@@ -144,21 +177,12 @@ class Tokenizer(Shown):
         Raises:
           ValueError: an id outside the vocabulary.
         """
-        fix = "model.tokenizer.encode(text), say"
-        known = hasattr(ids, "__iter__") and not isinstance(ids, str | bytes)
-        ids = [plain(token) for token in ids] if known else ids
-        require(known and all(map(whole, ids)), "ids", ids, "whole numbers: token ids of one text", fix)
         runs: list[list[int]] = [[]]
-        for token in ids:
-            if not 0 <= token < self.vocab_size:
-                raise ValueError(
-                    f"token id is {token}; it must be from 0 to {self.vocab_size - 1}. Fix: decode with the"
-                    " tokenizer that encoded"
-                )
+        for token in self._checked(ids):
             if token == self.eos_id:
                 runs.append([])
             else:
-                runs[-1].append(int(token))
+                runs[-1].append(token)
         texts = self._model.decode_batch(runs, skip_special_tokens=False)
         if self.byte_level:  # the library writes U+FFFD for every such byte
             texts = [
@@ -167,10 +191,27 @@ class Tokenizer(Shown):
             ]
         return "\n".join(texts)
 
+    def _checked(self, ids: Sequence[int]) -> list[int]:
+        """The ids as Python's numbers; ValueError for others, and for one outside the vocabulary."""
+        fix = "model.tokenizer.encode(text), say"
+        known = hasattr(ids, "__iter__") and not isinstance(ids, str | bytes)
+        ids = [plain(token) for token in ids] if known else ids
+        require(known and all(map(whole, ids)), "ids", ids, "whole numbers: token ids of one text", fix)
+        for token in ids:
+            if not 0 <= token < self.vocab_size:
+                raise ValueError(
+                    f"token id is {token}; it must be from 0 to {self.vocab_size - 1}. Fix: decode with the"
+                    " tokenizer that encoded"
+                )
+        return [int(token) for token in ids]
+
     def _with_bytes(self, ids: Sequence[int]) -> str:
         """The text of byte-level tokens, bytes that are no whole character in hexadecimal."""
-        symbols = "".join(self._model.id_to_token(index) or "" for index in ids)
-        data = bytes(_BYTES[symbol] for symbol in symbols)
+        symbols = (self._model.id_to_token(index) or "" for index in ids)
+        data = b"".join(
+            symbol.encode() if symbol in self._special else bytes(BYTE_OF[one] for one in symbol)
+            for symbol in symbols
+        )
         return _LONE_BYTES.sub(
             lambda found: f"<{found[0].encode('utf-8', 'surrogateescape').hex().upper()}>",
             data.decode("utf-8", "surrogateescape"),
@@ -184,54 +225,33 @@ class Tokenizer(Shown):
             )
         )
         for parts in lines:
-            ids = list(next(encoded).ids)
+            ids = self._read(next(encoded).ids)
             for _ in parts[1:]:
                 ids.append(self.eos_id)
-                ids.extend(next(encoded).ids)
+                ids.extend(self._read(next(encoded).ids))
             yield ids
 
+    def _read(self, ids: list[int]) -> list[int]:
+        """What was read in a line: a special token that is spelled out in it is not known."""
+        if not self._reserved or self._reserved.isdisjoint(ids):
+            return list(ids)
+        unknown = self._id(str(self._unknown))
+        return [unknown if token in self._reserved else token for token in ids]
+
+    @functools.cached_property
+    def _reserved(self) -> frozenset[int]:
+        """Ids that no text has: models that look whole pieces up would find special tokens too."""
+        if not self.spaced or self._unknown is None:
+            return frozenset()
+        return frozenset(self._id(one) for one in self._special if one != self._unknown)
+
     def card(self) -> Card:
-        kind = "byte-level BPE" if self.byte_level else "words"
-        facts = {"line end": f"{EOS}, id {self.eos_id}", "fingerprint": self.fingerprint[:12]}
+        kind = "byte-level BPE" if self.byte_level else str(self.spelling)
+        facts = {
+            "line end": f"{self._model.id_to_token(self.eos_id)}, id {self.eos_id}",
+            "fingerprint": self.fingerprint[:12],
+        }
         return Card(f"Tokenizer: {kind}, {self.vocab_size:,} types", facts)
-
-
-def check_components(text: str) -> str:
-    """A tokenizer.json with nothing in it but what was checked: a key that is there twice is there once.
-
-    It may be a stranger's: a pattern such as `(a+)+$` would take for ever on some texts.
-
-    Raises:
-      ValueError: it has parts that this project does not make.
-    """
-    try:
-        stored = loads(text)
-    except ValueError:
-        return text  # the library says what is wrong with it
-    if not isinstance(stored, dict) or not isinstance(stored.get("model"), dict):
-        return text
-    fix = "train it with aila_jax"
-    for part, allowed in COMPONENTS.items():
-        value = stored.get(part)
-        kind = str(value.get("type", "of no type")) if isinstance(value, dict) else value
-        require(kind in allowed, f"the tokenizer's {part}", _short(kind), f"one of {allowed}", fix)
-    ids = stored["model"].get("vocab")
-    ids = list(ids.values()) if isinstance(ids, dict) else []
-    numbered = all(type(one) is int for one in ids) and sorted(ids) == list(range(len(ids)))
-    require(numbered, "the tokenizer's ids", _short(ids), "0, 1, 2 and so on", fix)
-    dropout = stored["model"].get("dropout")
-    require(not dropout, "the tokenizer's dropout", _short(dropout), "none: one text has one encoding", fix)
-    split = stored.get("pre_tokenizer")
-    if isinstance(split, dict) and split.get("type") == "Split":
-        pattern = split.get("pattern")
-        require(
-            pattern == {"Regex": WORD_GAP}, "the tokenizer's pattern", _short(pattern), repr(WORD_GAP), fix
-        )
-    return json.dumps(stored)
-
-
-def _short(value: Any) -> str:
-    return str(value)[:80]
 
 
 def train_tokenizer(config: DataConfig, documents: Iterable[Document]) -> Tokenizer:
@@ -243,12 +263,20 @@ def train_tokenizer(config: DataConfig, documents: Iterable[Document]) -> Tokeni
       documents: what the vocabulary may see; `load_dataset` passes the train split.
     """
     lines = (line for document in documents for piece in document.pieces for line in piece.split("\n"))
-    model = (
-        _train_words(lines, config.vocab_size)
-        if config.tokenizer == "word"
-        else _train_bpe(lines, config.vocab_size)
-    )
-    return Tokenizer(model.to_str())
+    make = {"word": _train_words, "characters": _train_characters, "bpe": _train_bpe}[config.tokenizer]
+    return Tokenizer(make(lines, config.vocab_size).to_str())
+
+
+def _train_characters(lines: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
+    """BPE that never merges: one type a character, the most frequent ones."""
+    counts: collections.Counter[str] = collections.Counter()
+    for line in lines:
+        counts.update(line)
+    known = sorted(counts, key=lambda character: (-counts[character], character))[: vocab_size - 2]
+    vocabulary = {character: index for index, character in enumerate([EOS, UNK, *known])}
+    model = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token=UNK))
+    model.decoder = decoders.Fuse()
+    return model
 
 
 def _train_words(lines: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:

@@ -21,6 +21,7 @@ from aila_jax.config import (
     user_path,
 )
 from aila_jax.config.checks import check_instance
+from aila_jax.data.dataset import own_tokenizer
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.inference.inputs import example_batch
 from aila_jax.inference.language_model import LanguageModel, load
@@ -85,6 +86,7 @@ def what_is_before(config: Config, workdir: Path, source: Source | None) -> Befo
     """
     found = existing_run(workdir, config)
     if found is not None:
+        _check_own_tokenizer(config, found.tokenizer, f"the run in {str(workdir)!r}")
         check_same_start(source, found, workdir)
         return Before(found, None)
     check_unread(config)
@@ -175,11 +177,27 @@ def _weights_there(path: str) -> str:
 def _check_tokenizer(config: Config, model: LanguageModel) -> None:
     """Weights know their own tokenizer's ids, and no others."""
     asked, own = config.data, model.config.data
+    _check_own_tokenizer(config, model.tokenizer, model.run)
     for name in ("tokenizer", "vocab_size"):
+        if asked.own_tokenizer and (name == "vocab_size" or own.own_tokenizer):  # the same file, or moved
+            continue
         value, needed = getattr(asked, name), getattr(own, name)
         limit = f"{needed!r}, as in {model.run}, whose tokenizer goes with its weights"
         fix = f"set --config.data.{name}={needed}, or leave it out together with --config"
         require(value == needed, f"data.{name}", value, limit, fix)
+
+
+def _check_own_tokenizer(config: Config, tokenizer: Tokenizer, whose: str) -> None:
+    """ValueError where `data.tokenizer` names a file with another tokenizer than the one that is there; the
+    file may be gone, since the checkpoint has what was in it.
+    """
+    path = config.data.tokenizer
+    if not config.data.own_tokenizer or not user_path(path, "data.tokenizer").is_file():
+        return
+    found, own = own_tokenizer(config.data).fingerprint, tokenizer.fingerprint
+    limit = f"{own[:12]}, that of {whose}, which keeps its own"
+    fix = "name the file that it began with, or choose another --workdir and no --start"
+    require(found == own, f"the fingerprint of {path!r}", found[:12], limit, fix)
 
 
 def _check_shapes(config: Config, model: LanguageModel) -> None:

@@ -33,8 +33,8 @@ def key_of(config: Config, stream: str) -> PRNGKeyArray:
 def initial_state(
     config: Config, module: Transformer, optimizer: Any, params: Any | None = None
 ) -> TrainState:
-    """Parameters and optimizer state at step 0: drawn from the run's seed, or `params`, with nothing that their
-    own training knew of them.
+    """Parameters and optimizer state at step 0: drawn from the run's seed, or `params`, with nothing that
+    their own training knew of them.
     """
     key_dropout = key_of(config, "dropout")
     if params is None:

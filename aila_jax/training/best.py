@@ -24,8 +24,8 @@ class Seen:
     Attributes:
       step: the step of the lowest validation loss; None before there was one.
       loss: that loss, in nats.
-      reference: the loss that `train.patience` counts from: the last one that was lower than the one before it
-        by `train.min_delta`.
+      reference: the loss that `train.patience` counts from: the last one that was lower than the one before
+        it by `train.min_delta`.
       waited: evaluations since.
     """
 
@@ -40,7 +40,9 @@ class Seen:
         best = finite and (self.loss is None or loss < self.loss)
         enough = finite and (self.reference is None or loss < self.reference - min_delta)
         lowest = replace(self, step=step, loss=loss) if best else self
-        return replace(lowest, reference=loss, waited=0) if enough else replace(lowest, waited=self.waited + 1)
+        return (
+            replace(lowest, reference=loss, waited=0) if enough else replace(lowest, waited=self.waited + 1)
+        )
 
 
 class ValidationWatch:

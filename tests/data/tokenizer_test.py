@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from aila_jax.config import DataConfig
 from aila_jax.data.documents import Document
-from aila_jax.data.tokenizer import _BYTES, EOS, UNK, Tokenizer, train_tokenizer
+from aila_jax.data.tokenizer import EOS, UNK, Tokenizer, train_tokenizer
+from aila_jax.data.tokenizer_file import BYTE_OF
 
 PIECES = ("the cat sat on the mat", "the dog and the cat", "", "a naïve café , a café", "a dog \n the cat")
 DOCUMENTS = [Document("d", PIECES), Document("e", ("the the the mat",))]
@@ -180,6 +181,6 @@ def test_bytes_that_are_no_character_are_written_out_and_whole_ones_are_not(toke
     assert learned.decode(ids) == "a中b � é😀"
     assert learned.decode(ids[:-1]).endswith("é<F09F98>")
     assert learned.decode([*ids[-1:], learned.eos_id, *ids[:1]]) == "<80>\na"
-    for symbol, byte in _BYTES.items():
+    for symbol, byte in BYTE_OF.items():
         alone = learned.decode([learned._model.token_to_id(symbol)])
         assert alone == (chr(byte) if byte < 0x80 else f"<{byte:02X}>")

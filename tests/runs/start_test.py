@@ -17,7 +17,7 @@ import aila_jax as aila
 from aila_jax import runs
 from aila_jax.checkpoint import find_checkpoint, verify_run
 from aila_jax.cli.main import main
-from aila_jax.config import Config, DataConfig, PartitionConfig
+from aila_jax.config import Config, DataConfig, PartitionConfig, to_dict
 from aila_jax.data.pipeline import TrainBatches
 from aila_jax.evaluation.meta import origin_of
 from aila_jax.runs import Run
@@ -28,6 +28,7 @@ from aila_jax.training.optimizer import build_optimizer
 from aila_jax.training.stopping import TrainingStopped
 from tests.support.checkpoints import GOLDEN, edit, reseal
 from tests.support.tiny import sentences
+from tests.support.tokenizers import byte_level
 
 
 class Interrupted(Exception):
@@ -55,7 +56,14 @@ def first_state(monkeypatch):
 
 def short(trained, **train) -> Config:
     """A run of eight steps with other draws than the start's."""
-    settings = {"steps": 8, "warmup_steps": 2, "checkpoint_every": 4, "log_every": 3, "eval_every": 4, **train}
+    settings = {
+        "steps": 8,
+        "warmup_steps": 2,
+        "checkpoint_every": 4,
+        "log_every": 3,
+        "eval_every": 4,
+        **train,
+    }
     return replace(trained.config, seed=5, train=replace(trained.config.train, **settings))
 
 
@@ -215,7 +223,9 @@ def test_what_does_not_fit_the_weights_is_named_before_any_work(
         config = replace(config, model=replace(config.model, d_model=48))
         name, value, needed = "d_model", 48, "16"
     config = replace(config, **{group: replace(getattr(config, group), **{name: value})})
-    with pytest.raises(ValueError, match=rf"^{group}\.{name} is {value!r}; it must be {needed}, as in run") as caught:
+    with pytest.raises(
+        ValueError, match=rf"^{group}\.{name} is {value!r}; it must be {needed}, as in run"
+    ) as caught:
         runs.train(config, tmp_path / "run", quiet=True, start=trained.run.workdir)
     assert f"Fix: set --config.{group}.{name}=" in str(caught.value)
     assert [path.name for path in (tmp_path / "run").iterdir()] in ([], [".lock"])
@@ -223,7 +233,9 @@ def test_what_does_not_fit_the_weights_is_named_before_any_work(
 
 def test_a_run_does_not_go_on_as_one_that_it_is_not(trained, tmp_path, no_work):
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(ValueError, match=r"start is '.*'; it must be left out: the run in .* began by itself"):
+    with pytest.raises(
+        ValueError, match=r"start is '.*'; it must be left out: the run in .* began by itself"
+    ):
         runs.train(trained.config, trained.run.workdir, quiet=True, start=trained.run.workdir)
     assert sorted(tmp_path.iterdir()) == before
     for nowhere in ("nowhere", tmp_path):
@@ -233,11 +245,15 @@ def test_a_run_does_not_go_on_as_one_that_it_is_not(trained, tmp_path, no_work):
 
 def test_it_goes_on_only_as_what_it_began_from(trained, begun, tmp_path):
     config = short(trained)
-    with pytest.raises(ValueError, match=r"start is .*16'; it must be the one that the run in .* began from: run, step 24"):
+    with pytest.raises(
+        ValueError, match=r"start is .*16'; it must be the one that the run in .* began from: run, step 24"
+    ):
         runs.train(config, begun, quiet=True, start=f"{trained.run.workdir}/checkpoints/16")
+    other = replace(
+        trained.model, run="other", params=jax.tree.map(lambda leaf: 2 * leaf, trained.model.params)
+    )
     with pytest.raises(ValueError, match=r"start is 'other'; it must be the one that"):
-        params = jax.tree.map(lambda leaf: 2 * leaf, trained.model.params)
-        runs.train(config, begun, quiet=True, start=replace(trained.model, run="other", params=params))
+        runs.train(config, begun, quiet=True, start=other)
     moved = shutil.copytree(trained.run.workdir, tmp_path / "moved")
     for source in (moved, trained.model, None):
         assert runs.train(config, begun, quiet=True, start=source).began == 8
@@ -246,11 +262,47 @@ def test_it_goes_on_only_as_what_it_began_from(trained, begun, tmp_path):
 def test_one_that_was_stopped_before_its_first_checkpoint_needs_its_start(trained, tmp_path, first_state):
     config = short(trained)
     first_state(config, tmp_path / "run", start=trained.run.workdir)
-    with pytest.raises(ValueError, match=r"start is None; it must be given again: .* no checkpoint yet") as caught:
+    with pytest.raises(
+        ValueError, match=r"start is None; it must be given again: .* no checkpoint yet"
+    ) as caught:
         runs.train(config, tmp_path / "run", quiet=True)
     assert f"Fix: --start={trained.run.workdir}" in str(caught.value)
     state = first_state(config, tmp_path / "run", start=trained.run.workdir)
     assert_same_bits(trained.model.params, state.params)
+
+
+def test_a_tokenizer_file_that_was_changed_does_not_go_on(trained, tmp_path, monkeypatch):
+    """The run keeps what was in the file, which may be gone but not be another."""
+    file = tmp_path / "tokenizer.json"
+    data = replace(trained.config.data, tokenizer=str(file))
+    config = replace(trained.config, data=data)
+    copy = Path(shutil.copytree(trained.run.workdir, tmp_path / "run"))
+    (copy / "config.json").write_text(json.dumps(to_dict(config)), encoding="utf-8")
+    assert runs.train(config, copy, quiet=True).step == 24
+    file.write_text(trained.model.tokenizer.to_json(), encoding="utf-8")
+    assert runs.train(config, copy, quiet=True).step == 24
+    monkeypatch.setattr(training_run, "load_dataset", lambda *_: pytest.fail("a data set was read"))
+    file.write_text(byte_level(), encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"the fingerprint of '.*tokenizer\.json' is '\w+'; it must be \w+, that of"
+    ):
+        runs.train(config, copy, quiet=True)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_start_with_a_tokenizer_file_keeps_what_was_in_it(trained, tmp_path, there):
+    own = replace(trained.config.data, tokenizer=str(tmp_path / "old.json"))
+    model = replace(trained.model, config=replace(trained.config, data=own))
+    moved = tmp_path / "moved.json"
+    if there:
+        moved.write_text(trained.model.tokenizer.to_json(), encoding="utf-8")
+    config = replace(trained.config, data=replace(own, tokenizer=str(moved), vocab_size=9))
+    assert begin_from(model, config).tokenizer.fingerprint == trained.model.tokenizer.fingerprint
+    moved.write_text(byte_level(), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"the fingerprint of '.*moved\.json' is"):
+        begin_from(model, config)
+    with pytest.raises(ValueError, match=r"data\.tokenizer is 'bpe'; it must be '.*old\.json', as in run"):
+        begin_from(model, trained.config)
 
 
 @pytest.fixture
@@ -287,10 +339,15 @@ def test_another_corpus_leaves_the_files_of_the_starts_own(trained, tmp_path, as
     assert main(["train", f"--workdir={tmp_path / 'run'}"]) == 2  # no start, no settings
 
 
-@pytest.mark.parametrize("lineage", [5, ["x"], [{"run": "a"}], [{"run": "a", "step": "1", "weights": "", "path": ""}]])
+@pytest.mark.parametrize(
+    "lineage", [5, ["x"], [{"run": "a"}], [{"run": "a", "step": "1", "weights": "", "path": ""}]]
+)
 def test_a_lineage_that_is_none_is_damage(trained, tmp_path, lineage):
     copy = Path(shutil.copytree(trained.run.workdir, tmp_path / "run"))
-    edit(copy / "checkpoints" / "24" / "record" / "metadata", lambda record: record["meta"].update(lineage=lineage))
+    edit(
+        copy / "checkpoints" / "24" / "record" / "metadata",
+        lambda record: record["meta"].update(lineage=lineage),
+    )
     reseal(copy / "checkpoints" / "24")
-    with pytest.raises(ValueError, match="lineage is .*; it must be a list of run, step, weights, path"):
+    with pytest.raises(ValueError, match=r"lineage is .*; it must be a list of run, step, weights, path"):
         aila.load(copy)

@@ -10,8 +10,8 @@ from aila_jax.data.tokenizer import EOS, Tokenizer
 from aila_jax.partition.classes.class_table import ClassTable
 
 OTHER = "other"  # the class of types that a file does not name
-INSIDE = "##"  # before a type of byte-level BPE that has no leading space
-SPACE = "▁"  # a space in a type of byte-level BPE
+INSIDE = "##"  # before a piece of a word that has no leading space
+SPACE = "▁"  # a space in a piece of text
 
 
 def read_class_file(path: str | Path, tokenizer: Tokenizer, *, unnamed: str = OTHER) -> ClassTable:
@@ -19,9 +19,10 @@ def read_class_file(path: str | Path, tokenizer: Tokenizer, *, unnamed: str = OT
 
     The two stand apart by whitespace; on a line with a tab, by the tab, and the class may hold spaces then.
     There are no comments: `#` is a token like any other. `<eos>` is the line end. Word-level tokens stand as
-    they are. With byte-level BPE `the` is the type that begins a word (" the"), `##the` the one without a
-    space before it, and a `▁` is a space, for types that hold others; tabs and bytes that are no whole
-    character cannot be named. Classes are numbered as they first appear.
+    they are, and so do characters. With pieces of words, as in byte-level BPE, `the` is the type that begins
+    a word (" the"), `##the` the one without a space before it, and a `▁` is a space, for types that hold
+    others; tabs and bytes that are no whole character cannot be named. Classes are numbered as they first
+    appear.
 
     Args:
       path: of the file.
@@ -48,7 +49,7 @@ def read_class_file(path: str | Path, tokenizer: Tokenizer, *, unnamed: str = OT
     for number, line in lines:
         where = f"{path}:{number}"
         token, name = _fields(line, where)
-        index = tokenizer.eos_id if token == EOS else ids.get(_text(token) if tokenizer.byte_level else token)
+        index = tokenizer.eos_id if token == EOS else ids.get(_text(token) if tokenizer.spaced else token)
         if index is None:
             raise ValueError(_unknown(token, where, tokenizer, ids))
         if index in named_at:
@@ -110,7 +111,7 @@ def _fields(line: str, where: str) -> tuple[str, str]:
 
 
 def _text(token: str) -> str:
-    """The text of the byte-level BPE type that is written so."""
+    """The text of the piece that is written so."""
     if token.startswith(INSIDE) and token != INSIDE:
         return token.removeprefix(INSIDE)
     if SPACE in token:
@@ -123,18 +124,18 @@ def _written(tokenizer: Tokenizer, index: int) -> str:
     text = tokenizer.types[index]
     if index == tokenizer.eos_id:
         return EOS
-    if not tokenizer.byte_level:
+    if not tokenizer.spaced:
         return text
     return text.replace(" ", SPACE) if " " in text else f"{INSIDE}{text}"
 
 
 def _unknown(token: str, where: str, tokenizer: Tokenizer, ids: dict[str, int]) -> str:
     fix = "remove the line, or correct the spelling (upper and lower case differ)"
-    if tokenizer.byte_level and token in ids:
+    if tokenizer.spaced and token in ids:
         fix = f"write {INSIDE}{token} for the type without a space before it"
-    elif tokenizer.byte_level and token.startswith("Ġ") and f" {token[1:]}" in ids:
+    elif tokenizer.spaced and token.startswith("Ġ") and f" {token[1:]}" in ids:
         fix = f"write {token[1:]}, which is the type that begins a word"
-    elif tokenizer.byte_level:
+    elif tokenizer.spaced:
         fix += "; words of several types need --config.data.tokenizer=word"
     elif token.lower() in ids:
         fix = f"write {token.lower()}, which is one of them"

@@ -8,7 +8,9 @@ import re
 
 import numpy as np
 
+from aila_jax.config import require
 from aila_jax.data.tokenizer import UNK, Tokenizer
+from aila_jax.data.tokenizer_file import Spelling
 from aila_jax.partition.classes.class_table import ClassTable
 from aila_jax.partition.classes.english_words import CLOSED, OPEN
 
@@ -119,15 +121,22 @@ def pos_classes(tokenizer: Tokenizer) -> ClassTable:
       ValueError: all types come out in one class, as for a vocabulary that is not English words.
     Source: ours (the paper names part-of-speech classes, not how they are found); docs/method.md, section 1.
     """
+    require(
+        tokenizer.spelling != Spelling.CHARACTERS,
+        "data.tokenizer",
+        "characters",
+        "of words or of pieces of words for partition.kind 'pos'",
+        "set --config.data.tokenizer=bpe, or another --config.partition.kind",
+    )
     ids = {text: index for index, text in enumerate(tokenizer.types)}
     found = []
     for index, text in enumerate(tokenizer.types):
         if index == tokenizer.eos_id:
             found.append("line end")
             continue
-        space = " " if tokenizer.byte_level and text.startswith(" ") else ""
+        space = " " if tokenizer.spaced and text.startswith(" ") else ""
         lower = ids.get(space + text.removeprefix(space).lower(), len(ids))
-        found.append(class_of(text, byte_level=tokenizer.byte_level, lower_is_more_frequent=lower < index))
+        found.append(class_of(text, byte_level=tokenizer.spaced, lower_is_more_frequent=lower < index))
     used = set(found)
     names = [name for name in NAMES if name in used]
     return ClassTable(tuple(names), np.array([names.index(name) for name in found], np.int32), NOTE)
