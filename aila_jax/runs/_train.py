@@ -16,7 +16,7 @@ from aila_jax.config import Config, require, user_path
 from aila_jax.config.checks import check_flag, check_instance, check_whole
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
-from aila_jax.data.pipeline import TrainBatches, eval_batches
+from aila_jax.data.pipeline import TrainBatches
 from aila_jax.inference.language_model import LanguageModel, load
 from aila_jax.model.network import Network
 from aila_jax.model.transformer import build_transformer
@@ -24,7 +24,7 @@ from aila_jax.partition.build import Partition
 from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.kinds import Classes
 from aila_jax.runs._start import Before, Source, check_start, start_config, what_is_before
-from aila_jax.runs.setup import eval_record, evaluated_lams, initial_state, step_draws
+from aila_jax.runs.setup import Measured, initial_state, step_draws
 from aila_jax.runs.workdir import (
     RunFolder,
     RunMoved,
@@ -343,25 +343,6 @@ def _in_peace(
     folder.unmoved()
     with requests.saving(step):
         save(step, state)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What evaluations during training are of."""
-
-    config: Config
-    network: Network
-    validation: Windows
-    sharding: Sharding
-
-    def records(self, params: Any, batches: int) -> list[dict[str, Any]]:
-        """One for each λ that training is watched at; 0 batches are all."""
-        config = self.config
-        chosen = list(eval_batches(self.validation, config.train.batch_size, batches, config.sweep.part))
-        return [
-            eval_record(config, self.network, params, chosen, self.sharding, lam)
-            for lam in evaluated_lams(config)
-        ]
 
 
 def _measure(

@@ -1,5 +1,8 @@
-"""How a run starts: its parameters at step 0, and the λ, τ and penalty strength of each step."""
+"""How a run starts: its parameters at step 0, the λ, τ and penalty strength of each step, and what it is
+watched by.
+"""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -8,6 +11,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from aila_jax.config import Config, DialMode, Solver
+from aila_jax.data.packing import Windows as TokenWindows
+from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.evaluator import Evaluation
 from aila_jax.evaluation.evaluator import evaluate as evaluate_batches
 from aila_jax.inference.inputs import example_batch
@@ -119,3 +124,29 @@ def eval_record(
         "targets": summary.targets,
         **answers,
     }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What evaluations during training are of.
+
+    Attributes:
+      config: the run's.
+      network: its decoder and partition.
+      validation: the split's windows.
+      sharding: where its batches go.
+    """
+
+    config: Config
+    network: Network
+    validation: TokenWindows
+    sharding: Sharding
+
+    def records(self, params: Any, batches: int) -> list[dict[str, Any]]:
+        """One for each λ that training is watched at; 0 batches are all."""
+        config = self.config
+        chosen = list(eval_batches(self.validation, config.train.batch_size, batches, config.sweep.part))
+        return [
+            eval_record(config, self.network, params, chosen, self.sharding, lam)
+            for lam in evaluated_lams(config)
+        ]
