@@ -1,6 +1,7 @@
 """Training: a readable list of stages, and what a run does beside its steps."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -169,7 +170,7 @@ def _train(config: Config, workdir: Path, folder: RunFolder, source: Source | No
     start, watch = int(state.step), ValidationWatch(config.train, None if found is None else found.seen)
     if start == config.train.steps or watch.stops:
         if not quiet:
-            early = f", stopped early: {watch.why}" if watch.stops else ""
+            early = f", stopped early: {watch.why}" if start < config.train.steps else ""
             print(f"{workdir} is already finished: step {start} of {config.train.steps}{early}")
         return Run(workdir, config, start, start)
     state = sharding.replicate(state)
@@ -194,35 +195,49 @@ def _train(config: Config, workdir: Path, folder: RunFolder, source: Source | No
             Hook(config.train.eval_every, measure),
             Hook(config.train.checkpoint_every, save, on_stop=True),
         )
-        try:
-            state = fit(
-                state,
-                train_step=train_step,
-                inputs=lambda step: (sharding.shard(next(text.batches)), *draw(step)),
-                steps=config.train.steps,
-                on_metrics=log.on_metrics,
-                hooks=hooks,
-                max_skipped=config.train.max_skipped,
-                stop=lambda step: requests.asked(step) or log.failure(step) or watch.ended(step),
-            )
-            done, why = int(state.step), ""
-        except StoppedEarly as stopped:
-            done, why = stopped.step, str(stopped)
-        except NonFiniteError as error:
-            error.args = (f"{error}. Last good checkpoint: {store.latest()}",)
-            raise
-        except (LogUnwritable, RunMoved):
-            raise
-        except Exception as error:
-            if not log.unwritable():
-                raise
-            raise LogUnwritable(
-                f"{log.unwritable()}, and the checkpoint could not be saved either ({_first_line(error)})."
-                f" Newest checkpoint: {store.latest()}. Fix: make room, then give the same command again"
-            ) from error
+        loop = partial(
+            fit,
+            state,
+            train_step=train_step,
+            inputs=lambda step: (sharding.shard(next(text.batches)), *draw(step)),
+            steps=config.train.steps,
+            on_metrics=log.on_metrics,
+            hooks=hooks,
+            max_skipped=config.train.max_skipped,
+            stop=lambda step: requests.asked(step) or log.failure(step) or watch.ended(step),
+        )
+        with _explained(store, log):
+            done, why = _fitted(loop)
     if not quiet:
         _say_best(watch, done, why)
     return Run(workdir, config, done, start)
+
+
+def _fitted(run: Callable[[], TrainState]) -> tuple[int, str]:
+    """The steps done when the loop has ended, and why it ended early; empty: it did not."""
+    try:
+        return int(run().step), ""
+    except StoppedEarly as stopped:
+        return stopped.step, str(stopped)
+
+
+@contextlib.contextmanager
+def _explained(store: CheckpointStore, log: TrainingLog) -> Iterator[None]:
+    """Says of what goes wrong in the loop what is saved, and whether it is that the log cannot be written."""
+    try:
+        yield
+    except NonFiniteError as error:
+        error.args = (f"{error}. Last good checkpoint: {store.latest()}",)
+        raise
+    except (LogUnwritable, RunMoved):
+        raise
+    except Exception as error:
+        if not log.unwritable():
+            raise
+        raise LogUnwritable(
+            f"{log.unwritable()}, and the checkpoint could not be saved either ({_first_line(error)})."
+            f" Newest checkpoint: {store.latest()}. Fix: make room, then give the same command again"
+        ) from error
 
 
 def _read_text(config: Config, before: Before) -> Text:

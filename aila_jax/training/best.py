@@ -74,8 +74,9 @@ class ValidationWatch:
         self.seen = self.seen.after(step, loss, self._config.min_delta)
 
     def ended(self, step: int) -> StoppedEarly | None:
-        """What ends training after `step`; None to go on."""
-        return StoppedEarly(step, self.why) if self.on and self.stops else None
+        """What ends training after `step`; None to go on, and after the last one, which ends by itself."""
+        early = self.stops and step < self._config.steps
+        return StoppedEarly(step, self.why) if early else None
 
     @property
     def why(self) -> str:

@@ -57,6 +57,7 @@ def test_off_is_off_and_only_keeping_never_stops():
     assert (off.on, off.kept, keeping.on, keeping.kept) == (False, None, True, 1)
     patient = ValidationWatch(TrainConfig(patience=1), Seen(3, 2.0, 2.0, 1))
     assert (patient.on, patient.kept) == (True, None)
+    assert patient.ended(TrainConfig().steps) is None  # the last step ends by itself
     error = patient.ended(9)
     assert error is not None and error.step == 9
     assert str(error) == "no validation loss was lower than 2.0000 in 1 evaluations"
