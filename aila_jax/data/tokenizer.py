@@ -124,9 +124,25 @@ class Tokenizer(Shown):
         return symbol.replace(SPACE, " ")
 
     @functools.cached_property
+    def _strips(self) -> bool:
+        """Whether the space of a line's first token is none of the text."""
+        begins = (index for index, text in enumerate(self.types) if text.startswith(" ") and text.strip())
+        first = next(begins, None)
+        return first is not None and not self.decode([first]).startswith(" ")
+
+    @functools.cached_property
     def _special(self) -> frozenset[str]:
         added = self._model.get_added_tokens_decoder().values()
         return frozenset(token.content for token in added if token.special)
+
+    def token_text(self, token: int) -> str:
+        """What is shown of one token by itself: the text of its type, with bytes that are no whole character
+        as <E4B8>. (`decode` of one token takes ▁ for the start of a text, and drops its space.)
+
+        Raises:
+          ValueError: an id outside the vocabulary.
+        """
+        return self.decode([token]) if self.byte_level else self.types[self._checked([token])[0]]
 
     def pieces(self, ids: Sequence[int]) -> tuple[str, ...]:
         """The text of each token where it stands: with the space before it, if the text has one there, and
@@ -138,12 +154,10 @@ class Tokenizer(Shown):
         """
         found: list[str] = []
         for token in self._checked(ids):
-            text, first = self.types[token], not found or found[-1] == "\n"
-            if self.byte_level:
-                text = self.decode([token])
-            elif self.spelling == Spelling.WORDS and not first and token != self.eos_id:
+            text, first = self.token_text(token), not found or found[-1] == "\n"
+            if self.spelling == Spelling.WORDS and not first and token != self.eos_id:
                 text = f" {text}"
-            elif first and self.spaced:
+            elif first and self._strips:
                 text = text.removeprefix(" ")
             found.append(text)
         return tuple(found)

@@ -94,7 +94,7 @@ def list_anchors(
         AnchorType(
             rank=rank,
             token=int(token),
-            text=model.tokenizer.decode([int(token)]),
+            text=model.tokenizer.token_text(int(token)),
             entropy=float(anchors.table[token]),
             count=int(anchors.counts[token]),
             tokens=int(tokens[token]),
@@ -122,6 +122,8 @@ def _blocks(
     for (_, block), places in members.items():
         if block in (PADDING_ID, GLOBAL_ID) or not is_anchor[places].any():
             continue
-        words = tuple(model.tokenizer.decode([int(token)]) for token in np.asarray(batch.tokens)[row, places])
+        words = tuple(
+            model.tokenizer.token_text(int(token)) for token in np.asarray(batch.tokens)[row, places]
+        )
         found.append(AnchorBlock(words, tuple(bool(value) for value in is_anchor[places])))
     return found

@@ -456,7 +456,7 @@ def attention_maps(
     entropy, mass = (
         np.asarray(x, np.float64)[..., real].mean(axis=-1) for x in (stats.entropy_bits, stats.block_mass)
     )
-    pieces = tuple(model.tokenizer.decode([token]) for token in tokens)
+    pieces = tuple(model.tokenizer.token_text(token) for token in tokens)
     causal, source = not model.config.model.bidirectional, f"{model.run}, step {model.step}"
     return tuple(
         AttentionMaps(

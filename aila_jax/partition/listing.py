@@ -160,7 +160,7 @@ def list_blocks(
 
 def type_text(tokenizer: Tokenizer, token: int) -> str:
     """A token type alone, a line end as ⏎."""
-    return tokenizer.decode([token]).replace("\n", "⏎")
+    return tokenizer.token_text(token).replace("\n", "⏎")
 
 
 def _classes(classified: Classified, tokenizer: Tokenizer, top: int) -> tuple[ClassEntry, ...]:

@@ -112,6 +112,22 @@ def test_pieces_are_the_text_with_words_at_their_starts(kind):
     if kind != "characters":
         assert len(begun) == len(text.replace("\nthe", "").split())
     assert pieces.count("\n") == 1
+    alone = [own.token_text(token) for token in own.encode("the the cat")]
+    spaced = " the the cat" if own.spaced and not own.byte_level else "the the cat"
+    assert "".join(alone) == (spaced if kind != "word" else "thethecat")
+    assert own.token_text(own.eos_id) == "\n"
+    with pytest.raises(ValueError, match=r"token id is -1; it must be from 0"):
+        own.token_text(-1)
+
+
+def test_pieces_keep_the_space_that_a_line_begins_with():
+    stored = json.loads(metaspace())
+    never = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": True}
+    files = (byte_level(), byte_fallback(), json.dumps({**stored, "pre_tokenizer": never, "decoder": never}))
+    for own in (*map(Tokenizer, files), CHARACTERS):
+        for text in (" the cat\n the", "the\n\n  the"):
+            ids = own.encode(text)
+            assert "".join(own.pieces(ids)) == own.decode(ids) == text
 
 
 def test_types_are_spelled_as_they_stand_inside_a_line(name, own):
