@@ -161,13 +161,14 @@ BAD = [
     ("train", "parallel", ["pmapped", ""], "one of jit, pmap"),
     *[
         ("train", name, [-1], "at least 0")
-        for name in ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk")
+        for name in ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk", "patience")
     ],
     *[
         ("train", name, NOT_FINITE_OR_ZERO, "finite and above 0")
         for name in ("learning_rate", "clip_norm", "dial_rate")
     ],
     ("train", "weight_decay", NOT_FINITE_OR_NEGATIVE, "finite and at least 0"),
+    ("train", "min_delta", NOT_FINITE_OR_NEGATIVE, "finite and at least 0"),
     ("train", "final_rate", OUTSIDE_UNIT, "in [0, 1]"),
     ("train", "beta2", [0.0, 1.0, NAN], "in (0, 1)"),
     ("sweep", "lams", [()], "non-empty"),
@@ -186,6 +187,7 @@ FREE = {  # settings that every value of their type suits
     "model": {"margin", "hard", "qk_norm", "qkv_bias", "film", "document_mask", "localist", "bidirectional"},
     "locality": {"draw_tau", "drift"},
     "penalty": {"ramp", "scale_free"},
+    "train": {"keep_best"},
     "": {"data", "partition", "anchors", "model", "locality", "penalty", "train", "sweep"},
 }
 

@@ -115,6 +115,9 @@ def _text(value: Any) -> str:
     """A value as a reader wants it."""
     if value is None or value in ("", {}, [], ()):
         return "–"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
     if isinstance(value, (list, tuple)):
-        return ", ".join(_text(item) for item in value)
+        between = "; " if any(isinstance(item, Mapping) for item in value) else ", "
+        return between.join(_text(item) for item in value)
     return str(value)

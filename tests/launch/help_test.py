@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aila_jax import presets
+from aila_jax import presets, runs
 from aila_jax.cli.commands import COMMANDS
 from aila_jax.cli.config_flag import leaf_keys
 from aila_jax.cli.help import attribute_docs, config_entries, flag_entries, preset_entries
@@ -51,6 +51,7 @@ def test_each_command_lists_its_examples_and_flags(capsys, command):
 )
 def test_every_example_parses(monkeypatch, command, example):
     monkeypatch.chdir(ROOT)  # one example names a file of the checkout
+    monkeypatch.setattr(runs, "start_config", lambda *_: presets.tiny())  # and another a run
     words = shlex.split(example)
     assert find_command(words[0]) is command
     values = parse(command, words[1:])

@@ -20,6 +20,7 @@ from aila_jax.cli.main import main
 from aila_jax.config import Config, DataConfig, PartitionConfig, to_dict
 from aila_jax.data.pipeline import TrainBatches
 from aila_jax.evaluation.meta import origin_of
+from aila_jax.reporting.html_tables import flatten
 from aila_jax.runs import Run
 from aila_jax.runs import _start as beginning
 from aila_jax.runs import _train as training_run
@@ -142,6 +143,8 @@ def test_where_it_came_from_is_remembered_over_generations(trained, begun, tmp_p
     made = origin_of(model, trained.dataset)
     assert made.training is not None
     assert [one["run"] for one in made.training["lineage"]] == ["run"]
+    shown = dict(flatten(made.to_json()))["training.lineage"]
+    assert shown == f"run run, step 24, weights {weights[1]}, path –"
 
 
 def test_the_identity_of_weights_is_of_their_values(trained, tmp_path):
