@@ -113,7 +113,7 @@ def _read_once(
         for x in (output.stats.entropy_bits, output.stats.block_mass)
     )
     maps = AttentionMaps(
-        tuple(model.tokenizer.decode([token]) for token in tokens),
+        tuple(model.tokenizer.token_text(token) for token in tokens),
         np.asarray(model.partition(model.batch(ids, row)))[0],
         np.asarray(output.weights)[:, 0][kept],
         entropy,
