@@ -21,6 +21,7 @@ _HOME = {
     "presets": "",
     "recruit": "aila_jax.runs",
     "report": "aila_jax.runs.page",
+    "score": "aila_jax.evaluation.score",
     "sweep": "aila_jax.evaluation.sweep",
     "train": "aila_jax.runs",
 }

@@ -12,7 +12,8 @@ from jax.sharding import Mesh
 from jaxtyping import Int
 
 from aila_jax.config import DialMode, LocalityConfig, MarginConfig, MarginForm, ModelConfig
-from aila_jax.evaluation.evaluator import Evaluation, eval_step, scores_of
+from aila_jax.evaluation.evaluator import Evaluation, eval_step
+from aila_jax.loss.scores import scores_of
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
 from aila_jax.model.transformer import Transformer

@@ -41,8 +41,8 @@ class NumbersParser(flags.ArgumentParser):
         """`whole`: 2 is an int. A number that is not whole stays, to be refused with what it counts."""
         self.whole = whole
 
-    def parse(self, argument: str | tuple[float, ...]) -> tuple[float, ...]:
-        if isinstance(argument, tuple):
+    def parse(self, argument: Any) -> Any:
+        if not isinstance(argument, str):  # a default: one number, or several
             return argument
         try:
             numbers = tuple(float(part) for part in argument.strip().strip("()[]").split(",") if part.strip())

@@ -48,6 +48,14 @@ def is_log(flag: str, value: str) -> None:
     require(not value or found, flag, value, limit, "correct the path, or leave it out")
 
 
+def is_text_file(flag: str, value: str) -> None:
+    """A file to read from, or standard input."""
+    right = value in ("", "-") or user_path(value).is_file()
+    require(
+        right, flag, value, "a file that is there, or -", "correct the path, or pass - for standard input"
+    )
+
+
 def is_folder(flag: str, value: str) -> None:
     """A folder to read from."""
     require(not value or user_path(value).is_dir(), flag, value, "a folder that is there", "correct the path")

@@ -92,6 +92,21 @@ def are_indices(name: str, values: Any) -> tuple[int, ...]:
     return tuple(int(value) for value in found)
 
 
+def some_lams(name: str, values: Any) -> tuple[float, ...]:
+    """One value of λ, or several in a sequence."""
+    return are_lams(name, (plain(values),) if one_number(values) else values)
+
+
+def some_taus(name: str, values: Any) -> tuple[float, ...]:
+    """One value of τ, or several in a sequence."""
+    return are_taus(name, (plain(values),) if one_number(values) else values)
+
+
+def one_number(value: Any) -> bool:
+    """Whether it is one number."""
+    return isinstance(plain(value), Real)
+
+
 def is_share(name: str, value: float) -> float:
     right = real(value) and 0.0 < value < 1.0
     require(right, name, value, "a number above 0 and below 1", f"--{name}=0.9")
@@ -446,6 +461,52 @@ class ReportOptions(Options):
         AtLeast(0, fix="0 generates none"),
     )
     fallback: bool = option(FALLBACK_HELP, False)
+
+
+UNITS = ("nats", "bits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(Options):
+    """Surprisal of the tokens of texts."""
+
+    lam: Sequence[float] | float = option(f"{LAM_HELP} Several with commas between them.", 0.0, some_lams)
+    tau: Sequence[float] | float = option(f"{TAU_HELP} Several with commas between them.", 1.0, some_taus)
+    stride: int | None = option(
+        "Tokens from one window to the next in texts longer than the model reads at once, at least 1 and at most"
+        " what it reads; each token is scored once. Default: half of what it reads.",
+        None,
+        AtLeast(1),
+    )
+    line_start: bool = option(
+        "Read a line end before each text, so that its first token is scored too.", False
+    )
+    unit: str = option("Of surprisal: nats or bits.", "nats", OneOf(UNITS))
+    hard: bool | None = option(
+        "Hard block attention: nothing outside the block; needs λ = 1. Default: as trained.", None
+    )
+    batch_size: int = option("Windows that are read at once, at least 1.", 8, AtLeast(1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTextOptions(ScoreOptions):
+    """The texts of the command line, and how they are scored."""
+
+    text: str = option("The text to score.", "")
+    file: str = option(
+        "Texts to score instead: a plain file is one text, of JSON lines (.jsonl, or what its lines are) each"
+        ' record with "text" (or "blocks") is one. `-` reads standard input.',
+        "",
+    )
+    by_line: bool = option("Each line of a plain file is a text.", False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = [name for name in ("text", "file") if getattr(self, name)]
+        fix = "pass --text='Return a new list', or --file=texts.jsonl"
+        require(len(given) == 1, "text, file", tuple(given), "one of the two", fix)
+        fix = "pass --file, or leave --by_line out"
+        require(bool(self.file) or not self.by_line, "by_line", True, "left out without a file", fix)
 
 
 @dataclass(frozen=True, kw_only=True)

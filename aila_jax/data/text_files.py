@@ -139,7 +139,7 @@ def read_file(path: Path, by_content: bool = True, joined: bool = False) -> File
     records = name.endswith(".jsonl")
     if by_content and not records:
         _refuse_other_formats(text, name, path)
-        records = name.lower().endswith(".jsonl") or _only_objects(text)
+        records = name.lower().endswith(".jsonl") or only_objects(text)
         if records and not name.lower().endswith(".jsonl"):
             note = f"{path} is read as JSON lines: every line of it is a JSON object (data.file_kinds)"
     if not records:
@@ -159,7 +159,7 @@ def read_file(path: Path, by_content: bool = True, joined: bool = False) -> File
     return FileText(documents, True, lines - len(documents), note)
 
 
-def _only_objects(text: str) -> bool:
+def only_objects(text: str) -> bool:
     """Whether every line that is not blank is a JSON object; most texts are told apart by their first one."""
     lines = (line for line in text.split("\n") if line.strip())
     return all(line.lstrip().startswith("{") and isinstance(_parsed(line), dict) for line in lines)

@@ -200,7 +200,7 @@ class Tokenizer(Shown):
         texts = self._model.decode_batch(runs, skip_special_tokens=False)
         if self.byte_level:  # the library writes U+FFFD for every such byte
             texts = [
-                self._with_bytes(run) if "\ufffd" in text else text
+                text_of(b"".join(self.token_bytes(run))) if "\ufffd" in text else text
                 for run, text in zip(runs, texts, strict=True)
             ]
         return "\n".join(texts)
@@ -219,17 +219,36 @@ class Tokenizer(Shown):
                 )
         return [int(token) for token in ids]
 
-    def _with_bytes(self, ids: Sequence[int]) -> str:
-        """The text of byte-level tokens, bytes that are no whole character in hexadecimal."""
-        symbols = (self._model.id_to_token(index) or "" for index in ids)
-        data = b"".join(
-            symbol.encode() if symbol in self._special else bytes(BYTE_OF[one] for one in symbol)
-            for symbol in symbols
-        )
-        return _LONE_BYTES.sub(
-            lambda found: f"<{found[0].encode('utf-8', 'surrogateescape').hex().upper()}>",
-            data.decode("utf-8", "surrogateescape"),
-        )
+    def token_bytes(self, ids: Sequence[int]) -> list[bytes]:
+        """The bytes that each of these byte-level tokens stands for; a newline for a line end."""
+        symbols = [self._model.id_to_token(index) or "" for index in ids]
+        return [
+            b"\n"
+            if index == self.eos_id
+            else symbol.encode()
+            if symbol in self._special
+            else bytes(BYTE_OF[one] for one in symbol)
+            for index, symbol in zip(ids, symbols, strict=True)
+        ]
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token of `encode(text)` stands: its first character, and the one after its last. A
+        character that several tokens share belongs to each of them.
+        """
+        lines = text.split("\n")
+        found, start = [], 0
+        for line, encoded in zip(
+            lines, self._model.encode_batch(lines, add_special_tokens=False), strict=True
+        ):
+            found += [(start + first, start + last) for first, last in encoded.offsets]
+            start += len(line) + 1
+            found.append((start - 1, start))
+        return found[:-1]  # no line end follows the last line
+
+    @functools.cached_property
+    def spaces_inside(self) -> bool:
+        """Whether types hold spaces of their own, so that a word may be several tokens."""
+        return any(text != text.strip() for index, text in enumerate(self.types) if index != self.eos_id)
 
     def _encode_all(self, texts: Sequence[str]) -> Iterator[list[int]]:
         lines = [text.split("\n") for text in texts]
@@ -266,6 +285,14 @@ class Tokenizer(Shown):
             "fingerprint": self.fingerprint[:12],
         }
         return Card(f"Tokenizer: {kind}, {self.vocab_size:,} types", facts)
+
+
+def text_of(data: bytes) -> str:
+    """The text of bytes; those that are no whole character in hexadecimal."""
+    return _LONE_BYTES.sub(
+        lambda found: f"<{found[0].encode('utf-8', 'surrogateescape').hex().upper()}>",
+        data.decode("utf-8", "surrogateescape"),
+    )
 
 
 def train_tokenizer(config: DataConfig, documents: Iterable[Document]) -> Tokenizer:

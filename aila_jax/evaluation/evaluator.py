@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from aila_jax.loss.cross_entropy import TargetScores, linear_target_scores, target_scores
+from aila_jax.loss.scores import scores_of
 from aila_jax.metrics.pointers import anchor_pointers, answer_pointers
 from aila_jax.metrics.sums import MetricSums, merge, metric_sums, to_host
-from aila_jax.model.interface import Dial, ModelOutput, Request
+from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
 from aila_jax.model.stats import StatsRequest
 from aila_jax.partition.anchors import Anchors
@@ -20,18 +20,6 @@ from aila_jax.training.sharding import AXIS, SPLIT, WHOLE, Sharding
 from aila_jax.types import Batch
 
 IN_FLIGHT = 8  # batches whose sums may still be on the device: bounds memory without waiting for each
-
-
-def scores_of(output: ModelOutput, params: Any, batch: Batch, loss_chunk: int) -> TargetScores:
-    """How the targets are scored: by the logits where `loss_chunk` is 0, else from the features, so many
-    tokens' logits at once.
-    """
-    if loss_chunk == 0:
-        assert output.logits is not None, "without chunks the request must ask for logits"
-        return target_scores(output.logits, batch.targets)
-    return linear_target_scores(
-        output.features, params["embedding"].astype(output.features.dtype), batch.targets, loss_chunk
-    )
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from aila_jax.config.options import ReadingOptions, are_lams
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.attention_cost import AttentionCost
-from aila_jax.evaluation.evaluator import scores_of
 from aila_jax.inference.dial import dial_lams, dial_values
 from aila_jax.inference.language_model import LanguageModel, check_tokenizer
+from aila_jax.loss.scores import scores_of
 from aila_jax.metrics.sums import perplexity
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from aila_jax.config import Config, PartitionKind, require
+from aila_jax.config.checks import plain, whole
 from aila_jax.data.text_files import read_record
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.model.arguments import any_array, is_traced
@@ -45,6 +46,51 @@ def read_text(
     if block_ids is not None:
         return tokens, _block_row(block_ids, tokens).tolist()
     return tokens, None if given is None else text_blocks(given, tokens, tokenizer.eos_id)
+
+
+def several(text: Any) -> bool:
+    """Whether these are several texts, in a list or tuple, and not one text or its token ids."""
+    return isinstance(text, list | tuple) and len(text) > 0 and not all(whole(plain(one)) for one in text)
+
+
+def read_texts(
+    model: "LanguageModel", texts: Any, block_ids: Any = None, empty: bool = False
+) -> tuple[tuple[Any, ...], tuple[list[int], ...], tuple[list[int], ...] | None]:
+    """`read_text` of one text or a list of them: what was given, the token ids of each and their blocks.
+
+    Args:
+      model: whose tokenizer and partition.
+      texts: a text or its token ids, or a list of them.
+      block_ids: of one text one id per token, of a list a list of them, in which None stands for those that
+        the text would have had in training.
+      empty: a text of no token is read as such, not refused.
+
+    Raises:
+      ValueError: as `read_text`, for the first text that is wrong; or another number of block ids than texts.
+    """
+    many = several(texts)
+    given = tuple(texts) if many else (texts,)
+    rows: Sequence[Any] = [None] * len(given)
+    if block_ids is not None:
+        fix = "one id per token, in a list for each text of a list"
+        fits = not many or (isinstance(block_ids, list | tuple) and len(block_ids) == len(given))
+        require(fits, "block_ids", block_ids, f"{len(given)} rows, one for each text", fix)
+        rows = block_ids if many else [block_ids]
+    kind = model.config.partition.kind
+    limit = f"left out where the partition is {kind!r}"
+    require(block_ids is None or kind == PartitionKind.GIVEN, "block_ids", block_ids, limit, "leave it out")
+    read = [_read_one(model, text, row, empty) for text, row in zip(given, rows, strict=True)]
+    ids, blocks = tuple(tokens for tokens, _ in read), [found for _, found in read if found is not None]
+    return given, ids, tuple(blocks) if blocks else None
+
+
+def _read_one(
+    model: "LanguageModel", text: Any, block_ids: Any, empty: bool
+) -> tuple[list[int], list[int] | None]:
+    nothing = isinstance(text, str | list | tuple | np.ndarray) and len(text) == 0
+    if empty and nothing:
+        return [], [] if model.config.partition.kind == PartitionKind.GIVEN else None
+    return read_text(model, text, block_ids)
 
 
 def _record_fields(text: str) -> tuple[str, ...]:

@@ -26,13 +26,15 @@ from aila_jax.config.checks import (
     plain,
     whole,
 )
-from aila_jax.config.options import GenerateOptions
+from aila_jax.config.options import GenerateOptions, ScoreOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.inference.dial import check_hard, dial_value, dial_values
 from aila_jax.inference.generation import Continuation, generate_ids, tokens_read
 from aila_jax.inference.inputs import example_batch, read_batch, read_text
+from aila_jax.inference.scores import Scores
+from aila_jax.inference.scoring import score_texts
 from aila_jax.model.arguments import is_traced
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.margin import check_layer_scale
@@ -300,6 +302,33 @@ class LanguageModel(Shown):
         length = self.config.model.length
         text = self.tokenizer.decode(generate_ids(self, ids, options, blocks))
         return Continuation(text, len(ids), tokens_read(len(ids), length), length)
+
+    def score(
+        self,
+        texts: str | Sequence[Any],
+        *,
+        lam: float | Sequence[float] = 0.0,
+        tau: float | Sequence[float] = 1.0,
+        stride: int | None = None,
+        line_start: bool = False,
+        unit: str = "nats",
+        hard: bool | None = None,
+        batch_size: int = 8,
+        block_ids: Any = None,
+    ) -> Scores:
+        """Surprisal of every token, and perplexity, of texts at every λ and τ. Arguments and errors: see
+        `aila_jax.score`.
+        """
+        options = ScoreOptions(
+            lam=lam,
+            tau=tau,
+            stride=stride,
+            line_start=line_start,
+            unit=unit,
+            hard=hard,
+            batch_size=batch_size,
+        )
+        return score_texts(self, texts, options, block_ids, quiet=True)
 
     def attention(
         self,

@@ -10,6 +10,7 @@ from aila_jax.runs._diagnose import describe_diagnosis, diagnose
 from aila_jax.runs._influence import describe_influence, influence
 from aila_jax.runs._recruit import recruit, recruit_classes
 from aila_jax.runs._report import generate, report
+from aila_jax.runs._score import describe_scores, score
 from aila_jax.runs._start import start_config
 from aila_jax.runs._sweep import describe_sweep, evaluate, evaluate_cell, sweep
 from aila_jax.runs._threshold import threshold
@@ -33,6 +34,7 @@ __all__ = [
     "demo",
     "describe_diagnosis",
     "describe_influence",
+    "describe_scores",
     "describe_sweep",
     "diagnose",
     "draw_figures",
@@ -51,6 +53,7 @@ __all__ = [
     "report",
     "run_directory",
     "run_meta",
+    "score",
     "start_config",
     "step_draws",
     "sweep",

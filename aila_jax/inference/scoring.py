@@ -1,0 +1,215 @@
+"""Surprisal of every token of texts at any setting of the dial, long ones in windows that overlap."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from aila_jax.config import require
+from aila_jax.config.options import ScoreOptions
+from aila_jax.inference.dial import check_hard, dial_values
+from aila_jax.inference.inputs import read_texts
+from aila_jax.inference.scores import UNITS, Scores, TextScore
+from aila_jax.inference.spans import text_tokens
+from aila_jax.loss.scores import scores_of
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.network import Network
+from aila_jax.progress import Progress
+from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch
+
+if TYPE_CHECKING:
+    from aila_jax.inference.language_model import LanguageModel
+
+REPORT_SECONDS = 10.0
+
+
+@partial(jax.jit, static_argnames=("hard", "loss_chunk"))
+def _losses(
+    network: Network, params: Any, batch: Batch, dial: Dial, hard: bool, loss_chunk: int
+) -> Float[Array, "B L"]:
+    output = network(params, batch, dial, Request(logits=loss_chunk == 0, hard=hard))
+    return scores_of(output, params, batch, loss_chunk).losses
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts as they are read.
+
+    Attributes:
+      given: as they came: texts, or token ids.
+      ids: token ids of each, a line end first where one is read before them.
+      blocks: block of each token, for the partition `given`; None for others.
+      prefix: tokens at the beginning that are read and are not the text's: 0 or 1.
+    """
+
+    given: tuple[Any, ...]
+    ids: tuple[list[int], ...]
+    blocks: tuple[list[int], ...] | None
+    prefix: int
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """One window of a text.
+
+    Attributes:
+      text: which.
+      start: its first input token; the model reads `start` to `end` − 1 and predicts each one's successor.
+      end: the last token that it predicts.
+      first: the first token that it scores; those before were scored in the window before.
+    """
+
+    text: int
+    start: int
+    end: int
+    first: int
+
+
+def stretches(tokens: int, length: int, stride: int, text: int = 0) -> list[Stretch]:
+    """The windows of a text of so many tokens: every token but the first is scored once, with all tokens
+    before it, or at least length − stride + 1 of them.
+    """
+    found: list[Stretch] = []
+    last = tokens - 1
+    while (found[-1].end if found else 0) < last:
+        start = len(found) * stride
+        end = min(start + length, last)
+        found.append(Stretch(text, start, end, found[-1].end + 1 if found else 1))
+    return found
+
+
+def score_texts(
+    model: "LanguageModel",
+    texts: Any,
+    options: ScoreOptions,
+    block_ids: Any = None,
+    names: Sequence[str | int] | None = None,
+    quiet: bool = False,
+) -> Scores:
+    """The surprisal of every token of some texts at every λ and τ; one compilation serves the dial.
+
+    Args:
+      model: a causal model.
+      texts: a text or its token ids, or a list of them.
+      options: the dial, windows and unit.
+      block_ids: for the partition `given`, one id per token; of a list of texts, a list of them.
+      names: of the texts; their places by default.
+      quiet: no progress.
+
+    Raises:
+      ValueError: a value outside its limits, no text, blocks that a text by itself does not show, or a model
+        that sees its targets.
+    """
+    config = model.config
+    length = config.model.length
+    require(
+        not config.model.bidirectional,
+        "model.bidirectional",
+        True,
+        "False to score a text",
+        "train a causal model; a bidirectional one sees its targets",
+    )
+    hard = config.model.hard if options.hard is None else options.hard
+    lams, taus = tuple(np.atleast_1d(options.lam).tolist()), tuple(np.atleast_1d(options.tau).tolist())
+    for lam in lams:
+        check_hard(hard, lam)
+    stride = max(length // 2, 1) if options.stride is None else options.stride
+    require(stride <= length, "stride", stride, f"at most {length}, what the model reads", "lower it")
+    read = _read(model, texts, block_ids, options.line_start)
+    windows = [
+        window
+        for number, ids in enumerate(read.ids)
+        for window in stretches(len(ids), length, stride, number)
+    ]
+    rows = min(options.batch_size, 1 << max(len(windows) - 1, 0).bit_length())
+    batches = [
+        _batch(read, windows[start : start + rows], rows, length) for start in range(0, len(windows), rows)
+    ]
+    tokens = [
+        text_tokens(model.tokenizer, given if isinstance(given, str) else None, ids[read.prefix :])
+        for given, ids in zip(read.given, read.ids, strict=True)
+    ]
+    context = _context(read, windows)
+    items = []
+    grid = [(lam, tau) for lam in lams for tau in taus]
+    began = time.monotonic()
+    with Progress(len(grid) * len(windows), "window", quiet=quiet) as progress:
+        for lam, tau in grid:
+            dial = Dial(dial_values(lam, "lam", rows), dial_values(tau, "tau", rows))
+            nats = [np.full(len(ids), np.nan) for ids in read.ids]
+            for index, batch in enumerate(batches):
+                losses = _losses(model.network, model.params, batch, dial, hard, config.train.loss_chunk)
+                own = windows[index * rows : (index + 1) * rows]
+                for window, row in zip(own, np.asarray(losses, np.float64), strict=False):
+                    scored = slice(window.first, window.end + 1)
+                    nats[window.text][scored] = row[
+                        window.first - window.start - 1 : window.end - window.start
+                    ]
+                progress.advance(len(own))
+                if time.monotonic() - began > REPORT_SECONDS:
+                    progress.report(f"λ {lam:g}, τ {tau:g}")
+                    began = time.monotonic()
+            for number, values in enumerate(nats):
+                finite = bool(np.isfinite(values[context[number] > 0]).all())
+                fix = "load a checkpoint from before training diverged"
+                require(finite, f"surprisal at λ = {lam:g}, τ = {tau:g}", "not finite", "finite", fix)
+                items.append(
+                    TextScore(
+                        number,
+                        number if names is None else names[number],
+                        tokens[number],
+                        lam,
+                        tau,
+                        options.unit,
+                        values[read.prefix :] / UNITS[options.unit],
+                        context[number][read.prefix :],
+                    )
+                )
+    return Scores(tuple(items), f"{model.run}, step {model.step}")
+
+
+def _read(model: "LanguageModel", texts: Any, block_ids: Any, line_start: bool) -> Texts:
+    """The tokens and blocks of each text, with a line end before them where one is asked for."""
+    some = isinstance(texts, str) or not isinstance(texts, list | tuple) or len(texts) > 0
+    require(some, "texts", texts, "a text, or a list of at least one", "texts=['Return a new list'], say")
+    given, ids, blocks = read_texts(model, texts, block_ids, empty=True)
+    if not line_start:
+        return Texts(given, ids, blocks, 0)
+    # In training a line end belongs to the block before; here that is one of its own, 0.
+    shifted = None if blocks is None else tuple([0, *(_after(block) for block in row)] for row in blocks)
+    return Texts(given, tuple([model.tokenizer.eos_id, *row] for row in ids), shifted, 1)
+
+
+def _after(block: int) -> int:
+    return block if block in (GLOBAL_ID, PADDING_ID) else block + 1
+
+
+def _batch(texts: Texts, windows: Sequence[Stretch], rows: int, length: int) -> Batch:
+    """Windows as rows of one batch, filled up with padding."""
+    tokens, targets = np.zeros((2, rows, length), np.int32)
+    doc_ids, given = np.full((2, rows, length), PADDING_ID, np.int32)
+    for row, window in enumerate(windows):
+        used = window.end - window.start
+        ids = texts.ids[window.text][window.start : window.end + 1]
+        tokens[row, :used], targets[row, :used] = ids[:-1], ids[1:]
+        doc_ids[row, :used] = 0
+        given[row, :used] = (
+            0 if texts.blocks is None else texts.blocks[window.text][window.start : window.end]
+        )
+    positions = np.broadcast_to(np.arange(length, dtype=np.int32), tokens.shape)
+    batch = Batch.from_tokens(tokens, given, doc_ids)
+    return replace(batch, targets=targets, positions=positions)
+
+
+def _context(texts: Texts, windows: Sequence[Stretch]) -> list[Int[np.ndarray, "T"]]:
+    """How many tokens each token is scored after; 0 where it is not scored."""
+    found = [np.zeros(len(ids), np.int64) for ids in texts.ids]
+    for window in windows:
+        scored = np.arange(window.first, window.end + 1)
+        found[window.text][scored] = scored - window.start
+    return found

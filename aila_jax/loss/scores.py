@@ -1,0 +1,19 @@
+"""How a forward pass scores its targets, with or without all logits at once."""
+
+from typing import Any
+
+from aila_jax.loss.cross_entropy import TargetScores, linear_target_scores, target_scores
+from aila_jax.model.interface import ModelOutput
+from aila_jax.types import Batch
+
+
+def scores_of(output: ModelOutput, params: Any, batch: Batch, loss_chunk: int) -> TargetScores:
+    """How the targets are scored: by the logits where `loss_chunk` is 0, else from the features, so many
+    tokens' logits at once.
+    """
+    if loss_chunk == 0:
+        assert output.logits is not None, "without chunks the request must ask for logits"
+        return target_scores(output.logits, batch.targets)
+    return linear_target_scores(
+        output.features, params["embedding"].astype(output.features.dtype), batch.targets, loss_chunk
+    )
