@@ -90,7 +90,7 @@ def test_a_value_that_is_given_twice_is_taken_once_in_the_order_given():
         (lambda: CertifyOptions(split="test"), "split is 'test'; it must be left out unless bound='empirical'"),
         (lambda: CertifyOptions(text="a", length=3), "length is 3; it must be left out with a text"),
         (lambda: AttentionOptions(text=" "), "text is ' '; it must be a text of at least one token"),
-        (lambda: GenerateOptions(prompt="a", seed=2**32), "seed is 4294967296; it must be a whole number in [0, 2**32)"),
+        (lambda: GenerateOptions(seed=2**32), "seed is 4294967296; it must be a whole number in [0, 2**32)"),
         (lambda: ThresholdOptions(path_levels=3), "path_levels is 3; it must be left out without the path"),
         (lambda: InfluenceOptions(draws=1), "draws is 1; it must be a whole number, at least 2: a spread needs"),
     ],

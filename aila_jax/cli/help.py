@@ -19,7 +19,13 @@ from aila_jax.cli.commands import COMMANDS
 from aila_jax.cli.config_flag import SOURCE_HELP
 from aila_jax.config import Config
 
-PLACEHOLDERS = {"string": "TEXT", "float": "NUMBER", "int": "INTEGER", "numbers": "N,N,…"}
+PLACEHOLDERS = {
+    "string": "TEXT",
+    "multi string": "TEXT",
+    "float": "NUMBER",
+    "int": "INTEGER",
+    "numbers": "N,N,…",
+}
 COMMON = (("--help", "This text."), ("--debug", "Show the traceback of an error."))
 
 

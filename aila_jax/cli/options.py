@@ -56,6 +56,17 @@ class NumbersParser(flags.ArgumentParser):
         return "numbers"
 
 
+class TextParser(flags.ArgumentParser):
+    """A text in which \\n, \\t and \\\\ stand for a line end, a tab and a backslash."""
+
+    def parse(self, argument: Any) -> Any:
+        meant = {"n": "\n", "t": "\t", "\\": "\\"}
+        return re.sub(r"\\([nt\\])", lambda found: meant[found[1]], argument)
+
+    def flag_type(self) -> str:
+        return "string"
+
+
 def define_options(options: type[Options], values: flags.FlagValues, only: tuple[str, ...] = ()) -> None:
     """A flag for each option, or those of `only`; for one that is needed the default None."""
     hints = typing.get_type_hints(options)
@@ -76,7 +87,11 @@ def _define(each: Field[Any], hint: Any, values: flags.FlagValues) -> None:
     name, help_text = each.name, each.metadata["help"]
     default = None if each.default is MISSING else each.default
     kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
-    if typing.get_origin(kind) is collections.abc.Sequence:
+    if kind == collections.abc.Sequence[str]:
+        flags.DEFINE_multi(
+            TextParser(), flags.ArgumentSerializer(), name, default, help_text, flag_values=values
+        )
+    elif typing.get_origin(kind) is collections.abc.Sequence:
         several = NumbersParser(whole=typing.get_args(kind) == (int,))
         flags.DEFINE(several, name, default, help_text, values, flags.ArgumentSerializer())
     elif kind is bool:

@@ -107,6 +107,17 @@ def one_number(value: Any) -> bool:
     return isinstance(plain(value), Real)
 
 
+def are_texts(name: str, values: Any) -> tuple[str, ...]:
+    """One text, or several in a sequence; none of them empty."""
+    found = (values,) if isinstance(values, str) else values
+    right = isinstance(found, list | tuple) and all(isinstance(one, str) and one for one in found)
+    require(right, name, values, "a text or several, none of them empty", f"{name}='.', say")
+    for one in found:
+        whole_text = not any(0xD800 <= ord(character) < 0xE000 for character in one)
+        require(whole_text, name, one, "Unicode text", "give it as UTF-8")
+    return tuple(found)
+
+
 def is_share(name: str, value: float) -> float:
     right = real(value) and 0.0 < value < 1.0
     require(right, name, value, "a number above 0 and below 1", f"--{name}=0.9")
@@ -398,7 +409,6 @@ class DiagnoseOptions(Options):
 class GenerateOptions(Options):
     """A continuation of a prompt."""
 
-    prompt: str = option("The text to continue.")
     lam: float = option(LAM_HELP, 0.0, is_lam)
     tau: float = option(TAU_HELP, 1.0, is_tau)
     max_tokens: int = option("Tokens to add, at least 1.", 64, AtLeast(1, fix="raise it"))
@@ -412,7 +422,40 @@ class GenerateOptions(Options):
         40,
         AtLeast(0, fix="1 is greedy, 0 samples among all tokens"),
     )
-    seed: int = option("Seed of the sampling.", 0, is_seed)
+    seed: int = option("Seed of the sampling; that of the first of several samples.", 0, is_seed)
+    samples: int = option(
+        "Continuations of each prompt, at least 1; sample i has the seed --seed + i.", 1, AtLeast(1)
+    )
+    stop: Sequence[str] | None = option(
+        "A text that ends the continuation and is left out of it; may be given several times. \\n is a line"
+        " end, \\t a tab. Default: none.",
+        None,
+        are_texts,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        last = self.seed + self.samples - 1
+        limit = "at most 2**32 − 1 for the last sample's seed"
+        require(last < 2**32, "seed + samples − 1", last, limit, "lower seed or samples")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptOptions(GenerateOptions):
+    """The prompts of the command line, and how they are continued."""
+
+    prompt: str = option("The text to continue.", "")
+    prompt_file: str = option(
+        "Prompts from a file instead: a plain file is one (without a line end at its end), of JSON lines each"
+        ' record with "text" is one. `-` reads standard input.',
+        "",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = [name for name in ("prompt", "prompt_file") if getattr(self, name)]
+        fix = 'pass --prompt="Return a new", or --prompt_file=FILE'
+        require(len(given) == 1, "prompt, prompt_file", tuple(given), "one of the two", fix)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ from aila_jax.data.dataset import Dataset
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.inference.dial import check_hard, dial_value, dial_values
-from aila_jax.inference.generation import Continuation, generate_ids, tokens_read
+from aila_jax.inference.generation import Continuation, continue_prompts, read_prompts
 from aila_jax.inference.inputs import example_batch, read_batch, read_text
 from aila_jax.inference.scores import Scores
 from aila_jax.inference.scoring import score_texts
@@ -263,7 +263,7 @@ class LanguageModel(Shown):
 
     def generate(
         self,
-        prompt: str,
+        prompt: str | Sequence[str],
         *,
         lam: float = 0.0,
         tau: float = 1.0,
@@ -271,37 +271,57 @@ class LanguageModel(Shown):
         sample_temperature: float = 0.8,
         top_k: int = 40,
         seed: int = 0,
-        block_ids: Sequence[int] | None = None,
-    ) -> str:
+        samples: int = 1,
+        stop: str | Sequence[str] | None = None,
+        block_ids: Any = None,
+    ) -> str | list[str] | list[list[str]]:
         """The prompt's continuation (without the prompt) at λ and τ; `sample_temperature` 0 is greedy. See
-        `generate_ids`.
+        `continue_prompts`; `continuations` also says why each ended.
 
-        `block_ids`, one id per token of the prompt, is for the partition `given`; by default they are those
-        that the prompt would have had in training (see `read_text`).
+        Args:
+          prompt: a text, or a list of texts, which are continued side by side.
+          lam: λ.
+          tau: τ, the attention's temperature.
+          max_tokens: tokens to add.
+          sample_temperature: spread of the sampling.
+          top_k: sample among so many likeliest tokens; 0 is all.
+          seed: of the draws; sample i has the seed `seed` + i, alone or beside others.
+          samples: continuations of each prompt.
+          stop: a text, or several, that ends the continuation and is left out of it.
+          block_ids: for the partition `given`, one id per token of the prompt; of a list of prompts a list of
+            them. By default those that the prompt would have had in training (see `read_text`).
+
+        Returns:
+          The text; with more than one sample a list of texts; of a list of prompts a list of these.
 
         Warns:
-          UserWarning: the prompt is longer than what the model reads; only its end was read.
+          UserWarning: a prompt is longer than what the model reads; only its end was read.
         """
         options = GenerateOptions(
-            prompt=prompt,
             lam=lam,
             tau=tau,
             max_tokens=max_tokens,
             sample_temperature=sample_temperature,
             top_k=top_k,
             seed=seed,
+            samples=samples,
+            stop=stop,
         )
-        found = self.continuation(options, block_ids)
-        if found.cut:
-            warnings.warn(found.cut, stacklevel=2)
-        return found.text
+        found = self.continuations(prompt, options, block_ids)
+        for cut in (one[0].cut for one in found if one[0].cut):
+            warnings.warn(cut, stacklevel=2)
+        texts = [[one.text for one in of_prompt] for of_prompt in found]
+        if options.samples == 1:
+            return texts[0][0] if isinstance(prompt, str) else [of_prompt[0] for of_prompt in texts]
+        return texts[0] if isinstance(prompt, str) else texts
 
-    def continuation(self, options: GenerateOptions, block_ids: Sequence[int] | None = None) -> Continuation:
-        """`generate`, by options, with how much of the prompt was read."""
-        ids, blocks = read_text(self, options.prompt, block_ids) if options.prompt else ([], None)
-        length = self.config.model.length
-        text = self.tokenizer.decode(generate_ids(self, ids, options, blocks))
-        return Continuation(text, len(ids), tokens_read(len(ids), length), length)
+    def continuations(
+        self, prompts: str | Sequence[str], options: GenerateOptions, block_ids: Any = None
+    ) -> tuple[tuple[Continuation, ...], ...]:
+        """`generate`, by options: of each prompt each sample, with how much of the prompt was read and why it
+        ended.
+        """
+        return continue_prompts(self, read_prompts(self, prompts, block_ids), options)
 
     def score(
         self,

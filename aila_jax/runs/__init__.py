@@ -7,9 +7,10 @@ from aila_jax.runs._blocks import blocks
 from aila_jax.runs._certify import certify
 from aila_jax.runs._demo import demo
 from aila_jax.runs._diagnose import describe_diagnosis, diagnose
+from aila_jax.runs._generate import continuation_lines, generate
 from aila_jax.runs._influence import describe_influence, influence
 from aila_jax.runs._recruit import recruit, recruit_classes
-from aila_jax.runs._report import generate, report
+from aila_jax.runs._report import report
 from aila_jax.runs._score import describe_scores, score
 from aila_jax.runs._start import start_config
 from aila_jax.runs._sweep import describe_sweep, evaluate, evaluate_cell, sweep
@@ -30,6 +31,7 @@ __all__ = [
     "blocks",
     "certify",
     "check_writable",
+    "continuation_lines",
     "dataset_of",
     "demo",
     "describe_diagnosis",

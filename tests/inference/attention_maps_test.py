@@ -204,7 +204,7 @@ def test_a_continuation_belongs_to_the_last_block_of_its_prompt(model, monkeypat
     window = generation._window
     monkeypatch.setattr(generation, "_window", lambda *given: seen.append(given) or window(*given))
     ends = model.tokenizer.eos_id
-    monkeypatch.setattr(generation, "_next_token", lambda *_: ends)
+    monkeypatch.setattr(generation, "_next_tokens", lambda *_: np.array([ends]))
     prompt = json.dumps({"blocks": ["the", "a\ncat"]})
     trained_on("fields", model).generate(prompt, lam=1.0, max_tokens=3)
     blocks = seen[-1][1]

@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aila_jax.config import LocalityConfig, PartitionConfig
+from aila_jax.config import DataConfig, LocalityConfig, PartitionConfig
 from aila_jax.config.options import GenerateOptions
+from aila_jax.data.documents import Document
+from aila_jax.data.tokenizer import train_tokenizer
 from aila_jax.inference import generation
-from aila_jax.inference.generation import generate_ids, tokens_read
+from aila_jax.inference.generation import generate_ids, text_before, tokens_read
 
 PROMPT = "the cat saw"
 
@@ -40,17 +42,17 @@ def test_greedy_is_the_argmax_of_apply_beyond_the_window_too(trained, lam):
     expected = greedy(trained.model, ids, 12, lam)
     assert len(ids) + 12 > 16
     sampling = {"lam": lam, "max_tokens": 12, "sample_temperature": 0.0}
-    found = generate_ids(trained.model, ids, GenerateOptions(prompt=PROMPT, **sampling))
+    found = generate_ids(trained.model, ids, GenerateOptions(**sampling))
     assert found == expected
     assert trained.model.generate(PROMPT, **sampling) == trained.model.tokenizer.decode(expected)
-    warm = GenerateOptions(prompt=PROMPT, **{**sampling, "sample_temperature": 3.0}, top_k=1, seed=5)
+    warm = GenerateOptions(**{**sampling, "sample_temperature": 3.0}, top_k=1, seed=5)
     assert generate_ids(trained.model, ids, warm) == expected
 
 
 def test_a_prompt_longer_than_the_window_keeps_its_end(trained):
     ids = trained.model.tokenizer.encode("the old owl painted my brother in the garden .\n" * 3)
     assert len(ids) > 32
-    options = GenerateOptions(prompt=PROMPT, lam=0.5, max_tokens=3, sample_temperature=0.0, top_k=1)
+    options = GenerateOptions(lam=0.5, max_tokens=3, sample_temperature=0.0, top_k=1)
     found = generate_ids(trained.model, ids, options)
     assert found == greedy(trained.model, ids, 3, 0.5)
 
@@ -59,10 +61,10 @@ def test_a_prompt_longer_than_the_window_keeps_its_end(trained):
 def test_how_much_of_a_prompt_is_read(trained, monkeypatch, tokens, read):
     """Of the window that the first new token is drawn from."""
     seen = []
-    real = generation._next_token
-    monkeypatch.setattr(generation, "_next_token", lambda *given: (seen.append(given[5]), real(*given))[1])
-    generate_ids(trained.model, [7] * tokens, GenerateOptions(prompt="x", max_tokens=2))
-    assert int(seen[0]) + 1 == read == tokens_read(tokens, 16)
+    real = generation._next_tokens
+    monkeypatch.setattr(generation, "_next_tokens", lambda *given: (seen.append(given[5]), real(*given))[1])
+    generate_ids(trained.model, [7] * tokens, GenerateOptions(max_tokens=2))
+    assert int(seen[0][0]) + 1 == read == tokens_read(tokens, 16)
 
 
 def test_a_cut_prompt_is_a_warning_in_python_and_nothing_is_printed(trained, capsys):
@@ -71,7 +73,7 @@ def test_a_cut_prompt_is_a_warning_in_python_and_nothing_is_printed(trained, cap
     with pytest.warns(UserWarning, match=rf"the prompt has {count} tokens; its last 8 are read"):
         trained.model.generate(prompt, max_tokens=1)
     assert capsys.readouterr() == ("", "")
-    whole = trained.model.continuation(GenerateOptions(prompt=PROMPT, max_tokens=1))
+    [[whole]] = trained.model.continuations(PROMPT, GenerateOptions(max_tokens=1))
     assert (whole.prompt_tokens, whole.read_tokens, whole.cut) == (
         len(trained.model.tokenizer.encode(PROMPT)),
     ) * 2 + ("",)
@@ -88,14 +90,14 @@ def test_the_seed_decides_and_nothing_else(trained):
 
 def test_one_compilation_serves_every_prompt_dial_and_temperature(trained):
     trained.model.generate(PROMPT, max_tokens=2)
-    before = generation._next_token._cache_size()
+    before = generation._next_tokens._cache_size()
     for lam, tau, temperature, prompt in (
         (0, 1, 0, "a"),
         (1.0, 0.5, 0.5, "the baker liked"),
         (np.float32(0.3), 2.0, 2, PROMPT),
     ):
         trained.model.generate(prompt, lam=lam, tau=tau, max_tokens=3, sample_temperature=temperature, seed=3)
-    assert generation._next_token._cache_size() == before
+    assert generation._next_tokens._cache_size() == before
 
 
 def test_lam_and_tau_reach_the_model_and_only_the_model(trained):
@@ -122,14 +124,12 @@ def test_lam_and_tau_reach_the_model_and_only_the_model(trained):
 def test_line_ends_close_blocks_of_a_given_partition(trained, monkeypatch):
     model = replace(trained.model, config=replace(trained.config, partition=PartitionConfig(kind="given")))
     seen = []
-    real = generation._next_token
+    real = generation._next_tokens
     monkeypatch.setattr(
-        generation, "_next_token", lambda *arguments: (seen.append(arguments[2]), real(*arguments))[1]
+        generation, "_next_tokens", lambda *arguments: (seen.append(arguments[2]), real(*arguments))[1]
     )
     ids = [*model.tokenizer.encode("a\ncat"), model.tokenizer.eos_id, 5]
-    generate_ids(
-        model, ids, GenerateOptions(prompt="a", lam=1.0, max_tokens=1, sample_temperature=0.0, top_k=1)
-    )
+    generate_ids(model, ids, GenerateOptions(lam=1.0, max_tokens=1, sample_temperature=0.0, top_k=1))
     ends, expected = 0, []
     for token in ids:
         expected.append(ends)
@@ -183,3 +183,85 @@ def test_a_model_of_hard_blocks_generates_at_lam_one_only(trained):
     ):
         model.generate(PROMPT)
     assert model.generate(PROMPT, lam=1.0, max_tokens=2)
+
+
+SAMPLED = {"lam": 0.3, "sample_temperature": 1.0, "max_tokens": 14}
+
+
+def test_samples_are_those_of_their_seeds_and_lists_are_those_of_one_at_a_time(trained):
+    prompts = [PROMPT, "a", "the old owl painted my brother in the garden . the cat"]
+    with pytest.warns(UserWarning, match="its last 8 are read"):
+        together = trained.model.generate(prompts, samples=3, seed=7, **SAMPLED)
+    assert [len(of_prompt) for of_prompt in together] == [3, 3, 3]
+    assert len({text for of_prompt in together for text in of_prompt}) == 9
+    for prompt, of_prompt in zip(prompts[:2], together, strict=False):
+        alone = [trained.model.generate(prompt, seed=seed, **SAMPLED) for seed in (7, 8, 9)]
+        assert of_prompt == alone
+    assert trained.model.generate(PROMPT, samples=3, seed=7, **SAMPLED) == together[0]
+    assert trained.model.generate(prompts[:2], seed=8, **SAMPLED) == [row[1] for row in together[:2]]
+    assert trained.model.generate([PROMPT], seed=7, **SAMPLED) == [together[0][0]]
+
+
+def test_more_continuations_than_are_made_at_once(trained, monkeypatch):
+    expected = trained.model.generate(PROMPT, samples=5, **SAMPLED)
+    monkeypatch.setattr(generation, "ROWS", 2)
+    assert trained.model.generate(PROMPT, samples=5, **SAMPLED) == expected
+
+
+@pytest.mark.parametrize("text", ["the é🙂 cat. the", "one\ntwo\nthree"])
+def test_a_stop_string_is_cut_wherever_tokens_end(trained, monkeypatch, text):
+    """Every piece of the text as a stop string, over tokens that a fake model says one after another."""
+    tokenizer = trained.model.tokenizer
+    ids = tokenizer.encode(text)
+    assert len(ids) > 5
+    said = iter(())
+    monkeypatch.setattr(generation, "_next_tokens", lambda *_: np.array([next(said)]))
+    for first in range(len(text)):
+        for last in (first + 1, first + 2, first + 4):
+            stop = text[first:last]
+            said = iter(ids)
+            options = GenerateOptions(max_tokens=len(ids), stop=(stop, "never"))
+            [[found]] = trained.model.continuations("a", options)
+            assert found.text == text[: text.index(stop)]
+            assert (found.ended, found.stop) == ("stop", stop)
+            # No token is drawn after the one that completes the stop string.
+            counts = (n for n in range(1, len(ids) + 1) if stop in tokenizer.decode(ids[:n]))
+            assert found.new_tokens == next(counts)
+
+
+def test_a_continuation_says_why_it_ended(trained):
+    [[found]] = trained.model.continuations(PROMPT, GenerateOptions(max_tokens=20, stop="no such text"))
+    assert (found.ended, found.stop, found.new_tokens) == ("length", "", 20)
+    assert found.text == trained.model.generate(PROMPT, max_tokens=20)
+    used = found.prompt_tokens + 19  # the last new token is not read
+    assert found.dropped == 1 + (used - 16) // 8
+    assert found.end.endswith(
+        f"after 20 tokens; the older half of a full window was dropped {found.dropped} times"
+    )
+
+
+def test_half_a_character_is_no_stop_string():
+    """The bytes of 🙂 are shown as <F0><9F>… while it is not whole, which is not what the model said."""
+    tokenizer = train_tokenizer(DataConfig(vocab_size=257), [Document("d", ("a",))])
+    ids = tokenizer.encode("🙂<")
+    assert len(ids) == 5
+    assert text_before(tokenizer, ids[:3], ("<", "F0")) == ("<F09F99>", "")
+    assert text_before(tokenizer, ids, ("<",)) == ("🙂", "<")
+
+
+def test_stop_strings_of_a_vocabulary_of_words():
+    tokenizer = train_tokenizer(DataConfig(tokenizer="word", vocab_size=9), [Document("d", ("a b c\na",))])
+    ids = tokenizer.encode("a b c\na")
+    assert text_before(tokenizer, ids, ("c\n",)) == ("a b ", "c\n")
+    assert text_before(tokenizer, ids, ("b", "a b")) == ("", "a b")
+    assert text_before(tokenizer, ids, ("d",)) == ("a b c\na", "")
+
+
+@pytest.mark.parametrize(("prompt", "words"), [
+    ([], "prompt is []; it must be a text, or a list of at least one"),
+    (["a", ""], "prompt is ''; it must be at least one token"),
+    (["a", 5], "prompt is 5; it must be a text, or a list of texts"),
+])  # fmt: skip
+def test_lists_of_prompts_that_are_refused(trained, prompt, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        trained.model.generate(prompt)

@@ -20,6 +20,7 @@ from aila_jax.config.options import (
     GenerateOptions,
     OpenOptions,
     RecruitOptions,
+    ScoreOptions,
     SweepOptions,
 )
 from aila_jax.runs.workdir import RunMoved
@@ -49,6 +50,30 @@ CERTIFY = {
     "text": None,
     "out": "",
     **SCORING,
+}
+SCORE = {
+    "text": "",
+    "file": "",
+    "by_line": False,
+    "lam": (0.0,),
+    "tau": (1.0,),
+    "stride": None,
+    "line_start": False,
+    "unit": "nats",
+    "hard": None,
+    "batch_size": 8,
+}
+GENERATE = {
+    "prompt": "",
+    "prompt_file": "",
+    "lam": 0.0,
+    "tau": 1.0,
+    "max_tokens": 64,
+    "sample_temperature": 0.8,
+    "top_k": 40,
+    "seed": 0,
+    "samples": 1,
+    "stop": None,
 }
 TEST = {"split": "test", "data_dir": "d"}
 
@@ -285,6 +310,30 @@ INFLUENCE = {
                 {"path": True, "path_levels": 30, "gradients": 9, "at_zero": 2, "data_dir": "d", "out": "o"},
             ),
         ),
+        (
+            "score --checkpoint=c --text=t",
+            ("score", ("c",), {"text": "t", **SCORE}),
+        ),
+        (
+            "score --checkpoint=c --file=a --by_line --lam=0,0.5 --tau=2 --stride=3 --line_start --unit=bits"
+            " --hard --batch_size=2 --window=3 --out=o.jsonl",
+            (
+                "score",
+                ("c",),
+                SCORE
+                | {"file": "a", "by_line": True, "lam": (0.0, 0.5), "tau": (2.0,), "stride": 3}
+                | {"line_start": True, "unit": "bits", "hard": True, "batch_size": 2, "window": 3}
+                | {"out": "o.jsonl"},
+            ),
+        ),
+        (
+            "generate --checkpoint=c --prompt_file=- --samples=3 --stop=. --stop=a\\nb --seed=2",
+            (
+                "generate",
+                ("c",),
+                GENERATE | {"prompt_file": "-", "samples": 3, "stop": (".", "a\nb"), "seed": 2},
+            ),
+        ),
         ("demo", ("demo", ("runs/demo",), {})),
         ("demo --workdir=w", ("demo", ("w",), {})),
     ],
@@ -322,7 +371,24 @@ def test_what_the_commands_print(runs, capsys):
     assert main(["threshold", "--checkpoint=c"]) == 0
     assert "no prediction, since positions are not localist." in capsys.readouterr().out
     assert main(["generate", "--checkpoint=c", "--prompt=p"]) == 0
-    assert capsys.readouterr().out == "a λ continuation\n"
+    assert capsys.readouterr() == ("a λ continuation\n", "")
+    assert main(["generate", "--checkpoint=c", "--prompt=p", "--stop=."]) == 0
+    assert capsys.readouterr() == ("a λ continuation\n", "aila: ended without a stop string after 0 tokens\n")
+    assert main(["generate", "--checkpoint=c", "--prompt=p", "--samples=2", "--seed=4"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "--- 'p', seed 4, ended without a stop string after 0 tokens",
+        "a λ continuation",
+        "--- 'p', seed 5, ended without a stop string after 0 tokens",
+        "a λ continuation",
+    ]
+    assert main(["generate", "--checkpoint=c", "--prompt=p", "--out=-"]) == 0
+    assert capsys.readouterr().out == "line of a λ continuation\n"
+    assert main(["score", "--checkpoint=c", "--text=t"]) == 0
+    assert capsys.readouterr().out == 'scores as {"text": "t"}\n'
+    assert main(["score", "--checkpoint=c", "--text=t", "--out=-"]) == 0
+    assert capsys.readouterr().out == '{"text": "t"}\n'
+    assert main(["score", "--checkpoint=c", "--text=t", "--out=o"]) == 0
+    assert capsys.readouterr().out.endswith("Written to o\n")
     assert main(["certify", "--checkpoint=c"]) == 0
     assert capsys.readouterr().out == "what is guaranteed\n"
     assert main(["blocks", "--checkpoint=c"]) == 0
@@ -380,7 +446,16 @@ def test_what_the_commands_print(runs, capsys):
         ("influence --checkpoint=c --max_batches=1", "max_batches"),
         ("diagnose", "--checkpoint is missing"),
         ("diagnose --checkpoint=c --batches=0", "--batches is 0; it must be at least 1"),
-        ("generate --checkpoint=c", "--prompt is missing"),
+        ("generate --checkpoint=c", "prompt, prompt_file is (); it must be one of the two"),
+        ("generate --checkpoint=c --prompt=p --prompt_file=a", "it must be one of the two"),
+        ("generate --checkpoint=c --prompt_file=nowhere", "--prompt_file is 'nowhere'; it must be a file"),
+        ("generate --checkpoint=c --prompt=p --samples=0", "--samples is 0; it must be at least 1"),
+        ("generate --checkpoint=c --prompt=p --stop=", "--stop is ['']; it must be a text or several"),
+        ("score --checkpoint=c", "text, file is (); it must be one of the two"),
+        ("score --checkpoint=c --text=t --by_line", "--by_line is True; it must be left out without a file"),
+        ("score --checkpoint=c --file=nowhere", "--file is 'nowhere'; it must be a file that is there, or -"),
+        ("score --checkpoint=c --text=t --lam=0,2", "--lam is 2.0; it must be a number in [0, 1]"),
+        ("score --checkpoint=c --text=t --unit=bit", "--unit is 'bit'; it must be one of nats, bits"),
         ("generate --checkpoint=c --prompt=p --top_k=-1", "--top_k is -1; it must be at least 0"),
         ("generate --checkpoint=c --prompt=p --max_tokens=0", "--max_tokens is 0; it must be at least 1"),
         ("trian", "unknown command 'trian'; did you mean 'train'?"),
@@ -505,6 +580,8 @@ def test_the_flags_are_the_options_and_so_are_their_defaults(command):
         (aila_jax.certify, CertifyOptions, {"layer_scale", "block_ids", "dataset"}),
         (aila_jax.recruit, RecruitOptions, {"checkpoint", "config", "data_dir", "out", "quiet"}),
         (aila_jax.LanguageModel.generate, GenerateOptions, {"block_ids"}),
+        (aila_jax.LanguageModel.score, ScoreOptions, {"block_ids"}),
+        (aila_jax.score, ScoreOptions, {"block_ids", "fallback"}),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

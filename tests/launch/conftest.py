@@ -11,7 +11,7 @@ import pytest
 
 import aila_jax
 from aila_jax.config import Config, to_dict
-from aila_jax.config.options import Options
+from aila_jax.config.options import Options, PromptOptions
 from aila_jax.evaluation.blocks import BlockReport
 from aila_jax.evaluation.origin import PartitionOrigin
 from aila_jax.evaluation.rows import CellRow
@@ -152,9 +152,25 @@ class FakeRuns(types.ModuleType):
         )
         return self._measured("threshold", run, options, out, ThresholdResult((row,), Config(), meta))
 
-    def generate(self, run: FakeRun, options: Options) -> Continuation:
-        found = Continuation("a λ continuation", self.prompt_tokens, 8, 16)
-        return self._measured("generate", run, options, "", found)
+    def generate(
+        self, run: FakeRun, options: PromptOptions, out: str
+    ) -> tuple[tuple[Continuation, ...], ...]:
+        found = tuple(
+            Continuation("a λ continuation", self.prompt_tokens, 8, 16, options.prompt, options.seed + sample)
+            for sample in range(options.samples)
+        )
+        return self._measured("generate", run, options, out, (found,))
+
+    def continuation_lines(self, found: Any) -> str:
+        return "".join(f"line of {one.text}\n" for of_prompt in found for one in of_prompt)
+
+    def score(self, run: FakeRun, options: Options, out: str) -> Any:
+        return self._measured(
+            "score", run, options, out, types.SimpleNamespace(to_jsonl=lambda: '{"text": "t"}\n')
+        )
+
+    def describe_scores(self, scores: Any) -> str:
+        return f"scores as {scores.to_jsonl()}".strip()
 
     def certify(self, run: FakeRun, options: Options, out: str) -> str:
         return self._measured("certify", run, options, out, "what is guaranteed")

@@ -18,6 +18,7 @@ from aila_jax.reporting.records import read_sweep, write_sweep
 from aila_jax.reporting.tables import Table, csv_text, json_rows, names_of, read_csv, row_from, table
 from aila_jax.thresholds.rows import read_threshold, write_threshold
 from experiments.leak.runs import LeakRow, read_rows
+from tests.support import frames
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -138,17 +139,8 @@ def test_the_committed_certificate_comes_back(tmp_path: Path) -> None:
     assert csv_text(CertificateRow, read_csv(CertificateRow, text)) == text
 
 
-class Frame(dict[str, list[Any]]):
-    """As much of a data frame as is used: columns, and room for notes."""
-
-    def __init__(self, columns: dict[str, list[Any]]):
-        super().__init__(columns)
-        self.attrs: dict[str, Any] = {}
-
-
 def test_rows_become_a_data_frame(sweep: SweepResult, monkeypatch: pytest.MonkeyPatch) -> None:
-    """pandas is not in the test environment; what is asked of it is one constructor and `attrs`."""
-    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=Frame))
+    frames.install(monkeypatch)
     frame = sweep.to_pandas()
     assert list(frame) == names_of(CellRow)
     assert frame["loss"] == [cell.loss for cell in sweep.cells]

@@ -12,7 +12,7 @@ import pytest
 
 import aila_jax as aila
 from aila_jax import runs
-from aila_jax.config.options import GenerateOptions, SweepOptions
+from aila_jax.config.options import PromptOptions, SweepOptions
 from aila_jax.evaluation.baselines import baselines
 from aila_jax.reporting import read_sweep
 from tests.support.tiny import make_config, write_corpus
@@ -71,8 +71,8 @@ def test_from_a_text_file_to_a_report(tmp_path, capsys):
     )
     for name in ("dial", "tradeoff", "heads", "training"):
         assert (tmp_path / "run" / f"{name}.png").stat().st_size > 1000
-    continued = GenerateOptions(prompt="the cat", lam=1.0, max_tokens=12)
-    assert runs.generate(run.workdir, continued).text == samples[1]["text"]
+    continued = PromptOptions(prompt="the cat", lam=1.0, max_tokens=12)
+    assert runs.generate(run.workdir, continued)[0][0].text == samples[1]["text"]
     assert f"{result.cells[0].targets:,} targets" in runs.describe_sweep(result)
 
 
