@@ -9,7 +9,7 @@ Files, terminal tables, Markdown, the HTML report and data frames are all made f
 
 import dataclasses
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +112,15 @@ def to_pandas(cls: type, rows: Sequence[Any]) -> "DataFrame":
     Raises:
       ModuleNotFoundError: pandas is not installed.
     """
+    columns = columns_of(cls)
+    made = frame({column.name: [column.value(row) for row in rows] for column in columns})
+    made.attrs["units"] = {column.name: column.unit for column in columns if column.unit}
+    made.attrs["help"] = {column.name: column.help for column in columns if column.help}
+    return made
+
+
+def frame(values: Mapping[str, Any]) -> "DataFrame":
+    """A data frame of these columns; ModuleNotFoundError where pandas is not installed."""
     try:
         import pandas
     except ModuleNotFoundError as error:
@@ -120,8 +129,4 @@ def to_pandas(cls: type, rows: Sequence[Any]) -> "DataFrame":
             " CSV files with anything else",
             name=error.name,
         ) from error
-    columns = columns_of(cls)
-    frame = pandas.DataFrame({column.name: [column.value(row) for row in rows] for column in columns})
-    frame.attrs["units"] = {column.name: column.unit for column in columns if column.unit}
-    frame.attrs["help"] = {column.name: column.help for column in columns if column.help}
-    return frame
+    return pandas.DataFrame(dict(values))

@@ -17,14 +17,17 @@ from aila_jax.config.options import (
     InfluenceOptions,
     OneOf,
     Options,
+    PromptOptions,
     Reading,
     ReadingOptions,
+    ScoreTextOptions,
     ScoringOptions,
     SweepOptions,
     ThresholdOptions,
 )
 
 CLASSES = [found for _, found in inspect.getmembers(module, inspect.isclass) if issubclass(found, Options)]
+ONE_OF_TWO = {PromptOptions: {"prompt": "x"}, ScoreTextOptions: {"text": "x"}}
 OWN = Config(
     model=ModelConfig(hard=True),
     locality=LocalityConfig(mode="fixed", lam=1.0),
@@ -43,6 +46,7 @@ def test_every_option_says_what_it_is(options):
 @pytest.mark.parametrize("options", CLASSES)
 def test_defaults_are_within_their_limits_and_options_cannot_be_changed(options):
     needed = {each.name: "x" for each in dataclasses.fields(options) if each.default is dataclasses.MISSING}
+    needed |= ONE_OF_TWO.get(options, {})
     made = options(**needed)
     assert made == options(**needed)
     for each in dataclasses.fields(options):

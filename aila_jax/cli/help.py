@@ -83,7 +83,7 @@ def flag_entries(command: Command[Any]) -> Iterator[tuple[str, str]]:
         yield "--config=TEXT", f"{SOURCE_HELP} Needed." if command.needs_config else SOURCE_HELP
     for name in values:
         flag = values[name]
-        text = str(flag.help).split("\n")[0]
+        text = str(flag.help).split("\n")[0].removesuffix(";")  # absl adds to flags that may be repeated
         if name in command.needed:
             text += " Needed."
         elif not flag.boolean and flag.default not in (None, ""):

@@ -378,6 +378,12 @@ class AttentionOptions(Options):
     heads: Sequence[int] | None = option(
         "Heads to draw, counted from 0, with commas between them. Default: all.", None
     )
+    by_word: bool = option("By whole words: the sum over a word's keys, the mean over its queries.", False)
+    mean_heads: bool = option("The mean over the heads of each layer.", False)
+    mean_layers: bool = option("The mean over layers.", False)
+    npz: str = option(
+        "Also write the weights of all λ, with tokens and block ids, to this .npz file. Default: none.", ""
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

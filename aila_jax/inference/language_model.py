@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,6 @@ from aila_jax.config.checks import (
     check_instance,
     check_text,
     check_whole,
-    numbers,
     plain,
     whole,
 )
@@ -30,9 +29,10 @@ from aila_jax.config.options import GenerateOptions, ScoreOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.inference.attention_maps import AttentionMaps
+from aila_jax.inference.attention_of import attention_maps
 from aila_jax.inference.dial import check_hard, dial_value, dial_values
 from aila_jax.inference.generation import Continuation, continue_prompts, read_prompts
-from aila_jax.inference.inputs import example_batch, read_batch, read_text
+from aila_jax.inference.inputs import example_batch, read_batch, several
 from aila_jax.inference.scores import Scores
 from aila_jax.inference.scoring import score_texts
 from aila_jax.model.arguments import is_traced
@@ -44,7 +44,7 @@ from aila_jax.model.transformer import Transformer, build_transformer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition, build_partition, check_vocabulary, table_of
 from aila_jax.partition.kinds import KINDS
-from aila_jax.types import PADDING_ID, Array, Batch
+from aila_jax.types import Array, Batch
 
 
 @partial(jax.jit, static_argnames="request")
@@ -350,30 +350,64 @@ class LanguageModel(Shown):
         )
         return score_texts(self, texts, options, block_ids, quiet=True)
 
+    @overload
+    def attention(
+        self, text: str | Sequence[int], *, lam: float = ..., tau: float = ..., block_ids: Any = ...
+    ) -> AttentionMaps: ...
+
+    @overload
+    def attention(
+        self, text: Sequence[Any], *, lam: float = ..., tau: float = ..., block_ids: Any = ...
+    ) -> list[AttentionMaps]: ...
+
     def attention(
         self,
-        text: str | Sequence[int],
+        text: str | Sequence[Any],
         *,
         lam: float = 0.0,
         tau: float = 1.0,
-        block_ids: Sequence[int] | None = None,
-    ) -> AttentionMaps:
-        """The attention weights of every layer and head in one text at λ and τ. Arguments and errors: see
-        `attention_maps`.
+        block_ids: Any = None,
+    ) -> AttentionMaps | list[AttentionMaps]:
+        """The attention weights of every layer and head in one text at λ and τ; of a list of texts a list of
+        them. Arguments and errors: see `attention_maps`.
         """
-        return attention_maps(self, text, lams=(dial_value(lam, "lam"),), tau=tau, block_ids=block_ids)[0]
+        found = attention_maps(self, text, lams=(dial_value(lam, "lam"),), tau=tau, block_ids=block_ids)
+        return [one[0] for one in found] if several(text) else found[0][0]
 
+    @overload
     def attention_dial(
         self,
         text: str | Sequence[int],
         *,
+        lams: Sequence[float] = ...,
+        tau: float = ...,
+        block_ids: Any = ...,
+        hard: bool | None = ...,
+    ) -> tuple[AttentionMaps, ...]: ...
+
+    @overload
+    def attention_dial(
+        self,
+        text: Sequence[Any],
+        *,
+        lams: Sequence[float] = ...,
+        tau: float = ...,
+        block_ids: Any = ...,
+        hard: bool | None = ...,
+    ) -> list[tuple[AttentionMaps, ...]]: ...
+
+    def attention_dial(
+        self,
+        text: str | Sequence[Any],
+        *,
         lams: Sequence[float] = (0.0, 0.5, 1.0),
         tau: float = 1.0,
-        block_ids: Sequence[int] | None = None,
+        block_ids: Any = None,
         hard: bool | None = None,
-    ) -> tuple[AttentionMaps, ...]:
+    ) -> tuple[AttentionMaps, ...] | list[tuple[AttentionMaps, ...]]:
         """The same at every λ of `lams`, from one forward pass."""
-        return attention_maps(self, text, lams=lams, tau=tau, block_ids=block_ids, hard=hard)
+        found = attention_maps(self, text, lams=lams, tau=tau, block_ids=block_ids, hard=hard)
+        return list(found) if several(text) else found[0]
 
     def batch(self, tokens: Any, block_ids: Any = None, doc_ids: Any = None) -> Batch:
         """Token ids as the model reads them; raises ValueError for what it cannot read. Arguments as in
@@ -466,50 +500,3 @@ def read_model(found: Checkpoint) -> LanguageModel:
     )
     shape = jax.eval_shape(lambda: model.network.init(example_batch(found.config), jax.random.key(0)))
     return replace(model, params=jax.tree.map(jnp.asarray, found.params(shape)))
-
-
-def attention_maps(
-    model: "LanguageModel",
-    text: str | Sequence[int],
-    *,
-    lams: Sequence[float],
-    tau: float = 1.0,
-    block_ids: Sequence[int] | None = None,
-    hard: bool | None = None,
-) -> tuple[AttentionMaps, ...]:
-    """The maps of one text at every λ of `lams`, from one forward pass; other values of λ and τ never
-    recompile.
-
-    Args:
-      text: a text, or its token ids; at most the model's length in tokens.
-      lams: values of λ.
-      tau: τ.
-      block_ids: one id per token, for the partition `given`; by default those that the text would have had in
-        training (see `read_text`).
-      hard: block attention only; needs λ = 1. The configuration's by default.
-
-    Raises:
-      ValueError: no λ, no block ids where the text does not show its blocks, an empty text, one longer
-        than the model reads, or λ or τ outside its limits.
-    """
-    lams = numbers("lams", "λ", lams)
-    tau = dial_value(tau, "tau")
-    tokens, ids = read_text(model, text, block_ids)
-    rows = np.tile(np.asarray(tokens), (len(lams), 1))
-    row_ids = None if ids is None else np.tile(np.asarray(ids), (len(lams), 1))
-    output = model.apply(rows, lam=lams, tau=tau, block_ids=row_ids, hard=hard, weights=True)
-    blocks = np.asarray(model.partition(model.batch(rows, row_ids)))[0]
-    real = blocks != PADDING_ID
-    weights, stats = np.asarray(output.weights), output.stats
-    assert stats is not None, "apply asks for statistics"
-    entropy, mass = (
-        np.asarray(x, np.float64)[..., real].mean(axis=-1) for x in (stats.entropy_bits, stats.block_mass)
-    )
-    pieces = tuple(model.tokenizer.token_text(token) for token in tokens)
-    causal, source = not model.config.model.bidirectional, f"{model.run}, step {model.step}"
-    return tuple(
-        AttentionMaps(
-            pieces, blocks, weights[:, row], entropy[:, row], mass[:, row], lam, float(tau), causal, source
-        )
-        for row, lam in enumerate(lams)
-    )

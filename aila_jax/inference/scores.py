@@ -1,6 +1,5 @@
 """What `score` returns: the surprisal of every token of some texts, over the dial."""
 
-import itertools
 import json
 import math
 from collections.abc import Iterator
@@ -175,13 +174,13 @@ class TextScore(Shown):
     def words(self) -> tuple[WordRow, ...]:
         """The words of the text."""
         tokens, rows = self.tokens, []
-        starts = np.flatnonzero(np.diff(tokens.words, prepend=-1))
-        for number, (first, end) in enumerate(itertools.pairwise([*starts.tolist(), len(tokens)])):
+        for number, (first, end) in enumerate(tokens.word_ranges()):
+            text = tokens.word(first, end)
             whole = bool(np.all(self.context[first:end] > 0))
             surprisal = float(np.sum(self.surprisal[first:end])) if whole else None
             rows.append(
                 WordRow(
-                    self.place, self.id, self.lam, self.tau, number, tokens.word(first, end), end - first, surprisal
+                    self.place, self.id, self.lam, self.tau, number, text.strip() or text, end - first, surprisal
                 )
             )  # fmt: skip
         return tuple(rows)

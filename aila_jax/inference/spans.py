@@ -1,5 +1,6 @@
 """Where the tokens of a text stand in it, and which of them make one word."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,12 +35,15 @@ class TextTokens:
         return len(self.ids)
 
     def word(self, first: int, end: int) -> str:
-        """The text of the tokens `first` to `end` − 1, which are one word, without the space before it."""
+        """The text of the tokens `first` to `end` − 1, which are one word, with the space before it."""
         if self.spans is None:
-            text = "".join(self.pieces[first:end])
-        else:
-            text = self.text[self.spans[first, 0] : self.spans[end - 1, 1]]
-        return text.strip() or text
+            return "".join(self.pieces[first:end])
+        return self.text[self.spans[first, 0] : self.spans[end - 1, 1]]
+
+    def word_ranges(self) -> list[tuple[int, int]]:
+        """Of each word its first token, and the one after its last."""
+        starts = np.flatnonzero(np.diff(self.words, prepend=-1)).tolist()
+        return list(itertools.pairwise([*starts, len(self)]))
 
 
 def text_tokens(tokenizer: Tokenizer, text: str | None, ids: Sequence[int]) -> TextTokens:
@@ -56,7 +60,7 @@ def text_tokens(tokenizer: Tokenizer, text: str | None, ids: Sequence[int]) -> T
     if tokenizer.encode(text) == list(ids):
         spans = np.array(tokenizer.spans(text), np.int64).reshape(-1, 2)
         byte_spans = _byte_spans(tokenizer, text, ids, spans)
-    pieces = tokenizer.pieces(ids)
+    pieces = tuple(tokenizer.token_text(token) for token in ids)
     return TextTokens(
         text, np.asarray(ids, np.int64), pieces, word_numbers(tokenizer, pieces), spans, byte_spans
     )

@@ -103,7 +103,7 @@ def _map(axes: Axes, maps: AttentionMaps, layer: int, head: int) -> AxesImage:
     axes.tick_params(length=0)
     mass, bits = percent(maps.block_mass[layer, head]), fixed(maps.entropy_bits[layer, head], 2)
     axes.set_title(
-        f"layer {layer}, head {head}\n{bits} bits, block mass {mass}",
+        f"{maps.title(layer, head)}\n{bits} bits, block mass {mass}",
         loc="center",
         fontsize=7.5,
         fontweight="normal",

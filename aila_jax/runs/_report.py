@@ -16,7 +16,6 @@ from aila_jax.reporting.html import write_page
 from aila_jax.reporting.page_data import MAX_WEIGHT_BYTES, RunOnPage, grid_of
 from aila_jax.reporting.records import sweep_folder
 from aila_jax.reporting.samples import read_samples, write_samples
-<<<<<<< HEAD
 from aila_jax.runs._attention import draw_figures
 from aila_jax.runs._reading import (
     LAMS,
@@ -27,10 +26,6 @@ from aila_jax.runs._reading import (
     shows_sample_text,
     write_sample_texts,
 )
-from aila_jax.runs.opened import OpenedRun, opened
-=======
-from aila_jax.runs._attention import dial_maps, draw_figures
->>>>>>> 6d886d8 (Several samples, stop strings and lists of prompts in generation)
 from aila_jax.runs.workdir import check_writable
 
 WITHOUT_MODEL = (
@@ -178,27 +173,3 @@ def _shows_model(options: ReportOptions, folder: Path) -> bool:
         "pass --checkpoint=RUN, or leave --text out",
     )
     return shown
-
-
-<<<<<<< HEAD
-def generate(run: OpenedRun | str | Path, options: GenerateOptions) -> Continuation:
-    """The prompt's continuation by a checkpoint at one setting of the dial."""
-    return opened(run).model.continuation(options)
-=======
-def _as_scored(model: LanguageModel, result: SweepResult) -> LanguageModel:
-    """The model read with the partition that the rows were read with; a sweep may have had other windows than
-    training.
-    """
-    config = result.config
-    if config.partition == model.config.partition:
-        return model
-    limit = "that of the checkpoint, windows or given: rows hold no table of another one"
-    require(
-        not config.partition.fitted,
-        "partition.kind of the sweep",
-        config.partition.kind,
-        limit,
-        "pass --checkpoint=none",
-    )
-    return model.with_partition(config.partition)
->>>>>>> 6d886d8 (Several samples, stop strings and lists of prompts in generation)

@@ -180,15 +180,7 @@ INFLUENCE = {
             (
                 "generate",
                 ("c",),
-                {
-                    "prompt": "Once",
-                    "lam": 0.0,
-                    "tau": 1.0,
-                    "max_tokens": 64,
-                    "sample_temperature": 0.8,
-                    "top_k": 40,
-                    "seed": 0,
-                },
+                GENERATE | {"prompt": "Once"},
             ),
         ),
         (
@@ -199,15 +191,9 @@ INFLUENCE = {
             (
                 "generate",
                 ("c",),
-                {
-                    "prompt": "x",
-                    "lam": 0.6,
-                    "tau": 2.0,
-                    "max_tokens": 8,
-                    "sample_temperature": 0.0,
-                    "top_k": 0,
-                    "seed": 3,
-                },
+                GENERATE
+                | {"prompt": "x", "lam": 0.6, "tau": 2.0, "max_tokens": 8, "sample_temperature": 0.0}
+                | {"top_k": 0, "seed": 3},
             ),
         ),
         ("blocks --checkpoint=c", ("blocks", ("c",), {"config": None, "n_in": None, **BLOCKS})),
@@ -312,7 +298,7 @@ INFLUENCE = {
         ),
         (
             "score --checkpoint=c --text=t",
-            ("score", ("c",), {"text": "t", **SCORE}),
+            ("score", ("c",), SCORE | {"text": "t"}),
         ),
         (
             "score --checkpoint=c --file=a --by_line --lam=0,0.5 --tau=2 --stride=3 --line_start --unit=bits"
