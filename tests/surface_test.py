@@ -61,6 +61,40 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "ids or None": (5, "a text", ["a"], [[1, 2], [3]], [[1.0, 2.0]], [[None]], [[True]], [], [[]], [[-7]]),
     "text or ids or None": (5, 2.5, b"x", [], "", ["a"], [1.5], [[1, 2]], [True], [-1], [10**6], {}),
     "text or ids": (None, 5, 2.5, b"x", [], "", ["a"], [1.5], [[1, 2]], [True], [-1], [10**6], {}),
+    "texts": (None, 5, 2.5, b"x", [5], [], [""], ["a", None], np.array(["a"])),
+    "stops": (5, 2.5, b"x", [5], "", ["a", ""], ["\ud800"], {}),
+    "number or numbers": (None, "1", b"1", ["a"], 1j, NAN, INF, -1.0, {}, "one", [], [-1.0], [NAN], [[0.5]]),
+    "texts or ids": (
+        None,
+        5,
+        2.5,
+        b"x",
+        [],
+        [5.5],
+        [["a"]],
+        [[1.5]],
+        [[[1, 2]]],
+        [True],
+        [-1],
+        ["a", 10**6],
+        {},
+    ),
+    "some texts or ids": (
+        None,
+        5,
+        2.5,
+        b"x",
+        [],
+        "",
+        ["a", ""],
+        [1.5],
+        [[1.5]],
+        [[True]],
+        [[-1]],
+        [-1],
+        [10**6],
+        {},
+    ),
     "layer scale": ("x", 0.5, [0.5], [0.5, NAN], [0.5, 2.0], [[0.5, 0.5]], {}, ["a", "b"]),
     "config": (None, "tiny", {}, 5),
     "model": (None, 5, {}, b"runs", ["a"]),
@@ -111,7 +145,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
         {
             "model": "model", "dataset": "object", "lams": "numbers", "taus": "numbers", "split": "one of or None",
             "batch_size": "whole or None", "max_batches": "whole or None", "part": "one of or None", "hard": "flag or None", "delta": "flag",
-            "pointers": "one of", "quiet": "flag",
+            "pointers": "one of", "quiet": "flag", "fallback": "flag",
         },
     ),
     "evaluate": (
@@ -120,7 +154,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
         {
             "checkpoint": "model", "dataset": "object", "lam": "number", "tau": "number", "split": "one of or None",
             "hard": "flag or None", "data_dir": "path or empty", "window": "whole or None", "batch_size": "whole or None",
-            "max_batches": "whole or None", "part": "one of or None", "quiet": "flag",
+            "max_batches": "whole or None", "part": "one of or None", "quiet": "flag", "fallback": "flag",
         },
     ),
     "certify": (
@@ -130,7 +164,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
             "model": "model", "lam": "number", "tau": "number", "length": "whole or None", "bound": "one of",
             "hard": "flag or None", "layer_scale": "layer scale", "arithmetic": "one of or None", "text": "text or ids or None",
             "block_ids": "ids or None", "dataset": "object", "split": "one of or None", "batch_size": "whole or None",
-            "max_batches": "whole or None", "part": "one of or None",
+            "max_batches": "whole or None", "part": "one of or None", "fallback": "flag",
         },
     ),
     "certify of a corpus": (
@@ -139,6 +173,26 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
         {
             "dataset": "object or missing", "split": "one of or None", "batch_size": "whole or None",
             "max_batches": "whole or None", "part": "one of or None",
+        },
+    ),
+    "score": (
+        lambda: aila.score,
+        {"model": untrained_model(), "texts": "the cat"},
+        {
+            "model": "model",
+            "texts": "texts or ids", "lam": "number or numbers", "tau": "number or numbers", "stride": "whole or None",
+            "line_start": "flag", "unit": "one of", "hard": "flag or None", "batch_size": "whole",
+            "block_ids": "ids or None",
+            "fallback": "flag",
+        },
+    ),
+    "LanguageModel.score": (
+        lambda: untrained_model().score,
+        {"texts": "the cat"},
+        {
+            "texts": "texts or ids", "lam": "number or numbers", "tau": "number or numbers", "stride": "whole or None",
+            "line_start": "flag", "unit": "one of", "hard": "flag or None", "batch_size": "whole",
+            "block_ids": "ids or None",
         },
     ),
     "report": (
@@ -155,7 +209,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
         {"config": Config()},
         {
             "checkpoint": "path or empty", "config": "object", "top": "whole", "data_dir": "path or empty", "out": "path or empty",
-            "quiet": "flag",
+            "quiet": "flag", "fallback": "flag",
         },
     ),
     "fit_partition": (
@@ -217,20 +271,20 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
         lambda: untrained_model().generate,
         {"prompt": "the cat"},
         {
-            "prompt": "text", "lam": "number", "tau": "number", "max_tokens": "whole", "sample_temperature": "number",
-            "top_k": "whole", "seed": "whole", "block_ids": "ids or None",
+            "prompt": "texts", "lam": "number", "tau": "number", "max_tokens": "whole", "sample_temperature": "number",
+            "top_k": "whole", "seed": "whole", "samples": "whole", "stop": "stops", "block_ids": "ids or None",
         },
     ),
     "LanguageModel.attention": (
         lambda: untrained_model().attention,
         {"text": "the cat"},
-        {"text": "text or ids", "lam": "number", "tau": "number", "block_ids": "ids or None"},
+        {"text": "some texts or ids", "lam": "number", "tau": "number", "block_ids": "ids or None"},
     ),
     "LanguageModel.attention_dial": (
         lambda: untrained_model().attention_dial,
         {"text": "the cat"},
         {
-            "text": "text or ids", "lams": "numbers", "tau": "number", "block_ids": "ids or None", "hard": "flag or None",
+            "text": "some texts or ids", "lams": "numbers", "tau": "number", "block_ids": "ids or None", "hard": "flag or None",
         },
     ),
     "LanguageModel.with_partition": (
@@ -362,7 +416,7 @@ def test_every_public_callable_and_argument_is_in_the_table():
     public |= {
         f"LanguageModel.{name}": method
         for name, method in inspect.getmembers(aila.LanguageModel, inspect.isfunction)
-        if not name.startswith("_") and name not in ("card", "need_anchors", "continuation")
+        if not name.startswith("_") and name not in ("card", "need_anchors", "continuations")
     }
     public |= {
         f"presets.{name}": function

@@ -4,10 +4,15 @@ change.
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from aila_jax.cards import Card, Shown, count
+from aila_jax.columns import to_pandas
 from aila_jax.diagnosis.facts import Facts
 from aila_jax.diagnosis.signatures import CHECKS, SURE, Finding, NotAssessed
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, repr=False)
@@ -22,6 +27,10 @@ class Diagnosis(Shown):
     passed: tuple[str, ...]
     not_assessed: tuple[str, ...]
     notes: tuple[str, ...] = ()
+
+    def to_pandas(self) -> "DataFrame":
+        """A line for each finding."""
+        return to_pandas(Finding, self.findings)
 
     def card(self) -> Card:
         facts = {finding.name: finding.seen for finding in self.findings[:6]}

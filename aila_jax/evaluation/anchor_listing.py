@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
 from aila_jax import formats
 from aila_jax.cards import Card, Shown
-from aila_jax.columns import Column
+from aila_jax.columns import Column, to_pandas
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.partition.anchors import Anchors
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Batch
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ class AnchorListing(Shown):
     types: tuple[AnchorType, ...]
     blocks: tuple[AnchorBlock, ...]
     importance: tuple[float, ...]
+
+    def to_pandas(self) -> "DataFrame":
+        """The types as a data frame."""
+        return to_pandas(AnchorType, self.types)
 
     def card(self) -> Card:
         facts = {"lowest entropy": ", ".join(repr(each.text) for each in self.types[:8])}

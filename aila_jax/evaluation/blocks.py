@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from jaxtyping import Float, Int
 
 from aila_jax.cards import Card, Shown
+from aila_jax.columns import to_pandas
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import eval_batches
@@ -20,10 +21,20 @@ from aila_jax.partition.boundaries import next_token_entropy
 from aila_jax.partition.build import Partition
 from aila_jax.partition.correlation import BlockCorrelation, block_correlation
 from aila_jax.partition.kinds import Classes
-from aila_jax.partition.listing import BlockListing, Classified, ListingSize, list_blocks
+from aila_jax.partition.listing import (
+    BlockListing,
+    BoundaryEntry,
+    ClassEntry,
+    Classified,
+    ListingSize,
+    list_blocks,
+)
 from aila_jax.partition.statistics import BlockStatistics, BlockSums, block_sums, total
 from aila_jax.progress import Progress
 from aila_jax.types import Array, Batch
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 BATCH_SIZE = 64  # windows read at a time
 CORRELATION_BATCHES = 32  # whose vectors are compared; means over some 10⁵ tokens hardly move
@@ -50,6 +61,19 @@ class BlockReport(Shown):
     correlation: BlockCorrelation | None
     listing: BlockListing
     meta: PartitionOrigin
+
+    def to_pandas(self, listing: bool = False) -> "DataFrame":
+        """The statistics as a data frame of one line, or, with `listing`, a line for each class or boundary
+        type; none for windows.
+        """
+        if not listing:
+            return to_pandas(BlockStatistics, [self.statistics])
+        found = self.listing
+        return (
+            to_pandas(BoundaryEntry, found.boundaries)
+            if found.boundaries
+            else to_pandas(ClassEntry, found.classes)
+        )
 
     def card(self) -> Card:
         settings = ", ".join(f"{name} {value}" for name, value in self.partition.items())

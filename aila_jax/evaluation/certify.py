@@ -44,6 +44,7 @@ def certify(
     batch_size: int | None = None,
     max_batches: int | None = None,
     part: str | None = None,
+    fallback: bool = False,
 ) -> Certificate:
     """What λ, τ and the margin guarantee of every layer, head and position (docs/certificates.md).
 
@@ -67,6 +68,7 @@ def certify(
         `read_text`).
       dataset: `empirical` only: what is read.
       split: `empirical` only, as in `config.sweep` by default; so are batch_size, max_batches and part.
+      fallback: of a path, where the newest checkpoint is damaged, take the newest whole one, and say so.
 
     Raises:
       ValueError: an argument outside its limits, or a bound that the model's logits do not have.
@@ -84,7 +86,8 @@ def certify(
         max_batches=max_batches,
         part=part,
     )
-    return certify_by(as_model(model), options, dataset, layer_scale=layer_scale, block_ids=block_ids)
+    model = as_model(model, fallback=fallback)
+    return certify_by(model, options, dataset, layer_scale=layer_scale, block_ids=block_ids)
 
 
 def certify_by(

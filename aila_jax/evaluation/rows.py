@@ -200,6 +200,10 @@ class CellRow(AttentionRow):
                help="share of the targets that the rule determines ranked first"),
     ] = None  # fmt: skip
 
+    def to_pandas(self) -> "DataFrame":
+        """A data frame of this one line."""
+        return to_pandas(CellRow, [self])
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadRow(AttentionRow):

@@ -39,6 +39,7 @@ def sweep(
     delta: bool = False,
     pointers: str = "auto",
     quiet: bool = False,
+    fallback: bool = False,
 ) -> SweepResult:
     """Evaluates one model over every λ × τ; arguments left out come from the run's `config.sweep`.
 
@@ -57,6 +58,7 @@ def sweep(
       quiet: no progress bar.
       pointers: what pointer fidelity is measured on: `anchors`, `answers` (rule corpora), `none`, or `auto`:
         answers where the data set has them, else anchors where the model has them.
+      fallback: of a path, where the newest checkpoint is damaged, take the newest whole one, and say so.
 
     Returns:
       One row per cell and one per cell, layer and head; λ varies slowest.
@@ -76,7 +78,7 @@ def sweep(
         pointers=pointers,
     )
     quiet = check_flag("quiet", quiet)
-    model = as_model(model)
+    model = as_model(model, fallback=fallback)
     return sweep_grid(model, as_dataset(model, dataset), options, quiet)
 
 

@@ -79,6 +79,10 @@ class AttentionMaps(Shown):
                 "take the maps from model.attention",
             )
 
+        counted = self.words is None or self.words.numbers.shape == (length,)
+        limit, fix = f"one number for each of {length} tokens", "take the maps from model.attention"
+        require(counted, "AttentionMaps.words", "another number of tokens", limit, fix)
+
     @cached_property
     def reach(self) -> Bool[np.ndarray, "L L"]:
         """The keys that each query may attend to: none later where the model is causal, and padding only
@@ -262,7 +266,7 @@ def load_maps(path: str | Path) -> tuple[AttentionMaps, ...]:
     try:
         with np.load(user_path(path), allow_pickle=False) as file:
             found = {name: file[name] for name in (*_SHARED, *_OWN)}
-    except (KeyError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise ValueError(
             f"{path} holds no attention maps ({error}). Fix: save them with maps.save(path)"
         ) from None

@@ -76,10 +76,8 @@ def read_texts(
         fits = not many or (isinstance(block_ids, list | tuple) and len(block_ids) == len(given))
         require(fits, "block_ids", block_ids, f"{len(given)} rows, one for each text", fix)
         rows = block_ids if many else [block_ids]
-    kind = model.config.partition.kind
-    limit = f"left out where the partition is {kind!r}"
-    require(block_ids is None or kind == PartitionKind.GIVEN, "block_ids", block_ids, limit, "leave it out")
     read = [_read_one(model, text, row, empty) for text, row in zip(given, rows, strict=True)]
+    check_unneeded_blocks(model.config, block_ids)
     ids, blocks = tuple(tokens for tokens, _ in read), [found for _, found in read if found is not None]
     return given, ids, tuple(blocks) if blocks else None
 
@@ -146,11 +144,7 @@ def read_batch(
         raise ValueError(
             "block_ids is None; this model's partition is `given`. Fix: pass block_ids, one id per token"
         )
-    if config.partition.kind != PartitionKind.GIVEN and block_ids is not None:
-        raise ValueError(
-            f"block_ids is given, but this model's partition is {config.partition.kind!r}. Fix: leave it out,"
-            " or train with partition.kind=given"
-        )
+    check_unneeded_blocks(config, block_ids)
     if block_ids is not None and doc_ids is None:
         where = jnp.where if is_traced(block_ids) else np.where
         doc_ids = where(block_ids == PADDING_ID, PADDING_ID, batch.doc_ids).astype(np.int32)
@@ -160,6 +154,15 @@ def read_batch(
     if config.model.document_mask:
         return batch
     return replace(batch, positions=np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length)))
+
+
+def check_unneeded_blocks(config: Config, block_ids: Any) -> None:
+    """Raises ValueError where blocks are given that the partition does not read."""
+    if config.partition.kind != PartitionKind.GIVEN and block_ids is not None:
+        raise ValueError(
+            f"block_ids is given, but this model's partition is {config.partition.kind!r}. Fix: leave it out,"
+            " or train with partition.kind=given"
+        )
 
 
 def _ids(name: str, values: Any, least: int, most: int, fix: str) -> Int[Array, "..."]:

@@ -3,15 +3,19 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aila_jax.cards import Card, Shown
-from aila_jax.columns import chosen
+from aila_jax.columns import chosen, to_pandas
 from aila_jax.config import PartitionConfig, from_dict
 from aila_jax.evaluation.origin import PartitionOrigin
 from aila_jax.partition.classes.recruitment import Recruitment, RecruitmentStep
 from aila_jax.partition.listing import ClassEntry
 from aila_jax.partition.statistics import BlockStatistics
 from aila_jax.reporting.tables import Table, csv_text, json_text, write_files
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 FORMAT = "aila_jax recruitment, version 1"
 _CLASS = ("number", "share", "types", "frequent")
@@ -35,6 +39,14 @@ class RecruitmentReport(Shown):
     classes: tuple[ClassEntry, ...]
     statistics: BlockStatistics | None
     meta: PartitionOrigin
+
+    def to_pandas(self, classes: bool = False) -> "DataFrame":
+        """The steps as a data frame, or, with `classes`, a line for each class."""
+        return (
+            to_pandas(ClassEntry, self.classes)
+            if classes
+            else to_pandas(RecruitmentStep, self.recruitment.steps)
+        )
 
     def card(self) -> Card:
         found = self.recruitment.card()

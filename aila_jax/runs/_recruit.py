@@ -27,6 +27,7 @@ def recruit(
     data_dir: str | Path = "",
     out: str | Path = "",
     quiet: bool = False,
+    fallback: bool = False,
 ) -> RecruitmentReport:
     """Recruits word classes on the training split and writes steps, figure and listing to `out`; trains
     nothing.
@@ -42,6 +43,7 @@ def recruit(
       data_dir: where the corpus is now.
       out: folder of recruitment.json, .csv, .txt, .png and .svg; the run directory or runs/recruit by
         default.
+      fallback: where the newest checkpoint is damaged, take the newest whole one, and say so.
 
     Raises:
       ValueError: neither a checkpoint nor a configuration, or both; a checkpoint with another partition;
@@ -52,7 +54,8 @@ def recruit(
     check_instance("data_dir", data_dir, str | Path, "a path, or empty", "data_dir='wikitext-2', say")
     check_instance("checkpoint", checkpoint, str | Path, "the path of a run", "checkpoint='runs/tiny', say")
     check_instance("out", out, str | Path, "the path of a folder", "out='runs/recruit', say")
-    return recruit_classes(open_source(checkpoint, config, data_dir), options, out, quiet)
+    source = open_source(checkpoint, config, data_dir, check_flag("fallback", fallback))
+    return recruit_classes(source, options, out, quiet)
 
 
 def recruit_classes(

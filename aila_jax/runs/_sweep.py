@@ -32,6 +32,7 @@ def evaluate(
     max_batches: int | None = None,
     part: str | None = None,
     quiet: bool = False,
+    fallback: bool = False,
 ) -> CellRow:
     """Evaluates a model at one λ and τ.
 
@@ -42,6 +43,7 @@ def evaluate(
       data_dir: where that corpus is now, if elsewhere than in training.
       window: read the model with windows of another size than in training (`LanguageModel.with_window`).
       quiet: no progress.
+      fallback: of a path, where the newest checkpoint is damaged, take the newest whole one, and say so.
       Everything else: see `EvaluateOptions`.
 
     Raises:
@@ -54,7 +56,7 @@ def evaluate(
     check_instance("data_dir", data_dir, str | Path, "a path, or empty", "data_dir='wikitext-2', say")
     once = dataset is None or not data_dir
     require(once, "data_dir", data_dir, "left out beside a data set", "leave one of them out")
-    model = as_model(checkpoint, "checkpoint")
+    model = as_model(checkpoint, "checkpoint", fallback)
     model = model if window is None else model.with_window(window)
     return _one_cell(model, as_dataset(model, dataset, data_dir), options, quiet)
 

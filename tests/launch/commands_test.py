@@ -561,10 +561,10 @@ def test_the_flags_are_the_options_and_so_are_their_defaults(command):
 @pytest.mark.parametrize(
     ("function", "options", "beside"),
     [
-        (aila_jax.evaluate, EvaluateOptions, {"window", "data_dir", "quiet", "dataset"}),
-        (aila_jax.sweep, SweepOptions, {"quiet", "dataset"}),
-        (aila_jax.certify, CertifyOptions, {"layer_scale", "block_ids", "dataset"}),
-        (aila_jax.recruit, RecruitOptions, {"checkpoint", "config", "data_dir", "out", "quiet"}),
+        (aila_jax.evaluate, EvaluateOptions, {"window", "data_dir", "quiet", "dataset", "fallback"}),
+        (aila_jax.sweep, SweepOptions, {"quiet", "dataset", "fallback"}),
+        (aila_jax.certify, CertifyOptions, {"layer_scale", "block_ids", "dataset", "fallback"}),
+        (aila_jax.recruit, RecruitOptions, {"checkpoint", "config", "data_dir", "out", "quiet", "fallback"}),
         (aila_jax.LanguageModel.generate, GenerateOptions, {"block_ids"}),
         (aila_jax.LanguageModel.score, ScoreOptions, {"block_ids"}),
         (aila_jax.score, ScoreOptions, {"block_ids", "fallback"}),
