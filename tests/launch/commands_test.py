@@ -51,6 +51,16 @@ CERTIFY = {
     "out": "",
     **SCORING,
 }
+ATTENTION = {
+    "lam": (0.0, 0.5, 1.0),
+    "tau": 1.0,
+    "layers": None,
+    "heads": None,
+    "by_word": False,
+    "mean_heads": False,
+    "mean_layers": False,
+    "npz": "",
+}
 SCORE = {
     "text": "",
     "file": "",
@@ -164,15 +174,17 @@ INFLUENCE = {
             (
                 "attention",
                 ("c",),
-                {"text": "t", "lam": (0.0, 0.5, 1.0), "tau": 1.0, "layers": None, "heads": None, "out": ""},
+                ATTENTION | {"text": "t"},
             ),
         ),
         (
-            "attention --checkpoint=c --text=t --lam=0.3 --tau=2 --layers=1 --heads=0,2 --out=o",
+            "attention --checkpoint=c --text=t --lam=0.3 --tau=2 --layers=1 --heads=0,2 --out=o --by_word"
+            " --mean_heads --mean_layers --npz=w.npz",
             (
                 "attention",
                 ("c",),
-                {"text": "t", "lam": (0.3,), "tau": 2.0, "layers": (1,), "heads": (0, 2), "out": "o"},
+                {"text": "t", "lam": (0.3,), "tau": 2.0, "layers": (1,), "heads": (0, 2), "out": "o"}
+                | {"by_word": True, "mean_heads": True, "mean_layers": True, "npz": "w.npz"},
             ),
         ),
         (

@@ -7,19 +7,30 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
 
+import numpy as np
 import pytest
 
 from aila_jax import formats
 from aila_jax.columns import Column, chosen, columns_of, row_values, to_pandas
+from aila_jax.diagnosis.diagnose import Diagnosis
+from aila_jax.diagnosis.signatures import Finding
+from aila_jax.evaluation.anchor_listing import AnchorListing, AnchorType
+from aila_jax.evaluation.blocks import BlockReport
+from aila_jax.evaluation.origin import PartitionOrigin
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.guarantees.certificates import CertificateRow
+from aila_jax.partition.classes.recruitment import Recruitment, RecruitmentStep
+from aila_jax.partition.listing import BlockListing, BoundaryEntry, ClassEntry
+from aila_jax.partition.statistics import BlockStatistics
 from aila_jax.reporting.influence_files import read_influence, write_influence
 from aila_jax.reporting.records import read_sweep, write_sweep
+from aila_jax.reporting.recruitment_files import RecruitmentReport
 from aila_jax.reporting.tables import Table, csv_text, json_rows, names_of, read_csv, row_from, table
 from aila_jax.thresholds.rows import read_threshold, write_threshold
 from experiments.leak.runs import LeakRow, read_rows
 from tests.support import frames
 
+ORIGIN = PartitionOrigin(config={}, commit="c", versions={}, data="0")
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
@@ -151,6 +162,26 @@ def test_rows_become_a_data_frame(sweep: SweepResult, monkeypatch: pytest.Monkey
     assert influence.to_pandas()["kl_outside"] == [row.kl_outside for row in influence.rows]
     assert len(influence.to_pandas(heads=True)["head"]) == len(influence.heads)
     threshold = read_threshold(sorted((RESULTS / "threshold").glob("*.json"))[0])
+    assert sweep.cells[0].to_pandas()["loss"] == [sweep.cells[0].loss]
+    finding = Finding("dead heads", "3 of 4", ("a",), ("b",))
+    assert Diagnosis("r", (finding,), (), ()).to_pandas()["seen"] == ["3 of 4"]
+    types = (AnchorType(1, 7, " the", 0.25, 40, 9, 3),)
+    assert AnchorListing("corpus", True, 2, types, (), ()).to_pandas()["entropy"] == [0.25]
+    steps = (RecruitmentStep(0, "start", 2, 0, 150.0, 30.0, 180.0, 0.5),)
+    entry = ClassEntry(1, "noun", 0.5, 3, ((" cat", 0.5),))
+    recruited = Recruitment(np.zeros(3, np.int32), steps, 60, 3, 4, True)
+    report = RecruitmentReport("corpus", recruited, (entry,), None, ORIGIN)
+    assert report.to_pandas()["total_bits"] == [180.0]
+    assert report.to_pandas(classes=True)["types"] == [3]
+    statistics = BlockStatistics(60, 3, 2.5, 2.5, 0.75, 4.0, 5.0, 5.0, 5)
+    boundary = BoundaryEntry(4, ".", 9, 0.5, 0.75)
+    for listing, name in (
+        (BlockListing((entry,), (), ()), "types"),
+        (BlockListing((), (boundary,), ()), "entropy"),
+    ):
+        blocks = BlockReport({}, "r", "train", statistics, None, listing, ORIGIN)
+        assert blocks.to_pandas()["n_in"] == [2.5]
+        assert blocks.to_pandas(listing=True)[name] == [3 if name == "types" else 0.75]
     assert threshold.to_pandas()["gradient"] == [row.gradient for row in threshold.rows]
 
 
