@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
+from aila_jax.cards import count
 from aila_jax.config import require
 from aila_jax.config.checks import check_text
 from aila_jax.config.options import GenerateOptions
@@ -119,9 +120,15 @@ class Continuation:
     @property
     def end(self) -> str:
         """Why it ended, in words."""
-        why = f"at the stop string {self.stop!r}" if self.ended == "stop" else "without a stop string"
-        times = f"; the older half of a full window was dropped {self.dropped} times" if self.dropped else ""
-        return f"ended {why} after {self.new_tokens} tokens{times}"
+        times = (
+            f"; the older half of a full window was dropped {count(self.dropped, 'time')}"
+            if self.dropped
+            else ""
+        )
+        drawn = count(self.new_tokens, "token")
+        if self.ended == "stop":
+            return f"ended at the stop string {self.stop!r} after {drawn}{times}"
+        return f"ended at max_tokens, after {drawn}{times}"
 
 
 def tokens_read(prompt_tokens: int, length: int) -> int:
@@ -262,10 +269,10 @@ def _continued(
     windows = [row.window() for row in rows]
     for row in rows:
         row.dropped = 0  # what a long prompt lost is said by `read_tokens`
-    for count in range(options.max_tokens):
+    for drawn in range(options.max_tokens):
         # A row that has ended keeps its last window: all rows stay in one batch of one shape.
         windows = [
-            old if row.ended or count == 0 else row.window() for row, old in zip(rows, windows, strict=True)
+            old if row.ended or drawn == 0 else row.window() for row, old in zip(rows, windows, strict=True)
         ]
         tokens = _next_tokens(
             model.network,
@@ -274,7 +281,7 @@ def _continued(
             dial,
             Request(hard=config.model.hard),
             np.array([last for _, last in windows], np.int32),
-            _Sampling(_fold_in(keys, count), jnp.float32(options.sample_temperature), among),
+            _Sampling(_fold_in(keys, drawn), jnp.float32(options.sample_temperature), among),
         )
         for row, token in zip(rows, np.asarray(tokens).tolist(), strict=True):
             if not row.ended:

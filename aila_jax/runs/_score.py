@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from aila_jax.cards import count
 from aila_jax.config import PartitionKind
 from aila_jax.config.options import ScoreTextOptions
 from aila_jax.data.text_lists import TextItem, read_text_list
@@ -65,6 +66,6 @@ def describe_scores(scores: Scores) -> str:
     for cell in dial:
         lines.append(
             f"λ {cell.lam:g}, τ {cell.tau:g}: perplexity {three(cell.perplexity)}, {three(cell.mean)} {first.unit} a"
-            f" token; {cell.scored:,} of {cell.tokens:,} tokens scored, {cell.texts:,} texts"
+            f" token; {cell.scored:,} of {cell.tokens:,} tokens scored, {count(cell.texts, 'text')}"
         )
     return "\n".join(lines)

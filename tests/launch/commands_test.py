@@ -371,12 +371,12 @@ def test_what_the_commands_print(runs, capsys):
     assert main(["generate", "--checkpoint=c", "--prompt=p"]) == 0
     assert capsys.readouterr() == ("a λ continuation\n", "")
     assert main(["generate", "--checkpoint=c", "--prompt=p", "--stop=."]) == 0
-    assert capsys.readouterr() == ("a λ continuation\n", "aila: ended without a stop string after 0 tokens\n")
+    assert capsys.readouterr() == ("a λ continuation\n", "aila: ended at max_tokens, after 0 tokens\n")
     assert main(["generate", "--checkpoint=c", "--prompt=p", "--samples=2", "--seed=4"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "--- 'p', seed 4, ended without a stop string after 0 tokens",
+        "--- 'p', seed 4, ended at max_tokens, after 0 tokens",
         "a λ continuation",
-        "--- 'p', seed 5, ended without a stop string after 0 tokens",
+        "--- 'p', seed 5, ended at max_tokens, after 0 tokens",
         "a λ continuation",
     ]
     assert main(["generate", "--checkpoint=c", "--prompt=p", "--out=-"]) == 0
