@@ -153,6 +153,7 @@ class _Row:
         self.closes = model.config.partition.kind == "given" and model.given == "lines"
         self.start = len(self.ids) - tokens_read(len(self.ids), self.length)
         self.dropped, self.ended, self.stop, self.text = 0, False, "", ""
+        self._read: tuple[Batch, int] | None = None
 
     @property
     def new(self) -> list[int]:
@@ -160,11 +161,16 @@ class _Row:
         return self.ids[len(self.prompt.ids) :]
 
     def window(self) -> tuple[Batch, int]:
-        """What the model reads next, and the last position of it."""
+        """What the model reads next, and the last position of it; once it has ended what it read last, since
+        all rows stay in one batch of one shape.
+        """
+        if self.ended and self._read is not None:
+            return self._read
         if len(self.ids) - self.start >= self.length:
             self.start = len(self.ids) - tokens_read(len(self.ids) - self.start, self.length)
             self.dropped += 1
-        return _window(self.ids[self.start :], self.blocks[self.start :], self.length)
+        self._read = _window(self.ids[self.start :], self.blocks[self.start :], self.length)
+        return self._read
 
     def add(self, token: int, stops: Sequence[str]) -> None:
         """Takes one more token, and ends at the first stop string."""
@@ -176,11 +182,11 @@ class _Row:
 
     def continuation(self) -> Continuation:
         text = self.text if self.ended else self.model.tokenizer.decode(self.new)
-        count = len(self.prompt.ids)
+        prompt_tokens = len(self.prompt.ids)
         return Continuation(
             text=text,
-            prompt_tokens=count,
-            read_tokens=tokens_read(count, self.length),
+            prompt_tokens=prompt_tokens,
+            read_tokens=tokens_read(prompt_tokens, self.length),
             length=self.length,
             prompt=self.prompt.text,
             seed=self.seed,
@@ -266,14 +272,8 @@ def _continued(
     dial = Dial(dial_values(lam, "lam", len(rows)), dial_values(options.tau, "tau", len(rows)))
     among = min(options.top_k or vocabulary, vocabulary)
     keys = jnp.stack([jax.random.key(row.seed) for row in rows])
-    windows = [row.window() for row in rows]
-    for row in rows:
-        row.dropped = 0  # what a long prompt lost is said by `read_tokens`
     for drawn in range(options.max_tokens):
-        # A row that has ended keeps its last window: all rows stay in one batch of one shape.
-        windows = [
-            old if row.ended or drawn == 0 else row.window() for row, old in zip(rows, windows, strict=True)
-        ]
+        windows = [row.window() for row in rows]
         tokens = _next_tokens(
             model.network,
             model.params,

@@ -105,72 +105,116 @@ def score_texts(
       ValueError: a value outside its limits, no text, blocks that a text by itself does not show, or a model
         that sees its targets.
     """
-    config = model.config
-    length = config.model.length
+    hard, stride = _checked(model, options)
+    read = _read(model, texts, block_ids, options.line_start)
+    batches = _batches(read, model.config.model.length, stride, options.batch_size)
+    tokens = [
+        text_tokens(model.tokenizer, given if isinstance(given, str) else None, ids[read.prefix :])
+        for given, ids in zip(read.given, read.ids, strict=True)
+    ]
+    context = [values[read.prefix :] for values in _context(read, batches.windows)]
+    grid = [(lam, tau) for lam in _several(options.lam) for tau in _several(options.tau)]
+    items = []
+    with Progress(len(grid) * len(batches.windows), "window", quiet=quiet) as progress:
+        for lam, tau in grid:
+            nats = _nats(model, read, batches, lam, tau, hard, progress)
+            for number, values in enumerate(nats):
+                own = values[read.prefix :]
+                finite = bool(np.isfinite(own[context[number] > 0]).all())
+                fix = "load a checkpoint from before training diverged"
+                require(finite, f"surprisal at λ = {lam:g}, τ = {tau:g}", "not finite", "finite", fix)
+                items.append(
+                    TextScore(
+                        place=number,
+                        id=number if names is None else names[number],
+                        tokens=tokens[number],
+                        lam=lam,
+                        tau=tau,
+                        unit=options.unit,
+                        surprisal=own / UNITS[options.unit],
+                        context=context[number],
+                    )
+                )
+    return Scores(tuple(items), f"{model.run}, step {model.step}")
+
+
+def _checked(model: "LanguageModel", options: ScoreOptions) -> tuple[bool, int]:
+    """Whether blocks are hard, and the stride; ValueError for what this model cannot be asked for."""
+    shape = model.config.model
     require(
-        not config.model.bidirectional,
+        not shape.bidirectional,
         "model.bidirectional",
         True,
         "False to score a text",
         "train a causal model; a bidirectional one sees its targets",
     )
-    hard = config.model.hard if options.hard is None else options.hard
-    lams, taus = tuple(np.atleast_1d(options.lam).tolist()), tuple(np.atleast_1d(options.tau).tolist())
-    for lam in lams:
+    hard = shape.hard if options.hard is None else options.hard
+    for lam in _several(options.lam):
         check_hard(hard, lam)
-    stride = max(length // 2, 1) if options.stride is None else options.stride
-    require(stride <= length, "stride", stride, f"at most {length}, what the model reads", "lower it")
-    read = _read(model, texts, block_ids, options.line_start)
+    stride = max(shape.length // 2, 1) if options.stride is None else options.stride
+    limit = f"at most {shape.length}, what the model reads at once"
+    require(stride <= shape.length, "stride", stride, limit, "lower it")
+    return hard, stride
+
+
+def _several(values: float | Sequence[float]) -> list[float]:
+    return [float(value) for value in np.atleast_1d(values)]
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """All windows, as batches of one shape.
+
+    Attributes:
+      windows: in order.
+      rows: windows a batch.
+      batches: the last one filled up with padding.
+    """
+
+    windows: list[Stretch]
+    rows: int
+    batches: list[Batch]
+
+
+def _batches(read: Texts, length: int, stride: int, most: int) -> _Batches:
+    """At most `most` windows a batch; for fewer windows the next power of two, so that few shapes are
+    compiled.
+    """
     windows = [
         window
         for number, ids in enumerate(read.ids)
         for window in stretches(len(ids), length, stride, number)
     ]
-    rows = min(options.batch_size, 1 << max(len(windows) - 1, 0).bit_length())
-    batches = [
-        _batch(read, windows[start : start + rows], rows, length) for start in range(0, len(windows), rows)
-    ]
-    tokens = [
-        text_tokens(model.tokenizer, given if isinstance(given, str) else None, ids[read.prefix :])
-        for given, ids in zip(read.given, read.ids, strict=True)
-    ]
-    context = _context(read, windows)
-    items = []
-    grid = [(lam, tau) for lam in lams for tau in taus]
+    rows = min(most, 1 << max(len(windows) - 1, 0).bit_length())
+    starts = range(0, len(windows), rows)
+    return _Batches(windows, rows, [_batch(read, windows[at : at + rows], rows, length) for at in starts])
+
+
+def _nats(
+    model: "LanguageModel",
+    read: Texts,
+    batches: _Batches,
+    lam: float,
+    tau: float,
+    hard: bool,
+    progress: Progress,
+) -> list[Float[np.ndarray, "T"]]:
+    """The surprisal of each token of each text at one setting of the dial; NaN where it is not scored."""
+    rows, chunk = batches.rows, model.config.train.loss_chunk
+    dial = Dial(dial_values(lam, "lam", rows), dial_values(tau, "tau", rows))
+    nats = [np.full(len(ids), np.nan) for ids in read.ids]
     began = time.monotonic()
-    with Progress(len(grid) * len(windows), "window", quiet=quiet) as progress:
-        for lam, tau in grid:
-            dial = Dial(dial_values(lam, "lam", rows), dial_values(tau, "tau", rows))
-            nats = [np.full(len(ids), np.nan) for ids in read.ids]
-            for index, batch in enumerate(batches):
-                losses = _losses(model.network, model.params, batch, dial, hard, config.train.loss_chunk)
-                own = windows[index * rows : (index + 1) * rows]
-                for window, row in zip(own, np.asarray(losses, np.float64), strict=False):
-                    scored = slice(window.first, window.end + 1)
-                    nats[window.text][scored] = row[
-                        window.first - window.start - 1 : window.end - window.start
-                    ]
-                progress.advance(len(own))
-                if time.monotonic() - began > REPORT_SECONDS:
-                    progress.report(f"λ {lam:g}, τ {tau:g}")
-                    began = time.monotonic()
-            for number, values in enumerate(nats):
-                finite = bool(np.isfinite(values[context[number] > 0]).all())
-                fix = "load a checkpoint from before training diverged"
-                require(finite, f"surprisal at λ = {lam:g}, τ = {tau:g}", "not finite", "finite", fix)
-                items.append(
-                    TextScore(
-                        number,
-                        number if names is None else names[number],
-                        tokens[number],
-                        lam,
-                        tau,
-                        options.unit,
-                        values[read.prefix :] / UNITS[options.unit],
-                        context[number][read.prefix :],
-                    )
-                )
-    return Scores(tuple(items), f"{model.run}, step {model.step}")
+    for index, batch in enumerate(batches.batches):
+        losses = np.asarray(_losses(model.network, model.params, batch, dial, hard, chunk), np.float64)
+        own = batches.windows[index * rows : (index + 1) * rows]
+        for window, row in zip(own, losses, strict=False):  # the last batch has rows of padding
+            scored = row[window.first - window.start - 1 : window.end - window.start]
+            nats[window.text][window.first : window.end + 1] = scored
+        progress.advance(len(own))
+        if time.monotonic() - began > REPORT_SECONDS:
+            progress.report(f"λ {lam:g}, τ {tau:g}")
+            began = time.monotonic()
+    return nats
 
 
 def _read(model: "LanguageModel", texts: Any, block_ids: Any, line_start: bool) -> Texts:
