@@ -94,7 +94,11 @@ def test_means_over_heads_and_layers(dialled):
     assert "over one text of 8 words, for 2 layers of 1 heads (the mean over heads), at" in page
 
 
-def test_a_list_of_texts_is_as_one_at_a_time(model):
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_list_of_texts_is_as_one_at_a_time(model, bidirectional):
+    """Also where a query would see what a shorter text is filled up with."""
+    shape = replace(model.config.model, bidirectional=bidirectional)
+    model = replace(model, config=replace(model.config, model=shape))
     texts = [TEXT, "the cat", model.tokenizer.encode("a small dog near the river")]
     together = model.attention(texts, lam=0.6)
     assert [type(one) for one in together] == [AttentionMaps] * 3
@@ -104,11 +108,18 @@ def test_a_list_of_texts_is_as_one_at_a_time(model):
         np.testing.assert_array_equal(maps.block_ids, alone.block_ids)
         for name in ("weights", "entropy_bits", "block_mass"):
             np.testing.assert_allclose(getattr(maps, name), getattr(alone, name), atol=2e-6)
+
+
+def test_texts_along_the_dial_at_once(model):
+    texts = [TEXT, "the cat", model.tokenizer.encode("a small dog near the river")]
     dials = model.attention_dial(texts, lams=(0, 1))
     assert [[one.lam for one in maps] for maps in dials] == [[0.0, 1.0]] * 3
-    np.testing.assert_allclose(dials[1][1].weights, model.attention("the cat", lam=1).weights, atol=2e-6)
+    for text, maps in zip(texts, dials, strict=True):
+        for one, alone in zip(maps, model.attention_dial(text, lams=(0, 1)), strict=True):
+            np.testing.assert_allclose(one.weights, alone.weights, atol=2e-6)
+    model.attention(texts)
     before = language_model._apply._cache_size()
-    model.attention(["the cat", TEXT, "an owl"], lam=0.2)  # of the same shape
+    model.attention(["the", *texts[::2]], lam=0.2)  # of the same shape
     assert language_model._apply._cache_size() == before
 
 
