@@ -133,9 +133,9 @@ def write_sample_texts(model: LanguageModel, options: ReportOptions, grid: PageG
     with Progress(len(grid.taus) * len(grid.lams), "sample") as progress:
         for lam in grid.lams:
             for tau in grid.taus:
-                asked = GenerateOptions(prompt=prompt, lam=lam, tau=tau, max_tokens=options.sample_tokens)
-                written = model.continuation(asked).text
-                samples.append({"lam": lam, "tau": tau, "prompt": prompt, "text": written})
+                asked = GenerateOptions(lam=lam, tau=tau, max_tokens=options.sample_tokens)
+                [[written]] = model.continuations(prompt, asked)
+                samples.append({"lam": lam, "tau": tau, "prompt": prompt, "text": written.text})
                 progress.advance()
     return FromModel(samples=tuple(samples))
 
