@@ -57,9 +57,7 @@ def _shared(base: Config, bidirectional: bool) -> Config:
     )
     return replace(
         base,
-        model=replace(
-            base.model, bidirectional=bidirectional, film=True, dial_weights="none", margin=MARGIN
-        ),
+        model=replace(base.model, bidirectional=bidirectional, film=True, dial_weights="none", margin=MARGIN),
         partition=PartitionConfig(size=5),
         anchors=AnchorConfig(estimator=Estimator.CORPUS),
         sweep=SweepConfig(lams=LAMS, taus=(1.0,), split="test"),

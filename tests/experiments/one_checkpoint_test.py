@@ -524,10 +524,8 @@ def test_the_committed_tables_are_those_of_the_committed_files(tmp_path, folder)
     assert report.collect(copy) == (committed / "table.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_has_the_committed_tables():
-    found, readme = (
-        curves.read_results(RESULTS / "one_checkpoint"),
-        (RESULTS.parents[1] / "README.md").read_text(encoding="utf-8"),
-    )
+def test_its_page_has_the_committed_tables():
+    found = curves.read_results(RESULTS / "one_checkpoint")
+    page = (RESULTS / "one_checkpoint.md").read_text(encoding="utf-8")
     for budget in exp.BUDGETS:
-        assert report.transfer_table(found, budget, "Perplexity per token", empty=False).rstrip() in readme
+        assert report.transfer_table(found, budget, "Perplexity per token", empty=False).rstrip() in page
