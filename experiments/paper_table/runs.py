@@ -47,7 +47,7 @@ def paper_runs(base: Config) -> dict[str, Config]:
 
 
 def _shared(base: Config, bidirectional: bool) -> Config:
-    """Windows of 5 and the corpus's anchors, in so few steps; read on the test split, as the paper's table."""
+    """Windows of 5 and the corpus's anchors, in so few steps; read on the test split, as the paper's is."""
     train = replace(
         base.train,
         steps=STEPS,
