@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "notebooks"
 
 
-def render(path: Path) -> nbformat.NotebookNode:
+def render(path: Path, workdir: str) -> nbformat.NotebookNode:
     """The notebook with its outputs: without progress, and without paths of this machine."""
     notebook = nbformat.read(path, as_version=4)
     place = {"metadata": {"path": str(path.parent)}}
@@ -28,7 +28,7 @@ def render(path: Path) -> nbformat.NotebookNode:
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
             for output in cell.outputs:
                 if "text" in output:
-                    output.text = output.text.replace(str(ROOT), "the checkout")
+                    output.text = output.text.replace(str(ROOT), "the checkout").replace(workdir, "runs")
     return notebook
 
 
@@ -36,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["AILA_NOTEBOOK_WORKDIR"] = folder
         for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-            nbformat.write(render(path), PAGES / path.name)
+            nbformat.write(render(path, folder), PAGES / path.name)
             print(PAGES / path.name)
 
 
