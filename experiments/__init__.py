@@ -1,3 +1,3 @@
-"""The experiments whose results the README shows: their configurations, and the tables made from their result
+"""The experiments whose results the pages show: their configurations, and the tables made from their result
 files.
 """
