@@ -10,9 +10,11 @@ from aila_jax.evaluation.rows import SweepResult
 from aila_jax.files import write_atomically
 from aila_jax.formats import MISSING
 from aila_jax.presets import small
-from aila_jax.reporting.results import with_spread
+from aila_jax.reporting import read_sweep
+from aila_jax.reporting.results import result_paths, with_spread
 from aila_jax.reporting.tables import markdown
 from experiments.leak.report import PAPER
+from experiments.leak.runs import read_rows
 from experiments.paper_table.runs import LAMS, MASKS, paper_runs
 from experiments.results import cell_at, results_by_run
 
@@ -73,6 +75,30 @@ def collect(directory: Path) -> str:
     text = "\n".join([*tables, *_missing(found)])
     write_atomically(directory / "table.md", text.encode())
     return text
+
+
+def longer_table(results: Path) -> str:
+    """The margin alone after 4.9M tokens, from the files of two other experiments in `results`: read on the
+    validation split, without anchors.
+
+    Causal: one checkpoint, trained with λ drawn. Leaky: trained at λ = 0, and only read with the margin.
+    """
+    (path,) = result_paths(results / "first_dial")["conditional"]
+    cells = [cell_at(read_sweep(path), lam) for lam in LAMS]
+    (path,) = result_paths(results / "leak")["leaky"]
+    rows = {row.lam: row for row in read_rows(path) if row.window == 5}
+    causal = [(cell.entropy_bits, cell.perplexity_token, cell.accuracy, cell.block_mass) for cell in cells]
+    leaky = [
+        (row.entropy_bits, row.perplexity, row.accuracy, row.block_mass)
+        for row in map(rows.__getitem__, LAMS)
+    ]
+    titles = ["entropy (bits)", "perplexity per token", "accuracy", "block mass"]
+    lines = []
+    for title, form, place in zip(titles, ("{:.2f}", "{:.2f}", "{:.1%}", "{:.3f}"), range(4), strict=True):
+        for label, values in (("causal, one checkpoint", causal), ("leaky, trained at λ = 0", leaky)):
+            shown = [form.format(value[place]).replace("%", " %") for value in values]
+            lines.append([title, label, *shown])
+    return markdown(["", "", *(f"λ = {lam:g}" for lam in LAMS)], lines)
 
 
 def runs_of(mask: str, kind: str) -> Iterator[tuple[float, str]]:

@@ -2,6 +2,7 @@
 committed table with the page that shows it.
 """
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from aila_jax.presets import small
 from aila_jax.reporting import read_sweep
 from experiments import launcher as experiment
 from experiments.paper_table import __main__ as launcher
-from experiments.paper_table.report import collect, runs_of
+from experiments.paper_table.report import collect, longer_table, runs_of
 from experiments.paper_table.runs import LAMS, paper_runs
 from experiments.results import write_result
 from tests.reporting.conftest import make_cell
@@ -140,3 +141,18 @@ def test_the_committed_table_is_that_of_the_committed_files_and_its_page_shows_i
         assert (stored.config.locality, stored.meta.checkpoint_step) == (expected.locality, 400)
         assert {cell.split for cell in stored.cells} == {"test"}
         assert all(cell.pointer_fidelity is not None for cell in stored.cells)
+
+
+def test_the_page_has_the_longer_runs_of_the_other_experiments() -> None:
+    """Four of its cells are those of the other experiments' own committed tables."""
+    table = longer_table(COMMITTED.parent)
+    assert table.strip() in (COMMITTED.parent / "paper.md").read_text(encoding="utf-8")
+    first, leak = (
+        (COMMITTED.parent / name / "table.md").read_text(encoding="utf-8") for name in ("first_dial", "leak")
+    )
+    assert "| conditional | 1 | 57.9 | 54.7 | 53.8 | 54.0 | 54.6 | 55.7 |" in first
+    assert re.search(
+        r"\| perplexity per token \| causal, .* \| 57\.9\d \| 54\.0\d \| 54\.\d\d \| 55\.\d\d \|", table
+    )
+    assert "| accuracy | leaky | 5 | 99.4 % | 99.4 % | 99.3 % | 99.1 % | 97.9 % | 94.2 % |" in leak
+    assert "| accuracy | leaky, trained at λ = 0 | 99.4 % | 99.1 % | 97.9 % | 94.2 % |" in table
