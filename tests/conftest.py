@@ -1,5 +1,6 @@
 """One strict environment for all tests, set before anything imports JAX."""
 
+import atexit
 import importlib
 import os
 import shutil
@@ -37,6 +38,20 @@ if not _asks_for_gpu(sys.argv):
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("MPLBACKEND", "agg")
+
+# Most of the default tests' time is compilation. So LLVM optimises little there, and the processes of one run, those
+# that tests start among them, share what they compile. The longer tests run as users do.
+SHARED_CACHE = "AILA_TESTS_COMPILED"  # the folder, for the processes that this one starts
+if "-m" not in sys.argv and SHARED_CACHE not in os.environ:
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        os.environ[SHARED_CACHE] = tempfile.mkdtemp(prefix="aila_tests_compiled_")
+        atexit.register(shutil.rmtree, os.environ[SHARED_CACHE], ignore_errors=True)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ[SHARED_CACHE]
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+        # With a limit JAX locks the folder: without one, a process may read what another has half written.
+        os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**32)
 
 
 def pytest_xdist_auto_num_workers() -> int:

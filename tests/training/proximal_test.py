@@ -262,7 +262,7 @@ def test_weights_that_turn_with_the_dial_move_as_one_matrix_beside_theirs(solver
             values = optax.apply_updates(values, updates)
         found[form] = values
     jax.tree.map(
-        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6),
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-7),
         found[parted],
         parted(unwrapped(found[whole])),
     )
