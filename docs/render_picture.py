@@ -1,6 +1,6 @@
 """Draws the picture of the README from a run of the demo: one head over a sentence, at λ = 0 and at λ = 1.
 
-    python docs/render_picture.py runs/demo
+python docs/render_picture.py runs/demo
 """
 
 import sys

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,11 +40,16 @@ if not _asks_for_gpu(sys.argv):
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("MPLBACKEND", "agg")
 
-# Most of the default tests' time is compilation. So LLVM optimises little there, and the processes of one run, those
-# that tests start among them, share what they compile. The longer tests run as users do.
+# Most of the default tests' time is compilation. So the compiler optimises little there, and the processes of
+# one run, those that tests start among them, share what they compile. The longer tests run as users do.
 SHARED_CACHE = "AILA_TESTS_COMPILED"  # the folder, for the processes that this one starts
 if "-m" not in sys.argv and SHARED_CACHE not in os.environ:
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    quick = "--xla_backend_optimization_level=0"
+    if metadata.version("jaxlib").startswith(
+        "0.10."
+    ):  # later ones end the process at a flag that they have not
+        quick += " --xla_cpu_use_fusion_emitters=false"
+    os.environ.setdefault("XLA_FLAGS", quick)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         os.environ[SHARED_CACHE] = tempfile.mkdtemp(prefix="aila_tests_compiled_")
         atexit.register(shutil.rmtree, os.environ[SHARED_CACHE], ignore_errors=True)

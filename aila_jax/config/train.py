@@ -15,6 +15,7 @@ from aila_jax.config.checks import (
 )
 
 MAX_FLOAT32 = 3.4028234663852886e38
+DEFAULT_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class TrainConfig:
 
     Attributes:
       steps: optimizer steps.
-      batch_size: sequences a step, over all devices.
+      batch_size: sequences a step, over all devices. Where the training split has fewer than the default, all
+        of them.
       accumulate: microbatches that a device's share of the batch is cut into, one after another, to save
         memory; it must divide that share.
       parallel: how the step is mapped over devices: `jit` over a mesh, or `pmap`, its predecessor; both give
@@ -55,7 +57,7 @@ class TrainConfig:
     """
 
     steps: int = 1200
-    batch_size: int = 32
+    batch_size: int = DEFAULT_BATCH_SIZE
     accumulate: int = 1
     parallel: str = "jit"
     learning_rate: float = 3e-3

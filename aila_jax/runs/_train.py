@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from aila_jax.checkpoint import Ancestor, Checkpoint, CheckpointStore, Record
 from aila_jax.checkpoint.record import BEST
 from aila_jax.config import Config, require, user_path
 from aila_jax.config.checks import check_flag, check_instance, check_whole
+from aila_jax.config.train import DEFAULT_BATCH_SIZE
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import TrainBatches
@@ -147,13 +148,14 @@ def train(
 
 
 def _train(config: Config, workdir: Path, folder: RunFolder, source: Source | None, quiet: bool) -> Run:
-    sharding = batch_sharding(config.train.batch_size, accumulate=config.train.accumulate)
+    batch_sharding(config.train.batch_size, accumulate=config.train.accumulate)  # refuses before any work
     config = as_begun(workdir, config, quiet)
     before = what_is_before(config, workdir, source)
     found = before.found
     if config.model.bidirectional and not quiet:
         print(BIDIRECTIONAL_WARNING)
-    text = _read_text(config, before)
+    config, text = _read_text(config, before, quiet)
+    sharding = batch_sharding(config.train.batch_size, accumulate=config.train.accumulate)
     partition = _partition(
         config, text, before, quiet
     )  # may refuse a file of classes, which must leave the directory as it was
@@ -240,12 +242,13 @@ def _explained(store: CheckpointStore, log: TrainingLog) -> Iterator[None]:
         ) from error
 
 
-def _read_text(config: Config, before: Before) -> Text:
+def _read_text(config: Config, before: Before, quiet: bool) -> tuple[Config, Text]:
     """The corpus, encoded with the checkpoint's tokenizer where there is one, and the batches from where it
-    stopped.
+    stopped; and the configuration, with batches that the corpus can fill.
     """
     dataset, found = load_dataset(config.data, before.tokenizer), before.found
     windows = dataset.windows("train", config.model.length, config.model.document_mask)
+    config = _filled(config, len(windows), quiet) if found is None else config
     batches = TrainBatches(windows, config.train.batch_size, config.seed)
     if found is not None:
         began = str(found.record.data.get("fingerprint"))
@@ -255,12 +258,21 @@ def _read_text(config: Config, before: Before) -> Text:
         )
         require(dataset.fingerprint == began, "the corpus", dataset.fingerprint, limit, fix)
         batches.set_state(found.record.data.get("position", {}))
-    return Text(
-        dataset,
-        windows,
-        dataset.windows("validation", config.model.length, config.model.document_mask),
-        batches,
-    )
+    validation = dataset.windows("validation", config.model.length, config.model.document_mask)
+    return config, Text(dataset, windows, validation, batches)
+
+
+def _filled(config: Config, windows: int, quiet: bool) -> Config:
+    """The same with a batch of all the training windows that there are, where the default size is above
+    their number: nobody asked for that one.
+    """
+    asked, evenly = config.train.batch_size, jax.local_device_count() * config.train.accumulate
+    fits = windows - windows % evenly
+    if asked != DEFAULT_BATCH_SIZE or windows >= asked or fits == 0:
+        return config
+    if not quiet:
+        print(f"batch    {fits} sequences a step, not {asked}: the training split has {windows}")
+    return replace(config, train=replace(config.train, batch_size=fits))
 
 
 def _partition(config: Config, text: Text, before: Before, quiet: bool) -> Partition:

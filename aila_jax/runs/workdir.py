@@ -7,6 +7,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from aila_jax.checkpoint import (
 )
 from aila_jax.checkpoint.lineage import lineage_to_json
 from aila_jax.config import Config, SettingsConflict, by_rules_of, require, saved_config, to_dict
+from aila_jax.config.train import DEFAULT_BATCH_SIZE
 from aila_jax.data.dataset import Dataset
 from aila_jax.files import folder_inside, refuse_link, write_atomically
 from aila_jax.json_files import json_object, read_json
@@ -171,7 +173,9 @@ def _anywhere(config: Config) -> dict[str, Any]:
 
 
 def as_begun(workdir: Path, config: Config, quiet: bool) -> Config:
-    """The configuration by the rules of the run in `workdir`, where that began before they were settings."""
+    """The configuration by the rules of the run in `workdir`, where that began before they were settings, and
+    with its batches where no other size was asked for.
+    """
     try:
         saved = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none there, or one that `existing_run` refuses
@@ -179,6 +183,15 @@ def as_begun(workdir: Path, config: Config, quiet: bool) -> Config:
     config, taken = by_rules_of(saved, config) if isinstance(saved, dict) else (config, ())
     if taken and not quiet:
         print(f"rules    {', '.join(taken)} as when this run began, before they were settings")
+    train = saved.get("train") if isinstance(saved, dict) else None
+    size = train.get("batch_size") if isinstance(train, dict) else None
+    asked = config.train.batch_size != DEFAULT_BATCH_SIZE
+    if not asked and type(size) is int and 1 <= size < DEFAULT_BATCH_SIZE:
+        # The run may have a small corpus, of which its batches have all.
+        with contextlib.suppress(
+            ValueError
+        ):  # settings that do not fit this size are a conflict, and refused
+            config = replace(config, train=replace(config.train, batch_size=size))
     return config
 
 

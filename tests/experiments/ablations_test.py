@@ -83,6 +83,7 @@ def test_penalty_and_margin_come_alone_together_and_not_at_all() -> None:
     assert made["margin-alone"] == windows_runs(small())["windows5"]
 
 
+@pytest.mark.medium
 def test_partitions_are_compared_at_equal_n_in(tmp_path: Path) -> None:
     """On a corpus of its own: each family's n_in is nearest to windows(5)'s, or windows stand beside it at
     its own.

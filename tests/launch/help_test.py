@@ -85,7 +85,7 @@ def test_listed_defaults_can_be_typed(runs):
 def test_docs_of_fields():
     docs = attribute_docs(TrainConfig)
     assert docs["steps"] == "optimizer steps."
-    assert docs["batch_size"] == "sequences a step, over all devices."
+    assert docs["batch_size"].startswith("sequences a step, over all devices. Where")
     assert docs["log_every"] == "steps between two records of training."
     assert docs["warmup_steps"] == docs["learning_rate"]  # mentioned there
     assert set(docs) == {field.name for field in dataclasses.fields(TrainConfig)}

@@ -48,6 +48,7 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs.train(config, directory / "run", quiet=True).workdir
 
 
+@pytest.mark.medium
 def test_fidelity_and_accuracy_rise_with_training(workdir: Path) -> None:
     """At random the bracket's kind is guessed once in four times, and nothing is known of where to look."""
     result = runs.sweep(str(workdir), quiet=True)
