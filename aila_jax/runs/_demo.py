@@ -13,7 +13,7 @@ from aila_jax.runs._sweep import describe_sweep, sweep
 from aila_jax.runs._train import train
 
 DEMO_PROMPT = "Return a new list containing"
-# Times are of docs/results/demo/times.json, two CPU cores.
+# Times on two CPU cores: docs/results/demo/output.txt.
 STAGES = (
     ("read the documentation of this Python and learn its tokens", "20 s"),
     ("train one model for every λ", "2 min"),
