@@ -1,7 +1,5 @@
 """Tests that the twins are our model: the same loss and gradient from the same weights at λ = 0."""
 
-from importlib.util import find_spec
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +25,7 @@ TOKENS = draw_tokens(SHAPE)
 WEIGHTS = draw_weights(MODEL, SHAPE.vocab_size)
 FORMS = [PlainForm(), PlainForm("fused"), PlainForm(one_hot=True), PlainForm(chunk=50)]
 
-pytestmark = pytest.mark.medium  # a minute of compilations
+medium = pytest.mark.medium  # together a minute of compilations
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +63,7 @@ def evidence():
     )
 
 
+@medium
 def test_weights_are_those_of_our_model():
     for film in (False, True):
         config = model_config(OursForm(film=film), SHAPE, exact=True)
@@ -78,6 +77,7 @@ def test_weights_are_those_of_our_model():
         )
 
 
+@medium
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_plain_jax_has_our_loss_and_gradient(form, reference):
     loss, gradient, correct = reference
@@ -99,6 +99,7 @@ def test_plain_jax_has_our_loss_and_gradient(form, reference):
     assert int(first) == correct
 
 
+@medium
 def test_plain_jax_has_our_updates(evidence):
     mine = prove(PlainForm().start(SHAPE, TOKENS, exact=True, tasks=("train",)), ("train",), SHAPE.tokens)
     proof = compare("plain", "full float32", mine, evidence, FLOAT32)
@@ -106,6 +107,7 @@ def test_plain_jax_has_our_updates(evidence):
     assert proof.loss_after < proof.loss - 0.1  # the updates do something, so that equal ones mean something
 
 
+@medium
 def test_ours_with_film_is_our_model(evidence, reference):
     loss, gradient, correct = reference
     assert evidence.losses[0] == pytest.approx(loss, abs=1e-5)
@@ -114,6 +116,7 @@ def test_ours_with_film_is_our_model(evidence, reference):
     assert evidence.accuracy == correct / SHAPE.tokens
 
 
+@medium
 def test_another_model_is_not_taken_for_it(evidence):
     """The weights make attention matter: a model with λ = 0.6 has another loss."""
     runner = OursForm(stats=False).start(SHAPE, TOKENS, exact=True, tasks=("sweep",))
@@ -123,8 +126,9 @@ def test_another_model_is_not_taken_for_it(evidence):
         compare("dialled", "full float32", prove(runner, ("sweep",), SHAPE.tokens), evidence, FLOAT32)
 
 
-@pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed (pip install '.[bench]')")
+@pytest.mark.external  # PyTorch: pip install '.[bench]', then sh launch/test.sh -m external tests/benchmarks
 def test_torch_has_our_loss_gradient_and_updates(evidence, reference):
+    pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[bench]'")
     loss, gradient, _ = reference
     runner = TorchForm().start(SHAPE, TOKENS, exact=True)
     runner._gradients(0)
