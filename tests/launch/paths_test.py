@@ -46,6 +46,7 @@ CALLS = [
     ],
     ["blocks", "--config=tiny", "--config.data.corpus=text", "--config.data.files=no/*.txt"],
     ["demo", "--workdir=m.jsonl/demo"],
+    ["train", "--start=nowhere", "--workdir=new"],
 ]
 
 CODE = """

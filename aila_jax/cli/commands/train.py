@@ -7,8 +7,8 @@ from absl import flags
 from aila_jax import presets
 from aila_jax.cli.command import Call, Command, CommandError, PathFlag
 from aila_jax.cli.config_flag import overrides
-from aila_jax.cli.paths import is_workdir
-from aila_jax.config import Config, DataConfig, from_dict
+from aila_jax.cli.paths import is_run, is_workdir
+from aila_jax.config import Config, DataConfig, from_dict, user_path
 from aila_jax.config.options import TrainOptions
 
 
@@ -24,6 +24,9 @@ def _base(arguments: list[str]) -> Config | None:
     values(["aila", *arguments], known_only=True)
     if not values.start:
         return None
+    goes_on = bool(values.workdir) and (user_path(values.workdir) / "config.json").exists()
+    if not goes_on:  # a run that goes on does not read its start again, which may be gone
+        is_run("--start", values.start)
     from aila_jax.runs import start_config
 
     config = start_config(values.start, values.workdir or None)
