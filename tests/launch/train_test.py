@@ -30,7 +30,7 @@ def test_a_preset_is_passed_on_as_it_is(runs, name):
 def test_the_file_of_a_preset_is_the_preset(runs, name):
     """By the rules that its results were measured by, where the file names some."""
     assert main(["train", f"--config={ROOT}/launch/configs/{name}.py", "--workdir=w"]) == 0
-    measured = name in ("tiny", "small", "certified")
+    measured = name in ("small", "certified")
     preset = presets.preset(name)
     assert trained(runs)[0] == (presets.as_measured(preset) if measured else preset)
     assert (trained(runs)[0].train.schedule == "offset") == measured
