@@ -67,8 +67,14 @@ def shows_sample_text(model: LanguageModel) -> bool:
 
 
 def sample_sentence(model: LanguageModel) -> str:
-    """A sentence of this program's, with line ends where lines are blocks."""
-    return ("\n" if model.config.partition.kind == PartitionKind.GIVEN else " ").join(SAMPLE_LINES)
+    """A sentence of this program's, with line ends where lines are blocks, and its marks as the corpus has
+    them.
+    """
+    text = ("\n" if model.config.partition.kind == PartitionKind.GIVEN else " ").join(SAMPLE_LINES)
+    data = model.config.data
+    if data.corpus == "wikitext2" or data.tokenizer == "word":
+        return text  # a mark is a word of its own there
+    return text.replace(" ,", ",").replace(" .", ".")
 
 
 def read_page_text(model: LanguageModel, options: ReportOptions, grid: PageGrid) -> FromModel:

@@ -10,7 +10,7 @@ import pytest
 
 import aila_jax as aila
 from aila_jax import runs
-from aila_jax.config import PartitionConfig
+from aila_jax.config import Config, DataConfig, PartitionConfig
 from aila_jax.config.options import AttentionOptions, ReportOptions, SweepOptions
 from aila_jax.evaluation.origin import SweepMeta
 from aila_jax.evaluation.rows import CellRow, SweepResult
@@ -24,6 +24,7 @@ from aila_jax.runs._reading import (
     PageGrid,
     read_as_scored,
     read_page_text,
+    sample_sentence,
     write_sample_texts,
 )
 from tests.support.parsed import Page
@@ -58,6 +59,18 @@ def test_attention_that_cannot_be_drawn_leaves_nothing_behind(trained, tmp_path,
 
 
 GRID = PageGrid(LAMS, (1.0,), 1.0, hard=False)
+
+
+def test_the_sample_has_its_marks_as_the_corpus_has_them():
+    def sentence(**data):
+        config = Config(data=DataConfig(**data))
+        return sample_sentence(SimpleNamespace(config=config))
+
+    assert sentence().endswith("of each list, or None if the list has no items. The old list is not changed.")
+    for spaced in ({"corpus": "wikitext2"}, {"tokenizer": "word"}):
+        assert sentence(**spaced).endswith(
+            "of each list , or None if the list has no items . The old list is not changed ."
+        )
 
 
 def test_the_text_of_a_page_is_read_whole_or_the_part_of_the_sample_that_fits(trained):
