@@ -5,11 +5,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import ClassVar
 
 from tqdm import tqdm
 
 SILENCE = 15.0  # seconds without a word after which a stage says that it still goes on
-_shown = [0]  # how often anything was shown
 
 
 class _Bar(tqdm):
@@ -26,11 +26,14 @@ class Progress:
 
     Attributes:
       error: why nothing is shown any more; None while it is.
+      shown: how often anything was shown, by all of them.
 
     Args:
       total: units of work; None where nobody knows. unit: what they are, one word. start: units already done
         before. quiet: show nothing.
     """
+
+    shown: ClassVar[int] = 0
 
     def __init__(self, total: int | None, unit: str, start: int = 0, quiet: bool = False):
         terminal = sys.stderr.isatty()
@@ -75,7 +78,7 @@ class Progress:
             return
         try:
             write()
-            _shown[0] += 1
+            Progress.shown += 1
         except OSError as error:
             self.error, self._bar.disable = error, True
 
@@ -104,13 +107,13 @@ class Stage:
     """
 
     def __init__(self, number: int, of: int, title: str, about: str):
-        self._line = f"[{number} of {of}] {title} (about {about})"
+        self._place, self._begins = f"[{number} of {of}]", f"{title} (about {about})"
         self._over = threading.Event()
         self._watch = threading.Thread(target=self._say_so, daemon=True)
 
     def __enter__(self) -> "Stage":
         self._began = time.monotonic()
-        _write(self._line)
+        _write(f"{self._place} {self._begins}")
         self._watch.start()
         return self
 
@@ -118,17 +121,17 @@ class Stage:
         self._over.set()
         self._watch.join()
         if kind is None:
-            _write(f"{self._line[: self._line.index(']') + 1]} done in {self._so_far()}")
+            _write(f"{self._place} done in {self._so_far()}")
 
     def _so_far(self) -> str:
         return duration(time.monotonic() - self._began)
 
     def _say_so(self) -> None:
-        seen = _shown[0]
+        seen = Progress.shown
         while not self._over.wait(SILENCE):
-            if _shown[0] == seen:
+            if Progress.shown == seen:
                 _write(f"      still at it, {self._so_far()} so far")
-            seen = _shown[0]
+            seen = Progress.shown
 
 
 def _write(line: str) -> None:

@@ -6,13 +6,10 @@ python docs/render_picture.py runs/demo
 import sys
 from pathlib import Path
 
-import numpy as np
-from matplotlib.collections import LineCollection
-from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 import aila_jax as aila
-from aila_jax.reporting.plots_attention import EDGE, block_edges
+from aila_jax.reporting.plots_attention import draw_map
 from aila_jax.reporting.style import LIGHT, house_style
 
 TEXT = "Return a new list, or the old one if it has no items, and raise an error otherwise."
@@ -27,14 +24,10 @@ def main(run: str) -> None:
         for axes, lam in zip(fig.subplots(1, 2), (0.0, 1.0), strict=True):
             maps = model.attention(TEXT, lam=lam).by_word()
             words = [token.strip() for token in maps.tokens]
-            seen = np.ma.masked_where(~maps.reach, maps.weights[LAYER, HEAD])
-            axes.imshow(seen, norm=PowerNorm(0.5, 0.0, 1.0), cmap="viridis")
-            axes.add_collection(LineCollection(block_edges(maps.inside), colors=EDGE, linewidths=1.6))
+            draw_map(axes, maps, LAYER, HEAD, outline=1.6)
             axes.set_yticks(range(len(words)), words)
             axes.set_xticks(range(len(words)), words, rotation=90)
-            axes.grid(False)
-            axes.spines[:].set_visible(False)
-            axes.tick_params(length=0, labelsize=8)
+            axes.tick_params(labelsize=8)
             end = "ordinary attention" if lam == 0.0 else "attention stays in the clause"
             mass = maps.block_mass[LAYER, HEAD]
             axes.set_title(f"λ = {lam:g}: {end}\n{mass:.0%} of it inside", loc="center", fontsize=10)

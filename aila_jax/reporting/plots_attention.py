@@ -93,14 +93,20 @@ def chosen_of(name: str, wanted: Sequence[int] | None, count: int) -> list[int]:
     return list(dict.fromkeys(chosen))
 
 
-def _map(axes: Axes, maps: AttentionMaps, layer: int, head: int) -> AxesImage:
-    """One head's map; keys that a query may not attend to are blank."""
+def draw_map(axes: Axes, maps: AttentionMaps, layer: int, head: int, outline: float = 0.9) -> AxesImage:
+    """One head's map without a title; keys that a query may not attend to are blank, blocks outlined."""
     shown = np.ma.masked_where(~maps.reach, maps.weights[layer, head])
     image = axes.imshow(shown, norm=PowerNorm(0.5, 0.0, 1.0), cmap="viridis", interpolation="nearest")
-    axes.add_collection(LineCollection(block_edges(maps.inside), colors=EDGE, linewidths=0.9))
+    axes.add_collection(LineCollection(block_edges(maps.inside), colors=EDGE, linewidths=outline))
     axes.grid(False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
+    return image
+
+
+def _map(axes: Axes, maps: AttentionMaps, layer: int, head: int) -> AxesImage:
+    """The same under its name, entropy and block mass."""
+    image = draw_map(axes, maps, layer, head)
     mass, bits = percent(maps.block_mass[layer, head]), fixed(maps.entropy_bits[layer, head], 2)
     axes.set_title(
         f"{maps.title(layer, head)}\n{bits} bits, block mass {mass}",

@@ -9,7 +9,7 @@ from aila_jax.config.options import PromptOptions
 from aila_jax.data.text_lists import TextItem, read_text_list
 from aila_jax.files import write_atomically
 from aila_jax.inference.generation import Continuation
-from aila_jax.runs._score import given_text
+from aila_jax.runs._score import given_texts
 from aila_jax.runs.opened import OpenedRun, opened
 
 
@@ -26,11 +26,8 @@ def generate(
     model = opened(run).model
     file = options.prompt_file
     items = read_text_list(file) if file else (TextItem(0, options.prompt),)
-    block_ids = [item.block_ids for item in items]
-    prompts = [_prompt(given_text(model, item), options) for item in items]
-    found = model.continuations(
-        prompts, options, None if all(row is None for row in block_ids) else block_ids
-    )
+    texts, block_ids = given_texts(model, items)
+    found = model.continuations([_prompt(text, options) for text in texts], options, block_ids)
     if str(out) not in ("", "-"):
         write_atomically(user_path(out), continuation_lines(found).encode("utf-8"))
     return found

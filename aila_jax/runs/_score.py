@@ -1,6 +1,7 @@
 """Surprisal of texts by a checkpoint: from a file or the command line to JSON lines and a table."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from aila_jax.cards import count
@@ -26,17 +27,21 @@ def score(run: OpenedRun | str | Path, options: ScoreTextOptions, out: str | Pat
     """
     model = opened(run).model
     items = read_text_list(options.file, options.by_line) if options.file else (TextItem(0, options.text),)
-    block_ids = [item.block_ids for item in items]
-    scores = score_texts(
-        model,
-        [given_text(model, item) for item in items],
-        options,
-        None if all(row is None for row in block_ids) else block_ids,
-        [item.id for item in items],
-    )
+    texts, block_ids = given_texts(model, items)
+    scores = score_texts(model, texts, options, block_ids, [item.id for item in items])
     if str(out) not in ("", "-"):
         scores.to_jsonl(out)
     return scores
+
+
+def given_texts(
+    model: LanguageModel, items: Sequence[TextItem]
+) -> tuple[list[str], list[tuple[int, ...] | None] | None]:
+    """The texts, and their blocks; None where none of them comes with any."""
+    block_ids = [item.block_ids for item in items]
+    return [given_text(model, item) for item in items], None if all(
+        row is None for row in block_ids
+    ) else block_ids
 
 
 def given_text(model: LanguageModel, item: TextItem) -> str:
