@@ -493,6 +493,13 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "hold_out": st.sampled_from(["text", "lines"]),
     "repeated": st.sampled_from(["leave_out", "keep"]),
     "join_lines": st.just(False),
+    "sink": st.just(False),  # the rules below depend on the kind of blocks (tests/config_relation_test.py)
+    "shift": st.just(0),
+    "pointers": st.sampled_from(["none", "ends", "anchors", "random"]),
+    "anchors": st.integers(1, 5),
+    "horizon": st.integers(1, 2**20),
+    "layers": st.just(()),
+    "gate": st.sampled_from([0.0, 1.0]),
 }
 BY_TYPE = {
     int: st.integers(1, 10**6),
@@ -508,7 +515,7 @@ def any_config(cls):
     drawn = {
         name: LIMITED[name] if name in LIMITED else BY_TYPE[kind]
         for name, kind in hints.items()
-        if name in LIMITED or not dataclasses.is_dataclass(kind)
+        if name == "rule" or not dataclasses.is_dataclass(kind)
     }
     if cls is PartitionConfig:  # of its settings, `windows` and `given` may have these
         drawn = {name: drawn[name] for name in ("kind", "size", "global_first")}

@@ -53,7 +53,7 @@ def check_arrays(folder: Path, entries: Mapping[str, ArrayEntry], mark: str | No
 
     Args:
       folder: the step's.
-      entries: "params/…", "state/…", "anchors/…" and "partition/…" names.
+      entries: "params/…", "state/…", "anchors/…", "partition/…" and "relation/…" names.
       mark: the one that must stand beside the parameters; None for format 1, which has none.
 
     Raises:

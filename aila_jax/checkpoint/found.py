@@ -48,6 +48,7 @@ from aila_jax.config.checks import shown
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import FittedTable, Partition, build_partition, check_vocabulary
+from aila_jax.partition.rule_tables import RuleTables, check_rule_vocabulary, table_names
 from aila_jax.training.best import Seen
 from aila_jax.training.state import TrainState
 
@@ -61,7 +62,7 @@ class Checkpoint:
       step: optimizer steps done.
       run: name of the run directory.
       record: what it holds beside its arrays.
-      arrays: "params/…", "state/…", "anchors/…" and "partition/…" names.
+      arrays: "params/…", "state/…", "anchors/…", "partition/…" and "relation/…" names.
       manifest: what its files must be; None for format 1, which had none: such a checkpoint is not verified.
     """
 
@@ -151,6 +152,17 @@ class Checkpoint:
         partition = build_partition(self.config.partition, table)
         check_vocabulary(partition, self.tokenizer)
         return partition
+
+    def rule_tables(self) -> RuleTables | None:
+        """What the run's relation knows of token types, likewise; None for one that reads no table."""
+        if self.record.relation is None:
+            return None
+        names = table_names(self.config.relation)
+        stored = self._restore("relation", self._template("relation", names))
+        with _readable(self, "relation"):
+            tables = RuleTables.of(self.record.relation["vocabulary"], stored)
+        check_rule_vocabulary(tables, self.tokenizer)
+        return tables
 
     def _template(self, item: str, names: tuple[str, ...]) -> dict[str, Any]:
         """Empty arrays of the shapes and types that the record says."""

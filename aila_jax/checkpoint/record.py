@@ -17,6 +17,7 @@ RECORD = Path("record", "metadata")  # in a step's folder; where Orbax puts JSON
 PARTS: dict[str, dict[str, type]] = {
     "anchors": {"k": int, "estimator": str, "types": bool},
     "table": {"vocabulary": str, "names": list, "note": str},
+    "relation": {"vocabulary": str},
 }
 # In `meta`: the checkpoints that the run's weights came from, newest first, and what each of them has.
 LINEAGE = "lineage"
@@ -53,6 +54,7 @@ class Record:
         made.
       table: vocabulary, names and note of the partition's table, which is in the checkpoint; None for a
         partition without one.
+      relation: vocabulary of the relation's tables, which are in the checkpoint; None for one without any.
       log: the steps since the log's last record, from `TrainingLog.interval`; None in older checkpoints.
     """
 
@@ -64,6 +66,7 @@ class Record:
     format: int = FORMATS[-1]
     anchors: dict[str, Any] | None = None
     table: dict[str, Any] | None = None
+    relation: dict[str, Any] | None = None
     log: dict[str, Any] | None = None
 
     @classmethod
@@ -97,7 +100,7 @@ class Stored:
 
     Attributes:
       record: the record.
-      arrays: "params/…", "state/…", "anchors/…" and "partition/…" names.
+      arrays: "params/…", "state/…", "anchors/…", "partition/…" and "relation/…" names.
       run: name of the run directory when it was saved.
     """
 

@@ -25,6 +25,7 @@ from aila_jax.checkpoint.manifest import (
 from aila_jax.checkpoint.record import FORMATS, RECORD, Record
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition, table_of
+from aila_jax.partition.rule_tables import RuleTables
 from aila_jax.training.state import TrainState
 
 UNFINISHED = ".unfinished"  # ends the name of a folder that is being written
@@ -72,6 +73,7 @@ class CheckpointStore:
         anchors: Anchors | None = None,
         partition: Partition | None = None,
         best: int | None = None,
+        rule_tables: RuleTables | None = None,
     ) -> None:
         """Saves and waits until everything is on disk, so that a failed save shows here and not at the next
         one.
@@ -105,6 +107,9 @@ class CheckpointStore:
                 record,
                 table={"vocabulary": table.vocabulary, "names": list(table.names), "note": table.note},
             )
+        if rule_tables is not None:
+            items["relation"] = rule_tables.arrays
+            record = replace(record, relation={"vocabulary": rule_tables.vocabulary})
         staging = self.directory / f"{step}{UNFINISHED}"
         try:
             remove(staging)

@@ -5,13 +5,23 @@ limits raises ValueError when the dataclass is made, so nothing later needs to c
 """
 
 from aila_jax.config.checks import MAX_TAU, MIN_TAU, check_lam, check_tau, one_of, require, user_path
-from aila_jax.config.choices import DialMode, Estimator, GroupWeights, MarginForm, PartitionKind, Solver
+from aila_jax.config.choices import (
+    DialMode,
+    Estimator,
+    GroupWeights,
+    LayerBlocks,
+    MarginForm,
+    PartitionKind,
+    PointerKind,
+    Solver,
+)
 from aila_jax.config.conflict import SettingsConflict
 from aila_jax.config.data import TFDS_NAME, DataConfig, RuleConfig
 from aila_jax.config.locality import LocalityConfig
 from aila_jax.config.model import DIAL_WEIGHTS, MAX_MARGIN, MarginConfig, ModelConfig
 from aila_jax.config.partition import AnchorConfig, PartitionConfig, check_recruitment
 from aila_jax.config.penalty import PenaltyConfig
+from aila_jax.config.relation import ALL_BLOCKS, RelationConfig
 from aila_jax.config.root import Config, check_unread
 from aila_jax.config.serialize import by_rules_of, from_dict, name_now, saved_config, to_dict, unknown_key
 from aila_jax.config.sweep import SweepConfig
@@ -20,6 +30,9 @@ from aila_jax.config.train import TrainConfig
 __all__ = [
     "Solver",
     "PartitionKind",
+    "PointerKind",
+    "LayerBlocks",
+    "ALL_BLOCKS",
     "MarginForm",
     "GroupWeights",
     "Estimator",
@@ -37,6 +50,7 @@ __all__ = [
     "ModelConfig",
     "PartitionConfig",
     "PenaltyConfig",
+    "RelationConfig",
     "RuleConfig",
     "SettingsConflict",
     "SweepConfig",

@@ -27,6 +27,25 @@ class PartitionKind(Choice):
     RECRUITED = "recruited"
 
 
+class PointerKind(Choice):
+    """Which tokens of a block are pointers (`relation.pointers`)."""
+
+    NONE = "none"
+    ENDS = "ends"
+    ANCHORS = "anchors"
+    RANDOM = "random"
+
+
+class LayerBlocks(Choice):
+    """What the blocks of one layer are (`relation.layers`)."""
+
+    OWN = "own"
+    WINDOWS = "windows"
+    CLAUSES = "clauses"
+    SENTENCES = "sentences"
+    ALL = "all"
+
+
 class MarginForm(Choice):
     """Whether the margin is one number or grows with the scores (`model.margin.form`)."""
 

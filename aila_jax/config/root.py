@@ -4,12 +4,22 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from aila_jax.config.checks import Rule, check_fields, check_rules, require
-from aila_jax.config.choices import DialMode, Estimator, GroupWeights, MarginForm, PartitionKind, Solver
+from aila_jax.config.choices import (
+    DialMode,
+    Estimator,
+    GroupWeights,
+    LayerBlocks,
+    MarginForm,
+    PartitionKind,
+    PointerKind,
+    Solver,
+)
 from aila_jax.config.data import DataConfig
 from aila_jax.config.locality import LocalityConfig
 from aila_jax.config.model import ModelConfig
 from aila_jax.config.partition import AnchorConfig, PartitionConfig
 from aila_jax.config.penalty import PenaltyConfig
+from aila_jax.config.relation import RelationConfig
 from aila_jax.config.sweep import SweepConfig
 from aila_jax.config.train import TrainConfig
 
@@ -23,6 +33,7 @@ class Config:
     seed: int = 0
     data: DataConfig = field(default_factory=DataConfig)
     partition: PartitionConfig = field(default_factory=PartitionConfig)
+    relation: RelationConfig = field(default_factory=RelationConfig)
     anchors: AnchorConfig = field(default_factory=AnchorConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     locality: LocalityConfig = field(default_factory=LocalityConfig)
@@ -40,6 +51,7 @@ class Config:
             ("partition.size", not windows or self.partition.size <= length,
              f"at most model.length ({length})",
              f"set --config.partition.size={min(5, length)}"),
+            *self._relation_rules(),
             *self._anchor_rules(),
             ("locality.mode, lam", turned or not hard, "('fixed', 1.0) when model.hard is set",
              "set --config.locality.mode=fixed --config.locality.lam=1, or --config.model.hard=false"),
@@ -52,6 +64,41 @@ class Config:
         )  # fmt: skip
         check_rules("", self, rules)
         self._check_groups()
+
+    def _relation_rules(self) -> tuple[Rule, ...]:
+        """What blocks must be for sinks, shifts, pointers and layers of their own."""
+        relation, length, layers = self.relation, self.model.length, self.model.n_layers
+        windows, size = self.partition.kind == PartitionKind.WINDOWS, self.partition.size
+        kinds = [(self.partition.kind == PartitionKind.WINDOWS, size)]
+        if relation.layers:
+            kinds = [
+                (windows, size) if blocks == LayerBlocks.OWN else (blocks == LayerBlocks.WINDOWS, own)
+                for blocks, own in relation.layer_blocks
+            ]
+        own = not relation.layers or LayerBlocks.OWN in relation.layers
+        stretches = not (own and self.class_blocks)
+        smallest = min((one for is_windows, one in kinds if is_windows), default=2)
+        most = size - 1 if windows else 1
+        kind = f"partition.kind {self.partition.kind!r}"
+        what = "whose blocks are no stretches of text"
+        return (
+            ("relation.sink", not (relation.sink and self.partition.global_first),
+             "false with partition.global_first, which makes the same token a query of every block too",
+             "set --config.partition.global_first=false"),
+            ("relation.shift", not relation.shift or stretches, f"0 with {kind}, {what}",
+             "set --config.partition.kind=windows, or --config.relation.shift=0"),
+            ("relation.shift", relation.shift <= most or not stretches,
+             f"less than partition.size ({size})" if windows else f"0 or 1 with {kind}",
+             f"set --config.relation.shift={max(size // 2, 1) if size > 1 else 0}" if windows else "set --config.relation.shift=1"),
+            ("relation.pointers", not relation.points or stretches, f"'none' with {kind}, {what}",
+             "set --config.partition.kind=windows or segments"),
+            ("relation.pointers", not relation.points or smallest >= 2,
+             "'none' with windows of 1: then every token is one", "set --config.partition.size=5"),
+            ("relation.layers", len(relation.layers) in (0, layers), f"empty, or one word a layer ({layers})",
+             f"set --config.relation.layers=\"({', '.join(repr(w) for w in ['own'] * max(layers - 1, 1) + ['all'][:layers - 1])},)\""),
+            ("relation.layers", all(one <= length for is_windows, one in kinds if is_windows),
+             f"windows of at most model.length ({length})", f"set windows:{min(5, length)}"),
+        )  # fmt: skip
 
     def _anchor_rules(self) -> tuple[Rule, ...]:
         """Weights need anchors, blocks need a token beside them, and attention is measured on steps that
@@ -145,6 +192,7 @@ def check_unread(config: Config) -> None:
     corpus = f"data.corpus is {config.data.corpus!r}"
     margin = f"model.margin.form is {config.model.margin.form!r}"
     solver = "penalty.solver is 'none'"
+    pointers, points = f"relation.pointers is {config.relation.pointers!r}", config.relation.points
     given = config.partition.kind == PartitionKind.GIVEN
     anchored = config.anchors.estimator != Estimator.NONE
     scaling = config.model.margin.form == MarginForm.SELF_SCALING
@@ -155,6 +203,9 @@ def check_unread(config: Config) -> None:
         (config.data.corpus in ("text", "conllu", "tfds"), "data", ("hold_out", "repeated"), corpus, "data.corpus=text"),
         (given, "data", ("conllu_blocks",), f"{kind}, which does not read the annotation's blocks", "partition.kind=given"),
         (not given, "partition", ("size",), kind, "partition.kind=windows"),
+        (points, "relation", ("horizon",), pointers, "relation.pointers=ends"),
+        (config.relation.pointers == PointerKind.ANCHORS, "relation", ("anchors",), pointers, "relation.pointers=anchors"),
+        (config.relation.pointers == PointerKind.RANDOM, "relation", ("seed",), pointers, "relation.pointers=random"),
         (anchored, "anchors", ("k", "prior", "max_batches"), "anchors.estimator is 'none'", "anchors.estimator=corpus"),
         (config.locality.mode != DialMode.CONDITIONAL, "locality", ("lam",), f"{mode}, which draws λ", "locality.mode=fixed"),
         (config.locality.mode == DialMode.CURRICULUM, "locality", ("start", "end", "shape"), mode, "locality.mode=curriculum"),

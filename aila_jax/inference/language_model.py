@@ -44,6 +44,7 @@ from aila_jax.model.transformer import Transformer, build_transformer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition, build_partition, check_vocabulary, table_of
 from aila_jax.partition.kinds import KINDS
+from aila_jax.partition.rule_tables import RuleTables, build_rules
 from aila_jax.types import Array, Batch
 
 
@@ -66,6 +67,7 @@ class LanguageModel(Shown):
       anchors: the table that ranks token types, k and the groups' importance; None where the run makes none,
         or before the end of its warm-up.
       fitted: the partition, where it has a table that was fitted to a corpus; None for windows and given ids.
+      rule_tables: what the relation knows of token types; None for one that reads none.
     """
 
     params: Any
@@ -76,6 +78,7 @@ class LanguageModel(Shown):
     meta: dict[str, Any]
     anchors: Anchors | None = None
     fitted: Partition | None = None
+    rule_tables: RuleTables | None = None
 
     def __post_init__(self) -> None:
         fix = "take the model that aila_jax.load returns"
@@ -86,13 +89,15 @@ class LanguageModel(Shown):
         check_instance("meta", self.meta, dict, "a dictionary", fix)
         check_instance("anchors", self.anchors, Anchors | None, "Anchors or None", fix)
         check_instance("fitted", self.fitted, KINDS | None, "a partition or None", fix)
+        check_instance("rule_tables", self.rule_tables, RuleTables | None, "RuleTables or None", fix)
 
     @cached_property
     def network(self) -> Network:
         """What runs: the transformer on the blocks of the partition."""
         table = None if self.fitted is None else table_of(self.fitted)
         module = build_transformer(self.config, self.tokenizer.vocab_size)
-        return Network(module, build_partition(self.config.partition, table))
+        rules = build_rules(self.config, self.rule_tables)
+        return Network(module, build_partition(self.config.partition, table), rules)
 
     @property
     def module(self) -> Transformer:
@@ -496,7 +501,15 @@ def read_model(found: Checkpoint) -> LanguageModel:
     partition = found.partition()
     fitted = partition if found.config.partition.fitted else None
     model = LanguageModel(
-        None, found.config, found.tokenizer, found.run, found.step, meta, found.anchors(), fitted
+        None,
+        found.config,
+        found.tokenizer,
+        found.run,
+        found.step,
+        meta,
+        found.anchors(),
+        fitted,
+        found.rule_tables(),
     )
     shape = jax.eval_shape(lambda: model.network.init(example_batch(found.config), jax.random.key(0)))
     return replace(model, params=jax.tree.map(jnp.asarray, found.params(shape)))

@@ -19,18 +19,18 @@ class PointerSums:
     """Sums over the queries t with a non-empty P_t (the keys of A_t, t itself excepted, that t is pointed
     at); they add up.
 
-    [N, H]: attention on P_t (mass), on the part of P_t in t's block (mass_in), on t's block (block_mass).
-    Scalars: what uniform attention would have on P_t (uniform), keys of P_t in the block, keys in the block,
-    queries. On rule corpora: scored targets that the rule determines, and those of them ranked first.
+    [N, H]: attention on P_t (mass), on the part of P_t inside (mass_in), on all that is inside (block_mass).
+    [N]: what uniform attention would have on P_t (uniform), keys of P_t inside, keys inside, queries. On rule
+    corpora, scalars: scored targets that the rule determines, and those of them ranked first.
     """
 
     mass: Float[Array, "N H"]
     mass_in: Float[Array, "N H"]
     block_mass: Float[Array, "N H"]
-    uniform: Float[Array, ""]
-    pointed_in: Int[Array, ""]
-    keys_in: Int[Array, ""]
-    queries: Int[Array, ""]
+    uniform: Float[Array, "N"]
+    pointed_in: Int[Array, "N"]
+    keys_in: Int[Array, "N"]
+    queries: Int[Array, "N"]
     determined: Int[Array, ""] | None = None
     determined_correct: Int[Array, ""] | None = None
 
@@ -54,21 +54,24 @@ def pointer_sums(
     """The sums of one batch; `stats` must carry `pointed`, with a leading layer axis."""
     pointed = stats.pointed
     assert pointed is not None, "pointer_sums needs statistics of pointers"
-    n, n_in = pointed.n[0], pointed.n_in[0]
-    counted = (batch.doc_ids != PADDING_ID) & (n > 0)
+    n = pointed.n
+    counted = (batch.doc_ids != PADDING_ID)[None] & (n > 0)
     determined = None if batch.pointers is None else scored & (batch.pointers >= 0)
 
     def over(values: Array) -> Array:
-        return jnp.sum(values, axis=(1, 3), where=counted[None, :, None, :])
+        return jnp.sum(values, axis=(1, 3), where=counted[:, :, None, :])
+
+    def each_layer(values: Array) -> Array:
+        return jnp.sum(values, axis=(1, 2), where=counted)
 
     return PointerSums(
         mass=over(pointed.mass),
         mass_in=over(pointed.mass_in),
         block_mass=over(stats.block_mass),
-        uniform=jnp.sum(n / stats.n_keys[0], where=counted),
-        pointed_in=jnp.sum(n_in, where=counted),
-        keys_in=jnp.sum(stats.n_in[0], where=counted),
-        queries=jnp.sum(counted),
+        uniform=each_layer(n / stats.n_keys),
+        pointed_in=each_layer(pointed.n_in),
+        keys_in=each_layer(stats.n_in),
+        queries=jnp.sum(counted, axis=(1, 2)),
         determined=None if determined is None else jnp.sum(determined),
         determined_correct=None if determined is None else jnp.sum(determined & scores.first),
     )
@@ -76,7 +79,8 @@ def pointer_sums(
 
 @dataclass(frozen=True)
 class PointerSummary:
-    """Means of merged sums over the same queries; [N, H] arrays where attention is measured.
+    """Means of merged sums over the same queries; [N, H] arrays where attention is measured, means over layers
+    of what is counted.
 
     Attributes:
       fidelity: attention on P_t, in [0, 1].
@@ -85,7 +89,7 @@ class PointerSummary:
       block_mass: attention on the block.
       key_share: keys of that part ÷ keys in the block, which is what fidelity_in ÷ block_mass would be if
         attention inside the block were uniform.
-      queries: how many were counted.
+      queries: how many were counted; of the layer that has most.
       determined: scored targets that the rule determines.
       accuracy_determined: share of them ranked first. None without a rule.
     """
@@ -102,18 +106,18 @@ class PointerSummary:
 
 def summarize_pointers(sums: PointerSums) -> PointerSummary | None:
     """Divides once; None where no query was counted."""
-    queries = int(sums.queries)
-    if not queries:
+    each = np.asarray(sums.queries)
+    if not each.all():  # a layer without one says nothing of pointers
         return None
     determined = 0 if sums.determined is None else int(sums.determined)
     correct = 0 if sums.determined_correct is None else int(sums.determined_correct)
     return PointerSummary(
-        fidelity=np.asarray(sums.mass) / queries,
-        fidelity_in=np.asarray(sums.mass_in) / queries,
-        block_mass=np.asarray(sums.block_mass) / queries,
-        uniform=float(sums.uniform) / queries,
-        key_share=int(sums.pointed_in) / int(sums.keys_in),
-        queries=queries,
+        fidelity=np.asarray(sums.mass) / each[:, None],
+        fidelity_in=np.asarray(sums.mass_in) / each[:, None],
+        block_mass=np.asarray(sums.block_mass) / each[:, None],
+        uniform=float(np.mean(np.asarray(sums.uniform) / each)),
+        key_share=float(np.mean(np.asarray(sums.pointed_in) / np.asarray(sums.keys_in))),
+        queries=int(each.max()),
         determined=determined or None,
         accuracy_determined=correct / determined if determined else None,
     )

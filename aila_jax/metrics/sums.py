@@ -25,8 +25,9 @@ class MetricSums:
 
     Scalars over scored targets: loss (nats), correct, targets. [N, H] over real queries: entropy (bits),
     entropy fraction, block mass, local mass (non-global queries), delta (queries with keys in their block and
-    outside it). Scalars over queries: what uniform attention would have (uniform, local_uniform), and the
-    counts that the means divide by. On request, the targets again by their query's place in its block
+    outside it), and where the relation has them mass on pointers and on sinks. [N] over queries: keys inside,
+    and what uniform attention would have (uniform, local_uniform, pointer_uniform, sink_uniform). Counts that
+    the means divide by; delta_queries [N]. On request, the targets again by their query's place in its block
     (places), and pointer sums (pointers).
     """
 
@@ -37,14 +38,19 @@ class MetricSums:
     fraction: Float[Array, "N H"]
     block_mass: Float[Array, "N H"]
     local_mass: Float[Array, "N H"]
-    uniform: Float[Array, ""]
-    local_uniform: Float[Array, ""]
+    uniform: Float[Array, "N"]
+    local_uniform: Float[Array, "N"]
+    keys_in: Int[Array, "N"]
     queries: Int[Array, ""]
     fraction_queries: Int[Array, ""]
     local_queries: Int[Array, ""]
+    pointer_mass: Float[Array, "N H"] | None = None
+    pointer_uniform: Float[Array, "N"] | None = None
+    sink_mass: Float[Array, "N H"] | None = None
+    sink_uniform: Float[Array, "N"] | None = None
     delta: Float[Array, "N H"] | None = None
     delta_positive: Int[Array, "N H"] | None = None
-    delta_queries: Int[Array, ""] | None = None
+    delta_queries: Int[Array, "N"] | None = None
     places: PlaceSums | None = None
     pointers: PointerSums | None = None
 
@@ -69,15 +75,19 @@ def metric_sums(
         scores = target_scores(output.logits, batch.targets)
     scored = batch.weights > 0
     real = batch.doc_ids != PADDING_ID
-    n_keys, n_in, n_local = stats.n_keys[0], stats.n_in[0], stats.n_local[0]
-    multi_key = real & (n_keys >= 2)
+    n_keys, n_in = stats.n_keys, stats.n_in
+    multi_key = real & (n_keys[0] >= 2)
     local = real & (block_ids != GLOBAL_ID)
     crossing = real & (n_in > 0) & (n_in < n_keys)
 
     def over(values: Array, where: Array) -> Array:
-        return jnp.sum(values, axis=(1, 3), where=where[None, :, None, :])
+        where = where if where.ndim == 3 else where[None]
+        return jnp.sum(values, axis=(1, 3), where=where[:, :, None, :])
 
-    log_keys = jnp.log2(jnp.maximum(n_keys, 2).astype(jnp.float32))[None, :, None, :]
+    def share(keys: Array, where: Array = real) -> Array:
+        return jnp.sum(keys / n_keys, axis=(1, 2), where=where[None])
+
+    log_keys = jnp.log2(jnp.maximum(n_keys, 2).astype(jnp.float32))[:, :, None, :]
     delta = stats.delta
     return MetricSums(
         loss=jnp.sum(scores.losses, where=scored),
@@ -87,14 +97,19 @@ def metric_sums(
         fraction=over(stats.entropy_bits / log_keys, multi_key),
         block_mass=over(stats.block_mass, real),
         local_mass=over(stats.local_mass, local),
-        uniform=jnp.sum(n_in / n_keys, where=real),
-        local_uniform=jnp.sum(n_local / n_keys, where=local),
+        uniform=share(n_in),
+        local_uniform=share(stats.n_local, local),
+        keys_in=jnp.sum(n_in, axis=(1, 2), where=real[None]),
         queries=jnp.sum(real),
         fraction_queries=jnp.sum(multi_key),
         local_queries=jnp.sum(local),
+        pointer_mass=None if stats.pointer_mass is None else over(stats.pointer_mass, real),
+        pointer_uniform=None if stats.n_pointers is None else share(stats.n_pointers),
+        sink_mass=None if stats.sink_mass is None else over(stats.sink_mass, real),
+        sink_uniform=None if stats.n_sinks is None else share(stats.n_sinks),
         delta=None if delta is None else over(delta, crossing),
         delta_positive=None if delta is None else over(jnp.greater(delta, 0).astype(jnp.int32), crossing),
-        delta_queries=None if delta is None else jnp.sum(crossing),
+        delta_queries=None if delta is None else jnp.sum(crossing, axis=(1, 2)),
         places=place_sums(scores, batch, block_ids, places) if places else None,
         pointers=None if stats.pointed is None else pointer_sums(stats, batch, scores, scored),
     )
@@ -118,7 +133,7 @@ def merge(parts: list[MetricSums]) -> MetricSums:
 @dataclass(frozen=True)
 class Summary:
     """Means of merged sums. Scalars over targets; [N, H] arrays over queries; None where nothing was measured
-    or counted.
+    or counted. What uniform attention has, and keys inside, are means over layers.
     """
 
     loss: float
@@ -131,6 +146,11 @@ class Summary:
     block_mass_lift: np.ndarray
     block_mass_local: np.ndarray
     local_uniform: float
+    n_in: float
+    pointer_mass: np.ndarray | None
+    pointer_uniform: float | None
+    sink_mass: np.ndarray | None
+    sink_uniform: float | None
     delta_measured: np.ndarray | None
     delta_share: np.ndarray | None
     pointers: PointerSummary | None
@@ -142,7 +162,14 @@ def summarize(sums: MetricSums) -> Summary:
     def mean(total: Array, count: Array) -> np.ndarray:
         return np.asarray(total) / max(int(count), 1)
 
-    crossing = sums.delta_queries is not None and int(sums.delta_queries) > 0
+    crossing = sums.delta_queries is not None and int(np.sum(sums.delta_queries)) > 0
+
+    def by_layer(total: Array | None, count: Array) -> np.ndarray | None:
+        return None if total is None else np.asarray(total) / np.maximum(count, 1)[:, None]
+
+    def uniform(total: Array) -> float:
+        return float(mean(np.mean(total), sums.queries))
+
     return Summary(
         loss=float(mean(sums.loss, sums.targets)),
         accuracy=float(mean(sums.correct, sums.targets)),
@@ -150,12 +177,18 @@ def summarize(sums: MetricSums) -> Summary:
         entropy_bits=mean(sums.entropy, sums.queries),
         entropy_fraction=mean(sums.fraction, sums.fraction_queries),
         block_mass=mean(sums.block_mass, sums.queries),
-        block_mass_uniform=float(mean(sums.uniform, sums.queries)),
-        block_mass_lift=np.asarray(sums.block_mass) / (float(sums.uniform) or 1.0),
+        block_mass_uniform=uniform(sums.uniform),
+        block_mass_lift=np.asarray(sums.block_mass)
+        / np.where(np.asarray(sums.uniform) > 0, sums.uniform, 1.0)[:, None],
         block_mass_local=mean(sums.local_mass, sums.local_queries),
-        local_uniform=float(mean(sums.local_uniform, sums.local_queries)),
-        delta_measured=mean(sums.delta, sums.delta_queries) if crossing else None,
-        delta_share=mean(sums.delta_positive, sums.delta_queries) if crossing else None,
+        local_uniform=float(mean(np.mean(sums.local_uniform), sums.local_queries)),
+        n_in=uniform(sums.keys_in),
+        pointer_mass=None if sums.pointer_mass is None else mean(sums.pointer_mass, sums.queries),
+        pointer_uniform=None if sums.pointer_uniform is None else uniform(sums.pointer_uniform),
+        sink_mass=None if sums.sink_mass is None else mean(sums.sink_mass, sums.queries),
+        sink_uniform=None if sums.sink_uniform is None else uniform(sums.sink_uniform),
+        delta_measured=by_layer(sums.delta, sums.delta_queries) if crossing else None,
+        delta_share=by_layer(sums.delta_positive, sums.delta_queries) if crossing else None,
         pointers=None if sums.pointers is None else summarize_pointers(sums.pointers),
     )
 

@@ -12,7 +12,7 @@ from aila_jax.config.checks import check_flag, check_instance, require
 from aila_jax.model.arguments import check_attention
 from aila_jax.model.margin import Margin, SelfScaling, check_margin
 from aila_jax.model.stats import AttentionStats, StatsRequest, attention_stats
-from aila_jax.partition.relations import Masks, Relation
+from aila_jax.partition.relations import Masks, Relation, with_fallback
 from aila_jax.types import Array
 
 
@@ -26,6 +26,7 @@ def locality_attention(
     tau: float | Float[Array, ""] | Float[Array, "B"],
     margin: Margin | Float[Array, ""],
     request: StatsRequest | None = None,
+    gate: float = 0.0,
     scale: float | Float[Array, "H"] | None = None,
     score_cap: float = 0.0,
     hard: bool = False,
@@ -43,8 +44,8 @@ def locality_attention(
 ) -> tuple[Float[Array, "B L H K"], AttentionStats | None]:
     """Attention with a locality dial.
 
-        z_tj = (s_tj − λ · m_t · [t and j in different blocks]) / τ,   α_t = softmax over A_t of z_t,   s_tj =
-        ⟨q_t, k_j⟩ · scale
+        z_tj = (s_tj − λ · m_t · [j outside]) / τ + κ · ln(1 − λ) · [j outside],   s_tj = ⟨q_t, k_j⟩ · scale,
+        α_t = softmax over A_t of z_t
 
     Scores, λm, 1/τ, softmax and statistics are float32 whatever the type of q, k and v. λ = 0 is ordinary
     attention, bit for bit.
@@ -59,6 +60,8 @@ def locality_attention(
       tau: τ > 0, traced; one number, or one per example. It divides after the margin; the paper's τ is √K
         times this one.
       margin: nats, from 0 to 10,000, or a `SelfScaling`.
+      gate: κ ≥ 0: attention outside is also multiplied by (1 − λ)^κ: none is left at λ = 1, whatever the
+        scores. With it a query without a key inside has its own position there.
       request: which statistics to return; nothing of them is computed without it.
       scale: of the scores, one number or one per head; 1/√K by default.
       score_cap: c > 0 makes c · tanh(s / c) of each score s, at most c in size, before anything else sees it;
@@ -99,6 +102,7 @@ def locality_attention(
         )
     if not isinstance(margin, SelfScaling):
         check_margin(margin)
+    check_margin(gate, "gate")
     scale = 1.0 / math.sqrt(q_BxLxHxK.shape[-1]) if scale is None else scale
     scale_H = jnp.broadcast_to(jnp.asarray(scale, jnp.float32), (q_BxLxHxK.shape[2],))
     masks = relation.masks(hard)
@@ -109,12 +113,20 @@ def locality_attention(
         margin = later * margin.c * range_BxHxLx1 + margin.m0
     pushed = per_example(lam) * jnp.asarray(margin, jnp.float32)
     logits = dialled_logits(scores, masks, pushed, per_example(tau))
-    alpha = jax.nn.softmax(logits, axis=-1)
+    gated = gated_logits(logits, masks, per_example(lam), gate) if gate and not hard else logits
+    alpha = jax.nn.softmax(gated, axis=-1)
     out = attend(alpha, v_BxLxHxK)
     if request is None:
         return out, None
     found = attention_stats(
-        scores, logits, alpha, relation, masks, tau=per_example(tau), request=request, pointers=pointers
+        scores,
+        gated,
+        alpha,
+        relation,
+        masks,
+        gaps=logits * per_example(tau) if request.delta else None,
+        request=request,
+        pointers=pointers,
     )
     return out, replace(found, weights=alpha) if weights else found
 
@@ -139,6 +151,14 @@ def dialled_logits(
 ) -> Float[Array, "B H L L"]:
     """z_tj: the scores, `pushed` (λm_t) lower outside the block, divided by τ; −∞ outside A_t."""
     return jnp.where(masks.attendable, (scores - jnp.where(masks.inside, 0.0, pushed)) / tau, -jnp.inf)
+
+
+def gated_logits(
+    logits: Float[Array, "B H L L"], masks: Masks, lam: Float[Array, "..."], gate: float
+) -> Float[Array, "B H L L"]:
+    """z_tj + κ · ln(1 − λ) outside: nothing at λ = 0, bit for bit, and −∞ at λ = 1."""
+    inside = with_fallback(masks.attendable & masks.inside)
+    return jnp.where(inside, logits, logits + gate * jnp.log1p(-lam))
 
 
 def attend(weights: Float[Array, "B H L L"], v_BxLxHxK: Float[Array, "B L H K"]) -> Float[Array, "B L H K"]:

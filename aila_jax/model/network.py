@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int, Key
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
+from aila_jax.partition.rules import PLAIN, Blocks, Rules
 from aila_jax.types import Array, Batch
 
 
@@ -21,10 +22,12 @@ class Network:
     Attributes:
       module: the transformer.
       partition: makes the batch's block ids.
+      rules: what is inside beyond a query's block, layer by layer.
     """
 
     module: Transformer = flax.struct.field(pytree_node=False)
     partition: Partition
+    rules: Rules = PLAIN
 
     def __call__(
         self,
@@ -44,7 +47,7 @@ class Network:
             {"params": params},
             batch.tokens,
             batch.positions,
-            self.partition(batch),
+            self.blocks(batch),
             batch.doc_ids,
             dial,
             request,
@@ -54,9 +57,16 @@ class Network:
         assert isinstance(output, ModelOutput)
         return output
 
-    def on_blocks(self, block_ids: Int[Array, "B L"]) -> "Network":
-        """The same module on blocks that are given, whatever the batch's tokens are."""
-        return Network(self.module, lambda _: block_ids)
+    def blocks(self, batch: Batch) -> Blocks:
+        """What the layers read of the blocks of `batch`. Pure."""
+        return self.rules(batch, self.partition)
+
+    def on_blocks(self, blocks: Blocks | Int[Array, "B L"]) -> "Network":
+        """The same module on blocks that are given, whatever the batch's tokens are; ids are equal blocks in
+        all layers.
+        """
+        given = blocks if isinstance(blocks, Blocks) else Blocks.same(blocks)
+        return Network(self.module, lambda _: given.ids, lambda *_: given)  # type: ignore[arg-type]
 
     def init(self, batch: Batch, key: Array) -> Any:
         """Freshly drawn float32 parameters; `batch` gives shapes only."""
@@ -64,7 +74,7 @@ class Network:
             key,
             batch.tokens,
             batch.positions,
-            self.partition(batch),
+            self.blocks(batch),
             batch.doc_ids,
             Dial(0.0, 1.0),
             Request(),
@@ -86,7 +96,7 @@ class Network:
             {"params": params},
             batch.tokens,
             batch.positions,
-            self.partition(batch),
+            self.blocks(batch),
             batch.doc_ids,
             dial,
             Request(logits=False, hard=hard),

@@ -58,10 +58,15 @@ class AttentionStats(Shown):
     Attributes:
       entropy_bits: −Σ_j α_tj log2 α_tj, from 0 to log2 n_keys.
       block_mass: Σ of α_tj over keys in t's block, global keys included, in [0, 1].
-      local_mass: the same over keys that carry t's own block id and are not global; 0 for a global query.
+      local_mass: the same over keys that carry t's own block id and are neither global nor a sink; 0 for a
+        global query.
       n_keys: |A_t|.
       n_in: keys of A_t in the block.
-      n_local: those of them that are not global (0 for a global query).
+      n_local: those of them that `local_mass` counts.
+      pointer_mass: with pointers, Σ of α_tj over those of earlier blocks, sinks excepted.
+      n_pointers: with pointers, those keys.
+      sink_mass: with sinks, Σ of α_tj over them; of a sink, over itself.
+      n_sinks: with sinks, those keys.
       delta: on request, min over in-block keys − max over out-of-block keys of the scores τz, in nats; 0
         where n_in is 0 or n_keys: there is nothing to compare.
       weights: on request, α itself, [query, key], 0 outside A_t.
@@ -79,6 +84,10 @@ class AttentionStats(Shown):
     n_keys: Int[Array, "*N B L"]
     n_in: Int[Array, "*N B L"]
     n_local: Int[Array, "*N B L"]
+    pointer_mass: Float[Array, "*N B H L"] | None = None
+    n_pointers: Int[Array, "*N B L"] | None = None
+    sink_mass: Float[Array, "*N B H L"] | None = None
+    n_sinks: Int[Array, "*N B L"] | None = None
     delta: Float[Array, "*N B H L"] | None = None
     weights: Float[Array, "*N B H L L"] | None = None
     in_block_entropy_bits: Float[Array, "*N B H L"] | None = None
@@ -115,7 +124,7 @@ def attention_stats(
     relation: Relation,
     masks: Masks,
     *,
-    tau: Float[Array, ""] | Float[Array, "B 1 1 1"],
+    gaps: Float[Array, "B H L L"] | None,
     request: StatsRequest,
     pointers: Bool[Array, "B L L"] | None = None,
 ) -> AttentionStats:
@@ -127,12 +136,14 @@ def attention_stats(
       weights: as above.
       relation: blocks and documents.
       masks: of the relation, as the logits were made with them.
-      tau: what the logits were divided by.
+      gaps: where the request has delta: τz without the gate, whose gap at λ = 1 is infinite.
       request: what to make beside the first six statistics.
       pointers: [query, key] pairs whose attention is measured.
     """
     mask, inside = masks.attendable, masks.inside
-    own = relation.own()
+    own, pointed, sunk = relation.own(), relation.pointed(), relation.sunk()
+    # Pointers that are given are what is measured; those of the relation where none are.
+    pairs = pointed[:, 0] if pointers is None and pointed is not None else pointers
     return AttentionStats(
         entropy_bits=_entropy_bits(logits, weights, mask),
         block_mass=jnp.sum(weights, axis=-1, where=inside & mask),
@@ -140,10 +151,14 @@ def attention_stats(
         n_keys=jnp.sum(mask, axis=-1)[:, 0],
         n_in=jnp.sum(mask & inside, axis=-1)[:, 0],
         n_local=jnp.sum(mask & own, axis=-1)[:, 0],
-        delta=_score_gap(logits * tau, mask, inside) if request.delta else None,
+        pointer_mass=None if pointed is None else jnp.sum(weights, axis=-1, where=pointed & mask),
+        n_pointers=None if pointed is None else jnp.sum(mask & pointed, axis=-1)[:, 0],
+        sink_mass=None if sunk is None else jnp.sum(weights, axis=-1, where=sunk & mask),
+        n_sinks=None if sunk is None else jnp.sum(mask & sunk, axis=-1)[:, 0],
+        delta=None if gaps is None else _score_gap(gaps, mask, inside),
         in_block_entropy_bits=_in_block_entropy_bits(logits, mask & inside) if request.in_block else None,
         log_block_mass=_log_block_mass(logits, mask, inside) if request.log_mass else None,
-        pointed=None if pointers is None else _pointed_stats(weights, mask, inside, pointers),
+        pointed=None if pairs is None else _pointed_stats(weights, mask, inside, pairs),
         largest_score=(
             jnp.max(jnp.abs(scores), axis=-1, where=mask, initial=0.0) if request.largest else None
         ),
@@ -156,7 +171,10 @@ def _entropy_bits(
     """LSE − Σ αz with z relative to its maximum, so no 0 · log 0 arises and large logits lose no
     precision.
     """
-    relative = jnp.where(mask, logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)), 0.0)
+    relative = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    # Where the gate has shut a key of A_t out, its logit is −∞, and its weight 0: 0 · ∞ has no value.
+    mask = mask & (relative > -jnp.inf)
+    relative = jnp.where(mask, relative, 0.0)
     lse = jnp.log(jnp.sum(jnp.exp(relative), axis=-1, where=mask))
     return jnp.maximum(lse - jnp.sum(weights * relative, axis=-1), 0.0) * BITS_PER_NAT
 

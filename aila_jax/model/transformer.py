@@ -15,6 +15,7 @@ from aila_jax.model.margin import Margin, SelfScaling, default_layer_scale, impo
 from aila_jax.model.rotary import Rotation
 from aila_jax.model.stats import AttentionStats, StatsRequest
 from aila_jax.partition.relations import Relation
+from aila_jax.partition.rules import Blocks
 from aila_jax.types import Array
 
 INIT_STD = 0.02
@@ -29,10 +30,10 @@ def build_margin(config: MarginConfig) -> Margin:
 
 @flax.struct.dataclass
 class Setting:
-    """What every layer reads beside its input: made once for a forward pass.
+    """What a layer reads beside its input.
 
     Attributes:
-      relation: which keys a query may attend to, and which lie inside its block.
+      relation: which keys a query may attend to in it, and which are inside.
       lam: the dial's λ, which `dial_weights` and FiLM turn with; what a layer imposes of it is its own.
       tau: the dial's τ.
       request: what the forward pass returns.
@@ -96,6 +97,7 @@ class Attention(nn.Module):
             lam=share,
             tau=setting.tau,
             margin=build_margin(cfg.margin),
+            gate=cfg.margin.gate,
             request=StatsRequest() if request.stats is None and request.weights else request.stats,
             scale=scale,
             score_cap=cfg.score_cap,
@@ -165,7 +167,7 @@ class Transformer(nn.Module):
         self,
         tokens: Int[Array, "B L"],
         positions: Int[Array, "B L"],
-        block_ids: Int[Array, "B L"],
+        blocks: Blocks | Int[Array, "B L"],
         doc_ids: Int[Array, "B L"],
         dial: Dial,
         request: Request,
@@ -177,7 +179,7 @@ class Transformer(nn.Module):
         Args:
           tokens: as in `Batch`.
           positions: as in `Batch`.
-          block_ids: from a partition.
+          blocks: from a network's rules, or a partition's ids: equal blocks in all layers.
           doc_ids: as in `Batch`.
           dial: λ, τ and layer_scale, all traced.
           request: what to return beside the logits (static).
@@ -193,17 +195,19 @@ class Transformer(nn.Module):
         lam, tau = jnp.asarray(dial.lam, jnp.float32), jnp.asarray(dial.tau, jnp.float32)
 
         position_BxLxD = position_LxD[positions]
+        blocks = blocks if isinstance(blocks, Blocks) else Blocks.same(blocks)
         if cfg.localist:
-            position_BxLxD = position_BxLxD * self._support(block_ids)
+            position_BxLxD = position_BxLxD * self._support(blocks.ids)
         x_BxLxD = (embedding_VxD[tokens] + position_BxLxD).astype(dtype)
         x_BxLxD = dropout(x_BxLxD, fold_in_each(dropout_keys_B, cfg.n_layers), cfg.dropout)
         rotation = (
             Rotation.of(positions, cfg.d_model // cfg.n_heads, cfg.rotary_base) if cfg.rotary_base else None
         )
-        relation = Relation(block_ids, doc_ids if cfg.document_mask else None, causal=not cfg.bidirectional)
-        setting = Setting(relation, lam, tau, request, rotation, pointers)
+        documents = doc_ids if cfg.document_mask else None
         layers = []
         for layer in range(cfg.n_layers):
+            relation = blocks.of_layer(layer, documents, causal=not cfg.bidirectional)
+            setting = Setting(relation, lam, tau, request, rotation, pointers)
             block = Block(cfg, name=f"layer_{layer}")
             # Hard attention is not a matter of degree: every layer is hard, at the λ = 1 that it needs.
             share = lam if request.hard else imposed_share(cfg, layer, lam, scale_N[layer])

@@ -1,4 +1,4 @@
-"""Which keys a query may attend to, and which of them lie inside its block."""
+"""Which keys a query may attend to, and which of them count as inside."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Masks:
 
     Attributes:
       attendable: A_t.
-      inside: the keys that share t's block, whether they are in A_t or not.
+      inside: the keys inside, whether they are in A_t or not.
     """
 
     attendable: Bool[Array, "B 1 L L"]
@@ -24,37 +24,46 @@ class Masks:
 
 @flax.struct.dataclass
 class Relation:
-    """What attention knows of blocks and documents: made once for a forward pass, read by all layers.
+    """What attention of one layer knows of blocks and documents.
 
-    Readers ask its methods, never its ids, so that other rules for what is inside, and attention that writes
-    no L × L mask, need no change elsewhere.
+        inside[t, j] = same block, or j or t is global, or j is a sink, or (j is a pointer and 1 ≤ b_t − b_j ≤
+        p)
+
+    and for a sink t: j = t alone. Readers ask its methods, never its ids, so that other rules for what is
+    inside, and attention that writes no L × L mask, need no change elsewhere.
 
     Attributes:
       block_ids: block of each query; PADDING_ID marks padding, GLOBAL_ID a token of every block.
       doc_ids: where given, A_t holds keys of t's document only.
       key_block_ids: blocks of the keys where they differ from those of the queries.
+      sinks: keys inside for every query, and queries that have themselves alone inside; None for none.
+      pointers: keys inside for the queries of later blocks; None for none.
+      order: with pointers, b: running number of the block.
       causal: A_t holds no key after t.
+      horizon: p, at least 1: for so many later blocks; None for all.
     """
 
     block_ids: Int[Array, "B L"]
     doc_ids: Int[Array, "B L"] | None = None
     key_block_ids: Int[Array, "B L"] | None = None
     causal: bool = flax.struct.field(pytree_node=False, default=True)
+    sinks: Bool[Array, "B L"] | None = None
+    pointers: Bool[Array, "B L"] | None = None
+    order: Int[Array, "B L"] | None = None
+    horizon: int | None = flax.struct.field(pytree_node=False, default=None)
 
     @property
     def _key_ids(self) -> Int[Array, "B L"]:
         return self.block_ids if self.key_block_ids is None else self.key_block_ids
 
     def masks(self, hard: bool = False) -> Masks:
-        """The masks of soft attention, or those of `hard`, whose A_t is its part inside the block; a query
-        without a key there attends to its own position, so no row is empty.
+        """The masks of soft attention, or those of `hard`, whose A_t is its part inside; a query without a
+        key there attends to its own position, so no row is empty.
         """
         inside, attendable = self.inside(), self.attendable()
         if not hard:
             return Masks(attendable, inside)
-        both = attendable & inside
-        itself = jnp.eye(both.shape[-1], dtype=bool)[None, None]
-        return Masks(both | (itself & ~jnp.any(both, axis=-1, keepdims=True)), inside)
+        return Masks(with_fallback(attendable & inside), inside)
 
     def attendable(self) -> Bool[Array, "B 1 L L"]:
         """A_t: no later key if causal, no other document if documents are given, no padding.
@@ -74,12 +83,52 @@ class Relation:
         return (mask | jnp.eye(length, dtype=bool)[None])[:, None]
 
     def inside(self) -> Bool[Array, "B 1 L L"]:
-        """Where query and key share a block; a global token shares every block."""
+        """Where the key counts as inside for the query; a global token does for every query, and every key
+        does for a global query.
+        """
         queries, keys = self.block_ids[:, :, None], self._key_ids[:, None, :]
-        return ((queries == keys) | (queries == GLOBAL_ID) | (keys == GLOBAL_ID))[:, None]
+        inside = (queries == keys) | (queries == GLOBAL_ID) | (keys == GLOBAL_ID)
+        if self.pointers is not None:
+            inside |= self._pointed()
+        if self.sinks is not None:
+            itself = jnp.eye(inside.shape[-1], dtype=bool)[None]
+            inside = jnp.where(self.sinks[:, :, None], itself, inside | self.sinks[:, None, :])
+        return inside[:, None]
 
     def own(self) -> Bool[Array, "B 1 L L"]:
-        """Where the key carries the query's own block id and is not global; nowhere for a global query."""
+        """Where the key carries the query's own block id and is neither global nor a sink; nowhere for a
+        global query, or a sink.
+        """
         key_ids = self._key_ids
         own = (self.block_ids[:, :, None] == key_ids[:, None, :]) & (key_ids != GLOBAL_ID)[:, None, :]
+        if self.sinks is not None:
+            own &= ~self.sinks[:, None, :] & ~self.sinks[:, :, None]
         return own[:, None]
+
+    def pointed(self) -> Bool[Array, "B 1 L L"] | None:
+        """Where the key is inside as a pointer of an earlier block, and no sink; None without pointers."""
+        if self.pointers is None:
+            return None
+        pointed = self._pointed()
+        if self.sinks is not None:
+            pointed &= ~self.sinks[:, None, :] & ~self.sinks[:, :, None]
+        return pointed[:, None]
+
+    def sunk(self) -> Bool[Array, "B 1 L L"] | None:
+        """Where the key is inside as a sink; None without sinks."""
+        if self.sinks is None:
+            return None
+        itself = jnp.eye(self.block_ids.shape[1], dtype=bool)[None]
+        return jnp.where(self.sinks[:, :, None], itself, self.sinks[:, None, :])[:, None]
+
+    def _pointed(self) -> Bool[Array, "B L L"]:
+        assert self.pointers is not None and self.order is not None, "pointers come with an order"
+        later = self.order[:, :, None] - self.order[:, None, :]
+        near = later >= 1 if self.horizon is None else (later >= 1) & (later <= self.horizon)
+        return near & self.pointers[:, None, :] & (self.block_ids != PADDING_ID)[:, :, None]
+
+
+def with_fallback(mask: Bool[Array, "B 1 L L"]) -> Bool[Array, "B 1 L L"]:
+    """The same, and a query's own position where it has no key."""
+    itself = jnp.eye(mask.shape[-1], dtype=bool)[None, None]
+    return mask | (itself & ~jnp.any(mask, axis=-1, keepdims=True))

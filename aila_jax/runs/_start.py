@@ -30,6 +30,7 @@ from aila_jax.model.network import Network
 from aila_jax.model.transformer import build_transformer
 from aila_jax.partition.build import Partition
 from aila_jax.partition.kinds import Windows
+from aila_jax.partition.rule_tables import RuleTables
 from aila_jax.runs.workdir import existing_run
 
 Source = LanguageModel | str | Path  # a loaded model, or where one is
@@ -43,12 +44,14 @@ class Start:
       params: the parameters.
       tokenizer: their ids.
       partition: the start's own where the new run asks for the same settings; None where it is fitted anew.
+      rule_tables: likewise, of the relation.
       lineage: the start, then what that began with.
     """
 
     params: Any
     tokenizer: Tokenizer
     partition: Partition | None
+    rule_tables: RuleTables | None
     lineage: tuple[Ancestor, ...]
 
 
@@ -76,6 +79,10 @@ class Before:
     def partition(self) -> Partition | None:
         """The one that is there already; None where it is made, or fitted to the training split."""
         return self.found.partition() if self.found else self.start.partition if self.start else None
+
+    def rule_tables(self) -> RuleTables | None:
+        """Those that are there already; None where there are none, or they are fitted to the training split."""
+        return self.found.rule_tables() if self.found else self.start.rule_tables if self.start else None
 
 
 def what_is_before(config: Config, workdir: Path, source: Source | None) -> Before:
@@ -129,7 +136,8 @@ def begin_from(start: Source, config: Config) -> Start:
     ancestor = Ancestor(model.run, model.step, weights_of(model.params), path)
     kept = model.partition if config.partition == model.config.partition else None
     # On the host: training donates its state's buffers, and a model that is given stays as it is.
-    return Start(jax.device_get(model.params), model.tokenizer, kept, (ancestor, *model.lineage))
+    tables = model.rule_tables if config.relation == model.config.relation else None
+    return Start(jax.device_get(model.params), model.tokenizer, kept, tables, (ancestor, *model.lineage))
 
 
 def check_same_start(start: Source | None, found: Checkpoint, workdir: Path) -> None:

@@ -25,6 +25,7 @@ from aila_jax.model.transformer import build_transformer
 from aila_jax.partition.build import Partition
 from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.kinds import Classes
+from aila_jax.partition.rule_tables import RuleTables, build_rules, fit_rule_tables
 from aila_jax.runs._start import Before, Source, check_start, start_config, what_is_before
 from aila_jax.runs.setup import Measured, initial_state, step_draws
 from aila_jax.runs.workdir import (
@@ -162,7 +163,9 @@ def _train(config: Config, workdir: Path, folder: RunFolder, source: Source | No
     if found is None:
         write_run_files(workdir, config, text.dataset, before.lineage)
 
-    network = Network(build_transformer(config, text.dataset.tokenizer.vocab_size), partition)
+    tables = _rule_tables(config, text, before)
+    module = build_transformer(config, text.dataset.tokenizer.vocab_size)
+    network = Network(module, partition, build_rules(config, tables))
     optimizer = build_optimizer(config.train, config.penalty, config.feature_groups)
     begun = None if before.start is None else before.start.params
     state = initial_state(config, network.module, optimizer, begun)
@@ -187,7 +190,8 @@ def _train(config: Config, workdir: Path, folder: RunFolder, source: Source | No
     train_step = _mapped_step(config, network, optimizer, sharding)
     log = _training_log(config, workdir, folder, found, quiet)
     with log, CheckpointStore(workdir, config.train.keep) as store, StopRequests() as requests:
-        save = partial(_save, config, text, store, anchors, network, Aside(before.lineage, log, watch))
+        aside = Aside(before.lineage, log, watch, tables)
+        save = partial(_save, config, text, store, anchors, network, aside)
         save = partial(_in_peace, save, folder, requests)
         measure = partial(_measure, Measured(config, network, text.validation, sharding), log, watch, save)
         # Anchors first, so that a checkpoint of the same step has them.
@@ -282,6 +286,13 @@ def _partition(config: Config, text: Text, before: Before, quiet: bool) -> Parti
     return fit_partition(config.partition, text.dataset.tokenizer, text.dataset.splits["train"], quiet)
 
 
+def _rule_tables(config: Config, text: Text, before: Before) -> RuleTables | None:
+    """The checkpoint's tables of the relation, or those that are fitted to the training split now."""
+    if (there := before.rule_tables()) is not None:
+        return there
+    return fit_rule_tables(config.relation, text.dataset.tokenizer, text.dataset.splits["train"])
+
+
 def _mapped_step(config: Config, network: Network, optimizer: Any, sharding: Sharding) -> Callable[..., Any]:
     """The training step, mapped over the devices."""
     penalty = penalty_rule(config)
@@ -328,11 +339,13 @@ class Aside:
       lineage: what the run began with.
       log: the steps since its last record.
       watch: what the run has seen of its validation loss.
+      rule_tables: what its relation knows of token types.
     """
 
     lineage: tuple[Ancestor, ...]
     log: TrainingLog
     watch: ValidationWatch
+    rule_tables: RuleTables | None = None
 
 
 def _save(
@@ -355,7 +368,7 @@ def _save(
     }
     meta = {**run_meta(dataset, aside.lineage), **({BEST: asdict(watch.seen)} if watch.on else {})}
     record = Record.of(config, dataset.tokenizer, data, meta, aside.log.interval())
-    store.save(step, state, record, anchors.made, network.partition, watch.kept)
+    store.save(step, state, record, anchors.made, network.partition, watch.kept, aside.rule_tables)
     aside.log.restart_clock()
 
 
@@ -416,10 +429,11 @@ def _announce(
     state: TrainState,
 ) -> None:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    relation = "" if config.relation.plain else f" relation {config.relation.settings},"
     print(f"device   {describe_devices()}")
     print("data    ", "\n         ".join(dataset.described))
     print(
-        f"model    {parameters:,} parameters, partition {config.partition.settings}, locality"
+        f"model    {parameters:,} parameters, partition {config.partition.settings},{relation} locality"
         f" {config.locality.mode}"
     )
     if isinstance(partition, Classes) and partition.note:

@@ -46,10 +46,10 @@ def block_attention_entropy(
     request = Request(logits=False, stats=StatsRequest(in_block=True), hard=hard)
     stats = network(params, batch, Dial(lam, tau), request).stats
     assert stats is not None and stats.in_block_entropy_bits is not None
-    n_in = stats.n_in[0]
-    counted = (batch.doc_ids != PADDING_ID) & (n_in >= 2)
+    n_in = stats.n_in
+    counted = (batch.doc_ids != PADDING_ID) & jnp.all(n_in >= 2, axis=0)
     largest = jnp.log2(jnp.maximum(n_in, 2).astype(jnp.float32))
-    return jnp.mean(stats.in_block_entropy_bits, axis=(0, 2)) / largest, counted
+    return jnp.mean(jnp.mean(stats.in_block_entropy_bits, axis=2) / largest, axis=0), counted
 
 
 def attention_entropy(
