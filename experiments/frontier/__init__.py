@@ -1,0 +1,3 @@
+"""The frontier: what a relation costs in perplexity, and what it shows of the text: keys inside, entropy and
+reach.
+"""

@@ -1,0 +1,136 @@
+"""The runs of the frontier: relations at λ = 1 and exactly hard, each beside plain windows of equal mean n_in."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from aila_jax.config import Config, PartitionConfig, PartitionKind, RelationConfig, SweepConfig
+from experiments.one_checkpoint.runs import BUDGETS, at_one_lam
+
+SIZES = (5, 10, 16, 30)  # windows, each plain and shifted by half
+HORIZONS = (2, 4, 8)  # blocks that find an end inside
+CONTROLS = (5, 9, 10, 12, 16, 18, 29, 30, 31, 33, 40, 43, 52, 59, 62)  # sizes of the plain windows beside them
+# Mean n_in over the validation split, both layers, of what depends on the text; `n_in` in the result files is
+# measured, and a test compares.
+MEAN_N_IN = {
+    "clause": 9.55,
+    "clause-shift1": 14.8,
+    "sentence": 19.3,
+    "sentence-shift1": 28.3,
+    "sentence-ends": 21.8,
+    "sentence-ends-h2": 20.8,
+    "sentence-ends-h4": 21.4,
+    "sentence-ends-h8": 21.8,
+    "sentence-anchors1": 21.8,
+    "sentence-anchors2": 23.7,
+    "sentence-random": 21.8,
+    "sentence-ends-shift1-sink": 30.3,
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One relation.
+
+    Attributes:
+      partition: its blocks.
+      relation: what is inside beside them.
+    """
+
+    partition: PartitionConfig
+    relation: RelationConfig = RelationConfig()
+
+
+def points() -> dict[str, Point]:
+    """The relations by name."""
+    found = {}
+    for size in SIZES:
+        found |= _plain_and_shifted(f"windows{size}", _windows(size), size // 2)
+    for unit in ("clause", "sentence"):
+        found |= _plain_and_shifted(unit, _segments(unit), 1)
+    for name, partition, shift in (("windows5", _windows(5), 2), ("sentence", _segments("sentence"), 1)):
+        made = {
+            "ends": RelationConfig(pointers="ends"),
+            **{f"ends-h{p}": RelationConfig(pointers="ends", horizon=p) for p in HORIZONS},
+            **{f"anchors{k}": RelationConfig(pointers="anchors", anchors=k) for k in (1, 2)},
+            "random": RelationConfig(pointers="random"),
+            f"ends-shift{shift}-sink": RelationConfig(pointers="ends", shift=shift, sink=True),
+        }
+        found |= {f"{name}-{kind}": Point(partition, relation) for kind, relation in made.items()}
+    return found
+
+
+def frontier_runs(base: Config) -> dict[str, Config]:
+    """The runs of one seed by name: `plain` (λ = 0), every relation at λ = 1, and `control-windowsSIZE`, plain
+    windows whose mean n_in is nearest to one of theirs.
+
+    At λ = 1 the gate leaves nothing outside, so what is said of reach holds of the model that is measured.
+    """
+    runs = {"plain": at_one(base, 0.0)}
+    for name, point in points().items():
+        runs[name] = at_one(base, 1.0, point)
+    for name, point in points().items():
+        size = control_size(base, name, point)
+        if f"windows{size}" not in runs:
+            runs[f"control-windows{size}"] = at_one(base, 1.0, Point(_windows(size)))
+    return runs
+
+
+def control_of(base: Config, name: str) -> str:
+    """The run of plain windows beside the relation `name`."""
+    size = control_size(base, name, points()[name])
+    return f"windows{size}" if size in SIZES else f"control-windows{size}"
+
+
+def control_size(base: Config, name: str, point: Point) -> int:
+    """The size of plain windows, of `CONTROLS`, whose mean n_in over a window of the model is nearest to that of a point."""
+    target = MEAN_N_IN[name] if name in MEAN_N_IN else mean_of_windows(base, point)
+    means = [mean_of_windows(base, Point(_windows(size))) for size in CONTROLS]
+    return CONTROLS[np.argmin(np.abs(np.asarray(means) - target))]
+
+
+def mean_of_windows(base: Config, point: Point) -> float:
+    """Mean n_in of a relation on windows: no text changes it."""
+    from aila_jax.partition.build import build_partition
+    from aila_jax.partition.rule_tables import RuleTables, build_rules, table_names
+    from aila_jax.types import Batch
+
+    config = replace(base, partition=point.partition, relation=point.relation)
+    tables = None
+    if table_names(config.relation):  # any will do: as many tokens of a window are anchors
+        tables = RuleTables("", np.zeros(1, np.float32), {})
+    batch = Batch.from_tokens(np.zeros((1, base.model.length), np.int32))
+    blocks = build_rules(config, tables)(batch, build_partition(config.partition))
+    masks = [blocks.of_layer(layer).masks() for layer in range(base.model.n_layers)]
+    return float(np.mean([np.asarray(mask.attendable & mask.inside).sum(-1).mean() for mask in masks]))
+
+
+def at_one(base: Config, lam: float, point: Point | None = None, budget: str = "5M") -> Config:
+    """Training at one λ with a relation, its end hard by the gate, evaluated once, at the end."""
+    steps = BUDGETS[budget] // (base.train.batch_size * base.model.length)
+    point = Point(base.partition) if point is None else point
+    gated = replace(base.model, margin=replace(base.model.margin, gate=1.0))
+    made = replace(
+        base,
+        partition=point.partition,
+        relation=point.relation,
+        model=gated,
+        train=replace(base.train, steps=steps, eval_every=steps, checkpoint_every=steps, keep=1),
+        sweep=SweepConfig(lams=(lam,), taus=(1.0,), split="validation"),
+    )
+    return at_one_lam(made, lam)
+
+
+def _windows(size: int) -> PartitionConfig:
+    return PartitionConfig(size=size)
+
+
+def _segments(unit: str) -> PartitionConfig:
+    return PartitionConfig(kind=PartitionKind.SEGMENTS, unit=unit)
+
+
+def _plain_and_shifted(name: str, partition: PartitionConfig, shift: int) -> dict[str, Point]:
+    return {
+        name: Point(partition),
+        f"{name}-shift{shift}": Point(partition, RelationConfig(shift=shift)),
+    }
