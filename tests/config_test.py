@@ -24,6 +24,7 @@ from aila_jax.config import (
     ModelConfig,
     PartitionConfig,
     PenaltyConfig,
+    RelationConfig,
     RuleConfig,
     SweepConfig,
     TrainConfig,
@@ -48,6 +49,7 @@ SECTIONS = {
     "data": DataConfig,
     "data.rule": RuleConfig,
     "partition": PartitionConfig,
+    "relation": RelationConfig,
     "anchors": AnchorConfig,
     "model": ModelConfig,
     "model.margin": MarginConfig,
@@ -118,6 +120,21 @@ BAD = [
     ("model.margin", "power", [0.0, -1.0, NAN, INF], "finite and above 0"),
     ("model.margin", "linear", OUTSIDE_UNIT, "from 0 to 1"),
     ("model.margin", "stagger", [-0.01, 0.91, NAN], "from 0 to 0.9"),
+    ("model.margin", "gate", [*NOT_FINITE_OR_NEGATIVE, 1.0001e4], "from 0 to 10000"),
+    ("relation", "shift", [-1], "at least 0"),
+    ("relation", "pointers", ["end", ""], "one of none, ends, anchors, random"),
+    ("relation", "anchors", [0, 6], "from 1 to 5"),
+    ("relation", "horizon", [0, -1, 2**20 + 1], "from 1 to 1,048,576, which is all blocks"),
+    ("relation", "seed", [-1, 2**32], "in [0, 2**32)"),
+    (
+        "relation",
+        "layers",
+        [
+            ("own", word)
+            for word in "windows windows: windows:0 windows:x windows:-1 own:3 sentence All".split()
+        ],
+        "one of own, clauses, sentences, all, windows:SIZE",
+    ),
     *[
         ("model", name, BELOW_ONE, "at least 1")
         for name in ("length", "d_model", "n_heads", "d_ff", "n_layers")
@@ -184,11 +201,12 @@ CASES = [(section, name, value, limit) for section, name, values, limit in BAD f
 FREE = {  # settings that every value of their type suits
     "data": {"url", "cache_dir", "join_lines", "rule"},
     "partition": {"global_first"},
+    "relation": {"sink"},
     "model": {"margin", "hard", "qk_norm", "qkv_bias", "film", "document_mask", "localist", "bidirectional"},
     "locality": {"draw_tau", "drift"},
     "penalty": {"ramp", "scale_free"},
     "train": {"keep_best"},
-    "": {"data", "partition", "anchors", "model", "locality", "penalty", "train", "sweep"},
+    "": {"data", "partition", "relation", "anchors", "model", "locality", "penalty", "train", "sweep"},
 }
 
 
@@ -201,7 +219,9 @@ def test_a_value_outside_its_limits_is_refused_with_value_limit_and_fix(section,
     message = str(caught.value)
     assert message.startswith(section)
     assert name in message
-    worst = value[-1] if name in ("lams", "taus") and value else value  # of several, the bad one stands last
+    worst = (
+        value[-1] if name in ("lams", "taus", "layers") and value else value
+    )  # of several, the bad one stands last
     assert repr(worst) in message
     assert f"must be {limit}" in message
     assert re.search(r"Fix: \S", message)
@@ -361,7 +381,7 @@ def test_an_unknown_key_like_no_other_gets_the_list_of_known_ones():
         ValueError,
         match=(
             r"unknown config key 'zzzzqq'; known keys: anchors, data, locality, model, partition, penalty,"
-            r" seed, sweep, train"
+            r" relation, seed, sweep, train"
         ),
     ):
         from_dict(Config, {"zzzzqq": 1})

@@ -62,6 +62,7 @@ JSON = {
     "aila_jax/checkpoint/store.py": "what Orbax takes and gives: trees of arrays by name",
     "aila_jax/cli/config_flag.py": "settings as a file gives them, before they are checked",
     "aila_jax/config/partition.py": "a partition's settings, as result files hold them",
+    "aila_jax/config/relation.py": "a relation's settings, as result files hold them",
     "aila_jax/config/serialize.py": "settings as files hold them",
     "aila_jax/json_files.py": "JSON itself",
     "aila_jax/data/text_lists.py": "records of JSON lines",

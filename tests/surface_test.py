@@ -228,7 +228,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
         {
             "q_BxLxHxK": "qkv", "k_BxLxHxK": "qkv", "v_BxLxHxK": "qkv", "relation": "", "block_ids": "ids or None",
             "doc_ids": "ids or None", "key_block_ids": "ids or None", "lam": "number", "tau": "number",
-            "margin": "number", "scale": "scale", "score_cap": "number", "pointers": "pointers", "request": "object",
+            "margin": "number", "gate": "number", "scale": "scale", "score_cap": "number", "pointers": "pointers", "request": "object",
             "causal": "flag or None",
             **dict.fromkeys(("hard", "stats", "delta", "weights", "in_block", "log_mass", "largest"), "flag"),
         },
@@ -251,7 +251,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
         {field.name: getattr(untrained_model(), field.name) for field in dataclasses.fields(aila.LanguageModel)},
         {
             "config": "config", "tokenizer": "object or missing", "run": "text", "step": "whole", "meta": "not a dict",
-            "anchors": "object", "fitted": "object", "params": "",
+            "anchors": "object", "fitted": "object", "rule_tables": "object", "params": "",
         },
     ),
     "LanguageModel.apply": (

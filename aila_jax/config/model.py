@@ -41,7 +41,7 @@ class MarginConfig:
       range_bend: self-scaling form: b ≥ 1; λ imposes the curve to the power of b times the range's part c ·
         r_t. With b above 1 the fixed part m0 leads while λ is small, and the part that cannot be outgrown
         takes over towards λ = 1.
-      gate: κ, finite and at least 0: λ also multiplies attention outside by (1 − λ)^κ, λ being what the curve
+      gate: κ, from 0 to 10,000: λ also multiplies attention outside by (1 − λ)^κ, λ being what the curve
         and the layer's factor make of it, so that λ = 1 leaves exactly none; 0 is none.
       range: self-scaling form: r_t as the `exact` range of the scores or as its bound by the `norms` of query
         and keys, and 1 % for rounding.
@@ -69,7 +69,8 @@ class MarginConfig:
             ("range_bend", bends, "finite and at least 1", "1 bends both parts alike"),
             ("stagger", 0.0 <= self.stagger <= 0.9, "from 0 to 0.9",
              "0 turns all heads alike, 0.75 one by one"),
-            ("gate", not_negative(self.gate), "finite and at least 0", "1 is hard at λ = 1, 0 is none"),
+            ("gate", 0.0 <= self.gate <= MAX_MARGIN, f"from 0 to {MAX_MARGIN:g}",
+             "1 leaves nothing outside at λ = 1, 0 is no gate"),
             ("nats", 0.0 <= self.nats <= MAX_MARGIN, limit, "set --config.model.margin.nats=8"),
             ("c", 0.0 <= self.c <= MAX_MARGIN, limit, "set --config.model.margin.c=8"),
             ("m0", 0.0 <= self.m0 <= MAX_MARGIN, limit, "set --config.model.margin.m0=8"),

@@ -11,12 +11,13 @@ ALL_BLOCKS = 2**20  # more than a text of any length has
 
 @dataclass(frozen=True)
 class RelationConfig:
-    """What is inside beyond the query's own block (docs/method.md, section 11). The guarantee of λ = 1 is over
-    all that is inside.
+    """What is inside beyond the query's own block (docs/method.md, section 11).
+
+    The guarantee of λ = 1 is over all that is inside.
 
     Attributes:
-      sink: the first token of each window, and of each document in it, is inside for every query; its own query
-        has itself alone inside.
+      sink: the first token of each window, and of each document in it, is inside for every query; its own
+        query has itself alone inside.
       shift: 0 for none. With windows tokens by which they move from one layer to the next, from 1 to their
         size less 1; with segments and given ids 1: two neighbours are one block, in every second layer with
         the other neighbour.
@@ -49,7 +50,8 @@ class RelationConfig:
             ("horizon", 1 <= self.horizon <= ALL_BLOCKS, f"from 1 to {ALL_BLOCKS:,}, which is all blocks",
              "set --config.relation.horizon=4"),
             ("seed", 0 <= self.seed < 2**32, "in [0, 2**32)", "set --config.relation.seed=0"),
-            ("shift", not (self.shift and self.layers), "0 with relation.layers, where each layer has blocks of its own",
+            ("shift", not (self.shift and self.layers),
+             "0 with relation.layers, where each layer has blocks of its own",
              "set --config.relation.shift=0"),
         )  # fmt: skip
         check_rules("relation.", self, limits)

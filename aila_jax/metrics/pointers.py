@@ -79,8 +79,8 @@ def pointer_sums(
 
 @dataclass(frozen=True)
 class PointerSummary:
-    """Means of merged sums over the same queries; [N, H] arrays where attention is measured, means over layers
-    of what is counted.
+    """Means of merged sums over the same queries; [N, H] arrays where attention is measured, means over
+    layers of what is counted.
 
     Attributes:
       fidelity: attention on P_t, in [0, 1].

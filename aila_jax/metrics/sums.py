@@ -24,11 +24,12 @@ class MetricSums:
     """Sums over the positions of any number of batches; adding two of them merges them.
 
     Scalars over scored targets: loss (nats), correct, targets. [N, H] over real queries: entropy (bits),
-    entropy fraction, block mass, local mass (non-global queries), delta (queries with keys in their block and
-    outside it), and where the relation has them mass on pointers and on sinks. [N] over queries: keys inside,
-    and what uniform attention would have (uniform, local_uniform, pointer_uniform, sink_uniform). Counts that
-    the means divide by; delta_queries [N]. On request, the targets again by their query's place in its block
-    (places), and pointer sums (pointers).
+    entropy fraction (queries with two keys or more), block mass, local mass (non-global queries), delta
+    (queries with keys inside and outside), and where the relation has them mass on pointers and on sinks. [N]
+    over queries: keys inside, and what uniform attention would have (uniform, local_uniform, pointer_uniform,
+    sink_uniform). Counts that the means divide by; [N] where layers may differ (fraction_queries,
+    delta_queries). On request, the targets again by their query's place in its block (places), and pointer
+    sums (pointers).
     """
 
     loss: Float[Array, ""]
@@ -42,7 +43,7 @@ class MetricSums:
     local_uniform: Float[Array, "N"]
     keys_in: Int[Array, "N"]
     queries: Int[Array, ""]
-    fraction_queries: Int[Array, ""]
+    fraction_queries: Int[Array, "N"]
     local_queries: Int[Array, ""]
     pointer_mass: Float[Array, "N H"] | None = None
     pointer_uniform: Float[Array, "N"] | None = None
@@ -76,9 +77,9 @@ def metric_sums(
     scored = batch.weights > 0
     real = batch.doc_ids != PADDING_ID
     n_keys, n_in = stats.n_keys, stats.n_in
-    multi_key = real & (n_keys[0] >= 2)
+    multi_key = real[None] & (n_keys >= 2)
     local = real & (block_ids != GLOBAL_ID)
-    crossing = real & (n_in > 0) & (n_in < n_keys)
+    crossing = real[None] & (n_in > 0) & (n_in < n_keys)
 
     def over(values: Array, where: Array) -> Array:
         where = where if where.ndim == 3 else where[None]
@@ -101,7 +102,7 @@ def metric_sums(
         local_uniform=share(stats.n_local, local),
         keys_in=jnp.sum(n_in, axis=(1, 2), where=real[None]),
         queries=jnp.sum(real),
-        fraction_queries=jnp.sum(multi_key),
+        fraction_queries=jnp.sum(multi_key, axis=(1, 2)),
         local_queries=jnp.sum(local),
         pointer_mass=None if stats.pointer_mass is None else over(stats.pointer_mass, real),
         pointer_uniform=None if stats.n_pointers is None else share(stats.n_pointers),
@@ -162,10 +163,11 @@ def summarize(sums: MetricSums) -> Summary:
     def mean(total: Array, count: Array) -> np.ndarray:
         return np.asarray(total) / max(int(count), 1)
 
-    crossing = sums.delta_queries is not None and int(np.sum(sums.delta_queries)) > 0
+    # A layer in which no query was counted has 0, as everything that was not there has.
+    measured = None if sums.delta_queries is None or not np.any(sums.delta_queries) else sums.delta_queries
 
-    def by_layer(total: Array | None, count: Array) -> np.ndarray | None:
-        return None if total is None else np.asarray(total) / np.maximum(count, 1)[:, None]
+    def by_layer(total: Array, count: Array) -> np.ndarray:
+        return np.asarray(total) / np.maximum(count, 1)[:, None]
 
     def uniform(total: Array) -> float:
         return float(mean(np.mean(total), sums.queries))
@@ -175,7 +177,7 @@ def summarize(sums: MetricSums) -> Summary:
         accuracy=float(mean(sums.correct, sums.targets)),
         targets=int(sums.targets),
         entropy_bits=mean(sums.entropy, sums.queries),
-        entropy_fraction=mean(sums.fraction, sums.fraction_queries),
+        entropy_fraction=by_layer(sums.fraction, sums.fraction_queries),
         block_mass=mean(sums.block_mass, sums.queries),
         block_mass_uniform=uniform(sums.uniform),
         block_mass_lift=np.asarray(sums.block_mass)
@@ -187,8 +189,8 @@ def summarize(sums: MetricSums) -> Summary:
         pointer_uniform=None if sums.pointer_uniform is None else uniform(sums.pointer_uniform),
         sink_mass=None if sums.sink_mass is None else mean(sums.sink_mass, sums.queries),
         sink_uniform=None if sums.sink_uniform is None else uniform(sums.sink_uniform),
-        delta_measured=by_layer(sums.delta, sums.delta_queries) if crossing else None,
-        delta_share=by_layer(sums.delta_positive, sums.delta_queries) if crossing else None,
+        delta_measured=None if measured is None else by_layer(sums.delta, measured),
+        delta_share=None if measured is None else by_layer(sums.delta_positive, measured),
         pointers=None if sums.pointers is None else summarize_pointers(sums.pointers),
     )
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from aila_jax.config.checks import check_flag, check_instance, require
 from aila_jax.model.arguments import check_attention
-from aila_jax.model.margin import Margin, SelfScaling, check_margin
+from aila_jax.model.margin import Margin, SelfScaling, check_gate, check_margin
 from aila_jax.model.stats import AttentionStats, StatsRequest, attention_stats
 from aila_jax.partition.relations import Masks, Relation, with_fallback
 from aila_jax.types import Array
@@ -60,8 +60,8 @@ def locality_attention(
       tau: τ > 0, traced; one number, or one per example. It divides after the margin; the paper's τ is √K
         times this one.
       margin: nats, from 0 to 10,000, or a `SelfScaling`.
-      gate: κ ≥ 0: attention outside is also multiplied by (1 − λ)^κ: none is left at λ = 1, whatever the
-        scores. With it a query without a key inside has its own position there.
+      gate: κ, static, from 0 to 10,000: attention outside is also multiplied by (1 − λ)^κ: none is left at λ
+        = 1, whatever the scores. With it a query without a key inside has its own position there.
       request: which statistics to return; nothing of them is computed without it.
       scale: of the scores, one number or one per head; 1/√K by default.
       score_cap: c > 0 makes c · tanh(s / c) of each score s, at most c in size, before anything else sees it;
@@ -102,7 +102,7 @@ def locality_attention(
         )
     if not isinstance(margin, SelfScaling):
         check_margin(margin)
-    check_margin(gate, "gate")
+    gate = check_gate(gate)
     scale = 1.0 / math.sqrt(q_BxLxHxK.shape[-1]) if scale is None else scale
     scale_H = jnp.broadcast_to(jnp.asarray(scale, jnp.float32), (q_BxLxHxK.shape[2],))
     masks = relation.masks(hard)

@@ -134,3 +134,14 @@ def check_margin(value: float, name: str = "margin") -> None:
             f"{name} is {value!r}; it must be from 0 to {MAX_MARGIN:g}, or float32 loses the scores beside"
             " it. Fix: 8 is the default; `hard=True` is block attention."
         )
+
+
+def check_gate(value: Any) -> float:
+    """κ of the gate; ValueError unless it is a number from 0 to `MAX_MARGIN`. It is static: 0 is another
+    program.
+    """
+    value = plain(value)
+    right = real(value) and 0.0 <= value <= MAX_MARGIN
+    limit, fix = f"a number from 0 to {MAX_MARGIN:g}", "1 leaves nothing outside at λ = 1, 0 is no gate"
+    require(right, "gate", value, limit, fix)
+    return float(value)

@@ -1,7 +1,7 @@
 """Pointers: tokens of a block that the queries of later blocks find inside.
 
-All need blocks that are stretches of text. Whether a token of a finished block is a pointer depends on no later
-token; those of a block that is not finished may change, but only queries of later blocks ask.
+All need blocks that are stretches of text. Whether a token of a finished block is a pointer depends on no
+later token; those of a block that is not finished may change, but only queries of later blocks ask.
 """
 
 import flax.struct
@@ -22,8 +22,8 @@ class Stretches:
     """The blocks of a row where each is one stretch of text.
 
     Attributes:
-      order: running number of the token's block in the row, from 0; a global token has that of the token before
-        it.
+      order: running number of the token's block in the row, from 0; a global token begins none, but the first
+        token of a context does.
       first: order of the first block of the token's context: of its row, or, under a document mask, its
         document.
       member: tokens that are neither global nor padding.
@@ -40,21 +40,23 @@ class Stretches:
     @classmethod
     def of(cls, block_ids: Int[Array, "B L"], positions: Int[Array, "B L"]) -> "Stretches":
         """Those of these ids; where a position is 0 a context begins, and with it a block."""
-        ids, positions = jnp.asarray(block_ids), jnp.asarray(positions)
+        ids = jnp.asarray(block_ids)
+        starts = (jnp.asarray(positions) == 0).at[:, 0].set(True)
         index = jnp.broadcast_to(jnp.arange(ids.shape[1], dtype=jnp.int32), ids.shape)
-        latest = Scan(jnp.maximum, jnp.where(ids != GLOBAL_ID, index, 0), axis=1)
-        carried = jnp.take_along_axis(ids, latest, axis=1)
-        begins = (positions == 0).at[:, 0].set(True)
-        begins |= (carried != jnp.roll(carried, 1, axis=1)).at[:, 0].set(True)
+        started = Scan(jnp.maximum, jnp.where(starts, index, 0), axis=1)
+        latest = Scan(jnp.maximum, jnp.where(ids != GLOBAL_ID, index, -1), axis=1)
+        before = jnp.roll(latest, 1, axis=1).at[:, 0].set(-1)  # the last one before t that is not global
+        other = ids != jnp.take_along_axis(ids, jnp.maximum(before, 0), axis=1)
+        begins = starts | ((ids != GLOBAL_ID) & other & (before >= started))
         order = Scan(jnp.add, begins.astype(jnp.int32), axis=1) - 1
-        first = Scan(jnp.maximum, jnp.where((positions == 0).at[:, 0].set(True), order, 0), axis=1)
+        first = Scan(jnp.maximum, jnp.where(starts, order, 0), axis=1)
         member = (ids != GLOBAL_ID) & (ids != PADDING_ID)
         count = Scan(jnp.add, member.astype(jnp.int32), axis=1)  # members up to here
-        before = Scan(jnp.maximum, jnp.where(begins, count - member, 0), axis=1)  # the block
+        earlier = Scan(jnp.maximum, jnp.where(begins, count - member, 0), axis=1)  # than the block
         ends = jnp.roll(begins, -1, axis=1).at[:, -1].set(True)
         most = ids.shape[1] + 1
         through = Scan(jnp.minimum, jnp.where(ends, count, most), axis=1, reverse=True)
-        return cls(order, first, member, count - before - 1, through - before)
+        return cls(order, first, member, count - earlier - 1, through - earlier)
 
 
 @flax.struct.dataclass

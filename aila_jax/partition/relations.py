@@ -106,10 +106,12 @@ class Relation:
         return own[:, None]
 
     def pointed(self) -> Bool[Array, "B 1 L L"] | None:
-        """Where the key is inside as a pointer of an earlier block, and no sink; None without pointers."""
+        """Where the key is inside as a pointer of an earlier block, and neither in the query's own nor a
+        sink; None without pointers.
+        """
         if self.pointers is None:
             return None
-        pointed = self._pointed()
+        pointed = self._pointed() & (self.block_ids[:, :, None] != self._key_ids[:, None, :])
         if self.sinks is not None:
             pointed &= ~self.sinks[:, None, :] & ~self.sinks[:, :, None]
         return pointed[:, None]

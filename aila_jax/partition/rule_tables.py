@@ -15,6 +15,7 @@ from aila_jax.partition.kinds import Segments, Windows
 from aila_jax.partition.pointers import Ends, LowestEntropy, Pointers, RandomToken
 from aila_jax.partition.rules import Everything, Rules
 from aila_jax.partition.type_entropy import corpus_entropy
+from aila_jax.types import Array
 
 PRIOR = 100.0  # as of anchors by default: little smoothing would point at rare types
 UNITS = {LayerBlocks.CLAUSES: "clause", LayerBlocks.SENTENCES: "sentence"}
@@ -36,19 +37,22 @@ class RuleTables(Shown):
     boundaries: dict[str, Bool[np.ndarray, "V"]]
 
     @property
-    def arrays(self) -> dict[str, Any]:
+    def arrays(self) -> dict[str, Array]:
         """All of them by name, as a checkpoint keeps them."""
         return {**({} if self.entropy is None else {"entropy": self.entropy}), **self.boundaries}
 
     @classmethod
-    def of(cls, vocabulary: str, arrays: dict[str, Any]) -> "RuleTables":
+    def of(cls, vocabulary: str, arrays: dict[str, Array]) -> "RuleTables":
         """The tables that have these `arrays`."""
         rest = {name: np.asarray(values, bool) for name, values in arrays.items() if name != "entropy"}
         entropy = arrays.get("entropy")
         return cls(vocabulary, None if entropy is None else np.asarray(entropy, np.float32), rest)
 
     def card(self) -> Card:
-        facts = {name: span(values) if values.dtype != bool else shape(values) for name, values in self.arrays.items()}
+        facts = {
+            name: span(values) if values.dtype != bool else shape(values)
+            for name, values in self.arrays.items()
+        }
         return Card("RuleTables", {**facts, "vocabulary": self.vocabulary[:12]})
 
 
@@ -59,7 +63,9 @@ def table_names(config: RelationConfig) -> tuple[str, ...]:
     return (*entropy, *(blocks.value for blocks in units))
 
 
-def fit_rule_tables(config: RelationConfig, tokenizer: Tokenizer, train: TokenStream | None) -> RuleTables | None:
+def fit_rule_tables(
+    config: RelationConfig, tokenizer: Tokenizer, train: TokenStream | None
+) -> RuleTables | None:
     """The tables that `config` reads, fitted to the training split; deterministic. None where it reads none.
 
     Args:
@@ -82,7 +88,7 @@ def fit_rule_tables(config: RelationConfig, tokenizer: Tokenizer, train: TokenSt
         first, second = train.tokens[:-1][inside], train.tokens[1:][inside]
         entropy = corpus_entropy(first, second, tokenizer.vocab_size, PRIOR).entropy
     boundaries = {
-        blocks.value: punctuation_boundaries(tokenizer, unit)
+        str(blocks.value): punctuation_boundaries(tokenizer, unit)
         for blocks, unit in UNITS.items()
         if blocks.value in names
     }

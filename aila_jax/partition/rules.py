@@ -2,6 +2,7 @@
 for each layer.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import flax.struct
@@ -31,12 +32,10 @@ class Blocks:
         """Equal blocks in all layers, and nothing else."""
         return cls(ids, (Relation(ids),))
 
-    def of_layer(
-        self, layer: int, doc_ids: Int[Array, "B L"] | None = None, causal: bool = True
-    ) -> Relation:
+    def of_layer(self, layer: int, doc_ids: Int[Array, "B L"] | None = None, causal: bool = True) -> Relation:
         """The relation of a layer, counted from 0; under a document mask, with documents."""
         found = self.layers[layer if len(self.layers) > 1 else 0]
-        return found.replace(doc_ids=doc_ids, causal=causal)
+        return replace(found, doc_ids=doc_ids, causal=causal)
 
 
 @flax.struct.dataclass

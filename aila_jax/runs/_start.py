@@ -81,7 +81,7 @@ class Before:
         return self.found.partition() if self.found else self.start.partition if self.start else None
 
     def rule_tables(self) -> RuleTables | None:
-        """Those that are there already; None where there are none, or they are fitted to the training split."""
+        """Those that are there already; None where none are read, or they are fitted now."""
         return self.found.rule_tables() if self.found else self.start.rule_tables if self.start else None
 
 

@@ -25,6 +25,7 @@ FLOATS = ("loss", "entropy", "fraction", "block_mass", "local_mass", "uniform", 
 COUNTS = (
     "correct",
     "targets",
+    "keys_in",
     "queries",
     "fraction_queries",
     "local_queries",
@@ -83,6 +84,7 @@ def test_summary_equals_float64_means() -> None:
     np.testing.assert_allclose(found.loss, losses(logits, batch.targets)[scored].mean(), rtol=1e-5)
     np.testing.assert_allclose(found.accuracy, top[scored].mean(), rtol=1e-6)
     np.testing.assert_allclose(found.block_mass_uniform, (n_in / n_keys)[real].mean(), rtol=1e-5)
+    np.testing.assert_allclose(found.n_in, n_in[real].mean(), rtol=1e-12)
     np.testing.assert_allclose(found.local_uniform, (n_local / n_keys)[local].mean(), rtol=1e-5)
     for n, layer in enumerate(layers):
         fraction = layer.entropy_bits / np.log2(np.maximum(n_keys, 2))[:, None]
@@ -115,7 +117,8 @@ def test_merging_any_split_equals_the_whole(order: list[int], cuts: set[int]) ->
 
 
 def test_every_field_is_tested_for_merging() -> None:
-    elsewhere = ("places", "pointers")  # places_test, pointers_test
+    kinds = ("pointer_mass", "pointer_uniform", "sink_mass", "sink_uniform")  # relation_sums_test
+    elsewhere = ("places", "pointers", *kinds)  # places_test, pointers_test
     assert sorted((*FLOATS, *COUNTS, *elsewhere)) == sorted(
         field.name for field in dataclasses.fields(MetricSums)
     )
