@@ -23,7 +23,8 @@ class HeadCertificate:
       layer: counted from 0.
       head: counted from 0.
       score_bound: S, what no score exceeds in size.
-      gap: guaranteed difference of scores inside and outside the block; None where it is infinite.
+      gap: guaranteed difference of scores inside and outside, the gate's part included; None where it is
+        infinite.
       least_block_mass: guaranteed at every position.
       mean_block_mass: mean over positions of what is guaranteed.
       measured_block_mass: of the sweep; None where there is none.
@@ -45,9 +46,9 @@ class HeadCertificate:
 def head_certificates(found: Certificate, measured: Heads | None = None) -> tuple[HeadCertificate, ...]:
     """A row for every layer and head."""
     gap, rows = found.gap, []
-    for at in np.ndindex(gap.nats.shape):
+    for at in np.ndindex(found.nats.shape):
         seen = None if measured is None else measured.get((at[0], at[1]))
-        nats = float(gap.nats[at])
+        nats = float(found.nats[at])
         rows.append(
             HeadCertificate(
                 layer=at[0],

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from aila_jax.config import require
 from aila_jax.config.options import CertifyOptions, Reading
@@ -24,6 +24,7 @@ from aila_jax.model.interface import Dial, Request
 from aila_jax.model.margin import check_layer_scale
 from aila_jax.model.network import Network
 from aila_jax.model.stats import StatsRequest
+from aila_jax.partition.rules import Blocks
 from aila_jax.types import PADDING_ID, Array, Batch
 
 
@@ -49,7 +50,10 @@ def certify(
     """What λ, τ and the margin guarantee of every layer, head and position (docs/certificates.md).
 
     Without a text it holds for every text: with windows positions have the same keys in every one; with other
-    partitions a query may be alone in its block, and no text's entropy is bounded.
+    partitions a query may be alone in its block, and no text's entropy is bounded. With a relation's sink and
+    no document mask "every text" is every text of one document. The guarantee is over own block, pointers and
+    sinks together. What it bounds is attention of one layer at a time; what can have influenced a prediction
+    at an exactly hard end is `model.reach`.
 
     Args:
       model: a loaded checkpoint, or the path of one.
@@ -157,11 +161,18 @@ def largest_scores(
 
 
 def key_counts(model: LanguageModel, batches: Iterable[Batch]) -> KeyCounts:
-    """Keys in and out of their block of all real queries of `batches`."""
-    mask = model.config.model.document_mask
-    return merge_counts(
-        [counts_of(np.asarray(model.partition(batch)), batch.doc_ids if mask else None) for batch in batches]
-    )
+    """Keys inside and outside of all real queries of `batches`, layer by layer."""
+    return merge_counts([counts_of(*_blocks_of(model, batch)) for batch in batches])
+
+
+def _blocks_of(model: LanguageModel, batch: Batch) -> tuple[Blocks, Int[Array, "B L"] | None]:
+    """What its layers read of a batch's blocks, and its documents where the model parts them."""
+    return _blocks(model.network, batch), batch.doc_ids if model.config.model.document_mask else None
+
+
+@jax.jit
+def _blocks(network: Network, batch: Batch) -> Blocks:
+    return network.blocks(batch)
 
 
 def _text_counts(
@@ -170,6 +181,4 @@ def _text_counts(
     tokens, ids = read_text(model, text, block_ids)
     row_ids = None if ids is None else np.asarray(ids, np.int32)[None]
     batch = model.batch(np.asarray(tokens, np.int32)[None], row_ids)
-    return counts_in_order(
-        np.asarray(model.partition(batch)), batch.doc_ids if model.config.model.document_mask else None
-    )
+    return counts_in_order(*_blocks_of(model, batch))

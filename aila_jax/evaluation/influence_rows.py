@@ -17,7 +17,6 @@ from aila_jax.evaluation.influence import InfluenceCell
 from aila_jax.evaluation.meta import origin_of
 from aila_jax.evaluation.origin import InfluenceMeta
 from aila_jax.evaluation.rows import RowLabel
-from aila_jax.guarantees.bounds import out_mass_bound
 from aila_jax.guarantees.influence import contribution_bounds, value_bounds
 from aila_jax.inference.language_model import LanguageModel
 
@@ -214,6 +213,4 @@ def _guaranteed(model: LanguageModel, cell: InfluenceCell) -> tuple[str | None, 
     if model.config.model.bidirectional:
         return None, None
     found = certify(model, cell.lam, cell.tau, hard=cell.hard)
-    counts = found.counts
-    masses = out_mass_bound(counts.n_in, counts.n_out, found.gap.nats[:, :, None], cell.tau)
-    return found.gap.bound, masses.max(axis=-1)
+    return found.gap.bound, found.out_mass.max(axis=-1)

@@ -97,7 +97,7 @@ def sweep_grid(
     batches = list(eval_batches(windows, batch_size, reading.max_batches, reading.part))
     tokens = sum(int(np.sum(batch.weights > 0)) for batch in batches)
     params = sharding.replicate(model.params)
-    guarantees = Guarantees(model, batches, lams, hard)
+    guarantees = Guarantees(model, batches, lams, taus, hard)
 
     cells: list[CellRow] = []
     heads: list[HeadRow] = []

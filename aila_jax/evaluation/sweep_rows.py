@@ -27,7 +27,14 @@ class Guarantees:
     the host.
     """
 
-    def __init__(self, model: LanguageModel, batches: Iterable[Batch], lams: Sequence[float], hard: bool):
+    def __init__(
+        self,
+        model: LanguageModel,
+        batches: Iterable[Batch],
+        lams: Sequence[float],
+        taus: Sequence[float],
+        hard: bool,
+    ):
         """Counts keys once, and bounds scores once for each λ; nothing for a model that sees later tokens, or
         whose training diverged.
         """
@@ -35,7 +42,9 @@ class Guarantees:
         certified = () if why_uncertifiable(model.params, config) else lams
         self._gaps = {lam: guaranteed_gap(model.params, config, lam, hard=hard) for lam in certified}
         self._counts = (
-            key_counts(model, batches) if any(gap.says_something for gap in self._gaps.values()) else None
+            key_counts(model, batches)
+            if any(gap.says_something(tau) for gap in self._gaps.values() for tau in taus)
+            else None
         )
 
     def at(self, lam: float, tau: float) -> Certificate | None:
@@ -43,7 +52,7 @@ class Guarantees:
         have.
         """
         gap = self._gaps.get(lam)
-        if gap is None or self._counts is None or not gap.says_something:
+        if gap is None or self._counts is None or not gap.says_something(tau):
             return None
         return Certificate(gap, tau, self._counts)
 
@@ -126,7 +135,7 @@ class GuaranteeColumns:
 
 def guaranteed_at(found: Certificate | None, at: Any = ...) -> GuaranteeColumns:
     """Means over the layers and heads `at`; empty for a head of which nothing is guaranteed."""
-    if found is None or not (found.gap.nats[at] > 0.0).any():
+    if found is None or not (found.nats[at] > 0.0).any():
         return GuaranteeColumns()
     return GuaranteeColumns(
         float(found.head_block_mass[at].mean()), float(found.head_entropy_bits[at].mean())

@@ -1,4 +1,4 @@
-"""The gap that a model's margin guarantees between in-block and out-of-block scores, layer by layer and head
+"""The gap that a model's margin and gate guarantee between scores inside and outside, layer by layer and head
 by head.
 """
 
@@ -23,11 +23,13 @@ LOGIT_ROUNDING = 1e-6
 # A staggered head's own λ is a quotient by 1 − σ: of λ, where the head begins to turn, their difference and
 # the quotient, four roundings.
 STAGGER_ROUNDING = 2.0**-22
+# A gate is one more sum, which rounds what it is added to.
+GATE_ROUNDING = 2.0**-23
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Gap(Shown):
-    """What the margin guarantees at one λ.
+    """What the margin and the gate guarantee at one λ.
 
     Attributes:
       lam: λ.
@@ -36,11 +38,12 @@ class Gap(Shown):
       share: of its margin that each head imposes at least.
       margin: nats that λ = 1 imposes whatever the scores (`model.margin.nats`, or `m0`); 0 for `hard`.
       score_bound: S of each layer and head; 0 for `hard`.
-      nats: the least by which in-block scores lead, +∞ for `hard`. Nothing is guaranteed where it is not
-        above 0, beyond what uniform attention has.
+      nats: the least by which scores inside lead by the margin, +∞ for `hard`.
       rounding: share of what the margin imposes that float32 may take away.
       arithmetic: `float32` or `bfloat16`, the coarsest of matrix products that S allows for; None where S
         depends on none.
+      gate: −κ · ln(1 − share), what the gate takes from every logit outside at least: +∞ where all of it is
+        imposed, 0 without one.
     """
 
     lam: float
@@ -51,6 +54,14 @@ class Gap(Shown):
     nats: Float[np.ndarray, "N H"]
     rounding: float = LOGIT_ROUNDING
     arithmetic: str | None = None
+    gate: Float[np.ndarray, "N H"] | float = 0.0
+
+    def at(self, tau: float) -> Float[np.ndarray, "N H"]:
+        """The least by which scores inside lead at τ, in nats: that of the margin, and τ times the gate.
+
+        Nothing is guaranteed where it is not above 0, beyond what uniform attention has.
+        """
+        return self.nats + tau * np.broadcast_to(self.gate, self.nats.shape)
 
     @property
     def empirical(self) -> bool:
@@ -59,10 +70,9 @@ class Gap(Shown):
         """
         return self.bound == "empirical"
 
-    @property
-    def says_something(self) -> bool:
+    def says_something(self, tau: float) -> bool:
         """Whether any head is guaranteed more than uniform attention has."""
-        return bool((self.nats > 0.0).any())
+        return bool((self.at(tau) > 0.0).any())
 
     def card(self) -> Card:
         facts = {
@@ -71,6 +81,8 @@ class Gap(Shown):
             "margin": f"{self.margin:g} nats",
             "arithmetic": self.arithmetic or "any",
         }
+        if np.any(self.gate):
+            facts["gate (nats at τ = 1)"] = "∞" if np.all(np.isposinf(self.gate)) else span(self.gate)
         seen = " (seen on a corpus: no guarantee)" if self.empirical else ""
         return Card(f"Gap at λ = {self.lam:g}, scores bounded by {self.bound}{seen}", facts)
 
@@ -129,7 +141,7 @@ def guaranteed_gap(
     layer_scale: Any = None,
 ) -> Gap:
     """The gap at λ: share · m − 2S for a fixed margin, share · m₀ − max(0, 1 − share^b · c) · 2S for a
-    self-scaling one, less rounding.
+    self-scaling one, less rounding; and beside it −κ · ln(1 − share) of the gate.
 
     Args:
       params: the model's.
@@ -172,6 +184,9 @@ def guaranteed_gap(
         15.0 + margin.power * margin.range_bend
     ) / 16.0  # a rounding of λ counts as often as λ is multiplied
     rounding = LOGIT_ROUNDING * curved
+    gate = gate_logit(margin.gate, share, LOGIT_ROUNDING * (15.0 + margin.power) / 16.0)
+    if margin.gate:
+        rounding += GATE_ROUNDING
     nats = nats - rounding * (imposed + bounds.largest)
     setting = margin.nats if margin.form == MarginForm.FIXED else margin.m0
     return Gap(
@@ -183,7 +198,18 @@ def guaranteed_gap(
         nats,
         rounding,
         None if bound in ("score_cap", "empirical") else arithmetic,
+        gate,
     )
+
+
+def gate_logit(kappa: float, share: Float[np.ndarray, "N H"], rounding: float) -> Float[np.ndarray, "N H"]:
+    """−κ · ln(1 − share) from below: +∞ where share = 1, which float32 has exactly then; else of a share that
+    `rounding` made smaller, less that of the logarithm and the product.
+    """
+    if not kappa:
+        return np.zeros_like(share)
+    least = np.log1p(-np.where(share < 1.0, share * (1.0 - rounding), 0.0))
+    return np.where(share < 1.0, -kappa * least * (1.0 - LOGIT_ROUNDING), np.inf)
 
 
 def _arithmetic(asked: str | None, config: ModelConfig) -> str:

@@ -24,8 +24,18 @@ SOURCES = {
     "score_cap": "the score cap",
     "self_scaling": "the margin, which scales with them",
     "empirical": "what was seen on a corpus",
-    "hard": "nothing: hard attention has no keys outside the block",
+    "hard": "nothing: hard attention has no keys outside",
 }
+# A mass bound is of attention in one layer; what leaves a block there may come back in the next.
+ONE_LAYER = (
+    "All this is of attention in one layer at a time. What can have influenced a prediction through all of them"
+    " is another claim: aila certify --flow, at an exactly hard end."
+)
+ONE_DOCUMENT = "where another begins in mid-window, without a document mask, its sink sees itself alone."
+NON_INTERFERENCE = (
+    "EXACTLY HARD: in every layer and head no key outside has any weight, so its content changes nothing there"
+    " (non-interference)."
+)
 
 
 def describe_certificate(
@@ -46,13 +56,20 @@ def describe_certificate(
         else "as in every text"
     )
     lines = [
-        f"{name}: λ = {gap.lam:g}, τ = {found.tau:g}, {len(found.counts.n_in)} positions",
+        f"{name}: λ = {gap.lam:g}, τ = {found.tau:g}, {found.counts.positions} positions",
         f"scores bounded by {SOURCES[gap.bound]}{_in_arithmetic(found)}; blocks {blocks}",
         *([EMPIRICAL] if gap.empirical else []),
+        *(["every text is one of one document: " + ONE_DOCUMENT] if found.counts.one_document else []),
         "",
-        f"block mass at least       {formats.at_least(found.least_block_mass)}",
-        f"  with another key inside {formats.at_least(accompanied)}",
-        f"  mean over positions     {formats.at_least(found.mean_block_mass)}",
+        *(
+            [NON_INTERFERENCE]
+            if found.non_interfering
+            else [
+                f"block mass at least       {formats.at_least(found.least_block_mass)}",
+                f"  with another key inside {formats.at_least(accompanied)}",
+                f"  mean over positions     {formats.at_least(found.mean_block_mass)}",
+            ]
+        ),
         f"entropy at most (bits)    {formats.at_most(found.largest_entropy_bits)}",
         f"  mean over positions     {formats.at_most(found.mean_entropy_bits)}",
         *(
@@ -60,6 +77,7 @@ def describe_certificate(
             if np.any(found.counts.n_out)
             else ["No query has a key outside its block, so there is nothing to guarantee."]
         ),
+        ONE_LAYER,
         "",
     ]
     rows = head_certificates(found, measured)
@@ -75,14 +93,18 @@ def _said(found: Certificate, target_mass: float) -> list[str]:
     """Where the certificate says something of queries that have keys outside their block, and which margin
     would.
     """
+    if found.non_interfering:
+        return []
+    hard = f"exactly hard in           {formats.percent(float(found.is_hard.mean()))} of heads"
     nothing = "NOTHING IS GUARANTEED beyond what uniform attention has: scores may outweigh this margin."
     return [
         (
             f"says something at         {formats.percent(found.share_said)} of heads and positions with keys"
             " outside their block"
         ),
+        *([hard] if found.is_hard.any() else []),
         *_margin_line(found, target_mass),
-        *([] if found.gap.says_something else [nothing]),
+        *([] if found.gap.says_something(found.tau) else [nothing]),
     ]
 
 
@@ -106,8 +128,12 @@ def write_certificate(
         "bound": gap.bound,
         "arithmetic": gap.arithmetic,
         "empirical": gap.empirical,
+        "claim": "non-interference in each layer" if found.non_interfering else "attention inside, by layer",
+        "inside": "own block, pointers and sinks",
+        "hard": found.is_hard.tolist(),
         "worst_case_blocks": found.counts.worst,
-        "positions": len(found.counts.n_in),
+        "one_document": found.counts.one_document,
+        "positions": found.counts.positions,
         "least_block_mass": found.least_block_mass,
         "least_block_mass_accompanied": found.least_block_mass_accompanied,
         "mean_block_mass": found.mean_block_mass,
@@ -129,7 +155,7 @@ def _required(found: Certificate, target_mass: float) -> float | None:
     """The margin for the target at positions with another key in their block; None where there are none or no
     margin is imposed.
     """
-    if found.gap.bound == "hard" or not (found.gap.share > 0.0).all():
+    if found.non_interfering or not (found.gap.share > 0.0).all():
         return None
     return found.required_margin(target_mass)
 

@@ -38,15 +38,15 @@ def certificate_figure(
                     linewidth=1.0,
                     label=label,
                 )
-        uniform = counts.n_in / (counts.n_in + counts.n_out)
-        left.plot(
-            np.arange(positions),
-            uniform,
-            color=theme.muted,
-            linestyle=(0, (4, 3)),
-            linewidth=1.1,
-            label="uniform attention",
-        )
+        for number, uniform in enumerate(counts.n_in / (counts.n_in + counts.n_out)):
+            left.plot(
+                np.arange(positions),
+                uniform,
+                color=theme.muted,
+                linestyle=(0, (4, 3)),
+                linewidth=1.1,
+                label=None if number else "uniform attention",
+            )
         left.set(title="By position", xlabel="position", ylabel="block mass", ylim=(0.0, 1.03))
         place = np.arange(layers * heads)
         right.plot(

@@ -246,7 +246,7 @@ def test_counts_of_a_split_are_those_that_attention_reports(trained: Trained) ->
             seen[pair] = seen.get(pair, 0) + 1
     assert seen == dict(
         zip(
-            zip(counts.n_in.tolist(), counts.n_out.tolist(), strict=True),
+            zip(counts.n_in[0].tolist(), counts.n_out[0].tolist(), strict=True),
             counts.queries.tolist(),
             strict=True,
         )

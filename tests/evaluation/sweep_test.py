@@ -255,7 +255,7 @@ def test_rows_have_the_guarantee_beside_the_measurement(trained):
 
 
 def test_a_head_of_which_nothing_is_guaranteed_has_empty_columns():
-    counts = KeyCounts(np.array([1]), np.array([3]), np.array([1]))
+    counts = KeyCounts(np.array([[1]]), np.array([[3]]), np.array([1]))
     gap = Gap(1.0, "parameters", np.ones((1, 2)), 8.0, np.array([[2.0, 5.0]]), np.array([[4.0, -2.0]]))
     found = Certificate(gap, 1.0, counts)
     assert (

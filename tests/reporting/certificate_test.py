@@ -24,7 +24,7 @@ def made(bound: str = "qk_norm", worst: bool = False) -> Certificate:
     """
     position = np.arange(5)
     n_in = position % 2 + 1
-    counts = KeyCounts(n_in, position + 1 - n_in, np.ones(5, int), worst)
+    counts = KeyCounts(n_in[None], position[None] + 1 - n_in, np.ones(5, int), worst)
     if bound == "hard":
         return Certificate(
             Gap(1.0, "hard", np.ones((2, 2)), 0.0, 0 * SCORES, 0 * SCORES + np.inf), 1.0, counts
@@ -78,7 +78,7 @@ def test_warnings_stand_where_they_belong() -> None:
         Gap(1.0, "parameters", np.ones((2, 2)), 16.0, SCORES, 0 * SCORES - 1.0), 1.0, found.counts
     )
     assert "NOTHING IS GUARANTEED" in describe_certificate(vacuous, "x", 0.9)
-    everything = KeyCounts(np.arange(1, 6), np.zeros(5, int), np.ones(5, int), False)
+    everything = KeyCounts(np.arange(1, 6)[None], np.zeros((1, 5), int), np.ones(5, int), False)
     alone = describe_certificate(Certificate(vacuous.gap, 1.0, everything), "x", 0.9)
     assert "No query has a key outside its block, so there is nothing to guarantee." in alone
     assert "says something" not in alone and "NOTHING" not in alone
@@ -99,7 +99,7 @@ def test_files_hold_every_number(bound: str, tmp_path: Path) -> None:
         at = int(row["layer"]), int(row["head"]), int(row["position"])
         assert float(row["block_mass"]) == found.block_mass[at]
         assert float(row["entropy_bits"]) == found.entropy_bits[at]
-        assert (int(row["n_in"]), int(row["n_out"])) == (found.counts.n_in[at[2]], found.counts.n_out[at[2]])
+        assert (int(row["n_in"]), int(row["n_out"])) == (found.counts.n_in[0, at[2]], found.counts.n_out[0, at[2]])
     document = json.loads(paths[1].read_text(encoding="utf-8"))
     assert (document["bound"], document["empirical"], document["meta"]) == (
         bound,
