@@ -406,7 +406,7 @@ def test_numbers_of_every_form_are_taken(form):
         "the cat", lam=1.0, max_tokens=2, top_k=1
     )
     assert model.with_window(form(3)).config.partition.size == 3
-    assert aila.certify(model, form(1), form(1), form(8)).counts.n_in.shape == (8,)
+    assert aila.certify(model, form(1), form(1), form(8)).counts.n_in.shape == (1, 8)
     assert model.attention("the cat", lam=form(0)).lam == 0.0
 
 

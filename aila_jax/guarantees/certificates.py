@@ -236,26 +236,21 @@ class Certificate(Shown):
         return np.average(values, axis=-1, weights=self.counts.queries)
 
     def card(self) -> Card:
-        alone, mass = self.least_block_mass_accompanied, self.least_block_mass
-        facts = {
-            "guarantees": f"{self.share_said:.0%} of (layer, head, query) more than uniform attention has",
-            "least block mass": f"{_down(mass)}, with a second key inside"
-            f" {'–' if alone is None else _down(alone)}",
-            "mean block mass": _down(self.mean_block_mass),
-            "largest entropy": f"{-math.floor(-1000 * self.largest_entropy_bits) / 1000:.3f} bits",
-            "queries": self.counts.card().title.removeprefix("KeyCounts: "),
-            **({"texts": "of one document each"} if self.counts.one_document else {}),
-            "hard": self._how_hard(),
-        }
+        facts = {"guarantees": "no key outside has any weight in any layer and head (non-interference)"}
+        if not self.non_interfering:
+            alone, mass = self.least_block_mass_accompanied, self.least_block_mass
+            hard = f"; exactly hard in {self.is_hard.mean():.0%}" if self.is_hard.any() else ""
+            facts = {
+                "guarantees": f"{self.share_said:.0%} of (layer, head, query) more than uniform attention has{hard}",
+                "least block mass": f"{_down(mass)}, with a second key inside"
+                f" {'–' if alone is None else _down(alone)}",
+                "mean block mass": _down(self.mean_block_mass),
+            }
+        facts["largest entropy"] = f"{-math.floor(-1000 * self.largest_entropy_bits) / 1000:.3f} bits"
+        facts["queries"] = self.counts.card().title.removeprefix("KeyCounts: ")
         gap = self.gap.card()
         title = gap.title.removeprefix("Gap at ").replace(",", f", τ = {self.tau:g},", 1)
         return Card(f"Certificate at {title}", {**facts, **gap.facts})
-
-
-    def _how_hard(self) -> str:
-        if self.non_interfering:
-            return "everywhere: attention outside is exactly 0, so nothing outside is read (non-interference)"
-        return f"{self.is_hard.mean():.0%} of (layer, head)"
 
 
 def _down(value: float) -> str:

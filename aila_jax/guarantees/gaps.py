@@ -78,13 +78,18 @@ class Gap(Shown):
         facts = {
             "gap (nats)": "∞" if self.bound == "hard" else span(self.nats),
             "score bound": span(self.score_bound),
-            "margin": f"{self.margin:g} nats",
+            "margin": f"{self.margin:g} nats{self._gate()}",
             "arithmetic": self.arithmetic or "any",
         }
-        if np.any(self.gate):
-            facts["gate (nats at τ = 1)"] = "∞" if np.all(np.isposinf(self.gate)) else span(self.gate)
         seen = " (seen on a corpus: no guarantee)" if self.empirical else ""
         return Card(f"Gap at λ = {self.lam:g}, scores bounded by {self.bound}{seen}", facts)
+
+    def _gate(self) -> str:
+        if not np.any(self.gate):
+            return ""
+        return (
+            f", gate {'∞' if np.all(np.isposinf(self.gate)) else span(np.asarray(self.gate))} nats at τ = 1"
+        )
 
 
 @dataclass(frozen=True, eq=False)

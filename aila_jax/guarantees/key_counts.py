@@ -55,11 +55,10 @@ class KeyCounts(Shown):
 
     def card(self) -> Card:
         worst = ", the worst of any text" if self.worst else ""
+        worst += ", texts of one document" if self.one_document else ""
         facts = {"keys inside": span(self.n_in, 1), "keys outside": span(self.n_out, 1)}
         if len(self.n_in) > 1:
             facts["layers"] = f"{len(self.n_in)}, each with counts of its own"
-        if self.one_document:
-            facts["texts"] = "of one document each"
         return Card(f"KeyCounts: {count(int(np.sum(self.queries)), 'query', 'queries')}{worst}", facts)
 
 
@@ -113,17 +112,15 @@ def _of_places(config: Config, length: int) -> Blocks:
     return rules(Batch.from_tokens(np.zeros((1, length), np.int32)), own)
 
 
-def _least_inside(
-    config: Config, kind: LayerBlocks, position: Int[np.ndarray, "L"]
-) -> Int[np.ndarray, "L"]:
+def _least_inside(config: Config, kind: LayerBlocks, position: Int[np.ndarray, "L"]) -> Int[np.ndarray, "L"]:
     """n_in that no text falls below at each position, where the tokens (or the caller) decide the blocks.
 
     The query itself is one. A sink, or the first token under `global_first`, is one more from position 1 on.
-    With pointers the tokens before it are in its block or in earlier ones, and the nearest earlier block shows
-    at least one: from position 1 on there is one key besides itself. Beside a sink there is a third from
-    position 2 on if the pointer cannot be the sink: the end of a block that reaches from the sink to the query
-    is the query's neighbour, and of two anchors or more (from position 3 on such a block has two) one is not
-    the sink. A single anchor, or a random token, may be it. What `global_first` marks is no pointer.
+    With pointers the tokens before it are in its block or in earlier ones, and the nearest earlier block
+    shows at least one: from position 1 on there is one key besides itself. Beside a sink there is a third
+    from position 2 on if the pointer cannot be the sink: the end of a block that reaches from the sink to the
+    query is the query's neighbour, and of two anchors or more (from position 3 on such a block has two) one
+    is not the sink. A single anchor, or a random token, may be it. What `global_first` marks is no pointer.
     """
     relation = config.relation
     first = config.partition.global_first and kind == LayerBlocks.OWN

@@ -77,7 +77,9 @@ def head_shares(
     if config.margin.stagger:
         lam_NxH = turned(lam_NxH, head_ranks(config), config.margin.stagger, np)
         lam_NxH = lam_NxH if lam >= 1.0 else np.maximum(lam_NxH - less, 0.0)
-    return np.asarray(config.margin.share(lam_NxH * np.asarray(scale_N, np.float64)[:, None]))
+    scaled = lam_NxH * np.asarray(scale_N, np.float64)[:, None]
+    # Devices flush what is below float32's normal numbers to 0, and a power below 1 would make much of it.
+    return np.asarray(config.margin.share(np.where(scaled < np.finfo(np.float32).tiny, 0.0, scaled)))
 
 
 def turned(lam: Any, rank: Any, stagger: float, xp: ModuleType) -> Any:

@@ -7,7 +7,7 @@ later token; those of a block that is not finished may change, but only queries 
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt32
 
 from aila_jax.cards import Card, Shown, shape, span
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch
@@ -126,7 +126,7 @@ class RandomToken:
 Pointers = Ends | LowestEntropy | RandomToken
 
 
-def mixed(number: Int[Array, "..."], seed: int) -> Int[Array, "..."]:
+def mixed(number: UInt32[Array, "..."], seed: int) -> UInt32[Array, "..."]:
     """A hash of 32 bits: the finalizer of MurmurHash3 over the number and a multiple of the seed."""
     x = number + jnp.uint32((seed * 0x9E3779B9 + 0x85EBCA6B) % 2**32)
     for multiplier, shift in ((0x85EBCA6B, 16), (0xC2B2AE35, 13)):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from aila_jax import runs
-from aila_jax.config import MarginConfig, PartitionConfig
+from aila_jax.config import MarginConfig, PartitionConfig, RelationConfig
 from aila_jax.config.options import CertifyOptions, Reading
 from aila_jax.evaluation.certify import certify, key_counts, largest_scores, scored_batches
 from aila_jax.evaluation.origin import Scope, SweepMeta
@@ -117,7 +117,7 @@ def test_a_text_is_certified_with_its_own_blocks() -> None:
     mass, entropy = measured(
         model, np.array([tokens], np.int32), 1.0, 1.0, block_ids=np.array([blocks], np.int32)
     )
-    counts = list(zip(found.counts.n_in.tolist(), found.counts.n_out.tolist(), strict=True))
+    counts = list(zip(found.counts.n_in[0].tolist(), found.counts.n_out[0].tolist(), strict=True))
     assert counts == [(1, 0), (2, 0), (1, 2), (2, 2), (3, 2), (1, 5)]  # position by position; padding is none
     assert found.counts.queries.tolist() == [1] * 6
     assert (mass[:, 0, :, :6].mean(axis=-1) >= found.head_block_mass - 1e-5).all()
@@ -394,3 +394,40 @@ def test_weights_that_are_not_finite_are_refused_whatever_bounds_the_scores(opti
     for hard in (False, True):
         with pytest.raises(ValueError, match=r"parameters are not finite; .* from before training diverged"):
             certify(replace(model, params=params), 1.0, hard=hard)
+
+
+@pytest.mark.parametrize(
+    "relation",
+    [
+        RelationConfig(sink=True, shift=2),
+        RelationConfig(pointers="ends", horizon=2, sink=True),
+        RelationConfig(pointers="random", layers=("own", "windows:8")),
+        RelationConfig(layers=("windows:3", "all"), sink=True),
+    ],
+    ids=lambda relation: ", ".join(relation.settings),
+)
+@pytest.mark.parametrize("gate", [0.0, 0.5])
+def test_what_is_measured_keeps_to_the_certificate_of_a_relation(
+    relation: RelationConfig, gate: float
+) -> None:
+    """Over own block, pointers and sinks together, layer by layer; and at λ = 1 a gate leaves nothing
+    outside.
+    """
+    base = model_of(score_cap=2.0, margin=MarginConfig(nats=7.0, gate=gate))
+    model = replace(base, config=replace(base.config, relation=relation))
+    tokens = np.random.default_rng(0).integers(0, model.tokenizer.vocab_size, (6, 24)).astype(np.int32)
+    for lam, tau in ((0.8, 0.7), (1.0, 2.0)):
+        found = certify(model, lam, tau)
+        output = model.apply(tokens, lam=lam, tau=tau)
+        mass, entropy = (
+            np.asarray(one, np.float64) for one in (output.stats.block_mass, output.stats.entropy_bits)
+        )
+        n_in = np.broadcast_to(found.counts.n_in, (2, 24))
+        assert (np.asarray(output.stats.n_in) == n_in[:, None]).all()
+        assert (mass >= found.block_mass[:, None] - 1e-5).all()
+        assert (entropy <= found.entropy_bits[:, None] + 1e-4).all()
+        assert found.non_interfering == (gate > 0 and lam == 1.0)
+        if found.non_interfering:
+            assert (mass >= 1 - 1e-6).all()
+        text = certify(model, lam, tau, text=tokens[0].tolist())
+        np.testing.assert_array_equal(text.counts.n_in, found.counts.n_in)

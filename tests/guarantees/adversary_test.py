@@ -26,6 +26,12 @@ CASES: dict[str, tuple[ModelConfig, float]] = {
     "score cap": (config_of(score_cap=4.0, margin=MarginConfig(nats=7.0)), 1.0),
     "staggered heads": (config_of(margin=MarginConfig(nats=20.0, stagger=0.5)), 0.45),
     "self-scaling at half a dial": (config_of(margin=SELF_SCALING, film=True), 0.5),
+    "a gate of half an order": (config_of(margin=MarginConfig(gate=0.5)), 0.8),
+    "a gate on a curve, with a cap": (
+        config_of(score_cap=4.0, margin=MarginConfig(nats=6.0, gate=2.0, power=3.0, linear=0.5)),
+        0.7,
+    ),
+    "a gate on staggered heads": (config_of(margin=MarginConfig(nats=20.0, gate=1.0, stagger=0.5)), 0.45),
 }
 TAU = 1.5
 ROUNDING = 1e-5
@@ -33,7 +39,7 @@ ROUNDING = 1e-5
 
 def bound_of(gap: Gap) -> np.ndarray:
     """ε [H, L] of the one layer."""
-    return out_mass_bound(N_IN, N_OUT, gap.nats[0][:, None], TAU)
+    return out_mass_bound(N_IN, N_OUT, gap.at(TAU)[0][:, None], TAU)
 
 
 def understated(config: ModelConfig, gap: Gap) -> np.ndarray:
@@ -43,6 +49,7 @@ def understated(config: ModelConfig, gap: Gap) -> np.ndarray:
         nats = fixed_gap(gap.share[0] * margin.nats, s)
     else:
         nats = self_scaling_gap(gap.share[0], margin.c, margin.m0, s, margin.range_bend)
+    nats = nats + TAU * np.broadcast_to(gap.gate, gap.nats.shape)[0]
     return out_mass_bound(N_IN, N_OUT, nats[:, None], TAU)
 
 
@@ -88,3 +95,25 @@ def test_the_self_scaling_margin_needs_no_bound_on_scores_at_full_dial() -> None
     )  # but for the rounding of such scores
     claimed = replace(gap, nats=gap.nats + 0.2 * 3.0)
     assert (found > bound_of(claimed)).any()
+
+
+@pytest.mark.parametrize("overstated", ["order", "tau"])
+def test_a_gate_that_is_overstated_is_exceeded(overstated: str) -> None:
+    """A tenth more of its order, or its nats times τ once too often: the search finds what breaks it."""
+    config, lam = CASES["a gate on a curve, with a cap"]
+    params = tight_layer(config, lam, strength=3.0)
+    gap = guaranteed_gap(params, config, lam)
+    found = attack(config, params, lam, TAU, ORDINARY)
+    assert (found <= bound_of(gap) * (1 + ROUNDING)).all()
+    claimed = replace(gap, gate=gap.gate * (1.1 if overstated == "order" else TAU))
+    assert found[0, 2] > bound_of(claimed)[0, 2]
+
+
+def test_nothing_is_left_outside_a_gate_that_is_shut() -> None:
+    """At λ = 1, whatever the scores: exactly 0, where the margin alone leaves most attention outside."""
+    config = config_of(margin=MarginConfig(nats=1.0, gate=1.0))
+    params = tight_layer(config, 1.0, strength=20.0)
+    assert (guaranteed_gap(params, config, 1.0).at(TAU) == np.inf).all()
+    assert (attack(config, params, 1.0, TAU, 20) == 0.0).all()
+    ajar = replace(config, margin=MarginConfig(nats=1.0))
+    assert attack(ajar, params, 1.0, TAU, 20)[0, 2] > 0.9

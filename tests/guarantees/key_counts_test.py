@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aila_jax.config import Config, ModelConfig, PartitionConfig
-from aila_jax.guarantees.key_counts import KeyCounts, counts_of, counts_of_every_text, keys_inside, merge_counts
+from aila_jax.guarantees.key_counts import (
+    KeyCounts,
+    counts_of,
+    counts_of_every_text,
+    keys_inside,
+    merge_counts,
+)
 from aila_jax.partition.kinds import Windows
 from aila_jax.partition.relations import Relation
 from aila_jax.types import Batch
@@ -51,11 +57,15 @@ def test_kinds_of_queries_and_merging() -> None:
     merged = merge_counts([counts_of(IDS[:1], DOCS[:1]), counts_of(IDS[1:], DOCS[1:])])
     listed = {
         (a, b): n
-        for a, b, n in zip(whole.n_in[0].tolist(), whole.n_out[0].tolist(), whole.queries.tolist(), strict=True)
+        for a, b, n in zip(
+            whole.n_in[0].tolist(), whole.n_out[0].tolist(), whole.queries.tolist(), strict=True
+        )
     }
     assert listed == {
         (a, b): n
-        for a, b, n in zip(merged.n_in[0].tolist(), merged.n_out[0].tolist(), merged.queries.tolist(), strict=True)
+        for a, b, n in zip(
+            merged.n_in[0].tolist(), merged.n_out[0].tolist(), merged.queries.tolist(), strict=True
+        )
     }
     assert sum(listed.values()) == int((IDS != PADDING).sum())
     for (n_in, n_out), queries in listed.items():
@@ -115,5 +125,8 @@ def test_accompanied_queries_have_two_keys_in_their_block() -> None:
     assert windows.with_company().n_in.tolist() == windows.n_in.tolist()
     other = every(PartitionConfig(kind="given"), 3)
     assert other.accompanied.tolist() == [[False, True, True]]
-    assert (other.with_company().n_in[0, 1:].tolist(), other.with_company().n_out[0, 1:].tolist()) == ([2, 2], [0, 1])
+    assert (other.with_company().n_in[0, 1:].tolist(), other.with_company().n_out[0, 1:].tolist()) == (
+        [2, 2],
+        [0, 1],
+    )
     assert not every(PartitionConfig(size=1), 4).accompanied.any()

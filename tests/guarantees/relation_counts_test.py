@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from aila_jax.config import RelationConfig
 from aila_jax.guarantees.key_counts import counts_in_order, counts_of_every_text, keys_inside
 from aila_jax.partition.relations import Relation
-from tests.support.related import CASES, LAYERS, TYPES, blocks_of, config_of, random_batch
+from tests.support.related import CASES, LAYERS, TYPES, blocks_of, compiled, config_of, random_batch
 
-L = 12
+L, ROWS = 12, 48
 
 
 def by_masks(relation: Relation) -> tuple[np.ndarray, np.ndarray]:
@@ -24,13 +24,12 @@ def by_masks(relation: Relation) -> tuple[np.ndarray, np.ndarray]:
     return inside.sum(axis=-1), keys.sum(axis=-1)
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["", "document mask"])
 @pytest.mark.parametrize(("kind", "name"), CASES)
-def test_running_counts_are_those_of_the_masks(kind: str, name: str, masked: bool) -> None:
-    config = config_of(kind, name, document_mask=masked)
-    for seed in range(3):
-        batch = random_batch(config, 6, seed, documents=True)
-        blocks, docs = blocks_of(config, batch), batch.doc_ids if masked else None
+def test_running_counts_are_those_of_the_masks(kind: str, name: str) -> None:
+    """Texts of several documents and padding, with a document mask and without."""
+    for masked in (False, True):
+        batch = random_batch(config_of(kind, name, document_mask=masked), ROWS, 5, documents=True)
+        blocks, docs = compiled(kind, name)(batch), batch.doc_ids if masked else None
         counts, real = counts_in_order(blocks, docs), batch.doc_ids != -1
         for layer in range(len(blocks.layers)):
             n_in, n_keys = by_masks(blocks.of_layer(layer, docs))
@@ -43,16 +42,22 @@ def test_no_text_falls_below_the_counts_of_every_text(kind: str, name: str) -> N
     config = config_of(kind, name)
     every = counts_of_every_text(config, L)
     assert every.one_document == config.relation.sink
-    batch = random_batch(config, 64, 7)
-    found = counts_in_order(blocks_of(config, batch))
-    assert len(every.n_in) == len(found.n_in) == (LAYERS if config.relation.layers or config.relation.shift else 1)
-    n_in = found.n_in.reshape(len(found.n_in), 64, L)
+    batch = random_batch(config, ROWS, 7)
+    found = counts_in_order(compiled(kind, name)(batch))
+    assert (
+        len(every.n_in)
+        == len(found.n_in)
+        == (LAYERS if config.relation.layers or config.relation.shift else 1)
+    )
+    n_in = found.n_in.reshape(len(found.n_in), ROWS, L)
     assert (n_in >= every.n_in[:, None]).all()
     assert (every.n_in + every.n_out == np.arange(1, L + 1)).all()
     if not every.worst:
         assert (n_in == every.n_in[:, None]).all()
     assert every.worst == (
-        kind != "windows" or name in ("anchors, sink", "two anchors, sink") or "clauses" in config.relation.layers
+        kind != "windows"
+        or name in ("anchors, sink", "two anchors, sink")
+        or "clauses" in config.relation.layers
     )
 
 
@@ -76,12 +81,14 @@ def test_the_worst_case_is_the_least_over_all_partitions(name: str, length: int)
     every = counts_of_every_text(config, length).n_in[0]
     found = np.min(least, axis=0)
     assert (found >= every).all()
-    # A random token of the first block is the sink for some sizes alone.
-    assert (found[1:3] == every[1:3]).all() and (found == every).mean() >= (0.5 if "random" in name else 1.0)
+    if "random" in name:  # the random token of a first block is the sink for some of its sizes alone
+        assert (found <= every + 1).all()
+    else:
+        assert (found == every).all()
 
 
 @given(st.integers(0, 2**31))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_global_tokens_take_no_key_away(seed: int) -> None:
     """With `global_first` and pointers, whatever documents begin in the window."""
     for pointers in ("ends", "anchors", "random"):
@@ -102,5 +109,7 @@ def test_global_tokens_take_no_key_away(seed: int) -> None:
 def test_a_block_in_two_pieces_is_refused_where_pointers_are_read() -> None:
     config = config_of("given", "ends")
     batch = random_batch(config, 1, 0).replace(given_ids=np.array([[0] * 4 + [1] * 4 + [0] * 4], np.int32))
-    with pytest.raises(ValueError, match=r"block_ids is .*of 2 blocks in 3 pieces.*; it must be blocks in one piece"):
+    with pytest.raises(
+        ValueError, match=r"block_ids is .*of 2 blocks in 3 pieces.*; it must be blocks in one piece"
+    ):
         keys_inside(blocks_of(config, batch).of_layer(0))

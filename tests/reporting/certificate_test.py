@@ -99,7 +99,10 @@ def test_files_hold_every_number(bound: str, tmp_path: Path) -> None:
         at = int(row["layer"]), int(row["head"]), int(row["position"])
         assert float(row["block_mass"]) == found.block_mass[at]
         assert float(row["entropy_bits"]) == found.entropy_bits[at]
-        assert (int(row["n_in"]), int(row["n_out"])) == (found.counts.n_in[0, at[2]], found.counts.n_out[0, at[2]])
+        assert (int(row["n_in"]), int(row["n_out"])) == (
+            found.counts.n_in[0, at[2]],
+            found.counts.n_out[0, at[2]],
+        )
     document = json.loads(paths[1].read_text(encoding="utf-8"))
     assert (document["bound"], document["empirical"], document["meta"]) == (
         bound,

@@ -1,9 +1,12 @@
-"""Relations of every kind over a vocabulary of six types, with the tables that they read: what tests of counts,
-certificates and flow share.
+"""Relations of every kind over a vocabulary of six types, with the tables that they read: what tests of
+counts, certificates and flow share.
 """
 
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
+import jax
 import numpy as np
 
 from aila_jax.config import Config, ModelConfig, PartitionConfig, RelationConfig
@@ -36,8 +39,14 @@ STRETCHES: dict[str, dict[str, Any]] = {
 }
 KINDS: dict[str, tuple[str, ...]] = {
     "windows": tuple(STRETCHES),
-    "sentences": tuple(STRETCHES),
-    "given": tuple(STRETCHES),
+    "sentences": (
+        "plain",
+        "two anchors, sink",
+        "random, sink",
+        "shifted, ends, sink",
+        "by layer, ends, sink",
+    ),
+    "given": ("ends, horizon 1", "anchors, sink", "shifted", "global below"),
     "classes": ("plain", "sink"),
 }
 CASES = [(kind, name) for kind, names in KINDS.items() for name in names]
@@ -70,6 +79,12 @@ def tables_of(config: Config) -> RuleTables | None:
     return RuleTables.of("", arrays) if arrays else None
 
 
+@cache
+def compiled(kind: str, name: str) -> Callable[[Batch], Blocks]:
+    """The blocks of a batch under the relation `name` on blocks of `kind`; one compilation for one shape."""
+    return jax.jit(partial(blocks_of, config_of(kind, name)))
+
+
 def blocks_of(config: Config, batch: Batch) -> Blocks:
     return build_rules(config, tables_of(config))(batch, partition_of(config))
 
@@ -82,7 +97,9 @@ def random_batch(config: Config, rows: int, seed: int, documents: bool = False) 
     docs = np.zeros((rows, length), np.int32)
     if documents:
         docs = np.cumsum(draw.random((rows, length)) < 0.2, axis=1).astype(np.int32)
-        given = np.cumsum(np.diff(docs, axis=1, prepend=0) + np.diff(given, axis=1, prepend=0) > 0, axis=1).astype(np.int32)
+        given = np.cumsum(
+            np.diff(docs, axis=1, prepend=0) + np.diff(given, axis=1, prepend=0) > 0, axis=1
+        ).astype(np.int32)
         used = draw.integers(1, length + 1, (rows, 1))
         docs = np.where(np.arange(length) < used, docs, -1).astype(np.int32)
         given = np.where(docs < 0, -1, given).astype(np.int32)
