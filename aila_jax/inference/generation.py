@@ -94,6 +94,10 @@ class Continuation:
       ended: `stop` (a stop string came) or `length` (all of max_tokens were drawn).
       stop: the stop string that ended it; empty where none did.
       dropped: how often the older half of a full window was dropped after the first new token.
+      ids: token ids of the prompt and of what was drawn, a stop string and what came with it included.
+      blocks: block of each, for the partition `given`.
+      lam: λ that they were drawn at.
+      tau: τ.
     """
 
     text: str
@@ -106,6 +110,10 @@ class Continuation:
     ended: str = "length"
     stop: str = ""
     dropped: int = 0
+    ids: tuple[int, ...] = ()
+    blocks: tuple[int, ...] = ()
+    lam: float = 0.0
+    tau: float = 1.0
 
     @property
     def cut(self) -> str:
@@ -136,6 +144,34 @@ def tokens_read(prompt_tokens: int, length: int) -> int:
     they fill.
     """
     return prompt_tokens if prompt_tokens < length else max(length // 2, 1)
+
+
+@dataclass(frozen=True)
+class WindowRead:
+    """One window of a continuation, whose tokens are counted from the prompt's first.
+
+    Attributes:
+      start: the first token in it.
+      first: the first whose next token was drawn in it.
+      end: the token after the last such one, up to which it was read.
+    """
+
+    start: int
+    first: int
+    end: int
+
+
+def windows_read(prompt_tokens: int, total: int, length: int) -> list[WindowRead]:
+    """The windows in which the tokens after the prompt were drawn, of `total` with those of the prompt; as
+    `_Row` makes them.
+    """
+    found, start, begun = [], prompt_tokens - tokens_read(prompt_tokens, length), prompt_tokens
+    for drawn in range(prompt_tokens, total):
+        if drawn - start >= length:
+            if drawn > begun:
+                found.append(WindowRead(start, begun - 1, drawn - 1))
+            start, begun = drawn - tokens_read(drawn - start, length), drawn
+    return [*found, WindowRead(start, begun - 1, total - 1)]
 
 
 class _Row:
@@ -169,7 +205,7 @@ class _Row:
         if len(self.ids) - self.start >= self.length:
             self.start = len(self.ids) - tokens_read(len(self.ids) - self.start, self.length)
             self.dropped += 1
-        self._read = _window(self.ids[self.start :], self.blocks[self.start :], self.length)
+        self._read = padded_window(self.ids[self.start :], self.blocks[self.start :], self.length)
         return self._read
 
     def add(self, token: int, stops: Sequence[str]) -> None:
@@ -180,7 +216,7 @@ class _Row:
             self.text, self.stop = text_before(self.model.tokenizer, self.new, stops)
             self.ended = bool(self.stop)
 
-    def continuation(self) -> Continuation:
+    def continuation(self, options: GenerateOptions) -> Continuation:
         text = self.text if self.ended else self.model.tokenizer.decode(self.new)
         prompt_tokens = len(self.prompt.ids)
         return Continuation(
@@ -194,6 +230,10 @@ class _Row:
             ended="stop" if self.ended else "length",
             stop=self.stop,
             dropped=self.dropped,
+            ids=tuple(self.ids),
+            blocks=tuple(self.blocks),
+            lam=options.lam,
+            tau=options.tau,
         )
 
 
@@ -245,7 +285,7 @@ def continue_prompts(
     """
     wanted = [(prompt, options.seed + sample) for prompt in prompts for sample in range(options.samples)]
     found = [
-        row.continuation()
+        row.continuation(options)
         for start in range(0, len(wanted), ROWS)
         for row in _continued(model, wanted[start : start + ROWS], options)
     ]
@@ -340,7 +380,7 @@ def _prompt_blocks(model: "LanguageModel", prompt: list[int], block_ids: Sequenc
     return [int(block) for block in block_ids]
 
 
-def _window(ids: list[int], blocks: list[int], length: int) -> tuple[Batch, int]:
+def padded_window(ids: list[int], blocks: list[int], length: int) -> tuple[Batch, int]:
     """The ids and their blocks as one padded window; and the last position."""
     used = len(ids)
     tokens = np.zeros((1, length), np.int32)
