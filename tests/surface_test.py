@@ -287,6 +287,14 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
             "text": "some texts or ids", "lams": "numbers", "tau": "number", "block_ids": "ids or None", "hard": "flag or None",
         },
     ),
+    "LanguageModel.reach": (
+        lambda: untrained_model().reach,
+        {"text": "the cat", "hard": True},
+        {
+            "text": "text or ids", "lam": "number", "tau": "number", "hard": "flag or None", "block_ids": "ids or None",
+            "doc_ids": "ids or None", "generated": "row",
+        },
+    ),
     "LanguageModel.with_partition": (
         lambda: untrained_model().with_partition,
         {"partition": Config().partition},

@@ -337,6 +337,27 @@ class CertifyOptions(ScoringOptions):
     text: str | Sequence[int] | None = option(
         "Certify this text alone, whose blocks are known, not every text. It has its own length.", None
     )
+    flow: bool = option(
+        "Say which tokens and blocks can have influenced each prediction, through all layers, instead of bounding"
+        " attention in each layer. Needs a setting at which attention outside is exactly 0: lam=1 with"
+        " model.margin.gate=1, or --hard. Of every input where windows make the blocks, else of --text, --prompt"
+        " or --split.",
+        False,
+    )
+    position: int | None = option(
+        "With --flow: also list what can have influenced the prediction after this token, counted from 0.",
+        None,
+        AtLeast(0),
+    )
+    prompt: str | None = option(
+        "With --flow: continue this prompt (at --lam and --tau, with the sampling of aila generate) and say what"
+        " can have influenced each new token, what earlier new tokens had read included.",
+        None,
+        is_text,
+    )
+    max_tokens: int | None = option(
+        "With --prompt: tokens to add, at least 1. Default: 64.", None, AtLeast(1, fix="raise it")
+    )
 
     def __post_init__(self) -> None:
         for name in ("split", "batch_size", "max_batches", "part"):
@@ -345,12 +366,44 @@ class CertifyOptions(ScoringOptions):
         limit = "left out with a text, which has its own"
         require(self.text is None or self.length is None, "length", self.length, limit, fix)
         super().__post_init__()
+        self._check_flow()
+
+    def _check_flow(self) -> None:
+        """ValueError for options of a flow claim without one, and for what it does not read."""
+        fix = "add flow=True, or leave it out"
+        for name in ("position", "prompt"):
+            require(
+                self.flow or getattr(self, name) is None,
+                name,
+                getattr(self, name),
+                "left out without flow",
+                fix,
+            )
+        prompted = self.prompt is not None
+        limit, fix = "left out without a prompt", "add the prompt, or leave it out"
+        require(prompted or self.max_tokens is None, "max_tokens", self.max_tokens, limit, fix)
+        if not self.flow:
+            return
+        limit, fix = (
+            "'auto' with flow, which asks whether attention outside is exactly 0",
+            "leave the bound out",
+        )
+        require(self.bound == "auto", "bound", self.bound, limit, fix)
+        read = [name for name in ("text", "prompt", "split") if getattr(self, name) is not None]
+        require(
+            len(read) <= 1, ", ".join(read), "given together", "one of text, prompt and split", "choose one"
+        )
+        limit, fix = "left out with a split, whose windows are summed up", "pass the text of one of them"
+        require(self.split is None or self.position is None, "position", self.position, limit, fix)
+        limit, fix = "left out with a prompt, which is continued as trained", "leave it out"
+        require(not prompted or self.hard is None, "hard", self.hard, limit, fix)
 
     def check_read(self, name: str, value: Any) -> None:
         """ValueError for something of a corpus where none is read."""
-        limit = "left out unless bound='empirical', which alone reads a corpus"
+        limit = "left out unless bound='empirical' or a flow over a split, which alone read a corpus"
         fix = "ask for bound='empirical', or leave it out"
-        require(self.bound == "empirical" or value is None, name, value, limit, fix)
+        read = self.bound == "empirical" or (self.flow and self.split is not None)
+        require(read or value is None, name, value, limit, fix)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 
 from aila_jax.config import Config, LayerBlocks, PartitionKind, PointerKind
 

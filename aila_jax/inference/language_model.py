@@ -427,34 +427,35 @@ class LanguageModel(Shown):
         doc_ids: Any = None,
         generated: Sequence[int] = (),
     ) -> Reach:
-        """For every prediction of a text the tokens and blocks that can have influenced it, through all layers:
-        no other token can, whatever it is (docs/howto/reach.md).
+        """For every prediction of a text the tokens and blocks that can have influenced it, through all
+        layers: no other token can, whatever it is (docs/howto/reach.md).
 
         Only where attention outside is exactly 0 in every layer and head: at λ = 1 with a gate or with hard
         attention, or by a margin that is large enough. Under which condition it holds, the result says.
 
         Args:
-          text: a text or its token ids, at most the model's length; or what `continuations` returned, at the λ
-            and τ that it was generated at: then of every token that was drawn, in the windows that it was drawn
-            in.
+          text: a text or its token ids, at most the model's length; or what `continuations` returned, at the
+            λ and τ that it was generated at: then of every token that was drawn, in the windows that it was
+            drawn in.
           lam: λ.
           tau: τ.
           hard: block attention only; the configuration's by default.
-          block_ids: of a text, for the partition `given`: one id per token; by default those that it would have
-            had in training (see `read_text`).
+          block_ids: of a text, for the partition `given`: one id per token; by default those that it would
+            have had in training (see `read_text`).
           doc_ids: of a text: document of each token; one document by default.
           generated: of a text: positions of tokens that this model had drawn, each from the logits before it;
             what had influenced them counts too.
 
         Raises:
-          ValueError: a setting that is not exactly hard in every layer and head, a global layer that is not the
-            last, or an argument outside its limits.
+          ValueError: a setting that is not exactly hard in every layer and head, a global layer that is not
+            the last, or an argument outside its limits.
         """
         end = hard_end(self, lam, tau, hard)
         if not isinstance(text, Continuation):
             return reach_of_text(self, text, end, block_ids=block_ids, doc_ids=doc_ids, generated=generated)
-        given = {"hard": hard, "block_ids": block_ids, "doc_ids": doc_ids, "generated": tuple(generated) or None}
-        for name, value in given.items():
+        drawn = None if len(generated) == 0 else generated
+        given = (("hard", hard), ("block_ids", block_ids), ("doc_ids", doc_ids), ("generated", drawn))
+        for name, value in given:
             fix = "leave it out: a continuation has its own"
             require(value is None, name, value, "left out with a continuation", fix)
         return reach_of_continuation(self, text, end)

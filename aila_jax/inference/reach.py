@@ -1,9 +1,8 @@
 """Reach: for every prediction of a text the tokens and blocks that can have influenced it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -14,6 +13,7 @@ from aila_jax.columns import Column, to_pandas
 from aila_jax.config import require
 from aila_jax.config.checks import plain, whole
 from aila_jax.guarantees.flow import Condition
+from aila_jax.model.arguments import any_array, is_traced
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -71,10 +71,11 @@ def summary_of(unit: str, sizes: Int[np.ndarray, "P"]) -> ReachSummary:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Reach(Shown):
-    """For every prediction of a text the tokens that can have influenced it: no other one can, whatever it is.
+    """For every prediction of a text the tokens that can have influenced it: no other one can, whatever it
+    is.
 
-    Exactly, through all layers, under the condition that `condition` says. It says what *can* have influenced a
-    prediction, not how much; attention masses bound nothing of this.
+    Exactly, through all layers, under the condition that `condition` says. It says what *can* have influenced
+    a prediction, not how much; attention masses bound nothing of this.
 
     Attributes:
       pieces: the text of each of the L tokens alone.
@@ -87,8 +88,8 @@ class Reach(Shown):
       lam: λ.
       tau: τ.
       source: the model in words, run and step.
-      below: with a global layer, which is the last: the reach below it, so what each of the states holds that it
-        sums; None without one.
+      below: with a global layer, which is the last: the reach below it, so what each of the states holds that
+        it sums; None without one.
     """
 
     pieces: tuple[str, ...]
@@ -198,9 +199,7 @@ class Reach(Shown):
         return Card(title, facts)
 
 
-def blocks_reached(
-    can: Bool[np.ndarray, "P L"], block_ids: Int[np.ndarray, "L"]
-) -> Int[np.ndarray, "P"]:
+def blocks_reached(can: Bool[np.ndarray, "P L"], block_ids: Int[np.ndarray, "L"]) -> Int[np.ndarray, "P"]:
     """How many blocks the tokens of each row are of."""
     _, numbers = np.unique(block_ids, return_inverse=True)
     is_of = np.zeros((len(block_ids), int(numbers.max()) + 1), np.float32)
@@ -208,12 +207,12 @@ def blocks_reached(
     return (can.astype(np.float32) @ is_of > 0.0).sum(axis=1)
 
 
-def check_positions(name: str, values: Sequence[int], length: int) -> Bool[np.ndarray, "L"]:
-    """Positions as a row of truths; ValueError for one that the text does not have."""
-    found = np.zeros(length, bool)
-    for value in values:
-        at = plain(value)
-        fits = whole(at) and 0 <= at < length
-        require(fits, name, value, f"positions from 0 to {length - 1}", "range(first, end), say")
-        found[at] = True
+def check_positions(name: str, values: Any, length: int) -> Bool[np.ndarray, "L"]:
+    """Positions as a row of truths; ValueError for what is none, or one that the text does not have."""
+    found, row, right = np.zeros(length, bool), any_array(values), False
+    if row is not None and not is_traced(row) and row.ndim == 1:
+        inside = np.issubdtype(row.dtype, np.integer) and bool(np.all((row >= 0) & (row < length)))
+        right = row.size == 0 or inside
+    require(right, name, values, f"positions from 0 to {length - 1}", "range(first, end), say")
+    found[np.asarray(row, np.int64)] = True
     return found

@@ -66,11 +66,13 @@ def hard_end(model: "LanguageModel", lam: Any, tau: Any, hard: bool | None) -> H
 def _last_is_global(config: Config) -> bool:
     """Whether the last layer is global; ValueError where another one is.
 
-    What is claimed is claimed by block: after a global layer every position holds all that came before, and no
-    later layer takes it away. So below a layer with blocks it says the opposite of what its blocks say.
+    What is claimed is claimed by block: after a global layer every position holds all that came before, and
+    no later layer takes it away. So below a layer with blocks it says the opposite of what its blocks say.
     """
     layers = [blocks == LayerBlocks.ALL for blocks, _ in config.relation.layer_blocks]
-    limit = "without 'all' but in the last layer for a flow claim: after a global layer everything is everywhere"
+    limit = (
+        "without 'all' but in the last layer for a flow claim: after a global layer everything is everywhere"
+    )
     fix = "put 'all' last (late fusion), or ask certify for bounds on attention by layer"
     require(not any(layers[:-1]), "relation.layers", config.relation.layers, limit, fix)
     return bool(layers and layers[-1])
@@ -101,12 +103,13 @@ def reach_of_text(
 ) -> Reach:
     """The reach of every prediction of one text. Arguments and errors: see `LanguageModel.reach`."""
     tokens, ids = read_text(model, text, block_ids)
-    docs = None if doc_ids is None else np.asarray(doc_ids)[None]
-    batch = model.batch(np.asarray(tokens)[None], None if ids is None else np.asarray(ids)[None], docs)
+    batch = model.batch([tokens], None if ids is None else [ids], None if doc_ids is None else [doc_ids])
     drawn = check_positions("generated", generated, len(tokens))
     masks = hard_masks(model, batch)
     real = np.flatnonzero(np.asarray(batch.doc_ids)[0] != PADDING_ID)
-    condition = condition_of(model.config, given_ids=block_ids is not None, given_documents=doc_ids is not None)
+    condition = condition_of(
+        model.config, given_ids=block_ids is not None, given_documents=doc_ids is not None
+    )
 
     def made(layers: Sequence[Bool[np.ndarray, "B L L"]], below: Reach | None) -> Reach:
         closed = with_generated(reach_through(layers)[0], drawn)

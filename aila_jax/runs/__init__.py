@@ -7,6 +7,7 @@ from aila_jax.runs._blocks import blocks
 from aila_jax.runs._certify import certify
 from aila_jax.runs._demo import demo
 from aila_jax.runs._diagnose import describe_diagnosis, diagnose
+from aila_jax.runs._flow import flow
 from aila_jax.runs._generate import continuation_lines, generate
 from aila_jax.runs._influence import describe_influence, influence
 from aila_jax.runs._recruit import recruit, recruit_classes
@@ -44,6 +45,7 @@ __all__ = [
     "evaluate",
     "evaluate_cell",
     "evaluated_lams",
+    "flow",
     "generate",
     "influence",
     "initial_state",

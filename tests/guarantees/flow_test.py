@@ -70,12 +70,15 @@ def test_generated_tokens_carry_their_own_reach(seed: int, share: float) -> None
 def masks_of(blocks: Blocks, row: int = 0) -> list[np.ndarray]:
     """The hard masks of all layers."""
     found = [
-        np.asarray(blocks.of_layer(layer).masks(hard=True).attendable)[row, 0] for layer in range(len(blocks.layers))
+        np.asarray(blocks.of_layer(layer).masks(hard=True).attendable)[row, 0]
+        for layer in range(len(blocks.layers))
     ]
     return found if len(found) > 1 else found * LAYERS
 
 
-def reach(relation: RelationConfig, size: int = 4, length: int = 24, layers: int = LAYERS, **given_ids: Any) -> np.ndarray:
+def reach(
+    relation: RelationConfig, size: int = 4, length: int = 24, layers: int = LAYERS, **given_ids: Any
+) -> np.ndarray:
     """R of a relation on windows, or on ids that are given."""
     partition = PartitionConfig(kind="given") if given_ids else PartitionConfig(size=size)
     shape = ModelConfig(length=length, d_model=8, n_heads=2, d_ff=8, n_layers=layers)
@@ -99,7 +102,7 @@ def test_equal_hard_blocks_reach_the_block_and_a_sink_adds_itself_alone() -> Non
 
 @pytest.mark.parametrize(("size", "shift", "layers"), [(4, 1, 3), (4, 2, 3), (5, 3, 4), (6, 5, 2)])
 def test_shifted_windows_reach_a_shift_further_a_layer(size: int, shift: int, layers: int) -> None:
-    """From the start of the last layer's window (N − 1) · shift tokens further back, and all from there on."""
+    """From the start of the last layer's window (N − 1) · shift tokens further back, and all after it."""
     start = (IN_ORDER - shift * (layers - 1)) // size * size + shift * (layers - 1)
     start = np.maximum(start - shift * (layers - 1), 0)
     found = reach(RelationConfig(shift=shift), size, layers=layers)
@@ -248,12 +251,31 @@ def test_a_claim_says_of_which_texts_it_holds() -> None:
         return found.text, found.unconditional
 
     places = ("for every input with these positions", True)
-    for name in ("plain", "sink", "ends, horizon 2, sink", "random, sink", "shifted", "by layer", "global below"):
+    for name in (
+        "plain",
+        "sink",
+        "ends, horizon 2, sink",
+        "random, sink",
+        "shifted",
+        "by layer",
+        "global below",
+    ):
         assert said("windows", name) == places
-    assert said("windows", "plain", given_documents=True)[0] == "for every input with these positions and documents"
+    assert (
+        said("windows", "plain", given_documents=True)[0]
+        == "for every input with these positions and documents"
+    )
     ids = ("for every input with these positions and block ids", True)
     assert said("given", "shifted, ends, sink", given_ids=True) == ids
-    blocks, both = ("for every text with the same blocks", False), ("for every text with the same blocks and pointers", False)
+    blocks, both = (
+        ("for every text with the same blocks", False),
+        ("for every text with the same blocks and pointers", False),
+    )
     assert said("given", "plain") == said("sentences", "shifted") == said("classes", "sink") == blocks
-    assert said("windows", "anchors") == said("given", "anchors", given_ids=True) == said("sentences", "ends") == both
+    assert (
+        said("windows", "anchors")
+        == said("given", "anchors", given_ids=True)
+        == said("sentences", "ends")
+        == both
+    )
     assert said("windows", "by layer, ends, sink") == both

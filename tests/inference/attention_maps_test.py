@@ -201,8 +201,8 @@ def test_a_text_has_the_blocks_of_training_or_none(model, given):
 
 def test_a_continuation_belongs_to_the_last_block_of_its_prompt(model, monkeypatch):
     seen = []
-    window = generation._window
-    monkeypatch.setattr(generation, "_window", lambda *given: seen.append(given) or window(*given))
+    window = generation.padded_window
+    monkeypatch.setattr(generation, "padded_window", lambda *given: seen.append(given) or window(*given))
     ends = model.tokenizer.eos_id
     monkeypatch.setattr(generation, "_next_tokens", lambda *_: np.array([ends]))
     prompt = json.dumps({"blocks": ["the", "a\ncat"]})

@@ -48,6 +48,10 @@ CERTIFY = {
     "arithmetic": None,
     "target_mass": 0.9,
     "text": None,
+    "flow": False,
+    "position": None,
+    "prompt": None,
+    "max_tokens": None,
     "out": "",
     **SCORING,
 }
@@ -243,6 +247,14 @@ INFLUENCE = {
         ("certify --checkpoint=c", ("certify", ("c",), CERTIFY)),
         ("certify --checkpoint=c --text=t", ("certify", ("c",), CERTIFY | {"text": "t"})),
         (
+            "certify --checkpoint=c --flow --hard --text=t --position=3",
+            ("flow", ("c",), CERTIFY | {"flow": True, "hard": True, "text": "t", "position": 3}),
+        ),
+        (
+            "certify --checkpoint=c --flow --prompt=t --max_tokens=9",
+            ("flow", ("c",), CERTIFY | {"flow": True, "prompt": "t", "max_tokens": 9}),
+        ),
+        (
             "certify --checkpoint=c --arithmetic=bfloat16",
             ("certify", ("c",), CERTIFY | {"arithmetic": "bfloat16"}),
         ),
@@ -431,6 +443,7 @@ def test_what_the_commands_print(runs, capsys):
         ),
         ("certify --checkpoint=c --length=0", "--length is 0; it must be at least 1"),
         ("certify --checkpoint=c --length=9 --text=t", "--length is 9; it must be left out with a text"),
+        ("certify --checkpoint=c --position=2", "--position is 2; it must be left out without flow"),
         ("certify --checkpoint=c --split=test", "--split is 'test'; it must be left out unless bound="),
         ("sweep --checkpoint=c --split=dev", "--split is 'dev'; it must be one of train, validation, test"),
         ("sweep --checkpoint=c --pointers=all", "--pointers is 'all'; it must be one of auto, none"),
@@ -590,7 +603,9 @@ def test_public_callables_have_the_options_as_keywords_with_their_defaults(funct
         if each.default is not dataclasses.MISSING
     }
     if function is aila_jax.certify:
-        del options["target_mass"]  # what is said of a certificate, not the certificate
+        # What is said of a certificate, not the certificate; and what is `model.reach` in Python.
+        for name in ("target_mass", "flow", "position", "prompt", "max_tokens"):
+            del options[name]
     assert {name: value for name, value in keywords(function).items() if name not in beside} == options
 
 

@@ -175,6 +175,9 @@ class FakeRuns(types.ModuleType):
     def certify(self, run: FakeRun, options: Options, out: str) -> str:
         return self._measured("certify", run, options, out, "what is guaranteed")
 
+    def flow(self, run: FakeRun, options: Options, out: str) -> str:
+        return self._measured("flow", run, options, out, "what can have influenced it")
+
     def demo(self, *args: Any, **kwargs: Any) -> None:
         return self._called("demo", args, kwargs, None)
 
