@@ -104,7 +104,10 @@ def _of_split(run: OpenedRun, options: CertifyOptions, out: str | Path, meta: Ma
                 tokens.append(can[real].sum(axis=1))
                 blocks.append(blocks_reached(can[real], masks.block_ids[row]))
     summary = (summary_of("tokens", np.concatenate(tokens)), summary_of("blocks", np.concatenate(blocks)))
-    condition = condition_of(model.config, given_ids=False, given_documents=False)
+    # Where documents begin is the corpus's to say, and sinks, positions and masks follow it.
+    config = model.config
+    follows = config.relation.sink or config.model.document_mask or config.partition.global_first
+    condition = condition_of(config, given_ids=False, given_documents=follows)
     directory = run.folder(out, "certificate/flow")
     held = {"lam": end.lam, "tau": end.tau, "hard_by": end.why, "windows": len(tokens)}
     document = {**reach_document(condition.text, condition.unconditional, summary, meta), **held}
@@ -113,5 +116,5 @@ def _of_split(run: OpenedRun, options: CertifyOptions, out: str | Path, meta: Ma
         f"{model.run}, step {model.step}, {len(tokens):,} windows of {reading.split}: λ = {end.lam:g}, τ ="
         f" {end.tau:g}, attention outside is exactly 0 by {end.why}"
     )
-    claim = f"{CLAIM} of its window: {condition.text}."
+    claim = f"{CLAIM}: {condition.text}."
     return "\n".join([title, claim, "", *summary_lines(summary), NOT_MASS, "", f"Written to {directory}"])

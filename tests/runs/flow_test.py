@@ -90,6 +90,7 @@ def test_of_a_split_all_windows_are_summed_up(trained: Trained, tmp_path: Path) 
     run = gated(trained, RelationConfig(sink=True))
     text = runs.flow(run, CertifyOptions(flow=True, split="validation", max_batches=2), tmp_path)
     document = read(tmp_path)
+    assert document["condition"] == "for every input with these positions and documents"
     assert document["windows"] == 16 and "16 windows of validation" in text
     assert document["summary"][0]["largest"] <= 6 and document["summary"][0]["predictions"] <= 16 * 16
     one = run.model.reach(list(range(5, 21)))
