@@ -5,6 +5,7 @@ Inside are the query's own block, sinks and pointers (`partition.relations`).
 
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Int
 
@@ -13,7 +14,7 @@ from aila_jax.config import Config, LayerBlocks, PartitionKind, PointerKind, req
 from aila_jax.partition.kinds import Given, Windows
 from aila_jax.partition.relations import Relation
 from aila_jax.partition.rule_tables import RuleTables, build_rules, table_names
-from aila_jax.partition.rules import Blocks
+from aila_jax.partition.rules import Blocks, Rules
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Batch
 
 
@@ -109,7 +110,12 @@ def _of_places(config: Config, length: int) -> Blocks:
     first = config.partition.global_first
     windows = config.partition.kind == PartitionKind.WINDOWS
     own = Windows(config.partition.size, first) if windows else Given(first)
-    return rules(Batch.from_tokens(np.zeros((1, length), np.int32)), own)
+    return _laid_out(rules, Batch.from_tokens(np.zeros((1, length), np.int32)), own)
+
+
+@jax.jit  # pointers are found by scans, of which each small step would be compiled by itself
+def _laid_out(rules: Rules, batch: Batch, own: Windows | Given) -> Blocks:
+    return rules(batch, own)
 
 
 def _least_inside(config: Config, kind: LayerBlocks, position: Int[np.ndarray, "L"]) -> Int[np.ndarray, "L"]:

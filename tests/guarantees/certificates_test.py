@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from aila_jax import presets
-from aila_jax.config import Config, MarginConfig, PartitionConfig
+from aila_jax.config import Config, MarginConfig, PartitionConfig, RelationConfig
 from aila_jax.guarantees.certificates import certificate, counts_of_texts
 from aila_jax.guarantees.gaps import ScoreSource, guaranteed_gap
 from aila_jax.guarantees.key_counts import counts_of
@@ -355,12 +355,22 @@ def test_no_margin_brings_a_target_at_lambda_zero_or_where_none_is_imposed() -> 
 
 
 @pytest.mark.parametrize(
-    "partition", [PartitionConfig(size=5), PartitionConfig(kind="segments")], ids=["windows", "any text"]
+    ("partition", "relation"),
+    [
+        (PartitionConfig(size=5), RelationConfig()),
+        (PartitionConfig(kind="segments"), RelationConfig()),
+        (PartitionConfig(size=5), RelationConfig(pointers="ends", horizon=9, sink=True, shift=2)),
+    ],
+    ids=["windows", "any text", "a relation"],
 )
-def test_memory_grows_with_the_length_and_not_with_its_square(partition: PartitionConfig) -> None:
+def test_memory_grows_with_the_length_and_not_with_its_square(
+    partition: PartitionConfig, relation: RelationConfig
+) -> None:
     length = 16_384
     config = whole(**QK)
-    config = replace(config, model=replace(config.model, length=length), partition=partition)
+    config = replace(
+        config, model=replace(config.model, length=length), partition=partition, relation=relation
+    )
     params = random_layer(config.model, 1)
     tracemalloc.start()
     try:

@@ -244,6 +244,43 @@ def test_the_support_of_the_jacobian_is_the_reach(kind: str, name: str) -> None:
     np.testing.assert_array_equal(support, reach_through(masks_of(blocks_here(kind, name))))
 
 
+def decoder(x_LxD: np.ndarray, masks: list[np.ndarray], draw: np.random.Generator) -> np.ndarray:
+    """A pre-LayerNorm decoder in NumPy, of two heads, drawn weights and scores of order 1; analytic in its
+    input, so that a step along the imaginary axis gives derivatives without cancellation.
+    """
+
+    def normed(x: np.ndarray) -> np.ndarray:
+        centred = x - x.mean(axis=-1, keepdims=True)
+        return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6)
+
+    width = x_LxD.shape[1]
+    for mask in masks:
+        read, added = normed(x_LxD), np.zeros_like(x_LxD)
+        for _ in range(2):
+            q, k, v = (read @ draw.standard_normal((width, width)) / width for _ in range(3))
+            weights = np.where(mask, np.exp(np.where(mask, q @ k.T, 0.0)), 0.0)
+            mixed = weights / weights.sum(axis=-1, keepdims=True) @ v
+            added = added + mixed @ draw.standard_normal((width, width))
+        x_LxD = x_LxD + added
+        hidden = np.tanh(normed(x_LxD) @ draw.standard_normal((width, 2 * width)))
+        x_LxD = x_LxD + hidden @ draw.standard_normal((2 * width, width))
+    return normed(x_LxD) @ draw.standard_normal(width)
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
+def test_a_float64_decoder_of_its_own_depends_on_what_is_in_reach_and_on_nothing_else(
+    kind: str, name: str
+) -> None:
+    masks = masks_of(blocks_here(kind, name))
+    x_LxD = np.random.default_rng(0).standard_normal((L, 6))
+    support = np.zeros((L, L), bool)
+    for token in range(L):
+        moved = x_LxD.astype(np.complex128)
+        moved[token] += 1e-100j * np.random.default_rng(1).standard_normal(6)
+        support[:, token] = decoder(moved, masks, np.random.default_rng(2)).imag != 0.0
+    np.testing.assert_array_equal(support, reach_through(masks))
+
+
 def test_a_claim_says_of_which_texts_it_holds() -> None:
     def said(kind: str, name: str, **given_by_caller: bool) -> tuple[str, bool]:
         asked = {"given_ids": False, "given_documents": False, **given_by_caller}
