@@ -259,7 +259,7 @@ def test_counts_of_a_split_are_those_that_attention_reports(trained: Trained) ->
         ({"bound": "empirical"}, r"dataset is None; it must be given for bound='empirical'.* Fix: dataset="),
         (
             {"split": "nonsense"},
-            r"split is 'nonsense'; it must be left out unless bound='empirical', which alone reads a corpus",
+            r"split is 'nonsense'; it must be left out unless bound='empirical' or a flow over a split",
         ),
         ({"max_batches": 3}, r"max_batches is 3; it must be left out unless bound='empirical'"),
         ({"text": ""}, r"text is ''; it must be at least one token"),
