@@ -3,6 +3,7 @@ out.
 """
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -152,10 +153,11 @@ def test_a_continuation_is_read_in_the_windows_that_it_was_drawn_in() -> None:
 
 
 def test_what_a_window_dropped_stays_in_the_reach_of_what_was_drawn_from_it() -> None:
-    """Windows of 4 tokens, length 24, 60 drawn. Every token's reach, by a walk over the windows as `_Row` has
-    them: a token depends on the tokens of its last block in its window, and each drawn one on its own.
+    """Windows of 5 tokens, which fall otherwise in each window of 24, and 60 drawn. Every token's reach, by a
+    walk over the windows as `_Row` has them: a token depends on the tokens of its last block in its window,
+    and each drawn one on its own.
     """
-    model = model_of()
+    model = model_of(size=5)
     made = model.continuations("the cat saw", GenerateOptions(lam=1.0, max_tokens=60))[0][0]
     assert made.dropped >= 3
     found, first = model.reach(made), made.prompt_tokens
@@ -167,10 +169,12 @@ def test_what_a_window_dropped_stays_in_the_reach_of_what_was_drawn_from_it() ->
     whole: dict[int, set[int]] = {}
     for drawn, start in starts.items():
         last = drawn - 1
-        own = range(start + (last - start) // 4 * 4, drawn)
+        own = range(start + (last - start) // 5 * 5, drawn)
         whole[drawn] = set(own).union(*(whole[s] for s in own if s >= first))
         assert set(found.tokens(last).tolist()) == whole[drawn]
     assert min(whole[first + 59]) < 24 < starts[first + 59]  # through what no window holds any more
-    assert len(windows_read(first, first + 60, 24)) == made.dropped + 1
+    windows = windows_read(first, first + 60, 24)
+    assert len(windows) == made.dropped + 1 and windows[-1].end == first + 59
+    assert all(a.end == b.first and a.end - a.start == 23 for a, b in pairwise(windows))  # then it was full
     blocks = found.block_ids
     assert (np.diff(blocks) >= 0).all() and blocks[0] == 0 and blocks[-1] == blocks.max()
