@@ -113,7 +113,10 @@ def build_rules(config: Config, tables: RuleTables | None = None) -> Rules:
         sink=relation.sink,
         shift=relation.shift,
         pointers=_pointers(relation, tables),
-        partitions=tuple(_layer(blocks, size, tables) for blocks, size in relation.layer_blocks),
+        partitions=tuple(
+            _layer(blocks, size, tables, config.partition.global_first)
+            for blocks, size in relation.layer_blocks
+        ),
         layers=config.model.n_layers,
     )
 
@@ -145,13 +148,13 @@ def _pointers(config: RelationConfig, tables: RuleTables | None) -> Pointers | N
     return None
 
 
-def _layer(blocks: LayerBlocks, size: int, tables: RuleTables | None) -> Any:
+def _layer(blocks: LayerBlocks, size: int, tables: RuleTables | None, global_first: bool) -> Any:
     """The partition of one layer; None for the model's own."""
     if blocks == LayerBlocks.OWN:
         return None
     if blocks == LayerBlocks.ALL:
-        return Everything()
+        return Everything(global_first)
     if blocks == LayerBlocks.WINDOWS:
-        return Windows(size)
+        return Windows(size, global_first)
     assert tables is not None, "build_rules has compared them"
-    return Segments(tables.boundaries[blocks.value], vocabulary=tables.vocabulary)
+    return Segments(tables.boundaries[blocks.value], global_first, tables.vocabulary)

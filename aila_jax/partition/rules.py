@@ -9,7 +9,7 @@ import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Bool, Int
 
-from aila_jax.partition.kinds import Given, Segments, Windows, document_starts
+from aila_jax.partition.kinds import Given, Segments, Windows, document_starts, finish
 from aila_jax.partition.pointers import Pointers, Stretches
 from aila_jax.partition.relations import Relation
 from aila_jax.types import PADDING_ID, Array, Batch
@@ -40,12 +40,17 @@ class Blocks:
 
 @flax.struct.dataclass
 class Everything:
-    """One block that holds all tokens: a global layer."""
+    """One block that holds all tokens: a global layer.
+
+    Attributes:
+      global_first: give the first token of each document `GLOBAL_ID`, so that it is counted as in other layers.
+    """
+
+    global_first: bool = flax.struct.field(pytree_node=False, default=False)
 
     def __call__(self, batch: Batch) -> Int[Array, "B L"]:
         """Block ids of every position; PADDING_ID at padding. A pure function, usable inside jit."""
-        doc_ids = jnp.asarray(batch.doc_ids)
-        return jnp.where(doc_ids == PADDING_ID, PADDING_ID, 0).astype(jnp.int32)
+        return finish(jnp.zeros_like(jnp.asarray(batch.doc_ids)), batch, self.global_first)
 
 
 @flax.struct.dataclass
