@@ -81,6 +81,7 @@ class Config:
         most = size - 1 if windows else 1
         kind = f"partition.kind {self.partition.kind!r}"
         what = "whose blocks are no stretches of text"
+        words = ("own",) * (min(layers, 8) - 1) + ("all",)  # a record may claim any number of layers
         return (
             ("relation.sink", not (relation.sink and self.partition.global_first),
              "false with partition.global_first, which makes the same token a query of every block too",
@@ -95,7 +96,7 @@ class Config:
             ("relation.pointers", not relation.points or smallest >= 2,
              "'none' with windows of 1: then every token is one", "set --config.partition.size=5"),
             ("relation.layers", len(relation.layers) in (0, layers), f"empty, or one word a layer ({layers})",
-             f"set --config.relation.layers=\"({', '.join(repr(w) for w in ['own'] * max(layers - 1, 1) + ['all'][:layers - 1])},)\""),
+             f"set --config.relation.layers=\"{words}\"" if layers <= 8 else "leave it empty"),
             ("relation.layers", all(one <= length for is_windows, one in kinds if is_windows),
              f"windows of at most model.length ({length})", f"set windows:{min(5, length)}"),
         )  # fmt: skip

@@ -43,7 +43,7 @@ class Everything:
     """One block that holds all tokens: a global layer.
 
     Attributes:
-      global_first: give the first token of each document `GLOBAL_ID`, so that it is counted as in other layers.
+      global_first: give the first token of each document `GLOBAL_ID`, as the partition does in other layers.
     """
 
     global_first: bool = flax.struct.field(pytree_node=False, default=False)

@@ -104,7 +104,7 @@ def cases(draw) -> Case:
 
 
 def texts(rows: int, seed: int) -> list[Text]:
-    """Documents one after another, padding behind; given ids that grow by one at most, some of them global."""
+    """Documents one after another, then padding; given ids that grow by one at most, some of them global."""
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(rows):
