@@ -155,9 +155,15 @@ class Checkpoint:
 
     def rule_tables(self) -> RuleTables | None:
         """What the run's relation knows of token types, likewise; None for one that reads no table."""
+        names = table_names(self.config.relation)
+        if self.record.relation is None and names:  # else a run that goes on would fit them anew, unsaid
+            raise ValueError(
+                f"checkpoint {self.folder} has no tables of its relation; relation"
+                f" {self.config.relation.settings} needs {', '.join(names)}."
+                f" {way_out(self.directory, self.step)}"
+            )
         if self.record.relation is None:
             return None
-        names = table_names(self.config.relation)
         stored = self._restore("relation", self._template("relation", names))
         with _readable(self, "relation"):
             tables = RuleTables.of(self.record.relation["vocabulary"], stored)

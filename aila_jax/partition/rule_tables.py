@@ -27,8 +27,8 @@ class RuleTables(Shown):
 
     Attributes:
       vocabulary: fingerprint of the tokenizer whose types these are.
-      entropy: local entropy of each type by the training split's bigrams, of pointers `anchors`; None for
-        others.
+      entropy: local entropy of each type by the training split's bigrams, as a share of log2 V, of pointers
+        `anchors`; None for others.
       boundaries: of layers with clauses or sentences, by their word: whether a type closes one.
     """
 
