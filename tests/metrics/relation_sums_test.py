@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from aila_jax.config import Config, MarginConfig, ModelConfig
+from aila_jax.config import MarginConfig, ModelConfig
 from aila_jax.metrics.sums import MetricSums, merge, metric_sums, summarize, to_host
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.network import Network
@@ -108,11 +108,7 @@ def test_without_pointers_and_sinks_there_are_no_sums_of_them() -> None:
 
 def test_layers_that_are_hard_count_their_own_queries() -> None:
     """A_t is the block then: the first of three has no second key below, and has one in the layer of all."""
-    rules = (
-        replace(RULES, sink=False, pointers=None)
-        if not hasattr(RULES, "replace")
-        else RULES.replace(sink=False, pointers=None)
-    )
+    rules = replace(RULES, sink=False, pointers=None)
     found = output(rules, hard=True)
     counts = sums(found)
     n_keys = np.asarray(found.stats.n_keys)
@@ -128,4 +124,3 @@ def test_layers_that_are_hard_count_their_own_queries() -> None:
             for head in range(2)
         ]
         np.testing.assert_allclose(summarize(counts).entropy_fraction[layer], share, rtol=1e-5)
-    assert Config().relation.plain

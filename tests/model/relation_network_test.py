@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from aila_jax.config import MarginConfig, ModelConfig
+from aila_jax.config import MarginConfig
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
 from aila_jax.model.stats import StatsRequest
@@ -131,7 +131,3 @@ def test_eight_devices_make_the_update_and_the_sums_of_one(run_in_subprocess_wit
     for other in others:
         for expected, found in zip(one, other, strict=True):
             np.testing.assert_allclose(found, expected, rtol=2e-5, atol=5e-6)
-
-
-def test_the_shapes_of_the_tiny_model_are_those_that_are_meant() -> None:
-    assert isinstance(MODEL, ModelConfig) and (MODEL.n_layers, MODEL.length, MODEL.film) == (2, 12, True)
