@@ -50,6 +50,9 @@ def kinds(rule: Rule, text: Text, layer: int) -> tuple[np.ndarray, np.ndarray]:
         t for t in range(length) if text.docs[t] != PADDING and (t == 0 or text.docs[t] != text.docs[t - 1])
     ]
     sinks = set(starts) if rule.sink else set()
+    if rule.global_first:  # of no piece, then
+        given = tuple(GLOBAL if t in starts else text.given[t] for t in range(length))
+        text = Text(text.tokens, text.docs, given)
     for context in contexts(text, rule.document_mask):
         ids = block_ids(rule, text, context, layer)
         for t in context:

@@ -6,7 +6,7 @@ import flax.struct
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aila_jax.config import Config, ModelConfig, PartitionConfig, RelationConfig
@@ -133,8 +133,30 @@ def masks(blocks: Blocks, layer: int, batch: Batch, document_mask: bool) -> dict
     }
 
 
+EACH = {"layers": 3, "k": 2, "horizon": 2, "entropy": (1.0, 0.5, 1.0, 2.0, 0.5, 1.0)}
+SHIFTED = Case(oracle.Rule((("windows", 5),), shift=2, pointers="ends", sink=True, **EACH), "windows", 5)
+PAIRS = Case(
+    oracle.Rule((("segments", CLAUSES),), shift=1, pointers="anchors", document_mask=True, **EACH),
+    "segments",
+    5,
+)
+GIVEN = Case(
+    oracle.Rule((("given",),), shift=1, pointers="random", seed=3, global_first=True, **EACH), "given", 5
+)
+LAYERED = Case(
+    oracle.Rule(tuple(LAYERS[word] for word in list(LAYERS)[:3]), pointers="ends", global_first=True, **EACH),
+    "windows",
+    3,
+    tuple(LAYERS)[:3],
+)
+
+
 @given(cases(), st.integers(0, 2**32 - 1))
-@settings(max_examples=25)
+@example(SHIFTED, 0)
+@example(PAIRS, 0)
+@example(GIVEN, 0)
+@example(LAYERED, 0)
+@settings(max_examples=20)
 def test_masks_are_those_of_loops(case: Case, seed: int) -> None:
     rows = texts(12, seed)
     batch = case.batch(rows)
