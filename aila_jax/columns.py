@@ -34,6 +34,7 @@ class Column:
       name: in files; the field's name by default.
       after: the field that it stands behind, where that is not the field before it. A row that adds columns
         in the middle of those it inherits says so with this.
+      optional: files and data frames leave it out where no row has a value.
       field: the field's name; filled in by `columns_of`.
     """
 
@@ -46,6 +47,7 @@ class Column:
     missing: str = MISSING
     name: str = ""
     after: str = ""
+    optional: bool = False
     field: str = ""
 
     def value(self, row: Any) -> Any:
@@ -101,6 +103,14 @@ def chosen(cls: type, names: Sequence[str], rows: Iterable[Any] = ()) -> tuple[C
     return tuple(c for c in found if not rows or any(c.value(row) is not None for row in rows))
 
 
+def file_columns(cls: type, rows: Iterable[Any]) -> tuple[Column, ...]:
+    """The columns that a file of these rows has: all but the optional ones that no row has."""
+    rows = tuple(rows)
+    return tuple(
+        c for c in columns_of(cls) if not c.optional or any(c.value(row) is not None for row in rows)
+    )
+
+
 def row_values(row: Any) -> dict[str, Any]:
     """The row as name → value, in the order of its columns."""
     return {column.name: column.value(row) for column in columns_of(type(row))}
@@ -112,7 +122,7 @@ def to_pandas(cls: type, rows: Sequence[Any]) -> "DataFrame":
     Raises:
       ModuleNotFoundError: pandas is not installed.
     """
-    columns = columns_of(cls)
+    columns = file_columns(cls, rows)
     made = frame({column.name: [column.value(row) for row in rows] for column in columns})
     made.attrs["units"] = {column.name: column.unit for column in columns if column.unit}
     made.attrs["help"] = {column.name: column.help for column in columns if column.help}

@@ -29,7 +29,7 @@ from aila_jax.config.root import Config
 from aila_jax.config.sweep import PARTS
 
 SPLITS = ("train", "validation", "test")
-POINTERS = ("auto", "none", "anchors", "answers")
+POINTERS = ("auto", "none", "anchors", "answers", "relation")
 
 # (name, value) → the value as it is kept; ValueError where it is outside its limit.
 Check = Callable[[str, Any], Any]
@@ -287,8 +287,8 @@ class SweepOptions(ScoringOptions):
     )
     delta: bool = option("Also measure score gaps between in-block and out-of-block keys.", False)
     pointers: str = option(
-        "What pointer fidelity is measured on: anchors, answers (rule corpora), none, or auto: what there"
-        " is.",
+        "What pointer fidelity is measured on: anchors, answers (rule corpora), relation (its pointers), none,"
+        " or auto: what there is, in this order.",
         "auto",
         OneOf(POINTERS),
     )

@@ -11,6 +11,7 @@ from aila_jax.training.sharding import describe_devices
 
 def origin_of(model: LanguageModel, dataset: Dataset) -> Origin:
     """What makes a result: the training run's record, and this evaluation's versions, commit and device."""
+    relation = model.config.relation
     return Origin(
         training=model.meta,
         checkpoint_step=model.step,
@@ -19,6 +20,7 @@ def origin_of(model: LanguageModel, dataset: Dataset) -> Origin:
         commit=git_commit(),
         device=describe_devices(),
         sparsity=sparsity_of(model),
+        relation=None if relation.plain and "relation" not in model.meta else relation.settings,
     )
 
 

@@ -115,6 +115,8 @@ class Origin(Record):
       device: that measured it.
       sparsity: of a model trained with a group-sparsity penalty. It belongs to the checkpoint and not to a
         cell: no λ or τ of the dial changes it.
+      relation: what the model was read with, its settings that differ from those of plain blocks; None for
+        plain blocks, {} where the model was trained with another relation (`training.relation`).
     """
 
     training: Mapping[str, Any] | None = None
@@ -124,6 +126,7 @@ class Origin(Record):
     commit: str | None = None
     device: str | None = None
     sparsity: Sparsity | None = None
+    relation: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,8 +50,8 @@ class AttentionRow:
       delta_measured: mean of min in-block minus max out-of-block score, over queries with keys outside their
         block; None unless asked for.
       delta_share: share of these queries where it is positive; None unless asked for.
-      pointer_fidelity: mean attention of a query on what it is pointed at: the anchors of its block, or the
-        known answer; None where it was not measured, and so is the rest.
+      pointer_fidelity: mean attention of a query on what it is pointed at: the anchors of its block, the
+        known answer, or the relation's pointers; None where it was not measured, and so is the rest.
       pointer_uniform: what uniform attention would have.
       pointer_lift: their ratio.
       pointer_block_ratio: pointed-at attention inside the block ÷ attention inside the block.
@@ -61,6 +61,13 @@ class AttentionRow:
         scores (docs/certificates.md), mean over layers, heads and queries; None where no head is guaranteed
         more than uniform attention has.
       guaranteed_entropy_bits: the same for the largest entropy.
+      n_in: with a relation beyond plain blocks, mean keys inside of a query; with plain blocks None, and so is
+        the rest, which splits block mass into `block_mass_local`, pointers and sink.
+      block_mass_local_uniform: what uniform attention would have on the query's own block.
+      pointer_mass: mean attention on pointers of other blocks, over all queries; None without pointers.
+      pointer_mass_uniform: what uniform attention would have.
+      sink_mass: mean attention on the sink, over all queries; None without a sink.
+      sink_mass_uniform: what uniform attention would have.
     """
 
     run: str
@@ -81,7 +88,8 @@ class AttentionRow:
     block_mass: Annotated[
         float,
         Column("block mass", formats.fixed, page_format=formats.four,
-               help="attention inside the query's block, global keys included"),
+               help="attention inside: the query's block, global keys, and with a relation its pointers and"
+               " sink"),
     ]  # fmt: skip
     block_mass_uniform: Annotated[
         float, Column("uniform mass", formats.four, help="block mass of uniform attention")
@@ -90,7 +98,12 @@ class AttentionRow:
         float, Column("lift", formats.lift, help="block mass over that of uniform attention")
     ]
     block_mass_local: Annotated[
-        float, Column("local mass", formats.four, help="block mass without the mass on global keys")
+        float,
+        Column(
+            "local mass",
+            formats.four,
+            help="block mass on the query's own block alone, without global keys, pointers and sink",
+        ),
     ]
     delta_imposed: Annotated[
         float | None,
@@ -109,7 +122,8 @@ class AttentionRow:
     pointer_fidelity: Annotated[
         float | None,
         Column("fidelity", formats.fixed, page_title="pointer fidelity", page_format=formats.four,
-               help="attention on what the query is pointed at: its block's anchors, or the known answer"),
+               help="attention on what the query is pointed at: its block's anchors, the known answer, or the"
+               " relation's pointers, over the queries that have any"),
     ] = None  # fmt: skip
     pointer_uniform: Annotated[
         float | None,
@@ -141,6 +155,32 @@ class AttentionRow:
                page_title="guaranteed entropy (bits)", page_format=formats.at_most_four,
                help="largest entropy that the margin allows"),
     ] = None  # fmt: skip
+    n_in: Annotated[
+        float | None,
+        Column("keys inside", formats.fixed, help="mean number of keys inside of a query", optional=True),
+    ] = None
+    block_mass_local_uniform: Annotated[
+        float | None,
+        Column("uniform local", formats.four, help="local mass of uniform attention", optional=True),
+    ] = None
+    pointer_mass: Annotated[
+        float | None,
+        Column("on pointers", formats.fixed, page_format=formats.four, optional=True,
+               help="attention on pointers of other blocks, over all queries"),
+    ] = None  # fmt: skip
+    pointer_mass_uniform: Annotated[
+        float | None,
+        Column("uniform on pointers", formats.four, help="the same of uniform attention", optional=True),
+    ] = None
+    sink_mass: Annotated[
+        float | None,
+        Column("on sink", formats.fixed, page_format=formats.four, optional=True,
+               help="attention on the sink, over all queries"),
+    ] = None  # fmt: skip
+    sink_mass_uniform: Annotated[
+        float | None,
+        Column("uniform on sink", formats.four, help="the same of uniform attention", optional=True),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +196,8 @@ class CellRow(AttentionRow):
         scored in part, or under a document mask, or where it is beyond float64.
       perplexity_byte: the same per byte; None as for words.
       accuracy: share of targets ranked first, in [0, 1].
-      pointers: `anchors` or `answers`, what pointer fidelity was measured on, or None where it was not.
+      pointers: `anchors`, `answers` or `relation`, what pointer fidelity was measured on, or None where it was
+        not.
       pointer_queries: queries counted.
       determined: on rule corpora, targets that the rule determines.
       accuracy_determined: the share of them ranked first.

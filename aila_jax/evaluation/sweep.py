@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from aila_jax.config.checks import check_flag
+from aila_jax.config.checks import check_flag, require
 from aila_jax.config.options import SweepOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.packing import Windows
@@ -56,8 +57,9 @@ def sweep(
       hard: block attention only (then every λ must be 1).
       delta: also measure score gaps.
       quiet: no progress bar.
-      pointers: what pointer fidelity is measured on: `anchors`, `answers` (rule corpora), `none`, or `auto`:
-        answers where the data set has them, else anchors where the model has them.
+      pointers: what pointer fidelity is measured on: `anchors`, `answers` (rule corpora), `relation` (the
+        pointers of the model's relation), `none`, or `auto`: answers where the data set has them, else anchors
+        where the model has them, else the relation's pointers where it has any.
       fallback: of a path, where the newest checkpoint is damaged, take the newest whole one, and say so.
 
     Returns:
@@ -118,6 +120,8 @@ def sweep_grid(
                 anchors=model.anchors if pointers == "anchors" else None,
             )
             summary = summarize(sums)
+            if pointers == "none":  # of a relation with pointers they are measured all the same
+                summary = replace(summary, pointers=None)
             label = RowLabel(model.run, config.seed, model.meta.get("commit", "unknown"), split, lam, tau)
             # Under a document mask the first token of each document is not scored, but its word is counted.
             counted = None if config.model.document_mask else whole
@@ -136,18 +140,23 @@ def sweep_grid(
 
 
 def choose_pointers(asked: str, model: LanguageModel, windows: Windows) -> str:
-    """`answers`, `anchors` or `none`, as asked for or as there is something to measure.
+    """`answers`, `anchors`, `relation` or `none`, as asked for or as there is something to measure.
 
     Raises:
-      ValueError: anchors of a model that has none (yet), or answers of data without any.
+      ValueError: anchors of a model that has none (yet), answers of data without any, or pointers of a relation
+        that has none.
     """
+    relation = model.config.relation
     if asked == "auto":
-        return (
-            "answers"
-            if windows.batch.pointers is not None
-            else "none"
-            if model.anchors is None
-            else "anchors"
+        if windows.batch.pointers is not None:
+            return "answers"
+        if model.anchors is not None:
+            return "anchors"
+        return "relation" if relation.points else "none"
+    if asked == "relation":
+        limit = "left out where relation.pointers is 'none'"
+        require(
+            relation.points, "pointers", asked, limit, "pointers='auto', or --config.relation.pointers=ends"
         )
     if asked == "anchors":
         model.need_anchors()

@@ -90,6 +90,7 @@ def cell_row(
         delta_share=None if s.delta_share is None else float(s.delta_share.mean()),
         **vars(guaranteed_at(guaranteed)),
         **vars(_pointers_at(s.pointers)),
+        **vars(_kinds(s, config)),
         pointers=None if s.pointers is None else pointers,
         pointer_queries=None if s.pointers is None else s.pointers.queries,
         determined=None if s.pointers is None else s.pointers.determined,
@@ -100,7 +101,7 @@ def cell_row(
 def head_rows(
     label: RowLabel, s: Summary, config: Config, hard: bool, guaranteed: Certificate | None
 ) -> list[HeadRow]:
-    imposed = _imposed(config, label.lam, hard)
+    imposed, plain = _imposed(config, label.lam, hard), config.relation.plain
     rows = []
     for layer, head in np.ndindex(s.entropy_bits.shape):
         at = (layer, head)
@@ -112,7 +113,7 @@ def head_rows(
                 entropy_bits=float(s.entropy_bits[at]),
                 entropy_fraction=float(s.entropy_fraction[at]),
                 block_mass=float(s.block_mass[at]),
-                block_mass_uniform=s.block_mass_uniform,
+                block_mass_uniform=s.block_mass_uniform if plain else float(s.layers.uniform[layer]),
                 block_mass_lift=float(s.block_mass_lift[at]),
                 block_mass_local=float(s.block_mass_local[at]),
                 delta_imposed=None if imposed is None else float(imposed[at]),
@@ -120,6 +121,7 @@ def head_rows(
                 delta_share=None if s.delta_share is None else float(s.delta_share[at]),
                 **vars(guaranteed_at(guaranteed, at)),
                 **vars(_pointers_at(s.pointers, at)),
+                **vars(_kinds(s, config, at)),
             )
         )
     return rows
@@ -169,4 +171,35 @@ def _pointers_at(p: PointerSummary | None, at: Any = ...) -> PointerColumns:
     fidelity, inside, block = (float(mass[at].mean()) for mass in (p.fidelity, p.fidelity_in, p.block_mass))
     return PointerColumns(
         fidelity, p.uniform, fidelity / p.uniform, inside / block if block else None, p.key_share
+    )
+
+
+@dataclass(frozen=True)
+class KindColumns:
+    """The columns of a row on the kinds of keys inside; None with plain blocks, and where there are none."""
+
+    n_in: float | None = None
+    block_mass_local_uniform: float | None = None
+    pointer_mass: float | None = None
+    pointer_mass_uniform: float | None = None
+    sink_mass: float | None = None
+    sink_mass_uniform: float | None = None
+
+
+def _kinds(s: Summary, config: Config, at: Any = ...) -> KindColumns:
+    """Means over the layers and heads `at`; one head has the keys of its layer."""
+    if config.relation.plain:
+        return KindColumns()
+    layer, keys = ... if at is ... else at[0], s.layers
+
+    def mean(values: np.ndarray | None, where: Any) -> float | None:
+        return None if values is None else float(np.mean(values[where]))
+
+    return KindColumns(
+        n_in=mean(keys.n_in, layer),
+        block_mass_local_uniform=mean(keys.local_uniform, layer),
+        pointer_mass=mean(s.pointer_mass, at),
+        pointer_mass_uniform=mean(keys.pointer_uniform, layer),
+        sink_mass=mean(s.sink_mass, at),
+        sink_mass_uniform=mean(keys.sink_uniform, layer),
     )

@@ -131,10 +131,29 @@ def merge(parts: list[MetricSums]) -> MetricSums:
     return jax.tree.map(lambda *x: np.sum(np.stack(x), axis=0), *parts)
 
 
+@dataclass(frozen=True, eq=False)
+class LayerKeys:
+    """What keys each layer's queries have, means [N]; None where the relation has no such keys.
+
+    Attributes:
+      n_in: keys inside.
+      uniform: share of uniform attention inside.
+      local_uniform: in the query's own block.
+      pointer_uniform: on pointers.
+      sink_uniform: on the sink.
+    """
+
+    n_in: np.ndarray
+    uniform: np.ndarray
+    local_uniform: np.ndarray
+    pointer_uniform: np.ndarray | None
+    sink_uniform: np.ndarray | None
+
+
 @dataclass(frozen=True)
 class Summary:
     """Means of merged sums. Scalars over targets; [N, H] arrays over queries; None where nothing was measured
-    or counted. What uniform attention has, and keys inside, are means over layers.
+    or counted. What uniform attention has, and keys inside, are means over layers; by layer in `layers`.
     """
 
     loss: float
@@ -155,6 +174,7 @@ class Summary:
     delta_measured: np.ndarray | None
     delta_share: np.ndarray | None
     pointers: PointerSummary | None
+    layers: LayerKeys
 
 
 def summarize(sums: MetricSums) -> Summary:
@@ -192,6 +212,15 @@ def summarize(sums: MetricSums) -> Summary:
         delta_measured=None if measured is None else by_layer(sums.delta, measured),
         delta_share=None if measured is None else by_layer(sums.delta_positive, measured),
         pointers=None if sums.pointers is None else summarize_pointers(sums.pointers),
+        layers=LayerKeys(
+            n_in=mean(sums.keys_in, sums.queries),
+            uniform=mean(sums.uniform, sums.queries),
+            local_uniform=mean(sums.local_uniform, sums.local_queries),
+            pointer_uniform=None
+            if sums.pointer_uniform is None
+            else mean(sums.pointer_uniform, sums.queries),
+            sink_uniform=None if sums.sink_uniform is None else mean(sums.sink_uniform, sums.queries),
+        ),
     )
 
 

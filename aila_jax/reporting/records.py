@@ -10,7 +10,7 @@ from aila_jax.config.checks import shown
 from aila_jax.evaluation.origin import SweepMeta
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
 from aila_jax.json_files import read_json
-from aila_jax.reporting.tables import json_text, names_of, row_from, values_csv, write_files
+from aila_jax.reporting.tables import json_rows, json_text, names_of, row_from, values_csv, write_files
 
 FORMAT = "aila_jax sweep, version 1"
 _KEYS = ("format", "config", "meta", "cells", "heads")
@@ -38,8 +38,8 @@ def write_sweep(result: SweepResult, directory: str | Path, stem: str = "sweep")
       ValueError: a NaN or infinite number, or a value of a type that JSON does not hold; the message names
         the place.
     """
-    cells = [_row_dict(row, f"cells[{index}]") for index, row in enumerate(result.cells)]
-    heads = [_row_dict(row, f"heads[{index}]") for index, row in enumerate(result.heads)]
+    cells = json_rows(_plain(row, f"cells[{index}]") for index, row in enumerate(result.cells))
+    heads = json_rows(_plain(row, f"heads[{index}]") for index, row in enumerate(result.heads))
     config, meta = to_dict(result.config) if result.recorded else {}, result.meta.to_json()
     _check_plain(config, "config")
     _check_plain(meta, "meta")
@@ -47,8 +47,8 @@ def write_sweep(result: SweepResult, directory: str | Path, stem: str = "sweep")
     return write_files(
         directory,
         {
-            f"{stem}.csv": values_csv(names_of(CellRow), cells),
-            f"{stem}_heads.csv": values_csv(names_of(HeadRow), heads),
+            f"{stem}.csv": values_csv(_names(CellRow, cells), cells),
+            f"{stem}_heads.csv": values_csv(_names(HeadRow, heads), heads),
             f"{stem}.json": json_text(document),
         },
     )
@@ -128,12 +128,17 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"it contains {name}")
 
 
-def _row_dict(row: Row, place: str) -> dict[str, Any]:
-    """The row's values as plain Python values, each checked. NumPy scalars become the numbers they are."""
+def _names(cls: type, rows: list[dict[str, Any]]) -> list[str]:
+    """The columns of a file: those that its rows have."""
+    return list(rows[0]) if rows else names_of(cls)
+
+
+def _plain(row: Row, place: str) -> Row:
+    """The row with plain Python values, each checked. NumPy scalars become the numbers they are."""
     values = {
         name: value.item() if hasattr(value, "item") else value for name, value in row_values(row).items()
     }
-    return row_values(_row(type(row), values, place))
+    return _row(type(row), values, place)
 
 
 def _row(cls: type[Row], values: Any, place: str) -> Row:

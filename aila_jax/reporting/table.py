@@ -19,6 +19,12 @@ _OPTIONAL = (
     "pointer_key_share",
     "accuracy_determined",
 )
+_KINDS = (
+    "block_mass_local",
+    "pointer_mass",
+    "sink_mass",
+    "n_in",
+)  # what block mass is made of, with a relation
 
 LEAKY_LINE = (
     "NOT CAUSAL: this model sees the targets it is scored on. Its perplexity and accuracy are not a language"
@@ -31,7 +37,8 @@ def dial_table(result: SweepResult, tau: float = 1.0) -> str:
     """The cells at `tau` as aligned plain text, λ ascending, with a heading line; no newline at the end.
 
     Columns: λ, perplexity per token (and per word and byte where recorded), accuracy, attention entropy in
-    bits, block mass, and its lift over uniform attention; then pointer fidelity, where it was measured.
+    bits, block mass, and its lift over uniform attention; with a relation what block mass is made of, and keys
+    inside; then pointer fidelity, where it was measured.
 
     Raises:
       ValueError: no cell has this τ.
@@ -63,6 +70,7 @@ def _table(cells: Sequence[CellRow]) -> Table:
         *chosen(CellRow, ["lam"]),
         *chosen(CellRow, perplexities, cells),
         *chosen(CellRow, _ALWAYS),
+        *(chosen(CellRow, _KINDS, cells) if any(cell.n_in is not None for cell in cells) else ()),
         *chosen(CellRow, _OPTIONAL, cells),
     )
     return Table.of(columns, cells)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aila_jax.columns import Column, chosen, columns_of, row_values
+from aila_jax.columns import Column, chosen, columns_of, file_columns, row_values
 from aila_jax.config.checks import shown
 from aila_jax.files import write_atomically
 
@@ -73,15 +73,16 @@ def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def names_of(cls: type) -> list[str]:
-    """The names of the columns in files."""
-    return [column.name for column in columns_of(cls)]
+    """The names of the columns that every file of such rows has."""
+    return [column.name for column in file_columns(cls, ())]
 
 
 def csv_text(cls: type[Row], rows: Iterable[Row]) -> str:
     """Rows under a header of the column names. None is an empty cell, a tuple its values with a space between
     them; floats are in the shortest form that reads back exactly.
     """
-    return values_csv(names_of(cls), map(row_values, rows))
+    rows = tuple(rows)
+    return values_csv([column.name for column in file_columns(cls, rows)], map(row_values, rows))
 
 
 def values_csv(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
@@ -114,8 +115,10 @@ def read_csv(cls: type[Row], text: str) -> tuple[Row, ...]:
 
 
 def json_rows(rows: Iterable[Any]) -> list[dict[str, Any]]:
-    """Rows as JSON has them."""
-    return [row_values(row) for row in rows]
+    """Rows of one class as JSON has them."""
+    rows = tuple(rows)
+    columns = file_columns(type(rows[0]), rows) if rows else ()
+    return [{column.name: column.value(row) for column in columns} for row in rows]
 
 
 def row_from(cls: type[Row], values: Any, place: str) -> Row:

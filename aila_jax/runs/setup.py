@@ -107,12 +107,14 @@ def eval_record(
     )
     summary = summarize(sums)
     pointed = summary.pointers
-    answers = {}
+    answers: dict[str, float | None] = {}
     if pointed is not None:
-        answers = {
-            "pointer_fidelity": float(pointed.fidelity.mean()),
-            "accuracy_determined": pointed.accuracy_determined,
-        }
+        answers["pointer_fidelity"] = float(pointed.fidelity.mean())
+        if batches[0].pointers is not None:
+            answers["accuracy_determined"] = pointed.accuracy_determined
+    for name, mass in (("pointer_mass", summary.pointer_mass), ("sink_mass", summary.sink_mass)):
+        if mass is not None:
+            answers[name] = float(mass.mean())
     return {
         "lam": lam,
         "tau": tau,
