@@ -17,14 +17,14 @@ from aila_jax.config import require
 from aila_jax.config.options import InfluenceOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import take
-from aila_jax.evaluation.resampling import SIDES, Queries, choose_queries, resampled_texts
+from aila_jax.evaluation.resampling import Queries, choose_queries, resampled_texts
 from aila_jax.guarantees.gaps import all_finite
 from aila_jax.guarantees.influence import kl_nats
 from aila_jax.inference.dial import dial_lams, dial_values
 from aila_jax.inference.language_model import LanguageModel, check_tokenizer
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
-from aila_jax.partition.relations import Relation
+from aila_jax.partition.rules import Blocks
 from aila_jax.progress import Progress
 from aila_jax.training.sharding import SPLIT, WHOLE, Sharding, batch_sharding
 from aila_jax.types import Array, Batch
@@ -59,13 +59,17 @@ class InfluenceCell:
       tau: τ.
       hard: block attention only.
       draws: of the resampled tokens.
-      outside: resampled are the keys of A_t outside t's block.
-      inside: those in it other than t; None where no query has any.
+      outside: resampled are the keys of A_t that are inside for t in no layer: with plain blocks, outside t's
+        block.
+      inside: those inside in at least one layer, other than t; None where no query has any.
       outside_paired: `outside` over the queries of `inside` alone, so that the two compare.
       block_mass: attention inside the block of each layer and head, mean over the queries, in the text as it
         is.
       out_mass: attention outside it, added up by itself, since 1 − block_mass is rounding where little is
         outside.
+      reach: whether the keys beyond the relation's reach are fewer than those outside, so that they were
+        resampled too.
+      beyond: those; None where fewer than two queries have any, or they were not.
     """
 
     lam: float
@@ -77,6 +81,8 @@ class InfluenceCell:
     outside_paired: Moved | None
     block_mass: Float[np.ndarray, "N H"]
     out_mass: Float[np.ndarray, "N H"]
+    reach: bool = False
+    beyond: Moved | None = None
 
 
 def influence(
@@ -89,9 +95,9 @@ def influence(
     at each λ.
 
     For each of so many queries t, drawn from those with a key outside their block: every key of A_t outside
-    the block is replaced by a token drawn from the unigram distribution of the training split; blocks
-    stay what they were; the prediction at t alone is compared. The same queries and tokens serve every λ, and
-    one compilation does.
+    the block is replaced by a token drawn from the unigram distribution of the training split; blocks and
+    pointers stay what they were; the prediction at t alone is compared. The same queries and tokens serve
+    every λ, and one compilation does.
 
     Args:
       model: a loaded checkpoint.
@@ -118,7 +124,7 @@ def influence(
         print(f"positions {positions}: all with a key outside their block that split {reading.split!r} has")
     texts = resampled_texts(queries, dataset.splits["train"].tokens, draws, seed)
     measure = Measure(model, sharding, reading.batch_size, options.tau, reading.hard)
-    with Progress(len(lams) * draws * len(SIDES) * positions, "text", quiet=quiet) as progress:
+    with Progress(len(lams) * draws * len(queries.sides) * positions, "text", quiet=quiet) as progress:
         return [measure.cell(lam, queries, texts, progress) for lam in lams]
 
 
@@ -137,23 +143,27 @@ class Measure:
     hard: bool
 
     def cell(
-        self, lam: float, queries: Queries, texts: Int[np.ndarray, "draws 2 P L"], progress: Progress
+        self, lam: float, queries: Queries, texts: Int[np.ndarray, "draws S P L"], progress: Progress
     ) -> InfluenceCell:
         """Everything at one λ."""
-        draws = len(texts)
+        draws, sides = len(texts), len(queries.sides)
         total = len(queries.at)
-        kl = np.zeros((len(SIDES), draws, total))
+        kl = np.zeros((sides, draws, total))
         mass: list[np.ndarray] = []
         for rows in self._rows(total):
             here = slice(0, min(self.batch_size, total - rows[0]))
             before, masses = self._run(lam, queries, queries.windows.tokens, rows, weights=True)
             mass.append(masses[here])
-            for draw, side in np.ndindex(draws, len(SIDES)):
+            for draw, side in np.ndindex(draws, sides):
                 (after,) = self._run(lam, queries, texts[draw][side], rows)
                 kl[side, draw, rows[here]] = kl_nats(before, after)[here]
                 progress.advance(len(rows[here]))
-        paired = queries.resampled[1].any(axis=-1)
+        some = queries.resampled.any(axis=-1)
         counts = queries.resampled.sum(axis=-1)
+
+        def over(side: int, which: np.ndarray) -> Moved | None:
+            return moved(kl[side][:, which], counts[side][which]) if which.sum() >= 2 else None
+
         inside, outside = np.moveaxis(np.concatenate(mass).astype(np.float64).mean(axis=0), -1, 0)
         cell = InfluenceCell(
             lam,
@@ -161,10 +171,12 @@ class Measure:
             self.hard,
             draws,
             outside=moved(kl[0], counts[0]),
-            inside=moved(kl[1][:, paired], counts[1][paired]) if paired.sum() >= 2 else None,
-            outside_paired=moved(kl[0][:, paired], counts[0][paired]) if paired.sum() >= 2 else None,
+            inside=over(1, some[1]),
+            outside_paired=over(0, some[1]),
             block_mass=inside,
             out_mass=outside,
+            reach=sides > 2,
+            beyond=over(2, some[2]) if sides > 2 else None,
         )
         progress.report(f"λ {lam:g}, KL outside {cell.outside.kl:.4g} nats")
         return cell
@@ -181,7 +193,8 @@ class Measure:
         """What `prediction_at` returns."""
         batch = take(replace(queries.windows, tokens=tokens), rows)
         dial = Dial(dial_values(lam, "lam", len(rows)), dial_values(self.tau, "tau", len(rows)))
-        given = self.sharding.shard((batch, queries.block_ids[rows], queries.at[rows].astype(np.int32), dial))
+        blocks = jax.tree.map(lambda array: array[rows], queries.blocks)
+        given = self.sharding.shard((batch, blocks, queries.at[rows].astype(np.int32), dial))
         request = Request(logits=False, weights=weights, hard=self.hard)
         found = prediction_at(self.model.network, self.model.params, *given, request, self.sharding.mesh)
         return tuple(np.asarray(x) for x in found)
@@ -192,7 +205,7 @@ def prediction_at(
     network: Network,
     params: Any,
     batch: Batch,
-    block_ids: Int[Array, "B L"],
+    blocks: Blocks,
     at: Int[Array, "B"],
     dial: Dial,
     request: Request,
@@ -201,11 +214,11 @@ def prediction_at(
     """Next-token logits at one position of each row, and, if `request` has weights, its attention inside and
     outside the block.
 
-    Block ids are given, whatever the tokens are.
+    Blocks and pointers are given, whatever the tokens are.
     """
 
-    def on_device(params: Any, batch: Batch, block_ids: Array, at: Array, dial: Dial) -> tuple[Array, ...]:
-        output = network.on_blocks(block_ids)(params, batch, dial, request)
+    def on_device(params: Any, batch: Batch, blocks: Blocks, at: Array, dial: Dial) -> tuple[Array, ...]:
+        output = network.on_blocks(blocks)(params, batch, dial, request)
         row = jnp.arange(len(at))
         embedding = params["embedding"].astype(output.features.dtype)
         logits = jnp.einsum(
@@ -214,16 +227,18 @@ def prediction_at(
         if output.weights is None:
             return (logits,)
         weights_BxNxHxL = output.weights.transpose(1, 3, 0, 2, 4)[row, at]
-        same_BxL = Relation(block_ids).inside()[row, 0, at]
-        sides_2xBxL = jnp.stack([same_BxL, ~same_BxL])
-        return logits, jnp.einsum(
-            "bnhl,sbl->bnhs", weights_BxNxHxL, sides_2xBxL.astype(jnp.float32), precision="highest"
-        )
+        same_BxMxL = jnp.stack([one.inside()[row, 0, at] for one in blocks.layers], axis=1)
+        sides_2xBxMxL = jnp.stack([same_BxMxL, ~same_BxMxL]).astype(jnp.float32)
+        if len(blocks.layers) > 1:
+            sums, sides = "bnhl,sbnl->bnhs", sides_2xBxMxL
+        else:
+            sums, sides = "bnhl,sbl->bnhs", sides_2xBxMxL[:, :, 0]
+        return logits, jnp.einsum(sums, weights_BxNxHxL, sides, precision="highest")
 
     split = jax.shard_map(
         on_device, mesh=mesh, in_specs=(WHOLE, *[SPLIT] * 4), out_specs=SPLIT, check_vma=False
     )
-    return split(params, batch, block_ids, at, dial)
+    return split(params, batch, blocks, at, dial)
 
 
 def moved(kl: Float[np.ndarray, "draws P"], tokens: Int[np.ndarray, "P"]) -> Moved:

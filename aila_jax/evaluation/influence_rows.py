@@ -43,6 +43,12 @@ class InfluenceRow:
       kl_inside_error: as outside.
       kl_inside_spread: as outside.
       kl_outside_paired: kl_outside over the queries of kl_inside.
+      positions_beyond: with a relation whose reach is more than what is inside in a layer, those of the queries
+        with a key that no path through the layers leads from; None elsewhere, and so is the rest.
+      tokens_beyond: the mean number of such keys.
+      kl_beyond: these resampled; None where fewer than two queries have any, and so are the next two.
+      kl_beyond_error: as outside.
+      kl_beyond_spread: as outside.
     """
 
     run: str
@@ -72,6 +78,24 @@ class InfluenceRow:
         float | None,
         Column("same queries as inside", formats.nats, "nats", "KL outside over the queries of KL inside"),
     ]
+    positions_beyond: Annotated[
+        int | None,
+        Column("queries beyond", formats.count, help="with a key beyond the reach", optional=True),
+    ] = None
+    tokens_beyond: Annotated[
+        float | None,
+        Column("keys beyond", formats.tenths, help="mean number of keys beyond the reach", optional=True),
+    ] = None
+    kl_beyond: Annotated[
+        float | None, Column("KL beyond", formats.nats, "nats", "these resampled", optional=True)
+    ] = None
+    kl_beyond_error: Annotated[
+        float | None, Column("± beyond", formats.nats, "nats", "standard error", optional=True)
+    ] = None
+    kl_beyond_spread: Annotated[
+        float | None,
+        Column("spread beyond", formats.nats, "nats", "standard deviation over draws", optional=True),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -164,7 +188,7 @@ def influence_result(
 
 
 def _row(cell: InfluenceCell, label: RowLabel) -> InfluenceRow:
-    outside, inside = cell.outside, cell.inside
+    outside, inside, beyond = cell.outside, cell.inside, cell.beyond
     return InfluenceRow(
         **vars(label),
         hard=cell.hard,
@@ -181,6 +205,11 @@ def _row(cell: InfluenceCell, label: RowLabel) -> InfluenceRow:
         kl_inside_error=None if inside is None else inside.error,
         kl_inside_spread=None if inside is None else inside.spread,
         kl_outside_paired=None if cell.outside_paired is None else cell.outside_paired.kl,
+        positions_beyond=None if not cell.reach else 0 if beyond is None else beyond.positions,
+        tokens_beyond=None if beyond is None else beyond.tokens,
+        kl_beyond=None if beyond is None else beyond.kl,
+        kl_beyond_error=None if beyond is None else beyond.error,
+        kl_beyond_spread=None if beyond is None else beyond.spread,
     )
 
 

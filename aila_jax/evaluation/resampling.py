@@ -1,9 +1,10 @@
 """Queries with a key outside their block, and their texts with the tokens on one side of the block
-replaced.
+replaced; or, with a relation, on one side of what is inside, and beyond its reach.
 """
 
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Int
 
@@ -11,10 +12,10 @@ from aila_jax.config import require
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import take
 from aila_jax.inference.language_model import LanguageModel
-from aila_jax.partition.relations import Relation
+from aila_jax.partition.rules import Blocks
 from aila_jax.types import PADDING_ID, Array, Batch
 
-SIDES = ("outside", "inside")
+SIDES = ("outside", "inside", "beyond")
 CANDIDATES = 256  # queries looked at together: their [L, L] masks exist at once
 
 
@@ -24,15 +25,20 @@ class Queries:
 
     Attributes:
       windows: arrays [P, L].
-      block_ids: of the text as it is.
+      blocks: of the text as it is, with its pointers, in all layers; arrays [P, L].
       at: position of the query.
-      resampled: for each of `SIDES`, the keys of the query that are resampled.
+      resampled: for each of `sides`, the keys of the query that are resampled.
     """
 
     windows: Batch
-    block_ids: Int[np.ndarray, "P L"]
+    blocks: Blocks
     at: Int[np.ndarray, "P"]
-    resampled: Bool[np.ndarray, "2 P L"]
+    resampled: Bool[np.ndarray, "S P L"]
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The first two of `SIDES`; all of them where what lies beyond the reach is not all that is outside."""
+        return SIDES[: len(self.resampled)]
 
 
 def choose_queries(
@@ -43,20 +49,20 @@ def choose_queries(
     """
     rows, places = np.nonzero(windows.batch.doc_ids != PADDING_ID)
     order = np.random.default_rng(seed).permutation(len(rows))
+    network, config = model.network, model.config.model
     found: list[tuple[Array, ...]] = []
+    blocks: list[Blocks] = []
     count = 0
     for start in range(0, len(order), CANDIDATES):
         part = order[start : start + CANDIDATES]
         batch, at = take(windows.batch, rows[part]), places[part]
-        ids = np.asarray(model.partition(batch))
-        sides = resampled_sides(
-            ids,
-            batch.doc_ids if model.config.model.document_mask else None,
-            at,
-            not model.config.model.bidirectional,
-        )
+        here = jax.tree.map(np.asarray, network.blocks(batch))
+        docs = batch.doc_ids if config.document_mask else None
+        layers = 0 if network.rules.plain else config.n_layers
+        sides = resampled_sides(here, docs, at, not config.bidirectional, layers)
         kept = sides[0].any(axis=-1)
-        found.append((rows[part][kept], at[kept], ids[kept], sides[:, kept]))
+        found.append((rows[part][kept], at[kept], sides[:, kept]))
+        blocks.append(_rows(here, kept))
         count += int(kept.sum())
         if count >= positions:
             break
@@ -70,35 +76,53 @@ def choose_queries(
         limit,
         "lower it, or use a partition whose blocks leave keys outside",
     )
-    which, at, ids, sides = (
+    which, at, sides = (
         np.concatenate(parts, axis=axis)
-        for parts, axis in zip(zip(*found, strict=True), (0, 0, 0, 1), strict=True)
+        for parts, axis in zip(zip(*found, strict=True), (0, 0, 1), strict=True)
     )
-    return Queries(
-        take(windows.batch, which[:positions]), ids[:positions], at[:positions], sides[:, :positions]
-    )
+    sides = sides[:, :positions]
+    if len(sides) > 2 and (sides[0] == sides[2]).all():
+        sides = sides[:2]
+    chosen = _rows(jax.tree.map(lambda *parts: np.concatenate(parts), *blocks), np.arange(positions))
+    return Queries(take(windows.batch, which[:positions]), chosen, at[:positions], sides)
+
+
+def _rows(blocks: Blocks, which: Array) -> Blocks:
+    return jax.tree.map(lambda array: array[which], blocks)
 
 
 def resampled_sides(
-    block_ids: Int[np.ndarray, "P L"],
+    blocks: Blocks,
     doc_ids: Int[np.ndarray, "P L"] | None,
     at: Int[np.ndarray, "P"],
     causal: bool,
-) -> Bool[np.ndarray, "2 P L"]:
-    """The keys of each query outside its block, and those inside it other than itself."""
+    layers: int = 0,
+) -> Bool[np.ndarray, "S P L"]:
+    """The keys of each query outside, and those inside other than itself. Inside is what is so in at least one
+    layer. With `layers`, N, also the keys beyond the reach R = (I ∨ M_N) … (I ∨ M_1), where M_ℓ is what hard
+    attention may see in layer ℓ: those that no path of N steps leads from.
+    """
     index = np.arange(len(at))
-    relation = Relation(block_ids, doc_ids, causal=causal)
-    reach = np.asarray(relation.attendable())[index, 0, at]
-    same = np.asarray(relation.inside())[index, 0, at]
-    itself = np.arange(block_ids.shape[1])[None] == at[:, None]
-    return np.stack([reach & ~same, reach & same & ~itself])
+    itself = np.arange(blocks.ids.shape[1])[None] == at[:, None]
+    every = [blocks.of_layer(layer, doc_ids, causal) for layer in range(len(blocks.layers))]
+    attendable = np.asarray(every[0].attendable())[index, 0, at]
+    inside = np.any([np.asarray(one.inside())[index, 0, at] for one in every], axis=0)
+    sides = [attendable & ~inside, attendable & inside & ~itself]
+    if layers:
+        hard = [np.asarray(one.masks(hard=True).attendable)[:, 0] for one in every]
+        reached = itself  # the query's row of R, from the last layer to the first
+        for layer in reversed(range(layers)):
+            step = hard[layer if len(hard) > 1 else 0]
+            reached = reached | (reached[:, :, None] & step).any(axis=1)
+        sides.append(attendable & ~reached)
+    return np.stack(sides)
 
 
 def resampled_texts(
     queries: Queries, corpus: Int[np.ndarray, " T"], draws: int, seed: int
-) -> Int[np.ndarray, "draws 2 P L"]:
-    """The windows of the queries with the tokens of each of `SIDES` replaced, once for every draw, the same
-    new tokens on both sides.
+) -> Int[np.ndarray, "draws S P L"]:
+    """The windows of the queries with the tokens of each of their `sides` replaced, once for every draw, the
+    same new tokens on all sides.
     """
     shape = queries.windows.tokens.shape
     # A token at a uniform place of the corpus has the corpus' unigram distribution.

@@ -1,10 +1,10 @@
 """Influence on the terminal, as CSV and as JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aila_jax.columns import chosen
+from aila_jax.columns import Column, chosen
 from aila_jax.config import saved_config, to_dict
 from aila_jax.evaluation.influence_rows import HeadInfluenceRow, InfluenceResult, InfluenceRow
 from aila_jax.evaluation.origin import InfluenceMeta
@@ -23,7 +23,7 @@ _SHOWN = (
     "tokens_outside",
     "tokens_inside",
 )
-_HEADER = tuple(column.title for column in chosen(InfluenceRow, _SHOWN))
+_BEYOND = ("kl_beyond", "tokens_beyond")  # where the reach is more than what is inside in a layer
 
 
 def describe_influence(result: InfluenceResult) -> str:
@@ -42,8 +42,11 @@ def describe_influence(result: InfluenceResult) -> str:
         ),
         "",
     ]
-    table = Table(_HEADER, tuple(_line(row) for row in result.rows))
-    lines += table.aligned()
+    beyond = chosen(InfluenceRow, _BEYOND, result.rows)
+    header = tuple(column.title for column in (*chosen(InfluenceRow, _SHOWN), *beyond))
+    lines += Table(header, tuple(_line(row, beyond) for row in result.rows)).aligned()
+    if first.positions_beyond == 0:
+        lines.append("fewer than two queries have a key beyond the reach: there is nothing to measure")
     return "\n".join([*lines, "", *(_most(result, row) for row in result.rows), *_costs(result)])
 
 
@@ -57,11 +60,13 @@ def _costs(result: InfluenceResult) -> list[str]:
     ]
 
 
-def _line(row: InfluenceRow) -> tuple[str, ...]:
-    texts = {column.field: column.text(row) for column in chosen(InfluenceRow, _SHOWN)}
+def _line(row: InfluenceRow, beyond: Sequence[Column]) -> tuple[str, ...]:
+    texts = {column.field: column.text(row) for column in (*chosen(InfluenceRow, _SHOWN), *beyond)}
     texts["lam"] += " hard" if row.hard else ""
     texts["kl_outside"] = with_error(row.kl_outside, row.kl_outside_error)
     texts["kl_inside"] = with_error(row.kl_inside, row.kl_inside_error)
+    if "kl_beyond" in texts:
+        texts["kl_beyond"] = with_error(row.kl_beyond, row.kl_beyond_error)
     return tuple(texts.values())
 
 

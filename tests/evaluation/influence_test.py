@@ -17,6 +17,7 @@ from aila_jax.data.pipeline import take
 from aila_jax.evaluation import influence as module
 from aila_jax.evaluation.influence import moved
 from aila_jax.evaluation.resampling import choose_queries, resampled_sides, resampled_texts
+from aila_jax.partition.rules import Blocks
 from aila_jax.types import GLOBAL_ID, PADDING_ID
 
 SMALL = {"positions": 20, "draws": 2}
@@ -41,8 +42,9 @@ def cells(trained):
 
 
 def in_parity(model):
+    network = model.network
     model = replace(model)
-    model.__dict__["partition"] = Parity()
+    model.__dict__["network"] = network.replace(partition=Parity())
     return model
 
 
@@ -55,10 +57,10 @@ def test_both_sides_of_a_query_by_hand():
     ids = np.array([[0, 1, GLOBAL_ID, 0, 1, 0], [0, 0, 1, 1, PADDING_ID, PADDING_ID]], np.int32)
     docs = np.array([[0, 0, 0, 0, 0, 0], [0, 0, 0, 1, PADDING_ID, PADDING_ID]], np.int32)
     at = np.array([3, 3])
-    outside, inside = resampled_sides(ids, None, at, causal=True)
+    outside, inside = resampled_sides(Blocks.same(ids), None, at, causal=True)
     assert outside.astype(int).tolist() == [[0, 1, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]]
     assert inside.astype(int).tolist() == [[1, 0, 1, 0, 0, 0], [0, 0, 1, 0, 0, 0]]
-    outside, inside = resampled_sides(ids, docs, at, causal=False)
+    outside, inside = resampled_sides(Blocks.same(ids), docs, at, causal=False)
     assert outside.astype(int).tolist() == [[0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]]
     assert inside.astype(int).tolist() == [[1, 0, 1, 0, 0, 1], [0, 0, 0, 0, 0, 0]]
 
