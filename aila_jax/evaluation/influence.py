@@ -20,8 +20,9 @@ from aila_jax.data.pipeline import take
 from aila_jax.evaluation.resampling import Queries, choose_queries, resampled_texts
 from aila_jax.guarantees.gaps import all_finite
 from aila_jax.guarantees.influence import kl_nats
+from aila_jax.inference.corpus import windows_of
 from aila_jax.inference.dial import dial_lams, dial_values
-from aila_jax.inference.language_model import LanguageModel, check_tokenizer
+from aila_jax.inference.language_model import LanguageModel
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
 from aila_jax.partition.rules import Blocks
@@ -114,9 +115,8 @@ def influence(
     lams, draws, seed = dial_lams(config, options.lams, reading.hard), options.draws, options.seed
     fix = "load a checkpoint from before training diverged"
     require(all_finite(model.params), "parameters", "not finite", "finite numbers", fix)
-    check_tokenizer(model, dataset)
+    windows = windows_of(model, dataset, reading.split)
     sharding = batch_sharding(reading.batch_size, "sweep.batch_size")
-    windows = dataset.windows(reading.split, config.model.length, config.model.document_mask)
     by_default = options.positions == InfluenceOptions.positions
     queries = choose_queries(model, windows, options.positions, seed, or_fewer=by_default)
     positions = len(queries.at)

@@ -17,9 +17,9 @@ from aila_jax.evaluation.meta import origin_of
 from aila_jax.evaluation.origin import Scope, SweepMeta
 from aila_jax.evaluation.rows import CellRow, HeadRow, RowLabel, SweepResult
 from aila_jax.evaluation.sweep_rows import Guarantees, cell_row, head_rows
-from aila_jax.inference.corpus import as_dataset, as_model
+from aila_jax.inference.corpus import as_dataset, as_model, windows_of
 from aila_jax.inference.dial import dial_lams, dial_values
-from aila_jax.inference.language_model import LanguageModel, check_tokenizer
+from aila_jax.inference.language_model import LanguageModel
 from aila_jax.metrics.sums import summarize
 from aila_jax.model.interface import Dial
 from aila_jax.progress import Progress
@@ -92,9 +92,8 @@ def sweep_grid(
     lams = dial_lams(config, options.lams, reading.hard)
     taus = [float(tau) for tau in (config.sweep.taus if options.taus is None else options.taus)]
     split, hard, batch_size = reading.split, reading.hard, reading.batch_size
-    check_tokenizer(model, dataset)
+    windows = windows_of(model, dataset, split)
     sharding = batch_sharding(batch_size, "sweep.batch_size")
-    windows = dataset.windows(split, config.model.length, config.model.document_mask)
     pointers = choose_pointers(options.pointers, model, windows)
     batches = list(eval_batches(windows, batch_size, reading.max_batches, reading.part))
     tokens = sum(int(np.sum(batch.weights > 0)) for batch in batches)

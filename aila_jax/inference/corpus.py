@@ -4,7 +4,9 @@ from pathlib import Path
 
 from aila_jax.config.checks import check_flag, check_instance, require, user_path
 from aila_jax.data.dataset import Dataset, load_dataset
+from aila_jax.data.packing import Windows
 from aila_jax.inference.language_model import LanguageModel, check_tokenizer, load
+from aila_jax.partition.returning import refuse_returning
 from aila_jax.presets import with_data_dir
 
 
@@ -41,3 +43,14 @@ def as_dataset(model: LanguageModel, dataset: Dataset | None, data_dir: str | Pa
         return dataset_of(model, data_dir)
     check_tokenizer(model, dataset)
     return dataset
+
+
+def windows_of(model: LanguageModel, dataset: Dataset, split: str) -> Windows:
+    """The windows of a split as the model reads them; ValueError for text of another tokenizer, a split that
+    there is not, and blocks that the model's relation cannot read.
+    """
+    check_tokenizer(model, dataset)
+    config = model.config
+    windows = dataset.windows(split, config.model.length, config.model.document_mask)
+    refuse_returning(config, windows.batch.given_ids, windows.batch.doc_ids, f"the blocks of split {split!r}")
+    return windows

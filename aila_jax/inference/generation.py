@@ -21,6 +21,7 @@ from aila_jax.inference.inputs import read_text
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
 from aila_jax.partition.kinds import text_blocks
+from aila_jax.partition.returning import refuse_returning
 from aila_jax.types import PADDING_ID, Array, Batch
 
 if TYPE_CHECKING:
@@ -377,6 +378,7 @@ def _prompt_blocks(model: "LanguageModel", prompt: list[int], block_ids: Sequenc
         return text_blocks(model.given, prompt, model.tokenizer.eos_id)
     fits = len(block_ids) == len(prompt)
     require(fits, "block_ids", len(block_ids), f"{len(prompt)} ids, one per token", "pass one per token")
+    refuse_returning(model.config, np.asarray(block_ids)[None], None)
     return [int(block) for block in block_ids]
 
 

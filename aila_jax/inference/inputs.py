@@ -18,6 +18,7 @@ from aila_jax.data.text_files import read_record
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.model.arguments import any_array, is_traced
 from aila_jax.partition.kinds import text_blocks
+from aila_jax.partition.returning import refuse_returning
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch, restarting_positions
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def read_text(
         return [token for tokens in encoded for token in tokens][:-1], ids[:-1]  # no line end follows a text
     tokens = _token_ids(tokenizer, text)
     if block_ids is not None:
-        return tokens, _block_row(block_ids, tokens).tolist()
+        row = _block_row(block_ids, tokens)
+        refuse_returning(model.config, row[None], None)
+        return tokens, row.tolist()
     return tokens, None if given is None else text_blocks(given, tokens, tokenizer.eos_id)
 
 
@@ -151,6 +154,8 @@ def read_batch(
         batch = replace(batch, doc_ids=doc_ids)
     if not is_traced(batch.doc_ids):
         _check_documents(np.asarray(batch.doc_ids), config.model.document_mask)
+        if block_ids is not None and not is_traced(block_ids):
+            refuse_returning(config, np.asarray(block_ids), np.asarray(batch.doc_ids))
     if config.model.document_mask:
         return batch
     return replace(batch, positions=np.broadcast_to(np.arange(length, dtype=np.int32), (rows, length)))

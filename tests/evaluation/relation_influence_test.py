@@ -15,9 +15,9 @@ from aila_jax.evaluation.meta import origin_of
 from aila_jax.evaluation.origin import InfluenceMeta
 from aila_jax.evaluation.resampling import SIDES, choose_queries, resampled_texts
 from aila_jax.evaluation.rows import RowLabel
+from aila_jax.partition.fit import fit_partition
 from aila_jax.reporting.influence_files import describe_influence, read_influence, write_influence
 from aila_jax.reporting.plots_influence import influence_figure
-from aila_jax.partition.fit import fit_partition
 from tests.oracles.kinds import WindowRelation
 
 HARD = {"positions": 24, "draws": 2, "lams": (1.0,), "hard": True}
