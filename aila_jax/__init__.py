@@ -15,6 +15,7 @@ _HOME = {
     "demo": "aila_jax.runs",
     "evaluate": "aila_jax.runs",
     "fit_partition": "aila_jax.partition.fit",
+    "fit_relation": "aila_jax.partition.fit",
     "load": "aila_jax.inference.language_model",
     "load_dataset": "aila_jax.data.dataset",
     "locality_attention": "aila_jax.model.attention",

@@ -56,6 +56,7 @@ class Call(Generic[T]):
       path: what it works on: the value of its `PathFlag`.
       options: how.
       window: `OpenOptions.window`.
+      relation: `OpenOptions.relation`.
       data_dir: `OpenOptions.data_dir`.
       fallback: `OpenOptions.fallback`.
       step: `OpenOptions.step`.
@@ -70,6 +71,7 @@ class Call(Generic[T]):
     data_dir: str = ""
     fallback: bool = False
     step: str = ""
+    relation: str | None = None
     out: str = ""
     config: Config | None = None
     again: str = ""

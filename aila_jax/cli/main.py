@@ -233,6 +233,7 @@ def read_call(command: "Command[Any]", values: "flags.FlagValues") -> "Call[Any]
         data_dir=opening.data_dir,
         fallback=opening.fallback,
         step=opening.step,
+        relation=opening.relation,
         out=str(values["out"].value) if command.out else "",
         config=None if settings is None else build_config(settings),
     )

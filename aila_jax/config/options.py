@@ -25,6 +25,7 @@ from aila_jax.config.checks import (
     require,
     whole,
 )
+from aila_jax.config.relation import relation_line, relation_of
 from aila_jax.config.root import Config
 from aila_jax.config.sweep import PARTS
 
@@ -136,6 +137,11 @@ def is_step(name: str, value: Any) -> str:
     return str(text)
 
 
+def is_relation(name: str, value: Any) -> str:
+    check_text(name, value, fix=f"--{name}=pointers=ends,sink, say")
+    return relation_line(relation_of(value))
+
+
 def is_text(name: str, value: str) -> str:
     fix = f'pass --{name}="Return a new list", say'
     check_text(name, value, fix=fix)
@@ -179,6 +185,13 @@ class OpenOptions(Options):
 
     window: int | None = option(
         "Read the model with windows of so many tokens, up to its length. Default: as trained.", None
+    )
+    relation: str | None = option(
+        "Read the model with another relation: settings of relation with commas between them, as in"
+        " pointers=ends,horizon=4,sink or shift=2; layers with + between them; plain for blocks alone. Default:"
+        " as trained.",
+        None,
+        is_relation,
     )
     data_dir: str = option(
         "The folder that holds the corpus now: wiki.{train,valid,test}.tokens, the files of data.files, or"

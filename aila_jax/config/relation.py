@@ -104,3 +104,47 @@ def layer_blocks(word: str) -> tuple[LayerBlocks, int]:
     right = size.isdecimal() and int(size) >= 1 if windows else not colon and name in known
     require(right, "relation.layers", word, limit, fix)
     return LayerBlocks(name), int(size) if windows else 0
+
+
+def relation_of(text: str) -> RelationConfig:
+    """The relation of a line such as `pointers=ends,horizon=4,sink`: settings with commas between them, a flag by
+    its name alone, layers with + between them (`layers=windows:16+all`); `plain` is none of them.
+
+    Raises:
+      ValueError: a setting that there is not, or one outside its limits.
+    """
+    known = {one.name: one for one in fields(RelationConfig)}
+    fix = "relation=pointers=ends,sink, say, or relation=plain"
+    values: dict[str, Any] = {}
+    for part in () if text.strip() == "plain" else text.split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        limit = f"settings ({', '.join(known)}) with commas between them, or plain"
+        require(
+            name in known and name not in values and bool(value) == bool(equals), "relation", text, limit, fix
+        )
+        values[name] = _value(name, value, type(known[name].default), text)
+    return RelationConfig(**values)
+
+
+def _value(name: str, value: str, kind: type, text: str) -> Any:
+    """A value of `relation_of`, of the kind that its setting has."""
+    if kind is bool:
+        right = value in ("", "true", "false")
+        require(right, "relation", text, f"{name}, {name}=true or {name}=false", f"relation={name}, say")
+        return value != "false"
+    require(bool(value), "relation", text, f"{name}=VALUE", f"give {name} a value")
+    if kind is int:
+        require(value.isdecimal(), "relation", text, f"{name}= a whole number, at least 0", f"{name}=2, say")
+        return int(value)
+    return tuple(value.split("+")) if kind is tuple else value
+
+
+def relation_line(config: RelationConfig) -> str:
+    """The line that `relation_of` reads back."""
+    parts = []
+    for name, value in config.settings.items():
+        if isinstance(value, bool):
+            parts.append(name)
+        else:
+            parts.append(f"{name}={'+'.join(value) if isinstance(value, tuple) else value}")
+    return ",".join(parts) or "plain"

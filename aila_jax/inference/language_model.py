@@ -16,7 +16,14 @@ from aila_jax.cards import Card, Shown, count
 from aila_jax.checkpoint import Ancestor, Checkpoint, find_checkpoint
 from aila_jax.checkpoint.lineage import lineage_of
 from aila_jax.checkpoint.record import BEST
-from aila_jax.config import Config, Estimator, PartitionConfig, Solver, require
+from aila_jax.config import (
+    Config,
+    Estimator,
+    PartitionConfig,
+    RelationConfig,
+    Solver,
+    require,
+)
 from aila_jax.config.checks import (
     check_flag,
     check_instance,
@@ -26,6 +33,7 @@ from aila_jax.config.checks import (
     whole,
 )
 from aila_jax.config.options import GenerateOptions, ScoreOptions
+from aila_jax.config.relation import relation_line
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.inference.attention_maps import AttentionMaps
@@ -46,7 +54,12 @@ from aila_jax.model.transformer import Transformer, build_transformer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition, build_partition, check_vocabulary, table_of
 from aila_jax.partition.kinds import KINDS
-from aila_jax.partition.rule_tables import RuleTables, build_rules
+from aila_jax.partition.rule_tables import (
+    RuleTables,
+    build_rules,
+    check_rule_vocabulary,
+    tables_for,
+)
 from aila_jax.types import Array, Batch
 
 
@@ -123,7 +136,7 @@ class LanguageModel(Shown):
 
     def with_partition(self, partition: PartitionConfig, fitted: Partition | None = None) -> "LanguageModel":
         """The same weights, read with another partition than the one in training: attention knows blocks only
-        by "same block".
+        by what is inside. The relation stays.
 
         `config.partition` says what it is read with, `meta["partition"]` what it was trained with.
 
@@ -135,7 +148,8 @@ class LanguageModel(Shown):
         Raises:
           ValueError: windows longer than the model's length, localist positions, which belong to the blocks
             of training, or a
-            `fitted` that is missing, of another kind, or of another vocabulary.
+            `fitted` that is missing, of another kind, or of another vocabulary; a partition that the model's
+            relation does not fit.
         """
         fix = "aila_jax.Config().partition, say"
         check_instance("partition", partition, PartitionConfig, "a PartitionConfig", fix)
@@ -167,8 +181,8 @@ class LanguageModel(Shown):
         """`with_partition` for windows of another size.
 
         Raises:
-          ValueError: a size below 1, or too small for the model's anchors and one more, or above its length;
-            a model whose blocks are no windows.
+          ValueError: a size below 1, or too small for the model's anchors and one more, or for its relation, or
+            above its length; a model whose blocks are no windows.
         """
         size = plain(size)
         kind, anchors = self.config.partition.kind, self.config.anchors
@@ -186,6 +200,34 @@ class LanguageModel(Shown):
             f"choose a size such as {least + 2} or {2 * least + 4}",
         )
         return self.with_partition(replace(self.config.partition, size=size))
+
+    def with_relation(self, relation: RelationConfig, tables: RuleTables | None = None) -> "LanguageModel":
+        """The same weights, read with another relation than the one in training: attention knows it only by what
+        is inside.
+
+        `config.relation` says what it is read with, `meta["relation"]` what it was trained with. The partition
+        stays; `with_partition` and `with_window` keep the relation.
+
+        Args:
+          relation: what is inside beyond a query's block; `RelationConfig()` for nothing.
+          tables: what `aila_jax.fit_relation(relation, model.tokenizer, train)` made; needed for pointers
+            `anchors` alone, and not for those that the model was trained with.
+
+        Raises:
+          ValueError: a relation that does not fit the partition or the number of layers, or tables that are
+            missing, for another relation, or of another vocabulary.
+        """
+        fix = "aila_jax.Config().relation, say"
+        check_instance("relation", relation, RelationConfig, "a RelationConfig", fix)
+        fix = "aila_jax.fit_relation(relation, model.tokenizer, train), or leave it out"
+        check_instance("tables", tables, RuleTables | None, "RuleTables or None", fix)
+        config = replace(self.config, relation=relation)
+        if tables is None:
+            tables = tables_for(relation, self.tokenizer, self.rule_tables)
+        build_rules(config, tables)  # refuses those of another relation
+        check_rule_vocabulary(tables, self.tokenizer)
+        meta = {"relation": self.config.relation.settings, **self.meta}
+        return replace(self, config=config, meta=meta, rule_tables=tables)
 
     def apply(
         self,
@@ -483,6 +525,7 @@ class LanguageModel(Shown):
             "parameters": f"{sum(sizes):,}",
             "vocabulary": f"{self.tokenizer.vocab_size:,} types",
             "blocks": blocks.removeprefix("kind "),
+            **({} if config.relation.plain else {"relation": relation_line(config.relation)}),
             "margin": "hard blocks" if shape.hard else nats,
             "trained": f"{config.locality.mode}: {dial}",
             "anchors": "none"

@@ -1,6 +1,6 @@
 """A partition's table, made from the training split alone."""
 
-from aila_jax.config import PartitionConfig, PartitionKind
+from aila_jax.config import PartitionConfig, PartitionKind, RelationConfig
 from aila_jax.config.checks import check_flag, check_instance
 from aila_jax.data.packing import TokenStream
 from aila_jax.data.tokenizer import Tokenizer
@@ -11,6 +11,7 @@ from aila_jax.partition.classes.class_table import ClassTable
 from aila_jax.partition.classes.induced import MAX_SWEEPS, induced_classes
 from aila_jax.partition.classes.parts_of_speech import pos_classes
 from aila_jax.partition.classes.recruitment import Recruitment, RecruitmentStep, recruit
+from aila_jax.partition.rule_tables import RuleTables, fit_rule_tables
 from aila_jax.progress import Progress
 
 
@@ -35,6 +36,29 @@ def fit_partition(
     check_instance("train", train, TokenStream, "a TokenStream", "dataset.splits['train']")
     quiet = check_flag("quiet", quiet)
     return build_partition(config, fit_table(config, tokenizer, train, quiet) if config.fitted else None)
+
+
+def fit_relation(
+    config: RelationConfig, tokenizer: Tokenizer, train: TokenStream | None = None
+) -> RuleTables | None:
+    """What the relation that `config` names reads of token types, fitted to the training split; deterministic.
+    None for one that reads nothing.
+
+    Args:
+      config: which relation.
+      tokenizer: its types are what the tables are over.
+      train: the training split's tokens, no others; needed for pointers `anchors` alone.
+
+    Raises:
+      ValueError: pointers `anchors` without a training split.
+    """
+    fix = "aila_jax.Config().relation, say"
+    check_instance("config", config, RelationConfig, "a RelationConfig", fix)
+    fix = "model.tokenizer, or dataset.tokenizer"
+    check_instance("tokenizer", tokenizer, Tokenizer, "a Tokenizer", fix)
+    fix = "dataset.splits['train'], or leave it out"
+    check_instance("train", train, TokenStream | None, "a TokenStream or None", fix)
+    return fit_rule_tables(config, tokenizer, train)
 
 
 def fit_table(

@@ -1,6 +1,6 @@
 """From the configuration, and what was fitted to the training split, to the rules of a relation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,26 @@ def fit_rule_tables(
         if blocks.value in names
     }
     return RuleTables(tokenizer.fingerprint, entropy, boundaries)
+
+
+def tables_for(config: RelationConfig, tokenizer: Tokenizer, known: RuleTables | None) -> RuleTables | None:
+    """The tables that `config` reads, as far as they need no text: entropies are those of `known`, boundaries the
+    tokenizer's. None where it reads none.
+
+    Raises:
+      ValueError: entropies are needed and not known.
+    """
+    entropy = None if known is None else known.entropy
+    names = table_names(config)
+    if "entropy" in names:
+        limit = f"given for relation.pointers {config.pointers.value!r}: this model has no entropies"
+        fix = "pass what aila_jax.fit_relation(relation, model.tokenizer, dataset.splits['train']) returns"
+        require(entropy is not None, "tables", None, limit, fix)
+    rest = fit_rule_tables(replace(config, pointers=PointerKind.NONE), tokenizer, None)
+    boundaries = {} if rest is None else rest.boundaries
+    if not names:
+        return None
+    return RuleTables(tokenizer.fingerprint, entropy if "entropy" in names else None, boundaries)
 
 
 def build_rules(config: Config, tables: RuleTables | None = None) -> Rules:

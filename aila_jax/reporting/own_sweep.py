@@ -6,7 +6,14 @@ from aila_jax.evaluation.rows import SweepResult
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.reporting.records import read_sweep
 
-SAME = ("model", "partition", "locality", "train", "seed")  # settings that make a checkpoint what it is
+SAME = (
+    "model",
+    "partition",
+    "relation",
+    "locality",
+    "train",
+    "seed",
+)  # settings that make a checkpoint what it is
 
 
 def own_sweep(directory: Path, model: LanguageModel) -> SweepResult | None:

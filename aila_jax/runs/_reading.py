@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from aila_jax.config import PartitionKind, require
+from aila_jax.config import Config, PartitionKind, RelationConfig, require
 from aila_jax.config.options import GenerateOptions, ReportOptions
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.inference.inputs import read_text
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.inference.text_reading import ReadingGrid, TextReading, read_over_dial
+from aila_jax.partition.rule_tables import tables_for
 from aila_jax.progress import Progress
 from aila_jax.reporting.page_data import MAX_WEIGHT_BYTES, heads_that_fit, most_tokens
 from aila_jax.reporting.plots_attention import chosen_of
@@ -147,11 +148,30 @@ def write_sample_texts(model: LanguageModel, options: ReportOptions, grid: PageG
 
 
 def read_as_scored(model: LanguageModel, result: SweepResult) -> LanguageModel:
-    """The model read with the partition that the rows were read with; a sweep may have had other windows than
-    training.
+    """The model read with the partition and relation that the rows were read with; a sweep may have had others
+    than training.
+
+    Raises:
+      ValueError: rows of a partition or relation with a table that the checkpoint has not.
     """
-    config = result.config
-    if not result.recorded or config.partition == model.config.partition:
+    if not result.recorded:
+        return model
+    relation = result.config.relation
+    if relation == model.config.relation:
+        return _read_in_blocks(model, result.config)
+    try:
+        tables = tables_for(relation, model.tokenizer, model.rule_tables)
+    except ValueError:
+        limit = "that of the checkpoint, or one without a table of entropies: rows hold none"
+        require(False, "relation of the sweep", relation.settings, limit, "pass --checkpoint=none")
+    # The relation of training need not fit other blocks.
+    blocks = _read_in_blocks(model.with_relation(RelationConfig()), result.config)
+    return blocks.with_relation(relation, tables)
+
+
+def _read_in_blocks(model: LanguageModel, config: Config) -> LanguageModel:
+    """The model read with the partition of a configuration."""
+    if config.partition == model.config.partition:
         return model
     limit = "that of the checkpoint, windows or given: rows hold no table of another one"
     require(

@@ -1,15 +1,19 @@
 """A finished run, opened once: its model, its corpus, its own sweep, and the folder for files about it."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from aila_jax.checkpoint import find_checkpoint
-from aila_jax.config import Config, require
+from aila_jax.config import Config, RelationConfig, require
+from aila_jax.config.relation import relation_line, relation_of
 from aila_jax.data.dataset import Dataset
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.inference.corpus import dataset_of
 from aila_jax.inference.language_model import LanguageModel, read_model
+from aila_jax.partition.fit import fit_relation
+from aila_jax.partition.rule_tables import RuleTables, table_names, tables_for
 from aila_jax.presets import with_data_dir
 from aila_jax.reporting.own_sweep import own_sweep
 from aila_jax.runs.workdir import check_writable
@@ -22,8 +26,8 @@ class OpenedRun:
     Attributes:
       model: the checkpoint's model, as it is read.
       directory: the run directory.
-      home: where files about it go: the run directory, or windowSIZE in it for other windows than in
-        training.
+      home: where files about it go: the run directory, or a folder in it for what it is read with, where that
+        is another one than in training: windowSIZE, relation-SETTINGS.
       data_dir: where its corpus is now; empty: where it was in training.
     """
 
@@ -58,6 +62,7 @@ def open_run(
     data_dir: str | Path = "",
     fallback: bool = False,
     step: str = "",
+    relation: str | None = None,
 ) -> OpenedRun:
     """Reads a checkpoint back.
 
@@ -67,15 +72,35 @@ def open_run(
       data_dir: where its corpus is now, if elsewhere than in training.
       fallback: where the newest checkpoint is damaged, take the newest whole one, and say so on stderr.
       step: the number of one of its steps, or `best`; empty: the newest.
+      relation: read the model with another relation than in training (`LanguageModel.with_relation`), as
+        `OpenOptions.relation` has it.
 
     Raises:
-      ValueError: no checkpoint there, damaged bytes, or a window that the model cannot be read with.
+      ValueError: no checkpoint there, damaged bytes, or a window or relation that the model cannot be read with.
     """
     found = find_checkpoint(checkpoint, int(step) if step.isdecimal() else step or None, fallback)
     model, directory = read_model(found), found.directory.parent
-    if window is None:
-        return OpenedRun(model, directory, directory, data_dir)
-    return OpenedRun(model.with_window(window), directory, directory / f"window{window}", data_dir)
+    folder, tables = [], None
+    if relation is not None:
+        asked = relation_of(relation)
+        tables = _tables(model, asked, data_dir)
+        # The relation of training need not fit other windows.
+        model = model.with_relation(RelationConfig())
+    if window is not None:
+        model = model.with_window(window)
+        folder.append(f"window{window}")
+    if relation is not None:
+        model = model.with_relation(asked, tables)
+        folder.append("relation-" + re.sub(r"[^a-z0-9_]+", "-", relation_line(asked)))
+    return OpenedRun(model, directory, directory / "-".join(folder), data_dir)
+
+
+def _tables(model: LanguageModel, relation: RelationConfig, data_dir: str | Path) -> RuleTables | None:
+    """What a relation reads; entropies are fitted to the training split where the model has none."""
+    known = model.rule_tables
+    if "entropy" not in table_names(relation) or (known is not None and known.entropy is not None):
+        return tables_for(relation, model.tokenizer, known)
+    return fit_relation(relation, model.tokenizer, dataset_of(model, data_dir).splits["train"])
 
 
 def opened(run: OpenedRun | str | Path) -> OpenedRun:

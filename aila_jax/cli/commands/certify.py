@@ -7,7 +7,7 @@ from aila_jax.config.options import CertifyOptions
 def _run(call: Call[CertifyOptions]) -> None:
     from aila_jax import runs
 
-    run = runs.open_run(call.path, call.window, call.data_dir, call.fallback, call.step)
+    run = runs.open_run(call.path, call.window, call.data_dir, call.fallback, call.step, call.relation)
     made = runs.flow if call.options.flow else runs.certify
     print(made(run, call.options, call.out))
 
@@ -36,7 +36,7 @@ COMMAND = Command(
     ),
     run=_run,
     options=CertifyOptions,
-    opening=("window", "data_dir", "fallback", "step"),
+    opening=("window", "relation", "data_dir", "fallback", "step"),
     out=(
         "Folder for the files. Default: certificate in the run directory (certificate/text with --text,"
         " certificate/flow with --flow), or in its windowSIZE with --window."

@@ -22,7 +22,7 @@ FIRST = (
 def _run(call: Call[EvaluateOptions]) -> None:
     from aila_jax import runs
 
-    run = runs.open_run(call.path, call.window, call.data_dir, call.fallback, call.step)
+    run = runs.open_run(call.path, call.window, call.data_dir, call.fallback, call.step, call.relation)
     print(describe_cell(runs.evaluate_cell(run, call.options)))
 
 
@@ -50,5 +50,5 @@ COMMAND = Command(
     ),
     run=_run,
     options=EvaluateOptions,
-    opening=("window", "data_dir", "fallback", "step"),
+    opening=("window", "relation", "data_dir", "fallback", "step"),
 )

@@ -7,7 +7,7 @@ from aila_jax.config.options import InfluenceOptions
 def _run(call: Call[InfluenceOptions]) -> None:
     from aila_jax import runs
 
-    run = runs.open_run(call.path, call.window, call.data_dir, call.fallback, call.step)
+    run = runs.open_run(call.path, call.window, call.data_dir, call.fallback, call.step, call.relation)
     print(runs.describe_influence(runs.influence(run, call.options, call.out)))
 
 
@@ -26,6 +26,6 @@ COMMAND = Command(
     ),
     run=_run,
     options=InfluenceOptions,
-    opening=("window", "data_dir", "fallback", "step"),
+    opening=("window", "relation", "data_dir", "fallback", "step"),
     out="Folder for the CSV and JSON files and the figure. Default: the run directory.",
 )

@@ -10,7 +10,9 @@ from aila_jax.config.options import ScoreTextOptions
 def _run(call: Call[ScoreTextOptions]) -> None:
     from aila_jax import runs
 
-    run = runs.open_run(call.path, call.window, fallback=call.fallback, step=call.step)
+    run = runs.open_run(
+        call.path, call.window, fallback=call.fallback, step=call.step, relation=call.relation
+    )
     scores = runs.score(run, call.options, call.out)
     if call.out == "-":
         sys.stdout.write(scores.to_jsonl())
@@ -36,7 +38,7 @@ COMMAND = Command(
     ),
     run=_run,
     options=ScoreTextOptions,
-    opening=("window", "fallback", "step"),
+    opening=("window", "relation", "fallback", "step"),
     paths=(("file", is_text_file),),
     out="File of JSON lines to write; `-` is standard output. Default: none.",
     out_check=is_output_file,

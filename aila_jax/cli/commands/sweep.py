@@ -7,7 +7,7 @@ from aila_jax.config.options import SweepOptions
 def _run(call: Call[SweepOptions]) -> None:
     from aila_jax import runs
 
-    run = runs.open_run(call.path, call.window, call.data_dir, call.fallback, call.step)
+    run = runs.open_run(call.path, call.window, call.data_dir, call.fallback, call.step, call.relation)
     print(runs.describe_sweep(runs.sweep(run, call.options, call.out)))
 
 
@@ -26,6 +26,6 @@ COMMAND = Command(
     ),
     run=_run,
     options=SweepOptions,
-    opening=("window", "data_dir", "fallback", "step"),
+    opening=("window", "relation", "data_dir", "fallback", "step"),
     out="Folder for sweep.csv, sweep_heads.csv and sweep.json. Default: the run directory.",
 )
