@@ -23,6 +23,7 @@ UNPACKED = {
     "aila_jax/checkpoint/manifest.py:read_manifest": "JSON becomes a dataclass",
     "aila_jax/checkpoint/record.py:read_record": "JSON becomes a dataclass",
     "aila_jax/cli/options.py:read_options": "flags become the options that they were made from",
+    "aila_jax/config/relation.py:relation_of": "a line of settings becomes a dataclass",
     "aila_jax/config/serialize.py:from_dict": "JSON becomes a dataclass",
     "aila_jax/data/cache.py:_write": "NumPy takes arrays by name",
     "aila_jax/data/pydocs.py:Pydocs.__init__": "TensorFlow Datasets' own arguments",

@@ -81,7 +81,7 @@ def test_a_value_that_is_given_twice_is_taken_once_in_the_order_given():
     [
         (lambda: SweepOptions(lams=(0, 2)), "lams is 2.0; it must be a number in [0, 1]. Fix: choose λ"),
         (lambda: SweepOptions(taus=()), "taus is (); it must be at least one τ, in a sequence. Fix: taus=(1,)"),
-        (lambda: SweepOptions(pointers="anchor"), "one of auto, none, anchors, answers. Fix: did you mean 'anch"),
+        (lambda: SweepOptions(pointers="anchor"), "one of auto, none, anchors, answers, relation. Fix: did you mean 'anch"),
         (lambda: SweepOptions(split="vaild"), "split is 'vaild'; it must be one of train, validation, test"),
         (lambda: ScoringOptions(batch_size=0), "batch_size is 0; it must be at least 1. Fix: set --batch_size=1"),
         (lambda: ScoringOptions(batch_size=2.5), "batch_size is 2.5; it must be a whole number, at least 1"),

@@ -217,6 +217,11 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
         {"config": Config().partition, "tokenizer": dataset().tokenizer, "train": dataset().splits["train"]},
         {"config": "config", "tokenizer": "object or missing", "train": "object or missing", "quiet": "flag"},
     ),
+    "fit_relation": (
+        lambda: aila.fit_relation,
+        {"config": Config().relation, "tokenizer": dataset().tokenizer},
+        {"config": "config", "tokenizer": "object or missing", "train": "object"},
+    ),
     "load_dataset": (
         lambda: aila.load_dataset,
         {"config": Config().data},
@@ -299,6 +304,11 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
         lambda: untrained_model().with_partition,
         {"partition": Config().partition},
         {"partition": "config", "fitted": "object"},
+    ),
+    "LanguageModel.with_relation": (
+        lambda: untrained_model().with_relation,
+        {"relation": Config().relation},
+        {"relation": "config", "tables": "object"},
     ),
     "LanguageModel.with_window": (lambda: untrained_model().with_window, {}, {"size": "whole"}),
     "LanguageModel.anchor_mask": (

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from aila_jax.cards import Card, Shown, span
 from aila_jax.columns import frame
 from aila_jax.config import require, user_path
 from aila_jax.files import write_atomically
+from aila_jax.inference.key_kinds import NAMES, KeyKind
+from aila_jax.inference.key_kinds import by_word as words_of
 from aila_jax.partition.relations import Relation
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ class AttentionMaps(Shown):
       words: the words that the tokens make; None where nobody said, and where the tokens are words already.
       unit: what a row and a column stand for: `tokens` or `words`.
       averaged: what was averaged, of `heads` and `layers`; there is one of each such.
+      kinds: with a relation beyond plain blocks, the `KeyKind` of each layer, query and key; None where blocks
+        say what is inside.
     """
 
     tokens: tuple[str, ...]
@@ -65,10 +69,13 @@ class AttentionMaps(Shown):
     words: Words | None = None
     unit: str = "tokens"
     averaged: tuple[str, ...] = ()
+    kinds: UInt8[np.ndarray, "N L L"] | None = None
 
     def __post_init__(self) -> None:
         length, (layers, heads) = len(self.tokens), self.weights.shape[:2]
         shapes = {"block_ids": (length,), "weights": (layers, heads, length, length)}
+        if self.kinds is not None:
+            shapes["kinds"] = (layers, length, length)
         for name, shape in {**shapes, "entropy_bits": (layers, heads), "block_mass": (layers, heads)}.items():
             found = getattr(self, name).shape
             require(
@@ -92,8 +99,20 @@ class AttentionMaps(Shown):
 
     @cached_property
     def inside(self) -> Bool[np.ndarray, "L L"]:
-        """Those of them that lie in the query's block."""
+        """Those of them that lie in the query's block; with a relation, that are inside in any layer."""
+        if self.kinds is not None:
+            return self.reach & (self.kinds > 0).any(axis=0)
         return self.reach & np.asarray(self._relation.inside())[0, 0]
+
+    def inside_of(self, layer: int) -> Bool[np.ndarray, "L L"]:
+        """Those of them that are inside in one of the layers."""
+        return self.inside if self.kinds is None else self.reach & (self.kinds[layer] > 0)
+
+    def keys_of(self, kind: KeyKind, layer: int) -> Int[np.ndarray, " keys"]:
+        """The keys that are of that kind for at least one query of a layer, ascending; none without a relation."""
+        if self.kinds is None:
+            return np.zeros(0, np.int64)
+        return np.flatnonzero((self.reach & (self.kinds[layer] == kind)).any(axis=0))
 
     @property
     def _relation(self) -> Relation:
@@ -102,8 +121,8 @@ class AttentionMaps(Shown):
     def by_word(self) -> "AttentionMaps":
         """The same by whole words: the sum over the keys of a word, the mean over the queries of a word.
 
-        Rows still sum to 1. A word has the block of its first token, also where a block ends inside it;
-        entropy and block mass stay those of the tokens.
+        Rows still sum to 1. A word has the block of its first token, also where a block ends inside it, and is a
+        pointer where one of its tokens is; entropy and block mass stay those of the tokens.
 
         Raises:
           ValueError: the maps are by word already, or do not know their words.
@@ -123,6 +142,7 @@ class AttentionMaps(Shown):
             weights=weights.astype(np.float32),
             words=None,
             unit="words",
+            kinds=None if self.kinds is None else words_of(self.kinds, first),
         )
 
     def mean_heads(self) -> "AttentionMaps":
@@ -136,6 +156,9 @@ class AttentionMaps(Shown):
         return self._mean("layers", 0)
 
     def _mean(self, what: str, axis: int) -> "AttentionMaps":
+        kinds = self.kinds
+        if kinds is not None and what == "layers":
+            kinds = kinds.max(axis=0, keepdims=True)  # inside in any of them
         weights, entropy, mass = (
             values.mean(axis=axis, keepdims=True, dtype=np.float64)
             for values in (self.weights, self.entropy_bits, self.block_mass)
@@ -146,6 +169,7 @@ class AttentionMaps(Shown):
             entropy_bits=entropy,
             block_mass=mass,
             averaged=tuple(dict.fromkeys((*self.averaged, what))),
+            kinds=kinds,
         )
 
     def title(self, layer: int, head: int) -> str:
@@ -157,11 +181,18 @@ class AttentionMaps(Shown):
         return ", ".join(names)
 
     def to_pandas(self) -> "DataFrame":
-        """A data frame with a line for each layer, head, query and key that the query may attend to."""
+        """A data frame with a line for each layer, head, query and key that the query may attend to; with a
+        relation also of which kind the key is there.
+        """
         queries, keys = np.nonzero(self.reach)
         layers, heads = self.entropy_bits.shape
         pairs, maps = len(queries), layers * heads
         names = np.asarray(self.tokens, object)
+        inside = np.repeat([self.inside_of(layer)[queries, keys] for layer in range(layers)], heads, axis=0)
+        kinds = {}
+        if self.kinds is not None:
+            words = np.asarray([NAMES[kind] for kind in KeyKind], object)
+            kinds = {"kind": np.repeat(words[self.kinds[:, queries, keys]], heads, axis=0).ravel()}
         return frame(
             {
                 "lam": np.full(maps * pairs, self.lam),
@@ -172,7 +203,8 @@ class AttentionMaps(Shown):
                 "key": np.tile(keys, maps),
                 "query_text": np.tile(names[queries], maps),
                 "key_text": np.tile(names[keys], maps),
-                "inside": np.tile(self.inside[queries, keys], maps),
+                "inside": inside.ravel(),
+                **kinds,
                 "weight": self.weights[:, :, queries, keys].ravel(),
             }
         )
@@ -221,7 +253,7 @@ def save_maps(maps: Sequence[AttentionMaps], path: str | Path) -> None:
 
     It holds `tokens` (labels), `block_ids`, `lam` [S], `tau`, `weights` [S, layer, head, query, key],
     `entropy_bits` and `block_mass` [S, layer, head], `words` and `word_texts` (empty where there are none),
-    `causal`, `source`, `unit` and `averaged`. A token that ends in the character U+0000 loses it: NumPy's
+    `causal`, `source`, `unit` and `averaged`; with a relation also `kinds` [layer, query, key]. A token that ends in the character U+0000 loses it: NumPy's
     texts do.
 
     Raises:
@@ -251,6 +283,7 @@ def save_maps(maps: Sequence[AttentionMaps], path: str | Path) -> None:
         "weights": np.stack([one.weights for one in maps]),
         "entropy_bits": np.stack([one.entropy_bits for one in maps]),
         "block_mass": np.stack([one.block_mass for one in maps]),
+        **({} if first.kinds is None else {"kinds": first.kinds}),
     }
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)  # NumPy takes arrays by name
@@ -266,6 +299,7 @@ def load_maps(path: str | Path) -> tuple[AttentionMaps, ...]:
     try:
         with np.load(user_path(path), allow_pickle=False) as file:
             found = {name: file[name] for name in (*_SHARED, *_OWN)}
+            kinds = file["kinds"] if "kinds" in file else None
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise ValueError(
             f"{path} holds no attention maps ({error}). Fix: save them with maps.save(path)"
@@ -286,6 +320,7 @@ def load_maps(path: str | Path) -> tuple[AttentionMaps, ...]:
             words=words,
             unit=str(found["unit"]),
             averaged=tuple(found["averaged"].tolist()),
+            kinds=kinds,
         )
         for place, lam in enumerate(found["lam"])
     )

@@ -9,6 +9,7 @@ from aila_jax.config.checks import numbers
 from aila_jax.inference.attention_maps import AttentionMaps, Words
 from aila_jax.inference.dial import dial_value
 from aila_jax.inference.inputs import read_texts
+from aila_jax.inference.key_kinds import key_kinds
 from aila_jax.inference.spans import text_tokens
 from aila_jax.types import PADDING_ID
 
@@ -53,7 +54,8 @@ def attention_maps(
     doc_ids = filled([[0] * len(row) for row in tokens], PADDING_ID)
     dial = lams * len(tokens)
     output = model.apply(rows, lam=dial, tau=tau, block_ids=row_ids, doc_ids=doc_ids, hard=hard, weights=True)
-    blocks = np.asarray(model.partition(model.batch(rows, row_ids, doc_ids)))
+    layered = model.network.blocks(model.batch(rows, row_ids, doc_ids))
+    blocks, plain = np.asarray(layered.ids), model.network.rules.plain
     weights, stats = np.asarray(output.weights), output.stats
     assert stats is not None, "apply asks for statistics"
     causal, source = not model.config.model.bidirectional, f"{model.run}, step {model.step}"
@@ -62,6 +64,9 @@ def attention_maps(
         read = text_tokens(model.tokenizer, given[number] if isinstance(given[number], str) else None, own)
         words = Words(read.words, tuple(read.word(*each) for each in read.word_ranges()))
         maps = []
+        kinds = None
+        if not plain:
+            kinds = key_kinds(layered, number * len(lams), len(own), model.config.model.n_layers)
         for place, lam in enumerate(lams):
             row, length = number * len(lams) + place, len(own)
             real = blocks[row] != PADDING_ID
@@ -82,6 +87,7 @@ def attention_maps(
                     causal=causal,
                     source=source,
                     words=words,
+                    kinds=kinds,
                 )
             )
         found.append(tuple(maps))

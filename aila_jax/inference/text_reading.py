@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from aila_jax.config import require
 from aila_jax.inference.attention_maps import AttentionMaps
+from aila_jax.inference.key_kinds import key_kinds
 
 if TYPE_CHECKING:
     from aila_jax.inference.language_model import LanguageModel
@@ -20,7 +21,7 @@ class TextReading:
 
     Attributes:
       tokens: the text of each of the L tokens alone.
-      inside: [query, key], the keys that lie in the query's block.
+      inside: [query, key], the keys that lie in the query's block, or, with a relation, inside in any layer.
       causal: no query attends to a later key.
       source: the model in words, run and step.
       lams: the grid's λ, ascending; Λ of them.
@@ -32,6 +33,7 @@ class TextReading:
       entropy_bits: mean over the text's queries, of the same heads.
       block_mass: the same of the mass inside the block.
       loss: nats by token, of each but the first, which nothing predicts: NaN. None where it was not measured.
+      kinds: with a relation beyond plain blocks, the `KeyKind` of each key in the layers kept.
     """
 
     tokens: tuple[str, ...]
@@ -47,6 +49,7 @@ class TextReading:
     entropy_bits: Float[np.ndarray, "T S N H"]
     block_mass: Float[np.ndarray, "T S N H"]
     loss: Float[np.ndarray, "T S L"] | None = None
+    kinds: UInt8[np.ndarray, "N L L"] | None = None
 
 
 @dataclass(frozen=True)
@@ -112,9 +115,13 @@ def _read_once(
         np.asarray(x, np.float64)[:, 0].mean(-1)[kept]
         for x in (output.stats.entropy_bits, output.stats.block_mass)
     )
+    blocks = model.network.blocks(model.batch(ids, row))
+    kinds = None
+    if not model.network.rules.plain:
+        kinds = key_kinds(blocks, 0, len(tokens), model.config.model.n_layers)[list(grid.layers)]
     maps = AttentionMaps(
         tuple(model.tokenizer.token_text(token) for token in tokens),
-        np.asarray(model.partition(model.batch(ids, row)))[0],
+        np.asarray(blocks.ids)[0],
         np.asarray(output.weights)[:, 0][kept],
         entropy,
         mass,
@@ -122,6 +129,7 @@ def _read_once(
         tau,
         not model.config.model.bidirectional,
         f"{model.run}, step {model.step}",
+        kinds=kinds,
     )
     return maps, token_loss(np.asarray(output.logits)[0], ids[0])
 
@@ -167,4 +175,5 @@ def reading_of_maps(maps: Sequence[AttentionMaps]) -> TextReading:
         weights=np.asarray([[one.weights for one in row] for row in grid]),
         entropy_bits=np.asarray([[one.entropy_bits for one in row] for row in grid]),
         block_mass=np.asarray([[one.block_mass for one in row] for row in grid]),
+        kinds=first.kinds,
     )

@@ -29,6 +29,20 @@ GLOSSARY: dict[str, str] = {
         " over queries, layers and heads."
     ),
     "block mass": "Share of attention that stays inside the query's own block, from 0 to 100 %.",
+    "relation": (
+        "Which keys count as inside for a query, layer by layer: its block, and with some relations pointers of"
+        " earlier blocks, a sink, or blocks that move from layer to layer. Block mass is then over all of it."
+    ),
+    "sink": (
+        "The first token of each window and document, inside for every query. Its own query sees itself alone, so"
+        " that nothing passes between blocks through it."
+    ),
+    "pointer": "A token of an earlier block that later blocks find inside: its last token, say.",
+    "horizon": "For how many later blocks a pointer is inside.",
+    "shift": "How far blocks move from one layer to the next, so that information crosses their borders with depth.",
+    "gate": (
+        "A factor on all weights outside that is 0 at λ = 1: there nothing outside is attended to, exactly."
+    ),
     "lift": "Block mass divided by what uniform attention would have. ×1 means no preference for the block.",
     "guaranteed": (
         "What holds for every text, whatever the scores: the margin outweighs the largest score that the"

@@ -111,6 +111,7 @@ def dial_context(runs: Sequence[RunOnPage]) -> dict[str, Any]:
             f"{run.label}: {line}" if len(runs) > 1 else line for run in runs for line in run.missing
         ],
         "limit": LIMIT,
+        "relation": any(reading is not None and reading.kinds is not None for reading in readings),
         "runs": [
             {
                 "index": index,

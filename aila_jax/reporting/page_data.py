@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from jaxtyping import UInt8
 
 from aila_jax import formats
 from aila_jax.config import require
@@ -138,7 +139,8 @@ def reading_data(reading: TextReading, room: int = MAX_WEIGHT_BYTES) -> dict[str
     A weight w is the byte q = round(255 √w), so that w ≈ (q / 255)² and √w is off by at most 1/510: small
     weights keep their digits. `weights` holds the bytes in base64, [τ, λ, layer, head, cell]; cells are rows
     of queries, up to the query itself where the model is causal. Entropy and block mass are those of the
-    exact weights; losses are rounded to 4 decimals, and null for the first token.
+    exact weights; losses are rounded to 4 decimals, and null for the first token. With a relation `kinds` holds
+    the `KeyKind` of each layer, query and key in base64, a byte each, and `layer_edges` the outlines by layer.
 
     Args:
       reading: one text over the dial.
@@ -174,7 +176,14 @@ def reading_data(reading: TextReading, room: int = MAX_WEIGHT_BYTES) -> dict[str
         "block_mass": reading.block_mass.tolist(),
         "weights": _base64(weights),
         "loss": None if reading.loss is None else _rounded(reading.loss),
+        **({} if reading.kinds is None else _kinds(reading.kinds, reading.causal)),
     }
+
+
+def _kinds(kinds: UInt8[np.ndarray, "N L L"], causal: bool) -> dict[str, Any]:
+    """What is inside in each layer, and as what."""
+    seen = np.where(np.tri(kinds.shape[-1], dtype=bool) | (not causal), kinds, 0)
+    return {"kinds": _base64(seen), "layer_edges": [block_edges(layer > 0) for layer in seen]}
 
 
 def most_tokens(maps: int, causal: bool = True, room: int = MAX_WEIGHT_BYTES) -> int:

@@ -9,16 +9,19 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 
 from aila_jax.config import require
 from aila_jax.formats import LEAKY, fixed, percent
 from aila_jax.inference.attention_maps import AttentionMaps
+from aila_jax.inference.key_kinds import NAMES, KeyKind
 from aila_jax.reporting.style import LIGHT, Theme, house_style
 
 MAX_PANELS = 256
 MAX_LABELLED_TOKENS = 32
 MAX_LABEL_CHARACTERS = 10
 TICKS = (0.0, 0.01, 0.05, 0.2, 0.5, 1.0)
+KEY_MARKS = {KeyKind.POINTER: "v", KeyKind.SINK: "s"}  # above the keys
 EDGE = "#E8601C"  # apart from every colour of viridis, for colour-blind eyes too
 
 
@@ -34,7 +37,8 @@ def attention_figure(
 
     The colour is the square root of the weight, from 0 to 1 in every map, so that a weight of 0.01 is still
     seen and figures compare. Titles give each head's entropy and block mass over this text. Up to 32 tokens
-    are written out.
+    are written out. With a relation what is inside in that layer is outlined, and the keys that are pointers or
+    a sink there have a mark above the map.
 
     Args:
       maps: what `model.attention` returns.
@@ -78,6 +82,7 @@ def attention_figure(
         )
         bar.ax.set_yticklabels([f"{tick:g}" for tick in TICKS])
         bar.outline.set_visible(False)
+        _name_marks(fig, maps, layers)
         leaky = "" if maps.causal else f" ({LEAKY})"
         fig.suptitle(f"λ = {maps.lam:g}, τ = {maps.tau:g}{leaky}", fontsize=10, fontweight="bold")
     return fig
@@ -94,10 +99,19 @@ def chosen_of(name: str, wanted: Sequence[int] | None, count: int) -> list[int]:
 
 
 def draw_map(axes: Axes, maps: AttentionMaps, layer: int, head: int, outline: float = 0.9) -> AxesImage:
-    """One head's map without a title; keys that a query may not attend to are blank, blocks outlined."""
+    """One head's map without a title; keys that a query may not attend to are blank, blocks outlined, pointers
+    and sinks of that layer marked above it.
+    """
     shown = np.ma.masked_where(~maps.reach, maps.weights[layer, head])
     image = axes.imshow(shown, norm=PowerNorm(0.5, 0.0, 1.0), cmap="viridis", interpolation="nearest")
-    axes.add_collection(LineCollection(block_edges(maps.inside), colors=EDGE, linewidths=outline))
+    axes.add_collection(LineCollection(block_edges(maps.inside_of(layer)), colors=EDGE, linewidths=outline))
+    for kind, mark in KEY_MARKS.items():
+        keys = maps.keys_of(kind, layer)
+        if len(keys):
+            # On the upper edge, half outside the axes.
+            axes.plot(
+                keys, np.full(len(keys), -0.5), mark, color=EDGE, markersize=3.5, mec="none", clip_on=False
+            )
     axes.grid(False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -115,6 +129,20 @@ def _map(axes: Axes, maps: AttentionMaps, layer: int, head: int) -> AxesImage:
         fontweight="normal",
     )
     return image
+
+
+def _name_marks(fig: Figure, maps: AttentionMaps, layers: Sequence[int]) -> None:
+    """A legend of the marks that there are, below the maps."""
+    there = [kind for kind in KEY_MARKS if any(len(maps.keys_of(kind, layer)) for layer in layers)]
+    if there:
+        handles = [
+            Line2D(
+                [], [], color=EDGE, marker=KEY_MARKS[kind], linestyle="none", markersize=4, label=NAMES[kind]
+            )
+            for kind in there
+        ]
+        outlined = Line2D([], [], color=EDGE, linewidth=0.9, label="outline: inside")
+        fig.legend(handles=[outlined, *handles], loc="outside lower left", ncols=3, fontsize=7, frameon=False)
 
 
 def _name_tokens(panels: np.ndarray, tokens: Sequence[str] | None) -> None:

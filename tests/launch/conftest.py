@@ -45,6 +45,7 @@ class FakeRun:
     fallback: bool = False
     config: Config | None = None
     step: str = ""
+    relation: str | None = None
 
 
 class FakeRuns(types.ModuleType):
@@ -68,8 +69,9 @@ class FakeRuns(types.ModuleType):
         data_dir: str = "",
         fallback: bool = False,
         step: str = "",
+        relation: str | None = None,
     ) -> FakeRun:
-        return FakeRun(path, window, data_dir, fallback, step=step)
+        return FakeRun(path, window, data_dir, fallback, step=step, relation=relation)
 
     def open_source(self, path: str, config: Config | None, data_dir: str, fallback: bool) -> FakeRun:
         return FakeRun(path, None, data_dir, fallback, config)

@@ -187,10 +187,10 @@
     const length = reading.tokens.length, one = (name) => part.querySelector(name);
     const view = {
       part, reading, length, layer: 0, head: 0, query: length - 1, key: 0, heads: [],
-      weights: bytes(reading.weights), inside: bytes(reading.inside),
+      weights: bytes(reading.weights), inside: bytes(reading.inside), kinds: reading.kinds && bytes(reading.kinds),
       cells: reading.causal ? length * (length + 1) / 2 : length * length,
       said: one(".said"), words: one(".words"), box: one(".mapbox"), map: one(".map"), field: one(".field"),
-      canvas: one(".field canvas"), cellSaid: one(".cellsaid"), zoom: one(".zoom"),
+      canvas: one(".field canvas"), cellSaid: one(".cellsaid"), zoom: one(".zoom"), marks: one(".marks"),
     };
     buildHeads(view);
     buildTokens(view);
@@ -202,7 +202,13 @@
     return view;
   }
 
-  const isInside = (view, query, key) => view.inside[(query * view.length + key) >> 3] >> (7 - (query * view.length + key) % 8) & 1;
+  // What a key is for a query in the layer that is shown: 0 outside, 1 of its block, 2 a pointer, 3 a sink.
+  const kindOf = (view, query, key) => {
+    const place = query * view.length + key;
+    if (view.kinds) return view.kinds[view.layer * view.length * view.length + place];
+    return view.inside[place >> 3] >> (7 - place % 8) & 1;
+  };
+  const KINDS = ["outside its block", "inside its block", "inside, a pointer", "inside, the sink"];
 
   // The byte of a weight, round(255 √w): undefined for a key that the query may not attend to, null at a setting that was not read.
   function byteOf(view, one, other, layer, head, query, key) {
@@ -273,7 +279,7 @@
     const {length, map, field, zoom, box} = view, svg = field.querySelector("svg");
     map.style.setProperty("--n", length);
     svg.setAttribute("viewBox", `-0.5 -0.5 ${length} ${length}`);
-    svg.querySelector(".edges").setAttribute("d", view.reading.edges.map(([from, to]) => `M${from}L${to}`).join(""));
+    view.edges = svg.querySelector(".edges");
     const size = () => {
       map.style.setProperty("--cell", `${zoom.value}px`);
       map.style.setProperty("--names-size", `${within(zoom.value - 3, 7, 12)}px`);
@@ -323,7 +329,18 @@
     if (q === null) return `not read at ${setting(lam(), tau())}`;
     const other = lam() === lams[0] ? lams[lams.length - 1] : lams[0];
     const compared = other === lam() ? "" : `\nat λ = ${short(other)}: ${weightText(byteOf(view, other, tau(), view.layer, view.head, query, key))}`;
-    return `${name(query)} → ${name(key)}: weight ${weightText(q)}, ${isInside(view, query, key) ? "inside" : "outside"} its block${compared}`;
+    return `${name(query)} → ${name(key)}: weight ${weightText(q)}, ${view.kinds && !kindOf(view, query, key) ? "outside" : KINDS[kindOf(view, query, key)]}${compared}`;
+  }
+
+  // Keys that are pointers or sinks for some query in the layer that is shown.
+  function markKeys(view) {
+    const is = (kind, key) => view.spans.some((_, query) => kindOf(view, query, key) === kind);
+    view.keyNames.forEach((span, key) => {
+      span.classList.toggle("sink", is(3, key));
+      span.classList.toggle("pointer", !is(3, key) && is(2, key));
+    });
+    const there = [["▼ pointer", 2], ["■ sink", 3]].filter(([, kind]) => view.spans.some((_, key) => is(kind, key)));
+    view.marks.textContent = there.map(([name]) => name).join("   ");
   }
 
   function showView(view) {
@@ -338,6 +355,9 @@
       view.said.textContent = `${start}${text(entropy[layer][head], mass[layer][head])}. Mean of the heads shown: ${text(mean(entropy), mean(mass))}.`;
     }
     paint(view.canvas, view, layer, head);
+    const edges = view.kinds ? reading.layer_edges[layer] : reading.edges;
+    view.edges.setAttribute("d", edges.map(([from, to]) => `M${from}L${to}`).join(""));
+    if (view.kinds) markKeys(view);
     for (const one of view.heads) {
       paint(one.canvas, view, one.layer, one.head);
       one.button.setAttribute("aria-pressed", one.layer === layer && one.head === head);
@@ -349,7 +369,7 @@
       const q = shownByte(view, query, key), seen = q !== undefined && q !== null;
       span.style.background = seen ? colour(q) : "";
       span.style.color = seen ? ink(q) : "";
-      span.classList.toggle("inside", q !== undefined && Boolean(isInside(view, query, key)));
+      span.classList.toggle("inside", q !== undefined && kindOf(view, query, key) > 0);
       span.setAttribute("aria-selected", key === query);
       span.tabIndex = key === query ? 0 : -1;
       span.title = q === undefined ? "later: not attended to" : q === null ? "not read here" : `weight ${weightText(q)}`;
