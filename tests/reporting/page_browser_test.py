@@ -16,11 +16,15 @@ import numpy as np
 import pytest
 
 import aila_jax as aila
+from aila_jax.config import RelationConfig
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.inference.text_reading import ReadingGrid, read_over_dial
 from aila_jax.reporting import attention_html
 from aila_jax.reporting.html import write_page
+from aila_jax.reporting.attention_slider import attention_page
 from aila_jax.reporting.page_data import RunOnPage
+from aila_jax.reporting.plots_attention import block_edges
+from tests.oracles.kinds import WindowRelation
 from tests.reporting.conftest import synthetic_maps, synthetic_sweep
 from tests.support.untrained import untrained_model
 
@@ -280,3 +284,36 @@ def test_a_models_own_page_has_a_dial(tmp_path: Path) -> None:
     assert said.startswith("λ = 0.7, τ = 1, layer 0, head 0: entropy")
     assert sample.startswith("Return a new list containing")
     assert none
+
+
+def test_what_is_inside_is_shown_layer_by_layer(tmp_path: Path) -> None:
+    """Outline, marks on the keys, underlined words and the tip of a cell, of windows that move and have ends."""
+    oracle = WindowRelation(5, sink=True, ends=True, shift=2)
+    model = untrained_model().with_relation(RelationConfig(sink=True, pointers="ends", shift=2))
+    page = attention_page(model.attention_dial(TEXT, lams=LAMS))
+    script = """return [0, 1].map((layer) => {
+      all(".heads button")[2 * layer].click();
+      all(".words span")[20].click();
+      const keys = all(".keys span"), area = part("attention").querySelector(".field").getBoundingClientRect();
+      const tips = keys.map((_, key) => {
+        point(document.querySelector(".field"), "pointermove", area.left + (key + .5) * area.width / 21, area.top + 20.5 * area.height / 21);
+        return part("tip").textContent;
+      });
+      return {pointers: keys.map((one) => one.classList.contains("pointer")), sinks: keys.map((one) => one.classList.contains("sink")),
+        words: all(".words span").map((one) => one.classList.contains("inside")), tips, legend: all(".marks")[0].textContent,
+        lines: document.querySelector(".edges").getAttribute("d").split("M").length - 1};
+    });"""
+    found = in_browser(page, script, tmp_path)
+    for layer, shown in enumerate(found):
+        masks = oracle.masks(layer, 21)
+        inside = sum(masks.values()) > 0
+        assert shown["pointers"] == masks["pointer"].any(axis=0).tolist()
+        assert shown["sinks"] == masks["sink"].any(axis=0).tolist()
+        assert shown["words"] == inside[20].tolist()
+        assert shown["lines"] == len(block_edges(inside))
+        assert shown["legend"] == "▼ pointer   ■ sink"
+        for key, tip in enumerate(shown["tips"]):
+            kind = next((name for name, mask in masks.items() if mask[20, key]), "")
+            words = {"": "outside", "own": "inside its block", "pointer": "inside, a pointer"}
+            assert f", {words.get(kind, 'inside, the sink')}\n" in tip
+    assert [shown["pointers"] for shown in found][0] != [shown["pointers"] for shown in found][1]
