@@ -1,7 +1,7 @@
 """Configurations to start from. `--config=NAME` takes one of them; overrides change single settings."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +220,19 @@ PRESETS = {
     "recall": recall,
     "brackets": brackets,
 }
+
+
+@dataclass(frozen=True)
+class FromPreset:
+    """How a command's configuration came to be: from a preset by its name.
+
+    Attributes:
+      name: of the preset.
+      asked: dotted names of the settings that were asked for beside it.
+    """
+
+    name: str
+    asked: tuple[str, ...] = ()
 
 
 def preset(name: str) -> Config:

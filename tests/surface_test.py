@@ -136,7 +136,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
     "train": (
         lambda: aila.train,
         {"config": Config(), "workdir": "/nowhere/run"},
-        {"config": "config", "workdir": "path", "quiet": "flag", "start": "path or None"},
+        {"config": "config", "workdir": "path", "quiet": "flag", "start": "path or None", "preset": "object"},
     ),
     "demo": (lambda: aila.demo, {}, {"workdir": "path"}),
     "sweep": (

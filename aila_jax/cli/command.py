@@ -16,6 +16,7 @@ from aila_jax.cli.paths import (
 )
 from aila_jax.config import Config, user_path
 from aila_jax.config.options import OpenOptions, Options
+from aila_jax.presets import FromPreset
 
 T = TypeVar("T", bound=Options)
 
@@ -62,6 +63,7 @@ class Call(Generic[T]):
       step: `OpenOptions.step`.
       out: where files go; empty: where the command puts them by itself.
       config: the configuration, where one is given.
+      preset: the preset that it comes from, where `--config` names one.
       again: the command line, as it can be given again.
     """
 
@@ -74,6 +76,7 @@ class Call(Generic[T]):
     relation: str | None = None
     out: str = ""
     config: Config | None = None
+    preset: FromPreset | None = None
     again: str = ""
 
 

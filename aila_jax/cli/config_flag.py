@@ -64,6 +64,19 @@ def define_config(
     return rest[1:]
 
 
+def preset_of(arguments: list[str]) -> presets.FromPreset | None:
+    """The preset that `--config` names, and what is asked for beside it; None for a file, and where none is
+    named.
+    """
+    first = flags.FlagValues()
+    flags.DEFINE_string("config", None, SOURCE_HELP, flag_values=first)
+    first.set_gnu_getopt(True)
+    rest = first(["aila", *arguments], known_only=True)
+    return (
+        presets.FromPreset(first.config, tuple(overrides(rest))) if first.config in presets.PRESETS else None
+    )
+
+
 def overrides(arguments: list[str]) -> list[str]:
     """The keys that arguments override."""
     found = [OVERRIDE.match(argument) for argument in arguments]

@@ -146,6 +146,10 @@ def _dispatch(arguments: list[str], program: str) -> int:
         print(command_help(chosen, program))
         return 0
     call = read_call(chosen, parse(chosen, arguments[1:]))
+    if chosen.takes_config:
+        from aila_jax.cli.config_flag import preset_of
+
+        call = replace(call, preset=preset_of(arguments[1:]))
     chosen.check_paths(call)
     chosen.run(replace(call, again=shlex.join([*program.split(), *arguments])))
     return 0

@@ -18,7 +18,8 @@ class SettingsConflict(ValueError):
       differences: setting, its value there, its value asked for.
     """
 
-    def __init__(self, workdir: str, differences: Sequence[tuple[str, Any, Any]]):
+    def __init__(self, workdir: str, differences: Sequence[tuple[str, Any, Any]], preset: str = ""):
+        """`preset`: the name of one that gives what is there; empty: none is known."""
         self.differences = tuple(differences)
         shown = [
             (name, _SHORT.repr(there), _SHORT.repr(asked))
@@ -31,6 +32,6 @@ class SettingsConflict(ValueError):
             f"workdir is {workdir!r}; it holds a run with another configuration:",
             *(f"  {name:<{first}}  {there:<{second}}  {asked}" for name, there, asked in rows),
             *([f"  … and {more} more"] if more else []),
-            "Fix: choose another --workdir, or ask for what is there",
+            f"Fix: choose another --workdir, or ask for what is there{f': --config={preset}' if preset else ''}",
         ]
         super().__init__("\n".join(lines))

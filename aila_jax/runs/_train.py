@@ -27,6 +27,7 @@ from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.kinds import Classes
 from aila_jax.partition.returning import refuse_returning
 from aila_jax.partition.rule_tables import RuleTables, build_rules, fit_rule_tables
+from aila_jax.presets import FromPreset
 from aila_jax.runs._start import Before, Source, check_start, start_config, what_is_before
 from aila_jax.runs.setup import Measured, initial_state, step_draws
 from aila_jax.runs.workdir import (
@@ -34,7 +35,9 @@ from aila_jax.runs.workdir import (
     RunMoved,
     as_begun,
     locked,
+    preset_record,
     run_meta,
+    with_preset_then,
     write_run_files,
 )
 from aila_jax.training.anchors import AnchorsAtWarmup, make_anchors
@@ -111,6 +114,7 @@ def train(
     quiet: bool = False,
     *,
     start: LanguageModel | str | Path | None = None,
+    preset: FromPreset | None = None,
 ) -> Run:
     """Trains a model as `config` says into `workdir`, continuing a run of the same configuration that is
     there already.
@@ -124,6 +128,8 @@ def train(
       start: a loaded model, or the path of a run: begin with its weights and its tokenizer, and with its
         partition where `config` asks for the same one. The optimizer begins anew, at step 0 of `config`. A
         run that goes on does not read it again.
+      preset: what the command line knows and a `Config` does not: the preset's name that it came from. A run
+        that began from it by name goes on with its own settings where only the preset has changed since.
 
     Raises:
       ValueError: bad settings or data, a run of another configuration or with another corpus in `workdir`, a
@@ -145,13 +151,23 @@ def train(
     )
     assert config is not None, "it is a Config"
     workdir, quiet = user_path(workdir, "workdir"), check_flag("quiet", quiet)
+    fix = "leave it out"
+    check_instance("preset", preset, FromPreset | None, "a FromPreset or None", fix)
     with locked(workdir) as folder:
-        return _train(config, workdir, folder, start, quiet)
+        return _train(config, workdir, folder, start, quiet, preset)
 
 
-def _train(config: Config, workdir: Path, folder: RunFolder, source: Source | None, quiet: bool) -> Run:
+def _train(
+    config: Config,
+    workdir: Path,
+    folder: RunFolder,
+    source: Source | None,
+    quiet: bool,
+    preset: FromPreset | None,
+) -> Run:
     batch_sharding(config.train.batch_size, accumulate=config.train.accumulate)  # refuses before any work
     config = as_begun(workdir, config, quiet)
+    config = with_preset_then(workdir, config, preset, quiet)
     before = what_is_before(config, workdir, source)
     found = before.found
     if config.model.bidirectional and not quiet:
@@ -162,7 +178,7 @@ def _train(config: Config, workdir: Path, folder: RunFolder, source: Source | No
         config, text, before, quiet
     )  # may refuse a file of classes, which must leave the directory as it was
     if found is None:
-        write_run_files(workdir, config, text.dataset, before.lineage)
+        write_run_files(workdir, config, text.dataset, before.lineage, preset_record(workdir, preset))
 
     tables = _rule_tables(config, text, before)
     module = build_transformer(config, text.dataset.tokenizer.vocab_size)

@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from aila_jax import presets
 from aila_jax.checkpoint import (
     DIRECTORY,
     Ancestor,
@@ -22,11 +23,20 @@ from aila_jax.checkpoint import (
     whole_steps,
 )
 from aila_jax.checkpoint.lineage import lineage_to_json
-from aila_jax.config import Config, SettingsConflict, by_rules_of, require, saved_config, to_dict
+from aila_jax.config import (
+    Config,
+    SettingsConflict,
+    by_rules_of,
+    from_dict,
+    require,
+    saved_config,
+    to_dict,
+)
 from aila_jax.config.train import DEFAULT_BATCH_SIZE
 from aila_jax.data.dataset import Dataset
 from aila_jax.files import folder_inside, refuse_link, write_atomically
 from aila_jax.json_files import json_object, read_json
+from aila_jax.presets import FromPreset
 from aila_jax.provenance import git_commit, versions
 from aila_jax.training.sharding import describe_devices
 
@@ -195,6 +205,72 @@ def as_begun(workdir: Path, config: Config, quiet: bool) -> Config:
     return config
 
 
+def with_preset_then(workdir: Path, config: Config, preset: FromPreset | None, quiet: bool) -> Config:
+    """The configuration that the run in `workdir` has, where it differs from `config` in nothing but what the
+    preset of both was when the run began and is not any more; `config` where there is no such run, and where
+    anything else differs, which is a conflict.
+
+    Args:
+      workdir: the run directory.
+      config: what is asked for.
+      preset: how it came to be; None where nobody knows.
+      quiet: do not say which settings are meant.
+    """
+    record = _recorded_preset(workdir)
+    if preset is None or record.get("name") != preset.name:
+        return config
+    try:
+        saved = saved_config(json_object(read_json(workdir / "config.json"), "the configuration"))
+        then = _anywhere(saved_config(json_object(record.get("config"), "the preset")))
+    except (OSError, ValueError):  # none there, or one that `existing_run` refuses
+        return config
+    changed = _differences(_anywhere(saved), _anywhere(config))
+    own = {name for name, there, _ in changed if _setting(then, name) != there}
+    if not changed or own or {name for name, _, _ in changed} & set(preset.asked):
+        return config
+    if not quiet:
+        settings = ", ".join(f"{name} {there!r}, now {now!r}" for name, there, now in sorted(changed))
+        print(f"preset   {preset.name} has changed since this run began, which goes on as it was: {settings}")
+    places = {name: value for name, value in to_dict(config)["data"].items() if name in PLACES}
+    values = to_dict(saved)
+    return from_dict(Config, {**values, "data": {**values["data"], **places}})
+
+
+def preset_record(workdir: Path, preset: FromPreset | None) -> dict[str, Any]:
+    """What run.json says of the preset: its name, and what it gave when the run began."""
+    if preset is None:
+        return {}
+    there = _recorded_preset(workdir)
+    if there.get("name") == preset.name:  # stopped before its first checkpoint
+        return {"preset": there}
+    return {"preset": {"name": preset.name, "config": presets.as_dict(preset.name)}}
+
+
+def _recorded_preset(workdir: Path) -> dict[str, Any]:
+    """What run.json says of a preset; empty where it says nothing."""
+    try:
+        found = json_object(read_json(workdir / "run.json"), "run.json").get("preset")
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _setting(values: dict[str, Any], name: str) -> Any:
+    """A setting by its dotted name."""
+    found: Any = values
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def _same_preset(saved: dict[str, Any]) -> str:
+    """The name of a preset that gives what is saved today; empty where none does."""
+    for name in presets.PRESETS:
+        if not _differences(saved, _anywhere(presets.preset(name))):
+            return name
+    return ""
+
+
 def existing_run(workdir: Path, config: Config) -> Checkpoint | None:
     """The newest checkpoint of the run in `workdir`, or None where there is none yet."""
     check_writable(workdir)
@@ -216,7 +292,7 @@ def existing_run(workdir: Path, config: Config) -> Checkpoint | None:
             f"{file} is not a configuration that this version reads ({error}). Fix: choose another --workdir"
         ) from error
     if changed := sorted(_differences(before, asked), key=lambda difference: difference[0]):
-        raise SettingsConflict(str(workdir), changed)
+        raise SettingsConflict(str(workdir), changed, _same_preset(before))
     # None: stopped before its first checkpoint. A damaged one must raise, not begin again over the others.
     checkpoints = workdir / DIRECTORY
     if incomplete := incomplete_steps(checkpoints):
@@ -240,13 +316,19 @@ def _differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> li
 
 
 def write_run_files(
-    workdir: Path, config: Config, dataset: Dataset, lineage: tuple[Ancestor, ...] = ()
+    workdir: Path,
+    config: Config,
+    dataset: Dataset,
+    lineage: tuple[Ancestor, ...] = (),
+    preset: dict[str, Any] | None = None,
 ) -> None:
-    """Writes config.json and run.json."""
+    """Writes config.json and run.json; `preset` is its record."""
     write_atomically(workdir / "config.json", (json.dumps(to_dict(config), indent=2) + "\n").encode())
     write_atomically(
         workdir / "run.json",
-        (json.dumps({"seed": config.seed, **run_meta(dataset, lineage)}, indent=2) + "\n").encode(),
+        (
+            json.dumps({"seed": config.seed, **run_meta(dataset, lineage), **(preset or {})}, indent=2) + "\n"
+        ).encode(),
     )
 
 

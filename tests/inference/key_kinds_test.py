@@ -118,7 +118,11 @@ def test_a_figure_outlines_each_layer_and_marks_its_keys(case):
         assert marked == {mark: keys.tolist() for mark, keys in want.items() if len(keys)}
     (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]
-    assert names == ["outline: inside", *(["pointer"] if oracle.ends else []), *(["sink"] if oracle.sink else [])]
+    assert names == [
+        "outline: inside",
+        *(["pointer"] if oracle.ends else []),
+        *(["sink"] if oracle.sink else []),
+    ]
     assert not attention_figure(untrained_model().attention(TEXT)).legends
 
 

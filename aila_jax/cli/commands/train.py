@@ -43,7 +43,7 @@ def _run(call: Call[TrainOptions]) -> None:
     from aila_jax import runs
 
     try:
-        run = runs.train(config, call.path, start=call.options.start or None)
+        run = runs.train(config, call.path, start=call.options.start or None, preset=call.preset)
     except runs.NonFiniteError as error:
         raise CommandError(str(error)) from error
     except runs.SaveError as error:
@@ -57,7 +57,8 @@ COMMAND = Command(
     summary="train a model",
     about=(
         "Starts from a preset or a Python file, changes single settings with --config.KEY=VALUE, and trains"
-        " into --workdir. The same command continues a run that was stopped. Tuples are quoted:"
+        " into --workdir. The same command continues a run that was stopped, with the settings that it began"
+        " with where only the preset has changed since. Tuples are quoted:"
         " --config.sweep.lams='(0,0.5,1)'. With --start a new run begins with the weights, the tokenizer and,"
         " without --config, the settings of another one; its optimizer and its schedules begin anew."
     ),
