@@ -107,8 +107,8 @@ def layer_blocks(word: str) -> tuple[LayerBlocks, int]:
 
 
 def relation_of(text: str) -> RelationConfig:
-    """The relation of a line such as `pointers=ends,horizon=4,sink`: settings with commas between them, a flag by
-    its name alone, layers with + between them (`layers=windows:16+all`); `plain` is none of them.
+    """The relation of a line such as `pointers=ends,horizon=4,sink`: settings with commas between them, a
+    flag by its name alone, layers with + between them (`layers=windows:16+all`); `plain` is none of them.
 
     Raises:
       ValueError: a setting that there is not, or one outside its limits.

@@ -29,6 +29,8 @@ from aila_jax.partition.listing import (
     ListingSize,
     list_blocks,
 )
+from aila_jax.partition.relation_statistics import RelationStatistics, relation_statistics
+from aila_jax.partition.rules import PLAIN, Rules
 from aila_jax.partition.statistics import BlockStatistics, BlockSums, block_sums, total
 from aila_jax.progress import Progress
 from aila_jax.types import Array, Batch
@@ -52,6 +54,7 @@ class BlockReport(Shown):
       correlation: of the model's input vectors; None without a model.
       listing: for people.
       meta: configuration, seed, versions, commit.
+      relation: with one beyond plain blocks, what it makes of the text.
     """
 
     partition: dict[str, Any]
@@ -61,6 +64,7 @@ class BlockReport(Shown):
     correlation: BlockCorrelation | None
     listing: BlockListing
     meta: PartitionOrigin
+    relation: RelationStatistics | None = None
 
     def to_pandas(self, listing: bool = False) -> "DataFrame":
         """The statistics as a data frame of one line, or, with `listing`, a line for each class or boundary
@@ -95,6 +99,14 @@ def measure_blocks(partition: Partition, windows: Windows, batches: int = 0) -> 
             )
             progress.advance()
     return total(parts).statistics()
+
+
+def measure_relation(
+    rules: Rules, partition: Partition, windows: Windows, batches: int = 0
+) -> RelationStatistics:
+    """Keys inside by layer and kind, and the mean reach, over the same windows as `measure_blocks`."""
+    read = eval_batches(windows, BATCH_SIZE, batches)
+    return relation_statistics(rules, partition, read, windows.document_mask)
 
 
 def correlate_blocks(
@@ -134,12 +146,14 @@ def read_blocks(
     top: int,
     examples: int,
     given_names: tuple[str, ...] = (),
+    rules: Rules = PLAIN,
 ) -> BlockListing:
     """The listing: types by their frequency in the training split, examples spread over the windows of the
     split that is read.
 
     Args:
       given_names: of the ids 0, 1, … that come with the data, where these are classes.
+      rules: of the relation, whose pointers and sinks the examples mark.
     """
     train = dataset.splits["train"]
     counts = np.bincount(train.tokens, minlength=dataset.tokenizer.vocab_size)
@@ -161,6 +175,7 @@ def read_blocks(
         [batch],
         size=ListingSize(top, examples),
         classified=classified,
+        rules=rules,
     )
 
 

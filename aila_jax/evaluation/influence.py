@@ -158,7 +158,7 @@ class Measure:
                 (after,) = self._run(lam, queries, texts[draw][side], rows)
                 kl[side, draw, rows[here]] = kl_nats(before, after)[here]
                 progress.advance(len(rows[here]))
-        some = queries.resampled.any(axis=-1)
+        some = np.asarray(queries.resampled.any(axis=-1))
         counts = queries.resampled.sum(axis=-1)
 
         def over(side: int, which: np.ndarray) -> Moved | None:

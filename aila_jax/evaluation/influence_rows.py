@@ -43,8 +43,8 @@ class InfluenceRow:
       kl_inside_error: as outside.
       kl_inside_spread: as outside.
       kl_outside_paired: kl_outside over the queries of kl_inside.
-      positions_beyond: with a relation whose reach is more than what is inside in a layer, those of the queries
-        with a key that no path through the layers leads from; None elsewhere, and so is the rest.
+      positions_beyond: with a relation whose reach is more than what is inside in a layer, those of the
+        queries with a key that no path through the layers leads from; None elsewhere, and so is the rest.
       tokens_beyond: the mean number of such keys.
       kl_beyond: these resampled; None where fewer than two queries have any, and so are the next two.
       kl_beyond_error: as outside.

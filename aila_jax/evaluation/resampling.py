@@ -37,7 +37,7 @@ class Queries:
 
     @property
     def sides(self) -> tuple[str, ...]:
-        """The first two of `SIDES`; all of them where what lies beyond the reach is not all that is outside."""
+        """The first two of `SIDES`; all where what lies beyond the reach is not all that is outside."""
         return SIDES[: len(self.resampled)]
 
 
@@ -98,9 +98,9 @@ def resampled_sides(
     causal: bool,
     layers: int = 0,
 ) -> Bool[np.ndarray, "S P L"]:
-    """The keys of each query outside, and those inside other than itself. Inside is what is so in at least one
-    layer. With `layers`, N, also the keys beyond the reach R = (I ∨ M_N) … (I ∨ M_1), where M_ℓ is what hard
-    attention may see in layer ℓ: those that no path of N steps leads from.
+    """The keys of each query outside, and those inside other than itself. Inside is what is so in at least
+    one layer. With `layers`, N, also the keys beyond the reach R = (I ∨ M_N) … (I ∨ M_1), where M_ℓ is what
+    hard attention may see in layer ℓ: those that no path of N steps leads from.
     """
     index = np.arange(len(at))
     itself = np.arange(blocks.ids.shape[1])[None] == at[:, None]

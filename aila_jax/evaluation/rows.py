@@ -61,8 +61,8 @@ class AttentionRow:
         scores (docs/certificates.md), mean over layers, heads and queries; None where no head is guaranteed
         more than uniform attention has.
       guaranteed_entropy_bits: the same for the largest entropy.
-      n_in: with a relation beyond plain blocks, mean keys inside of a query; with plain blocks None, and so is
-        the rest, which splits block mass into `block_mass_local`, pointers and sink.
+      n_in: with a relation beyond plain blocks, mean keys inside of a query; with plain blocks None, and so
+        is the rest, which splits block mass into `block_mass_local`, pointers and sink.
       block_mass_local_uniform: what uniform attention would have on the query's own block.
       pointer_mass: mean attention on pointers of other blocks, over all queries; None without pointers.
       pointer_mass_uniform: what uniform attention would have.
@@ -196,8 +196,8 @@ class CellRow(AttentionRow):
         scored in part, or under a document mask, or where it is beyond float64.
       perplexity_byte: the same per byte; None as for words.
       accuracy: share of targets ranked first, in [0, 1].
-      pointers: `anchors`, `answers` or `relation`, what pointer fidelity was measured on, or None where it was
-        not.
+      pointers: `anchors`, `answers` or `relation`, what pointer fidelity was measured on, or None where it
+        was not.
       pointer_queries: queries counted.
       determined: on rule corpora, targets that the rule determines.
       accuracy_determined: the share of them ranked first.

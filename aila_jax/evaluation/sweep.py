@@ -58,8 +58,8 @@ def sweep(
       delta: also measure score gaps.
       quiet: no progress bar.
       pointers: what pointer fidelity is measured on: `anchors`, `answers` (rule corpora), `relation` (the
-        pointers of the model's relation), `none`, or `auto`: answers where the data set has them, else anchors
-        where the model has them, else the relation's pointers where it has any.
+        pointers of the model's relation), `none`, or `auto`: answers where the data set has them, else
+        anchors where the model has them, else the relation's pointers where it has any.
       fallback: of a path, where the newest checkpoint is damaged, take the newest whole one, and say so.
 
     Returns:
@@ -142,8 +142,8 @@ def choose_pointers(asked: str, model: LanguageModel, windows: Windows) -> str:
     """`answers`, `anchors`, `relation` or `none`, as asked for or as there is something to measure.
 
     Raises:
-      ValueError: anchors of a model that has none (yet), answers of data without any, or pointers of a relation
-        that has none.
+      ValueError: anchors of a model that has none (yet), answers of data without any, or pointers of a
+        relation that has none.
     """
     relation = model.config.relation
     if asked == "auto":

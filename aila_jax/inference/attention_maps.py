@@ -53,8 +53,8 @@ class AttentionMaps(Shown):
       words: the words that the tokens make; None where nobody said, and where the tokens are words already.
       unit: what a row and a column stand for: `tokens` or `words`.
       averaged: what was averaged, of `heads` and `layers`; there is one of each such.
-      kinds: with a relation beyond plain blocks, the `KeyKind` of each layer, query and key; None where blocks
-        say what is inside.
+      kinds: with a relation beyond plain blocks, the `KeyKind` of each layer, query and key; None where
+        blocks say what is inside.
     """
 
     tokens: tuple[str, ...]
@@ -109,7 +109,9 @@ class AttentionMaps(Shown):
         return self.inside if self.kinds is None else self.reach & (self.kinds[layer] > 0)
 
     def keys_of(self, kind: KeyKind, layer: int) -> Int[np.ndarray, " keys"]:
-        """The keys that are of that kind for at least one query of a layer, ascending; none without a relation."""
+        """The keys that are of that kind for at least one query of a layer, ascending; none without a
+        relation.
+        """
         if self.kinds is None:
             return np.zeros(0, np.int64)
         return np.flatnonzero((self.reach & (self.kinds[layer] == kind)).any(axis=0))
@@ -121,8 +123,8 @@ class AttentionMaps(Shown):
     def by_word(self) -> "AttentionMaps":
         """The same by whole words: the sum over the keys of a word, the mean over the queries of a word.
 
-        Rows still sum to 1. A word has the block of its first token, also where a block ends inside it, and is a
-        pointer where one of its tokens is; entropy and block mass stay those of the tokens.
+        Rows still sum to 1. A word has the block of its first token, also where a block ends inside it, and
+        is a pointer where one of its tokens is; entropy and block mass stay those of the tokens.
 
         Raises:
           ValueError: the maps are by word already, or do not know their words.
@@ -253,8 +255,8 @@ def save_maps(maps: Sequence[AttentionMaps], path: str | Path) -> None:
 
     It holds `tokens` (labels), `block_ids`, `lam` [S], `tau`, `weights` [S, layer, head, query, key],
     `entropy_bits` and `block_mass` [S, layer, head], `words` and `word_texts` (empty where there are none),
-    `causal`, `source`, `unit` and `averaged`; with a relation also `kinds` [layer, query, key]. A token that ends in the character U+0000 loses it: NumPy's
-    texts do.
+    `causal`, `source`, `unit` and `averaged`; with a relation also `kinds` [layer, query, key]. A token that
+    ends in the character U+0000 loses it: NumPy's texts do.
 
     Raises:
       ValueError: no maps, or maps of several texts, models or τ.
@@ -299,7 +301,7 @@ def load_maps(path: str | Path) -> tuple[AttentionMaps, ...]:
     try:
         with np.load(user_path(path), allow_pickle=False) as file:
             found = {name: file[name] for name in (*_SHARED, *_OWN)}
-            kinds = file["kinds"] if "kinds" in file else None
+            kinds = file.get("kinds")
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise ValueError(
             f"{path} holds no attention maps ({error}). Fix: save them with maps.save(path)"

@@ -26,7 +26,7 @@ NAMES = {
 
 
 def key_kinds(blocks: Blocks, row: int, length: int, layers: int) -> UInt8[np.ndarray, "N L L"]:
-    """`KeyKind` of each layer, query and key of a row's first tokens; a global token counts as of the block."""
+    """`KeyKind` of each layer, query and key of a row's first tokens; a global token is of the block."""
     found = []
     for layer in range(len(blocks.layers)):
         relation = blocks.of_layer(layer)
@@ -44,8 +44,8 @@ def key_kinds(blocks: Blocks, row: int, length: int, layers: int) -> UInt8[np.nd
 
 
 def by_word(kinds: UInt8[np.ndarray, "N L L"], first: Int[np.ndarray, "W"]) -> UInt8[np.ndarray, "N W W"]:
-    """Kinds of words: those of their first tokens, and a word that is outside by its first token is a pointer or a
-    sink where one of its tokens is.
+    """Kinds of words: those of their first tokens, and a word that is outside by its first token is a pointer
+    or a sink where one of its tokens is.
 
     Args:
       kinds: of tokens.

@@ -181,8 +181,8 @@ class LanguageModel(Shown):
         """`with_partition` for windows of another size.
 
         Raises:
-          ValueError: a size below 1, or too small for the model's anchors and one more, or for its relation, or
-            above its length; a model whose blocks are no windows.
+          ValueError: a size below 1, or too small for the model's anchors and one more, or for its relation,
+            or above its length; a model whose blocks are no windows.
         """
         size = plain(size)
         kind, anchors = self.config.partition.kind, self.config.anchors
@@ -202,11 +202,11 @@ class LanguageModel(Shown):
         return self.with_partition(replace(self.config.partition, size=size))
 
     def with_relation(self, relation: RelationConfig, tables: RuleTables | None = None) -> "LanguageModel":
-        """The same weights, read with another relation than the one in training: attention knows it only by what
-        is inside.
+        """The same weights, read with another relation than the one in training: attention knows it only by
+        what is inside.
 
-        `config.relation` says what it is read with, `meta["relation"]` what it was trained with. The partition
-        stays; `with_partition` and `with_window` keep the relation.
+        `config.relation` says what it is read with, `meta["relation"]` what it was trained with. The
+        partition stays; `with_partition` and `with_window` keep the relation.
 
         Args:
           relation: what is inside beyond a query's block; `RelationConfig()` for nothing.

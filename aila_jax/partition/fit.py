@@ -41,8 +41,8 @@ def fit_partition(
 def fit_relation(
     config: RelationConfig, tokenizer: Tokenizer, train: TokenStream | None = None
 ) -> RuleTables | None:
-    """What the relation that `config` names reads of token types, fitted to the training split; deterministic.
-    None for one that reads nothing.
+    """What the relation that `config` names reads of token types, fitted to the training split;
+    deterministic. None for one that reads nothing.
 
     Args:
       config: which relation.

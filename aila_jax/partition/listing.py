@@ -12,6 +12,7 @@ from aila_jax.columns import Column
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.build import Partition
 from aila_jax.partition.kinds import Classes, Segments
+from aila_jax.partition.rules import PLAIN, Rules
 from aila_jax.partition.type_entropy import TypeEntropy
 from aila_jax.types import PADDING_ID, Batch
 
@@ -133,6 +134,7 @@ def list_blocks(
     *,
     size: ListingSize,
     classified: Classified | None = None,
+    rules: Rules = PLAIN,
 ) -> BlockListing:
     """Lists a partition.
 
@@ -144,6 +146,8 @@ def list_blocks(
       batches: where the examples are taken from, each from the start of a window.
       size: how much is listed.
       classified: where blocks are classes, what they hold.
+      rules: of the relation; the examples show the blocks of its first layer, with ▼ after pointers there and
+        ■ after sinks.
     """
     names = None if classified is None else classified.names
     return BlockListing(
@@ -153,7 +157,7 @@ def list_blocks(
             if isinstance(partition, Segments)
             else ()
         ),
-        examples=tuple(_examples(partition, tokenizer, batches, size, names)),
+        examples=tuple(_examples(partition, tokenizer, batches, size, names, rules)),
         note="" if classified is None else classified.note,
     )
 
@@ -211,16 +215,23 @@ def _examples(
     batches: Iterable[Batch],
     size: ListingSize,
     names: Sequence[str] | None,
+    rules: Rules,
 ) -> list[str]:
     found: list[str] = []
     for batch in batches:
-        block_ids, tokens = np.asarray(partition(batch)), np.asarray(batch.tokens)
+        first = rules(batch, partition).of_layer(0)
+        block_ids, tokens = np.asarray(first.block_ids), np.asarray(batch.tokens)
+        marks = np.full(tokens.shape, "", "<U1")
+        for where, mark in ((first.pointers, "▼"), (first.sinks, "■")):
+            if where is not None:
+                marks[np.asarray(where)] = mark
         for row in range(len(tokens)):
             if len(found) == size.examples:
                 return found
             kept = np.flatnonzero(np.asarray(batch.doc_ids)[row] != PADDING_ID)[: size.words]
             if len(kept):
-                found.append(_marked(tokenizer, tokens[row, kept], block_ids[row, kept], names))
+                shown = tokens[row, kept], block_ids[row, kept], marks[row, kept]
+                found.append(_marked(tokenizer, *shown, names))
     return found
 
 
@@ -228,20 +239,22 @@ def _marked(
     tokenizer: Tokenizer,
     tokens: Int[np.ndarray, "n"],
     block_ids: Int[np.ndarray, "n"],
+    marks: np.ndarray,
     names: Sequence[str] | None,
 ) -> str:
     """Text in one line; `names` are those of classes, empty for numbered ones, and None where blocks are
-    stretches of text.
+    stretches of text. `marks` stand after their tokens.
     """
     if names is not None:
         labels = (names[block] if names and block >= 0 else str(block) for block in block_ids)
         return " ".join(
-            f"{type_text(tokenizer, int(t)).strip()}/{label}" for t, label in zip(tokens, labels, strict=True)
+            f"{type_text(tokenizer, int(t)).strip()}{mark}/{label}"
+            for t, label, mark in zip(tokens, labels, marks, strict=True)
         )
     edges = np.flatnonzero(np.diff(block_ids)) + 1
     parts = [
-        tokenizer.decode([int(token) for token in part]).replace("\n", "⏎").strip()
-        for part in np.split(tokens, edges)
+        _text(tokenizer, part, own).replace("\n", "⏎").strip()
+        for part, own in zip(np.split(tokens, edges), np.split(marks, edges), strict=True)
     ]
     numbers = {int(block): number for number, block in enumerate(dict.fromkeys(block_ids.tolist()), start=1)}
     if len(parts) > len(
@@ -252,3 +265,11 @@ def _marked(
             for start, part in zip([0, *edges], parts, strict=True)
         ]
     return EDGE.join(parts)
+
+
+def _text(tokenizer: Tokenizer, tokens: Int[np.ndarray, "n"], marks: np.ndarray) -> str:
+    """The text of tokens, each mark after its token."""
+    if not (marks != "").any():
+        return tokenizer.decode([int(token) for token in tokens])
+    pieces = tokenizer.pieces([int(token) for token in tokens])
+    return "".join(f"{piece}{mark}" for piece, mark in zip(pieces, marks, strict=True))

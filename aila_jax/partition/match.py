@@ -14,6 +14,8 @@ from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.partition.boundaries import boundary_order, next_token_entropy
 from aila_jax.partition.build import Partition
 from aila_jax.partition.fit import fit_partition
+from aila_jax.partition.relation_statistics import relation_statistics
+from aila_jax.partition.rules import PLAIN, Rules
 from aila_jax.partition.statistics import block_sums
 
 MAX_CLASSES = 300  # that the search tries: exchange takes time in proportion to them
@@ -52,8 +54,12 @@ class Setting:
     close: float = 0.0
 
 
-def mean_n_in(partition: Partition, windows: Windows) -> float:
-    """Mean number of keys in a query's block over all windows: causal, itself and global keys included."""
+def mean_n_in(partition: Partition, windows: Windows, rules: Rules = PLAIN) -> float:
+    """Mean number of keys in a query's block over all windows: causal, itself and global keys included. With
+    the rules of a relation, of keys inside, mean over its layers.
+    """
+    if not rules.plain:
+        return relation_statistics(rules, partition, [windows.batch], windows.document_mask).n_in
     doc_ids = np.asarray(windows.batch.doc_ids) if windows.document_mask else None
     return block_sums(np.asarray(partition(windows.batch)), doc_ids).statistics().n_in
 

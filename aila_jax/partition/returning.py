@@ -1,4 +1,6 @@
-"""Given block ids that come back: fine for attention that asks for "same block" alone, but no stretches of text."""
+"""Given block ids that come back: fine for attention that asks for "same block" alone, but no stretches of
+text.
+"""
 
 import numpy as np
 from jaxtyping import Int

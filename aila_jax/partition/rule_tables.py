@@ -96,8 +96,8 @@ def fit_rule_tables(
 
 
 def tables_for(config: RelationConfig, tokenizer: Tokenizer, known: RuleTables | None) -> RuleTables | None:
-    """The tables that `config` reads, as far as they need no text: entropies are those of `known`, boundaries the
-    tokenizer's. None where it reads none.
+    """The tables that `config` reads, as far as they need no text: entropies are those of `known`, boundaries
+    the tokenizer's. None where it reads none.
 
     Raises:
       ValueError: entropies are needed and not known.

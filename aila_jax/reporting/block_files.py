@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from aila_jax.columns import Column
+from aila_jax.config import RelationConfig
+from aila_jax.config.relation import relation_line
 from aila_jax.evaluation.blocks import BlockReport
 from aila_jax.partition.correlation import BlockCorrelation
 from aila_jax.partition.listing import BoundaryEntry, ClassEntry
+from aila_jax.partition.relation_statistics import LayerKeys
 from aila_jax.reporting.tables import csv_text, json_text, table, values_csv, write_files
 
 FORMAT = "aila_jax blocks, version 1"
@@ -60,6 +63,8 @@ def describe_blocks(report: BlockReport) -> str:
             f" {s.size_largest}"
         ),
     ]
+    if report.relation is not None:
+        lines += _describe_relation(report)
     if report.correlation is not None:
         lines += _describe_correlation(report.correlation)
     listing = report.listing
@@ -80,6 +85,8 @@ def write_blocks(report: BlockReport, directory: Path) -> list[Path]:
     """
     figures = _figures(report)
     document = {"format": FORMAT, **dataclasses.asdict(report), "meta": report.meta.to_json()}
+    if report.relation is None:
+        del document["relation"]
     contents = {
         "blocks.json": json_text(document),
         "blocks.csv": values_csv(list(figures), [figures]),
@@ -90,6 +97,25 @@ def write_blocks(report: BlockReport, directory: Path) -> list[Path]:
     elif types:
         contents["block_types.csv"] = csv_text(ClassTypeRow, types)
     return write_files(directory, contents)
+
+
+def _describe_relation(report: BlockReport) -> list[str]:
+    """Keys inside by layer and kind, and the reach."""
+    found = report.relation
+    assert found is not None, "asked for with a relation alone"
+    settings = report.meta.config.get("relation")
+    assert isinstance(settings, Mapping), "a configuration holds its relation"
+    line = relation_line(RelationConfig(**settings))
+    keys = table(LayerKeys, ("layer", "n_in", "own", "pointers", "sinks"), found.layers)
+    return [
+        "",
+        f"relation {line}: keys inside of a query, mean",
+        *(f"  {one}" for one in keys.aligned()),
+        (
+            f"reach of a query             {found.reach:.2f} tokens through all layers of hard attention, itself"
+            f" included; at most {found.reach_largest}"
+        ),
+    ]
 
 
 def _describe_correlation(found: BlockCorrelation) -> list[str]:
@@ -111,7 +137,20 @@ def _figures(report: BlockReport) -> Mapping[str, Any]:
         "seed": report.meta.seed,
         "commit": report.meta.commit,
     }
-    return {**report.partition, **origin, **dataclasses.asdict(report.statistics), **named}
+    return {**report.partition, **origin, **dataclasses.asdict(report.statistics), **named, **_inside(report)}
+
+
+def _inside(report: BlockReport) -> dict[str, Any]:
+    """The figures of a relation."""
+    found = report.relation
+    if found is None:
+        return {}
+    layers = {
+        f"layer{one.layer}_{name}": getattr(one, name)
+        for one in found.layers
+        for name in ("n_in", "own", "pointers", "sinks")
+    }
+    return {"keys_inside": found.n_in, "reach": found.reach, "reach_largest": found.reach_largest, **layers}
 
 
 def _class_types(classes: Sequence[ClassEntry]) -> Iterator[ClassTypeRow]:

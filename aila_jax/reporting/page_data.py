@@ -139,8 +139,9 @@ def reading_data(reading: TextReading, room: int = MAX_WEIGHT_BYTES) -> dict[str
     A weight w is the byte q = round(255 √w), so that w ≈ (q / 255)² and √w is off by at most 1/510: small
     weights keep their digits. `weights` holds the bytes in base64, [τ, λ, layer, head, cell]; cells are rows
     of queries, up to the query itself where the model is causal. Entropy and block mass are those of the
-    exact weights; losses are rounded to 4 decimals, and null for the first token. With a relation `kinds` holds
-    the `KeyKind` of each layer, query and key in base64, a byte each, and `layer_edges` the outlines by layer.
+    exact weights; losses are rounded to 4 decimals, and null for the first token. With a relation `kinds`
+    holds the `KeyKind` of each layer, query and key in base64, a byte each, and `layer_edges` the outlines by
+    layer.
 
     Args:
       reading: one text over the dial.

@@ -37,8 +37,8 @@ def attention_figure(
 
     The colour is the square root of the weight, from 0 to 1 in every map, so that a weight of 0.01 is still
     seen and figures compare. Titles give each head's entropy and block mass over this text. Up to 32 tokens
-    are written out. With a relation what is inside in that layer is outlined, and the keys that are pointers or
-    a sink there have a mark above the map.
+    are written out. With a relation what is inside in that layer is outlined, and the keys that are pointers
+    or a sink there have a mark above the map.
 
     Args:
       maps: what `model.attention` returns.
@@ -99,8 +99,8 @@ def chosen_of(name: str, wanted: Sequence[int] | None, count: int) -> list[int]:
 
 
 def draw_map(axes: Axes, maps: AttentionMaps, layer: int, head: int, outline: float = 0.9) -> AxesImage:
-    """One head's map without a title; keys that a query may not attend to are blank, blocks outlined, pointers
-    and sinks of that layer marked above it.
+    """One head's map without a title; keys that a query may not attend to are blank, blocks outlined,
+    pointers and sinks of that layer marked above it.
     """
     shown = np.ma.masked_where(~maps.reach, maps.weights[layer, head])
     image = axes.imshow(shown, norm=PowerNorm(0.5, 0.0, 1.0), cmap="viridis", interpolation="nearest")

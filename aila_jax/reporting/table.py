@@ -37,8 +37,8 @@ def dial_table(result: SweepResult, tau: float = 1.0) -> str:
     """The cells at `tau` as aligned plain text, λ ascending, with a heading line; no newline at the end.
 
     Columns: λ, perplexity per token (and per word and byte where recorded), accuracy, attention entropy in
-    bits, block mass, and its lift over uniform attention; with a relation what block mass is made of, and keys
-    inside; then pointer fidelity, where it was measured.
+    bits, block mass, and its lift over uniform attention; with a relation what block mass is made of, and
+    keys inside; then pointer fidelity, where it was measured.
 
     Raises:
       ValueError: no cell has this τ.

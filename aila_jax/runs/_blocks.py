@@ -8,12 +8,22 @@ from aila_jax.config.options import BlocksOptions
 from aila_jax.data.conllu_blocks import CLASS_NAMES
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
-from aila_jax.evaluation.blocks import BlockReport, correlate_blocks, measure_blocks, read_blocks
+from aila_jax.evaluation.blocks import (
+    BlockReport,
+    correlate_blocks,
+    measure_blocks,
+    measure_relation,
+    read_blocks,
+)
 from aila_jax.evaluation.origin import PartitionOrigin
+from aila_jax.inference.corpus import windows_of
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.partition.build import Partition
-from aila_jax.partition.fit import fit_partition
+from aila_jax.partition.fit import fit_partition, fit_relation
 from aila_jax.partition.match import match_n_in
+from aila_jax.partition.returning import refuse_returning
+from aila_jax.partition.rule_tables import build_rules
+from aila_jax.partition.rules import PLAIN, Rules
 from aila_jax.provenance import git_commit, versions
 from aila_jax.reporting.block_files import write_blocks
 from aila_jax.runs.opened import OpenedRun, open_run
@@ -22,12 +32,13 @@ from aila_jax.runs.workdir import check_writable
 
 @dataclass(frozen=True)
 class Divided:
-    """A corpus and a partition of it; the model where there is one."""
+    """A corpus, a partition of it and the rules of a relation; the model where there is one."""
 
     config: Config
     dataset: Dataset
     windows: Windows
     partition: Partition
+    rules: Rules
     model: LanguageModel | None = None
 
 
@@ -64,8 +75,9 @@ def blocks(
 def _trained(run: OpenedRun, options: BlocksOptions) -> Divided:
     """A run's own partition."""
     config = run.model.config
-    windows = run.corpus.windows(options.split, config.model.length, config.model.document_mask)
-    return Divided(config, run.corpus, windows, run.model.partition, run.model)
+    windows = windows_of(run.model, run.corpus, options.split)
+    network = run.model.network
+    return Divided(config, run.corpus, windows, network.partition, network.rules, run.model)
 
 
 def _fitted(config: Config, options: BlocksOptions) -> Divided:
@@ -76,17 +88,27 @@ def _fitted(config: Config, options: BlocksOptions) -> Divided:
     train, length, mask = dataset.splits["train"], config.model.length, config.model.document_mask
     # Before anything is fitted: a split that cannot be read is refused here.
     windows = dataset.windows(options.split, length, mask)
+    refuse_returning(
+        config, windows.batch.given_ids, windows.batch.doc_ids, f"the blocks of split {options.split!r}"
+    )
     if options.n_in is None:
         partition = fit_partition(config.partition, dataset.tokenizer, train, quiet=False)
-        return Divided(config, dataset, windows, partition)
+        rules = build_rules(config, fit_relation(config.relation, dataset.tokenizer, train))
+        return Divided(config, dataset, windows, partition, rules)
+    limit = f"left out with relation {config.relation.settings}: the search is over plain blocks"
+    fix = "leave --n_in out, and compare what is said of the relation"
+    require(config.relation.plain, "n_in", options.n_in, limit, fix)
     matched = match_n_in(
         options.n_in, config.partition, dataset.tokenizer, train, length=length, document_mask=mask
     )
-    return Divided(replace(config, partition=matched.config), dataset, windows, matched.partition)
+    return Divided(replace(config, partition=matched.config), dataset, windows, matched.partition, PLAIN)
 
 
 def _report(divided: Divided, options: BlocksOptions) -> BlockReport:
     config, dataset, model = divided.config, divided.dataset, divided.model
+    relation = None
+    if not divided.rules.plain:
+        relation = measure_relation(divided.rules, divided.partition, divided.windows, options.batches)
     return BlockReport(
         partition=config.partition.settings,
         source=dataset.name if model is None else f"{model.run}, step {model.step}",
@@ -100,7 +122,9 @@ def _report(divided: Divided, options: BlocksOptions) -> BlockReport:
             top=options.top,
             examples=options.examples,
             given_names=CLASS_NAMES if config.annotated and config.class_blocks else (),
+            rules=divided.rules,
         ),
+        relation=relation,
         meta=PartitionOrigin(
             config=to_dict(config),
             seed=config.seed,

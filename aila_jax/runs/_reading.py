@@ -148,8 +148,8 @@ def write_sample_texts(model: LanguageModel, options: ReportOptions, grid: PageG
 
 
 def read_as_scored(model: LanguageModel, result: SweepResult) -> LanguageModel:
-    """The model read with the partition and relation that the rows were read with; a sweep may have had others
-    than training.
+    """The model read with the partition and relation that the rows were read with; a sweep may have had
+    others than training.
 
     Raises:
       ValueError: rows of a partition or relation with a table that the checkpoint has not.

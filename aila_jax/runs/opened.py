@@ -76,7 +76,8 @@ def open_run(
         `OpenOptions.relation` has it.
 
     Raises:
-      ValueError: no checkpoint there, damaged bytes, or a window or relation that the model cannot be read with.
+      ValueError: no checkpoint there, damaged bytes, or a window or relation that the model cannot be read
+        with.
     """
     found = find_checkpoint(checkpoint, int(step) if step.isdecimal() else step or None, fallback)
     model, directory = read_model(found), found.directory.parent

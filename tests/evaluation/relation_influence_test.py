@@ -95,8 +95,8 @@ def test_a_soft_end_moves_beyond_too_and_masses_are_by_layer(trained, case):
 
 
 def test_pointers_stay_those_of_the_text_as_it_is(trained):
-    """One token of each sentence, which new tokens would move: at a hard end, with blocks and pointers as they
-    were, exactly 0 beyond.
+    """One token of each sentence, which new tokens would move: at a hard end, with blocks and pointers as
+    they were, exactly 0 beyond.
     """
     relation = RelationConfig(pointers="random")
     partition = PartitionConfig(kind="segments", unit="sentence")

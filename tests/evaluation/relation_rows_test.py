@@ -1,5 +1,5 @@
-"""Rows of a model with a relation: keys inside and mass by kind against NumPy from `apply`, pointer fidelity of
-the relation's pointers, what files hold, and that plain blocks write what they did.
+"""Rows of a model with a relation: keys inside and mass by kind against NumPy from `apply`, pointer fidelity
+of the relation's pointers, what files hold, and that plain blocks write what they did.
 """
 
 import csv
@@ -43,8 +43,8 @@ def read(request, trained):
 
 
 def by_kind(model, dataset, oracle, lam=0.5):
-    """Mean mass [layer, head], mean keys and mean share of uniform attention [layer] of each kind over the real
-    queries of the split; of queries with pointers, the mass on them and its uniform share.
+    """Mean mass [layer, head], mean keys and mean share of uniform attention [layer] of each kind over the
+    real queries of the split; of queries with pointers, the mass on them and its uniform share.
     """
     windows = dataset.windows("validation", 16, False).batch
     output = model.apply(windows.tokens, lam=lam, doc_ids=windows.doc_ids, weights=True)

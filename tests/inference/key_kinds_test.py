@@ -1,5 +1,5 @@
-"""Maps of a model with a relation: of which kind each key is, in each layer, against plain loops; by word, averaged,
-on disk, in a figure and in the page's data.
+"""Maps of a model with a relation: of which kind each key is, in each layer, against plain loops; by word,
+averaged, on disk, in a figure and in the page's data.
 """
 
 import base64

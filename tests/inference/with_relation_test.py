@@ -1,4 +1,6 @@
-"""A loaded model read with another relation: what it says it is, tables, what is refused, and by the command line."""
+"""A loaded model read with another relation: what it says it is, tables, what is refused, and by the command
+line.
+"""
 
 import json
 from dataclasses import replace

@@ -352,7 +352,15 @@ def test_a_command_makes_one_call(runs, line, call):
     assert main(line.split()) == 0
     [(name, arguments, settings)] = runs.calls
     assert (name, arguments) == call[:2]
-    nowhere = {"window": None, "relation": None, "data_dir": "", "fallback": False, "out": "", "config": None, "step": ""}
+    nowhere = {
+        "window": None,
+        "relation": None,
+        "data_dir": "",
+        "fallback": False,
+        "out": "",
+        "config": None,
+        "step": "",
+    }
     assert nowhere | settings == nowhere | call[2]
 
 

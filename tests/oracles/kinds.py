@@ -1,5 +1,5 @@
-"""What is inside, key by key in plain loops: windows with a sink, pointers at their ends, or a shift; one document
-that begins with the row.
+"""What is inside, key by key in plain loops: windows with a sink, pointers at their ends, or a shift; one
+document that begins with the row.
 """
 
 from dataclasses import dataclass
@@ -51,8 +51,8 @@ class WindowRelation:
         return found
 
     def reach(self, layers: int, length: int) -> np.ndarray:
-        """[query, key] whether a path of one step a layer, or none, leads from the key to the query; steps go to
-        keys inside, a query without any to itself. By enumeration of positions reached, top layer first.
+        """[query, key] whether a path of one step a layer, or none, leads from the key to the query; steps go
+        to keys inside, a query without any to itself. By enumeration of positions reached, top layer first.
         """
         found = np.zeros((length, length), bool)
         for query in range(length):

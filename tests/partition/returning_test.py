@@ -1,5 +1,5 @@
-"""Given ids that come back: against a loop, and refused where a relation needs stretches of text: in what a loaded
-model is given, in a corpus that is trained on, and in one that is measured.
+"""Given ids that come back: against a loop, and refused where a relation needs stretches of text: in what a
+loaded model is given, in a corpus that is trained on, and in one that is measured.
 """
 
 from dataclasses import replace

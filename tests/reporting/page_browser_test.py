@@ -20,8 +20,8 @@ from aila_jax.config import RelationConfig
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.inference.text_reading import ReadingGrid, read_over_dial
 from aila_jax.reporting import attention_html
-from aila_jax.reporting.html import write_page
 from aila_jax.reporting.attention_slider import attention_page
+from aila_jax.reporting.html import write_page
 from aila_jax.reporting.page_data import RunOnPage
 from aila_jax.reporting.plots_attention import block_edges
 from tests.oracles.kinds import WindowRelation
@@ -287,7 +287,7 @@ def test_a_models_own_page_has_a_dial(tmp_path: Path) -> None:
 
 
 def test_what_is_inside_is_shown_layer_by_layer(tmp_path: Path) -> None:
-    """Outline, marks on the keys, underlined words and the tip of a cell, of windows that move and have ends."""
+    """Outline, marks on the keys, underlined words and tips of cells, of windows that move and have ends."""
     oracle = WindowRelation(5, sink=True, ends=True, shift=2)
     model = untrained_model().with_relation(RelationConfig(sink=True, pointers="ends", shift=2))
     page = attention_page(model.attention_dial(TEXT, lams=LAMS))
@@ -316,4 +316,4 @@ def test_what_is_inside_is_shown_layer_by_layer(tmp_path: Path) -> None:
             kind = next((name for name, mask in masks.items() if mask[20, key]), "")
             words = {"": "outside", "own": "inside its block", "pointer": "inside, a pointer"}
             assert f", {words.get(kind, 'inside, the sink')}\n" in tip
-    assert [shown["pointers"] for shown in found][0] != [shown["pointers"] for shown in found][1]
+    assert found[0]["pointers"] != found[1]["pointers"]

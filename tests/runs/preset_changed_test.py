@@ -20,7 +20,14 @@ def first(tmp_path_factory):
     """The preset as it was: 4 steps, a checkpoint at 2 and 4."""
     data = write_corpus(tmp_path_factory.mktemp("preset") / "text")
     config = make_config(
-        data, steps=4, checkpoint_every=2, eval_every=4, eval_batches=1, batch_size=4, accumulate=1, warmup_steps=1
+        data,
+        steps=4,
+        checkpoint_every=2,
+        eval_every=4,
+        eval_batches=1,
+        batch_size=4,
+        accumulate=1,
+        warmup_steps=1,
     )
     return replace(config, model=replace(config.model, length=8))
 
