@@ -61,7 +61,8 @@ class BlockFacts:
     """The blocks themselves.
 
     Attributes:
-      entropy_bits: mean over queries of log2 n_in: the most that attention inside blocks can have.
+      entropy_bits: mean over queries of log2 n_in: the most that attention inside blocks can have. With a
+        relation over layers too, and of all keys inside.
       rho: ρ_max, the largest absolute cosine between two block means of the first layer's inputs, .999 for
         any from there on; None with the reason `undefined`.
       within: mean cosine of a token with its block's mean, in [−1, 1].

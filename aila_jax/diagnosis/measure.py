@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from aila_jax.config import DialMode
 from aila_jax.config.options import ScoringOptions, SweepOptions
@@ -197,9 +197,13 @@ class FactFinder:
         mask = config.model.document_mask
         bits: list[np.ndarray] = []
         for batch in self.text("validation"):
-            ids = np.asarray(self.model.partition(batch))
-            n_in = in_block_keys(ids, np.asarray(batch.doc_ids) if mask else None, config.model.bidirectional)
-            bits.append(np.log2(n_in[ids != PADDING_ID]))
+            real = np.asarray(batch.doc_ids) != PADDING_ID
+            if self.model.network.rules.plain:
+                ids = np.asarray(self.model.partition(batch))
+                docs = np.asarray(batch.doc_ids) if mask else None
+                bits.append(np.log2(in_block_keys(ids, docs, config.model.bidirectional)[real]))
+            else:
+                bits.append(np.log2(np.maximum(keys_inside(self.model, batch), 1))[:, real].ravel())
         found = correlate_blocks(
             self.model, self.dataset.windows("validation", config.model.length, mask), self.batches
         )
@@ -304,3 +308,15 @@ class FactFinder:
         options = ScoringOptions(max_batches=self.batches, part=SPREAD)
         rows = without_attention(self.model, self.dataset, lams, options=options)
         return tuple((row.lam, row.cost) for row in rows)
+
+
+def keys_inside(model: LanguageModel, batch: Batch) -> Int[np.ndarray, "N B L"]:
+    """Keys inside of every query in each layer."""
+    config = model.config.model
+    blocks = model.network.blocks(batch)
+    docs = batch.doc_ids if config.document_mask else None
+    found = []
+    for layer in range(len(blocks.layers)):
+        masks = blocks.of_layer(layer, docs, not config.bidirectional).masks()
+        found.append(np.asarray(masks.attendable & masks.inside).sum(axis=-1)[:, 0])
+    return np.stack(found)

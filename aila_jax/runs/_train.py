@@ -15,6 +15,7 @@ from aila_jax.checkpoint import Ancestor, Checkpoint, CheckpointStore, Record
 from aila_jax.checkpoint.record import BEST
 from aila_jax.config import Config, require, user_path
 from aila_jax.config.checks import check_flag, check_instance, check_whole
+from aila_jax.config.relation import relation_line
 from aila_jax.config.train import DEFAULT_BATCH_SIZE
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
@@ -452,7 +453,7 @@ def _announce(
     state: TrainState,
 ) -> None:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    relation = "" if config.relation.plain else f" relation {config.relation.settings},"
+    relation = "" if config.relation.plain else f" relation {relation_line(config.relation)},"
     print(f"device   {describe_devices()}")
     print("data    ", "\n         ".join(dataset.described))
     print(

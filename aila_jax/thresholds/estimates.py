@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from aila_jax.config import Config
+from aila_jax.config.relation import relation_line
 from aila_jax.evaluation.evaluator import Evaluation, evaluate
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.metrics.sums import summarize
@@ -24,6 +25,11 @@ _inputs = jax.jit(Network.attention_inputs, static_argnames=("layer", "hard"))
 
 def formula_undefined(config: Config) -> str:
     """Why the formula says nothing of a model; empty where group i is block i of the first layer."""
+    if not config.relation.plain:
+        return (
+            f"the relation is {relation_line(config.relation)}: keys inside are not those of the query's block, which"
+            " the formula's σ and ρ are of"
+        )
     if not config.model.localist:
         return "positions are not localist, so that group i is not block i"
     blocks = -(-config.model.length // config.partition.size)

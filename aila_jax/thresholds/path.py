@@ -133,7 +133,7 @@ def zeroing_path(
     sharding = batch_sharding(config.train.batch_size)
     # Without dropout: a group's threshold is that of the loss itself.
     module = model.module.clone(config=replace(config.model, dropout=0.0))
-    network = Network(module, model.partition)
+    network = Network(module, model.partition, model.network.rules)
     optimizer = _optimizer(config, groups, settings.learning_rate or config.train.learning_rate)
     rule = PenaltyRule(groups, False, False, tuple(float(x) for x in default_layer_scale(config.model)))
     step = make_train_step(
