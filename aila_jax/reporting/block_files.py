@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from aila_jax.columns import Column
-from aila_jax.config import RelationConfig
+from aila_jax.config import saved_config
 from aila_jax.config.relation import relation_line
 from aila_jax.evaluation.blocks import BlockReport
 from aila_jax.partition.correlation import BlockCorrelation
@@ -103,9 +103,7 @@ def _describe_relation(report: BlockReport) -> list[str]:
     """Keys inside by layer and kind, and the reach."""
     found = report.relation
     assert found is not None, "asked for with a relation alone"
-    settings = report.meta.config.get("relation")
-    assert isinstance(settings, Mapping), "a configuration holds its relation"
-    line = relation_line(RelationConfig(**settings))
+    line = relation_line(saved_config(report.meta.config).relation)
     keys = table(LayerKeys, ("layer", "n_in", "own", "pointers", "sinks"), found.layers)
     return [
         "",
