@@ -218,7 +218,9 @@ def test_evaluate_prints_what_matters_first_and_the_rest_in_the_order_of_files(
     monkeypatch.setattr(runs, "evaluate_cell", lambda *_, **__: sweep.cells[0], raising=False)
     monkeypatch.setattr(runs, "evaluate", lambda *_, **__: sweep.cells[0])
     evaluate._run(
-        SimpleNamespace(path="", window=None, data_dir="", fallback=False, step="", options=None, out="")
+        SimpleNamespace(
+            path="", window=None, data_dir="", fallback=False, step="", relation=None, options=None, out=""
+        )
     )
     printed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     rest = [name for name in names_of(CellRow) if getattr(sweep.cells[0], name) is not None]

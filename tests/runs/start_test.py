@@ -313,7 +313,7 @@ def asked(monkeypatch):
     """What the command asks for, instead of training: configurations and starts."""
     calls = []
 
-    def train(config, workdir, *, start):
+    def train(config, workdir, *, start, preset):
         calls.append((config, start))
         return Run(Path(workdir), config, 0)
 
