@@ -157,8 +157,8 @@ def test_a_checkpoint_is_swept_with_another_relation(trained, tmp_path, capsys):
 
 def test_a_sweep_with_entropies_is_not_read_without_them(trained, tmp_path):
     run = runs.open_run(trained.run.workdir, relation="pointers=anchors")
-    options = SweepOptions(lams=(1.0,), taus=(1.0,), max_batches=1)
-    result = runs.sweep(run, options, tmp_path, quiet=True)
+    result = runs.sweep(run, SweepOptions(lams=(1.0,), taus=(1.0,)), tmp_path, quiet=True)
+    assert own_sweep(tmp_path, run.model) is not None
     assert own_sweep(tmp_path, trained.model) is None
     with pytest.raises(ValueError, match=r"relation of the sweep is .*Fix: pass --checkpoint=none"):
         read_as_scored(trained.model, result)

@@ -85,6 +85,10 @@ def test_training_says_the_relation_and_watches_masses(tmp_path, capsys):
     assert " relation sink,pointers=ends, locality conditional" in capsys.readouterr().out
     log = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8")
     assert '"pointer_mass"' in log and '"sink_mass"' in log and "accuracy_determined" not in log
+    with pytest.raises(ValueError, match="windows of 1"):
+        runs.open_run(tmp_path / "run", window=1)
+    plain = runs.open_run(tmp_path / "run", window=1, relation="plain").model
+    assert (plain.config.partition.size, plain.meta["relation"]) == (1, relation.settings)
     model = run.load()
     assert model.config.relation == relation
     cell = runs.evaluate(model, lam=1.0, quiet=True)
