@@ -1,15 +1,41 @@
-"""The runs of the frontier: relations at λ = 1 and exactly hard, each beside plain windows of equal mean n_in."""
+"""The runs of the frontier: relations at λ = 1 and exactly hard, each beside plain windows of equal mean
+n_in.
+"""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from aila_jax.config import Config, PartitionConfig, PartitionKind, RelationConfig, SweepConfig
+from aila_jax.config import (
+    Config,
+    MarginForm,
+    ModelConfig,
+    PartitionConfig,
+    PartitionKind,
+    RelationConfig,
+    SweepConfig,
+)
 from experiments.one_checkpoint.runs import BUDGETS, at_one_lam
 
 SIZES = (5, 10, 16, 30)  # windows, each plain and shifted by half
 HORIZONS = (2, 4, 8)  # blocks that find an end inside
-CONTROLS = (5, 9, 10, 12, 16, 18, 29, 30, 31, 33, 40, 43, 52, 59, 62)  # sizes of the plain windows beside them
+CONTROLS = (
+    5,
+    9,
+    10,
+    12,
+    16,
+    18,
+    29,
+    30,
+    31,
+    33,
+    40,
+    43,
+    52,
+    59,
+    62,
+)  # sizes of the plain windows beside them
 # Mean n_in over the validation split, both layers, of what depends on the text; `n_in` in the result files is
 # measured, and a test compares.
 MEAN_N_IN = {
@@ -38,7 +64,7 @@ class Point:
     """
 
     partition: PartitionConfig
-    relation: RelationConfig = RelationConfig()
+    relation: RelationConfig = field(default_factory=RelationConfig)
 
 
 def points() -> dict[str, Point]:
@@ -61,8 +87,8 @@ def points() -> dict[str, Point]:
 
 
 def frontier_runs(base: Config) -> dict[str, Config]:
-    """The runs of one seed by name: `plain` (λ = 0), every relation at λ = 1, and `control-windowsSIZE`, plain
-    windows whose mean n_in is nearest to one of theirs.
+    """The runs of one seed by name: `plain` (λ = 0), every relation at λ = 1, and `control-windowsSIZE`,
+    plain windows whose mean n_in is nearest to one of theirs.
 
     At λ = 1 the gate leaves nothing outside, so what is said of reach holds of the model that is measured.
     """
@@ -83,7 +109,7 @@ def control_of(base: Config, name: str) -> str:
 
 
 def control_size(base: Config, name: str, point: Point) -> int:
-    """The size of plain windows, of `CONTROLS`, whose mean n_in over a window of the model is nearest to that of a point."""
+    """The size of plain windows, of `CONTROLS`, whose mean n_in is nearest to that of a point."""
     target = MEAN_N_IN[name] if name in MEAN_N_IN else mean_of_windows(base, point)
     means = [mean_of_windows(base, Point(_windows(size))) for size in CONTROLS]
     return CONTROLS[np.argmin(np.abs(np.asarray(means) - target))]
@@ -134,3 +160,63 @@ def _plain_and_shifted(name: str, partition: PartitionConfig, shift: int) -> dic
         name: Point(partition),
         f"{name}-shift{shift}": Point(partition, RelationConfig(shift=shift)),
     }
+
+
+# Relations that the ways to bound scores are tried on.
+BOUNDED = ("windows16-shift8", "windows30-shift15")
+# The relation of the one checkpoint.
+DIALLED = "windows30-shift15"
+REGRETS = (0.4, 1.0)  # λ of the models that it is compared with
+DIAL = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+def ways_to_bound(model: ModelConfig) -> dict[str, ModelConfig]:
+    """How scores are kept from outgrowing the margin: a cap, as `base` has it; QK-normalisation; a margin
+    that scales itself. Fused kernels and pretrained models can have the last two alone.
+    """
+    free = replace(model, score_cap=0.0)
+    scaling = replace(model.margin, form=MarginForm.SELF_SCALING, range_bend=4.0)
+    return {
+        "cap": model,
+        "qk-norm": replace(free, qk_norm=True),
+        "self-scaling": replace(free, margin=scaling),
+    }
+
+
+def bound_runs(base: Config) -> dict[str, Config]:
+    """RELATION-WAY at λ = 1, where the gate leaves nothing outside whatever the margin, so that a
+    self-scaling one is none at all; and `plain-WAY` at λ = 0.
+    """
+    runs = {}
+    for way, model in ways_to_bound(base.model).items():
+        if way == "cap":
+            continue
+        bounded = replace(base, model=model)
+        runs[f"plain-{way}"] = at_one(bounded, 0.0)
+        for name in BOUNDED:
+            runs[f"{name}-{way}"] = at_one(bounded, 1.0, points()[name])
+    return runs
+
+
+def dial_runs(base: Config) -> dict[str, Config]:
+    """BUDGET-dial-WAY, one checkpoint trained for the whole dial as `base` is; BUDGET-fixed-LAM beside it."""
+    runs = {}
+    for budget in BUDGETS:
+        for way, model in ways_to_bound(base.model).items():
+            made = at_one(replace(base, model=model), 1.0, points()[DIALLED], budget)
+            sweep = replace(made.sweep, lams=DIAL)
+            runs[f"{budget}-dial-{way}"] = replace(
+                base, partition=made.partition, relation=made.relation, train=made.train, sweep=sweep,
+                model=replace(model, margin=replace(model.margin, gate=1.0)),
+            )  # fmt: skip
+        for lam in (0.0, *REGRETS):
+            runs[f"{budget}-fixed-{lam:g}"] = at_one(base, lam, points()[DIALLED], budget)
+    return runs
+
+
+def lams_of(config: Config) -> tuple[float, ...]:
+    """Where a run is read: at its own λ, or over the dial."""
+    return config.sweep.lams
+
+
+MAKERS = {"relations": frontier_runs, "bounds": bound_runs, "dial": dial_runs}
