@@ -3,7 +3,7 @@
     python -m experiments.frontier --data_dir=$WIKITEXT2
 
 trains what is not trained yet under --runs (10 minutes a run of 4.9M tokens on one core), measures it, and
-writes one JSON file per run into --out; runs whose file is there are left alone. Then table.md and the figures.
+writes one JSON file per run into --out; runs whose file is there are left alone. Then table.md and figures.
 `--which=relations` (the default) are the relations at λ = 1, `--which=bounds` three ways to bound scores,
 `--which=dial` one checkpoint over the whole dial beside models trained at one λ. `--only` and `--seeds`
 choose a part. `--collect` makes tables and figures from the files that are there, training nothing.
