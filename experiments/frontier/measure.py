@@ -18,7 +18,7 @@ from aila_jax.evaluation.certify import certify
 from aila_jax.evaluation.evaluator import Evaluation, evaluate
 from aila_jax.evaluation.influence import Moved, influence
 from aila_jax.files import write_atomically
-from aila_jax.guarantees.flow import reach_sizes
+from aila_jax.guarantees.flow import reach_through
 from aila_jax.inference.dial import dial_values
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.metrics.sums import Summary, perplexity, summarize
@@ -196,7 +196,7 @@ def keys_and_reach(model: LanguageModel, dataset: Dataset) -> tuple[Int[np.ndarr
         inside = np.asarray(masks.attendable & masks.inside)[:, 0]
         insides.append(inside)
         counts.append(inside.sum(axis=-1)[real].mean())
-    sizes = reach_sizes(np.stack(insides))[real]
+    sizes = reach_through(insides).sum(axis=-1)[real]
     lower, median, upper = np.quantile(sizes, (0.25, 0.5, 0.75))
     spread = Spread(float(sizes.mean()), float(lower), float(median), float(upper), int(sizes.max()))
     return np.array(counts), spread
