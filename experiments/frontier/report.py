@@ -358,11 +358,11 @@ def _family_points(
         if not drawn:
             continue
         colour = CATEGORIES[index % len(CATEGORIES)] if label != "sentences, clauses" else LIGHT.text
-        places, costs = [one[0] for one in drawn], [one[1] for one in drawn]
+        places, heights = np.array([one[0] for one in drawn]), np.array([one[1] for one in drawn])
         if label == "windows, plain":
             order = np.argsort(places)
-            axes.plot(np.array(places)[order], np.array(costs)[order], color=colour, linewidth=1.0)
-        axes.plot(places, costs, color=colour, marker=MARKERS[index], linestyle="", label=label)
+            axes.plot(places[order], heights[order], color=colour, linewidth=1.0)
+        axes.plot(places, heights, color=colour, marker=MARKERS[index], linestyle="", label=label)
 
 
 def dial_figure(found: Found, budget: str) -> Figure:

@@ -12,6 +12,7 @@ from aila_jax.config import (
     ModelConfig,
     PartitionConfig,
     PartitionKind,
+    PointerKind,
     RelationConfig,
     SweepConfig,
 )
@@ -69,18 +70,18 @@ class Point:
 
 def points() -> dict[str, Point]:
     """The relations by name."""
-    found = {}
+    found: dict[str, Point] = {}
     for size in SIZES:
         found |= _plain_and_shifted(f"windows{size}", _windows(size), size // 2)
     for unit in ("clause", "sentence"):
         found |= _plain_and_shifted(unit, _segments(unit), 1)
     for name, partition, shift in (("windows5", _windows(5), 2), ("sentence", _segments("sentence"), 1)):
         made = {
-            "ends": RelationConfig(pointers="ends"),
-            **{f"ends-h{p}": RelationConfig(pointers="ends", horizon=p) for p in HORIZONS},
-            **{f"anchors{k}": RelationConfig(pointers="anchors", anchors=k) for k in (1, 2)},
-            "random": RelationConfig(pointers="random"),
-            f"ends-shift{shift}-sink": RelationConfig(pointers="ends", shift=shift, sink=True),
+            "ends": RelationConfig(pointers=PointerKind.ENDS),
+            **{f"ends-h{p}": RelationConfig(pointers=PointerKind.ENDS, horizon=p) for p in HORIZONS},
+            **{f"anchors{k}": RelationConfig(pointers=PointerKind.ANCHORS, anchors=k) for k in (1, 2)},
+            "random": RelationConfig(pointers=PointerKind.RANDOM),
+            f"ends-shift{shift}-sink": RelationConfig(pointers=PointerKind.ENDS, shift=shift, sink=True),
         }
         found |= {f"{name}-{kind}": Point(partition, relation) for kind, relation in made.items()}
     return found
