@@ -78,7 +78,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Influence:
-    """How far predictions move, nats, when tokens on one side are replaced (`aila_jax.evaluation.influence`)."""
+    """How far predictions move, nats, when tokens on one side are replaced (`evaluation.influence`)."""
 
     lam: float
     side: str
