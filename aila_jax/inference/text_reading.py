@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from aila_jax.config import require
 from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.inference.key_kinds import key_kinds
+from aila_jax.inference.reach import Reach
+from aila_jax.inference.reach_of import hard_end, reach_of_text
 
 if TYPE_CHECKING:
     from aila_jax.inference.language_model import LanguageModel
@@ -34,6 +36,9 @@ class TextReading:
       block_mass: the same of the mass inside the block.
       loss: nats by token, of each but the first, which nothing predicts: NaN. None where it was not measured.
       kinds: with a relation beyond plain blocks, the `KeyKind` of each key in the layers kept.
+      reach: what can have influenced each prediction at λ = 1, where attention outside is exactly 0 there.
+      reach_taus: the τ at which it is; it has one reach for all of them.
+      no_reach: why there is none, where λ = 1 is in the grid.
     """
 
     tokens: tuple[str, ...]
@@ -50,6 +55,9 @@ class TextReading:
     block_mass: Float[np.ndarray, "T S N H"]
     loss: Float[np.ndarray, "T S L"] | None = None
     kinds: UInt8[np.ndarray, "N L L"] | None = None
+    reach: Reach | None = None
+    reach_taus: tuple[float, ...] = ()
+    no_reach: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,12 +96,36 @@ def read_over_dial(
     loss = np.asarray([[one for _, one in row] for row in read])
     maps = tuple(one for row in read for one, _ in row)
     size = model.config.model
-    return replace(
+    reading = replace(
         reading_of_maps(maps),
         layers=grid.layers,
         heads=grid.heads,
         shape=(size.n_layers, size.n_heads),
         loss=loss,
+    )
+    return _with_reach(reading, model, tokens, grid.hard, block_ids) if 1.0 in lams else reading
+
+
+def _with_reach(
+    reading: TextReading,
+    model: "LanguageModel",
+    tokens: Sequence[int],
+    hard: bool,
+    block_ids: Sequence[int] | None,
+) -> TextReading:
+    """The reading with the reach of λ = 1, at each τ where attention is exactly hard; else why not."""
+    found: list[Reach] = []
+    taus, why = [], ""
+    for tau in reading.taus:
+        try:
+            end = hard_end(model, 1.0, tau, hard)
+        except ValueError as error:  # soft at this τ, or a relation of which nothing can be said
+            why = why or str(error)
+            continue
+        taus.append(tau)
+        found = found or [reach_of_text(model, tokens, end, block_ids=block_ids)]
+    return replace(
+        reading, reach=found[0] if found else None, reach_taus=tuple(taus), no_reach="" if found else why
     )
 
 

@@ -43,6 +43,10 @@ GLOSSARY: dict[str, str] = {
     "gate": (
         "A factor on all weights outside that is 0 at λ = 1: there nothing outside is attended to, exactly."
     ),
+    "reach": (
+        "The tokens that can have influenced a prediction, through all layers, where every weight outside is"
+        " exactly 0. No other token can, whatever it is."
+    ),
     "lift": "Block mass divided by what uniform attention would have. ×1 means no preference for the block.",
     "guaranteed": (
         "What holds for every text, whatever the scores: the margin outweighs the largest score that the"

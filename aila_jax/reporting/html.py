@@ -107,6 +107,7 @@ def dial_context(runs: Sequence[RunOnPage]) -> dict[str, Any]:
         "samples": any(run.samples for run in runs),
         "attention": any(readings),
         "losses": any(reading is not None and reading.loss is not None for reading in readings),
+        "reach": any(reading is not None and reading.reach is not None for reading in readings),
         "missing": [
             f"{run.label}: {line}" if len(runs) > 1 else line for run in runs for line in run.missing
         ],
@@ -118,6 +119,8 @@ def dial_context(runs: Sequence[RunOnPage]) -> dict[str, Any]:
                 "label": run.label,
                 "sentence": "" if run.reading is None else _reading_sentence(run),
                 "losses": run.reading is not None and run.reading.loss is not None,
+                "reach": run.reading is not None and run.reading.reach is not None,
+                "no_reach": "" if run.reading is None else run.reading.no_reach,
             }
             for index, run in enumerate(runs)
         ],
@@ -178,6 +181,7 @@ def _sections(dial: Mapping[str, Any], runs: Sequence[RunContext]) -> list[tuple
         "numbers": ("Numbers", dial["numbers"]),
         "samples": ("Sample text", dial["samples"]),
         "attention": ("Attention", dial["attention"]),
+        "reach": ("Reach", dial["reach"]),
         "losses": ("Loss by token", dial["losses"]),
         "figures": ("Figures", any(run.figures for run in runs)),
         "heads": ("Heads", any(run.heads_total for run in runs)),

@@ -13,6 +13,7 @@ from aila_jax import formats
 from aila_jax.config import require
 from aila_jax.config.checks import plain, real
 from aila_jax.evaluation.rows import CellRow, SweepResult
+from aila_jax.inference.reach import Reach
 from aila_jax.inference.text_reading import TextReading
 from aila_jax.reporting.grid import nearest_tau, spread
 from aila_jax.reporting.plots_attention import EDGE, block_edges, token_label
@@ -178,6 +179,19 @@ def reading_data(reading: TextReading, room: int = MAX_WEIGHT_BYTES) -> dict[str
         "weights": _base64(weights),
         "loss": None if reading.loss is None else _rounded(reading.loss),
         **({} if reading.kinds is None else _kinds(reading.kinds, reading.causal)),
+        **({} if reading.reach is None else {"reach": _reach_data(reading.reach, reading.reach_taus)}),
+    }
+
+
+def _reach_data(reach: Reach, taus: Sequence[float]) -> dict[str, Any]:
+    """Which tokens can have influenced which prediction, in bits, a row for each prediction."""
+    return {
+        "lam": reach.lam,
+        "taus": list(taus),
+        "can": _base64(np.packbits(reach.can)),
+        "blocks": reach.block_ids.tolist(),
+        "holds": reach.condition.text,
+        "why": reach.why_hard,
     }
 
 

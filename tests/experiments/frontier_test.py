@@ -105,7 +105,10 @@ def result(name: str, perplexity: float, seed: int = 0, lam: float = 1.0, **read
         n_in_layers=(8.5, 8.5),
         reach=Spread(20.0, 10.0, 18.0, 30.0, 45),
         readings=(one, replace(one, gate=False, outside=0.01, perplexity=perplexity - 1.0, guaranteed=0.9)),
-        influence=(Influence(1.0, "outside", 512, 9.0, 0.125, 0.01), Influence(1.0, "beyond", 512, 9.0, 0.0, 0.0)),
+        influence=(
+            Influence(1.0, "outside", 512, 9.0, 0.125, 0.01),
+            Influence(1.0, "beyond", 512, 9.0, 0.0, 0.0),
+        ),
         config=to_dict(at_one(BASE, lam)),
     )
 

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -317,3 +318,47 @@ def test_what_is_inside_is_shown_layer_by_layer(tmp_path: Path) -> None:
             words = {"": "outside", "own": "inside its block", "pointer": "inside, a pointer"}
             assert f", {words.get(kind, 'inside, the sink')}\n" in tip
     assert found[0]["pointers"] != found[1]["pointers"]
+
+
+def test_the_reach_of_the_token_under_the_pointer_is_marked(tmp_path: Path) -> None:
+    """By pointer and by arrow keys at λ = 1, where the gate is shut, and nothing is excluded below."""
+    oracle = WindowRelation(5, sink=True, ends=True, shift=2)
+    model = untrained_model().with_relation(RelationConfig(sink=True, pointers="ends", shift=2))
+    gated = replace(model.config.model, margin=replace(model.config.model.margin, gate=1.0))
+    model = replace(model, config=replace(model.config, model=gated))
+    tokens = model.tokenizer.encode(TEXT)
+    reading = read_over_dial(model, tokens, ReadingGrid(LAMS, TAUS, (0, 1), (0, 1)))
+    page = write_page([RunOnPage("one", reading=reading)], tmp_path / "report.html").read_text()
+    script = """const spans = all(".reached span"), seen = () => ({said: document.querySelector(".reachsaid").textContent,
+      can: spans.map((one) => one.classList.contains("can")), not: spans.map((one) => one.classList.contains("cannot"))});
+    const found = {};
+    set("dial-lam", 2);
+    point(spans[12], "pointerover", 0, 0);
+    found.pointed = seen();
+    press(document.querySelector(".reached"), "ArrowRight");
+    found.moved = seen();
+    set("dial-lam", 1);
+    found.soft = seen();
+    return found;"""
+    found = in_browser(page, script, tmp_path)
+    length = len(tokens)
+    itself = np.eye(length, dtype=bool)
+    below, above = (itself | (sum(oracle.masks(layer, length).values()) > 0) for layer in (0, 1))
+    reach = above.astype(int) @ below.astype(int) > 0
+    for name, at in (("pointed", 12), ("moved", 13)):
+        assert found[name]["can"] == reach[at].tolist()
+        assert found[name]["not"] == (~reach[at]).tolist()
+        assert f"(token {at}): {reach[at].sum()} of {at + 1} tokens, in " in found[name]["said"]
+        assert "for every input with these positions, by the gate" in found[name]["said"]
+    assert not any(found["soft"]["can"])
+    assert found["soft"]["not"] == [key > 13 for key in range(length)]
+    assert "At λ = 0.4, τ = 1 attention outside is not exactly 0" in found["soft"]["said"]
+
+
+def test_a_soft_end_has_no_reach(tmp_path: Path) -> None:
+    model = untrained_model()
+    reading = read_over_dial(model, model.tokenizer.encode(TEXT), ReadingGrid(LAMS, TAUS, (0,), (0,)))
+    assert reading.reach is None
+    assert "it must be such that attention outside is exactly 0" in reading.no_reach
+    page = write_page([RunOnPage("one", reading=reading)], tmp_path / "report.html").read_text()
+    assert 'id="reach"' not in page

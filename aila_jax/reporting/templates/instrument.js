@@ -438,6 +438,46 @@
       (paying.length ? `${paying.length} of ${tokens.length} tokens cost more, most of all ${paying.slice(0, 3).map((one) => `${one.label} (${signed(one.by)})`).join(", ")}.` : "No token costs more.");
   }
 
+  // ---- Reach: the tokens that can have influenced the prediction at the token under the pointer.
+  const reaches = partsOf("reach").map((part, index) => {
+    const reading = data.runs[index].reading;
+    if (!reading || !reading.reach) return null;
+    const words = part.querySelector(".reached"), length = reading.tokens.length;
+    const view = {reach: reading.reach, labels: reading.labels, length, can: bytes(reading.reach.can), at: length - 1, said: part.querySelector(".reachsaid")};
+    view.spans = reading.tokens.map((token) => add(words, "span", {}, token === "\n" ? "⏎\n" : token));
+    const go = (at) => { view.at = within(at, 0, length - 1); showReach(view); };
+    for (const name of ["pointerover", "click"]) {
+      words.addEventListener(name, (event) => { if (view.spans.includes(event.target)) go(view.spans.indexOf(event.target)); });
+    }
+    words.addEventListener("keydown", (event) => {
+      const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -length, End: length}[event.key];
+      if (!step) return;
+      event.preventDefault();
+      go(view.at + step);
+    });
+    return view;
+  });
+
+  const canReach = ({can, length}, at, key) => can[(at * length + key) >> 3] >> (7 - (at * length + key) % 8) & 1;
+
+  function showReach(view) {
+    const {reach, at, labels} = view, exact = lam() === reach.lam && reach.taus.includes(tau());
+    view.spans.forEach((span, key) => {
+      const can = exact ? Boolean(canReach(view, at, key)) : key <= at;
+      span.classList.toggle("on", key === at);
+      span.classList.toggle("can", exact && can);
+      span.classList.toggle("cannot", !can);
+    });
+    if (!exact) {
+      const where = reach.taus.includes(tau()) ? "" : `, τ = ${reach.taus.map(short).join(" or ")}`;
+      view.said.textContent = `At ${setting(lam(), tau())} attention outside is not exactly 0, so any token up to ${labels[at]} can have influenced what follows. Turn the dial to λ = ${short(reach.lam)}${where}.`;
+      return;
+    }
+    const keys = labels.map((_, key) => key).filter((key) => canReach(view, at, key));
+    const blocks = new Set(keys.map((key) => reach.blocks[key])).size;
+    view.said.textContent = `After ${labels[at]} (token ${at}): ${keys.length} of ${at + 1} tokens, in ${blocks} ${blocks === 1 ? "block" : "blocks"}, can have influenced what is predicted; no other token can. This holds ${reach.holds}, by ${reach.why}.`;
+  }
+
   // ---- The dial.
   byId("dial").hidden = byId("dial-panel").hidden = false;
   const views = partsOf("attention").map(viewOf);
@@ -448,6 +488,7 @@
     charts.forEach(showChart);
     samples.forEach(showSample);
     views.filter(Boolean).forEach(showView);
+    reaches.filter(Boolean).forEach(showReach);
     losses.filter(Boolean).forEach(showLosses);
     const NAMES = {perplexity_token: "perplexity per token", accuracy: "accuracy", entropy_bits: "attention entropy in bits", block_mass: "block mass"};
     byId("dial-said").textContent = `${setting(lam(), tau())}. ` + data.runs.filter((run) => run.cells.length).map((run) =>
