@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from aila_jax.config import to_dict
+from aila_jax.config import Config, saved_config, to_dict
 from aila_jax.config.options import InfluenceOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches, take
@@ -24,6 +24,7 @@ from aila_jax.inference.language_model import LanguageModel
 from aila_jax.metrics.sums import Summary, perplexity, summarize
 from aila_jax.model.interface import Dial
 from aila_jax.reporting.results import portable, read_document
+from aila_jax.reporting.tables import row_from, rows_from
 from aila_jax.training.sharding import batch_sharding
 from aila_jax.types import PADDING_ID
 
@@ -114,7 +115,7 @@ class FrontierResult:
     reach: Spread
     readings: tuple[Reading, ...]
     influence: tuple[Influence, ...]
-    config: dict[str, Any]
+    config: Config
 
     def at(self, lam: float, gate: bool = True) -> Reading:
         """The reading at λ."""
@@ -140,7 +141,7 @@ def measure(name: str, model: LanguageModel, dataset: Dataset, lams: tuple[float
         reach=reach,
         readings=tuple(readings),
         influence=tuple(_influences(model, dataset, lams)),
-        config=to_dict(portable(config)),
+        config=portable(config),
     )
 
 
@@ -222,7 +223,7 @@ def _influences(model: LanguageModel, dataset: Dataset, lams: tuple[float, ...])
 def write_result(result: FrontierResult, directory: Path, stem: str) -> None:
     """Writes one run's file NAME-seedS.json."""
     directory.mkdir(parents=True, exist_ok=True)
-    document = {"format": FORM, **asdict(result)}
+    document = {"format": FORM, **asdict(result), "config": to_dict(result.config)}
     write_atomically(directory / f"{stem}.json", (json.dumps(document, indent=1) + "\n").encode())
 
 
@@ -232,9 +233,15 @@ def read_result(path: Path) -> FrontierResult:
 
 
 def _parse(document: Mapping[str, Any]) -> FrontierResult:
-    values = {one.name: document[one.name] for one in fields(FrontierResult)}
-    values["n_in_layers"] = tuple(values["n_in_layers"])
-    values["reach"] = Spread(**values["reach"])
-    values["readings"] = tuple(Reading(**one) for one in values["readings"])
-    values["influence"] = tuple(Influence(**one) for one in values["influence"])
-    return FrontierResult(**values)
+    return FrontierResult(
+        run=document["run"],
+        seed=document["seed"],
+        commit=document["commit"],
+        tokens=document["tokens"],
+        n_in=document["n_in"],
+        n_in_layers=tuple(document["n_in_layers"]),
+        reach=row_from(Spread, document["reach"], "reach"),
+        readings=rows_from(Reading, document["readings"], "readings"),
+        influence=rows_from(Influence, document["influence"], "influence"),
+        config=saved_config(document["config"]),
+    )

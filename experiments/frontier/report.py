@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aila_jax.config import Config, saved_config
+from aila_jax.config import Config
 from aila_jax.files import write_atomically
 from aila_jax.formats import MISSING
 from aila_jax.presets import certified
@@ -274,7 +274,7 @@ def dial_goals(found: Found, budget: str, names: list[str]) -> list[Goal]:
         against = ratio(paired(found, name, f"{budget}-fixed-0"), perplexity, 1.0, REFERENCE)
         ones = seeds_of(found, name)
         own = np.array([entropy(one.at(1.0)) / entropy(one.at(REFERENCE)) for one in ones])
-        length = saved_config(ones[0].config).model.length
+        length = ones[0].config.model.length
         goals += [
             Goal(f"{label}: perplexity at λ = 1 ÷ plain training's", against, 1.05),
             Goal(f"{label}: the same, beside entropy", against, 1.10),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aila_jax.config import MarginForm, to_dict
+from aila_jax.config import MarginForm
 from aila_jax.presets import as_measured, certified
 from experiments.frontier import report
 from experiments.frontier.measure import (
@@ -109,7 +109,7 @@ def result(name: str, perplexity: float, seed: int = 0, lam: float = 1.0, **read
             Influence(1.0, "outside", 512, 9.0, 0.125, 0.01),
             Influence(1.0, "beyond", 512, 9.0, 0.0, 0.0),
         ),
-        config=to_dict(at_one(BASE, lam)),
+        config=at_one(BASE, lam),
     )
 
 

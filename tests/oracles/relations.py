@@ -91,7 +91,7 @@ def block_ids(rule: Rule, text: Text, context: list[int], layer: int) -> dict:
     found, segment, run, last = {}, 0, 0, None
     for position, t in enumerate(context):
         if own[0] == "windows":
-            found[t] = (position - rule.shift * layer) // own[1]
+            found[t] = ("window", (position - rule.shift * layer) // own[1])  # no −1 or −2, which mean others
         elif own[0] == "segments":
             found[t] = (segment + layer % 2) // 2 if rule.shift else segment
             segment += bool(own[1][text.tokens[t]])
