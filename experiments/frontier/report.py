@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from aila_jax.config import Config
 from aila_jax.files import write_atomically
@@ -22,6 +23,7 @@ from experiments.one_checkpoint.runs import BUDGETS
 
 Found = dict[str, dict[int, FrontierResult]]  # name → seed → result
 REFERENCE = 0.0  # λ of plain training
+TICKS = (3, 5, 10, 20, 30, 60)  # keys and tokens
 
 
 @dataclass(frozen=True)
@@ -339,8 +341,10 @@ def frontier_figure(found: Found) -> Figure:
             _family_points(axes, found, names, value)
             axes.set_title(title)
             axes.axhline(1.05, color=LIGHT.muted, linestyle=":", linewidth=1.0)
-        panels[0].set_xscale("log")
-        panels[2].set_xscale("log")
+        for axes in (panels[0], panels[2]):
+            axes.set_xscale("log")
+            axes.set_xticks(TICKS, [f"{tick}" for tick in TICKS])
+            axes.xaxis.set_minor_locator(NullLocator())
         panels[0].set_ylabel("perplexity ÷ plain training's; dotted: 1.05")
         legend_above(fig, panels[1])
     return fig

@@ -2,6 +2,7 @@
 n_in.
 """
 
+import functools
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from aila_jax.config import (
 from experiments.one_checkpoint.runs import BUDGETS, at_one_lam
 
 SIZES = (5, 10, 16, 30)  # windows, each plain and shifted by half
+MORE_SHIFTED = (20, 24, 40)  # sizes of further windows, shifted by half alone
 HORIZONS = (2, 4, 8)  # blocks that find an end inside
 CONTROLS = (
     5,
@@ -27,6 +29,8 @@ CONTROLS = (
     12,
     16,
     18,
+    20,
+    24,
     29,
     30,
     31,
@@ -73,6 +77,8 @@ def points() -> dict[str, Point]:
     found: dict[str, Point] = {}
     for size in SIZES:
         found |= _plain_and_shifted(f"windows{size}", _windows(size), size // 2)
+    for size in MORE_SHIFTED:
+        found[f"windows{size}-shift{size // 2}"] = Point(_windows(size), RelationConfig(shift=size // 2))
     for unit in ("clause", "sentence"):
         found |= _plain_and_shifted(unit, _segments(unit), 1)
     for name, partition, shift in (("windows5", _windows(5), 2), ("sentence", _segments("sentence"), 1)):
@@ -112,10 +118,17 @@ def control_of(base: Config, name: str) -> str:
 def control_size(base: Config, name: str, point: Point) -> int:
     """The size of plain windows, of `CONTROLS`, whose mean n_in is nearest to that of a point."""
     target = MEAN_N_IN[name] if name in MEAN_N_IN else mean_of_windows(base, point)
-    means = [mean_of_windows(base, Point(_windows(size))) for size in CONTROLS]
+    means = [mean_of_plain(base.model.length, size) for size in CONTROLS]
     return CONTROLS[np.argmin(np.abs(np.asarray(means) - target))]
 
 
+def mean_of_plain(length: int, size: int) -> float:
+    """Mean n_in of plain windows: 1 to their size, and again from each border on."""
+    whole, rest = divmod(length, size)
+    return (whole * size * (size + 1) + rest * (rest + 1)) / (2 * length)
+
+
+@functools.cache
 def mean_of_windows(base: Config, point: Point) -> float:
     """Mean n_in of a relation on windows: no text changes it."""
     from aila_jax.partition.build import build_partition
