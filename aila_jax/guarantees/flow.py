@@ -3,31 +3,12 @@
 Source: ours (docs/certificates.md).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool
 
 from aila_jax.config import Config, LayerBlocks, PartitionKind, PointerKind
-
-
-def reach_through(masks: Sequence[Bool[np.ndarray, "*B L L"]]) -> Bool[np.ndarray, "*B L L"]:
-    """R = (I ∨ M_N) · … · (I ∨ M_1): R[t, j] says whether token j can have influenced the logits at t.
-
-    All else in a decoder works on one position at a time, and a residual stream keeps what it had: so a layer
-    adds to t what its keys had reached below it. Logits at t depend on no other token: for all weights, for
-    every input with these masks, exactly.
-
-    Args:
-      masks: of each layer, the first one first: the keys whose weight is not 0, as of `hard` attention.
-    """
-    itself = np.eye(masks[0].shape[-1], dtype=bool)
-    reach = masks[0] | itself
-    for mask in masks[1:]:
-        # Counts of paths, at most L, are whole numbers that float32 has.
-        reach = (mask | itself).astype(np.float32) @ reach.astype(np.float32) > 0.0
-    return reach
 
 
 def with_generated(

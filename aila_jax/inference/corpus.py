@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from aila_jax.config import Config
 from aila_jax.config.checks import check_flag, check_instance, require, user_path
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
@@ -50,7 +51,13 @@ def windows_of(model: LanguageModel, dataset: Dataset, split: str) -> Windows:
     there is not, and blocks that the model's relation cannot read.
     """
     check_tokenizer(model, dataset)
-    config = model.config
+    return split_windows(model.config, dataset, split)
+
+
+def split_windows(config: Config, dataset: Dataset, split: str) -> Windows:
+    """The windows of a split for a model of this configuration; ValueError for a split that there is not, and
+    blocks that its relation cannot read.
+    """
     windows = dataset.windows(split, config.model.length, config.model.document_mask)
     refuse_returning(config, windows.batch.given_ids, windows.batch.doc_ids, f"the blocks of split {split!r}")
     return windows

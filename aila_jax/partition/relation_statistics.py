@@ -13,7 +13,7 @@ import numpy as np
 
 from aila_jax import formats
 from aila_jax.columns import Column
-from aila_jax.partition.relations import Relation
+from aila_jax.partition.relations import Relation, reach_through
 from aila_jax.partition.rules import Blocks, Rules
 from aila_jax.types import PADDING_ID, Array, Batch
 
@@ -114,9 +114,5 @@ def _keys(relation: Relation, real: Array) -> Array:
 
 def _reach(every: list[Relation]) -> Array:
     """|R[t]| of each query of a row."""
-    length = every[0].block_ids.shape[1]
-    reached = jnp.eye(length, dtype=jnp.float32)
-    for relation in every:  # from the first layer to the last
-        step = relation.masks(hard=True).attendable[0, 0] | jnp.eye(length, dtype=bool)
-        reached = (step.astype(jnp.float32) @ reached > 0).astype(jnp.float32)
+    reached = reach_through([relation.masks(hard=True).attendable[0, 0] for relation in every])
     return jnp.sum(reached, axis=-1).astype(jnp.int32)

@@ -1,9 +1,11 @@
 """Which keys a query may attend to, and which of them count as inside."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import flax.struct
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Bool, Int
 
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array
@@ -134,3 +136,21 @@ def with_fallback(mask: Bool[Array, "B 1 L L"]) -> Bool[Array, "B 1 L L"]:
     """The same, and a query's own position where it has no key."""
     itself = jnp.eye(mask.shape[-1], dtype=bool)[None, None]
     return mask | (itself & ~jnp.any(mask, axis=-1, keepdims=True))
+
+
+def reach_through(masks: Sequence[Bool[Array, "*B L L"]]) -> Bool[Array, "*B L L"]:
+    """R = (I ∨ M_N) · … · (I ∨ M_1): R[t, j] says whether token j can have influenced the logits at t.
+
+    All else in a decoder works on one position at a time, and a residual stream keeps what it had: so a layer
+    adds to t what its keys had reached below it. Logits at t depend on no other token: for all weights, for
+    every input with these masks, exactly.
+
+    Args:
+      masks: of each layer, the first one first: the keys whose weight is not 0, as of `hard` attention.
+    """
+    itself = np.eye(masks[0].shape[-1], dtype=bool)
+    reach = masks[0] | itself
+    for mask in masks[1:]:
+        # Counts of paths, at most L, are whole numbers that float32 has.
+        reach = (mask | itself).astype(np.float32) @ reach.astype(np.float32) > 0.0
+    return reach

@@ -16,12 +16,11 @@ from aila_jax.evaluation.blocks import (
     read_blocks,
 )
 from aila_jax.evaluation.origin import PartitionOrigin
-from aila_jax.inference.corpus import windows_of
+from aila_jax.inference.corpus import split_windows, windows_of
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.partition.build import Partition
 from aila_jax.partition.fit import fit_partition, fit_relation
 from aila_jax.partition.match import match_n_in
-from aila_jax.partition.returning import refuse_returning
 from aila_jax.partition.rule_tables import build_rules
 from aila_jax.partition.rules import PLAIN, Rules
 from aila_jax.provenance import git_commit, versions
@@ -87,10 +86,7 @@ def _fitted(config: Config, options: BlocksOptions) -> Divided:
         print(note)
     train, length, mask = dataset.splits["train"], config.model.length, config.model.document_mask
     # Before anything is fitted: a split that cannot be read is refused here.
-    windows = dataset.windows(options.split, length, mask)
-    refuse_returning(
-        config, windows.batch.given_ids, windows.batch.doc_ids, f"the blocks of split {options.split!r}"
-    )
+    windows = split_windows(config, dataset, options.split)
     if options.n_in is None:
         partition = fit_partition(config.partition, dataset.tokenizer, train, quiet=False)
         rules = build_rules(config, fit_relation(config.relation, dataset.tokenizer, train))

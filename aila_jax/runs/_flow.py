@@ -10,10 +10,12 @@ import numpy as np
 from aila_jax.config import require, to_dict
 from aila_jax.config.options import CertifyOptions, GenerateOptions
 from aila_jax.data.pipeline import eval_batches
-from aila_jax.guarantees.flow import condition_of, reach_through
+from aila_jax.guarantees.flow import condition_of
+from aila_jax.inference.corpus import windows_of
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.inference.reach import Reach, blocks_reached, summary_of
 from aila_jax.inference.reach_of import hard_end, hard_masks
+from aila_jax.partition.relations import reach_through
 from aila_jax.provenance import git_commit, versions
 from aila_jax.reporting.reach_files import (
     CLAIM,
@@ -94,7 +96,7 @@ def _of_split(run: OpenedRun, options: CertifyOptions, out: str | Path, meta: Ma
     """Sizes of reach over all predictions of a split's windows."""
     model, reading = run.model, options.reading(run.model.config)
     end = hard_end(model, options.lam, options.tau, options.hard)
-    windows = run.corpus.windows(reading.split, model.config.model.length, model.config.model.document_mask)
+    windows = windows_of(model, run.corpus, reading.split)
     tokens, blocks = [], []
     for batch in eval_batches(windows, reading.batch_size, reading.max_batches, reading.part):
         masks = hard_masks(model, batch)

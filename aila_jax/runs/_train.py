@@ -20,13 +20,13 @@ from aila_jax.config.train import DEFAULT_BATCH_SIZE
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import TrainBatches
+from aila_jax.inference.corpus import split_windows
 from aila_jax.inference.language_model import LanguageModel, load
 from aila_jax.model.network import Network
 from aila_jax.model.transformer import build_transformer
 from aila_jax.partition.build import Partition
 from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.kinds import Classes
-from aila_jax.partition.returning import refuse_returning
 from aila_jax.partition.rule_tables import RuleTables, build_rules, fit_rule_tables
 from aila_jax.presets import FromPreset
 from aila_jax.runs._start import Before, Source, check_start, start_config, what_is_before
@@ -269,7 +269,7 @@ def _read_text(config: Config, before: Before, quiet: bool) -> tuple[Config, Tex
     stopped; and the configuration, with batches that the corpus can fill.
     """
     dataset, found = load_dataset(config.data, before.tokenizer), before.found
-    windows = _windows(config, dataset, "train")
+    windows = split_windows(config, dataset, "train")
     config = _filled(config, len(windows), quiet) if found is None else config
     batches = TrainBatches(windows, config.train.batch_size, config.seed)
     if found is not None:
@@ -280,14 +280,7 @@ def _read_text(config: Config, before: Before, quiet: bool) -> tuple[Config, Tex
         )
         require(dataset.fingerprint == began, "the corpus", dataset.fingerprint, limit, fix)
         batches.set_state(found.record.data.get("position", {}))
-    return config, Text(dataset, windows, _windows(config, dataset, "validation"), batches)
-
-
-def _windows(config: Config, dataset: Dataset, split: str) -> Windows:
-    """The windows of a split, whose blocks the relation can read."""
-    windows = dataset.windows(split, config.model.length, config.model.document_mask)
-    refuse_returning(config, windows.batch.given_ids, windows.batch.doc_ids, f"the blocks of split {split!r}")
-    return windows
+    return config, Text(dataset, windows, split_windows(config, dataset, "validation"), batches)
 
 
 def _filled(config: Config, windows: int, quiet: bool) -> Config:

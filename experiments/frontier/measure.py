@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Int
 
@@ -18,11 +17,12 @@ from aila_jax.evaluation.certify import certify
 from aila_jax.evaluation.evaluator import Evaluation, evaluate
 from aila_jax.evaluation.influence import Moved, influence
 from aila_jax.files import write_atomically
-from aila_jax.guarantees.flow import reach_through
 from aila_jax.inference.dial import dial_values
 from aila_jax.inference.language_model import LanguageModel
+from aila_jax.inference.reach_of import hard_masks
 from aila_jax.metrics.sums import Summary, perplexity, summarize
 from aila_jax.model.interface import Dial
+from aila_jax.partition.relations import reach_through
 from aila_jax.reporting.results import portable, read_document
 from aila_jax.reporting.tables import row_from, rows_from
 from aila_jax.training.sharding import batch_sharding
@@ -47,7 +47,7 @@ class Reading:
       pointers: attention on pointers of earlier blocks; 0 without them.
       sink: attention on sinks; 0 without them.
       outside: attention on the rest.
-      guaranteed: attention inside that every query of the split is guaranteed, mean; 0 where nothing is.
+      guaranteed: attention inside that every text is guaranteed, mean over positions; 0 where nothing is.
       fidelity: attention on pointers, of queries that have any; None without them.
       fidelity_uniform: what uniform attention would have there.
     """
@@ -188,16 +188,10 @@ def keys_and_reach(model: LanguageModel, dataset: Dataset) -> tuple[Int[np.ndarr
     windows = dataset.windows("validation", config.length, config.document_mask)
     rows = np.linspace(0, len(windows) - 2, WINDOWS).astype(int)  # the last window is partly padding
     batch = take(windows.batch, rows)
-    blocks = jax.jit(lambda network, batch: network.blocks(batch))(model.network, batch)
     real = np.asarray(batch.doc_ids) != PADDING_ID
-    documents = batch.doc_ids if config.document_mask else None
-    counts, insides = [], []
-    for layer in range(config.n_layers):
-        masks = blocks.of_layer(layer, documents).masks()
-        inside = np.asarray(masks.attendable & masks.inside)[:, 0]
-        insides.append(inside)
-        counts.append(inside.sum(axis=-1)[real].mean())
-    sizes = reach_through(insides).sum(axis=-1)[real]
+    seen = hard_masks(model, batch).layers
+    counts = [mask.sum(axis=-1)[real].mean() for mask in seen]
+    sizes = reach_through(seen).sum(axis=-1)[real]
     lower, median, upper = np.quantile(sizes, (0.25, 0.5, 0.75))
     spread = Spread(float(sizes.mean()), float(lower), float(median), float(upper), int(sizes.max()))
     return np.array(counts), spread

@@ -17,6 +17,7 @@ from aila_jax.config import (
     RelationConfig,
     SweepConfig,
 )
+from aila_jax.guarantees.key_counts import counts_of_every_text
 from experiments.one_checkpoint.runs import BUDGETS, at_one_lam
 
 SIZES = (5, 10, 16, 30)  # windows, each plain and shifted by half
@@ -131,18 +132,8 @@ def mean_of_plain(length: int, size: int) -> float:
 @functools.cache
 def mean_of_windows(base: Config, point: Point) -> float:
     """Mean n_in of a relation on windows: no text changes it."""
-    from aila_jax.partition.build import build_partition
-    from aila_jax.partition.rule_tables import RuleTables, build_rules, table_names
-    from aila_jax.types import Batch
-
     config = replace(base, partition=point.partition, relation=point.relation)
-    tables = None
-    if table_names(config.relation):  # any will do: as many tokens of a window are anchors
-        tables = RuleTables("", np.zeros(1, np.float32), {})
-    batch = Batch.from_tokens(np.zeros((1, base.model.length), np.int32))
-    blocks = build_rules(config, tables)(batch, build_partition(config.partition))
-    masks = [blocks.of_layer(layer).masks() for layer in range(base.model.n_layers)]
-    return float(np.mean([np.asarray(mask.attendable & mask.inside).sum(-1).mean() for mask in masks]))
+    return float(counts_of_every_text(config, base.model.length).n_in.mean())
 
 
 def at_one(base: Config, lam: float, point: Point | None = None, budget: str = "5M") -> Config:

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aila_jax.config import Config, MarginConfig, ModelConfig, PartitionConfig, RelationConfig
-from aila_jax.guarantees.flow import condition_of, reach_through, with_generated
+from aila_jax.guarantees.flow import condition_of, with_generated
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
 from aila_jax.model.transformer import build_transformer
+from aila_jax.partition.relations import reach_through
 from aila_jax.partition.rules import Blocks
 from aila_jax.types import Batch
 from tests.support.related import CASES, LAYERS, blocks_of, compiled, config_of, partition_of, random_batch
