@@ -14,8 +14,8 @@ from aila_jax.config import PartitionConfig, RelationConfig
 from aila_jax.config.options import SweepOptions
 from aila_jax.data.packing import TokenStream
 from aila_jax.evaluation.sweep import sweep_grid
+from aila_jax.inference.corpus import split_windows
 from aila_jax.partition.returning import returning
-from aila_jax.runs._train import _windows
 from aila_jax.types import GLOBAL_ID, PADDING_ID
 from tests.support.untrained import untrained_model
 
@@ -127,14 +127,14 @@ def interleaved(dataset):
 def test_a_corpus_with_such_blocks_is_not_trained_on_nor_measured(trained):
     config = replace(trained.config, partition=PartitionConfig(kind="given"))
     dataset = interleaved(trained.dataset)
-    assert len(_windows(config, dataset, "train"))
+    assert len(split_windows(config, dataset, "train"))
     pointed = replace(config, relation=POINTS)
-    assert len(_windows(pointed, trained.dataset, "train"))
+    assert len(split_windows(pointed, trained.dataset, "train"))
     message = (
         r"the blocks of split 'train' is 'block 0 in two places of row 0'; it must be blocks in one piece"
     )
     with pytest.raises(ValueError, match=message):
-        _windows(pointed, dataset, "train")
+        split_windows(pointed, dataset, "train")
     model = replace(trained.model, config=pointed)
     with pytest.raises(ValueError, match=message.replace("train", "validation")):
         sweep_grid(model, dataset, SweepOptions(lams=(1.0,), taus=(1.0,)), quiet=True)
