@@ -18,7 +18,7 @@ from aila_jax.reporting.results import result_paths, with_spread
 from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style, legend_above
 from aila_jax.reporting.tables import markdown
 from experiments.frontier.measure import FrontierResult, Reading, read_result
-from experiments.frontier.runs import DIAL, REGRETS, bound_runs, control_of, frontier_runs, points
+from experiments.frontier.runs import DIAL, REGRETS, bound_runs, control_of, fixed_name, frontier_runs, points
 from experiments.one_checkpoint.runs import BUDGETS
 
 Found = dict[str, dict[int, FrontierResult]]  # name → seed → result
@@ -255,7 +255,7 @@ def _dials(found: Found) -> list[str]:
 
 def regret(found: Found, budget: str, name: str, lam: float) -> np.ndarray:
     """Perplexity of the one checkpoint at λ over that of a model trained there, less 1, by seed."""
-    return ratio(paired(found, name, f"{budget}-fixed-{lam:g}"), perplexity, lam, lam) - 1.0
+    return ratio(paired(found, name, fixed_name(budget, lam)), perplexity, lam, lam) - 1.0
 
 
 def _regrets(found: Found, budget: str, names: list[str]) -> str:
@@ -273,7 +273,7 @@ def dial_goals(found: Found, budget: str, names: list[str]) -> list[Goal]:
     goals = []
     for name in names:
         label = name.removeprefix(f"{budget}-")
-        against = ratio(paired(found, name, f"{budget}-fixed-0"), perplexity, 1.0, REFERENCE)
+        against = ratio(paired(found, name, fixed_name(budget, 0.0)), perplexity, 1.0, REFERENCE)
         ones = seeds_of(found, name)
         own = np.array([entropy(one.at(1.0)) / entropy(one.at(REFERENCE)) for one in ones])
         length = ones[0].config.model.length
@@ -391,7 +391,7 @@ def dial_figure(found: Found, budget: str) -> Figure:
                         DIAL, [value(one.at(lam)) for lam in DIAL], color=colour, marker=".", linestyle=""
                     )
             for lam in (0.0, *REGRETS):
-                trained = [value(one.at(lam)) for one in seeds_of(found, f"{budget}-fixed-{lam:g}")]
+                trained = [value(one.at(lam)) for one in seeds_of(found, fixed_name(budget, lam))]
                 if trained:
                     at = "trained at that λ" if lam == 0.0 else None
                     axes.plot(

@@ -170,7 +170,7 @@ def _plain_and_shifted(name: str, partition: PartitionConfig, shift: int) -> dic
 # Relations that the ways to bound scores are tried on.
 BOUNDED = ("windows16-shift8", "windows30-shift15")
 # The relation of the one checkpoint.
-DIALLED = "windows30-shift15"
+DIALLED = "windows40-shift20"
 REGRETS = (0.4, 1.0)  # λ of the models that it is compared with
 DIAL = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -204,7 +204,9 @@ def bound_runs(base: Config) -> dict[str, Config]:
 
 
 def dial_runs(base: Config) -> dict[str, Config]:
-    """BUDGET-dial-WAY, one checkpoint trained for the whole dial as `base` is; BUDGET-fixed-LAM beside it."""
+    """BUDGET-dial-WAY, one checkpoint trained for the whole dial as `base` is, and the models beside it that
+    `frontier_runs` has not.
+    """
     runs = {}
     for budget in BUDGETS:
         for way, model in ways_to_bound(base.model).items():
@@ -214,9 +216,20 @@ def dial_runs(base: Config) -> dict[str, Config]:
                 base, partition=made.partition, relation=made.relation, train=made.train, sweep=sweep,
                 model=replace(model, margin=replace(model.margin, gate=1.0)),
             )  # fmt: skip
-        for lam in (0.0, *REGRETS):
-            runs[f"{budget}-fixed-{lam:g}"] = at_one(base, lam, points()[DIALLED], budget)
+        beside = {fixed_name(budget, lam): lam for lam in (0.0, *REGRETS)}
+        for name, lam in beside.items():
+            if name in ("plain", DIALLED):
+                continue
+            runs[name] = at_one(base, lam, points()[DIALLED], budget)
     return runs
+
+
+def fixed_name(budget: str, lam: float) -> str:
+    """The run of the relation of the one checkpoint that is trained at one λ; at λ = 0 no relation changes
+    anything.
+    """
+    known = {0.0: "plain", 1.0: DIALLED} if budget == "5M" else {}
+    return known.get(lam, f"{budget}-fixed-{lam:g}")
 
 
 def lams_of(config: Config) -> tuple[float, ...]:

@@ -26,6 +26,7 @@ from experiments.frontier.runs import (
     control_of,
     control_size,
     dial_runs,
+    fixed_name,
     frontier_runs,
     lams_of,
     mean_of_windows,
@@ -90,6 +91,9 @@ def test_bounds_and_the_dial_change_what_bounds_scores() -> None:
     assert dial["18M-dial-cap"].train.steps == 4500
     assert dial["5M-dial-cap"].locality == BASE.locality
     assert dial["5M-fixed-0.4"].locality.lam == 0.4
+    assert {fixed_name("5M", lam) for lam in (0.0, 1.0)} <= frontier_runs(BASE).keys()
+    assert {fixed_name("18M", lam) for lam in (0.0, 0.4, 1.0)} | {"5M-fixed-0.4"} <= dial.keys()
+    assert "5M-fixed-1" not in dial  # the relation's own run is that
     assert set(MAKERS) == {"relations", "bounds", "dial"}
 
 
@@ -145,9 +149,10 @@ def test_the_tables_by_hand(tmp_path: Path) -> None:
 
 def test_regret_and_goals_by_hand(tmp_path: Path) -> None:
     for lam, perplexity in ((0.0, 50.0), (0.4, 50.0), (1.0, 52.0)):
-        made = result(f"5M-fixed-{lam:g}", perplexity, lam=lam)
+        name = fixed_name("5M", lam)
+        made = result(name, perplexity, lam=lam)
         made = replace(made, readings=(replace(made.readings[0], lam=lam),))
-        write_result(made, tmp_path, f"5M-fixed-{lam:g}-seed0")
+        write_result(made, tmp_path, f"{name}-seed0")
     dial = result("5M-dial-cap", 0.0)
     one = dial.readings[0]
     values = {0.0: (50.5, 4.0), 0.2: (50.2, 3.0), 0.4: (51.5, 2.5), 0.6: (52.0, 2.2), 0.8: (52.5, 2.0), 1.0: (52.4, 1.5)}  # fmt: skip
