@@ -21,7 +21,7 @@ from aila_jax.guarantees.key_counts import counts_of_every_text
 from experiments.one_checkpoint.runs import BUDGETS, at_one_lam
 
 SIZES = (5, 10, 16, 30)  # windows, each plain and shifted by half
-MORE_SHIFTED = (20, 24, 40)  # sizes of further windows, shifted by half alone
+MORE_SHIFTED = (20, 22, 24, 40)  # sizes of further windows, shifted by half alone
 HORIZONS = (2, 4, 8)  # blocks that find an end inside
 CONTROLS = (
     5,
