@@ -146,7 +146,8 @@ def at_one(base: Config, lam: float, point: Point | None = None, budget: str = "
         partition=point.partition,
         relation=point.relation,
         model=gated,
-        train=replace(base.train, steps=steps, eval_every=steps, checkpoint_every=steps, keep=1),
+        # A checkpoint at the end, and on the way of what takes hours.
+        train=replace(base.train, steps=steps, eval_every=steps, checkpoint_every=min(steps, 1200), keep=1),
         sweep=SweepConfig(lams=(lam,), taus=(1.0,), split="validation"),
     )
     return at_one_lam(made, lam)
