@@ -41,7 +41,7 @@ def test_every_relation_of_the_study_has_a_run_and_a_control() -> None:
     kinds = ("ends", "ends-h2", "ends-h4", "ends-h8", "anchors1", "anchors2", "random")
     wanted = {
         *(f"windows{size}{shift}" for size, by in ((5, 2), (10, 5), (16, 8), (30, 15)) for shift in ("", f"-shift{by}")),
-        *(f"windows{size}-shift{size // 2}" for size in (20, 24, 40)),
+        *(f"windows{size}-shift{size // 2}" for size in (20, 22, 24, 40)),
         *(f"{unit}{shift}" for unit in ("clause", "sentence") for shift in ("", "-shift1")),
         *(f"{blocks}-{kind}" for blocks in ("windows5", "sentence") for kind in kinds),
         "windows5-ends-shift2-sink",
