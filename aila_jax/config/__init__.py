@@ -8,11 +8,15 @@ from aila_jax.config.checks import MAX_TAU, MIN_TAU, check_lam, check_tau, one_o
 from aila_jax.config.choices import (
     DialMode,
     Estimator,
+    FeedForwardKind,
     GroupWeights,
     LayerBlocks,
     MarginForm,
+    NormKind,
     PartitionKind,
     PointerKind,
+    RotaryLayout,
+    RotaryScaling,
     Solver,
 )
 from aila_jax.config.conflict import SettingsConflict
@@ -23,6 +27,7 @@ from aila_jax.config.partition import AnchorConfig, PartitionConfig, check_recru
 from aila_jax.config.penalty import PenaltyConfig
 from aila_jax.config.relation import ALL_BLOCKS, RelationConfig
 from aila_jax.config.root import Config, check_unread
+from aila_jax.config.rotary import RotaryConfig
 from aila_jax.config.serialize import by_rules_of, from_dict, name_now, saved_config, to_dict, unknown_key
 from aila_jax.config.sweep import SweepConfig
 from aila_jax.config.train import TrainConfig
@@ -34,6 +39,11 @@ __all__ = [
     "LayerBlocks",
     "ALL_BLOCKS",
     "MarginForm",
+    "NormKind",
+    "FeedForwardKind",
+    "RotaryLayout",
+    "RotaryScaling",
+    "RotaryConfig",
     "GroupWeights",
     "Estimator",
     "DialMode",

@@ -46,6 +46,37 @@ class LayerBlocks(Choice):
     ALL = "all"
 
 
+class NormKind(Choice):
+    """What normalises the residual stream (`model.norm`)."""
+
+    CENTRED = "centred"
+    LAYER = "layer_norm"
+    RMS = "rms_norm"
+
+
+class FeedForwardKind(Choice):
+    """The feed-forward part of a layer (`model.feed_forward`)."""
+
+    GELU = "gelu"
+    GELU_EXACT = "gelu_exact"
+    SWIGLU = "swiglu"
+
+
+class RotaryLayout(Choice):
+    """Which coordinates of a head turn together (`model.rotary.layout`)."""
+
+    HALVES = "halves"
+    INTERLEAVED = "interleaved"
+
+
+class RotaryScaling(Choice):
+    """How rotary rates are stretched beyond the length of pretraining (`model.rotary.scaling`)."""
+
+    NONE = "none"
+    LINEAR = "linear"
+    LLAMA3 = "llama3"
+
+
 class MarginForm(Choice):
     """Whether the margin is one number or grows with the scores (`model.margin.form`)."""
 

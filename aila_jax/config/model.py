@@ -14,7 +14,8 @@ from aila_jax.config.checks import (
     positive,
     require,
 )
-from aila_jax.config.choices import MarginForm
+from aila_jax.config.choices import FeedForwardKind, MarginForm, NormKind
+from aila_jax.config.rotary import RotaryConfig
 
 # Scores are float32, and a margin m leaves those outside the block m · 2⁻²³ apart: a thousandth of a nat at
 # this limit. The same limit on a multiple of their range leaves a thousandth of the range. (A gap of 104 nats
@@ -118,7 +119,21 @@ class ModelConfig:
         scores as they are.
       rotary_base: base of rotary positions, above 1: queries and keys turn with their position, beside the
         learned embeddings of positions; D / H must be even. 0 is none.
+      rotary: which coordinates turn, and how their rates are scaled; see RotaryConfig.
+      norm: `centred` (LayerNorm without scale and bias before attention, into whose weights they fold, and
+        with both elsewhere), `layer_norm` (with both everywhere) or `rms_norm` (root mean square, a scale, no
+        centring).
+      norm_epsilon: added to the variance, or the mean square, above 0.
+      feed_forward: `gelu` (by its tanh approximation), `gelu_exact` or `swiglu` (SiLU gate).
+      parallel: attention and feed-forward read the same residual stream and are added together.
+      n_kv_heads: heads of keys and values, a divisor of H, each for as many heads of queries in a row; 0 is
+        H.
+      head_width: K; 0 is D / H, which must be whole then.
+      learned_positions: embeddings of positions are added to those of tokens.
+      tied: the output layer's weights are the embeddings of tokens.
       qkv_bias: biases on queries, keys and values.
+      out_bias: a bias on attention's output.
+      mlp_bias: biases in the feed-forward part.
       film: show λ to the network: scale 1 + λa and shift λc on every LayerNorm.
       dial_weights: projections whose weights turn with the dial, W + λW′ with W′ learned from 0: `none`, `qk`
         (queries and keys) or `qkv` (values too).
@@ -144,7 +159,18 @@ class ModelConfig:
     g_max: float = 6.0
     score_cap: float = 0.0
     rotary_base: float = 0.0
+    rotary: RotaryConfig = field(default_factory=RotaryConfig)
+    norm: NormKind = NormKind.CENTRED
+    norm_epsilon: float = 1e-6
+    feed_forward: FeedForwardKind = FeedForwardKind.GELU
+    parallel: bool = False
+    n_kv_heads: int = 0
+    head_width: int = 0
+    learned_positions: bool = True
+    tied: bool = True
     qkv_bias: bool = False
+    out_bias: bool = True
+    mlp_bias: bool = True
     film: bool = False
     dial_weights: str = "none"
     document_mask: bool = False
@@ -168,12 +194,17 @@ class ModelConfig:
              "0 is none; 8 keeps scores small"),
             ("rotary_base", base == 0.0 or 1.0 < base < math.inf, "0 for none, or finite and above 1",
              "10000 is usual"),
+            ("norm_epsilon", positive(self.norm_epsilon), "finite and above 0", "1e-6 is the default"),
+            ("n_kv_heads", self.n_kv_heads >= 0, "at least 0", "0 is as many as model.n_heads"),
+            ("head_width", self.head_width >= 0, "at least 0", "0 is model.d_model / model.n_heads"),
             ("g_max", positive(self.g_max), "finite and above 0", "set --config.model.g_max=6"),
             ("localist_shared", in_unit(self.localist_shared), "in [0, 1]",
              "set --config.model.localist_shared=0.25"),
         )  # fmt: skip
         check_rules("model.", self, limits)
         head, rest = divmod(self.d_model, self.n_heads)
+        if self.head_width:
+            head, rest = self.head_width, 0
         require(
             rest == 0,
             "model.d_model",
@@ -181,10 +212,28 @@ class ModelConfig:
             f"divisible by model.n_heads ({self.n_heads})",
             f"set --config.model.d_model={-(-self.d_model // self.n_heads) * self.n_heads}",
         )
+        turned = int(head * self.rotary.share)
         require(
-            not base or head % 2 == 0,
-            "model.d_model / model.n_heads",
-            head,
+            not base or (turned % 2 == 0 and turned > 0),
+            "model.d_model / model.n_heads" if self.rotary.share == 1.0 else "turned coordinates of a head",
+            turned,
             "even with model.rotary_base, which turns pairs of coordinates",
             "choose a head width that is even, or --config.model.rotary_base=0",
         )
+        require(
+            self.n_heads % self.kv_heads == 0,
+            "model.n_kv_heads",
+            self.n_kv_heads,
+            f"a divisor of model.n_heads ({self.n_heads}), or 0 for as many",
+            "set --config.model.n_kv_heads=0",
+        )
+
+    @property
+    def head_size(self) -> int:
+        """K, the width of a head."""
+        return self.head_width or self.d_model // self.n_heads
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.n_kv_heads or self.n_heads

@@ -25,6 +25,7 @@ from aila_jax.inference.dial import dial_lams, dial_values
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
+from aila_jax.model.output import output_weights
 from aila_jax.partition.rules import Blocks
 from aila_jax.progress import Progress
 from aila_jax.training.sharding import SPLIT, WHOLE, Sharding, batch_sharding
@@ -220,7 +221,7 @@ def prediction_at(
     def on_device(params: Any, batch: Batch, blocks: Blocks, at: Array, dial: Dial) -> tuple[Array, ...]:
         output = network.on_blocks(blocks)(params, batch, dial, request)
         row = jnp.arange(len(at))
-        embedding = params["embedding"].astype(output.features.dtype)
+        embedding = output_weights(params).astype(output.features.dtype)
         logits = jnp.einsum(
             "bd,vd->bv", output.features[row, at], embedding, preferred_element_type=jnp.float32
         )

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from aila_jax.config import DIAL_WEIGHTS, ModelConfig, require
+from aila_jax.config import DIAL_WEIGHTS, ModelConfig, NormKind, require
 
 # Relative error of one rounding of a vector. float32: sums of up to some thousand products included.
 # bfloat16, of 8 significant bits: 2⁻⁸.
@@ -21,8 +21,11 @@ DOUBLINGS = 20
 @dataclass(frozen=True, eq=False)
 class Projection:
     """A query, key or value projection as attention uses it. Attention reads Λx + s, where x is a LayerNorm's
-    output without scale and bias (Px = x with P the centring projection, ‖x‖ ≤ √D), Λ = diag(1 + λa) and s =
-    λc are FiLM's (1 and 0 without). So the projection is Aᵀx + b with A = PΛW and b = Wᵀs + bias.
+    output before scale and bias (Px = x with P the centring projection, ‖x‖ ≤ √D), Λ = diag((1 + λa) · γ) and
+    s = (1 + λa) · β + λc, with the norm's scale γ and bias β and FiLM's a and c (1 and 0 without). So the
+    projection is Aᵀx + b with A = PΛW and b = Wᵀs + bias. An RMSNorm's output is not centred: P is 1 there.
+
+    Heads of keys and values that serve several heads of queries stand here once for each of them.
 
     Attributes:
       centred_HxDxK: A, with W rounded to the compute type and, with `dial_weights`, W + λW′ for W.
@@ -43,32 +46,23 @@ class Projection:
         """The projection `name` (query, key or value) of one layer's parameters, at λ. ValueError for weights
         that are not finite.
         """
-        scale_D, shift_D = np.ones(config.d_model), np.zeros(config.d_model)
-        if config.film:
-            norm = layer["attention_norm"]
-            scale_D = 1.0 + lam * np.asarray(norm["film_scale"], np.float64)
-            shift_D = lam * np.asarray(norm["film_shift"], np.float64)
-            finite = bool(np.isfinite(scale_D).all() and np.isfinite(shift_D).all())
-            require(
-                finite,
-                "FiLM weights",
-                "not finite",
-                "finite numbers",
-                "load a checkpoint from before training diverged",
-            )
-        kernel_HxDxK = rounded(layer, name, "kernel", config).transpose(1, 0, 2)
+        scale_D, shift_D = _norm_scale_and_shift(layer.get("attention_norm", {}), config, lam)
+        kernel_HxDxK = _by_head(rounded(layer, name, "kernel", config).transpose(1, 0, 2), config)
         bias_HxK = np.zeros((config.n_heads, kernel_HxDxK.shape[2]))
         if "bias" in layer["attention"][name]:
-            bias_HxK = rounded(layer, name, "bias", config)
+            bias_HxK = _by_head(rounded(layer, name, "bias", config), config)
         norms_H = spectral_norms(kernel_HxDxK)
         turns = name in DIAL_WEIGHTS[config.dial_weights]
         if turns:
-            turned_HxDxK = lam * rounded(layer, f"{name}_dial", "kernel", config).transpose(1, 0, 2)
+            turned_HxDxK = lam * _by_head(
+                rounded(layer, f"{name}_dial", "kernel", config).transpose(1, 0, 2), config
+            )
             kernel_HxDxK, norms_H = kernel_HxDxK + turned_HxDxK, norms_H + spectral_norms(turned_HxDxK)
         scaled_HxDxK = scale_D[None, :, None] * kernel_HxDxK
         most_input = math.sqrt(config.d_model) * float(np.abs(scale_D).max()) + float(np.linalg.norm(shift_D))
+        centre = 0.0 if config.norm == NormKind.RMS else scaled_HxDxK.mean(axis=1, keepdims=True)
         return cls(
-            centred_HxDxK=scaled_HxDxK - scaled_HxDxK.mean(axis=1, keepdims=True),
+            centred_HxDxK=scaled_HxDxK - centre,
             constant_HxK=np.einsum("d,hdk->hk", shift_D, kernel_HxDxK) + bias_HxK,
             rounded_H=norms_H * most_input + np.linalg.norm(bias_HxK, axis=-1),
             roundings=4 if turns else 3,
@@ -77,6 +71,31 @@ class Projection:
     def off(self, u: float) -> Float[np.ndarray, "H"]:
         """How far rounding by a share `u` each time can move a query, key or value from Aᵀx + b, at most."""
         return self.roundings * u * self.rounded_H
+
+
+def _norm_scale_and_shift(
+    norm: Any, config: ModelConfig, lam: float
+) -> tuple[Float[np.ndarray, "D"], Float[np.ndarray, "D"]]:
+    """The diagonal of Λ, and s. ValueError for weights that are not finite."""
+    scale_D, shift_D = np.ones(config.d_model), np.zeros(config.d_model)
+    if config.norm != NormKind.CENTRED:
+        own = norm["RMSNorm_0" if config.norm == NormKind.RMS else "LayerNorm_0"]
+        scale_D = np.asarray(own["scale"], np.float64)
+        shift_D = np.asarray(own.get("bias", shift_D), np.float64)
+    if config.film:
+        turned_D = 1.0 + lam * np.asarray(norm["film_scale"], np.float64)
+        scale_D = scale_D * turned_D
+        shift_D = shift_D * turned_D + lam * np.asarray(norm["film_shift"], np.float64)
+    finite = bool(np.isfinite(scale_D).all() and np.isfinite(shift_D).all())
+    fix = "load a checkpoint from before training diverged"
+    what = "FiLM weights" if config.norm == NormKind.CENTRED else "weights of a norm"
+    require(finite, what, "not finite", "finite numbers", fix)
+    return scale_D, shift_D
+
+
+def _by_head(values: Float[np.ndarray, "G ..."], config: ModelConfig) -> Float[np.ndarray, "H ..."]:
+    """Once for each head of the queries."""
+    return np.repeat(values, config.n_heads // len(values), axis=0)
 
 
 def rounded(layer: Any, name: str, part: str, config: ModelConfig) -> Float[np.ndarray, "..."]:

@@ -122,7 +122,7 @@ def _layer_bounds(
     query, key = (Projection.of(layer, name, config, lam) for name in ("query", "key"))
     product_H = product_norms(query.centred_HxDxK, key.centred_HxDxK)
     linear_H = np.linalg.norm(np.einsum("hdk,hk->hd", key.centred_HxDxK, query.constant_HxK), axis=-1)
-    root, width = math.sqrt(config.d_model), math.sqrt(config.d_model // config.n_heads)
+    root, width = math.sqrt(config.d_model), math.sqrt(config.head_size)
     most_q_H = root * spectral_norms(query.centred_HxDxK) + np.linalg.norm(query.constant_HxK, axis=-1)
     most_k_H = root * spectral_norms(key.centred_HxDxK)
     off_q_H, off_k_H = query.off(u), key.off(u)

@@ -4,6 +4,7 @@ from typing import Any
 
 from aila_jax.loss.cross_entropy import TargetScores, linear_target_scores, target_scores
 from aila_jax.model.interface import ModelOutput
+from aila_jax.model.output import output_weights
 from aila_jax.types import Batch
 
 
@@ -15,5 +16,5 @@ def scores_of(output: ModelOutput, params: Any, batch: Batch, loss_chunk: int) -
         assert output.logits is not None, "without chunks the request must ask for logits"
         return target_scores(output.logits, batch.targets)
     return linear_target_scores(
-        output.features, params["embedding"].astype(output.features.dtype), batch.targets, loss_chunk
+        output.features, output_weights(params).astype(output.features.dtype), batch.targets, loss_chunk
     )

@@ -7,37 +7,89 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Key
 
+from aila_jax.config import FeedForwardKind, ModelConfig, NormKind
 from aila_jax.types import Array
+
+INIT_STD = 0.02
 
 
 class Norm(nn.Module):
-    """LayerNorm in float32; with `film`, its output x becomes x · (1 + λa) + λc (ours; a and c start at
-    0).
+    """The residual stream made of one size, in float32; with `film`, its output x becomes x · (1 + λa) + λc
+    (ours; a and c start at 0).
+
+    Attributes:
+      affine: a LayerNorm has scale and bias.
+      film: it turns with λ.
+      rms: root mean square with a scale, in place of a LayerNorm.
+      epsilon: added to the variance, or to the mean square.
     """
 
     affine: bool
     film: bool
+    rms: bool = False
+    epsilon: float = 1e-6
+
+    @classmethod
+    def before_attention(cls, config: ModelConfig, name: str | None) -> "Norm":
+        """Of attention's input: without scale and bias where they fold into its weights, since with them the
+        group penalty has no minimiser.
+        """
+        affine = config.norm != NormKind.CENTRED
+        return cls(affine, config.film, config.norm == NormKind.RMS, config.norm_epsilon, name=name)
+
+    @classmethod
+    def elsewhere(cls, config: ModelConfig, name: str | None) -> "Norm":
+        """Of the feed-forward part's input, and before the output layer."""
+        return cls(True, config.film, config.norm == NormKind.RMS, config.norm_epsilon, name=name)
 
     @nn.compact
     def __call__(self, x_BxLxD: Float[Array, "B L D"], lam: Float[Array, "..."]) -> Float[Array, "B L D"]:
+        if self.rms:
+            y_BxLxD = nn.RMSNorm(epsilon=self.epsilon, dtype=jnp.float32)(x_BxLxD)
+            return self._turned(y_BxLxD, lam)
         # The fast variance E[x²] − E[x]² is wrong by factors at large means; certificates rest on the norm of
         # this output.
         norm = nn.LayerNorm(
-            use_fast_variance=False, use_scale=self.affine, use_bias=self.affine, dtype=jnp.float32
+            epsilon=self.epsilon,
+            use_fast_variance=False,
+            use_scale=self.affine,
+            use_bias=self.affine,
+            dtype=jnp.float32,
         )
         if not self.affine:
             # What attention reads, and certificates rest on, is to be centred: one subtraction leaves a share
             # of 1e-7 of the mean, which may be any multiple of what is left.
             x_BxLxD = x_BxLxD.astype(jnp.float32)
             x_BxLxD = x_BxLxD - jnp.mean(x_BxLxD, axis=-1, keepdims=True)
-        y_BxLxD = norm(x_BxLxD)
+        return self._turned(norm(x_BxLxD), lam)
+
+    def _turned(self, y_BxLxD: Float[Array, "B L D"], lam: Float[Array, "..."]) -> Float[Array, "B L D"]:
+        """FiLM, where it is on."""
         if self.film:
-            width = x_BxLxD.shape[-1]
+            width = y_BxLxD.shape[-1]
             a_D = self.param("film_scale", nn.initializers.zeros, (width,), jnp.float32)
             c_D = self.param("film_shift", nn.initializers.zeros, (width,), jnp.float32)
             lam = lam if lam.ndim == 0 else lam[:, None, None]
             y_BxLxD = y_BxLxD * (1.0 + lam * a_D[None, None, :]) + lam * c_D[None, None, :]
         return y_BxLxD
+
+
+def feed_forward(config: ModelConfig, y_MxD: Float[Array, "M D"]) -> Float[Array, "M D"]:
+    """The feed-forward part of a layer, its weights those of the module whose `__call__` this is used in: two
+    products with an activation between, or with a gate.
+    """
+    dtype, std = jnp.dtype(config.dtype), INIT_STD / (2 * config.n_layers) ** 0.5
+
+    def dense(width: int, name: str, std: float = INIT_STD) -> nn.Dense:
+        init = nn.initializers.normal(std)
+        return nn.Dense(width, use_bias=config.mlp_bias, kernel_init=init, dtype=dtype, name=name)
+
+    inner_MxF = dense(config.d_ff, "mlp_in")(y_MxD)
+    if config.feed_forward == FeedForwardKind.SWIGLU:
+        inner_MxF = nn.silu(dense(config.d_ff, "mlp_gate")(y_MxD)) * inner_MxF
+    else:
+        inner_MxF = nn.gelu(inner_MxF, approximate=config.feed_forward == FeedForwardKind.GELU)
+    return dense(config.d_model, "mlp_out", std)(inner_MxF)
 
 
 def fold_in_each(keys_B: Key[Array, "B"] | None, data: int) -> Key[Array, "B"] | None:

@@ -8,6 +8,7 @@ import flax.struct
 from jaxtyping import Bool, Float, Int, Key
 
 from aila_jax.model.interface import Dial, ModelOutput, Request
+from aila_jax.model.scanned import apply_scanned, scans
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
 from aila_jax.partition.rules import PLAIN, Blocks, Rules
@@ -43,8 +44,7 @@ class Network:
 
         `pointers` are [query, key] pairs whose attention the statistics measure.
         """
-        output = self.module.apply(
-            {"params": params},
+        read = (
             batch.tokens,
             batch.positions,
             self.blocks(batch),
@@ -54,6 +54,9 @@ class Network:
             dropout_keys_B,
             pointers,
         )
+        if scans(self.module):
+            return apply_scanned(self.module, params, *read)
+        output = self.module.apply({"params": params}, *read)
         assert isinstance(output, ModelOutput)
         return output
 

@@ -1,5 +1,7 @@
 """The decoder: a pre-LayerNorm transformer with locality attention, as pure Flax linen modules."""
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 import flax.struct
 import jax
@@ -10,15 +12,22 @@ from aila_jax.config import DIAL_WEIGHTS, Config, MarginConfig, MarginForm, Mode
 from aila_jax.model.attention import locality_attention, per_example
 from aila_jax.model.feature_groups import block_support
 from aila_jax.model.interface import Dial, ModelOutput, Request
-from aila_jax.model.layers import Norm, dropout, fold_in_each, head_scale, unit_norm
+from aila_jax.model.layers import (
+    INIT_STD,
+    Norm,
+    dropout,
+    feed_forward,
+    fold_in_each,
+    head_scale,
+    unit_norm,
+)
 from aila_jax.model.margin import Margin, SelfScaling, default_layer_scale, imposed_share
+from aila_jax.model.output import output_of
 from aila_jax.model.rotary import Rotation
 from aila_jax.model.stats import AttentionStats, StatsRequest
 from aila_jax.partition.relations import Relation
 from aila_jax.partition.rules import Blocks
 from aila_jax.types import Array
-
-INIT_STD = 0.02
 
 
 def build_margin(config: MarginConfig) -> Margin:
@@ -64,9 +73,9 @@ class Attention(nn.Module):
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
         init = nn.initializers.normal(INIT_STD)
-        heads = (cfg.n_heads, cfg.d_model // cfg.n_heads)
 
-        def projected(name: str) -> Float[Array, "B L H K"]:
+        def projected(name: str, count: int = cfg.kv_heads) -> Float[Array, "B L H K"]:
+            heads = (count, cfg.head_size)
             y = nn.DenseGeneral(heads, use_bias=cfg.qkv_bias, kernel_init=init, dtype=dtype, name=name)(
                 x_BxLxD
             )
@@ -79,7 +88,7 @@ class Attention(nn.Module):
                 dtype
             )
 
-        q, k, v = projected("query"), projected("key"), projected("value")
+        q, k, v = projected("query", cfg.n_heads), projected("key"), projected("value")
         if setting.rotation is not None:
             q, k = setting.rotation(q), setting.rotation(k)
         scale = None
@@ -88,6 +97,8 @@ class Attention(nn.Module):
             scale = head_scale(
                 self.param("qk_scale", nn.initializers.zeros, (cfg.n_heads,), jnp.float32), cfg.g_max
             )
+        if cfg.kv_heads != cfg.n_heads:  # each head of keys and values serves so many of the queries
+            k, v = (jnp.repeat(x, cfg.n_heads // cfg.kv_heads, axis=2) for x in (k, v))
         request = setting.request
         out_BxLxHxK, stats = locality_attention(
             q,
@@ -107,15 +118,20 @@ class Attention(nn.Module):
         )
         out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)
         return (
-            nn.DenseGeneral(cfg.d_model, axis=(-2, -1), kernel_init=out_init, dtype=dtype, name="out")(
-                out_BxLxHxK
-            ),
+            nn.DenseGeneral(
+                cfg.d_model,
+                axis=(-2, -1),
+                use_bias=cfg.out_bias,
+                kernel_init=out_init,
+                dtype=dtype,
+                name="out",
+            )(out_BxLxHxK),
             stats,
         )
 
 
 class Block(nn.Module):
-    """One layer: attention, then a GELU feed-forward network, each on a residual branch."""
+    """One layer: attention, then a feed-forward network, each on a residual branch; or both side by side."""
 
     config: ModelConfig
 
@@ -131,26 +147,22 @@ class Block(nn.Module):
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
         attention_keys_B, mlp_keys_B = fold_in_each(dropout_keys_B, 0), fold_in_each(dropout_keys_B, 1)
-        stats = None
+        stats, before_BxLxD = None, x_BxLxD
         if not setting.request.no_attention:
-            # Without scale and bias: they fold into W and b, and with them the group penalty has no
-            # minimiser.
-            y = Norm(affine=False, film=cfg.film, name="attention_norm")(x_BxLxD, setting.lam).astype(dtype)
+            y = Norm.before_attention(cfg, "attention_norm")(x_BxLxD, setting.lam).astype(dtype)
             y, stats = Attention(cfg, name="attention")(y, share, setting)
             x_BxLxD = x_BxLxD + dropout(y, attention_keys_B, cfg.dropout)
-        y = Norm(affine=True, film=cfg.film, name="mlp_norm")(x_BxLxD, setting.lam).astype(dtype)
+        read_BxLxD = before_BxLxD if cfg.parallel else x_BxLxD
+        y = Norm.elsewhere(cfg, "mlp_norm")(read_BxLxD, setting.lam).astype(dtype)
         # As one matrix [B · L, D]: with three axes XLA's CPU compiler copies the gradients transposed for
         # those of the kernels.
-        y = y.reshape(-1, cfg.d_model)
-        y = nn.Dense(cfg.d_ff, kernel_init=nn.initializers.normal(INIT_STD), dtype=dtype, name="mlp_in")(y)
-        out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)
-        y = nn.Dense(cfg.d_model, kernel_init=out_init, dtype=dtype, name="mlp_out")(nn.gelu(y))
+        y = feed_forward(cfg, y.reshape(-1, cfg.d_model))
         return x_BxLxD + dropout(y.reshape(x_BxLxD.shape), mlp_keys_B, cfg.dropout), stats
 
 
 class Transformer(nn.Module):
-    """The whole language model, with tied embeddings and learned positions, and rotary ones where
-    `rotary_base` is set.
+    """The whole language model. Its parts are those that the configuration chooses; by default embeddings are
+    tied and positions learned, and rotary ones are added where `rotary_base` is set.
 
     Attributes:
       config: its shape.
@@ -187,44 +199,69 @@ class Transformer(nn.Module):
           pointers: with statistics, [query, key] pairs whose attention is measured (`model.pointers`).
         """
         cfg = self.config
-        dtype = jnp.dtype(cfg.dtype)
         init = nn.initializers.normal(INIT_STD)
-        embedding_VxD = self.param("embedding", init, (self.vocab_size, cfg.d_model), jnp.float32)
-        position_LxD = self.param("position", init, (cfg.length, cfg.d_model), jnp.float32)
-        scale_N = default_layer_scale(cfg) if dial.layer_scale is None else dial.layer_scale
-        lam, tau = jnp.asarray(dial.lam, jnp.float32), jnp.asarray(dial.tau, jnp.float32)
-
-        position_BxLxD = position_LxD[positions]
+        tables = {"embedding": self.param("embedding", init, (self.vocab_size, cfg.d_model), jnp.float32)}
+        if cfg.learned_positions:
+            tables["position"] = self.param("position", init, (cfg.length, cfg.d_model), jnp.float32)
+        if not cfg.tied:
+            tables["output"] = self.param("output", init, (self.vocab_size, cfg.d_model), jnp.float32)
         blocks = blocks if isinstance(blocks, Blocks) else Blocks.same(blocks)
-        if cfg.localist:
-            position_BxLxD = position_BxLxD * self._support(blocks.ids)
-        x_BxLxD = (embedding_VxD[tokens] + position_BxLxD).astype(dtype)
-        x_BxLxD = dropout(x_BxLxD, fold_in_each(dropout_keys_B, cfg.n_layers), cfg.dropout)
+        x_BxLxD = self.embedded(tables, tokens, positions, blocks, dropout_keys_B)
+        layers = []
+        for layer, (share, setting) in enumerate(
+            self.settings(positions, blocks, doc_ids, dial, request, pointers)
+        ):
+            block = Block(cfg, name=f"layer_{layer}")
+            x_BxLxD, layer_stats = block(x_BxLxD, share, setting, fold_in_each(dropout_keys_B, layer))
+            layers.append(layer_stats)
+        lam = jnp.asarray(dial.lam, jnp.float32)
+        x_BxLxD = Norm.elsewhere(cfg, "final_norm")(x_BxLxD, lam).astype(jnp.dtype(cfg.dtype))
+        stats = jax.tree.map(lambda *x: jnp.stack(x), *layers) if request.reads_attention else None
+        return output_of(x_BxLxD, tables, request, stats)
+
+    def embedded(
+        self,
+        tables: Mapping[str, Float[Array, "..."]],
+        tokens: Int[Array, "B L"],
+        positions: Int[Array, "B L"],
+        blocks: Blocks,
+        dropout_keys_B: Key[Array, "B"] | None,
+    ) -> Float[Array, "B L D"]:
+        """What the first layer reads: embeddings of tokens and, where they are learned, of positions."""
+        cfg = self.config
+        x_BxLxD = tables["embedding"][tokens]
+        if cfg.learned_positions:
+            position_BxLxD = tables["position"][positions]
+            if cfg.localist:
+                position_BxLxD = position_BxLxD * self._support(blocks.ids)
+            x_BxLxD = x_BxLxD + position_BxLxD
+        x_BxLxD = x_BxLxD.astype(jnp.dtype(cfg.dtype))
+        return dropout(x_BxLxD, fold_in_each(dropout_keys_B, cfg.n_layers), cfg.dropout)
+
+    def settings(
+        self,
+        positions: Int[Array, "B L"],
+        blocks: Blocks,
+        doc_ids: Int[Array, "B L"],
+        dial: Dial,
+        request: Request,
+        pointers: Bool[Array, "B L L"] | None,
+    ) -> list[tuple[Float[Array, "..."], Setting]]:
+        """Of each layer the share of the margin that it imposes, and what it reads beside its input."""
+        cfg = self.config
+        lam, tau = jnp.asarray(dial.lam, jnp.float32), jnp.asarray(dial.tau, jnp.float32)
+        scale_N = default_layer_scale(cfg) if dial.layer_scale is None else dial.layer_scale
         rotation = (
-            Rotation.of(positions, cfg.d_model // cfg.n_heads, cfg.rotary_base) if cfg.rotary_base else None
+            Rotation.of(positions, cfg.head_size, cfg.rotary_base, cfg.rotary) if cfg.rotary_base else None
         )
         documents = doc_ids if cfg.document_mask else None
-        layers = []
+        found = []
         for layer in range(cfg.n_layers):
             relation = blocks.of_layer(layer, documents, causal=not cfg.bidirectional)
-            setting = Setting(relation, lam, tau, request, rotation, pointers)
-            block = Block(cfg, name=f"layer_{layer}")
             # Hard attention is not a matter of degree: every layer is hard, at the λ = 1 that it needs.
             share = lam if request.hard else imposed_share(cfg, layer, lam, scale_N[layer])
-            keys_B = fold_in_each(dropout_keys_B, layer)
-            x_BxLxD, layer_stats = block(x_BxLxD, share, setting, keys_B)
-            layers.append(layer_stats)
-        x_BxLxD = Norm(affine=True, film=cfg.film, name="final_norm")(x_BxLxD, lam).astype(dtype)
-        logits_BxLxV = None
-        if request.logits:
-            logits_BxLxV = jnp.einsum(
-                "bld,vd->blv", x_BxLxD, embedding_VxD.astype(dtype), preferred_element_type=jnp.float32
-            )
-        if not request.reads_attention:
-            return ModelOutput(x_BxLxD, logits_BxLxV)
-        stats = jax.tree.map(lambda *x: jnp.stack(x), *layers)
-        wanted = None if request.stats is None else stats.replace(weights=None)
-        return ModelOutput(x_BxLxD, logits_BxLxV, wanted, stats.weights)
+            found.append((share, Setting(relation, lam, tau, request, rotation, pointers)))
+        return found
 
     def _support(self, block_ids: Int[Array, "B L"]) -> Bool[Array, "B L D"]:
         """The coordinates that a position's embedding may use: its block's group and the shared ones; all,

@@ -19,6 +19,7 @@ from aila_jax.loss.group_sparsity import query_key_kernels, with_query_key_kerne
 from aila_jax.model.feature_groups import group_sizes
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
+from aila_jax.model.output import output_weights
 from aila_jax.progress import Progress
 from aila_jax.types import Array, Batch
 
@@ -200,7 +201,7 @@ class _Passes:
         """The batch's summed cross-entropy, without dropout."""
         output = network(params, batch, dial, self.request)
         if self.loss_chunk:
-            embedding = params["embedding"].astype(output.features.dtype)
+            embedding = output_weights(params).astype(output.features.dtype)
             return linear_cross_entropy(
                 output.features, embedding, batch.targets, batch.weights, self.loss_chunk
             )[0]

@@ -16,6 +16,7 @@ from aila_jax.loss.cross_entropy import Distillation, distilled_losses, linear_c
 from aila_jax.loss.group_sparsity import Strength, sparsity
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
+from aila_jax.model.output import output_weights
 from aila_jax.model.stats import AttentionStats, StatsRequest
 from aila_jax.training.penalty import PenaltyMetrics, PenaltyRule
 from aila_jax.training.state import TrainState, finite_parts
@@ -136,7 +137,7 @@ def make_train_step(
         batch = part.batch
         output = network(params, batch, Dial(part.lam, part.tau), request, part.dropout_keys)
         if loss_chunk:
-            embedding = params["embedding"].astype(output.features.dtype)
+            embedding = output_weights(params).astype(output.features.dtype)
             total, losses = linear_cross_entropy(
                 output.features, embedding, batch.targets, batch.weights, loss_chunk, distillation
             )

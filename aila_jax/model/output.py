@@ -1,0 +1,36 @@
+"""The output layer: next-token logits of the last norm's output."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from aila_jax.model.interface import ModelOutput, Request
+from aila_jax.model.stats import AttentionStats
+from aila_jax.types import Array
+
+
+def output_weights(params: Mapping[str, Any]) -> Float[Array, "V D"]:
+    """The output layer's weights: its own, or the embeddings of tokens where they are tied."""
+    return params["output"] if "output" in params else params["embedding"]
+
+
+def output_of(
+    features_BxLxD: Float[Array, "B L D"],
+    params: Mapping[str, Any],
+    request: Request,
+    stats: AttentionStats | None,
+) -> ModelOutput:
+    """What is asked for of the last norm's output and the layers' statistics."""
+    logits_BxLxV = None
+    if request.logits:
+        weights_VxD = output_weights(params).astype(features_BxLxD.dtype)
+        logits_BxLxV = jnp.einsum(
+            "bld,vd->blv", features_BxLxD, weights_VxD, preferred_element_type=jnp.float32
+        )
+    if stats is None:
+        return ModelOutput(features_BxLxD, logits_BxLxV)
+    wanted = None if request.stats is None else replace(stats, weights=None)
+    return ModelOutput(features_BxLxD, logits_BxLxV, wanted, stats.weights)

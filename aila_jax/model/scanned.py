@@ -1,0 +1,69 @@
+"""A deep model's layers as one loop of the compiled program, so that it compiles in the time of a few.
+
+The parameters stay `layer_0`, `layer_1` and so on; they are stacked inside the program alone.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int, Key
+
+from aila_jax.model.interface import Dial, ModelOutput, Request
+from aila_jax.model.layers import Norm, fold_in_each
+from aila_jax.model.output import output_of
+from aila_jax.model.transformer import Block, Transformer
+from aila_jax.partition.rules import Blocks
+from aila_jax.types import Array
+
+UNROLLED = 4  # layers that are compiled one by one: up to so many a loop saves nothing
+
+
+def scans(module: Transformer) -> bool:
+    """Whether the layers of a model run as a loop."""
+    return module.config.n_layers > UNROLLED
+
+
+def apply_scanned(
+    module: Transformer,
+    params: Mapping[str, Any],
+    tokens: Int[Array, "B L"],
+    positions: Int[Array, "B L"],
+    blocks: Blocks,
+    doc_ids: Int[Array, "B L"],
+    dial: Dial,
+    request: Request,
+    dropout_keys_B: Key[Array, "B"] | None = None,
+    pointers: Bool[Array, "B L L"] | None = None,
+) -> ModelOutput:
+    """`Transformer.__call__` with its layers in a loop. Each layer is computed again for the gradient, so that
+    memory for it grows by one residual stream a layer.
+    """
+    cfg = module.config
+    x_BxLxD = module.embedded(params, tokens, positions, blocks, dropout_keys_B)
+    settings = module.settings(positions, blocks, doc_ids, dial, request, pointers)
+    block = Block(cfg)
+    # What is the same in all layers is closed over: the relation too, where one serves all.
+    shared, alike = settings[0][1], len(blocks.layers) == 1
+    relations = None if alike else _stacked([setting.relation for _, setting in settings])
+
+    @jax.checkpoint
+    def layer(x_BxLxD: Float[Array, "B L D"], per: tuple[Any, ...]) -> tuple[Any, Any]:
+        weights, share, relation, index = per
+        setting = shared if relation is None else shared.replace(relation=relation)
+        keys_B = fold_in_each(dropout_keys_B, index)
+        return block.apply({"params": weights}, x_BxLxD, share, setting, keys_B)
+
+    layers = [params[f"layer_{index}"] for index in range(cfg.n_layers)]
+    shares = jnp.stack([jnp.asarray(share, jnp.float32) for share, _ in settings])
+    per_layer = (_stacked(layers), shares, relations, jnp.arange(cfg.n_layers))
+    x_BxLxD, stats = jax.lax.scan(layer, x_BxLxD, per_layer)
+    lam = jnp.asarray(dial.lam, jnp.float32)
+    norm = Norm.elsewhere(cfg, None)
+    x_BxLxD = norm.apply({"params": params["final_norm"]}, x_BxLxD, lam).astype(jnp.dtype(cfg.dtype))
+    return output_of(x_BxLxD, params, request, stats if request.reads_attention else None)
+
+
+def _stacked(trees: list[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
