@@ -4,6 +4,7 @@ Every setting is stated once, in the module of its stage, with its unit and its 
 limits raises ValueError when the dataclass is made, so nothing later needs to check again.
 """
 
+from aila_jax.config.adapters import PROJECTIONS, AdapterConfig
 from aila_jax.config.checks import MAX_TAU, MIN_TAU, check_lam, check_tau, one_of, require, user_path
 from aila_jax.config.choices import (
     DialMode,
@@ -52,6 +53,8 @@ __all__ = [
     "MAX_MARGIN",
     "MAX_TAU",
     "TFDS_NAME",
+    "PROJECTIONS",
+    "AdapterConfig",
     "AnchorConfig",
     "Config",
     "DataConfig",

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from aila_jax.config.adapters import AdapterConfig
 from aila_jax.config.checks import (
     Rule,
     check_fields,
@@ -137,6 +138,7 @@ class ModelConfig:
       film: show λ to the network: scale 1 + λa and shift λc on every LayerNorm.
       dial_weights: projections whose weights turn with the dial, W + λW′ with W′ learned from 0: `none`, `qk`
         (queries and keys) or `qkv` (values too).
+      adapters: low-rank adapters that turn with the dial; see AdapterConfig.
       document_mask: tokens attend to their own document only, and positions restart with it.
       localist: positional embeddings of block b live on feature group b mod G (`penalty.groups`) and the
         shared coordinates only; for the partition `windows`.
@@ -173,6 +175,7 @@ class ModelConfig:
     mlp_bias: bool = True
     film: bool = False
     dial_weights: str = "none"
+    adapters: AdapterConfig = field(default_factory=AdapterConfig)
     document_mask: bool = False
     localist: bool = False
     localist_shared: float = 0.25

@@ -58,6 +58,14 @@ class Projection:
                 rounded(layer, f"{name}_dial", "kernel", config).transpose(1, 0, 2), config
             )
             kernel_HxDxK, norms_H = kernel_HxDxK + turned_HxDxK, norms_H + spectral_norms(turned_HxDxK)
+        if config.adapters.turns(name):
+            down_DxR = rounded(layer, f"{name}_down", "kernel", config)
+            up_HxRxK = _by_head(rounded(layer, f"{name}_up", "kernel", config).transpose(1, 0, 2), config)
+            adapter_HxDxK = lam * np.einsum("dr,hrk->hdk", down_DxR, up_HxRxK)
+            kernel_HxDxK, norms_H = (
+                kernel_HxDxK + adapter_HxDxK,
+                norms_H + lam * float(np.linalg.norm(down_DxR, 2)) * spectral_norms(up_HxRxK),
+            )
         scaled_HxDxK = scale_D[None, :, None] * kernel_HxDxK
         most_input = math.sqrt(config.d_model) * float(np.abs(scale_D).max()) + float(np.linalg.norm(shift_D))
         centre = 0.0 if config.norm == NormKind.RMS else scaled_HxDxK.mean(axis=1, keepdims=True)
@@ -65,7 +73,7 @@ class Projection:
             centred_HxDxK=scaled_HxDxK - centre,
             constant_HxK=np.einsum("d,hdk->hk", shift_D, kernel_HxDxK) + bias_HxK,
             rounded_H=norms_H * most_input + np.linalg.norm(bias_HxK, axis=-1),
-            roundings=4 if turns else 3,
+            roundings=3 + turns + 2 * config.adapters.turns(name),
         )
 
     def off(self, u: float) -> Float[np.ndarray, "H"]:

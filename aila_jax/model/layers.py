@@ -92,6 +92,35 @@ def feed_forward(config: ModelConfig, y_MxD: Float[Array, "M D"]) -> Float[Array
     return dense(config.d_model, "mlp_out", std)(inner_MxF)
 
 
+def adapted(
+    config: ModelConfig,
+    name: str,
+    x: Float[Array, "B L *in"],
+    y: Float[Array, "B L *out"],
+    lam: Float[Array, "..."],
+) -> Float[Array, "B L *out"]:
+    """y + λ · (x A) B where the projection `name` has an adapter, and exactly y at λ = 0, whatever the
+    adapter holds; its weights are those of the module whose `__call__` this is used in.
+    """
+    if not config.adapters.turns(name):
+        return y
+    dtype, axes = jnp.dtype(config.dtype), tuple(range(2 - x.ndim, 0))
+    down = nn.DenseGeneral(
+        config.adapters.rank,
+        axis=axes,
+        use_bias=False,
+        kernel_init=nn.initializers.normal(INIT_STD),
+        dtype=dtype,
+        name=f"{name}_down",
+    )(x)
+    up = nn.DenseGeneral(
+        y.shape[2:], use_bias=False, kernel_init=nn.initializers.zeros, dtype=dtype, name=f"{name}_up"
+    )(down)
+    lam = lam if lam.ndim == 0 else lam.reshape(lam.shape + (1,) * (y.ndim - 1))
+    turned = jnp.where(lam == 0.0, 0.0, lam * up.astype(jnp.float32))
+    return (y.astype(jnp.float32) + turned).astype(y.dtype)
+
+
 def fold_in_each(keys_B: Key[Array, "B"] | None, data: int) -> Key[Array, "B"] | None:
     """Each example's key for one use of it; None stays None."""
     return None if keys_B is None else jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys_B, data)

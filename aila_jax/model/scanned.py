@@ -4,6 +4,7 @@ The parameters stay `layer_0`, `layer_1` and so on; they are stacked inside the 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -37,8 +38,8 @@ def apply_scanned(
     dropout_keys_B: Key[Array, "B"] | None = None,
     pointers: Bool[Array, "B L L"] | None = None,
 ) -> ModelOutput:
-    """`Transformer.__call__` with its layers in a loop. Each layer is computed again for the gradient, so that
-    memory for it grows by one residual stream a layer.
+    """`Transformer.__call__` with its layers in a loop. Each layer is computed again for the gradient, so
+    that memory for it grows by one residual stream a layer.
     """
     cfg = module.config
     x_BxLxD = module.embedded(params, tokens, positions, blocks, dropout_keys_B)
@@ -51,7 +52,7 @@ def apply_scanned(
     @jax.checkpoint
     def layer(x_BxLxD: Float[Array, "B L D"], per: tuple[Any, ...]) -> tuple[Any, Any]:
         weights, share, relation, index = per
-        setting = shared if relation is None else shared.replace(relation=relation)
+        setting = shared if relation is None else replace(shared, relation=relation)
         keys_B = fold_in_each(dropout_keys_B, index)
         return block.apply({"params": weights}, x_BxLxD, share, setting, keys_B)
 
@@ -60,9 +61,9 @@ def apply_scanned(
     per_layer = (_stacked(layers), shares, relations, jnp.arange(cfg.n_layers))
     x_BxLxD, stats = jax.lax.scan(layer, x_BxLxD, per_layer)
     lam = jnp.asarray(dial.lam, jnp.float32)
-    norm = Norm.elsewhere(cfg, None)
-    x_BxLxD = norm.apply({"params": params["final_norm"]}, x_BxLxD, lam).astype(jnp.dtype(cfg.dtype))
-    return output_of(x_BxLxD, params, request, stats if request.reads_attention else None)
+    last_BxLxD: Array = Norm.elsewhere(cfg, None).apply({"params": params["final_norm"]}, x_BxLxD, lam)
+    features_BxLxD = last_BxLxD.astype(jnp.dtype(cfg.dtype))
+    return output_of(features_BxLxD, params, request, stats if request.reads_attention else None)
 
 
 def _stacked(trees: list[Any]) -> Any:

@@ -15,6 +15,7 @@ from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.layers import (
     INIT_STD,
     Norm,
+    adapted,
     dropout,
     feed_forward,
     fold_in_each,
@@ -79,6 +80,7 @@ class Attention(nn.Module):
             y = nn.DenseGeneral(heads, use_bias=cfg.qkv_bias, kernel_init=init, dtype=dtype, name=name)(
                 x_BxLxD
             )
+            y = adapted(cfg, name, x_BxLxD, y, setting.lam)
             if name not in DIAL_WEIGHTS[cfg.dial_weights]:
                 return y
             turned = nn.DenseGeneral(
@@ -117,17 +119,15 @@ class Attention(nn.Module):
             pointers=setting.pointers,
         )
         out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)
-        return (
-            nn.DenseGeneral(
-                cfg.d_model,
-                axis=(-2, -1),
-                use_bias=cfg.out_bias,
-                kernel_init=out_init,
-                dtype=dtype,
-                name="out",
-            )(out_BxLxHxK),
-            stats,
+        out = nn.DenseGeneral(
+            cfg.d_model,
+            axis=(-2, -1),
+            use_bias=cfg.out_bias,
+            kernel_init=out_init,
+            dtype=dtype,
+            name="out",
         )
+        return adapted(cfg, "out", out_BxLxHxK, out(out_BxLxHxK), setting.lam), stats
 
 
 class Block(nn.Module):
