@@ -16,6 +16,7 @@ _HOME = {
     "evaluate": "aila_jax.runs",
     "fit_partition": "aila_jax.partition.fit",
     "fit_relation": "aila_jax.partition.fit",
+    "from_pretrained": "aila_jax.pretrained.loading",
     "load": "aila_jax.inference.language_model",
     "load_dataset": "aila_jax.data.dataset",
     "locality_attention": "aila_jax.model.attention",

@@ -108,6 +108,8 @@ class DataConfig:
         The checkpoint keeps it.
       vocab_size: largest number of token types; words and characters may come out fewer. A tokenizer.json has
         its own number, and this one is not read.
+      begin: the type that stands before a text wherever a model reads one by itself, as a pretrained model
+        wants its begin token; empty is none.
       cache_dir: where prepared data sets and token caches are kept. Empty: ~/.cache/aila_jax.
       rule: recall and brackets only: their sizes.
     """
@@ -133,6 +135,7 @@ class DataConfig:
     repeated: str = "leave_out"
     tokenizer: str = "bpe"
     vocab_size: int = 4096
+    begin: str = ""
     cache_dir: str = ""
     rule: RuleConfig = field(default_factory=RuleConfig)
 

@@ -83,6 +83,18 @@ class Tokenizer(Shown):
         """V, the number of token types, `<eos>` and (word level) `<unk>` included."""
         return self._model.get_vocab_size()
 
+    def type_id(self, name: str) -> int:
+        """The id of a type, as its file spells it.
+
+        Raises:
+          ValueError: there is no such type.
+        """
+        found = self._model.token_to_id(name)
+        limit, fix = f"one of its {self.vocab_size:,} types", "spell it as tokenizer.json does"
+        require(found is not None, "the tokenizer's type", name, limit, fix)
+        assert found is not None  # for mypy, which does not know `require`
+        return found
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """Sha256 of `to_json()`."""
@@ -129,6 +141,11 @@ class Tokenizer(Shown):
         begins = (index for index, text in enumerate(self.types) if text.startswith(" ") and text.strip())
         first = next(begins, None)
         return first is not None and not self.decode([first]).startswith(" ")
+
+    @functools.cached_property
+    def _added(self) -> frozenset[str]:
+        """Types that are spelled as the text that they stand for, also where others are spelled in bytes."""
+        return frozenset(token.content for token in self._model.get_added_tokens_decoder().values())
 
     @functools.cached_property
     def _special(self) -> frozenset[str]:
@@ -226,7 +243,7 @@ class Tokenizer(Shown):
             b"\n"
             if index == self.eos_id
             else symbol.encode()
-            if symbol in self._special
+            if symbol in self._added
             else bytes(BYTE_OF[one] for one in symbol)
             for index, symbol in zip(ids, symbols, strict=True)
         ]

@@ -18,16 +18,15 @@ from aila_jax.json_files import MAX_BYTES, loads
 EOS = "<eos>"
 UNK = "<unk>"
 SPACE = "▁"
+END_OF_TEXT = "<|endoftext|>"
 # What str.split() calls whitespace; the library's WhitespaceSplit leaves out the separators U+001C to U+001F.
 WORD_GAP = r"[\s\x{1c}-\x{1f}\x{85}]+"
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _MARKS_AND_GAPS = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3_PATTERN = rf"{_CONTRACTIONS}\p{{N}}{{1,3}}{_MARKS_AND_GAPS}"
+QWEN2_PATTERN = rf"{_CONTRACTIONS}\p{{N}}{_MARKS_AND_GAPS}"
 # Patterns that are read: ours, and those of Llama 3 and Qwen 2, before byte-level BPE.
-PATTERNS = (
-    WORD_GAP,
-    rf"{_CONTRACTIONS}\p{{N}}{{1,3}}{_MARKS_AND_GAPS}",
-    rf"{_CONTRACTIONS}\p{{N}}{_MARKS_AND_GAPS}",
-)
+PATTERNS = (WORD_GAP, LLAMA3_PATTERN, QWEN2_PATTERN)
 FIX = "train it with aila_jax, or take one of the kinds that docs/howto/tokenizer.md lists"
 ALL_BYTES = {"ByteLevel", "Split", "Digits", "Punctuation"}  # what cuts a text and leaves nothing of it out
 MAX_TYPES, MAX_STAGES = 2**20, 8
@@ -133,6 +132,8 @@ def check_tokenizer(text: str) -> TokenizerFile:
     spelling = _spelling(kinds["pre_tokenizer"], kinds["decoder"], model)
     unknown = _unknown(spelling, model, types)
     stored["post_processor"] = None
+    if spelling == Spelling.BYTES and unknown is not None:
+        stored["model"] = {**model, "unk_token": unknown}
     return TokenizerFile(json.dumps(stored), spelling, _line_end(spelling, model, types), unknown)
 
 
@@ -239,12 +240,17 @@ def _spelling(pre_tokenizer: tuple[str, ...], decoder: tuple[str, ...], model: d
 
 
 def _unknown(spelling: Spelling, model: dict[str, Any], types: set[str]) -> str | None:
-    """The type of what is not in the vocabulary; None where, spelled in bytes, everything is in it."""
+    """The type of what is not in the vocabulary; None where, spelled in bytes, everything is in it.
+
+    Some byte-level vocabularies (SmolLM2's) lack bytes that their text had not, mostly control characters.
+    The library leaves those of a text out; here they become the token that ends a text, and are seen.
+    """
     if spelling == Spelling.BYTES:
         missing = sorted(BYTE_OF.keys() - types)
-        limit = "none: each of the 256 bytes is a type"
-        require(not missing, "bytes that the tokenizer lacks", len(missing), limit, FIX)
-        return None
+        limit = f"none, or there is a type {END_OF_TEXT} for them"
+        holds = not missing or END_OF_TEXT in types
+        require(holds, "bytes that the tokenizer lacks", len(missing), limit, FIX)
+        return END_OF_TEXT if missing else None
     unknown = model.get("unk_token")
     if _model_kind(model) == "Unigram":
         place, size = model.get("unk_id"), len(model["vocab"])
@@ -261,7 +267,7 @@ def _line_end(spelling: Spelling, model: dict[str, Any], types: set[str]) -> str
     names = [EOS]
     names += ["Ċ"] if spelling == Spelling.BYTES else []
     names += ["<0x0A>"] if model.get("byte_fallback") else []
-    names += ["\n", "</s>", "<|endoftext|>", "[SEP]"]
+    names += ["\n", "</s>", END_OF_TEXT, "[SEP]"]
     found = next((name for name in names if name in types), None)
     if found is None:
         raise ValueError(

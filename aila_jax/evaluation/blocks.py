@@ -125,17 +125,20 @@ def correlate_blocks(
 
 
 def input_embeddings(model: LanguageModel, batch: Batch) -> Float[Array, "B L D"]:
-    """What the first layer reads, before its LayerNorm: the embedding of the token plus that of its
-    position.
+    """What the first layer reads, before its LayerNorm: the embedding of the token plus, where they are
+    learned, that of its position.
     """
     config = model.config
+    tokens: Float[Array, "B L D"] = model.params["embedding"][batch.tokens]
+    if not config.model.learned_positions:
+        return tokens
     positions = model.params["position"][batch.positions]
     if config.model.localist:
         shape = config.model
         positions = positions * block_support(
             model.partition(batch), shape.d_model, config.feature_groups, shape.localist_shared
         )
-    return model.params["embedding"][batch.tokens] + positions
+    return tokens + positions
 
 
 def read_blocks(

@@ -29,7 +29,8 @@ def read_text(
     model: "LanguageModel", text: str | Sequence[int], block_ids: Sequence[int] | None = None
 ) -> tuple[list[int], list[int] | None]:
     """The token ids of a text and, for the partition `given`, the block of each: those that are given, or
-    those that the text would have had in training.
+    those that the text would have had in training. A text has the begin token before it where the model wants
+    one (`data.begin`), and block ids that are given count it; token ids are taken as they are.
 
     Where blocks are fields with line ends of their own, the text may be a record, as in training:
     {"blocks": ["…", "…"]}.
@@ -41,14 +42,23 @@ def read_text(
     tokenizer = model.tokenizer
     if isinstance(text, str) and given in ("fields", "unknown") and (fields := _record_fields(text)):
         encoded = tokenizer.encode_pieces(fields)
+        encoded[0] = [*begin_ids(model), *encoded[0]]
         ids = [number for number, tokens in enumerate(encoded) for _ in tokens]
         return [token for tokens in encoded for token in tokens][:-1], ids[:-1]  # no line end follows a text
     tokens = _token_ids(tokenizer, text)
+    if isinstance(text, str):
+        tokens = [*begin_ids(model), *tokens]
     if block_ids is not None:
         row = _block_row(block_ids, tokens)
         refuse_returning(model.config, row[None], None)
         return tokens, row.tolist()
     return tokens, None if given is None else text_blocks(given, tokens, tokenizer.eos_id)
+
+
+def begin_ids(model: "LanguageModel") -> list[int]:
+    """The begin token that a text of this model has before it (`data.begin`); none where there is none."""
+    begin = model.config.data.begin
+    return [model.tokenizer.type_id(begin)] if begin else []
 
 
 def several(text: Any) -> bool:

@@ -1,0 +1,217 @@
+"""A pretrained model whose weights are not read yet: everything about it is checked here, before memory is
+taken.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from aila_jax.config import (
+    Config,
+    DataConfig,
+    MarginConfig,
+    ModelConfig,
+    PartitionConfig,
+    RelationConfig,
+    require,
+)
+from aila_jax.config.checks import check_whole, user_path
+from aila_jax.config.choices import MarginForm, PartitionKind
+from aila_jax.data.tokenizer import Tokenizer
+from aila_jax.json_files import read_json
+from aila_jax.pretrained.families.gpt2 import GPT2, Gpt2
+from aila_jax.pretrained.families.llama import LLAMA, MISTRAL, QWEN2, Llama
+from aila_jax.pretrained.families.neox import NEOX, NeoX
+from aila_jax.pretrained.folder import CONFIG, Folder
+from aila_jax.pretrained.gguf_file import GgufFile
+from aila_jax.pretrained.source import Source, TokenizerText
+from aila_jax.pretrained.stored import Stored
+
+Family = Llama | Gpt2 | NeoX
+FAMILIES: dict[str, Family] = {one.model_type: one for one in (LLAMA, MISTRAL, QWEN2, GPT2, NEOX)}
+SUFFIX = ".gguf"
+USUAL_LENGTH = 1024  # memory of attention grows with its square
+HUB_NAME = re.compile(r"[\w.\-]+/[\w.\-]+")
+
+
+SENTENCES = PartitionConfig(PartitionKind.SEGMENTS, unit="sentence")
+SINK = RelationConfig(sink=True)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a pretrained model is read.
+
+    Attributes:
+      length: L, tokens that it reads at once; None is the most that it was made for, and at most 1,024.
+      partition: its blocks.
+      relation: what is inside beyond them.
+      margin: None is the one of `usual_margin`.
+    """
+
+    length: int | None = None
+    partition: PartitionConfig = SENTENCES
+    relation: RelationConfig = SINK
+    margin: MarginConfig | None = None
+
+
+def usual_margin(length: int) -> MarginConfig:
+    """The margin of a model whose scores have no bound: self-scaling, with a gate that leaves exactly nothing
+    outside at λ = 1, and m0 = ln(9 (L − 2) / 2) nats, rounded up to a tenth: at τ = 1 at least .9 of the mass
+    is inside at λ = 1 by the margin alone, with the sink and the query's own token inside.
+
+    Source: ours (docs/method.md, section 14).
+    """
+    nats = math.log(max(4.5 * (length - 2), 1.0))
+    return MarginConfig(MarginForm.SELF_SCALING, c=1.0, m0=math.ceil(10 * nats) / 10, gate=1.0)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Files of a pretrained model and what they say, without the weights.
+
+    Attributes:
+      source: the files.
+      reading: how they are read.
+    """
+
+    source: Source
+    reading: Reading
+
+    @cached_property
+    def family(self) -> Family:
+        settings = self.source.settings
+        kind = settings.values.get("model_type")
+        known = isinstance(kind, str) and kind in FAMILIES
+        settings.need(known, "model_type", kind, f"one of {', '.join(FAMILIES)}")
+        return FAMILIES[str(kind)]
+
+    @cached_property
+    def model(self) -> ModelConfig:
+        """The decoder, with the margin."""
+        settings = self.source.settings
+        longest = self.family.longest(settings)
+        length = min(longest, USUAL_LENGTH) if self.reading.length is None else self.reading.length
+        limit = f"at most {longest}, the positions that the model has"
+        require(length <= longest, "length", length, limit, f"length={longest}")
+        margin = self.reading.margin or usual_margin(length)
+        return replace(self.family.config(settings, length), margin=margin)
+
+    @cached_property
+    def tokenizer_text(self) -> TokenizerText:
+        return self.source.tokenizer()
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return Tokenizer(self.tokenizer_text.json)
+
+    @cached_property
+    def config(self) -> Config:
+        """The whole configuration."""
+        begin = self.tokenizer_text.begin
+        if begin:
+            self.tokenizer.type_id(begin)
+        return Config(
+            data=DataConfig(tokenizer=self.tokenizer_text.path, begin=begin),
+            partition=self.reading.partition,
+            relation=self.reading.relation,
+            model=self.model,
+        )
+
+    @cached_property
+    def tensors(self) -> tuple[Stored, ...]:
+        """Every tensor that is read, each of which is there, of the right shape, and none beside them.
+
+        Raises:
+          ValueError: a tensor is missing, has another shape, or is not known; or the tokenizer has more types
+            than the embedding has rows.
+        """
+        shapes, where = self.source.shapes, str(self.source.path)
+        style, vocab_size = self.source.style(self.family.style), self.tokenizer.vocab_size
+        asked = _as_spelled(list(style.tensors(self.model, vocab_size)), frozenset(shapes))
+        fix = "fetch the model again, or take one whose config.json is its own"
+        for one in asked:
+            found = shapes.get(one.name)
+            require(
+                found is not None,
+                f"tensor {one.name} in {where}",
+                "missing",
+                f"there, {list(one.shape)}",
+                fix,
+            )
+            assert found is not None
+            name = f"shape of {one.name} in {where}"
+            if one.rows and one.targets[0] != "position":
+                limit = f"at least {vocab_size}, as many as the tokenizer has types"
+                tokenizer_fix = "put the tokenizer.json of this model beside it"
+                require(
+                    bool(found) and found[0] >= vocab_size,
+                    f"rows of {one.name} in {where}",
+                    found[:1],
+                    limit,
+                    tokenizer_fix,
+                )
+            fits = found[1:] == one.shape[1:] and (
+                (one.rows and found[:1] >= one.shape[:1]) or found == one.shape
+            )
+            require(fits, name, list(found), f"{list(one.shape)}{' or more rows' if one.rows else ''}", fix)
+        unread = sorted(shapes.keys() - {one.name for one in asked})
+        if self.model.tied:  # what a file repeats of the embedding is not asked
+            unread = [name for name in unread if name != f"{style.names['output']}.weight"]
+        limit = "a tensor of this architecture, since another would change what the model computes"
+        require(not unread, f"tensor in {where}", unread[0] if unread else "", limit, "take another model")
+        return tuple(asked)
+
+    @property
+    def unused_rows(self) -> int:
+        """Rows of the embedding that no type of the tokenizer has; they are left out."""
+        name = next(one.name for one in self.tensors if one.targets == ("embedding",))
+        return self.source.shapes[name][0] - self.tokenizer.vocab_size
+
+
+def _as_spelled(asked: list[Stored], names: frozenset[str]) -> list[Stored]:
+    """The tensors by the names of this file: that of a bare decoder lacks the name before the first dot."""
+    first = next(one.name for one in asked if one.targets == ("embedding",))
+    prefix = first[: first.index(".") + 1]
+    if first in names or first.removeprefix(prefix) not in names:
+        return asked
+    return [replace(one, name=one.name.removeprefix(prefix)) for one in asked]
+
+
+def is_pretrained(path: Path) -> bool:
+    """Whether a path is that of a pretrained model rather than of a run."""
+    if path.is_file():
+        return path.suffix == SUFFIX
+    file = path / CONFIG
+    if not file.is_file():
+        return False
+    try:
+        found = read_json(file)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and "model_type" in found
+
+
+def open_pretrained(path: str | Path, reading: Reading, fetch: Callable[[str], Path] | None = None) -> Opened:
+    """The model at a path, or of a hub's name.
+
+    Args:
+      path: a folder, a .gguf file, or OWNER/NAME where `fetch` is given.
+      reading: how it is read.
+      fetch: gets the folder of a hub's name.
+
+    Raises:
+      ValueError: nothing is there, or it is neither folder nor GGUF file.
+    """
+    if reading.length is not None:
+        check_whole("length", reading.length, 1, "length=256, say")
+    file = user_path(path)
+    if not file.exists() and fetch is not None and HUB_NAME.fullmatch(str(path)):
+        file = fetch(str(path))
+    limit = f"a folder with {CONFIG}, or a {SUFFIX} file"
+    right = file.is_dir() or (file.is_file() and file.suffix == SUFFIX)
+    require(right, "path", str(path), limit, "correct the path, or fetch the model first")
+    return Opened(Folder(file) if file.is_dir() else GgufFile(file), reading)

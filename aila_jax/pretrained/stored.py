@@ -1,0 +1,48 @@
+"""Tensors of a pretrained model's files, and the parameters that each of them holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of a file. Cut into `split` and with its axes put in the order `axes`, it is its parameters:
+    one, or several along the first axis.
+
+    Attributes:
+      name: in the file.
+      shape: there; where `rows` is set, the first rows of it that are read.
+      targets: names of the parameters, as layer_0/attention/query/kernel.
+      target: shape of each of them.
+      split: axes that the file's are cut into.
+      axes: the order of those in the parameters.
+      rows: the file may have more rows than these: types that the tokenizer has not, later positions.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    targets: tuple[str, ...]
+    target: tuple[int, ...]
+    split: tuple[int, ...]
+    axes: tuple[int, ...]
+    rows: bool = False
+
+    def read(self, array: Float[np.ndarray, "..."]) -> tuple[Float[np.ndarray, "..."], ...]:
+        """The parameters, from the tensor as it is in the file."""
+        moved = array.reshape(self.split).transpose(self.axes)
+        parts = [moved] if len(self.targets) == 1 else list(moved)
+        return tuple(np.ascontiguousarray(part).reshape(self.target) for part in parts)
+
+    def write(self, parts: Sequence[Shaped[np.ndarray, "..."]]) -> Shaped[np.ndarray, "..."]:
+        """The tensor as the file has it, from its parameters: the inverse of `read`."""
+        whole = parts[0] if len(parts) == 1 else np.stack(list(parts))
+        moved = whole.reshape([self.split[axis] for axis in self.axes])
+        return np.ascontiguousarray(moved.transpose(np.argsort(self.axes))).reshape(self.shape)
+
+
+def same(name: str, target: str, shape: tuple[int, ...], rows: bool = False) -> Stored:
+    """A tensor that is its parameter."""
+    return Stored(name, shape, (target,), shape, shape, tuple(range(len(shape))), rows)

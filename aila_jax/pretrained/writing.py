@@ -1,0 +1,104 @@
+"""A model as a Hugging Face folder: the inverse of reading one."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors.numpy import save_file
+
+from aila_jax.config import ModelConfig, require, user_path
+from aila_jax.files import write_atomically
+from aila_jax.inference.language_model import LanguageModel
+from aila_jax.pretrained.folder import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS
+from aila_jax.pretrained.opened import FAMILIES, Family
+
+ARCHITECTURES = {
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "gpt2": "GPT2LMHeadModel",
+    "gpt_neox": "GPTNeoXForCausalLM",
+}
+
+
+def write_folder(model: LanguageModel, path: str | Path) -> Path:
+    """Writes config.json, model.safetensors (float32), tokenizer.json and tokenizer_config.json; read back by
+    `from_pretrained` the weights are the same, bit for bit. The dial is not in it.
+
+    Args:
+      model: of one of the families that are read.
+      path: the folder; made.
+
+    Raises:
+      ValueError: a model of no such family, or with what a folder cannot hold.
+    """
+    family, config = family_of(model), model.config
+    folder = user_path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for one in family.style.tensors(config.model, model.tokenizer.vocab_size):
+        tensors[one.name] = one.write([_param(model.params, name) for name in one.targets])
+    save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+    begin = config.data.begin
+    settings = {
+        "architectures": [ARCHITECTURES[family.model_type]],
+        "model_type": family.model_type,
+        "vocab_size": model.tokenizer.vocab_size,
+        "tie_word_embeddings": config.model.tied,
+        "bos_token_id": model.tokenizer.type_id(begin) if begin else None,
+        "eos_token_id": None,
+        "torch_dtype": "float32",
+        **family.settings(config.model),
+    }
+    write_atomically(folder / CONFIG, _json(settings))
+    write_atomically(folder / TOKENIZER, model.tokenizer.to_json().encode())
+    named = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": begin or None}
+    write_atomically(folder / TOKENIZER_CONFIG, _json(named))
+    return folder
+
+
+def family_of(model: LanguageModel) -> Family:
+    """The family that a model is written as: the one it was read from, or the first that it fits."""
+    config = model.config.model
+    _check_plain(config)
+    own = model.meta.get("pretrained", {}).get("model_type")
+    fits = [one for one in FAMILIES.values() if one.fits(config)]
+    named = [one for one in fits if one.model_type == own]
+    limit = f"one of a family that is read: {', '.join(FAMILIES)}"
+    fix = "write a model that from_pretrained has read, or that was trained from one"
+    require(bool(fits), "model", model.run, limit, fix)
+    return (named or fits)[0]
+
+
+def _check_plain(config: ModelConfig) -> None:
+    """No part that a folder has no place for."""
+    for name, found, plain in (
+        ("adapters.rank", config.adapters.rank, 0),
+        ("film", config.film, False),
+        ("qk_norm", config.qk_norm, False),
+        ("score_cap", config.score_cap, 0.0),
+        ("dial_weights", config.dial_weights, "none"),
+        ("localist", config.localist, False),
+        ("bidirectional", config.bidirectional, False),
+    ):
+        require(
+            found == plain,
+            f"model.{name}",
+            found,
+            f"{plain!r} in a folder of a pretrained model",
+            "merge it first",
+        )
+
+
+def _param(params: Mapping[str, Any], name: str) -> np.ndarray:
+    found: Any = params
+    for part in name.split("/"):
+        found = found[part]
+    return np.asarray(jax.device_get(found), np.float32)
+
+
+def _json(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, indent=2) + "\n").encode()
