@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from aila_jax import presets, runs
 from aila_jax.config import (
+    AdapterConfig,
     AnchorConfig,
     Config,
     DataConfig,
@@ -25,6 +26,7 @@ from aila_jax.config import (
     PartitionConfig,
     PenaltyConfig,
     RelationConfig,
+    RotaryConfig,
     RuleConfig,
     SweepConfig,
     TrainConfig,
@@ -53,6 +55,8 @@ SECTIONS = {
     "anchors": AnchorConfig,
     "model": ModelConfig,
     "model.margin": MarginConfig,
+    "model.rotary": RotaryConfig,
+    "model.adapters": AdapterConfig,
     "locality": LocalityConfig,
     "penalty": PenaltyConfig,
     "train": TrainConfig,
@@ -143,6 +147,22 @@ BAD = [
     ("model", "dropout", [-0.1, 1.0, NAN], "in [0, 1)"),
     ("model", "score_cap", [*NOT_FINITE_OR_NEGATIVE, 1.0001e4, 3e38], "from 0 to 10,000"),
     ("model", "rotary_base", [1.0, 0.5, -1.0, NAN, INF], "0 for none, or finite and above 1"),
+    ("model", "norm", ["layernorm", "rms"], "one of centred, layer_norm, rms_norm"),
+    ("model", "norm_epsilon", NOT_FINITE_OR_ZERO, "finite and above 0"),
+    ("model", "feed_forward", ["relu", ""], "one of gelu, gelu_exact, swiglu"),
+    ("model", "n_kv_heads", [-1], "at least 0"),
+    ("model", "n_kv_heads", [3, 8], "a divisor of model.n_heads (4), or 0 for as many"),
+    ("model", "head_width", [-1], "at least 0"),
+    ("model.rotary", "share", [0.0, 1.01, -0.5, NAN], "above 0 and at most 1"),
+    ("model.rotary", "layout", ["half"], "one of halves, interleaved"),
+    ("model.rotary", "scaling", ["yarn", "dynamic"], "one of none, linear, llama3"),
+    ("model.rotary", "factor", [0.5, 0.0, INF, NAN], "finite and at least 1"),
+    ("model.rotary", "low_factor", NOT_FINITE_OR_ZERO, "finite and above 0"),
+    ("model.rotary", "high_factor", [1.0, 0.5, INF, NAN], "above model.rotary.low_factor (1)"),
+    ("model.rotary", "original_length", BELOW_ONE, "at least 1"),
+    ("model.adapters", "rank", [-1], "at least 0"),
+    ("model.adapters", "on", [("query", "mlp")], "one of query, key, value, out"),
+    ("model.adapters", "on", [(), ("key", "key")], "at least one projection, each once"),
     ("model", "dial_weights", ["q", "kv"], "one of none, qk, qkv"),
     ("model", "dtype", ["float16", "bf16"], "one of float32, bfloat16"),
     ("model", "layer_beta", NOT_FINITE_OR_NEGATIVE, "finite and at least 0"),
@@ -199,10 +219,13 @@ BAD = [
 ]
 CASES = [(section, name, value, limit) for section, name, values, limit in BAD for value in values]
 FREE = {  # settings that every value of their type suits
-    "data": {"url", "cache_dir", "join_lines", "rule"},
+    "data": {"url", "begin", "cache_dir", "join_lines", "rule"},
     "partition": {"global_first"},
     "relation": {"sink"},
-    "model": {"margin", "hard", "qk_norm", "qkv_bias", "film", "document_mask", "localist", "bidirectional"},
+    "model": {
+        *("margin", "rotary", "adapters", "hard", "qk_norm", "qkv_bias", "out_bias", "mlp_bias", "film"),
+        *("parallel", "learned_positions", "tied", "document_mask", "localist", "bidirectional"),
+    },
     "locality": {"draw_tau", "drift"},
     "penalty": {"ramp", "scale_free"},
     "train": {"keep_best"},
@@ -220,7 +243,7 @@ def test_a_value_outside_its_limits_is_refused_with_value_limit_and_fix(section,
     assert message.startswith(section)
     assert name in message
     worst = (
-        value[-1] if name in ("lams", "taus", "layers") and value else value
+        value[-1] if name in ("lams", "taus", "layers", "on") and value else value
     )  # of several, the bad one stands last
     assert repr(worst) in message
     assert f"must be {limit}" in message
@@ -282,6 +305,8 @@ def test_values_on_their_limits_are_taken(section, values):
         "train.dial_rate is 0.5; it must be 1 with penalty.solver 'proximal'",
     ),
     ({"penalty": {"solver": "proximal"}, "partition": {"size": 3}, "model": {"d_model": 8}}, r"penalty.groups is 43; it must be .* \(8\).*groups=8"),
+    ({"model": {"localist": True, "learned_positions": False, "rotary_base": 1e4}}, "model.localist is True; it must be false without model.learned_positions"),
+    ({"model": {"head_width": 12, "rotary_base": 100.0, "rotary": {"share": 0.25}}}, "turned coordinates of a head is 3; it must be even with model.rotary_base"),
     ({"model": {"localist": True}, "partition": {"kind": "given"}}, "model.localist is True; it must be false unless partition.kind is 'windows'"),
     ({"model": {"d_model": 130, "n_heads": 4}}, "d_model=132"),
     ({"model": {"d_model": 12, "n_heads": 4, "rotary_base": 100.0}}, r"model.d_model / model.n_heads is 3; it must be even with model.rotary_base"),
@@ -520,6 +545,18 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "horizon": st.integers(1, 2**20),
     "layers": st.just(()),
     "gate": st.sampled_from([0.0, 1.0]),
+    "norm": st.sampled_from(["centred", "layer_norm", "rms_norm"]),
+    "feed_forward": st.sampled_from(["gelu", "gelu_exact", "swiglu"]),
+    "n_kv_heads": st.sampled_from([0, 1]),
+    "head_width": st.sampled_from([0, 8]),
+    "share": st.just(1.0),
+    "layout": st.sampled_from(["halves", "interleaved"]),
+    "scaling": st.sampled_from(["none", "linear", "llama3"]),
+    "factor": st.floats(1, 100),
+    "low_factor": st.floats(0.1, 1.9),
+    "high_factor": st.floats(2, 100),
+    "rank": st.integers(0, 16),
+    "on": st.sampled_from([("query",), ("key", "out"), ("query", "key", "value", "out")]),
 }
 BY_TYPE = {
     int: st.integers(1, 10**6),
@@ -533,7 +570,7 @@ BY_TYPE = {
 def any_config(cls):
     hints = typing.get_type_hints(cls)
     drawn = {
-        name: LIMITED[name] if name in LIMITED else BY_TYPE[kind]
+        name: BY_TYPE[kind] if name not in LIMITED or (kind is bool and name == "parallel") else LIMITED[name]
         for name, kind in hints.items()
         if name == "rule" or not dataclasses.is_dataclass(kind)
     }

@@ -111,6 +111,7 @@ class Opened:
     @cached_property
     def config(self) -> Config:
         """The whole configuration."""
+        model = self.model  # first: what says that there is no config.json
         begin = self.tokenizer_text.begin
         if begin:
             self.tokenizer.type_id(begin)
@@ -118,7 +119,7 @@ class Opened:
             data=DataConfig(tokenizer=self.tokenizer_text.path, begin=begin),
             partition=self.reading.partition,
             relation=self.reading.relation,
-            model=self.model,
+            model=model,
         )
 
     @cached_property
