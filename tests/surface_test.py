@@ -133,6 +133,11 @@ TOKENS = np.array([[1, 2, 3]])
 # Each callable: how it is reached, what it needs, and the kind of each of its arguments.
 TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[str, str]]] = {
     "load": (lambda: aila.load, {"path": "nowhere"}, {"path": "path", "step": "whole or None", "fallback": "flag"}),
+    "from_pretrained": (
+        lambda: aila.from_pretrained,
+        {"path": "tests/pretrained/files/llama"},
+        {"path": "path", "length": "whole or None", "partition": "config", "relation": "config", "margin": "object"},
+    ),
     "train": (
         lambda: aila.train,
         {"config": Config(), "workdir": "/nowhere/run"},

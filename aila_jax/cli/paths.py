@@ -28,6 +28,14 @@ def is_run(flag: str, value: str) -> None:
     require(found, flag, value, "a run directory that holds a checkpoint", fix)
 
 
+def is_start(flag: str, value: str) -> None:
+    """A run, or a pretrained model: a folder with config.json, or a GGUF file."""
+    from aila_jax.pretrained.opened import is_pretrained
+
+    if not (value and is_pretrained(user_path(value))):
+        is_run(flag, value)
+
+
 def is_run_or_none(flag: str, value: str) -> None:
     """The same, or the word none."""
     if value != "none":

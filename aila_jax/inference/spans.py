@@ -54,12 +54,18 @@ def text_tokens(tokenizer: Tokenizer, text: str | None, ids: Sequence[int]) -> T
       text: what they were made of; None where only ids were given.
       ids: token ids.
     """
+    given = text
     if text is None or tokenizer.encode(text) != list(ids):
         text = tokenizer.decode(ids)
     spans = byte_spans = None
     if tokenizer.encode(text) == list(ids):
         spans = np.array(tokenizer.spans(text), np.int64).reshape(-1, 2)
         byte_spans = _byte_spans(tokenizer, text, ids, spans)
+    elif given is not None and tokenizer.encode(given) == list(ids[1:]):  # a begin token stands before it
+        rest, nowhere = text_tokens(tokenizer, given, ids[1:]), np.zeros((1, 2), np.int64)
+        assert rest.spans is not None and rest.byte_spans is not None
+        text, spans = given, np.concatenate([nowhere, rest.spans])
+        byte_spans = np.concatenate([nowhere, rest.byte_spans])
     pieces = tuple(tokenizer.token_text(token) for token in ids)
     return TextTokens(
         text, np.asarray(ids, np.int64), pieces, word_numbers(tokenizer, pieces), spans, byte_spans

@@ -44,18 +44,10 @@ class Network:
 
         `pointers` are [query, key] pairs whose attention the statistics measure.
         """
-        read = (
-            batch.tokens,
-            batch.positions,
-            self.blocks(batch),
-            batch.doc_ids,
-            dial,
-            request,
-            dropout_keys_B,
-            pointers,
-        )
+        blocks, rest = self.blocks(batch), (dial, request, dropout_keys_B, pointers)
         if scans(self.module):
-            return apply_scanned(self.module, params, *read)
+            return apply_scanned(self.module, params, batch, blocks, *rest)
+        read = (batch.tokens, batch.positions, blocks, batch.doc_ids, *rest)
         output = self.module.apply({"params": params}, *read)
         assert isinstance(output, ModelOutput)
         return output

@@ -1,6 +1,5 @@
 """The output layer: next-token logits of the last norm's output."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,14 +11,14 @@ from aila_jax.model.stats import AttentionStats
 from aila_jax.types import Array
 
 
-def output_weights(params: Mapping[str, Any]) -> Float[Array, "V D"]:
+def output_weights(params: Any) -> Float[Array, "V D"]:
     """The output layer's weights: its own, or the embeddings of tokens where they are tied."""
     return params["output"] if "output" in params else params["embedding"]
 
 
 def output_of(
     features_BxLxD: Float[Array, "B L D"],
-    params: Mapping[str, Any],
+    params: Any,
     request: Request,
     stats: AttentionStats | None,
 ) -> ModelOutput:

@@ -3,20 +3,19 @@
 The parameters stay `layer_0`, `layer_1` and so on; they are stacked inside the program alone.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, Int, Key
+from jaxtyping import Bool, Float, Key
 
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.layers import Norm, fold_in_each
 from aila_jax.model.output import output_of
 from aila_jax.model.transformer import Block, Transformer
 from aila_jax.partition.rules import Blocks
-from aila_jax.types import Array
+from aila_jax.types import Array, Batch
 
 UNROLLED = 4  # layers that are compiled one by one: up to so many a loop saves nothing
 
@@ -28,11 +27,9 @@ def scans(module: Transformer) -> bool:
 
 def apply_scanned(
     module: Transformer,
-    params: Mapping[str, Any],
-    tokens: Int[Array, "B L"],
-    positions: Int[Array, "B L"],
+    params: Any,
+    batch: Batch,
     blocks: Blocks,
-    doc_ids: Int[Array, "B L"],
     dial: Dial,
     request: Request,
     dropout_keys_B: Key[Array, "B"] | None = None,
@@ -42,8 +39,8 @@ def apply_scanned(
     that memory for it grows by one residual stream a layer.
     """
     cfg = module.config
-    x_BxLxD = module.embedded(params, tokens, positions, blocks, dropout_keys_B)
-    settings = module.settings(positions, blocks, doc_ids, dial, request, pointers)
+    x_BxLxD = module.embedded(params, batch.tokens, batch.positions, blocks, dropout_keys_B)
+    settings = module.settings(batch.positions, blocks, batch.doc_ids, dial, request, pointers)
     block = Block(cfg)
     # What is the same in all layers is closed over: the relation too, where one serves all.
     shared, alike = settings[0][1], len(blocks.layers) == 1

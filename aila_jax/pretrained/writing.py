@@ -93,8 +93,8 @@ def _check_plain(config: ModelConfig) -> None:
         )
 
 
-def _param(params: Mapping[str, Any], name: str) -> np.ndarray:
-    found: Any = params
+def _param(params: Any, name: str) -> np.ndarray:
+    found = params
     for part in name.split("/"):
         found = found[part]
     return np.asarray(jax.device_get(found), np.float32)

@@ -31,6 +31,8 @@ from aila_jax.model.transformer import build_transformer
 from aila_jax.partition.build import Partition
 from aila_jax.partition.kinds import Windows
 from aila_jax.partition.rule_tables import RuleTables
+from aila_jax.pretrained.loading import load_pretrained
+from aila_jax.pretrained.opened import Reading, is_pretrained, open_pretrained
 from aila_jax.runs.workdir import existing_run
 
 Source = LanguageModel | str | Path  # a loaded model, or where one is
@@ -118,7 +120,10 @@ def start_config(start: Source, workdir: str | Path | None) -> Config:
     if file is not None and file.is_file():
         return saved_config(json_object(read_json(file), "the configuration"))
     found = check_start(start)
-    return found.config if isinstance(found, LanguageModel) else find_checkpoint(str(found)).config
+    if isinstance(found, LanguageModel):
+        return found.config
+    assert isinstance(found, Path)
+    return open_pretrained(found, Reading()).config if is_pretrained(found) else find_checkpoint(found).config
 
 
 def begin_from(start: Source, config: Config) -> Start:
@@ -129,7 +134,7 @@ def begin_from(start: Source, config: Config) -> Start:
         `config` asks for.
     """
     source = check_start(start)
-    model = source if isinstance(source, LanguageModel) else load(str(source))
+    model = source if isinstance(source, LanguageModel) else _read(Path(str(source)), config)
     _check_tokenizer(config, model)
     _check_shapes(config, model)
     path = "" if isinstance(source, LanguageModel) else str(source)
@@ -138,6 +143,14 @@ def begin_from(start: Source, config: Config) -> Start:
     # On the host: training donates its state's buffers, and a model that is given stays as it is.
     tables = model.rule_tables if config.relation == model.config.relation else None
     return Start(jax.device_get(model.params), model.tokenizer, kept, tables, (ancestor, *model.lineage))
+
+
+def _read(path: Path, config: Config) -> LanguageModel:
+    """The model of a run, or a pretrained one, which has the length, blocks and margin that are asked for."""
+    if not is_pretrained(path):
+        return load(path)
+    reading = Reading(config.model.length, margin=config.model.margin)
+    return load_pretrained(open_pretrained(path, reading))
 
 
 def check_same_start(start: Source | None, found: Checkpoint, workdir: Path) -> None:
@@ -175,7 +188,9 @@ def check_not_lost(start: Source | None, workdir: Path) -> None:
 
 
 def _weights_there(path: str) -> str:
-    """The identity of the weights of a checkpoint, by its record; empty where there is none."""
+    """The identity of the weights of a checkpoint, by its record; empty where there is none. (A pretrained
+    model is known by its path: its weights would have to be read.)
+    """
     try:
         return find_checkpoint(path).weights
     except (ValueError, OSError):

@@ -53,7 +53,7 @@ def test_smollm2_is_what_transformers_makes_of_the_same_file(smollm2: Path) -> N
     theirs = AutoModelForCausalLM.from_pretrained(
         smollm2.parent, gguf_file=smollm2.name, dtype=torch.float32, attn_implementation="eager"
     ).eval()
-    model = aila.from_pretrained(smollm2, length=640)
+    model = aila.from_pretrained(smollm2, length=512)
     ids = [
         model.tokenizer.type_id(model.config.data.begin),
         *model.tokenizer.encode(TEXT.replace("\n", " ") * 8),
@@ -68,8 +68,9 @@ def test_smollm2_is_what_transformers_makes_of_the_same_file(smollm2: Path) -> N
     with torch.no_grad():
         drawn = theirs.generate(torch.tensor([given]), max_new_tokens=64, min_new_tokens=64, do_sample=False)
     options = GenerateOptions(max_tokens=64, sample_temperature=0.0)
+    model = aila.from_pretrained(smollm2, length=96)  # generation computes the whole length for each token
     [found] = model.continuations(prompt, options)[0]
-    # min_new_tokens keeps them from ending, by leaving the end's tokens out: compared up to the first of those.
+    # min_new_tokens keeps theirs from ending, by leaving the tokens of an end out.
     end = next(
         (at for at, token in enumerate(found.ids) if at >= len(given) and token in (0, 2)), len(found.ids)
     )

@@ -7,7 +7,7 @@ from absl import flags
 from aila_jax import presets
 from aila_jax.cli.command import Call, Command, CommandError, PathFlag
 from aila_jax.cli.config_flag import overrides
-from aila_jax.cli.paths import is_run, is_workdir
+from aila_jax.cli.paths import is_start, is_workdir
 from aila_jax.config import Config, DataConfig, from_dict, user_path
 from aila_jax.config.options import TrainOptions
 
@@ -26,13 +26,13 @@ def _base(arguments: list[str]) -> Config | None:
         return None
     goes_on = bool(values.workdir) and (user_path(values.workdir) / "config.json").exists()
     if not goes_on:  # a run that goes on does not read its start again, which may be gone
-        is_run("--start", values.start)
+        is_start("--start", values.start)
     from aila_jax.runs import start_config
 
     config = start_config(values.start, values.workdir or None)
     if "data.corpus" not in overrides(arguments):
         return config
-    kept = {name: getattr(config.data, name) for name in ("tokenizer", "vocab_size", "cache_dir")}
+    kept = {name: getattr(config.data, name) for name in ("tokenizer", "vocab_size", "begin", "cache_dir")}
     return replace(config, data=from_dict(DataConfig, kept))
 
 
