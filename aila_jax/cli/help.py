@@ -155,12 +155,18 @@ def attribute_docs(cls: type) -> dict[str, str]:
     return mentioned | docs
 
 
+def _quoted(item: Any) -> str:
+    """Inside the shell's own quotation marks."""
+    return f'"{item}"' if isinstance(item, str) else repr(item)
+
+
 def _shown(value: Any) -> str:
     """A default as it would be typed."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return f"'({','.join(f'{item:g}' if isinstance(item, float) else repr(item) for item in value)})'"
+        items = (f"{item:g}" if isinstance(item, float) else _quoted(item) for item in value)
+        return f"'({','.join(items)})'"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -211,9 +211,21 @@ def test_what_is_not_read_is_refused_by_name(text, named):
     assert "Fix: train it with aila_jax, or take one of the kinds that docs/howto/tokenizer.md" in message
 
 
+def test_bytes_that_a_vocabulary_lacks_are_its_end_of_text_and_are_seen():
+    """As in SmolLM2's; the library by itself would leave them out."""
+    stored = json.loads(byte_level())["model"]
+    vocabulary = [symbol for symbol in stored["vocab"] if symbol not in ("z", "<|endoftext|>")]
+    vocabulary = {symbol: number for number, symbol in enumerate([*vocabulary, "<|endoftext|>"])}
+    text = edited(with_model(byte_level(), vocab=vocabulary), added_tokens=[])
+    assert tokenizers.Tokenizer.from_str(text).encode("zqz").tokens == ["q"]
+    found = Tokenizer(text)
+    assert found.encode("zqz") == [vocabulary[one] for one in ("<|endoftext|>", "q", "<|endoftext|>")]
+    assert found.to_json() == text
+
+
 def test_a_vocabulary_without_some_bytes_or_a_line_end_is_refused():
     stored = json.loads(byte_level())["model"]
-    vocabulary = {symbol: number for symbol, number in stored["vocab"].items() if symbol != "z"}
+    vocabulary = [symbol for symbol in stored["vocab"] if symbol not in ("z", "<|endoftext|>")]
     vocabulary = {symbol: number for number, symbol in enumerate(vocabulary)}
     with pytest.raises(ValueError, match=r"bytes that the tokenizer lacks is 1; it must be none"):
         Tokenizer(edited(with_model(byte_level(), vocab=vocabulary), added_tokens=[]))
