@@ -1,7 +1,7 @@
 """Locality attention: softmax attention whose out-of-block scores are lowered by λ times a margin."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -103,67 +103,142 @@ def locality_attention(
     if not isinstance(margin, SelfScaling):
         check_margin(margin)
     gate = check_gate(gate)
-    scale = 1.0 / math.sqrt(q_BxLxHxK.shape[-1]) if scale is None else scale
-    scale_H = jnp.broadcast_to(jnp.asarray(scale, jnp.float32), (q_BxLxHxK.shape[2],))
     masks = relation.masks(hard)
-    scores = attention_scores(q_BxLxHxK, k_BxLxHxK, scale_H, score_cap)
-    if isinstance(margin, SelfScaling):
-        range_BxHxLx1 = _score_range(margin, scores, masks.attendable, q_BxLxHxK, k_BxLxHxK, scale_H)
-        later = 1.0 if margin.bend == 1.0 else per_example(lam) ** (margin.bend - 1.0)
-        margin = later * margin.c * range_BxHxLx1 + margin.m0
-    pushed = per_example(lam) * jnp.asarray(margin, jnp.float32)
-    logits = dialled_logits(scores, masks, pushed, per_example(tau))
-    gated = gated_logits(logits, masks, per_example(lam), gate) if gate and not hard else logits
-    alpha = jax.nn.softmax(gated, axis=-1)
+    push = Push(lam, tau, margin, 0.0 if hard else gate, scale_of(scale, q_BxLxHxK), score_cap)
+    found_logits = attention_logits(q_BxLxHxK, k_BxLxHxK, masks, push)
+    alpha = jax.nn.softmax(found_logits.gated, axis=-1)
     out = attend(alpha, v_BxLxHxK)
     if request is None:
         return out, None
     found = attention_stats(
-        scores,
-        gated,
+        found_logits.scores,
+        found_logits.gated,
         alpha,
         relation,
         masks,
-        gaps=logits * per_example(tau) if request.delta else None,
+        gaps=found_logits.dialled * per_example(tau) if request.delta else None,
         request=request,
         pointers=pointers,
     )
     return out, replace(found, weights=alpha) if weights else found
 
 
+def scale_of(
+    scale: float | Float[Array, "H"] | None, q_BxTxHxK: Float[Array, "B T H K"]
+) -> Float[Array, "H"]:
+    """The scale of each head's scores: what is given, or 1/√K."""
+    scale = 1.0 / math.sqrt(q_BxTxHxK.shape[-1]) if scale is None else scale
+    return jnp.broadcast_to(jnp.asarray(scale, jnp.float32), (q_BxTxHxK.shape[2],))
+
+
+def attention_of_rows(
+    q_BxTxHxK: Float[Array, "B T H K"],
+    k_BxLxGxK: Float[Array, "B L G K"],
+    v_BxLxGxK: Float[Array, "B L G K"],
+    masks: Masks,
+    push: "Push",
+) -> Float[Array, "B T H K"]:
+    """The rows of `locality_attention` of T queries, whose masks these are, over L keys."""
+    logits = attention_logits(q_BxTxHxK, k_BxLxGxK, masks, push)
+    return attend(jax.nn.softmax(logits.gated, axis=-1), v_BxLxGxK)
+
+
+@dataclass(frozen=True, eq=False)
+class Push:
+    """What the dial does to scores; the arguments of `locality_attention`.
+
+    Attributes:
+      lam: λ of the layer.
+      tau: τ.
+      margin: nats, or a `SelfScaling`.
+      gate: κ; 0 for none, and with hard attention.
+      scale_H: of the scores.
+      score_cap: c; 0 for none.
+    """
+
+    lam: float | Array
+    tau: float | Array
+    margin: Margin | Array
+    gate: float
+    scale_H: Float[Array, "H"]
+    score_cap: float
+
+
+@dataclass(frozen=True, eq=False)
+class Logits:
+    """What attention is the softmax of, and what it was made of.
+
+    Attributes:
+      scores: s_tj, capped.
+      dialled: with the margin and τ; −∞ outside A_t.
+      gated: with the gate too: of these attention is the softmax.
+    """
+
+    scores: Float[Array, "B H T L"]
+    dialled: Float[Array, "B H T L"]
+    gated: Float[Array, "B H T L"]
+
+
+def attention_logits(
+    q_BxTxHxK: Float[Array, "B T H K"], k_BxLxGxK: Float[Array, "B L G K"], masks: Masks, push: Push
+) -> Logits:
+    """The logits of T queries over L keys, whose G heads serve H / G heads of queries each."""
+    scores = attention_scores(q_BxTxHxK, k_BxLxGxK, push.scale_H, push.score_cap)
+    margin, lam = push.margin, per_example(push.lam)
+    if isinstance(margin, SelfScaling):
+        range_BxHxTx1 = _score_range(margin, scores, masks.attendable, q_BxTxHxK, k_BxLxGxK, push.scale_H)
+        later = 1.0 if margin.bend == 1.0 else lam ** (margin.bend - 1.0)
+        margin = later * margin.c * range_BxHxTx1 + margin.m0
+    pushed = lam * jnp.asarray(margin, jnp.float32)
+    dialled = dialled_logits(scores, masks, pushed, per_example(push.tau))
+    gated = gated_logits(dialled, masks, lam, push.gate) if push.gate else dialled
+    return Logits(scores, dialled, gated)
+
+
 def attention_scores(
-    q_BxLxHxK: Float[Array, "B L H K"],
-    k_BxLxHxK: Float[Array, "B L H K"],
+    q_BxTxHxK: Float[Array, "B T H K"],
+    k_BxLxGxK: Float[Array, "B L G K"],
     scale_H: Float[Array, "H"],
     score_cap: float,
-) -> Float[Array, "B H L L"]:
+) -> Float[Array, "B H T L"]:
     """s_tj = ⟨q_t, k_j⟩ · scale in float32, and c · tanh(s / c) of it where a cap c is above 0."""
-    scores = jnp.einsum("blhk,bmhk->bhlm", q_BxLxHxK, k_BxLxHxK, preferred_element_type=jnp.float32)
+    heads, groups = q_BxTxHxK.shape[2], k_BxLxGxK.shape[2]
+    if heads == groups:
+        scores = jnp.einsum("blhk,bmhk->bhlm", q_BxTxHxK, k_BxLxGxK, preferred_element_type=jnp.float32)
+    else:  # keys are not repeated: where one query reads many, copies would cost more than the products
+        grouped = q_BxTxHxK.reshape(*q_BxTxHxK.shape[:2], groups, heads // groups, -1)
+        scores = jnp.einsum("blgrk,bmgk->bgrlm", grouped, k_BxLxGxK, preferred_element_type=jnp.float32)
+        scores = scores.reshape(scores.shape[0], heads, *scores.shape[3:])
     scores *= scale_H[None, :, None, None]
     return score_cap * jnp.tanh(scores / score_cap) if score_cap else scores
 
 
 def dialled_logits(
-    scores: Float[Array, "B H L L"],
+    scores: Float[Array, "B H T L"],
     masks: Masks,
     pushed: Float[Array, "..."],
     tau: Float[Array, ""] | Float[Array, "B 1 1 1"],
-) -> Float[Array, "B H L L"]:
+) -> Float[Array, "B H T L"]:
     """z_tj: the scores, `pushed` (λm_t) lower outside the block, divided by τ; −∞ outside A_t."""
     return jnp.where(masks.attendable, (scores - jnp.where(masks.inside, 0.0, pushed)) / tau, -jnp.inf)
 
 
 def gated_logits(
-    logits: Float[Array, "B H L L"], masks: Masks, lam: Float[Array, "..."], gate: float
-) -> Float[Array, "B H L L"]:
+    logits: Float[Array, "B H T L"], masks: Masks, lam: Float[Array, "..."], gate: float
+) -> Float[Array, "B H T L"]:
     """z_tj + κ · ln(1 − λ) outside: nothing at λ = 0, bit for bit, and −∞ at λ = 1."""
-    inside = with_fallback(masks.attendable & masks.inside)
+    inside = with_fallback(masks.attendable & masks.inside, masks.itself)
     return jnp.where(inside, logits, logits + gate * jnp.log1p(-lam))
 
 
-def attend(weights: Float[Array, "B H L L"], v_BxLxHxK: Float[Array, "B L H K"]) -> Float[Array, "B L H K"]:
+def attend(weights: Float[Array, "B H T L"], v_BxLxGxK: Float[Array, "B L G K"]) -> Float[Array, "B T H K"]:
     """Σ_j α_tj v_j, with weights in v's type."""
-    return jnp.einsum("bhlm,bmhk->blhk", weights.astype(v_BxLxHxK.dtype), v_BxLxHxK)
+    weights, heads, groups = weights.astype(v_BxLxGxK.dtype), weights.shape[1], v_BxLxGxK.shape[2]
+    if heads == groups:
+        return jnp.einsum("bhlm,bmhk->blhk", weights, v_BxLxGxK)
+    grouped = weights.reshape(weights.shape[0], groups, heads // groups, *weights.shape[2:])
+    out = jnp.einsum("bgrlm,bmgk->blgrk", grouped, v_BxLxGxK)
+    return out.reshape(*out.shape[:2], heads, -1)
 
 
 def _one_relation(
@@ -214,19 +289,20 @@ def per_example(value: float | Array) -> Float[Array, "..."]:
 
 def _score_range(
     margin: SelfScaling,
-    scores: Float[Array, "B H L L"],
-    mask: Bool[Array, "B 1 L L"],
-    q_BxLxHxK: Float[Array, "B L H K"],
-    k_BxLxHxK: Float[Array, "B L H K"],
+    scores: Float[Array, "B H T L"],
+    mask: Bool[Array, "B 1 T L"],
+    q_BxTxHxK: Float[Array, "B T H K"],
+    k_BxLxGxK: Float[Array, "B L G K"],
     scale_H: Float[Array, "H"],
-) -> Float[Array, "B H L 1"]:
+) -> Float[Array, "B H T 1"]:
     """r_t: the range of a query's scores over A_t, or its bound from norms; no gradient flows through it."""
     if margin.exact:
         high = jnp.max(scores, axis=-1, keepdims=True, where=mask, initial=-jnp.inf)
         low = jnp.min(scores, axis=-1, keepdims=True, where=mask, initial=jnp.inf)
         return jax.lax.stop_gradient(high - low)
-    q_norm = jnp.linalg.norm(jax.lax.stop_gradient(q_BxLxHxK).astype(jnp.float32), axis=-1).transpose(0, 2, 1)
-    k_norm = jnp.linalg.norm(jax.lax.stop_gradient(k_BxLxHxK).astype(jnp.float32), axis=-1).transpose(0, 2, 1)
+    q_norm = jnp.linalg.norm(jax.lax.stop_gradient(q_BxTxHxK).astype(jnp.float32), axis=-1).transpose(0, 2, 1)
+    k_norm = jnp.linalg.norm(jax.lax.stop_gradient(k_BxLxGxK).astype(jnp.float32), axis=-1).transpose(0, 2, 1)
+    k_norm = jnp.repeat(k_norm, scores.shape[1] // k_norm.shape[1], axis=1)
     k_most = jnp.max(jnp.broadcast_to(k_norm[:, :, None, :], scores.shape), axis=-1, where=mask, initial=0.0)
     # 1 % covers the rounding of scores, so that the bound stays one where matrix products read bfloat16 (2⁻⁸
     # of each operand), as those of float32 do on accelerators by default; norms are no matrix products.

@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Key
 
+from aila_jax.config import ModelConfig
 from aila_jax.model.interface import Dial, ModelOutput, Request
+from aila_jax.model.kept import COLLECTION, KeysValues, kept_of
 from aila_jax.model.layers import Norm, fold_in_each
 from aila_jax.model.output import output_of
-from aila_jax.model.transformer import Block, Transformer
+from aila_jax.model.transformer import Block, Setting, Transformer
 from aila_jax.partition.rules import Blocks
 from aila_jax.types import Array, Batch
 
@@ -41,9 +43,33 @@ def apply_scanned(
     cfg = module.config
     x_BxLxD = module.embedded(params, batch.tokens, batch.positions, blocks, dropout_keys_B)
     settings = module.settings(batch.positions, blocks, batch.doc_ids, dial, request, pointers)
-    block = Block(cfg)
+    alike = len(blocks.layers) == 1
+    x_BxLxD, (stats, _) = scan_layers(cfg, params, x_BxLxD, settings, alike, dropout_keys_B)
+    lam = jnp.asarray(dial.lam, jnp.float32)
+    last_BxLxD: Array = Norm.elsewhere(cfg, None).apply({"params": params["final_norm"]}, x_BxLxD, lam)
+    features_BxLxD = last_BxLxD.astype(jnp.dtype(cfg.dtype))
+    return output_of(features_BxLxD, params, request, stats if request.reads_attention else None)
+
+
+def scan_layers(
+    config: ModelConfig,
+    params: Mapping[str, Any],
+    x_BxLxD: Float[Array, "B L D"],
+    settings: list[tuple[Float[Array, "..."], Setting]],
+    alike: bool,
+    dropout_keys_B: Key[Array, "B"] | None = None,
+    keeps: bool = False,
+) -> tuple[Float[Array, "B L D"], tuple[Any, KeysValues | None]]:
+    """The residual stream after all layers; and, with a leading layer axis, their statistics and, where it
+    `keeps` them, keys and values.
+
+    Args:
+      settings: of `Transformer.settings`.
+      alike: one relation serves all layers.
+    """
+    block = Block(config)
     # What is the same in all layers is closed over: the relation too, where one serves all.
-    shared, alike = settings[0][1], len(blocks.layers) == 1
+    shared = settings[0][1]
     relations = None if alike else _stacked([setting.relation for _, setting in settings])
 
     @jax.checkpoint
@@ -51,16 +77,15 @@ def apply_scanned(
         weights, share, relation, index = per
         setting = shared if relation is None else replace(shared, relation=relation)
         keys_B = fold_in_each(dropout_keys_B, index)
-        return block.apply({"params": weights}, x_BxLxD, share, setting, keys_B)
+        (y_BxLxD, stats), variables = block.apply(
+            {"params": weights}, x_BxLxD, share, setting, keys_B, mutable=[COLLECTION]
+        )
+        return y_BxLxD, (stats, kept_of(variables) if keeps else None)
 
-    layers = [params[f"layer_{index}"] for index in range(cfg.n_layers)]
+    layers = [params[f"layer_{index}"] for index in range(config.n_layers)]
     shares = jnp.stack([jnp.asarray(share, jnp.float32) for share, _ in settings])
-    per_layer = (_stacked(layers), shares, relations, jnp.arange(cfg.n_layers))
-    x_BxLxD, stats = jax.lax.scan(layer, x_BxLxD, per_layer)
-    lam = jnp.asarray(dial.lam, jnp.float32)
-    last_BxLxD: Array = Norm.elsewhere(cfg, None).apply({"params": params["final_norm"]}, x_BxLxD, lam)
-    features_BxLxD = last_BxLxD.astype(jnp.dtype(cfg.dtype))
-    return output_of(features_BxLxD, params, request, stats if request.reads_attention else None)
+    per_layer = (_stacked(layers), shares, relations, jnp.arange(config.n_layers))
+    return jax.lax.scan(layer, x_BxLxD, per_layer)
 
 
 def _stacked(trees: list[Any]) -> Any:

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, Key
 
 from aila_jax.config import DIAL_WEIGHTS, Config, MarginConfig, MarginForm, ModelConfig, require
-from aila_jax.model.attention import locality_attention, per_example
+from aila_jax.model.attention import Push, attention_of_rows, locality_attention, per_example, scale_of
 from aila_jax.model.feature_groups import block_support
 from aila_jax.model.interface import Dial, ModelOutput, Request
+from aila_jax.model.kept import COLLECTION, NAME, KeysValues, latest
 from aila_jax.model.layers import (
     INIT_STD,
     Norm,
@@ -49,6 +50,7 @@ class Setting:
       request: what the forward pass returns.
       rotation: of queries and keys; None where positions are learned alone.
       pointers: [query, key] pairs whose attention the statistics measure.
+      kept: keys and values of the tokens before, where the relation is that of chosen queries.
     """
 
     relation: Relation
@@ -57,6 +59,7 @@ class Setting:
     request: Request
     rotation: Rotation | None = None
     pointers: Bool[Array, "B L L"] | None = None
+    kept: KeysValues | None = None
 
 
 class Attention(nn.Module):
@@ -99,10 +102,40 @@ class Attention(nn.Module):
             scale = head_scale(
                 self.param("qk_scale", nn.initializers.zeros, (cfg.n_heads,), jnp.float32), cfg.g_max
             )
+        read = KeysValues(k, v)
+        if setting.kept is not None:
+            assert setting.relation.at is not None, "what is kept is read by chosen queries"
+            read = setting.kept.put(read, setting.relation.at)
+        if not self.is_initializing():
+            self.sow(COLLECTION, NAME, read, init_fn=lambda: None, reduce_fn=latest)
+        if setting.kept is not None:
+            out_BxLxHxK, stats = self._of_rows(q, read, share, scale, setting), None
+        else:
+            out_BxLxHxK, stats = self._of_all(q, read, share, scale, setting)
+        out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)
+        out = nn.DenseGeneral(
+            cfg.d_model,
+            axis=(-2, -1),
+            use_bias=cfg.out_bias,
+            kernel_init=out_init,
+            dtype=dtype,
+            name="out",
+        )
+        return adapted(cfg, "out", out_BxLxHxK, out(out_BxLxHxK), setting.lam), stats
+
+    def _of_all(
+        self,
+        q: Float[Array, "B L H K"],
+        read: KeysValues,
+        share: float | Float[Array, "..."],
+        scale: Float[Array, "H"] | None,
+        setting: Setting,
+    ) -> tuple[Float[Array, "B L H K"], AttentionStats | None]:
+        """Of every position."""
+        cfg, request, k, v = self.config, setting.request, read.keys, read.values
         if cfg.kv_heads != cfg.n_heads:  # each head of keys and values serves so many of the queries
             k, v = (jnp.repeat(x, cfg.n_heads // cfg.kv_heads, axis=2) for x in (k, v))
-        request = setting.request
-        out_BxLxHxK, stats = locality_attention(
+        return locality_attention(
             q,
             k,
             v,
@@ -118,16 +151,26 @@ class Attention(nn.Module):
             weights=request.weights,
             pointers=setting.pointers,
         )
-        out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)
-        out = nn.DenseGeneral(
-            cfg.d_model,
-            axis=(-2, -1),
-            use_bias=cfg.out_bias,
-            kernel_init=out_init,
-            dtype=dtype,
-            name="out",
+
+    def _of_rows(
+        self,
+        q: Float[Array, "B T H K"],
+        read: KeysValues,
+        share: float | Float[Array, "..."],
+        scale: Float[Array, "H"] | None,
+        setting: Setting,
+    ) -> Float[Array, "B T H K"]:
+        """Of the positions that the relation asks for, over all that was read."""
+        cfg, hard = self.config, setting.request.hard
+        push = Push(
+            share,
+            setting.tau,
+            build_margin(cfg.margin),
+            0.0 if hard else cfg.margin.gate,
+            scale_of(scale, q),
+            cfg.score_cap,
         )
-        return adapted(cfg, "out", out_BxLxHxK, out(out_BxLxHxK), setting.lam), stats
+        return attention_of_rows(q, read.keys, read.values, setting.relation.masks(hard), push)
 
 
 class Block(nn.Module):
@@ -240,14 +283,16 @@ class Transformer(nn.Module):
 
     def settings(
         self,
-        positions: Int[Array, "B L"],
+        positions: Int[Array, "B T"],
         blocks: Blocks,
         doc_ids: Int[Array, "B L"],
         dial: Dial,
         request: Request,
         pointers: Bool[Array, "B L L"] | None,
     ) -> list[tuple[Float[Array, "..."], Setting]]:
-        """Of each layer the share of the margin that it imposes, and what it reads beside its input."""
+        """Of each layer the share of the margin that it imposes, and what it reads beside its input; the
+        positions are those of the queries, T = L of them but where `blocks` are rows.
+        """
         cfg = self.config
         lam, tau = jnp.asarray(dial.lam, jnp.float32), jnp.asarray(dial.tau, jnp.float32)
         scale_N = default_layer_scale(cfg) if dial.layer_scale is None else dial.layer_scale

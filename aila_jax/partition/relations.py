@@ -1,27 +1,29 @@
 """Which keys a query may attend to, and which of them count as inside."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import flax.struct
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array
 
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """A relation written out over every query and key, axes [example, head, query, key].
+    """A relation written out over queries and keys, axes [example, head, query, key].
 
     Attributes:
       attendable: A_t.
       inside: the keys inside, whether they are in A_t or not.
+      itself: the query's own position.
     """
 
-    attendable: Bool[Array, "B 1 L L"]
-    inside: Bool[Array, "B 1 L L"]
+    attendable: Bool[Array, "B 1 T L"]
+    inside: Bool[Array, "B 1 T L"]
+    itself: Bool[Array, "#B 1 T L"]
 
 
 @flax.struct.dataclass
@@ -43,6 +45,7 @@ class Relation:
       order: with pointers, b: running number of the block.
       causal: A_t holds no key after t.
       horizon: p, at least 1: for so many later blocks; None for all.
+      at: the T positions whose queries are asked for, the rows of all that is written out; None for all L.
     """
 
     block_ids: Int[Array, "B L"]
@@ -53,6 +56,25 @@ class Relation:
     pointers: Bool[Array, "B L"] | None = None
     order: Int[Array, "B L"] | None = None
     horizon: int | None = flax.struct.field(pytree_node=False, default=None)
+    at: Int[Array, "B T"] | None = None
+
+    def rows(self, at: Int[Array, "B T"]) -> "Relation":
+        """The same relation of the queries at these positions alone: nothing of size L × L is made."""
+        return replace(self, at=at)
+
+    def _asked(self, of_BxL: Shaped[Array, "B L"]) -> Shaped[Array, "B T 1"]:
+        """What is known of every position, at the queries."""
+        asked = of_BxL if self.at is None else jnp.take_along_axis(of_BxL, self.at, axis=1)
+        return asked[:, :, None]
+
+    def _positions(self) -> Int[Array, "#B T 1"]:
+        """The positions of the queries."""
+        length = self.block_ids.shape[1]
+        return jnp.arange(length)[None, :, None] if self.at is None else self.at[:, :, None]
+
+    def itself(self) -> Bool[Array, "#B 1 T L"]:
+        """The query's own position."""
+        return (self._positions() == jnp.arange(self.block_ids.shape[1])[None, None, :])[:, None]
 
     @property
     def _key_ids(self) -> Int[Array, "B L"]:
@@ -62,79 +84,74 @@ class Relation:
         """The masks of soft attention, or those of `hard`, whose A_t is its part inside; a query without a
         key there attends to its own position, so no row is empty.
         """
-        inside, attendable = self.inside(), self.attendable()
-        if not hard:
-            return Masks(attendable, inside)
-        return Masks(with_fallback(attendable & inside), inside)
+        inside, attendable, itself = self.inside(), self.attendable(), self.itself()
+        if hard:
+            attendable = with_fallback(attendable & inside, itself)
+        return Masks(attendable, inside, itself)
 
-    def attendable(self) -> Bool[Array, "B 1 L L"]:
+    def attendable(self) -> Bool[Array, "B 1 T L"]:
         """A_t: no later key if causal, no other document if documents are given, no padding.
 
         A padding position may attend to itself only, so no row is empty.
         """
         block_ids, doc_ids = self.block_ids, self.doc_ids
-        length = block_ids.shape[1]
-        index = jnp.arange(length)
         real_keys = (block_ids != PADDING_ID) & (self._key_ids != PADDING_ID)
-        mask = jnp.broadcast_to(real_keys[:, None, :], (block_ids.shape[0], length, length))
-        mask &= (block_ids != PADDING_ID)[:, :, None]
+        mask = real_keys[:, None, :] & (self._asked(block_ids) != PADDING_ID)
         if self.causal:
-            mask &= (index[None, :] <= index[:, None])[None]
+            mask &= jnp.arange(block_ids.shape[1])[None, None, :] <= self._positions()
         if doc_ids is not None:
-            mask &= doc_ids[:, :, None] == doc_ids[:, None, :]
-        return (mask | jnp.eye(length, dtype=bool)[None])[:, None]
+            mask &= self._asked(doc_ids) == doc_ids[:, None, :]
+        return mask[:, None] | self.itself()
 
-    def inside(self) -> Bool[Array, "B 1 L L"]:
+    def inside(self) -> Bool[Array, "B 1 T L"]:
         """Where the key counts as inside for the query; a global token does for every query, and every key
         does for a global query.
         """
-        queries, keys = self.block_ids[:, :, None], self._key_ids[:, None, :]
+        queries, keys = self._asked(self.block_ids), self._key_ids[:, None, :]
         inside = (queries == keys) | (queries == GLOBAL_ID) | (keys == GLOBAL_ID)
         if self.pointers is not None:
             inside |= self._pointed()
         if self.sinks is not None:
-            itself = jnp.eye(inside.shape[-1], dtype=bool)[None]
-            inside = jnp.where(self.sinks[:, :, None], itself, inside | self.sinks[:, None, :])
+            itself = self.itself()[:, 0]
+            inside = jnp.where(self._asked(self.sinks), itself, inside | self.sinks[:, None, :])
         return inside[:, None]
 
-    def own(self) -> Bool[Array, "B 1 L L"]:
+    def own(self) -> Bool[Array, "B 1 T L"]:
         """Where the key carries the query's own block id and is neither global nor a sink; nowhere for a
         global query, or a sink.
         """
         key_ids = self._key_ids
-        own = (self.block_ids[:, :, None] == key_ids[:, None, :]) & (key_ids != GLOBAL_ID)[:, None, :]
+        own = (self._asked(self.block_ids) == key_ids[:, None, :]) & (key_ids != GLOBAL_ID)[:, None, :]
         if self.sinks is not None:
-            own &= ~self.sinks[:, None, :] & ~self.sinks[:, :, None]
+            own &= ~self.sinks[:, None, :] & ~self._asked(self.sinks)
         return own[:, None]
 
-    def pointed(self) -> Bool[Array, "B 1 L L"] | None:
+    def pointed(self) -> Bool[Array, "B 1 T L"] | None:
         """Where the key is inside as a pointer of an earlier block, and neither in the query's own nor a
         sink; None without pointers.
         """
         if self.pointers is None:
             return None
-        pointed = self._pointed() & (self.block_ids[:, :, None] != self._key_ids[:, None, :])
+        pointed = self._pointed() & (self._asked(self.block_ids) != self._key_ids[:, None, :])
         if self.sinks is not None:
-            pointed &= ~self.sinks[:, None, :] & ~self.sinks[:, :, None]
+            pointed &= ~self.sinks[:, None, :] & ~self._asked(self.sinks)
         return pointed[:, None]
 
-    def sunk(self) -> Bool[Array, "B 1 L L"] | None:
+    def sunk(self) -> Bool[Array, "B 1 T L"] | None:
         """Where the key is inside as a sink; None without sinks."""
         if self.sinks is None:
             return None
-        itself = jnp.eye(self.block_ids.shape[1], dtype=bool)[None]
-        return jnp.where(self.sinks[:, :, None], itself, self.sinks[:, None, :])[:, None]
+        return jnp.where(self._asked(self.sinks), self.itself()[:, 0], self.sinks[:, None, :])[:, None]
 
-    def _pointed(self) -> Bool[Array, "B L L"]:
+    def _pointed(self) -> Bool[Array, "B T L"]:
         assert self.pointers is not None and self.order is not None, "pointers come with an order"
-        later = self.order[:, :, None] - self.order[:, None, :]
+        later = self._asked(self.order) - self.order[:, None, :]
         near = later >= 1 if self.horizon is None else (later >= 1) & (later <= self.horizon)
-        return near & self.pointers[:, None, :] & (self.block_ids != PADDING_ID)[:, :, None]
+        return near & self.pointers[:, None, :] & (self._asked(self.block_ids) != PADDING_ID)
 
 
-def with_fallback(mask: Bool[Array, "B 1 L L"]) -> Bool[Array, "B 1 L L"]:
+def with_fallback(mask: Bool[Array, "B 1 T L"], itself: Bool[Array, "#B 1 T L"]) -> Bool[Array, "B 1 T L"]:
     """The same, and a query's own position where it has no key."""
-    itself = jnp.eye(mask.shape[-1], dtype=bool)[None, None]
     return mask | (itself & ~jnp.any(mask, axis=-1, keepdims=True))
 
 

@@ -32,6 +32,11 @@ class Blocks:
         """Equal blocks in all layers, and nothing else."""
         return cls(ids, (Relation(ids),))
 
+    def rows(self, at: Int[Array, "B T"]) -> "Blocks":
+        """What the queries at these positions read of the blocks of the whole window."""
+        own = jnp.take_along_axis(self.ids, at, axis=1)
+        return Blocks(own, tuple(relation.rows(at) for relation in self.layers))
+
     def of_layer(self, layer: int, doc_ids: Int[Array, "B L"] | None = None, causal: bool = True) -> Relation:
         """The relation of a layer, counted from 0; under a document mask, with documents."""
         found = self.layers[layer if len(self.layers) > 1 else 0]
