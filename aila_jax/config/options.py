@@ -103,6 +103,20 @@ def some_taus(name: str, values: Any) -> tuple[float, ...]:
     return are_taus(name, (plain(values),) if one_number(values) else values)
 
 
+def each_lam(name: str, value: Any) -> float | tuple[float, ...]:
+    """λ of all prompts, or of each of several."""
+    return _one_or_each(some_lams(name, value))
+
+
+def each_tau(name: str, value: Any) -> float | tuple[float, ...]:
+    """τ of all prompts, or of each of several."""
+    return _one_or_each(some_taus(name, value))
+
+
+def _one_or_each(values: tuple[float, ...]) -> float | tuple[float, ...]:
+    return values[0] if len(values) == 1 else values
+
+
 def one_number(value: Any) -> bool:
     """Whether it is one number."""
     return isinstance(plain(value), Real)
@@ -122,6 +136,20 @@ def are_texts(name: str, values: Any) -> tuple[str, ...]:
 def is_share(name: str, value: float) -> float:
     right = real(value) and 0.0 < value < 1.0
     require(right, name, value, "a number above 0 and below 1", f"--{name}=0.9")
+    return value
+
+
+def is_whole_share(name: str, value: float) -> float:
+    right = real(value) and 0.0 < value <= 1.0
+    require(right, name, value, "a number above 0, at most 1", f"--{name}=0.9; 1 is all")
+    return value
+
+
+def is_count_of_likeliest(name: str, value: int) -> int:
+    right = whole(value) and 0 <= value <= 100
+    require(
+        right, name, value, "a whole number from 0 to 100", f"--{name}=5; 0 names none beside the drawn one"
+    )
     return value
 
 
@@ -481,8 +509,8 @@ class DiagnoseOptions(Options):
 class GenerateOptions(Options):
     """A continuation of a prompt."""
 
-    lam: float = option(LAM_HELP, 0.0, is_lam)
-    tau: float = option(TAU_HELP, 1.0, is_tau)
+    lam: Sequence[float] | float = option(f"{LAM_HELP} Of several prompts also one for each.", 0.0, each_lam)
+    tau: Sequence[float] | float = option(f"{TAU_HELP} Of several prompts also one for each.", 1.0, each_tau)
     max_tokens: int = option("Tokens to add, at least 1.", 64, AtLeast(1, fix="raise it"))
     sample_temperature: float = option(
         "Spread of the sampling, not of the attention; 0 is greedy.",
@@ -493,6 +521,17 @@ class GenerateOptions(Options):
         "Sample among so many likeliest tokens; 0 is all.",
         40,
         AtLeast(0, fix="1 is greedy, 0 samples among all tokens"),
+    )
+    top_p: float = option(
+        "Sample among the fewest of these tokens that together hold so much of the probability; 1 is all.",
+        1.0,
+        is_whole_share,
+    )
+    logprobs: int | None = option(
+        "Also say the log-probability of each new token, and so many of the likeliest tokens in its place, 0 to"
+        " 100. Default: neither.",
+        None,
+        is_count_of_likeliest,
     )
     seed: int = option("Seed of the sampling; that of the first of several samples.", 0, is_seed)
     samples: int = option(

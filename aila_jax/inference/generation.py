@@ -1,83 +1,27 @@
 """Sampling text at a setting of the dial."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import flax.struct
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
 
 from aila_jax.cards import count
 from aila_jax.config import require
 from aila_jax.config.checks import check_text
 from aila_jax.config.options import GenerateOptions
-from aila_jax.data.tokenizer import Tokenizer, text_of
-from aila_jax.inference.dial import dial_values
+from aila_jax.inference.growing_text import settled
 from aila_jax.inference.inputs import read_text
-from aila_jax.model.interface import Dial, Request
-from aila_jax.model.network import Network
+from aila_jax.inference.rows import Likely, Prompt, Row, Wanted, grown
+from aila_jax.inference.windows import tokens_read
 from aila_jax.partition.kinds import text_blocks
 from aila_jax.partition.returning import refuse_returning
-from aila_jax.types import PADDING_ID, Array, Batch
 
 if TYPE_CHECKING:
     from aila_jax.inference.language_model import LanguageModel
 
 ROWS = 32  # continuations that are made side by side; bounds memory
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What is continued.
-
-    Attributes:
-      text: as it came.
-      ids: its token ids, at least one.
-      blocks: block of each.
-    """
-
-    text: str
-    ids: tuple[int, ...]
-    blocks: tuple[int, ...]
-
-
-@flax.struct.dataclass
-class _Sampling:
-    """How a token is drawn.
-
-    Attributes:
-      keys: of this draw, one for each row.
-      temperature: 0 takes the most likely token.
-      top_k: tokens that may be drawn, the most likely ones.
-    """
-
-    keys: Array
-    temperature: Array
-    top_k: int = flax.struct.field(pytree_node=False)
-
-
-@partial(jax.jit, static_argnames="request")
-def _next_tokens(
-    network: Network,
-    params: Any,
-    batch: Batch,
-    dial: Dial,
-    request: Request,
-    last_B: Int[Array, "B"],
-    sampling: _Sampling,
-) -> Int[Array, "B"]:
-    """Samples the token after position `last_B` of each row."""
-    logits_BxLxV = network(params, batch, dial, request).logits
-    assert logits_BxLxV is not None, "request asks for logits"
-    logits_BxV = jnp.take_along_axis(logits_BxLxV, last_B[:, None, None], axis=1)[:, 0]
-    kept, ids = jax.lax.top_k(logits_BxV, sampling.top_k)
-    drawn_B = jax.vmap(jax.random.categorical)(sampling.keys, kept / jnp.maximum(sampling.temperature, 1e-6))
-    chosen_B = jnp.where(sampling.temperature > 0, drawn_B, 0)
-    return jnp.take_along_axis(ids, chosen_B[:, None], axis=1)[:, 0]
 
 
 @dataclass(frozen=True)
@@ -99,6 +43,8 @@ class Continuation:
       blocks: block of each, for the partition `given`.
       lam: λ that they were drawn at.
       tau: τ.
+      drawn: where `logprobs` was asked for, each new token with its log-probability.
+      others: likewise, the likeliest tokens in each one's place, in order, whether drawn or not.
     """
 
     text: str
@@ -115,6 +61,8 @@ class Continuation:
     blocks: tuple[int, ...] = ()
     lam: float = 0.0
     tau: float = 1.0
+    drawn: tuple[Likely, ...] = ()
+    others: tuple[tuple[Likely, ...], ...] = ()
 
     @property
     def cut(self) -> str:
@@ -140,121 +88,6 @@ class Continuation:
         return f"ended at max_tokens, after {drawn}{times}"
 
 
-def tokens_read(prompt_tokens: int, length: int) -> int:
-    """How many tokens of a prompt the first new one is drawn after: all, or the newer half of a window that
-    they fill.
-    """
-    return prompt_tokens if prompt_tokens < length else max(length // 2, 1)
-
-
-@dataclass(frozen=True)
-class WindowRead:
-    """One window of a continuation, whose tokens are counted from the prompt's first.
-
-    Attributes:
-      start: the first token in it.
-      first: the first whose next token was drawn in it.
-      end: the token after the last such one, up to which it was read.
-    """
-
-    start: int
-    first: int
-    end: int
-
-
-def windows_read(prompt_tokens: int, total: int, length: int) -> list[WindowRead]:
-    """The windows in which the tokens after the prompt were drawn, of `total` with those of the prompt; as
-    `_Row` makes them.
-    """
-    found, start, begun = [], prompt_tokens - tokens_read(prompt_tokens, length), prompt_tokens
-    for drawn in range(prompt_tokens, total):
-        if drawn - start >= length:
-            if drawn > begun:
-                found.append(WindowRead(start, begun - 1, drawn - 1))
-            start, begun = drawn - tokens_read(drawn - start, length), drawn
-    return [*found, WindowRead(start, begun - 1, total - 1)]
-
-
-class _Row:
-    """One continuation in the making.
-
-    When the window is full its older half is dropped, so the rest takes new positions and, for windows, new
-    blocks.
-    """
-
-    def __init__(self, model: "LanguageModel", prompt: Prompt, seed: int):
-        """`prompt`: what is continued; `seed`: of the draws."""
-        self.model, self.prompt, self.seed = model, prompt, seed
-        self.ids, self.blocks = list(prompt.ids), list(prompt.blocks)
-        self.length, self.end_id = model.config.model.length, model.tokenizer.eos_id
-        self.closes = model.config.partition.kind == "given" and model.given == "lines"
-        self.start = len(self.ids) - tokens_read(len(self.ids), self.length)
-        self.dropped, self.ended, self.stop, self.text = 0, False, "", ""
-        self._read: tuple[Batch, int] | None = None
-
-    @property
-    def new(self) -> list[int]:
-        """The tokens that were drawn."""
-        return self.ids[len(self.prompt.ids) :]
-
-    def window(self) -> tuple[Batch, int]:
-        """What the model reads next, and the last position of it; once it has ended what it read last, since
-        all rows stay in one batch of one shape.
-        """
-        if self.ended and self._read is not None:
-            return self._read
-        if len(self.ids) - self.start >= self.length:
-            self.start = len(self.ids) - tokens_read(len(self.ids) - self.start, self.length)
-            self.dropped += 1
-        self._read = padded_window(self.ids[self.start :], self.blocks[self.start :], self.length)
-        return self._read
-
-    def add(self, token: int, stops: Sequence[str]) -> None:
-        """Takes one more token, and ends at the first stop string."""
-        self.blocks.append(self.blocks[-1] + int(self.closes and self.ids[-1] == self.end_id))
-        self.ids.append(token)
-        if stops:
-            self.text, self.stop = text_before(self.model.tokenizer, self.new, stops)
-            self.ended = bool(self.stop)
-
-    def continuation(self, options: GenerateOptions) -> Continuation:
-        text = self.text if self.ended else self.model.tokenizer.decode(self.new)
-        prompt_tokens = len(self.prompt.ids)
-        return Continuation(
-            text=text,
-            prompt_tokens=prompt_tokens,
-            read_tokens=tokens_read(prompt_tokens, self.length),
-            length=self.length,
-            prompt=self.prompt.text,
-            seed=self.seed,
-            new_tokens=len(self.new),
-            ended="stop" if self.ended else "length",
-            stop=self.stop,
-            dropped=self.dropped,
-            ids=tuple(self.ids),
-            blocks=tuple(self.blocks),
-            lam=options.lam,
-            tau=options.tau,
-        )
-
-
-def text_before(tokenizer: Tokenizer, ids: Sequence[int], stops: Sequence[str]) -> tuple[str, str]:
-    """The text of tokens up to the first of the stop strings in it, and which it is; all of it, and an empty
-    text, where there is none.
-
-    Byte-level tokens are searched as bytes: a stop string may begin and end inside tokens, and half a
-    character is not yet one.
-    """
-    if not tokenizer.byte_level:
-        text = tokenizer.decode(ids)
-        place, stop = min(((text.find(one), one) for one in stops if one in text), default=(len(text), ""))
-        return text[:place], stop
-    data = b"".join(tokenizer.token_bytes(ids))
-    found = ((data.find(one.encode()), one) for one in stops if one.encode() in data)
-    place, stop = min(found, default=(len(data), ""))
-    return text_of(data[:place]), stop
-
-
 def generate_ids(
     model: "LanguageModel",
     prompt: list[int],
@@ -266,27 +99,27 @@ def generate_ids(
     """
     require(len(prompt) > 0, "prompt", "", "at least one token", "write some text")
     made = Prompt("", tuple(prompt), tuple(_prompt_blocks(model, prompt, block_ids)))
-    return _continued(model, [(made, options.seed)], options)[0].new
+    return _continued(model, _wanted(model, [made], options)[:1], options)[0].new
 
 
 def continue_prompts(
     model: "LanguageModel", prompts: Sequence[Prompt], options: GenerateOptions
 ) -> tuple[tuple[Continuation, ...], ...]:
-    """Continues each prompt `options.samples` times; one compiled step serves all tokens, and up to `ROWS`
-    continuations at once.
+    """Continues each prompt `options.samples` times, up to `ROWS` continuations at once.
 
     Sample i of every prompt has the seed `options.seed` + i: it is what that seed alone gives.
 
-    For the partition `given`, a line-end token closes a block where it does so in training (`model.given` is
-    `lines`); elsewhere the continuation belongs to the block of the prompt's last token, since nothing says
-    where a field or an annotated block ends.
+    A new token's block: for windows that of its position; for segments and classes what the tokens up to it
+    say, as in any text. For the partition `given`, a line-end token closes a block where it does so in
+    training (`model.given` is `lines`); elsewhere the continuation belongs to the block of the prompt's last
+    token, since nothing says where a field or an annotated block ends.
 
     Raises:
-      ValueError: a model that cannot be asked for this.
+      ValueError: a model that cannot be asked for this, or λ or τ of another number of prompts.
     """
-    wanted = [(prompt, options.seed + sample) for prompt in prompts for sample in range(options.samples)]
+    wanted = _wanted(model, prompts, options)
     found = [
-        row.continuation(options)
+        _continuation(row)
         for start in range(0, len(wanted), ROWS)
         for row in _continued(model, wanted[start : start + ROWS], options)
     ]
@@ -295,44 +128,90 @@ def continue_prompts(
     )
 
 
-def _continued(
-    model: "LanguageModel", wanted: Sequence[tuple[Prompt, int]], options: GenerateOptions
-) -> list[_Row]:
-    """The continuation of each prompt with its seed, side by side."""
-    config, lam, vocabulary = model.config, options.lam, model.tokenizer.vocab_size
+def stream_prompt(model: "LanguageModel", prompt: Prompt, options: GenerateOptions) -> Iterator[str]:
+    """The text of the first sample in pieces, as its tokens are drawn: whole characters, and nothing that a
+    stop string may still take back. Together they are the text of `continue_prompts`.
+
+    Raises:
+      ValueError: as `continue_prompts`, or several samples.
+    """
+    fix = "samples=1, or ask continuations for them"
+    require(options.samples == 1, "samples", options.samples, "1 to stream", fix)
+    return _pieces(model, _wanted(model, [prompt], options), options)
+
+
+def _pieces(model: "LanguageModel", wanted: Sequence[Wanted], options: GenerateOptions) -> Iterator[str]:
+    said, row = "", Row(model, wanted[0])
+    for [row] in grown(model, wanted, options):
+        if not row.ended:
+            text = settled(model.tokenizer, row.new, options.stop or ())
+            assert text.startswith(said), "a text only grows"
+            if len(text) > len(said):
+                yield text[len(said) :]
+                said = text
+    rest = _continuation(row).text.removeprefix(said)
+    if rest:
+        yield rest
+
+
+def _continuation(row: Row) -> Continuation:
+    """What a row that is done says."""
+    wanted, prompt_tokens = row.wanted, len(row.wanted.prompt.ids)
+    return Continuation(
+        text=row.text if row.ended else row.model.tokenizer.decode(row.new),
+        prompt_tokens=prompt_tokens,
+        read_tokens=tokens_read(prompt_tokens, row.length),
+        length=row.length,
+        prompt=wanted.prompt.text,
+        seed=wanted.seed,
+        new_tokens=len(row.new),
+        ended="stop" if row.ended else "length",
+        stop=row.stop,
+        dropped=row.dropped,
+        ids=tuple(row.ids),
+        blocks=tuple(row.blocks),
+        lam=wanted.lam,
+        tau=wanted.tau,
+        drawn=tuple(row.drawn),
+        others=tuple(row.others),
+    )
+
+
+def _wanted(model: "LanguageModel", prompts: Sequence[Prompt], options: GenerateOptions) -> list[Wanted]:
+    """Every sample of every prompt, at the λ and τ of its prompt; ValueError for a model that cannot be asked
+    for it.
+    """
     require(
-        not config.model.bidirectional,
+        not model.config.model.bidirectional,
         "model.bidirectional",
         True,
         "False to generate",
         "train a causal model; a bidirectional one sees its targets",
     )
-    if config.model.hard:
+    lams, taus = (_of_each(name, getattr(options, name), len(prompts)) for name in ("lam", "tau"))
+    for lam in lams if model.config.model.hard else ():
         require(lam == 1.0, "lam", lam, "1, since the model was trained with hard blocks", "set lam=1")
-    rows = [_Row(model, prompt, seed) for prompt, seed in wanted]
-    dial = Dial(dial_values(lam, "lam", len(rows)), dial_values(options.tau, "tau", len(rows)))
-    among = min(options.top_k or vocabulary, vocabulary)
-    keys = jnp.stack([jax.random.key(row.seed) for row in rows])
-    for drawn in range(options.max_tokens):
-        windows = [row.window() for row in rows]
-        tokens = _next_tokens(
-            model.network,
-            model.params,
-            jax.tree.map(lambda *parts: np.concatenate(parts), *(batch for batch, _ in windows)),
-            dial,
-            Request(hard=config.model.hard),
-            np.array([last for _, last in windows], np.int32),
-            _Sampling(_fold_in(keys, drawn), jnp.float32(options.sample_temperature), among),
-        )
-        for row, token in zip(rows, np.asarray(tokens).tolist(), strict=True):
-            if not row.ended:
-                row.add(token, options.stop or ())
-        if all(row.ended for row in rows):
-            break
-    return rows
+    return [
+        Wanted(prompt, options.seed + sample, lam, tau)
+        for prompt, lam, tau in zip(prompts, lams, taus, strict=True)
+        for sample in range(options.samples)
+    ]
 
 
-_fold_in = jax.jit(jax.vmap(jax.random.fold_in, in_axes=(0, None)))
+def _of_each(name: str, value: float | Sequence[float], prompts: int) -> Sequence[float]:
+    """λ or τ of each prompt."""
+    if not isinstance(value, Sequence):
+        return [value] * prompts
+    limit = f"one number, or {prompts}, one for each prompt"
+    require(
+        len(value) == prompts, name, tuple(value), limit, f"{name}=0.5, say" if name == "lam" else "tau=1"
+    )
+    return value
+
+
+def _continued(model: "LanguageModel", wanted: Sequence[Wanted], options: GenerateOptions) -> list[Row]:
+    """The continuation of each prompt with its seed, side by side."""
+    return deque(grown(model, wanted, options), maxlen=1).pop()
 
 
 def read_prompts(model: "LanguageModel", prompts: Any, block_ids: Any = None) -> tuple[Prompt, ...]:
@@ -380,16 +259,3 @@ def _prompt_blocks(model: "LanguageModel", prompt: list[int], block_ids: Sequenc
     require(fits, "block_ids", len(block_ids), f"{len(prompt)} ids, one per token", "pass one per token")
     refuse_returning(model.config, np.asarray(block_ids)[None], None)
     return [int(block) for block in block_ids]
-
-
-def padded_window(ids: list[int], blocks: list[int], length: int) -> tuple[Batch, int]:
-    """The ids and their blocks as one padded window; and the last position."""
-    used = len(ids)
-    tokens = np.zeros((1, length), np.int32)
-    tokens[0, :used] = ids
-    doc_ids = np.full((1, length), PADDING_ID, np.int32)
-    doc_ids[0, :used] = 0
-    given = np.full((1, length), PADDING_ID, np.int32)
-    given[0, :used] = blocks
-    batch = Batch.from_tokens(tokens, given, doc_ids)
-    return replace(batch, positions=np.arange(length, dtype=np.int32)[None]), used - 1

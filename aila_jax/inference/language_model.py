@@ -1,7 +1,7 @@
 """A trained model with its tokenizer and partition, ready to be dialled: what `aila_jax.load` returns."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.inference.attention_of import attention_maps
 from aila_jax.inference.dial import check_hard, dial_value, dial_values
-from aila_jax.inference.generation import Continuation, continue_prompts, read_prompts
+from aila_jax.inference.generation import Continuation, continue_prompts, read_prompts, stream_prompt
 from aila_jax.inference.inputs import example_batch, read_batch, several
 from aila_jax.inference.reach import Reach
 from aila_jax.inference.reach_of import hard_end, reach_of_continuation, reach_of_text
@@ -314,11 +314,12 @@ class LanguageModel(Shown):
         self,
         prompt: str | Sequence[str],
         *,
-        lam: float = 0.0,
-        tau: float = 1.0,
+        lam: float | Sequence[float] = 0.0,
+        tau: float | Sequence[float] = 1.0,
         max_tokens: int = 64,
         sample_temperature: float = 0.8,
         top_k: int = 40,
+        top_p: float = 1.0,
         seed: int = 0,
         samples: int = 1,
         stop: str | Sequence[str] | None = None,
@@ -329,11 +330,12 @@ class LanguageModel(Shown):
 
         Args:
           prompt: a text, or a list of texts, which are continued side by side.
-          lam: λ.
-          tau: τ, the attention's temperature.
+          lam: λ; of a list of prompts also a list, one for each.
+          tau: τ, the attention's temperature; likewise.
           max_tokens: tokens to add.
           sample_temperature: spread of the sampling.
           top_k: sample among so many likeliest tokens; 0 is all.
+          top_p: of these among the fewest that together hold so much of the probability; 1 is all.
           seed: of the draws; sample i has the seed `seed` + i, alone or beside others.
           samples: continuations of each prompt.
           stop: a text, or several, that ends the continuation and is left out of it.
@@ -352,6 +354,7 @@ class LanguageModel(Shown):
             max_tokens=max_tokens,
             sample_temperature=sample_temperature,
             top_k=top_k,
+            top_p=top_p,
             seed=seed,
             samples=samples,
             stop=stop,
@@ -363,6 +366,41 @@ class LanguageModel(Shown):
         if options.samples == 1:
             return texts[0][0] if isinstance(prompt, str) else [of_prompt[0] for of_prompt in texts]
         return texts[0] if isinstance(prompt, str) else texts
+
+    def stream(
+        self,
+        prompt: str,
+        *,
+        lam: float = 0.0,
+        tau: float = 1.0,
+        max_tokens: int = 64,
+        sample_temperature: float = 0.8,
+        top_k: int = 40,
+        top_p: float = 1.0,
+        seed: int = 0,
+        stop: str | Sequence[str] | None = None,
+        block_ids: Any = None,
+    ) -> Iterator[str]:
+        """`generate` of one prompt, in pieces as they are drawn: whole characters, and nothing that a stop
+        string may still take back. Together they are its text. Arguments and errors: see `generate`.
+        """
+        options = GenerateOptions(
+            lam=lam,
+            tau=tau,
+            max_tokens=max_tokens,
+            sample_temperature=sample_temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            stop=stop,
+        )
+        return self.streamed(prompt, options, block_ids)
+
+    def streamed(self, prompt: str, options: GenerateOptions, block_ids: Any = None) -> Iterator[str]:
+        """`stream`, by options."""
+        check_text("prompt", prompt, "a text", "stream one prompt at a time")
+        [made] = read_prompts(self, prompt, block_ids)
+        return stream_prompt(self, made, options)
 
     def continuations(
         self, prompts: str | Sequence[str], options: GenerateOptions, block_ids: Any = None

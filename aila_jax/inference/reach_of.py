@@ -15,10 +15,11 @@ from aila_jax.guarantees.certificates import HARD_NATS, Certificate, certificate
 from aila_jax.guarantees.flow import condition_of, with_generated
 from aila_jax.guarantees.key_counts import counts_of_every_text
 from aila_jax.inference.dial import check_hard, dial_value
-from aila_jax.inference.generation import Continuation, padded_window, windows_read
+from aila_jax.inference.generation import Continuation
 from aila_jax.inference.inputs import read_text
 from aila_jax.inference.reach import Reach, check_positions
 from aila_jax.inference.spans import text_tokens
+from aila_jax.inference.windows import padded_window, windows_read
 from aila_jax.model.network import Network
 from aila_jax.partition.relations import reach_through
 from aila_jax.types import PADDING_ID, Array, Batch

@@ -15,7 +15,7 @@ from aila_jax.config.options import ReportOptions
 from aila_jax.data.dataset import encode_documents
 from aila_jax.data.documents import Document
 from aila_jax.evaluation.certify import certify
-from aila_jax.inference import generation, language_model
+from aila_jax.inference import language_model, rows
 from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.partition.kinds import line_blocks
@@ -200,11 +200,14 @@ def test_a_text_has_the_blocks_of_training_or_none(model, given):
 
 
 def test_a_continuation_belongs_to_the_last_block_of_its_prompt(model, monkeypatch):
-    seen = []
-    window = generation.padded_window
-    monkeypatch.setattr(generation, "padded_window", lambda *given: seen.append(given) or window(*given))
-    ends = model.tokenizer.eos_id
-    monkeypatch.setattr(generation, "_next_tokens", lambda *_: np.array([ends]))
+    seen, ends = [], model.tokenizer.eos_id
+
+    def says_line_ends(*given):
+        used = given[5][0] + 1
+        seen.append([ids[0, :used].tolist() for ids in (given[2].tokens, given[2].given_ids)])
+        return Drawn(np.array([ends])), given[-1]
+
+    monkeypatch.setattr(rows, "_next_tokens", says_line_ends)
     prompt = json.dumps({"blocks": ["the", "a\ncat"]})
     trained_on("fields", model).generate(prompt, lam=1.0, max_tokens=3)
     blocks = seen[-1][1]

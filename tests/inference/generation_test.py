@@ -12,8 +12,11 @@ from aila_jax.config import DataConfig, LocalityConfig, PartitionConfig
 from aila_jax.config.options import GenerateOptions
 from aila_jax.data.documents import Document
 from aila_jax.data.tokenizer import train_tokenizer
-from aila_jax.inference import generation
-from aila_jax.inference.generation import generate_ids, text_before, tokens_read
+from aila_jax.inference import generation, rows
+from aila_jax.inference.generation import generate_ids
+from aila_jax.inference.growing_text import text_before
+from aila_jax.inference.sampling import Drawn
+from aila_jax.inference.windows import tokens_read
 
 PROMPT = "the cat saw"
 
@@ -61,8 +64,8 @@ def test_a_prompt_longer_than_the_window_keeps_its_end(trained):
 def test_how_much_of_a_prompt_is_read(trained, monkeypatch, tokens, read):
     """Of the window that the first new token is drawn from."""
     seen = []
-    real = generation._next_tokens
-    monkeypatch.setattr(generation, "_next_tokens", lambda *given: (seen.append(given[5]), real(*given))[1])
+    real = rows._next_tokens
+    monkeypatch.setattr(rows, "_next_tokens", lambda *given: (seen.append(given[5].copy()), real(*given))[1])
     generate_ids(trained.model, [7] * tokens, GenerateOptions(max_tokens=2))
     assert int(seen[0][0]) + 1 == read == tokens_read(tokens, 16)
 
@@ -90,14 +93,14 @@ def test_the_seed_decides_and_nothing_else(trained):
 
 def test_one_compilation_serves_every_prompt_dial_and_temperature(trained):
     trained.model.generate(PROMPT, max_tokens=2)
-    before = generation._next_tokens._cache_size()
+    before = rows._next_tokens._cache_size()
     for lam, tau, temperature, prompt in (
         (0, 1, 0, "a"),
         (1.0, 0.5, 0.5, "the baker liked"),
         (np.float32(0.3), 2.0, 2, PROMPT),
     ):
         trained.model.generate(prompt, lam=lam, tau=tau, max_tokens=3, sample_temperature=temperature, seed=3)
-    assert generation._next_tokens._cache_size() == before
+    assert rows._next_tokens._cache_size() == before
 
 
 def test_lam_and_tau_reach_the_model_and_only_the_model(trained):
@@ -124,9 +127,9 @@ def test_lam_and_tau_reach_the_model_and_only_the_model(trained):
 def test_line_ends_close_blocks_of_a_given_partition(trained, monkeypatch):
     model = replace(trained.model, config=replace(trained.config, partition=PartitionConfig(kind="given")))
     seen = []
-    real = generation._next_tokens
+    real = rows._next_tokens
     monkeypatch.setattr(
-        generation, "_next_tokens", lambda *arguments: (seen.append(arguments[2]), real(*arguments))[1]
+        rows, "_next_tokens", lambda *arguments: (seen.append(arguments[2]), real(*arguments))[1]
     )
     ids = [*model.tokenizer.encode("a\ncat"), model.tokenizer.eos_id, 5]
     generate_ids(model, ids, GenerateOptions(lam=1.0, max_tokens=1, sample_temperature=0.0, top_k=1))
@@ -215,7 +218,7 @@ def test_a_stop_string_is_cut_wherever_tokens_end(trained, monkeypatch, text):
     ids = tokenizer.encode(text)
     assert len(ids) > 5
     said = iter(())
-    monkeypatch.setattr(generation, "_next_tokens", lambda *_: np.array([next(said)]))
+    monkeypatch.setattr(rows, "_next_tokens", lambda *given: (Drawn(np.array([next(said)])), given[-1]))
     for first in range(len(text)):
         for last in (first + 1, first + 2, first + 4):
             stop = text[first:last]

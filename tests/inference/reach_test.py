@@ -12,9 +12,9 @@ import pytest
 
 from aila_jax.config import MarginConfig, PartitionConfig, RelationConfig
 from aila_jax.config.options import GenerateOptions
-from aila_jax.inference.generation import tokens_read, windows_read
 from aila_jax.inference.inputs import example_batch
 from aila_jax.inference.language_model import LanguageModel
+from aila_jax.inference.windows import tokens_read, windows_read
 from tests.support.frames import install
 from tests.support.untrained import untrained_model
 
