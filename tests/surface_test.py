@@ -63,6 +63,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "text or ids": (None, 5, 2.5, b"x", [], "", ["a"], [1.5], [[1, 2]], [True], [-1], [10**6], {}),
     "texts": (None, 5, 2.5, b"x", [5], [], [""], ["a", None], np.array(["a"])),
     "stops": (5, 2.5, b"x", [5], "", ["a", ""], ["\ud800"], {}),
+    "chat": (5, "x", [], [5], [{"role": "user"}], [{"role": "user", "content": 5}], {}),
     "number or numbers": (None, "1", b"1", ["a"], 1j, NAN, INF, -1.0, {}, "one", [], [-1.0], [NAN], [[0.5]]),
     "texts or ids": (
         None,
@@ -281,8 +282,18 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
         lambda: untrained_model().generate,
         {"prompt": "the cat"},
         {
-            "prompt": "texts", "lam": "number", "tau": "number", "max_tokens": "whole", "sample_temperature": "number",
-            "top_k": "whole", "seed": "whole", "samples": "whole", "stop": "stops", "block_ids": "ids or None",
+            "prompt": "texts", "chat": "chat", "lam": "number or numbers", "tau": "number or numbers",
+            "max_tokens": "whole", "sample_temperature": "number", "top_k": "whole", "top_p": "number", "seed": "whole",
+            "samples": "whole", "stop": "stops", "block_ids": "ids or None",
+        },
+    ),
+    "LanguageModel.stream": (
+        lambda: untrained_model().stream,
+        {"prompt": "the cat"},
+        {
+            "prompt": "text", "chat": "chat", "lam": "number", "tau": "number", "max_tokens": "whole",
+            "sample_temperature": "number", "top_k": "whole", "top_p": "number", "seed": "whole", "stop": "stops",
+            "block_ids": "ids or None",
         },
     ),
     "LanguageModel.attention": (
@@ -439,7 +450,7 @@ def test_every_public_callable_and_argument_is_in_the_table():
     public |= {
         f"LanguageModel.{name}": method
         for name, method in inspect.getmembers(aila.LanguageModel, inspect.isfunction)
-        if not name.startswith("_") and name not in ("card", "need_anchors", "continuations")
+        if not name.startswith("_") and name not in ("card", "need_anchors", "continuations", "streamed")
     }
     public |= {
         f"presets.{name}": function

@@ -561,12 +561,22 @@ class PromptOptions(GenerateOptions):
         ' record with "text" is one. `-` reads standard input.',
         "",
     )
+    chat: bool = option(
+        "The prompt is a message to a chat model, whose chat template is put around it; the answer ends with"
+        " its end token.",
+        False,
+    )
+    stream: bool = option("Print the text of a single prompt as it is drawn.", False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         given = [name for name in ("prompt", "prompt_file") if getattr(self, name)]
         fix = 'pass --prompt="Return a new", or --prompt_file=FILE'
         require(len(given) == 1, "prompt, prompt_file", tuple(given), "one of the two", fix)
+        if self.stream:
+            fix = "leave --stream out"
+            require(self.samples == 1, "samples", self.samples, "1 with --stream", fix)
+            require(self.logprobs is None, "logprobs", self.logprobs, "left out with --stream", fix)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -152,6 +152,11 @@ class Tokenizer(Shown):
         added = self._model.get_added_tokens_decoder().values()
         return frozenset(token.content for token in added if token.special)
 
+    @functools.cached_property
+    def special_ids(self) -> dict[str, int]:
+        """The special tokens, by their spelling; a line end's may be one."""
+        return {spelled: self._id(spelled) for spelled in sorted(self._special)}
+
     def token_text(self, token: int) -> str:
         """What is shown of one token by itself: the text of its type, with bytes that are no whole character
         as <E4B8>. (`decode` of one token takes ▁ for the start of a text, and drops its space.)

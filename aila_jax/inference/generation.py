@@ -11,6 +11,7 @@ from aila_jax.cards import count
 from aila_jax.config import require
 from aila_jax.config.checks import check_text
 from aila_jax.config.options import GenerateOptions
+from aila_jax.inference.chat import chat_ids, chat_text
 from aila_jax.inference.growing_text import settled
 from aila_jax.inference.inputs import read_text
 from aila_jax.inference.rows import Likely, Prompt, Row, Wanted, grown
@@ -240,6 +241,14 @@ def read_prompts(model: "LanguageModel", prompts: Any, block_ids: Any = None) ->
         ids, blocks = read_text(model, one, row)
         found.append(Prompt(one, tuple(ids), tuple(_prompt_blocks(model, ids, blocks))))
     return tuple(found)
+
+
+def read_chat(model: "LanguageModel", chat: Any) -> Prompt:
+    """A conversation as the model's chat template writes it. Errors: see `chat_text`."""
+    text = chat_text(model, chat)
+    ids = chat_ids(model.tokenizer, text)
+    require(len(ids) > 0, "chat", chat, "at least one token", "write a message")
+    return Prompt(text, tuple(ids), tuple(_prompt_blocks(model, ids, None)))
 
 
 def _prompt_blocks(model: "LanguageModel", prompt: list[int], block_ids: Sequence[int] | None) -> list[int]:

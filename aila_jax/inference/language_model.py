@@ -1,7 +1,7 @@
 """A trained model with its tokenizer and partition, ready to be dialled: what `aila_jax.load` returns."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -38,11 +38,19 @@ from aila_jax.data.dataset import Dataset
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.inference.attention_of import attention_maps
+from aila_jax.inference.chat import chat_stops
 from aila_jax.inference.dial import check_hard, dial_value, dial_values
-from aila_jax.inference.generation import Continuation, continue_prompts, read_prompts, stream_prompt
+from aila_jax.inference.generation import (
+    Continuation,
+    continue_prompts,
+    read_chat,
+    read_prompts,
+    stream_prompt,
+)
 from aila_jax.inference.inputs import example_batch, read_batch, several
 from aila_jax.inference.reach import Reach
 from aila_jax.inference.reach_of import hard_end, reach_of_continuation, reach_of_text
+from aila_jax.inference.rows import Prompt
 from aila_jax.inference.scores import Scores
 from aila_jax.inference.scoring import score_texts
 from aila_jax.model.arguments import is_traced
@@ -312,8 +320,9 @@ class LanguageModel(Shown):
 
     def generate(
         self,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | None = None,
         *,
+        chat: Sequence[Mapping[str, str]] | None = None,
         lam: float | Sequence[float] = 0.0,
         tau: float | Sequence[float] = 1.0,
         max_tokens: int = 64,
@@ -330,6 +339,9 @@ class LanguageModel(Shown):
 
         Args:
           prompt: a text, or a list of texts, which are continued side by side.
+          chat: in place of a prompt a conversation, messages with the texts `role` and `content`; the model
+            answers the last. Needs the chat template of a model that came with one (`chat_text`), whose end
+            token then is a stop string too.
           lam: λ; of a list of prompts also a list, one for each.
           tau: τ, the attention's temperature; likewise.
           max_tokens: tokens to add.
@@ -359,18 +371,19 @@ class LanguageModel(Shown):
             samples=samples,
             stop=stop,
         )
-        found = self.continuations(prompt, options, block_ids)
+        found = self.continuations(prompt, options, block_ids, chat)
         for cut in (one[0].cut for one in found if one[0].cut):
             warnings.warn(cut, stacklevel=2)
         texts = [[one.text for one in of_prompt] for of_prompt in found]
         if options.samples == 1:
-            return texts[0][0] if isinstance(prompt, str) else [of_prompt[0] for of_prompt in texts]
-        return texts[0] if isinstance(prompt, str) else texts
+            return [of_prompt[0] for of_prompt in texts] if several(prompt) else texts[0][0]
+        return texts if several(prompt) else texts[0]
 
     def stream(
         self,
-        prompt: str,
+        prompt: str | None = None,
         *,
+        chat: Sequence[Mapping[str, str]] | None = None,
         lam: float = 0.0,
         tau: float = 1.0,
         max_tokens: int = 64,
@@ -394,21 +407,45 @@ class LanguageModel(Shown):
             seed=seed,
             stop=stop,
         )
-        return self.streamed(prompt, options, block_ids)
+        return self.streamed(prompt, options, block_ids, chat)
 
-    def streamed(self, prompt: str, options: GenerateOptions, block_ids: Any = None) -> Iterator[str]:
+    def streamed(
+        self,
+        prompt: str | None,
+        options: GenerateOptions,
+        block_ids: Any = None,
+        chat: Sequence[Mapping[str, str]] | None = None,
+    ) -> Iterator[str]:
         """`stream`, by options."""
-        check_text("prompt", prompt, "a text", "stream one prompt at a time")
-        [made] = read_prompts(self, prompt, block_ids)
-        return stream_prompt(self, made, options)
+        require(
+            not isinstance(prompt, list | tuple), "prompt", prompt, "a text", "stream one prompt at a time"
+        )
+        prompts, options = self._prompts(prompt, options, block_ids, chat)
+        return stream_prompt(self, prompts[0], options)
 
     def continuations(
-        self, prompts: str | Sequence[str], options: GenerateOptions, block_ids: Any = None
+        self,
+        prompts: str | Sequence[str] | None,
+        options: GenerateOptions,
+        block_ids: Any = None,
+        chat: Sequence[Mapping[str, str]] | None = None,
     ) -> tuple[tuple[Continuation, ...], ...]:
-        """`generate`, by options: of each prompt each sample, with how much of the prompt was read and why it
-        ended.
+        """`generate`, by options: of each prompt each sample, with how much of the prompt was read, why it
+        ended and, where they are asked for, log-probabilities.
         """
-        return continue_prompts(self, read_prompts(self, prompts, block_ids), options)
+        made, options = self._prompts(prompts, options, block_ids, chat)
+        return continue_prompts(self, made, options)
+
+    def _prompts(
+        self, prompts: Any, options: GenerateOptions, block_ids: Any, chat: Any
+    ) -> tuple[tuple[Prompt, ...], GenerateOptions]:
+        """What is continued, and how; the end token of a chat model ends its answer."""
+        if chat is None:
+            return read_prompts(self, prompts, block_ids), options
+        for name, value in (("prompt", prompts), ("block_ids", block_ids)):
+            require(value is None, name, value, "left out with chat", "ask for one of the two")
+        stops = (*(options.stop or ()), *chat_stops(self))
+        return (read_chat(self, chat),), replace(options, stop=stops or None)
 
     def score(
         self,

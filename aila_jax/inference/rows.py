@@ -66,10 +66,12 @@ class Likely:
 
     Attributes:
       token: its id.
-      logprob: its log-probability by the model, nats.
+      text: what is shown of it by itself (`Tokenizer.token_text`).
+      logprob: its log-probability by the model, nats: among all tokens, whatever the sampling is.
     """
 
     token: int
+    text: str
     logprob: float
 
 
@@ -264,9 +266,11 @@ def _note(row: Row, found: Drawn, index: int) -> None:
     """Keeps what is said of a draw."""
     if found.logprobs is None or found.others is None or found.others_logprobs is None:
         return
-    row.drawn.append(Likely(row.ids[-1], float(found.logprobs[index])))
+    shown = row.model.tokenizer.token_text
+    token = row.ids[-1]
+    row.drawn.append(Likely(token, shown(token), float(found.logprobs[index])))
     pairs = zip(found.others[index].tolist(), found.others_logprobs[index].tolist(), strict=True)
-    row.others.append(tuple(Likely(token, logprob) for token, logprob in pairs))
+    row.others.append(tuple(Likely(other, shown(other), logprob) for other, logprob in pairs))
 
 
 _fold_in = jax.jit(jax.vmap(jax.random.fold_in, in_axes=(0, None)))

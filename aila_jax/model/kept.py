@@ -5,7 +5,6 @@ up to a query. What is inside for the new query is made anew for each token, sin
 not finished may change.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
@@ -57,8 +56,8 @@ def nothing_kept(config: ModelConfig, rows: int, length: int) -> Kept:
     return tuple(KeysValues(room(), room()) for _ in range(config.n_layers))
 
 
-def kept_of(layer: Mapping[str, Any]) -> KeysValues:
-    """What a layer put into its variables."""
+def kept_of(layer: Any) -> KeysValues:
+    """What a layer put into its variables, the dictionary that Flax returns."""
     found = layer[COLLECTION]["attention"][NAME]
     assert isinstance(found, KeysValues)
     return found

@@ -8,7 +8,7 @@ from aila_jax.runs._certify import certify
 from aila_jax.runs._demo import demo
 from aila_jax.runs._diagnose import describe_diagnosis, diagnose
 from aila_jax.runs._flow import flow
-from aila_jax.runs._generate import continuation_lines, generate
+from aila_jax.runs._generate import continuation_lines, describe_tokens, generate, stream
 from aila_jax.runs._influence import describe_influence, influence
 from aila_jax.runs._recruit import recruit, recruit_classes
 from aila_jax.runs._report import report
@@ -39,6 +39,7 @@ __all__ = [
     "describe_influence",
     "describe_scores",
     "describe_sweep",
+    "describe_tokens",
     "diagnose",
     "draw_figures",
     "eval_record",
@@ -60,6 +61,7 @@ __all__ = [
     "score",
     "start_config",
     "step_draws",
+    "stream",
     "sweep",
     "threshold",
     "train",

@@ -18,6 +18,7 @@ from aila_jax.evaluation.certify import certify
 from aila_jax.inference import language_model, rows
 from aila_jax.inference.attention_maps import AttentionMaps
 from aila_jax.inference.language_model import LanguageModel
+from aila_jax.inference.sampling import Drawn
 from aila_jax.partition.kinds import line_blocks
 from aila_jax.runs._reading import PageGrid, read_page_text
 from tests.support.untrained import untrained_model

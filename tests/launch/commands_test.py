@@ -85,9 +85,13 @@ GENERATE = {
     "max_tokens": 64,
     "sample_temperature": 0.8,
     "top_k": 40,
+    "top_p": 1.0,
+    "logprobs": None,
     "seed": 0,
     "samples": 1,
     "stop": None,
+    "chat": False,
+    "stream": False,
 }
 TEST = {"split": "test", "data_dir": "d"}
 
@@ -344,6 +348,26 @@ INFLUENCE = {
                 GENERATE | {"prompt_file": "-", "samples": 3, "stop": (".", "a\nb"), "seed": 2},
             ),
         ),
+        (
+            "generate --checkpoint=c --prompt=x --lam=0,1 --tau=1,2 --top_p=0.9 --logprobs=3 --chat",
+            (
+                "generate",
+                ("c",),
+                GENERATE
+                | {
+                    "prompt": "x",
+                    "lam": (0.0, 1.0),
+                    "tau": (1.0, 2.0),
+                    "top_p": 0.9,
+                    "logprobs": 3,
+                    "chat": True,
+                },
+            ),
+        ),
+        (
+            "generate --checkpoint=c --prompt=x --stream",
+            ("stream", ("c",), GENERATE | {"prompt": "x", "stream": True}),
+        ),
         ("demo", ("demo", ("runs/demo",), {})),
         ("demo --workdir=w", ("demo", ("w",), {})),
     ],
@@ -399,6 +423,10 @@ def test_what_the_commands_print(runs, capsys):
         "--- 'p', seed 5, ended at max_tokens, after 0 tokens",
         "a λ continuation",
     ]
+    assert main(["generate", "--checkpoint=c", "--prompt=p", "--stream"]) == 0
+    assert capsys.readouterr() == ("a λ stream\n", "")
+    assert main(["generate", "--checkpoint=c", "--prompt=p", "--logprobs=0"]) == 0
+    assert capsys.readouterr().out.endswith("likeliest tokens\ntokens of a λ continuation\n")
     assert main(["generate", "--checkpoint=c", "--prompt=p", "--out=-"]) == 0
     assert capsys.readouterr().out == "line of a λ continuation\n"
     assert main(["score", "--checkpoint=c", "--text=t"]) == 0
@@ -468,6 +496,16 @@ def test_what_the_commands_print(runs, capsys):
         ("generate --checkpoint=c", "prompt, prompt_file is (); it must be one of the two"),
         ("generate --checkpoint=c --prompt=p --prompt_file=a", "it must be one of the two"),
         ("generate --checkpoint=c --prompt_file=nowhere", "--prompt_file is 'nowhere'; it must be a file"),
+        (
+            "generate --checkpoint=c --prompt=p --stream --samples=2",
+            "samples is 2; it must be 1 with --stream",
+        ),
+        ("generate --checkpoint=c --prompt=p --stream --logprobs=1", "it must be left out with --stream"),
+        (
+            "generate --checkpoint=c --prompt=p --stream --out=o",
+            "out is 'o'; it must be left out with --stream",
+        ),
+        ("generate --checkpoint=c --prompt=p --top_p=0", "--top_p is 0.0; it must be a number above 0"),
         ("generate --checkpoint=c --prompt=p --samples=0", "--samples is 0; it must be at least 1"),
         ("generate --checkpoint=c --prompt=p --stop=", "--stop is ['']; it must be a text or several"),
         ("score --checkpoint=c", "text, file is (); it must be one of the two"),
@@ -598,7 +636,8 @@ def test_the_flags_are_the_options_and_so_are_their_defaults(command):
         (aila_jax.sweep, SweepOptions, {"quiet", "dataset", "fallback"}),
         (aila_jax.certify, CertifyOptions, {"layer_scale", "block_ids", "dataset", "fallback"}),
         (aila_jax.recruit, RecruitOptions, {"checkpoint", "config", "data_dir", "out", "quiet", "fallback"}),
-        (aila_jax.LanguageModel.generate, GenerateOptions, {"block_ids"}),
+        (aila_jax.LanguageModel.generate, GenerateOptions, {"prompt", "chat", "block_ids"}),
+        (aila_jax.LanguageModel.stream, GenerateOptions, {"prompt", "chat", "block_ids"}),
         (aila_jax.LanguageModel.score, ScoreOptions, {"block_ids"}),
         (aila_jax.score, ScoreOptions, {"block_ids", "fallback"}),
     ],
@@ -613,6 +652,11 @@ def test_public_callables_have_the_options_as_keywords_with_their_defaults(funct
     if function is aila_jax.certify:
         # What is said of a certificate, not the certificate; and what is `model.reach` in Python.
         for name in ("target_mass", "flow", "position", "prompt", "max_tokens"):
+            del options[name]
+    if function is aila_jax.LanguageModel.generate:
+        del options["logprobs"]  # `continuations` says them
+    if function is aila_jax.LanguageModel.stream:
+        for name in ("logprobs", "samples"):
             del options[name]
     assert {name: value for name, value in keywords(function).items() if name not in beside} == options
 

@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,12 @@ class FakeRuns(types.ModuleType):
             for sample in range(options.samples)
         )
         return self._measured("generate", run, options, out, (found,))
+
+    def stream(self, run: FakeRun, options: PromptOptions) -> Iterator[str]:
+        return self._measured("stream", run, options, "", iter(("a λ ", "stream")))
+
+    def describe_tokens(self, made: Continuation) -> str:
+        return f"tokens of {made.text}"
 
     def continuation_lines(self, found: Any) -> str:
         return "".join(f"line of {one.text}\n" for of_prompt in found for one in of_prompt)

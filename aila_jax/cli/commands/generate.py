@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aila_jax.cli.command import Call, Command
 from aila_jax.cli.paths import is_output_file, is_text_file
+from aila_jax.config import require
 from aila_jax.config.options import PromptOptions
 
 if TYPE_CHECKING:
@@ -16,6 +17,12 @@ def _run(call: Call[PromptOptions]) -> None:
     from aila_jax import runs
 
     run = runs.open_run(call.path, fallback=call.fallback, step=call.step)
+    if call.options.stream:
+        require(not call.out, "out", call.out, "left out with --stream", "leave --stream out")
+        for piece in runs.stream(run, call.options):
+            print(piece, end="", flush=True)
+        print()
+        return
     found = runs.generate(run, call.options, call.out)
     for of_prompt in found:
         if of_prompt[0].cut:
@@ -23,7 +30,12 @@ def _run(call: Call[PromptOptions]) -> None:
     if call.out == "-":
         sys.stdout.write(runs.continuation_lines(found))
         return
-    _show([one for of_prompt in found for one in of_prompt], bool(call.options.stop))
+    texts = [one for of_prompt in found for one in of_prompt]
+    _show(texts, bool(call.options.stop))
+    for one in texts if call.options.logprobs is not None else ():
+        print(
+            f"\nlog-probabilities (nats), seed {one.seed}, and the likeliest tokens\n{runs.describe_tokens(one)}"
+        )
     if call.out:
         print(f"Written to {call.out}", file=sys.stderr)
 
@@ -51,6 +63,8 @@ COMMAND = Command(
         'generate --checkpoint=runs/tiny --prompt="Return a new" --lam=0.6',
         'generate --checkpoint=runs/tiny --prompt="Return a new" --samples=3 --seed=5 --stop=. --stop="\\n"',
         "generate --checkpoint=runs/tiny --prompt_file=prompts.jsonl --out=texts.jsonl",
+        'generate --checkpoint=runs/tiny --prompt="Return a new" --top_p=0.9 --stream',
+        'generate --checkpoint=runs/tiny --prompt="Return a new" --max_tokens=8 --logprobs=3',
     ),
     run=_run,
     opening=("fallback", "step"),
