@@ -35,11 +35,13 @@ def render(asked: dict[str, object]) -> str:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
     )
-    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
+    environment.filters["tojson"] = lambda value, indent=None: json.dumps(
+        value, ensure_ascii=False, indent=indent
+    )
     environment.globals["raise_exception"] = refuse
     variables = asked["variables"]
     assert isinstance(variables, dict)
-    text = environment.from_string(str(asked["template"])).render(**variables)
+    text = environment.from_string(str(asked["template"])).render(variables)
     if len(text) > MOST:
         raise ValueError(f"it makes {len(text):,} characters, of which {MOST:,} are the most")
     return text
