@@ -86,6 +86,18 @@ def test_each_prompt_at_its_own_dial_is_that_prompt_alone(model: LanguageModel) 
         model.generate(PROMPTS, lam=(0.1, 0.2))
 
 
+def test_one_prompt_at_two_settings_is_read_at_both(model: LanguageModel) -> None:
+    """By log-probabilities, since a token that is drawn seldom changes with what was read before."""
+
+    def logprobs(prompts: list[str], lam: float | tuple[float, ...]) -> list[list[float]]:
+        options = GenerateOptions(lam=lam, logprobs=0, max_tokens=2, top_k=1)
+        return [[one.logprob for one in made.drawn] for [made] in model.continuations(prompts, options)]
+
+    twice = logprobs([PROMPTS[0]] * 2, (0.0, 1.0))
+    for lam, found in zip((0.0, 1.0), twice, strict=True):
+        np.testing.assert_allclose(found, logprobs([PROMPTS[0]], lam)[0], rtol=0, atol=1e-5)
+
+
 def test_a_continuation_depends_on_no_companion(model: LanguageModel) -> None:
     """Bit for bit on the texts beside it, and within rounding on how many there are."""
     options = GenerateOptions(lam=0.5, logprobs=0, **SAMPLED)
