@@ -74,7 +74,7 @@ def drawn_model(shape: Shape, length: int) -> Any:
     """A `LanguageModel` of this shape with drawn weights and a vocabulary of numbered words."""
     import jax
 
-    from aila_jax.config import Config, DataConfig, ModelConfig
+    from aila_jax.config import Config, DataConfig, FeedForwardKind, ModelConfig, NormKind
     from aila_jax.data.documents import Document
     from aila_jax.data.tokenizer import train_tokenizer
     from aila_jax.inference.inputs import example_batch
@@ -90,9 +90,9 @@ def drawn_model(shape: Shape, length: int) -> Any:
         n_kv_heads=shape.kv_heads,
         d_ff=shape.inner,
         n_layers=shape.layers,
-        norm="rms_norm",
+        norm=NormKind.RMS,
         norm_epsilon=EPSILON,
-        feed_forward="swiglu",
+        feed_forward=FeedForwardKind.SWIGLU,
         rotary_base=BASE,
         learned_positions=False,
         out_bias=False,
