@@ -3,6 +3,7 @@
 The parameters stay `layer_0`, `layer_1` and so on; they are stacked inside the program alone.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
