@@ -3,7 +3,6 @@
 The parameters stay `layer_0`, `layer_1` and so on; they are stacked inside the program alone.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -54,7 +53,7 @@ def apply_scanned(
 
 def scan_layers(
     config: ModelConfig,
-    params: Mapping[str, Any],
+    params: Any,
     x_BxLxD: Float[Array, "B L D"],
     settings: list[tuple[Float[Array, "..."], Setting]],
     alike: bool,
