@@ -12,6 +12,7 @@ from aila_jax.config.checks import check_flag, check_instance, require
 from aila_jax.model.arguments import check_attention
 from aila_jax.model.margin import Margin, SelfScaling, check_gate, check_margin
 from aila_jax.model.stats import AttentionStats, StatsRequest, attention_stats
+from aila_jax.model.tap import Tap, untapped
 from aila_jax.partition.relations import Masks, Relation, with_fallback
 from aila_jax.types import Array
 
@@ -137,10 +138,12 @@ def attention_of_rows(
     v_BxLxGxK: Float[Array, "B L G K"],
     masks: Masks,
     push: "Push",
+    tap: Tap = untapped,
 ) -> Float[Array, "B T H K"]:
     """The rows of `locality_attention` of T queries, whose masks these are, over L keys."""
-    logits = attention_logits(q_BxTxHxK, k_BxLxGxK, masks, push)
-    return attend(jax.nn.softmax(logits.gated, axis=-1), v_BxLxGxK)
+    logits = attention_logits(q_BxTxHxK, k_BxLxGxK, masks, push, tap)
+    gated = tap("attention.dialled", logits.gated)
+    return attend(tap("attention.weights", jax.nn.softmax(gated, axis=-1)), v_BxLxGxK)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,10 +183,15 @@ class Logits:
 
 
 def attention_logits(
-    q_BxTxHxK: Float[Array, "B T H K"], k_BxLxGxK: Float[Array, "B L G K"], masks: Masks, push: Push
+    q_BxTxHxK: Float[Array, "B T H K"],
+    k_BxLxGxK: Float[Array, "B L G K"],
+    masks: Masks,
+    push: Push,
+    tap: Tap = untapped,
 ) -> Logits:
     """The logits of T queries over L keys, whose G heads serve H / G heads of queries each."""
     scores = attention_scores(q_BxTxHxK, k_BxLxGxK, push.scale_H, push.score_cap)
+    scores = tap("attention.scores", scores)
     margin, lam = push.margin, per_example(push.lam)
     if isinstance(margin, SelfScaling):
         range_BxHxTx1 = _score_range(margin, scores, masks.attendable, q_BxTxHxK, k_BxLxGxK, push.scale_H)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Key
 
 from aila_jax.config import FeedForwardKind, ModelConfig, NormKind
+from aila_jax.model.tap import Tap, untapped
 from aila_jax.types import Array
 
 INIT_STD = 0.02
@@ -74,7 +75,9 @@ class Norm(nn.Module):
         return y_BxLxD
 
 
-def feed_forward(config: ModelConfig, y_MxD: Float[Array, "M D"]) -> Float[Array, "M D"]:
+def feed_forward(
+    config: ModelConfig, y_MxD: Float[Array, "M D"], tap: Tap = untapped
+) -> Float[Array, "M D"]:
     """The feed-forward part of a layer, its weights those of the module whose `__call__` this is used in: two
     products with an activation between, or with a gate.
     """
@@ -89,7 +92,7 @@ def feed_forward(config: ModelConfig, y_MxD: Float[Array, "M D"]) -> Float[Array
         inner_MxF = nn.silu(dense(config.d_ff, "mlp_gate")(y_MxD)) * inner_MxF
     else:
         inner_MxF = nn.gelu(inner_MxF, approximate=config.feed_forward == FeedForwardKind.GELU)
-    return dense(config.d_model, "mlp_out", std)(inner_MxF)
+    return dense(config.d_model, "mlp_out", std)(tap("feed_forward.inner", inner_MxF))
 
 
 def adapted(

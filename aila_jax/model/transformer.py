@@ -27,6 +27,7 @@ from aila_jax.model.margin import Margin, SelfScaling, default_layer_scale, impo
 from aila_jax.model.output import output_of
 from aila_jax.model.rotary import Rotation
 from aila_jax.model.stats import AttentionStats, StatsRequest
+from aila_jax.model.tap import Tap, untapped
 from aila_jax.partition.relations import Relation
 from aila_jax.partition.rules import Blocks
 from aila_jax.types import Array
@@ -51,6 +52,7 @@ class Setting:
       rotation: of queries and keys; None where positions are learned alone.
       pointers: [query, key] pairs whose attention the statistics measure.
       kept: keys and values of the tokens before, where the relation is that of chosen queries.
+      tap: what the layer's intermediate results run past (static).
     """
 
     relation: Relation
@@ -60,6 +62,7 @@ class Setting:
     rotation: Rotation | None = None
     pointers: Bool[Array, "B L L"] | None = None
     kept: KeysValues | None = None
+    tap: Tap = flax.struct.field(pytree_node=False, default=untapped)
 
 
 class Attention(nn.Module):
@@ -102,16 +105,18 @@ class Attention(nn.Module):
             scale = head_scale(
                 self.param("qk_scale", nn.initializers.zeros, (cfg.n_heads,), jnp.float32), cfg.g_max
             )
-        read = KeysValues(k, v)
+        q, k = setting.tap("attention.queries", q), setting.tap("attention.keys", k)
+        read = KeysValues(k, setting.tap("attention.values", v))
         if setting.kept is not None:
             assert setting.relation.at is not None, "what is kept is read by chosen queries"
             read = setting.kept.put(read, setting.relation.at)
         if not self.is_initializing():
             self.sow(COLLECTION, NAME, read, init_fn=lambda: None, reduce_fn=latest)
-        if setting.kept is not None:
+        if setting.kept is not None or setting.tap is not untapped:
             out_BxLxHxK, stats = self._of_rows(q, read, share, scale, setting), None
         else:
             out_BxLxHxK, stats = self._of_all(q, read, share, scale, setting)
+        out_BxLxHxK = setting.tap("attention.heads", out_BxLxHxK)
         out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)
         out = nn.DenseGeneral(
             cfg.d_model,
@@ -160,7 +165,7 @@ class Attention(nn.Module):
         scale: Float[Array, "H"] | None,
         setting: Setting,
     ) -> Float[Array, "B T H K"]:
-        """Of the positions that the relation asks for, over all that was read."""
+        """Of the positions that the relation asks for, over all that was read; step by step, for taps."""
         cfg, hard = self.config, setting.request.hard
         push = Push(
             share,
@@ -170,7 +175,8 @@ class Attention(nn.Module):
             scale_of(scale, q),
             cfg.score_cap,
         )
-        return attention_of_rows(q, read.keys, read.values, setting.relation.masks(hard), push)
+        masks = setting.relation.masks(hard)
+        return attention_of_rows(q, read.keys, read.values, masks, push, setting.tap)
 
 
 class Block(nn.Module):
@@ -190,17 +196,23 @@ class Block(nn.Module):
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
         attention_keys_B, mlp_keys_B = fold_in_each(dropout_keys_B, 0), fold_in_each(dropout_keys_B, 1)
+        tap = setting.tap
+        x_BxLxD = tap("residual_before", x_BxLxD)
         stats, before_BxLxD = None, x_BxLxD
         if not setting.request.no_attention:
             y = Norm.before_attention(cfg, "attention_norm")(x_BxLxD, setting.lam).astype(dtype)
-            y, stats = Attention(cfg, name="attention")(y, share, setting)
+            y, stats = Attention(cfg, name="attention")(tap("attention.input", y), share, setting)
+            y = tap("attention.output", y)
             x_BxLxD = x_BxLxD + dropout(y, attention_keys_B, cfg.dropout)
+        if not cfg.parallel:
+            x_BxLxD = tap("residual_middle", x_BxLxD)
         read_BxLxD = before_BxLxD if cfg.parallel else x_BxLxD
         y = Norm.elsewhere(cfg, "mlp_norm")(read_BxLxD, setting.lam).astype(dtype)
         # As one matrix [B · L, D]: with three axes XLA's CPU compiler copies the gradients transposed for
         # those of the kernels.
-        y = feed_forward(cfg, y.reshape(-1, cfg.d_model))
-        return x_BxLxD + dropout(y.reshape(x_BxLxD.shape), mlp_keys_B, cfg.dropout), stats
+        y = feed_forward(cfg, tap("feed_forward.input", y).reshape(-1, cfg.d_model), tap)
+        y = tap("feed_forward.output", y.reshape(x_BxLxD.shape))
+        return tap("residual", x_BxLxD + dropout(y, mlp_keys_B, cfg.dropout)), stats
 
 
 class Transformer(nn.Module):
