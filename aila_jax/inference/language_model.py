@@ -48,6 +48,11 @@ from aila_jax.inference.generation import (
     stream_prompt,
 )
 from aila_jax.inference.inputs import example_batch, read_batch, several
+from aila_jax.inference.inside.ablation import Ablating, HeadAblation, ablate_heads
+from aila_jax.inference.inside.capture import Capture, Places, capture, patched
+from aila_jax.inference.inside.lens import LogitLens, logit_lens
+from aila_jax.inference.inside.patching import Patching, Sweep, patching
+from aila_jax.inference.inside.reading import LIMIT_MIB, Setting
 from aila_jax.inference.reach import Reach
 from aila_jax.inference.reach_of import hard_end, reach_of_continuation, reach_of_text
 from aila_jax.inference.rows import Prompt
@@ -58,6 +63,7 @@ from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.margin import check_layer_scale
 from aila_jax.model.network import Network
 from aila_jax.model.stats import StatsRequest
+from aila_jax.model.tap import sites_of
 from aila_jax.model.transformer import Transformer, build_transformer
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition, build_partition, check_vocabulary, table_of
@@ -576,6 +582,216 @@ class LanguageModel(Shown):
             fix = "leave it out: a continuation has its own"
             require(value is None, name, value, "left out with a continuation", fix)
         return reach_of_continuation(self, text, end)
+
+    @property
+    def result_names(self) -> tuple[str, ...]:
+        """What `capture` can return, in the order in which it is computed."""
+        return tuple(sites_of(self.config.model))
+
+    def capture(
+        self,
+        texts: Any,
+        names: str | Sequence[str] = "layer_*.residual",
+        *,
+        lam: Any = 0.0,
+        tau: Any = 1.0,
+        hard: bool | None = None,
+        block_ids: Any = None,
+        doc_ids: Any = None,
+        limit_mib: float = LIMIT_MIB,
+        quiet: bool = False,
+    ) -> Capture:
+        """Intermediate results of a forward pass, by name (docs/howto/inside.md lists the names). What none of
+        them depends on is not computed.
+
+        Args:
+          texts: a text or its token ids, or a list of either; shorter ones are filled up with padding.
+          names: whole names, or patterns in which `*` stands for anything.
+          lam: λ, one or one for each text.
+          tau: τ, likewise.
+          hard: block attention only, in every layer; needs λ = 1. The configuration's by default.
+          block_ids: one id per token, of a list of texts a list of them, for the partition `given`; by default
+            those that the texts would have had in training.
+          doc_ids: document of each token, likewise; one document a text by default.
+          limit_mib: MiB that it may take.
+          quiet: do not say on standard error what it will take.
+
+        Raises:
+          ValueError: a name that there is not (the nearest are told), more memory than `limit_mib`, or an
+            argument outside its limits.
+        """
+        setting = Setting(lam, tau, hard, block_ids, doc_ids, limit_mib, quiet)
+        return capture(self, texts, names, setting)
+
+    def patched(
+        self,
+        clean: Any,
+        corrupted: Any,
+        names: str | Sequence[str],
+        *,
+        positions: Sequence[int] | None = None,
+        heads: Sequence[int] | None = None,
+        keep: str | Sequence[str] = "logits",
+        lam: Any = 0.0,
+        tau: Any = 1.0,
+        hard: bool | None = None,
+        block_ids: Any = None,
+        doc_ids: Any = None,
+        limit_mib: float = LIMIT_MIB,
+        quiet: bool = False,
+    ) -> Capture:
+        """Activation patching: a pass over `corrupted` in which results have the values that they have in
+        `clean`.
+
+        Args:
+          clean: texts, read at the same setting; or a `Capture` that holds the results, of any texts and any
+            λ, or with values of one's own.
+          corrupted: texts; as many, with as many tokens. Blocks are theirs.
+          names: the results that are replaced, as in `capture`.
+          positions: where; everywhere by default. Of scores and weights these are queries.
+          heads: of which heads of queries; of all by default.
+          keep: the results that are returned.
+          lam: as in `capture`, and so are the others.
+          tau: τ.
+          hard: block attention only.
+          block_ids: of `corrupted`, and of `clean` where it is a text.
+          doc_ids: likewise.
+          limit_mib: MiB that each of the two passes may take.
+          quiet: do not say what they will take.
+
+        Raises:
+          ValueError: as in `capture`; or a clean result of another shape.
+        """
+        setting = Setting(lam, tau, hard, block_ids, doc_ids, limit_mib, quiet)
+        return patched(self, clean, corrupted, names, Places(positions, heads), keep, setting)
+
+    def patching(
+        self,
+        clean: Any,
+        corrupted: Any,
+        names: str | Sequence[str] = "layer_*.residual",
+        *,
+        each: str = "position",
+        positions: Sequence[int] | None = None,
+        at: int | None = None,
+        answer: str | int | None = None,
+        other: str | int | None = None,
+        batch_size: int = 8,
+        lam: Any = 0.0,
+        tau: Any = 1.0,
+        hard: bool | None = None,
+        block_ids: Any = None,
+        doc_ids: Any = None,
+        limit_mib: float = LIMIT_MIB,
+        quiet: bool = False,
+    ) -> Patching:
+        """A sweep of activation patching: one pass for every result and position, or head, and how much of the
+        clean answer it brings back, (patched − corrupted) / (clean − corrupted).
+
+        What is measured is logit(answer) − logit(other), or log p(answer) without `other`. By default these
+        are the likeliest tokens of the clean and of the corrupted pass.
+
+        Args:
+          clean: a text or its token ids.
+          corrupted: a text with as many tokens; or the same one, with two λ.
+          names: results of layers, as in `capture`.
+          each: `position`, or `head`: results of heads, at all positions.
+          positions: of the sweep; all by default.
+          at: position whose next token is asked for; the last by default.
+          answer: a token, by its id or as a text of one token.
+          other: the token beside it.
+          batch_size: passes at once.
+          lam: λ of both, or (λ of clean, λ of corrupted).
+          tau: τ, likewise.
+          hard: block attention only.
+          block_ids: of both texts, or a list of two.
+          doc_ids: likewise.
+          limit_mib: MiB that it may take.
+          quiet: show nothing on standard error.
+
+        Raises:
+          ValueError: as in `capture`; texts of different lengths, or between which the measure does not
+            differ.
+        """
+        setting = Setting(lam, tau, hard, block_ids, doc_ids, limit_mib, quiet)
+        sweep = Sweep(each, positions, at, answer, other, batch_size)
+        return patching(self, clean, corrupted, names, sweep, setting)
+
+    def ablate_heads(
+        self,
+        texts: Any,
+        *,
+        to: str = "zero",
+        answer: str | int | None = None,
+        other: str | int | None = None,
+        batch_size: int = 8,
+        lam: Any = 0.0,
+        tau: Any = 1.0,
+        hard: bool | None = None,
+        block_ids: Any = None,
+        doc_ids: Any = None,
+        limit_mib: float = LIMIT_MIB,
+        quiet: bool = False,
+    ) -> HeadAblation:
+        """What each head is worth: the loss of the texts without it, one pass for each head and text.
+
+        Args:
+          texts: as in `capture`.
+          to: what stands in place of the head's output: `zero`, or its `mean` over the tokens of the texts.
+          answer: a token; then also its log-probability after the last token of each text.
+          other: a token; then, in place of that, logit(answer) − logit(other).
+          batch_size: passes at once.
+          lam: as in `capture`, and so are the others.
+          tau: τ.
+          hard: block attention only.
+          block_ids: of the texts.
+          doc_ids: likewise.
+          limit_mib: MiB that it may take.
+          quiet: show nothing on standard error.
+
+        Raises:
+          ValueError: as in `capture`; or a model that sees its targets.
+        """
+        setting = Setting(lam, tau, hard, block_ids, doc_ids, limit_mib, quiet)
+        return ablate_heads(self, texts, Ablating(to, answer, other, batch_size), setting)
+
+    def logit_lens(
+        self,
+        texts: Any,
+        *,
+        positions: Sequence[int] | None = None,
+        top: int = 5,
+        answer: str | int | None = None,
+        lam: Any = 0.0,
+        tau: Any = 1.0,
+        hard: bool | None = None,
+        block_ids: Any = None,
+        doc_ids: Any = None,
+        limit_mib: float = LIMIT_MIB,
+        quiet: bool = False,
+    ) -> LogitLens:
+        """Logit lens: the next token by the residual stream before the first layer and after each, through the
+        last norm and the output layer.
+
+        Args:
+          texts: as in `capture`.
+          positions: after which; after all by default.
+          top: how many of the likeliest tokens are kept.
+          answer: a token whose probability and rank is asked for everywhere; by default that of the text's own
+            next token.
+          lam: as in `capture`, and so are the others.
+          tau: τ.
+          hard: block attention only.
+          block_ids: of the texts.
+          doc_ids: likewise.
+          limit_mib: MiB that it may take.
+          quiet: do not say what it will take.
+
+        Raises:
+          ValueError: as in `capture`.
+        """
+        setting = Setting(lam, tau, hard, block_ids, doc_ids, limit_mib, quiet)
+        return logit_lens(self, texts, positions, top, answer, setting)
 
     def batch(self, tokens: Any, block_ids: Any = None, doc_ids: Any = None) -> Batch:
         """Token ids as the model reads them; raises ValueError for what it cannot read. Arguments as in

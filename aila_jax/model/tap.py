@@ -82,6 +82,13 @@ AFTER_LAYERS = (
     Site("logits", "BLV", "next-token logits", True),
 )
 
+_BY_NAME = {site.name: site for site in (*OF_LAYER, *AFTER_LAYERS)}
+
+
+def site_of(name: str) -> Site:
+    """The kind of a result, by its whole name."""
+    return _BY_NAME[name.split(".", 1)[-1]]
+
 
 def sites_of(config: ModelConfig) -> dict[str, Site]:
     """Every intermediate result of a model, by its whole name, in the order in which they are computed."""

@@ -1,0 +1,1 @@
+"""What happens inside a model: its intermediate results, by name, and what follows when they are others."""
