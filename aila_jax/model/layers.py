@@ -75,9 +75,7 @@ class Norm(nn.Module):
         return y_BxLxD
 
 
-def feed_forward(
-    config: ModelConfig, y_MxD: Float[Array, "M D"], tap: Tap = untapped
-) -> Float[Array, "M D"]:
+def feed_forward(config: ModelConfig, y_MxD: Float[Array, "M D"], tap: Tap = untapped) -> Float[Array, "M D"]:
     """The feed-forward part of a layer, its weights those of the module whose `__call__` this is used in: two
     products with an activation between, or with a gate.
     """

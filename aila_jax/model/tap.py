@@ -66,8 +66,15 @@ OF_LAYER = (
     Site("attention.queries", "BLHK", "queries, after rotary positions and norms of their own"),
     Site("attention.keys", "BLGK", "keys, likewise"),
     Site("attention.values", "BLGK", "values"),
-    Site("attention.scores", "BHLL", "⟨q, k⟩ times its scale, capped, before the dial and without a mask", True),
-    Site("attention.dialled", "BHLL", "what softmax reads: scores with margin, τ and gate; −∞ if not seen", True),
+    Site(
+        "attention.scores", "BHLL", "⟨q, k⟩ times its scale, capped, before the dial and without a mask", True
+    ),
+    Site(
+        "attention.dialled",
+        "BHLL",
+        "what softmax reads: scores with margin, τ and gate; −∞ if not seen",
+        True,
+    ),
     Site("attention.weights", "BHLL", "attention weights", True),
     Site("attention.heads", "BLHK", "output of each head, before the output projection"),
     Site("attention.output", "BLD", "what attention adds to the residual stream"),

@@ -58,9 +58,7 @@ class AblationRow:
     loss: Annotated[float, Column("loss", formats.four, unit="nats")]
     change: Annotated[float, Column("change", formats.four, unit="nats", help="above the whole model's loss")]
     value: Annotated[float | None, Column(format=formats.four, unit="nats", optional=True)]
-    value_change: Annotated[
-        float | None, Column("change of value", formats.four, unit="nats", optional=True)
-    ]
+    value_change: Annotated[float | None, Column("change of value", formats.four, unit="nats", optional=True)]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

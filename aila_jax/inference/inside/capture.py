@@ -228,7 +228,7 @@ def memory_of(model: "LanguageModel", texts: Read, names: Sequence[str], limit_m
         * jnp.dtype(site_of(name).dtype(config)).itemsize
         for name in names
     )
-    return Memory(held, working_bytes(config, rows, length), limit_mib)
+    return Memory(held, working_bytes(config, model.params, rows, length), limit_mib)
 
 
 @dataclass(frozen=True)
@@ -276,9 +276,7 @@ def _mask(config: ModelConfig, name: str, texts: Read, places: Places) -> Bool[n
     return mask
 
 
-def _head_mask(
-    config: ModelConfig, name: str, site: Site, heads: Sequence[int]
-) -> Bool[np.ndarray, "..."]:
+def _head_mask(config: ModelConfig, name: str, site: Site, heads: Sequence[int]) -> Bool[np.ndarray, "..."]:
     with_heads = ", ".join(one.name for one in OF_LAYER if one.heads_axis is not None)
     fix = "leave heads out, or name 'layer_*.attention.heads'"
     require(site.heads_axis is not None, "heads", heads, f"left out with {name}: of {with_heads}", fix)

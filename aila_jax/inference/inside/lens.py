@@ -231,9 +231,7 @@ def logit_lens(
     request = Request(logits=False, hard=found.hard)
     ids, best, probability, rank, kl = (
         np.asarray(one)
-        for one in _lens(
-            model.network, model.params, found.batch, found.dial, request, names, asked, top
-        )
+        for one in _lens(model.network, model.params, found.batch, found.dial, request, names, asked, top)
     )
     missing = targets < 0
     shown = np.union1d(np.unique(ids), np.unique(targets[~missing]))

@@ -131,7 +131,11 @@ class Patching(Shown):
         table = [
             ("most by", self.each, "recovery"),
             *(
-                (self.names[index // len(self.places)], str(self.places[index % len(self.places)]), f"{one:.3f}")
+                (
+                    self.names[index // len(self.places)],
+                    str(self.places[index % len(self.places)]),
+                    f"{one:.3f}",
+                )
                 for index in np.argsort(-self.recovery.ravel())[:4]
                 for one in [self.recovery.ravel()[index]]
             ),

@@ -112,9 +112,7 @@ def _rows(values: Any) -> Any:
     return np.asarray(values).tolist() if array and values.ndim == 2 else values
 
 
-def _document_rows(
-    doc_ids: Any, ids: Sequence[Sequence[int]], many: bool
-) -> tuple[tuple[int, ...], ...]:
+def _document_rows(doc_ids: Any, ids: Sequence[Sequence[int]], many: bool) -> tuple[tuple[int, ...], ...]:
     """The documents of each text's tokens."""
     fix = "one id per token, in a list for each text of a list"
     fits = not many or (isinstance(doc_ids, list | tuple) and len(doc_ids) == len(ids))
@@ -145,8 +143,11 @@ class Memory:
     @property
     def text(self) -> str:
         """In words."""
-        held, working = self.held / MIB, self.working / MIB
-        return f"{held:,.1f} MiB of results, about {working:,.1f} MiB on the way"
+        held, working = (
+            f"{size / MIB:,.0f}" if size >= 10 * MIB else f"{size / MIB:.2g}"
+            for size in (self.held, self.working)
+        )
+        return f"{held} MiB of results, about {working} MiB on the way"
 
     def allowed(self, what: str, quiet: bool) -> "Memory":
         """Itself, said on standard error.
@@ -160,19 +161,22 @@ class Memory:
         need = (self.held + self.working) / MIB
         if need > limit:
             raise ValueError(
-                f"{what} needs {self.text}; it may take {limit:,.0f} MiB. Fix: fewer names, fewer or shorter"
+                f"{what} needs {self.text}; it may take {limit:,g} MiB. Fix: fewer names, fewer or shorter"
                 f" texts, or limit_mib={int(need) + 1}"
             )
         if not check_flag("quiet", quiet):
-            print(f"aila: {what}: {self.text} (at most {limit:,.0f})", file=sys.stderr)
+            print(f"aila: {what}: {self.text} (at most {limit:,g})", file=sys.stderr)
         return self
 
 
-def working_bytes(config: ModelConfig, rows: int, length: int) -> int:
-    """Bytes of the arrays of one layer that are there at once, about: its scores four times, the hidden
-    units three times and the residual stream eight times.
+def working_bytes(config: ModelConfig, params: Any, rows: int, length: int) -> int:
+    """Bytes of what is there at once beside results and weights, about: of one layer its scores four times,
+    the hidden units three times and the residual stream eight times; and the weights of all layers in the
+    compute type, where that is another than theirs.
     """
     item = jnp.dtype(config.dtype).itemsize
     scores = 4 * 4 * config.n_heads * length * length
     hidden = 3 * item * length * config.d_ff
-    return rows * (scores + hidden + 8 * item * length * config.d_model)
+    layers = [params[f"layer_{layer}"] for layer in range(config.n_layers)] if item < 4 else []
+    copies = item * sum(leaf.size for leaf in jax.tree.leaves(layers))
+    return rows * (scores + hidden + 8 * item * length * config.d_model) + copies
