@@ -96,6 +96,8 @@ WRONG: dict[str, tuple[Any, ...]] = {
         [10**6],
         {},
     ),
+    "names": (None, 5, 2.5, b"x", [], "", ["a"], "layer_9.residual", [5], {}),
+    "type or None": (2.5, b"x", [1], -1, 10**6, True, "the cat", "", {}),
     "layer scale": ("x", 0.5, [0.5], [0.5, NAN], [0.5, 2.0], [[0.5, 0.5]], {}, ["a", "b"]),
     "config": (None, "tiny", {}, 5),
     "model": (None, 5, {}, b"runs", ["a"]),
@@ -131,6 +133,10 @@ def certified() -> Certificate:
 QKV = np.ones((1, 3, 2, 4), np.float32)
 ATTENTION = {"block_ids": np.zeros((1, 3), np.int32), "lam": 0.5, "tau": 1.0, "margin": 8.0}
 TOKENS = np.array([[1, 2, 3]])
+INSIDE = {
+    "lam": "number", "tau": "number", "hard": "flag or None", "block_ids": "ids or None", "doc_ids": "ids or None",
+    "limit_mib": "number", "quiet": "flag",
+}  # fmt: skip
 # Each callable: how it is reached, what it needs, and the kind of each of its arguments.
 TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[str, str]]] = {
     "load": (lambda: aila.load, {"path": "nowhere"}, {"path": "path", "step": "whole or None", "fallback": "flag"}),
@@ -316,6 +322,42 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
             "doc_ids": "ids or None", "generated": "row",
         },
     ),
+    "LanguageModel.capture": (
+        lambda: untrained_model().capture,
+        {"texts": "the cat"},
+        {"texts": "some texts or ids", "names": "names", **INSIDE},
+    ),
+    "LanguageModel.patched": (
+        lambda: untrained_model().patched,
+        {"clean": "the cat", "corrupted": "the cat", "names": "layer_0.residual"},
+        {
+            "clean": "some texts or ids", "corrupted": "some texts or ids", "names": "names", "keep": "names",
+            "positions": "row or None", "heads": "row or None", **INSIDE,
+        },
+    ),
+    "LanguageModel.patching": (
+        lambda: untrained_model().patching,
+        {"clean": [1, 2], "corrupted": [3, 2]},
+        {
+            "clean": "text or ids", "corrupted": "text or ids", "names": "names", "each": "one of", "positions": "row or None",
+            "at": "whole or None", "answer": "type or None", "other": "type or None", "batch_size": "whole", **INSIDE,
+        },
+    ),
+    "LanguageModel.ablate_heads": (
+        lambda: untrained_model().ablate_heads,
+        {"texts": "the cat"},
+        {
+            "texts": "some texts or ids", "to": "one of", "answer": "type or None", "other": "type or None", "batch_size": "whole",
+            **INSIDE,
+        },
+    ),
+    "LanguageModel.logit_lens": (
+        lambda: untrained_model().logit_lens,
+        {"texts": "the cat"},
+        {
+            "texts": "some texts or ids", "positions": "row or None", "top": "whole", "answer": "type or None", **INSIDE,
+        },
+    ),
     "LanguageModel.with_partition": (
         lambda: untrained_model().with_partition,
         {"partition": Config().partition},
@@ -361,6 +403,7 @@ WRONG |= {
     "pointers": ("x", 5, [1.0], np.ones((1, 3, 3)), np.ones((1, 2, 3), bool)),
     "not a dict": ("x", 5, ["a"], None),
     "row": (None, 5, "a text", ["a"], [1.5], [[1]], [-1], [10**6], [True], {"a": 1}),
+    "row or None": (5, "a text", ["a"], [1.5], [[1]], [-1], [10**6], [True], {"a": 1}),
 }
 CASES = [(name, argument) for name, (_, _, kinds) in TABLE.items() for argument in kinds]
 
@@ -381,9 +424,8 @@ def test_a_wrong_type_or_value_is_refused_in_one_line(name, argument, tmp_path, 
     monkeypatch.chdir(tmp_path)
     reach, needed, kinds = TABLE[name]
     function, named = reach(), argument.removesuffix("_BxLxHxK").rstrip("s")
-    other = {"base": "config", "name": "preset", "id": "token", "text": "token", "relation": "block_ids"}.get(
-        named, "tokenizer"
-    )
+    other = {"base": "config", "name": "preset", "id": "token", "text": "token", "relation": "block_ids",
+             "clean": "text", "corrupted": "text"}.get(named, "tokenizer")  # fmt: skip
     for value in WRONG[kinds[argument]]:
         message = refusal(partial(function, **{**needed, argument: value}))
         assert named in message or other in message, value

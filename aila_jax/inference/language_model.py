@@ -601,8 +601,8 @@ class LanguageModel(Shown):
         limit_mib: float = LIMIT_MIB,
         quiet: bool = False,
     ) -> Capture:
-        """Intermediate results of a forward pass, by name (docs/howto/inside.md lists the names). What none of
-        them depends on is not computed.
+        """Intermediate results of a forward pass, by name (docs/howto/inside.md lists the names). What none
+        of them depends on is not computed.
 
         Args:
           texts: a text or its token ids, or a list of either; shorter ones are filled up with padding.
@@ -610,8 +610,8 @@ class LanguageModel(Shown):
           lam: λ, one or one for each text.
           tau: τ, likewise.
           hard: block attention only, in every layer; needs λ = 1. The configuration's by default.
-          block_ids: one id per token, of a list of texts a list of them, for the partition `given`; by default
-            those that the texts would have had in training.
+          block_ids: one id per token, of a list of texts a list of them, for the partition `given`; by
+            default those that the texts would have had in training.
           doc_ids: document of each token, likewise; one document a text by default.
           limit_mib: MiB that it may take.
           quiet: do not say on standard error what it will take.
@@ -685,8 +685,8 @@ class LanguageModel(Shown):
         limit_mib: float = LIMIT_MIB,
         quiet: bool = False,
     ) -> Patching:
-        """A sweep of activation patching: one pass for every result and position, or head, and how much of the
-        clean answer it brings back, (patched − corrupted) / (clean − corrupted).
+        """A sweep of activation patching: one pass for every result and position, or head, and how much of
+        the clean answer it brings back, (patched − corrupted) / (clean − corrupted).
 
         What is measured is logit(answer) − logit(other), or log p(answer) without `other`. By default these
         are the likeliest tokens of the clean and of the corrupted pass.
@@ -770,15 +770,15 @@ class LanguageModel(Shown):
         limit_mib: float = LIMIT_MIB,
         quiet: bool = False,
     ) -> LogitLens:
-        """Logit lens: the next token by the residual stream before the first layer and after each, through the
-        last norm and the output layer.
+        """Logit lens: the next token by the residual stream before the first layer and after each, through
+        the last norm and the output layer.
 
         Args:
           texts: as in `capture`.
           positions: after which; after all by default.
           top: how many of the likeliest tokens are kept.
-          answer: a token whose probability and rank is asked for everywhere; by default that of the text's own
-            next token.
+          answer: a token whose probability and rank is asked for everywhere; by default the text's own next
+            token.
           lam: as in `capture`, and so are the others.
           tau: τ.
           hard: block attention only.

@@ -6,7 +6,6 @@ returns the value itself, so that a program without taps holds nothing of them.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import flax.struct
 import jax.numpy as jnp
@@ -130,8 +129,8 @@ class Watch:
 
     wanted: frozenset[str]
     edits: dict[str, Edit] = field(default_factory=dict)
-    kept: Callable[[Array], Any] = lambda value: value
-    found: dict[str, Any] = field(default_factory=dict)
+    kept: Callable[[Array], Array] = lambda value: value
+    found: dict[str, Array] = field(default_factory=dict)
 
     def __call__(self, name: str, value: Array) -> Array:
         """Takes a result of the whole name `name`."""

@@ -1,5 +1,6 @@
-"""A whole forward pass in float64 NumPy with every intermediate result by name, written from docs/method.md and
-the settings' docstrings; for plain windows with or without a sink, fixed margins, and half-split rotary positions.
+"""A whole forward pass in float64 NumPy with every intermediate result by name, written from docs/method.md
+and the docstrings of settings; for windows with or without a sink, fixed margins and half-split rotary
+positions.
 """
 
 import math

@@ -185,7 +185,7 @@ def ablate_heads(model: "LanguageModel", texts: Any, ablating: Ablating, setting
 
 
 class _Sums:
-    """The loss of each case summed over its text's targets, and what is asked for; of cases in their order."""
+    """Of cases, in their order: the loss summed over the text's targets, and what is asked for."""
 
     def __init__(self, weights: Float[np.ndarray, "B L"], asked: Question | None, texts: list[int]):
         self.weights, self.asked, self.texts, self.done = weights, asked, texts, 0

@@ -128,21 +128,23 @@ class Capture(Shown):
         return Card(f"Capture{of}: {count(len(self.arrays), 'result')}, λ = {lams}", facts, table)
 
 
-def matching(config: ModelConfig, names: str | Sequence[str]) -> tuple[str, ...]:
-    """The results that the patterns name, in the order in which they are computed.
+def matching(config: ModelConfig, names: str | Sequence[str], argument: str = "names") -> tuple[str, ...]:
+    """The results that the patterns name, in the order in which they are computed; `argument` is where they
+    were given.
 
     Raises:
       ValueError: no pattern, or one that no name matches.
     """
     every = tuple(sites_of(config))
     patterns = (names,) if isinstance(names, str) else names
-    fix = "names='layer_*.residual', say"
+    fix = f"{argument}='layer_*.residual', say"
     right = isinstance(patterns, list | tuple) and all(isinstance(one, str) for one in patterns)
-    require(right and len(patterns) > 0, "names", names, "a name or pattern, or several", fix)
+    require(right and len(patterns) > 0, argument, names, "a name or pattern, or several", fix)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in every):
             raise ValueError(
-                f"names holds {pattern!r}; it must match a result of the model: {listed(config)}."
+                f"{argument} holds {pattern!r}; it must be a result of the model, or a pattern of some:"
+                f" {listed(config)}."
                 f" Fix: did you mean {nearest(pattern, every)}?"
             )
     return tuple(name for name in every if any(fnmatchcase(name, pattern) for pattern in patterns))
@@ -255,7 +257,7 @@ def patched(
 ) -> Capture:
     """A pass over `corrupted` in which results are those of `clean`; see `LanguageModel.patched`."""
     config = model.config.model
-    wanted, kept = matching(config, names), matching(config, keep)
+    wanted, kept = matching(config, names), matching(config, keep, "keep")
     texts = read(model, corrupted, setting)
     masks = {name: _mask(config, name, texts, places) for name in wanted}
     source = clean if isinstance(clean, Capture) else capture(model, clean, wanted, setting)

@@ -184,6 +184,7 @@ def _lens(
 
     def log_probabilities(features: Array) -> Array:
         logits = output_of(features, params, Request(), None).logits
+        assert logits is not None, "the request asks for logits"
         return jax.nn.log_softmax(logits, axis=-1)
 
     model_BxPxV = log_probabilities(output.features[:, at_P])

@@ -23,6 +23,7 @@ from aila_jax.inference.inside.cases import (
 )
 from aila_jax.inference.inside.reading import Read, Setting, read
 from aila_jax.inference.reach import check_positions
+from aila_jax.model.arguments import any_array
 from aila_jax.model.tap import site_of
 
 if TYPE_CHECKING:
@@ -237,7 +238,8 @@ def _pair(model: "LanguageModel", clean: Any, corrupted: Any, setting: Setting) 
 
 def _twice(ids: Any) -> Any:
     """Ids of one text as those of both."""
-    return [ids, ids] if ids is not None and np.ndim(ids) == 1 else ids
+    array = None if ids is None else any_array(ids)
+    return [ids, ids] if array is not None and array.ndim == 1 else ids
 
 
 def _places(model: "LanguageModel", texts: Read, sweep: Sweep, by_head: bool) -> tuple[int, ...]:

@@ -12,8 +12,8 @@ import numpy as np
 from aila_jax.config import ModelConfig, require
 from aila_jax.config.checks import check_flag, plain, real
 from aila_jax.inference.dial import check_hard, dial_values
-from aila_jax.inference.inputs import any_array, read_texts, several
-from aila_jax.model.arguments import is_traced
+from aila_jax.inference.inputs import read_texts, several
+from aila_jax.model.arguments import any_array, is_traced
 from aila_jax.model.interface import Dial
 from aila_jax.types import PADDING_ID, Batch
 

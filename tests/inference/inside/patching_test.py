@@ -16,7 +16,7 @@ LAM = 0.4
 
 def logits(model: LanguageModel, ids: list[int], lam: float = LAM) -> np.ndarray:
     """Of the plain forward pass."""
-    return np.asarray(model.apply([ids], lam=lam).logits, np.float64)[0]
+    return np.asarray(model.apply(np.asarray([ids]), lam=lam).logits, np.float64)[0]
 
 
 @pytest.mark.parametrize("name", MODELS)
