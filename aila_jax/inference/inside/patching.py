@@ -196,7 +196,9 @@ def patching(
     both = asked.values(first)
     fix = "choose texts, an answer or λ between which they differ"
     differ = bool(np.isfinite(both).all()) and abs(both[0] - both[1]) > 1e-6
-    require(differ, f"{asked.measure}, clean and corrupted", tuple(both.tolist()), "two different numbers", fix)
+    require(
+        differ, f"{asked.measure}, clean and corrupted", tuple(both.tolist()), "two different numbers", fix
+    )
     values = run_cases(
         model,
         grid,

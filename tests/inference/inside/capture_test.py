@@ -22,12 +22,19 @@ from tests.support.untrained import untrained_model
 FILES = Path(__file__).parents[2] / "pretrained" / "files"
 FAMILIES = ["gpt2", "llama", "neox", "qwen2"]
 DOCUMENTS = ([0] * 7 + [1] * 5, [3] * 2)
+DOC_IDS = np.array([DOCUMENTS[0], [3] * 2 + [-1] * 10])
+POSITIONS = np.array([[*range(7), *range(5)], [*range(2), *range(10)]])
 
 
 def lists(model: LanguageModel) -> list[list[int]]:
     """A long and a short text, as ids."""
     first, second = (model.tokenizer.encode(text) for text in TEXTS)
     return [first[:12], second[:2]]
+
+
+def padded(texts: list[list[int]]) -> np.ndarray:
+    """As rows of one length."""
+    return np.array([[*row, *[0] * (12 - len(row))] for row in texts])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -38,11 +45,9 @@ def test_every_result_is_that_of_a_float64_pass(name: str) -> None:
     )
     texts = lists(model)
     found = model.capture(texts, "*", lam=lam, tau=tau, doc_ids=DOCUMENTS, quiet=True)
-    batch = read(model, texts, Setting(doc_ids=DOCUMENTS)).batch
+    tokens = padded(texts)
     sink = not model.config.relation.plain
-    want = forward(
-        model, batch.tokens, batch.positions, batch.doc_ids, lam, tau, model.config.partition.size, sink
-    )
+    want = forward(model, tokens, POSITIONS, DOC_IDS, lam, tau, model.config.partition.size, sink)
     assert found.names == model.result_names and set(want) == set(found.names)
     for one in found.names:
         seen = np.asarray(found[one], np.float64)
@@ -55,13 +60,13 @@ def test_the_float64_pass_tells_another_setting() -> None:
     model = deep_model()
     texts = lists(model)
     found = np.asarray(model.capture(texts, "logits", lam=0.6, doc_ids=DOCUMENTS, quiet=True)["logits"])
-    batch = read(model, texts, Setting(doc_ids=DOCUMENTS)).batch
-    one_document = np.where(batch.doc_ids < 0, batch.doc_ids, 0)
+    tokens = padded(texts)
+    one_document = np.where(DOC_IDS < 0, DOC_IDS, 0)
     for docs, lam, tau, sink in (
-        (batch.doc_ids, 0.5, 1.0, True), (batch.doc_ids, 0.6, 0.9, True), (batch.doc_ids, 0.6, 1.0, False),
+        (DOC_IDS, 0.5, 1.0, True), (DOC_IDS, 0.6, 0.9, True), (DOC_IDS, 0.6, 1.0, False),
         (one_document, 0.6, 1.0, True),
     ):  # fmt: skip
-        want = forward(model, batch.tokens, batch.positions, docs, lam, tau, 4, sink)["logits"]
+        want = forward(model, tokens, POSITIONS, docs, lam, tau, 4, sink)["logits"]
         assert np.abs(found - want).max() > 1e-2
 
 
@@ -120,9 +125,10 @@ def test_weights_and_logits_are_those_of_attention_and_apply(name: str) -> None:
 
 def test_each_text_of_a_batch_has_its_own_dial_and_sees_no_padding() -> None:
     model, names = untrained_model(), ("layer_*.residual", "logits")
-    both = model.capture(TEXTS, names, lam=(0.2, 0.9), tau=(1.0, 0.7), quiet=True)
+    texts = TEXTS[::-1]
+    both = model.capture(texts, names, lam=(0.2, 0.9), tau=(1.0, 0.7), quiet=True)
     for text, (lam, tau) in enumerate(((0.2, 1.0), (0.9, 0.7))):
-        alone = model.capture(TEXTS[text], names, lam=lam, tau=tau, quiet=True)
+        alone = model.capture(texts[text], names, lam=lam, tau=tau, quiet=True)
         for name in both.names:
             own = both[name][text, : len(both.pieces[text])]
             np.testing.assert_allclose(own, alone[name][0], rtol=1e-5, atol=1e-5)
