@@ -55,12 +55,13 @@ class Dataset(Shown):
         )
         return (f"{self.name}: {sizes} tokens of {self.tokenizer.vocab_size:,} types", *self.notes)
 
-    def windows(self, split: str, length: int, document_mask: bool) -> Windows:
-        """The split cut into windows of `length` tokens (see `packing.pack`).
+    def windows(self, split: str, length: int, document_mask: bool, begin: str = "") -> Windows:
+        """The split cut into windows of `length` tokens (see `packing.pack`), each with the token `begin`
+        first where one is given.
 
         Raises:
-          ValueError: an unknown split, a train split that does not fill one window, or another split with no
-            target.
+          ValueError: an unknown split, a train split that does not fill one window, another split with no
+            target, or a begin token that is no type of the tokenizer.
         """
         length, document_mask = check_whole("length", length, 1), check_flag("document_mask", document_mask)
         check_text("split", split, fix="split='validation'")
@@ -75,7 +76,8 @@ class Dataset(Shown):
                 f"split {split!r} of {self.name!r} has {found} tokens; it must have at least {least} "
                 f"(model.length {length}). Fix: give more text, or lower --config.model.length"
             )
-        return pack(stream, length, document_mask, self.tokenizer.fingerprint)
+        number = self.tokenizer.type_id(begin) if begin else None
+        return pack(stream, length, document_mask, self.tokenizer.fingerprint, number)
 
     def card(self) -> Card:
         facts = {

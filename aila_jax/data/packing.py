@@ -80,21 +80,29 @@ class Windows(Shown):
         return Card(f"Windows: {rows:,} of {length} tokens", facts)
 
 
-def pack(stream: TokenStream, length: int, document_mask: bool, tokenizer: str = "") -> Windows:
+def pack(
+    stream: TokenStream, length: int, document_mask: bool, tokenizer: str = "", begin: int | None = None
+) -> Windows:
     """Cuts a stream into non-overlapping windows; position p of the stream is scored on token p + 1, once.
 
     The last window is filled up with padding (tokens 0, ids PADDING_ID, weights 0), so no target is lost:
     n_targets = T − 1. With a document mask the first token of a document is no target, since nothing of its
     own document comes before it: n_targets = T − number of documents.
 
+    With a begin token every window and every document has it first, in the block and the document of the
+    token after it. The targets are the same ones, each scored once: a begin token is none, and the token
+    after one is scored there only where a document begins and documents are not kept apart; else it was
+    scored at the end of the window before, after more tokens.
+
     Args:
       stream: T tokens.
-      length: L, tokens a window.
+      length: L, tokens a window, a begin token among them.
       document_mask: keep documents apart.
       tokenizer: fingerprint to carry along.
+      begin: id of the begin token; None for none.
 
     Raises:
-      ValueError: fewer than 2 tokens, or a length below 1.
+      ValueError: fewer than 2 tokens, or a length below 1; with a begin token, below 2.
     """
     total = len(stream.tokens)
     if total < 2:
@@ -102,8 +110,11 @@ def pack(stream: TokenStream, length: int, document_mask: bool, tokenizer: str =
             f"the stream has {total} tokens; it must have at least 2, one to read and one to predict. Fix:"
             " give it more text"
         )
-    if length < 1:
-        raise ValueError(f"length is {length}; it must be at least 1. Fix: raise --config.model.length")
+    least = 1 if begin is None else 2
+    if length < least:
+        raise ValueError(f"length is {length}; it must be at least {least}. Fix: raise --config.model.length")
+    if begin is not None:
+        return _pack_begun(stream, length, document_mask, tokenizer, begin)
 
     def rows(values: Shaped[np.ndarray, " S"], fill: int) -> Shaped[np.ndarray, "W L"]:
         padding = -len(values) % length
@@ -128,6 +139,73 @@ def pack(stream: TokenStream, length: int, document_mask: bool, tokenizer: str =
     return Windows(batch, int(np.count_nonzero(scored)), document_mask, tokenizer)
 
 
+def _pack_begun(stream: TokenStream, length: int, document_mask: bool, tokenizer: str, begin: int) -> Windows:
+    """`pack` with a begin token."""
+    starts = np.flatnonzero(np.diff(stream.doc_ids, prepend=-1))
+    # The stream with a begin token before each document: E places, whose own place in the stream is −1 there.
+    own = np.insert(np.arange(len(stream.tokens)), starts, -1)
+    tokens, doc_ids, given_ids = (
+        np.insert(values, starts, put)
+        for values, put in (
+            (stream.tokens, begin),
+            (stream.doc_ids, stream.doc_ids[starts]),
+            (stream.given_ids, stream.given_ids[starts]),
+        )
+    )
+    scored = (own[1:] >= 0) & (own[:-1] >= 0) if document_mask else own[1:] >= 0
+    scored[0] = False  # the first token of all, which is no target without a begin token either
+    place_WxL = _begun_windows(own, length)
+    used, led = place_WxL != _UNUSED, place_WxL == _LED
+    # Beside a begin token that a window alone asks for stands what comes next.
+    next_WxL = np.where(led, np.roll(place_WxL, -1, axis=1), place_WxL)
+    real = np.where(used, next_WxL, 0)
+    docs = np.where(used, doc_ids[real], PADDING_ID)
+    positions = np.broadcast_to(np.arange(length, dtype=np.int32), docs.shape)
+    weights = (used & ~led & scored[real]).astype(np.float32)
+    batch = Batch(
+        tokens=np.where(led, begin, np.where(used, tokens[real], 0)).astype(np.int32),
+        targets=np.where(used, np.where(led, tokens[real], tokens[real + 1]), 0).astype(np.int32),
+        weights=weights,
+        positions=restarting_positions(docs) if document_mask else positions.copy(),
+        doc_ids=docs,
+        given_ids=np.where(used, given_ids[real], PADDING_ID),
+        pointers=None if stream.pointers is None else _begun_pointers(stream.pointers, own, place_WxL),
+    )
+    return Windows(batch, int(np.count_nonzero(weights)), document_mask, tokenizer)
+
+
+_UNUSED, _LED = -1, -2  # places of padding, and of a begin token that a window's beginning asks for
+
+
+def _begun_windows(own: Int[np.ndarray, " E"], length: int) -> Int[np.ndarray, "W L"]:
+    """The places that each window reads, of a stream with begin tokens, all but its last."""
+    rows, start, inputs = [], 0, len(own) - 1
+    while start < inputs:
+        lead = int(own[start] >= 0)
+        end = min(start + length - lead, inputs)
+        row = np.full(length, _UNUSED)
+        row[:lead] = _LED
+        row[lead : lead + end - start] = np.arange(start, end)
+        rows.append(row)
+        start = end
+    return np.stack(rows)
+
+
+def _begun_pointers(
+    pointers: Int[np.ndarray, " T"], own: Int[np.ndarray, " E"], place_WxL: Int[np.ndarray, "W L"]
+) -> Int[np.ndarray, "W L"]:
+    """Stream positions as positions in their window; −1 where they are not in it, and of begin tokens."""
+    row, column = np.full((2, len(pointers)), -1)
+    rows, columns = np.nonzero(place_WxL >= 0)
+    stream_at = own[place_WxL[rows, columns]]
+    rows, columns, stream_at = (values[stream_at >= 0] for values in (rows, columns, stream_at))
+    row[stream_at], column[stream_at] = rows, columns
+    asked = pointers[stream_at]
+    found = np.full(place_WxL.shape, -1, np.int32)
+    found[rows, columns] = np.where((asked >= 0) & (row[asked] == rows), column[asked], -1)
+    return found
+
+
 def _in_window(pointers: Int[np.ndarray, "W L"]) -> Int[np.ndarray, "W L"]:
     """Stream positions as positions in their window; −1 where they lie before it."""
     within = pointers - np.arange(len(pointers), dtype=np.int32)[:, None] * pointers.shape[1]
@@ -135,6 +213,8 @@ def _in_window(pointers: Int[np.ndarray, "W L"]) -> Int[np.ndarray, "W L"]:
 
 
 def unpack(windows: Windows) -> tuple[Int[np.ndarray, " S"], Int[np.ndarray, " S"]]:
-    """The T − 1 inputs and targets of the stream again, scored or not, without padding."""
+    """The T − 1 inputs and targets of the stream again, scored or not, without padding; of windows without
+    begin tokens.
+    """
     real = windows.batch.doc_ids != PADDING_ID
     return windows.batch.tokens[real], windows.batch.targets[real]

@@ -34,6 +34,7 @@ from aila_jax.evaluation.rows import HeadRow, SweepResult
 from aila_jax.evaluation.sweep import sweep_grid
 from aila_jax.evaluation.without_attention import without_attention
 from aila_jax.guarantees.gaps import all_finite, why_uncertifiable
+from aila_jax.inference.corpus import split_windows
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.loss.group_sparsity import alive_heads
 from aila_jax.metrics.sums import perplexity, summarize
@@ -115,8 +116,7 @@ class FactFinder:
 
     def text(self, split: str) -> list[Batch]:
         """Batches of windows that are spread over a split."""
-        model = self.model.config.model
-        windows = self.dataset.windows(split, model.length, model.document_mask)
+        windows = split_windows(self.model.config, self.dataset, split)
         return list(eval_batches(windows, self.model.config.sweep.batch_size, self.batches))
 
     def measured(self, lams: tuple[float, ...], split: str | None = None, delta: bool = False) -> SweepResult:
@@ -204,9 +204,7 @@ class FactFinder:
                 bits.append(np.log2(in_block_keys(ids, docs, config.model.bidirectional)[real]))
             else:
                 bits.append(np.log2(np.maximum(keys_inside(self.model, batch), 1))[:, real].ravel())
-        found = correlate_blocks(
-            self.model, self.dataset.windows("validation", config.model.length, mask), self.batches
-        )
+        found = correlate_blocks(self.model, split_windows(config, self.dataset, "validation"), self.batches)
         rho, undefined = found.rho_max, found.rho_undefined
         if rho is None and found.rho_mean is not None:
             rho, undefined = (
@@ -274,7 +272,7 @@ class FactFinder:
             summarize(evaluate(self.model.network, params, [batch], dial, sharding, evaluation))
             for batch in batches
         ]
-        whole = len(self.dataset.windows(split, config.model.length, config.model.document_mask))
+        whole = len(split_windows(config, self.dataset, split))
         return SplitLoss.of(
             [part.loss for part in parts],
             [part.targets for part in parts],

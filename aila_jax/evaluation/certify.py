@@ -16,10 +16,10 @@ from aila_jax.data.pipeline import eval_batches
 from aila_jax.guarantees.certificates import Certificate, certificate, counts_of_texts
 from aila_jax.guarantees.gaps import ScoreSource
 from aila_jax.guarantees.key_counts import KeyCounts, counts_in_order, counts_of, merge_counts
-from aila_jax.inference.corpus import as_model
+from aila_jax.inference.corpus import as_model, windows_of
 from aila_jax.inference.dial import dial_values
 from aila_jax.inference.inputs import read_text
-from aila_jax.inference.language_model import LanguageModel, check_tokenizer
+from aila_jax.inference.language_model import LanguageModel
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.margin import check_layer_scale
 from aila_jax.model.network import Network
@@ -133,8 +133,7 @@ def scored_batches(model: LanguageModel, dataset: Dataset | None, reading: Readi
             "dataset is None; it must be given for bound='empirical': S is the largest score seen on it. Fix:"
             " dataset=aila_jax.load_dataset(model.config.data, model.tokenizer), or another bound."
         )
-    check_tokenizer(model, dataset)
-    windows = dataset.windows(reading.split, model.config.model.length, model.config.model.document_mask)
+    windows = windows_of(model, dataset, reading.split)
     return eval_batches(windows, reading.batch_size, reading.max_batches, reading.part)
 
 

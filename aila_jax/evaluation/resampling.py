@@ -11,7 +11,9 @@ from jaxtyping import Bool, Int
 from aila_jax.config import require
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import take
+from aila_jax.inference.inputs import begin_ids
 from aila_jax.inference.language_model import LanguageModel
+from aila_jax.partition.kinds import document_starts
 from aila_jax.partition.rules import Blocks
 from aila_jax.types import PADDING_ID, Array, Batch
 
@@ -45,7 +47,7 @@ def choose_queries(
     model: LanguageModel, windows: Windows, positions: int, seed: int, or_fewer: bool = False
 ) -> Queries:
     """So many queries with a key outside their block, each once, in a random order that `seed` gives; with
-    `or_fewer` all there are, at least 2, where they are not so many.
+    `or_fewer` all there are, at least 2, where they are not so many. A begin token is never resampled.
     """
     rows, places = np.nonzero(windows.batch.doc_ids != PADDING_ID)
     order = np.random.default_rng(seed).permutation(len(rows))
@@ -59,7 +61,7 @@ def choose_queries(
         here = jax.tree.map(np.asarray, network.blocks(batch))
         docs = batch.doc_ids if config.document_mask else None
         layers = 0 if network.rules.plain else config.n_layers
-        sides = resampled_sides(here, docs, at, not config.bidirectional, layers)
+        sides = resampled_sides(here, docs, at, not config.bidirectional, layers) & ~_begins(model, batch)
         kept = sides[0].any(axis=-1)
         found.append((rows[part][kept], at[kept], sides[:, kept]))
         blocks.append(_rows(here, kept))
@@ -85,6 +87,14 @@ def choose_queries(
         sides = sides[:2]
     chosen = _rows(jax.tree.map(lambda *parts: np.concatenate(parts), *blocks), np.arange(positions))
     return Queries(take(windows.batch, which[:positions]), chosen, at[:positions], sides)
+
+
+def _begins(model: LanguageModel, batch: Batch) -> Bool[np.ndarray, "P L"]:
+    """Where a begin token stands: the same in every text, it carries nothing."""
+    found = np.zeros(batch.tokens.shape, bool)
+    for token in begin_ids(model):
+        found |= np.asarray(document_starts(batch.doc_ids)) & (batch.tokens == token)
+    return found
 
 
 def _rows(blocks: Blocks, which: Array) -> Blocks:

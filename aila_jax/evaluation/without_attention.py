@@ -16,8 +16,9 @@ from aila_jax.config.options import ReadingOptions, are_lams
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.attention_cost import AttentionCost
+from aila_jax.inference.corpus import windows_of
 from aila_jax.inference.dial import dial_lams, dial_values
-from aila_jax.inference.language_model import LanguageModel, check_tokenizer
+from aila_jax.inference.language_model import LanguageModel
 from aila_jax.loss.scores import scores_of
 from aila_jax.metrics.sums import perplexity
 from aila_jax.model.interface import Dial, Request
@@ -52,9 +53,8 @@ def without_attention(
     config, reading = model.config, options.reading(model.config)
     split, batch_size = reading.split, reading.batch_size
     lams, tau = dial_lams(config, are_lams("lams", lams), reading.hard), check_tau(float(tau))
-    check_tokenizer(model, dataset)
     sharding = batch_sharding(batch_size, "sweep.batch_size")
-    windows = dataset.windows(split, config.model.length, config.model.document_mask)
+    windows = windows_of(model, dataset, split)
     batches = list(eval_batches(windows, batch_size, reading.max_batches, reading.part))
     targets = sum(int(np.count_nonzero(batch.weights)) for batch in batches)
     params, chunk = sharding.replicate(model.params), config.train.loss_chunk

@@ -55,9 +55,9 @@ def windows_of(model: LanguageModel, dataset: Dataset, split: str) -> Windows:
 
 
 def split_windows(config: Config, dataset: Dataset, split: str) -> Windows:
-    """The windows of a split for a model of this configuration; ValueError for a split that there is not, and
-    blocks that its relation cannot read.
+    """The windows of a split for a model of this configuration, with its begin token first; ValueError for a
+    split that there is not, and blocks that its relation cannot read.
     """
-    windows = dataset.windows(split, config.model.length, config.model.document_mask)
+    windows = dataset.windows(split, config.model.length, config.model.document_mask, config.data.begin)
     refuse_returning(config, windows.batch.given_ids, windows.batch.doc_ids, f"the blocks of split {split!r}")
     return windows

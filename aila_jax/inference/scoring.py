@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from aila_jax.config import require
 from aila_jax.config.options import ScoreOptions
 from aila_jax.inference.dial import check_hard, dial_values
-from aila_jax.inference.inputs import read_texts
+from aila_jax.inference.inputs import begin_ids, read_texts
 from aila_jax.inference.scores import UNITS, Scores, TextScore
 from aila_jax.inference.spans import text_tokens
 from aila_jax.loss.scores import scores_of
@@ -44,13 +44,20 @@ class Texts:
       given: as they came: texts, or token ids.
       ids: token ids of each, a line end first where one is read before them.
       blocks: block of each token, for the partition `given`; None for others.
-      prefix: tokens at the beginning that are read and are not the text's: 0 or 1.
+      prefix: tokens at the beginning that are read and are not the text's: a line end, with a begin token
+        before it where there is one.
+      begin: the begin token, which every window of a text has first whose first token it is; None for none.
     """
 
     given: tuple[Any, ...]
     ids: tuple[list[int], ...]
     blocks: tuple[list[int], ...] | None
     prefix: int
+    begin: int | None
+
+    def begun(self, text: int) -> bool:
+        """Whether a text has the begin token first."""
+        return self.begin is not None and self.ids[text][:1] == [self.begin]
 
 
 @dataclass(frozen=True)
@@ -62,24 +69,33 @@ class Stretch:
       start: its first input token; the model reads `start` to `end` − 1 and predicts each one's successor.
       end: the last token that it predicts.
       first: the first token that it scores; those before were scored in the window before.
+      begun: the begin token stands before `start`, and predicts it.
     """
 
     text: int
     start: int
     end: int
     first: int
+    begun: bool = False
+
+    @property
+    def before(self) -> int:
+        """What of the text its first position predicts, less 1: its own place, or that before it."""
+        return self.start - int(self.begun)
 
 
-def stretches(tokens: int, length: int, stride: int, text: int = 0) -> list[Stretch]:
+def stretches(tokens: int, length: int, stride: int, text: int = 0, begun: bool = False) -> list[Stretch]:
     """The windows of a text of so many tokens: every token but the first is scored once, with all tokens
     before it, or at least length − stride + 1 of them.
+
+    With `begun` the first token is a begin token. Every window has it first, and so length − 1 others.
     """
     found: list[Stretch] = []
-    last = tokens - 1
+    last, lead = tokens - 1, int(begun)
     while (found[-1].end if found else 0) < last:
-        start = len(found) * stride
-        end = min(start + length, last)
-        found.append(Stretch(text, start, end, found[-1].end + 1 if found else 1))
+        start = lead + len(found) * stride
+        end = min(start + length - lead, last)
+        found.append(Stretch(text, start, end, found[-1].end + 1 if found else 1, begun))
     return found
 
 
@@ -152,8 +168,9 @@ def _checked(model: "LanguageModel", options: ScoreOptions) -> tuple[bool, int]:
     for lam in _several(options.lam):
         check_hard(hard, lam)
     stride = max(shape.length // 2, 1) if options.stride is None else options.stride
-    limit = f"at most {shape.length}, what the model reads at once"
-    require(stride <= shape.length, "stride", stride, limit, "lower it")
+    begun = len(begin_ids(model))
+    limit = f"at most {shape.length - begun}, what the model reads at once{' after a begin token' * begun}"
+    require(stride <= shape.length - begun, "stride", stride, limit, "lower it")
     return hard, stride
 
 
@@ -183,7 +200,7 @@ def _batches(read: Texts, length: int, stride: int, most: int) -> _Batches:
     windows = [
         window
         for number, ids in enumerate(read.ids)
-        for window in stretches(len(ids), length, stride, number)
+        for window in stretches(len(ids), length, stride, number, read.begun(number))
     ]
     rows = min(most, 1 << max(len(windows) - 1, 0).bit_length())
     starts = range(0, len(windows), rows)
@@ -208,7 +225,7 @@ def _nats(
         losses = np.asarray(_losses(model.network, model.params, batch, dial, hard, chunk), np.float64)
         own = batches.windows[index * rows : (index + 1) * rows]
         for window, row in zip(own, losses, strict=False):  # the last batch has rows of padding
-            scored = row[window.first - window.start - 1 : window.end - window.start]
+            scored = row[window.first - window.before - 1 : window.end - window.before]
             nats[window.text][window.first : window.end + 1] = scored
         progress.advance(len(own))
         if time.monotonic() - began > REPORT_SECONDS:
@@ -222,11 +239,18 @@ def _read(model: "LanguageModel", texts: Any, block_ids: Any, line_start: bool) 
     some = isinstance(texts, str) or not isinstance(texts, list | tuple) or len(texts) > 0
     require(some, "texts", texts, "a text, or a list of at least one", "texts=['Return a new list'], say")
     given, ids, blocks = read_texts(model, texts, block_ids, empty=True)
+    begins = begin_ids(model)
+    begin = begins[0] if begins else None
     if not line_start:
-        return Texts(given, ids, blocks, 0)
+        return Texts(given, ids, blocks, 0, begin)
     # In training a line end belongs to the block before; here that is one of its own, 0.
-    shifted = None if blocks is None else tuple([0, *(_after(block) for block in row)] for row in blocks)
-    return Texts(given, tuple([model.tokenizer.eos_id, *row] for row in ids), shifted, 1)
+    before = [*begins, model.tokenizer.eos_id]
+    own = [row[len(begins) :] if row[:1] == begins else row for row in ids]
+    shifted = None
+    if blocks is not None:
+        rows = (block[len(block) - len(row) :] for block, row in zip(blocks, own, strict=True))
+        shifted = tuple([*[0] * len(before), *(_after(block) for block in row)] for row in rows)
+    return Texts(given, tuple([*before, *row] for row in own), shifted, len(before), begin)
 
 
 def _after(block: int) -> int:
@@ -238,13 +262,18 @@ def _batch(texts: Texts, windows: Sequence[Stretch], rows: int, length: int) -> 
     tokens, targets = np.zeros((2, rows, length), np.int32)
     doc_ids, given = np.full((2, rows, length), PADDING_ID, np.int32)
     for row, window in enumerate(windows):
-        used = window.end - window.start
+        used = window.end - window.before
         ids = texts.ids[window.text][window.start : window.end + 1]
+        if window.begun:
+            ids = [texts.ids[window.text][0], *ids]
         tokens[row, :used], targets[row, :used] = ids[:-1], ids[1:]
         doc_ids[row, :used] = 0
-        given[row, :used] = (
-            0 if texts.blocks is None else texts.blocks[window.text][window.start : window.end]
-        )
+        if texts.blocks is not None:
+            blocks = texts.blocks[window.text][window.start : window.end]
+            first = texts.blocks[window.text][0 if window.start == 1 else window.start]
+            given[row, :used] = [first, *blocks] if window.begun else blocks
+        else:
+            given[row, :used] = 0
     positions = np.broadcast_to(np.arange(length, dtype=np.int32), tokens.shape)
     batch = Batch.from_tokens(tokens, given, doc_ids)
     return replace(batch, targets=targets, positions=positions)
@@ -255,5 +284,5 @@ def _context(texts: Texts, windows: Sequence[Stretch]) -> list[Int[np.ndarray, "
     found = [np.zeros(len(ids), np.int64) for ids in texts.ids]
     for window in windows:
         scored = np.arange(window.first, window.end + 1)
-        found[window.text][scored] = scored - window.start
+        found[window.text][scored] = scored - window.before
     return found

@@ -7,6 +7,7 @@ from aila_jax.config import Estimator
 from aila_jax.config.options import AnchorsOptions
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.anchor_listing import AnchorListing, list_anchors
+from aila_jax.inference.corpus import split_windows
 from aila_jax.partition.anchors import Anchors
 from aila_jax.reporting.anchor_files import write_anchors
 from aila_jax.runs.opened import OpenedRun, opened
@@ -33,7 +34,7 @@ def anchors(
     run = opened(run)
     model, own = run.model, run.model.need_anchors()
     directory = run.folder(out)
-    windows = run.corpus.windows(options.split, model.config.model.length, model.config.model.document_mask)
+    windows = split_windows(model.config, run.corpus, options.split)
     text = list(eval_batches(windows, model.config.sweep.batch_size, options.batches))
     listings = [
         list_anchors(model, made, text, top=options.top, examples=options.examples, used=made is own)
@@ -52,6 +53,6 @@ def _by_the_other_estimator(run: OpenedRun, own: Anchors) -> Anchors:
     warmed = replace(config.train, warmup_steps=max(config.train.warmup_steps, 1))
     other = replace(config, anchors=replace(config.anchors, estimator=estimator), train=warmed)
     sharding = batch_sharding(config.train.batch_size, accumulate=config.train.accumulate)
-    windows = run.corpus.windows("train", config.model.length, config.model.document_mask)
+    windows = split_windows(config, run.corpus, "train")
     draw, params = step_draws(config, sharding), sharding.replicate(model.params)
     return make_anchors(other, model.network, params, windows=windows, draw=draw, sharding=sharding)

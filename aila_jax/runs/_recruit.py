@@ -79,7 +79,7 @@ def recruit_classes(
         else PartitionConfig(kind=PartitionKind.RECRUITED)
     )
     # Before anything is fitted: a text that is too short is refused here.
-    windows = dataset.windows("train", config.model.length, config.model.document_mask)
+    windows = dataset.windows("train", config.model.length, config.model.document_mask, config.data.begin)
     found = fit_recruitment(partition, dataset.tokenizer, dataset.splits["train"], quiet)
     report = _report(config, partition, dataset, windows, found, options.top)
     write_recruitment(report, directory)

@@ -12,7 +12,7 @@ from aila_jax.evaluation.baselines import baselines
 from aila_jax.evaluation.origin import Baseline
 from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.evaluation.sweep import sweep_grid
-from aila_jax.inference.corpus import as_dataset, as_model
+from aila_jax.inference.corpus import as_dataset, as_model, split_windows
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.reporting import dial_table, write_sweep
 from aila_jax.runs.opened import OpenedRun, opened
@@ -105,7 +105,7 @@ def sweep(
 def _baselines(run: OpenedRun, options: SweepOptions) -> dict[str, Baseline]:
     """What must be beaten, on the very targets that the model is scored on."""
     config, reading = run.model.config, options.reading(run.model.config)
-    windows = run.corpus.windows(reading.split, config.model.length, config.model.document_mask)
+    windows = split_windows(config, run.corpus, reading.split)
     read = chosen_windows(len(windows), reading.batch_size, reading.max_batches, reading.part)
     scored = take(windows.batch, read)
     keep = scored.weights > 0

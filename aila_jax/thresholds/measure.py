@@ -22,6 +22,7 @@ from aila_jax.config import (
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.meta import origin_of
+from aila_jax.inference.corpus import split_windows
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.loss.group_sparsity import PROJECTIONS
 from aila_jax.loss.importance import anchor_weights, size_weights
@@ -118,7 +119,7 @@ def measure(
     check(model.config, settings)
     config = model.config
     importance = importance_of(model)
-    windows = dataset.windows("train", config.model.length, config.model.document_mask)
+    windows = split_windows(config, dataset, "train")
     rows = config.sweep.batch_size
     estimates, reason = None, formula_undefined(config)
     delta = None
@@ -142,7 +143,7 @@ def measure(
     found = group_thresholds(model, chosen, dial, at_zero=at_zero, layers=(LAYER,), quiet=quiet)
     path = None
     if settings.path is not None:
-        split = dataset.windows(config.sweep.split, config.model.length, config.model.document_mask)
+        split = split_windows(config, dataset, config.sweep.split)
         path = zeroing_path(
             model,
             windows,
