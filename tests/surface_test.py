@@ -143,7 +143,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
     "from_pretrained": (
         lambda: aila.from_pretrained,
         {"path": "tests/pretrained/files/llama"},
-        {"path": "path", "length": "whole or None", "partition": "config", "relation": "config", "margin": "object"},
+        {"path": "path", "length": "whole or None", "partition": "config", "relation": "config", "margin": "object", "begin": "object"},
     ),
     "train": (
         lambda: aila.train,

@@ -61,6 +61,16 @@ def begin_ids(model: "LanguageModel") -> list[int]:
     return [model.tokenizer.type_id(begin)] if begin else []
 
 
+def check_sink(config: Config, tokenizer: Tokenizer) -> None:
+    """ValueError where the sink of a pretrained model has no begin token to be: it leans on one that carries
+    nothing, and a token of the text would carry that to every block.
+    """
+    some = ", ".join(tokenizer.special_ids) or "which this tokenizer has none of"
+    limit = "False for a pretrained model whose texts have no begin token"
+    fix = f"begin= (--config.data.begin=) one of its special tokens ({some}), or a relation without a sink"
+    require(not config.relation.sink or bool(config.data.begin), "relation.sink", True, limit, fix)
+
+
 def several(text: Any) -> bool:
     """Whether these are several texts, in a list or tuple, and not one text or its token ids."""
     return isinstance(text, list | tuple) and len(text) > 0 and not all(whole(plain(one)) for one in text)

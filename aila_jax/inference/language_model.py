@@ -47,7 +47,7 @@ from aila_jax.inference.generation import (
     read_prompts,
     stream_prompt,
 )
-from aila_jax.inference.inputs import example_batch, read_batch, several
+from aila_jax.inference.inputs import check_sink, example_batch, read_batch, several
 from aila_jax.inference.inside.ablation import Ablating, HeadAblation, ablate_heads
 from aila_jax.inference.inside.capture import Capture, Places, capture, patched
 from aila_jax.inference.inside.lens import LogitLens, logit_lens
@@ -228,14 +228,17 @@ class LanguageModel(Shown):
             `anchors` alone, and not for those that the model was trained with.
 
         Raises:
-          ValueError: a relation that does not fit the partition or the number of layers, or tables that are
-            missing, for another relation, or of another vocabulary.
+          ValueError: a relation that does not fit the partition or the number of layers, a sink of a
+            pretrained model without a begin token, or tables that are missing, for another relation, or of
+            another vocabulary.
         """
         fix = "aila_jax.Config().relation, say"
         check_instance("relation", relation, RelationConfig, "a RelationConfig", fix)
         fix = "aila_jax.fit_relation(relation, model.tokenizer, train), or leave it out"
         check_instance("tables", tables, RuleTables | None, "RuleTables or None", fix)
         config = replace(self.config, relation=relation)
+        if "pretrained" in self.meta:
+            check_sink(config, self.tokenizer)
         if tables is None:
             tables = tables_for(relation, self.tokenizer, self.rule_tables)
         build_rules(config, tables)  # refuses those of another relation

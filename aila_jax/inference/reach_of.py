@@ -16,7 +16,7 @@ from aila_jax.guarantees.flow import condition_of, with_generated
 from aila_jax.guarantees.key_counts import counts_of_every_text
 from aila_jax.inference.dial import check_hard, dial_value
 from aila_jax.inference.generation import Continuation
-from aila_jax.inference.inputs import read_text
+from aila_jax.inference.inputs import begin_ids, read_text
 from aila_jax.inference.reach import Reach, check_positions
 from aila_jax.inference.spans import text_tokens
 from aila_jax.inference.windows import padded_window, windows_read
@@ -145,13 +145,18 @@ def reach_of_continuation(model: "LanguageModel", made: Continuation, end: HardE
     ids, first = list(made.ids), made.prompt_tokens
     reach = np.zeros((len(ids), len(ids)), bool)
     blocks, known = np.full(len(ids), PADDING_ID, np.int64), 0
-    for window in windows_read(first, len(ids), model.config.model.length):
-        part, used = slice(window.start, window.end), window.end - window.start
-        batch, _ = padded_window(ids[part], list(made.blocks[part]), model.config.model.length)
+    begun = ids[:1] == begin_ids(model)
+    for window in windows_read(first, len(ids), model.config.model.length, begun):
+        part, lead = slice(window.start, window.end), window.lead
+        used, there = lead + window.end - window.start, list(made.blocks[part])
+        batch, _ = padded_window(
+            [*ids[:lead], *ids[part]], [*there[:lead], *there], model.config.model.length
+        )
         masks = hard_masks(model, batch)
-        seen = reach_through(masks.layers)[0, :used, :used]
-        reach[window.first : window.end, part] = seen[window.first - window.start :]
-        own, fresh = masks.block_ids[0, :used], max(known, window.start)
+        seen = reach_through(masks.layers)[0, lead + window.first - window.start : used, :used]
+        reach[window.first : window.end, part] = seen[:, lead:]
+        reach[window.first : window.end, :lead] = seen[:, :lead]
+        own, fresh = masks.block_ids[0, lead:used], max(known, window.start)
         numbered = np.where(own >= 0, own + blocks.max() + 1, own)
         blocks[fresh : window.end], known = numbered[fresh - window.start :], window.end
     last = len(ids) - 1  # nothing has read it

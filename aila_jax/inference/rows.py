@@ -14,8 +14,9 @@ from jaxtyping import Int
 
 from aila_jax.config.options import GenerateOptions
 from aila_jax.inference.growing_text import text_before
+from aila_jax.inference.inputs import begin_ids
 from aila_jax.inference.sampling import Drawn, Sampling, draw
-from aila_jax.inference.windows import padded_window, tokens_read
+from aila_jax.inference.windows import begin_before, padded_window, tokens_read
 from aila_jax.model.decoding import keys_and_values, next_logits
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.kept import Kept, nothing_kept, put_rows
@@ -79,7 +80,7 @@ class Row:
     """One continuation.
 
     When the window is full its older half is dropped, so the rest takes new positions and, for windows, new
-    blocks: it is read again.
+    blocks: it is read again, after the begin token where the prompt has one first.
     """
 
     def __init__(self, model: "LanguageModel", wanted: Wanted):
@@ -89,6 +90,7 @@ class Row:
         self.ids, self.blocks = list(prompt.ids), list(prompt.blocks)
         self.length, self.end_id = model.config.model.length, model.tokenizer.eos_id
         self.closes = model.config.partition.kind == "given" and model.given == "lines"
+        self.begun = self.ids[:1] == begin_ids(model)
         self.start = len(self.ids) - tokens_read(len(self.ids), self.length)
         self.dropped, self.ended, self.stop, self.text = 0, False, "", ""
         self.drawn: list[Likely] = []
@@ -102,16 +104,23 @@ class Row:
     @property
     def window(self) -> tuple[list[int], list[int]]:
         """The tokens that are read, and their blocks."""
-        return self.ids[self.start :], self.blocks[self.start :]
+        lead, start = self.lead, self.start
+        blocks = self.blocks[start:]
+        return [*self.ids[:lead], *self.ids[start:]], [*blocks[:lead], *blocks]
+
+    @property
+    def lead(self) -> int:
+        """1 where the begin token stands before a window that begins in mid-text, else 0."""
+        return begin_before(self.begun, self.start, self.length)
 
     @property
     def last(self) -> int:
         """The place in the window of the last token."""
-        return len(self.ids) - self.start - 1
+        return self.lead + len(self.ids) - self.start - 1
 
     def make_room(self) -> bool:
         """Drops the older half of a full window; whether it was full."""
-        used = len(self.ids) - self.start
+        used = self.last + 1
         if used < self.length:
             return False
         self.start = len(self.ids) - tokens_read(used, self.length)

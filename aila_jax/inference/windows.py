@@ -22,24 +22,36 @@ class WindowRead:
       start: the first token in it.
       first: the first whose next token was drawn in it.
       end: the token after the last such one, up to which it was read.
+      lead: 1 where the begin token stands before `start`, else 0.
     """
 
     start: int
     first: int
     end: int
+    lead: int = 0
 
 
-def windows_read(prompt_tokens: int, total: int, length: int) -> list[WindowRead]:
+def begin_before(begun: bool, start: int, length: int) -> int:
+    """1 where a window that begins in mid-text has the text's begin token put before it, else 0; `begun` says
+    whether the text has one first.
+    """
+    return int(begun and start > 0 and length > 1)
+
+
+def windows_read(prompt_tokens: int, total: int, length: int, begun: bool = False) -> list[WindowRead]:
     """The windows in which the tokens after the prompt were drawn, of `total` with those of the prompt; as
     `Row` makes them.
     """
-    found, start, begun = [], prompt_tokens - tokens_read(prompt_tokens, length), prompt_tokens
+    found, start, first = [], prompt_tokens - tokens_read(prompt_tokens, length), prompt_tokens
+    lead = begin_before(begun, start, length)
     for drawn in range(prompt_tokens, total):
-        if drawn - start >= length:
-            if drawn > begun:
-                found.append(WindowRead(start, begun - 1, drawn - 1))
-            start, begun = drawn - tokens_read(drawn - start, length), drawn
-    return [*found, WindowRead(start, begun - 1, total - 1)]
+        used = lead + drawn - start
+        if used >= length:
+            if drawn > first:
+                found.append(WindowRead(start, first - 1, drawn - 1, lead))
+            start, first = drawn - tokens_read(used, length), drawn
+            lead = begin_before(begun, start, length)
+    return [*found, WindowRead(start, first - 1, total - 1, lead)]
 
 
 def padded_window(ids: list[int], blocks: list[int], length: int) -> tuple[Batch, int]:

@@ -11,6 +11,7 @@ from aila_jax.config import MarginConfig, PartitionConfig, PartitionKind, Relati
 from aila_jax.config.checks import check_instance
 from aila_jax.data.packing import TokenStream
 from aila_jax.data.tokenizer import Tokenizer
+from aila_jax.inference.inputs import check_sink
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.partition.build import Partition
 from aila_jax.partition.fit import fit_partition
@@ -37,6 +38,7 @@ def from_pretrained(
     partition: PartitionConfig = SENTENCES,
     relation: RelationConfig = SINK,
     margin: MarginConfig | None = None,
+    begin: str | None = None,
 ) -> LanguageModel:
     """A pretrained model of the families Llama (also Mistral and Qwen 2), GPT-2 and GPT-NeoX, with a dial: at
     λ = 0 it is the model as it is, at λ = 1 nothing outside a block is attended to.
@@ -54,6 +56,8 @@ def from_pretrained(
       relation: what is inside beyond them; by default a sink, which pretrained models lean on.
       margin: of λ = 1; by default self-scaling (the scores have no bound), with m0 for .9 of the mass inside
         at this length, and a gate, so that exactly nothing is left outside at λ = 1.
+      begin: the type that stands before every text and every window of a corpus; by default the tokenizer's
+        begin token. A sink needs one.
 
     Raises:
       ValueError: files that are missing, cut off or do not belong together; an architecture, or something an
@@ -70,12 +74,17 @@ def from_pretrained(
     )
     fix = "aila_jax.Config().model.margin, say, or leave it out"
     check_instance("margin", margin, MarginConfig | None, "a MarginConfig or None", fix)
-    return load_pretrained(open_pretrained(path, Reading(length, partition, relation, margin), fetched))
+    check_instance(
+        "begin", begin, str | None, "a type of the tokenizer, or None", "begin='<|endoftext|>', say"
+    )
+    reading = Reading(length, partition, relation, margin, begin)
+    return load_pretrained(open_pretrained(path, reading, fetched))
 
 
 def load_pretrained(opened: Opened) -> LanguageModel:
     """The model of files that were opened."""
     config, tokenizer = opened.config, opened.tokenizer
+    check_sink(config, tokenizer)
     tensors = opened.tensors
     fitted = _partition(config.partition, tokenizer)
     tables = tables_for(config.relation, tokenizer, None)

@@ -50,12 +50,14 @@ class Reading:
       partition: its blocks.
       relation: what is inside beyond them.
       margin: None is the one of `usual_margin`.
+      begin: the type that stands before every text; None is the tokenizer's own, and empty is none.
     """
 
     length: int | None = None
     partition: PartitionConfig = SENTENCES
     relation: RelationConfig = SINK
     margin: MarginConfig | None = None
+    begin: str | None = None
 
 
 def usual_margin(length: int) -> MarginConfig:
@@ -112,7 +114,8 @@ class Opened:
     def config(self) -> Config:
         """The whole configuration."""
         model = self.model  # first: what says that there is no config.json
-        begin = self.tokenizer_text.begin
+        asked = self.reading.begin
+        begin = self.tokenizer_text.begin if asked is None else asked
         if begin:
             self.tokenizer.type_id(begin)
         return Config(

@@ -13,6 +13,7 @@ from aila_jax.checkpoint.lineage import weights_of
 from aila_jax.config import (
     Config,
     ModelConfig,
+    RelationConfig,
     check_unread,
     from_dict,
     require,
@@ -149,7 +150,10 @@ def _read(path: Path, config: Config) -> LanguageModel:
     """The model of a run, or a pretrained one, which has the length, blocks and margin that are asked for."""
     if not is_pretrained(path):
         return load(path)
-    reading = Reading(config.model.length, margin=config.model.margin)
+    relation = RelationConfig(sink=config.relation.sink)  # what else it has is fitted anew
+    reading = Reading(
+        config.model.length, relation=relation, margin=config.model.margin, begin=config.data.begin
+    )
     return load_pretrained(open_pretrained(path, reading))
 
 

@@ -47,6 +47,13 @@ def settings(folder: Path, **values: Any) -> Path:
     return folder
 
 
+def test_a_sink_without_a_begin_token(copy: Callable[[str], Path]) -> None:
+    words = r"relation.sink is True; it must be False for .* no begin token. Fix: begin= .*<\|endoftext\|>"
+    refused(settings(copy("qwen2"), bos_token_id=None), words)
+    refused(FILES / "gpt2", words, begin="")
+    refused(FILES / "gpt2", "type is '<s>'; it must be one of its 280 types", begin="<s>")
+
+
 def test_no_folder(tmp_path: Path) -> None:
     refused(tmp_path / "none", "must be a folder with config.json, or a .gguf file")
     (tmp_path / "a.bin").write_text("")
