@@ -14,6 +14,7 @@ from aila_jax.data.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from aila_jax.inference.language_model import LanguageModel
 
+CHAT = "chat"  # in `meta`: the template of a model that came with one, and its begin and end tokens
 SECONDS = 2  # that a template may compute
 BYTES = 256 * 2**20  # that it may hold
 WAIT = 30  # seconds until a process is given up that does not compute, on a machine that is busy
@@ -34,7 +35,7 @@ def chat_text(model: "LanguageModel", chat: Any) -> str:
       ValueError: no conversation, a model without a template, a message that spells a special token (it would
         end the message), or a template that cannot be rendered within its limits.
     """
-    messages, own = _messages(chat, model.tokenizer), model.meta.get("chat")
+    messages, own = _messages(chat, model.tokenizer), model.meta.get(CHAT)
     has = isinstance(own, dict) and isinstance(own.get("template"), str) and own["template"] != ""
     limit, fix = "left out for a model that came without a chat template", "give the text as the prompt"
     require(has, "chat", chat, limit, fix)
@@ -84,7 +85,7 @@ def chat_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
 def chat_stops(model: "LanguageModel") -> tuple[str, ...]:
     """What ends an answer: the spelling of the model's end token, where it says one."""
-    end = model.meta.get("chat", {}).get("eos_token")
+    end = model.meta.get(CHAT, {}).get("eos_token")
     return (str(end),) if end else ()
 
 

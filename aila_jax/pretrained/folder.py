@@ -19,6 +19,7 @@ from aila_jax.pretrained.settings import Settings
 from aila_jax.pretrained.source import (
     CHUNK,
     UNREAD,
+    Chat,
     Element,
     TokenizerText,
     as_float32,
@@ -28,8 +29,10 @@ from aila_jax.pretrained.source import (
 )
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+TEMPLATE = "chat_template.jinja"
 INDEX, TOKENIZER_CONFIG = f"{WEIGHTS}.index.json", "tokenizer_config.json"
 FETCH = "fetch the folder again, whole"
+MAX_TEMPLATE = 10**6
 MAX_HEADER = 10**8  # what the safetensors library reads at most
 
 
@@ -124,18 +127,46 @@ class Folder:
         fix = f"save it with the fast tokenizer of transformers, which writes {TOKENIZER}"
         require(file.is_file(), "path", str(self.path), f"a folder with {TOKENIZER}", fix)
         text = read_tokenizer_file(file)
-        return TokenizerText(text, self._begin(text), str(file.resolve()))
+        begin, template = self._token("bos", text), self._template()
+        chat = Chat(template, begin, self._token("eos", text)) if template else None
+        return TokenizerText(text, begin, str(file.resolve()), chat)
 
-    def _begin(self, text: str) -> str:
-        """The begin token, by tokenizer_config.json or else by config.json."""
+    @cached_property
+    def _named(self) -> Mapping[str, Any]:
+        """What tokenizer_config.json says; nothing where there is none."""
         file = self.path / TOKENIZER_CONFIG
-        named = json_object(read_json(file), TOKENIZER_CONFIG).get("bos_token") if file.is_file() else None
+        return json_object(read_json(file), TOKENIZER_CONFIG) if file.is_file() else {}
+
+    def _token(self, name: str, text: str) -> str:
+        """The begin or end token, by tokenizer_config.json or else by config.json; empty where there is none.
+
+        Of several end tokens config.json names the first.
+        """
+        named = self._named.get(f"{name}_token")
         if isinstance(named, dict):
             named = named.get("content")
         if isinstance(named, str):
             return named
-        number = self.settings.values.get("bos_token_id")
+        number = self.settings.values.get(f"{name}_token_id")
+        if isinstance(number, list) and number:
+            number = number[0]
         return type_of(loads(text), number) if type(number) is int else ""
+
+    def _template(self) -> str:
+        """The chat template: a file of its own, or in tokenizer_config.json, alone or the one named default
+        of several; empty where there is none.
+        """
+        file, named = self.path / TEMPLATE, self._named.get("chat_template")
+        if file.is_file():
+            size = file.stat().st_size
+            require(size <= MAX_TEMPLATE, f"bytes of {file}", size, f"at most {MAX_TEMPLATE:,}", FETCH)
+            text = file.read_bytes().decode("utf-8", "replace")
+            require("\ufffd" not in text, str(file), "not UTF-8", "a text in UTF-8", FETCH)
+            return text
+        if isinstance(named, list):
+            several = (one for one in named if isinstance(one, dict) and one.get("name") == "default")
+            named = next(several, {}).get("template")
+        return named if isinstance(named, str) else ""
 
 
 def type_of(stored: Any, number: int) -> str:

@@ -130,9 +130,9 @@ class GgufFile:
         return replace(style, names=_NAMES, fused=fused, inputs_first=False, interleaved=turned)
 
     def tokenizer(self) -> TokenizerText:
-        text, begin = tokenizer_text(self.contents.metadata, str(self.path))
         # There is no such file: the checkpoints of runs that begin from this one keep the text of it.
-        return TokenizerText(text, begin, str(self.path.resolve() / "tokenizer.json"))
+        path = str(self.path.resolve() / "tokenizer.json")
+        return tokenizer_text(self.contents.metadata, str(self.path), path)
 
 
 def _contents(path: Path) -> Contents:

@@ -7,6 +7,7 @@ from typing import Any
 from aila_jax.config import require
 from aila_jax.data.tokenizer_file import LLAMA3_PATTERN, QWEN2_PATTERN
 from aila_jax.pretrained.settings import FIX
+from aila_jax.pretrained.source import Chat, TokenizerText
 
 _BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 _PLAIN = {**_BYTES, "use_regex": False}
@@ -29,8 +30,8 @@ _NORMALISED = ("qwen2",)
 _CONTROL, _USER = 3, 4  # tokenizer.ggml.token_type
 
 
-def tokenizer_text(metadata: Mapping[str, Any], where: str) -> tuple[str, str]:
-    """The text of a tokenizer.json, and the begin token, empty where there is none.
+def tokenizer_text(metadata: Mapping[str, Any], where: str, path: str) -> TokenizerText:
+    """The tokenizer of a file, of `path`; `where` is what errors call it.
 
     Raises:
       ValueError: another kind of tokenizer, or one that is not whole.
@@ -83,12 +84,23 @@ def tokenizer_text(metadata: Mapping[str, Any], where: str) -> tuple[str, str]:
             "merges": merges,
         },
     }
-    begin = metadata.get("tokenizer.ggml.bos_token_id")
-    if begin is None:
-        return json.dumps(stored, ensure_ascii=False), ""
-    right = type(begin) is int and 0 <= begin < len(types)
-    require(right, f"tokenizer.ggml.bos_token_id in {where}", begin, f"below {len(types)}", FIX)
-    return json.dumps(stored, ensure_ascii=False), types[begin]
+    begin = _token(metadata, "bos", types, where)
+    template = metadata.get("tokenizer.chat_template")
+    chat = None
+    if isinstance(template, str) and template:
+        chat = Chat(template, begin, _token(metadata, "eos", types, where))
+    return TokenizerText(json.dumps(stored, ensure_ascii=False), begin, path, chat)
+
+
+def _token(metadata: Mapping[str, Any], name: str, types: list[str], where: str) -> str:
+    """The spelling of a token that the file names by its id; empty where it names none."""
+    key = f"tokenizer.ggml.{name}_token_id"
+    number = metadata.get(key)
+    if number is None:
+        return ""
+    right = type(number) is int and 0 <= number < len(types)
+    require(right, f"{key} in {where}", number, f"below {len(types)}", FIX)
+    return types[number]
 
 
 def _texts(metadata: Mapping[str, Any], name: str, where: str) -> list[str]:

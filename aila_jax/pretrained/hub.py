@@ -3,9 +3,9 @@
 import importlib
 from pathlib import Path
 
-from aila_jax.pretrained.folder import CONFIG, INDEX, TOKENIZER, TOKENIZER_CONFIG
+from aila_jax.pretrained.folder import CONFIG, INDEX, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG
 
-FILES = (CONFIG, INDEX, TOKENIZER, TOKENIZER_CONFIG, "*.safetensors")
+FILES = (CONFIG, INDEX, TOKENIZER, TOKENIZER_CONFIG, TEMPLATE, "*.safetensors")
 
 
 def fetched(name: str) -> Path:

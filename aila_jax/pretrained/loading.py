@@ -1,5 +1,6 @@
 """`aila_jax.from_pretrained`: somebody else's model with a dial."""
 
+from dataclasses import asdict
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from aila_jax.config import MarginConfig, PartitionConfig, PartitionKind, Relati
 from aila_jax.config.checks import check_instance
 from aila_jax.data.packing import TokenStream
 from aila_jax.data.tokenizer import Tokenizer
+from aila_jax.inference.chat import CHAT
 from aila_jax.inference.inputs import check_sink
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.partition.build import Partition
@@ -43,8 +45,10 @@ def from_pretrained(
     """A pretrained model of the families Llama (also Mistral and Qwen 2), GPT-2 and GPT-NeoX, with a dial: at
     λ = 0 it is the model as it is, at λ = 1 nothing outside a block is attended to.
 
-    Its weights become float32. A text gets the tokenizer's begin token before it, as in pretraining; it is
-    the sink then. Rows of the embedding that no type of the tokenizer has are left out.
+    Its weights become float32. A text gets the tokenizer's begin token before it, as in pretraining, and so
+    does each window of a corpus; it is the sink then. A chat template that comes with it is kept in
+    `meta["chat"]`, which `generate` reads. Rows of the embedding that no type of the tokenizer has are
+    left out.
 
     Args:
       path: a Hugging Face folder (config.json, safetensors, tokenizer.json), a GGUF file (F32, F16, Q8_0,
@@ -88,7 +92,8 @@ def load_pretrained(opened: Opened) -> LanguageModel:
     tensors = opened.tensors
     fitted = _partition(config.partition, tokenizer)
     tables = tables_for(config.relation, tokenizer, None)
-    meta = {"pretrained": _origin(opened), "versions": versions()}
+    chat = opened.tokenizer_text.chat
+    meta = {"pretrained": _origin(opened), "versions": versions(), **({CHAT: asdict(chat)} if chat else {})}
     params: dict[str, Any] = {}
     # The largest first: for a moment it is there twice, when little else is.
     for one in sorted(tensors, key=lambda one: -prod(one.shape)):

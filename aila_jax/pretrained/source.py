@@ -59,11 +59,28 @@ class TokenizerText:
       json: the text of its tokenizer.json.
       begin: the type that stands before every text; empty where it has none.
       path: of the file, which a GGUF file has none of.
+      chat: how a conversation is written; None where nothing says it.
     """
 
     json: str
     begin: str
     path: str
+    chat: "Chat | None" = None
+
+
+@dataclass(frozen=True)
+class Chat:
+    """How a chat model writes a conversation; what `meta["chat"]` keeps.
+
+    Attributes:
+      template: in Jinja.
+      bos_token: spelling of the token that begins a text; empty where there is none.
+      eos_token: spelling of the token that ends an answer; empty where there is none.
+    """
+
+    template: str
+    bos_token: str
+    eos_token: str
 
 
 class Element(Choice):

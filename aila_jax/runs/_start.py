@@ -24,6 +24,7 @@ from aila_jax.config import (
 from aila_jax.config.checks import check_instance
 from aila_jax.data.dataset import own_tokenizer
 from aila_jax.data.tokenizer import Tokenizer
+from aila_jax.inference.chat import CHAT
 from aila_jax.inference.inputs import example_batch
 from aila_jax.inference.language_model import LanguageModel, load
 from aila_jax.json_files import json_object, read_json
@@ -49,6 +50,7 @@ class Start:
       partition: the start's own where the new run asks for the same settings; None where it is fitted anew.
       rule_tables: likewise, of the relation.
       lineage: the start, then what that began with.
+      chat: how it writes a conversation (`meta["chat"]`); None where it says nothing of it.
     """
 
     params: Any
@@ -56,6 +58,7 @@ class Start:
     partition: Partition | None
     rule_tables: RuleTables | None
     lineage: tuple[Ancestor, ...]
+    chat: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,11 @@ class Before:
     @property
     def lineage(self) -> tuple[Ancestor, ...]:
         return self.found.lineage if self.found else self.start.lineage if self.start else ()
+
+    @property
+    def chat(self) -> dict[str, str] | None:
+        """That of the start, which each checkpoint keeps."""
+        return self.found.record.meta.get(CHAT) if self.found else self.start.chat if self.start else None
 
     def partition(self) -> Partition | None:
         """The one that is there already; None where it is made, or fitted to the training split."""
@@ -143,7 +151,8 @@ def begin_from(start: Source, config: Config) -> Start:
     kept = model.partition if config.partition == model.config.partition else None
     # On the host: training donates its state's buffers, and a model that is given stays as it is.
     tables = model.rule_tables if config.relation == model.config.relation else None
-    return Start(jax.device_get(model.params), model.tokenizer, kept, tables, (ancestor, *model.lineage))
+    lineage, chat = (ancestor, *model.lineage), model.meta.get(CHAT)
+    return Start(jax.device_get(model.params), model.tokenizer, kept, tables, lineage, chat)
 
 
 def _read(path: Path, config: Config) -> LanguageModel:

@@ -20,6 +20,7 @@ from aila_jax.config.train import DEFAULT_BATCH_SIZE
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import TrainBatches
+from aila_jax.inference.chat import CHAT
 from aila_jax.inference.corpus import split_windows
 from aila_jax.inference.language_model import LanguageModel, load
 from aila_jax.model.network import Network
@@ -208,7 +209,7 @@ def _train(
     train_step = _mapped_step(config, network, optimizer, sharding)
     log = _training_log(config, workdir, folder, found, quiet)
     with log, CheckpointStore(workdir, config.train.keep) as store, StopRequests() as requests:
-        aside = Aside(before.lineage, log, watch, tables)
+        aside = Aside(before.lineage, log, watch, tables, before.chat)
         save = partial(_save, config, text, store, anchors, network, aside)
         save = partial(_in_peace, save, folder, requests)
         measure = partial(_measure, Measured(config, network, text.validation, sharding), log, watch, save)
@@ -357,12 +358,14 @@ class Aside:
       log: the steps since its last record.
       watch: what the run has seen of its validation loss.
       rule_tables: what its relation knows of token types.
+      chat: how the model writes a conversation; None where it came without a template.
     """
 
     lineage: tuple[Ancestor, ...]
     log: TrainingLog
     watch: ValidationWatch
     rule_tables: RuleTables | None = None
+    chat: dict[str, str] | None = None
 
 
 def _save(
@@ -384,6 +387,8 @@ def _save(
         "given": dataset.given,
     }
     meta = {**run_meta(dataset, aside.lineage), **({BEST: asdict(watch.seen)} if watch.on else {})}
+    if aside.chat is not None:
+        meta[CHAT] = aside.chat
     record = Record.of(config, dataset.tokenizer, data, meta, aside.log.interval())
     store.save(step, state, record, anchors.made, network.partition, watch.kept, aside.rule_tables)
     aside.log.restart_clock()

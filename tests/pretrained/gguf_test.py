@@ -105,7 +105,7 @@ def name_there(name: str, names: dict[str, str]) -> str:
     return f"blk.{layer}.{names[stem.split(f'.{layer}.')[1]]}.{kind}"
 
 
-def add_tokenizer(writer: gguf.GGUFWriter, case: str, pre: str = "gpt-2") -> None:
+def add_tokenizer(writer: gguf.GGUFWriter, case: str, pre: str = "gpt-2", chat: str = "") -> None:
     stored = json.loads((FILES / case / "tokenizer.json").read_text())
     types = sorted(stored["model"]["vocab"], key=stored["model"]["vocab"].__getitem__)
     writer.add_tokenizer_model("gpt2")
@@ -114,6 +114,9 @@ def add_tokenizer(writer: gguf.GGUFWriter, case: str, pre: str = "gpt-2") -> Non
     writer.add_token_types([3 if one == "<|endoftext|>" else 1 for one in types])
     writer.add_token_merges([" ".join(pair) for pair in stored["model"]["merges"]])
     writer.add_bos_token_id(0)
+    if chat:
+        writer.add_chat_template(chat)
+        writer.add_eos_token_id(types.index("Ġthe"))
 
 
 def write(
@@ -122,6 +125,7 @@ def write(
     factors: np.ndarray | None = None,
     pre: str = "gpt-2",
     base: float = 0.0,
+    chat: str = "",
     **more: int,
 ) -> Path:
     """A checkpoint as GGUF, F32."""
@@ -155,7 +159,7 @@ def write(
         writer.add_rope_scaling_factor(rope["factor"])
     for key, value in more.items():
         writer.add_uint32(f"{kind}.{key.replace('__', '.')}", value)
-    add_tokenizer(writer, case, pre)
+    add_tokenizer(writer, case, pre, chat)
     for name, shape in folder.shapes.items():
         array = np.array(folder.read(name, shape[0]))
         writer.add_tensor(name_there(name, names), np.ascontiguousarray(turned(name, array, config)))
