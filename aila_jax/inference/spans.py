@@ -36,9 +36,8 @@ class TextTokens:
 
     def word(self, first: int, end: int) -> str:
         """The text of the tokens `first` to `end` − 1, which are one word, with the space before it."""
-        if self.spans is None:
-            return "".join(self.pieces[first:end])
-        return self.text[self.spans[first, 0] : self.spans[end - 1, 1]]
+        found = "" if self.spans is None else self.text[self.spans[first, 0] : self.spans[end - 1, 1]]
+        return found or "".join(self.pieces[first:end])  # a begin token is nowhere in the text
 
     def word_ranges(self) -> list[tuple[int, int]]:
         """Of each word its first token, and the one after its last."""
@@ -87,17 +86,17 @@ def _byte_spans(
 def word_numbers(tokenizer: Tokenizer, pieces: Sequence[str]) -> Int[np.ndarray, "T"]:
     """The word that each token belongs to, numbered from 0.
 
-    Words are what white space separates, with the space before them; a line end is a word by itself. So is
-    each token of a vocabulary of words, whose tokens hold no space.
+    Words are what white space separates, with the space before them; a line end is a word by itself, and so
+    is a special token. So is each token of a vocabulary of words, whose tokens hold no space.
     """
     if not tokenizer.spaces_inside:
         return np.arange(len(pieces))
     words: list[int] = []
-    group = ""
+    group, special = "", frozenset(tokenizer.special_ids)
     for number, piece in enumerate(pieces):
         blank = bool(group) and not group.strip() and "\n" not in group
         glued = bool(group) and not group[-1].isspace() and not piece[:1].isspace()
-        goes_on = piece != "\n" and (blank or glued)
+        goes_on = piece != "\n" and (blank or glued) and special.isdisjoint((piece, group))
         words.append(words[-1] + int(not goes_on) if number else 0)
         group = group + piece if goes_on else piece
     return np.asarray(words, np.int64)

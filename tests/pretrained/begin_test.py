@@ -107,6 +107,13 @@ def test_every_window_of_a_long_text_begins_with_it(model: LanguageModel, stride
         model.score(LONG, stride=LENGTH)
 
 
+def test_it_is_a_word_by_itself(model: LanguageModel) -> None:
+    maps = model.attention("The cat saw", lam=1.0).by_word()
+    assert [token.strip() for token in maps.tokens] == ["<|endoftext|>", "The", "cat", "saw"]
+    [found] = model.score("The cat saw")
+    assert found.tokens.words.tolist()[:2] == [0, 1]
+
+
 def test_a_sink_needs_one(tmp_path: Path) -> None:
     plain = aila.from_pretrained(FILES / "mistral", length=24, relation=RelationConfig(), begin="")
     assert plain.config.data.begin == ""
