@@ -91,10 +91,12 @@ def _asked(arguments: Sequence[str]) -> Asked:
         raise ValueError(
             f"--text={found.text} cannot be read ({error}). Fix: name a text file in UTF-8"
         ) from None
+    if not text.strip():
+        raise ValueError("the text is empty; it must have at least two words. Fix: write some")
     return Asked(text, Path(found.out))
 
 
-def dial(file: Path, asked: Asked, length: int = LENGTH) -> None:
+def dial(file: Path, asked: Asked) -> None:
     """Reads the text at each λ, prints the table, and writes rows, figures and the page."""
     out = check_writable(asked.out)
     read, turn, write = (
@@ -109,7 +111,7 @@ def dial(file: Path, asked: Asked, length: int = LENGTH) -> None:
         )
     )
     with read:
-        model = aila.from_pretrained(file, length=length)
+        model = aila.from_pretrained(file, length=LENGTH)
     with turn:
         result = aila.sweep(
             model, text_dataset(model, asked.text), lams=LAMS, taus=(1.0,), split="validation", batch_size=1
@@ -137,8 +139,6 @@ sentence is attended to but the begin token. Perplexity is what that costs.
 def text_dataset(model: LanguageModel, text: str) -> Dataset:
     """The text as a corpus of one document."""
     lines = tuple(line for line in unix_line_ends(text).split("\n") if line.strip())
-    if not lines:
-        raise ValueError("the text is empty; it must have at least two words. Fix: write some")
     documents = (Document("text", lines),)
     stream = encode_documents(model.tokenizer, documents)
     return Dataset("the text", model.tokenizer, {"validation": stream}, fingerprint(documents))
