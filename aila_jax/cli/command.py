@@ -11,6 +11,7 @@ from aila_jax.cli.paths import (
     PathCheck,
     check_config_paths,
     is_folder,
+    is_model,
     is_output_folder,
     is_run,
 )
@@ -47,6 +48,12 @@ class PathFlag:
 
 
 CHECKPOINT = PathFlag("checkpoint", "A run directory, or one checkpoint inside it.")
+MODEL = PathFlag(
+    "checkpoint",
+    "A run directory, one checkpoint inside it, or a pretrained model: a folder with config.json, a GGUF file, or"
+    " OWNER/NAME of the hub.",
+    check=is_model,
+)
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,16 @@ def is_run(flag: str, value: str) -> None:
     require(found, flag, value, "a run directory that holds a checkpoint", fix)
 
 
-def is_start(flag: str, value: str) -> None:
-    """A run, or a pretrained model: a folder with config.json, or a GGUF file."""
-    from aila_jax.pretrained.opened import is_pretrained
+def is_model(flag: str, value: str) -> None:
+    """A run, or a pretrained model: a folder with config.json, a GGUF file, or a name on the hub."""
+    from aila_jax.pretrained.places import has_hub, is_hub_name, is_pretrained
 
-    if not (value and is_pretrained(user_path(value))):
+    if value and is_hub_name(value):
+        limit = (
+            "a run or a pretrained model that is there, or, with huggingface_hub installed, a name on the hub"
+        )
+        require(has_hub(), flag, value, limit, "train first, correct the path, or pip install aila_jax[hub]")
+    elif not (value and is_pretrained(user_path(value))):
         is_run(flag, value)
 
 

@@ -26,6 +26,9 @@ def dataset_of(model: LanguageModel, data_dir: str | Path = "") -> Dataset:
     """The corpus a model was trained on, encoded with its own tokenizer; refused if its text has changed
     since.
     """
+    limit = "given for a pretrained model, which has no corpus of its own"
+    fix = "dataset=aila_jax.load_dataset(aila_jax.Config().data, model.tokenizer), say"
+    require("data" in model.meta or "pretrained" not in model.meta, "dataset", None, limit, fix)
     dataset = load_dataset(with_data_dir(model.config, data_dir).data, model.tokenizer)
     trained_on = str(model.meta.get("data", {}).get("fingerprint"))
     if dataset.fingerprint != trained_on:

@@ -132,7 +132,7 @@ class Folder:
         return TokenizerText(text, begin, str(file.resolve()), chat)
 
     @cached_property
-    def _named(self) -> Mapping[str, Any]:
+    def _named(self) -> Mapping[str, object]:
         """What tokenizer_config.json says; nothing where there is none."""
         file = self.path / TOKENIZER_CONFIG
         return json_object(read_json(file), TOKENIZER_CONFIG) if file.is_file() else {}

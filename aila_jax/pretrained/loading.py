@@ -105,8 +105,7 @@ def load_pretrained(opened: Opened) -> LanguageModel:
                 place = place.setdefault(step, {})
             place[last] = jnp.asarray(part)
         del array
-    run = opened.source.path.stem if opened.source.path.is_file() else opened.source.path.resolve().name
-    return LanguageModel(params, config, tokenizer, run, 0, meta, None, fitted, tables)
+    return LanguageModel(params, config, tokenizer, opened.name, 0, meta, None, fitted, tables)
 
 
 def _partition(config: PartitionConfig, tokenizer: Tokenizer) -> Partition | None:
@@ -125,6 +124,7 @@ def _origin(opened: Opened) -> dict[str, Any]:
     source = opened.source
     return {
         "path": str(source.path.resolve()),
+        **({"hub_name": opened.hub_name} if opened.hub_name else {}),
         "model_type": opened.family.model_type,
         "files": {file.name: sha256_of(file) for file in source.files},
         "unused_rows": opened.unused_rows,

@@ -3,7 +3,6 @@ taken.
 """
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,20 +20,18 @@ from aila_jax.config import (
 from aila_jax.config.checks import check_whole, user_path
 from aila_jax.config.choices import MarginForm, PartitionKind
 from aila_jax.data.tokenizer import Tokenizer
-from aila_jax.json_files import read_json
 from aila_jax.pretrained.families.gpt2 import GPT2, Gpt2
 from aila_jax.pretrained.families.llama import LLAMA, MISTRAL, QWEN2, Llama
 from aila_jax.pretrained.families.neox import NEOX, NeoX
 from aila_jax.pretrained.folder import CONFIG, Folder
 from aila_jax.pretrained.gguf_file import GgufFile
+from aila_jax.pretrained.places import SUFFIX, is_hub_name
 from aila_jax.pretrained.source import Source, TokenizerText
 from aila_jax.pretrained.stored import Stored
 
 Family = Llama | Gpt2 | NeoX
 FAMILIES: dict[str, Family] = {one.model_type: one for one in (LLAMA, MISTRAL, QWEN2, GPT2, NEOX)}
-SUFFIX = ".gguf"
 USUAL_LENGTH = 1024  # memory of attention grows with its square
-HUB_NAME = re.compile(r"[\w.\-]+/[\w.\-]+")
 
 
 SENTENCES = PartitionConfig(PartitionKind.SEGMENTS, unit="sentence")
@@ -78,10 +75,18 @@ class Opened:
     Attributes:
       source: the files.
       reading: how they are read.
+      hub_name: OWNER/NAME where they came from the hub; else empty.
     """
 
     source: Source
     reading: Reading
+    hub_name: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        path = self.source.path
+        return self.hub_name.split("/")[-1] or (path.stem if path.is_file() else path.resolve().name)
 
     @cached_property
     def family(self) -> Family:
@@ -185,20 +190,6 @@ def _as_spelled(asked: list[Stored], names: frozenset[str]) -> list[Stored]:
     return [replace(one, name=one.name.removeprefix(prefix)) for one in asked]
 
 
-def is_pretrained(path: Path) -> bool:
-    """Whether a path is that of a pretrained model rather than of a run."""
-    if path.is_file():
-        return path.suffix == SUFFIX
-    file = path / CONFIG
-    if not file.is_file():
-        return False
-    try:
-        found = read_json(file)
-    except ValueError:
-        return False
-    return isinstance(found, dict) and "model_type" in found
-
-
 def open_pretrained(path: str | Path, reading: Reading, fetch: Callable[[str], Path] | None = None) -> Opened:
     """The model at a path, or of a hub's name.
 
@@ -212,10 +203,11 @@ def open_pretrained(path: str | Path, reading: Reading, fetch: Callable[[str], P
     """
     if reading.length is not None:
         check_whole("length", reading.length, 1, "length=256, say")
-    file = user_path(path)
-    if not file.exists() and fetch is not None and HUB_NAME.fullmatch(str(path)):
-        file = fetch(str(path))
+    file, name = user_path(path), ""
+    if fetch is not None and is_hub_name(str(path)):
+        name = str(path)
+        file = fetch(name)
     limit = f"a folder with {CONFIG}, or a {SUFFIX} file"
     right = file.is_dir() or (file.is_file() and file.suffix == SUFFIX)
     require(right, "path", str(path), limit, "correct the path, or fetch the model first")
-    return Opened(Folder(file) if file.is_dir() else GgufFile(file), reading)
+    return Opened(Folder(file) if file.is_dir() else GgufFile(file), reading, name)

@@ -33,8 +33,10 @@ from aila_jax.model.transformer import build_transformer
 from aila_jax.partition.build import Partition
 from aila_jax.partition.kinds import Windows
 from aila_jax.partition.rule_tables import RuleTables
+from aila_jax.pretrained.hub import fetched
 from aila_jax.pretrained.loading import load_pretrained
-from aila_jax.pretrained.opened import Reading, is_pretrained, open_pretrained
+from aila_jax.pretrained.opened import Reading, open_pretrained
+from aila_jax.pretrained.places import is_elsewhere, is_hub_name
 from aila_jax.runs.workdir import existing_run
 
 Source = LanguageModel | str | Path  # a loaded model, or where one is
@@ -113,11 +115,15 @@ def what_is_before(config: Config, workdir: Path, source: Source | None) -> Befo
 
 
 def check_start(start: Source | None) -> Source | None:
-    """The start as it is kept; ValueError for anything but a model and a path."""
+    """The start as it is kept: a model, a path that does not depend on where this runs, or a name on the hub;
+    ValueError for anything else.
+    """
     if start is None or isinstance(start, LanguageModel):
         return start
     fix = "start='runs/tiny', or the model that aila_jax.load returns"
     check_instance("start", start, str | Path, "a model, or the path of a run", fix)
+    if is_hub_name(str(start)):
+        return str(start)
     return user_path(start, "start").resolve()
 
 
@@ -131,8 +137,10 @@ def start_config(start: Source, workdir: str | Path | None) -> Config:
     found = check_start(start)
     if isinstance(found, LanguageModel):
         return found.config
-    assert isinstance(found, Path)
-    return open_pretrained(found, Reading()).config if is_pretrained(found) else find_checkpoint(found).config
+    assert found is not None
+    if is_elsewhere(found):
+        return open_pretrained(found, Reading(), fetched).config
+    return find_checkpoint(found).config
 
 
 def begin_from(start: Source, config: Config) -> Start:
@@ -143,7 +151,8 @@ def begin_from(start: Source, config: Config) -> Start:
         `config` asks for.
     """
     source = check_start(start)
-    model = source if isinstance(source, LanguageModel) else _read(Path(str(source)), config)
+    assert source is not None
+    model = source if isinstance(source, LanguageModel) else _read(source, config)
     _check_tokenizer(config, model)
     _check_shapes(config, model)
     path = "" if isinstance(source, LanguageModel) else str(source)
@@ -155,15 +164,15 @@ def begin_from(start: Source, config: Config) -> Start:
     return Start(jax.device_get(model.params), model.tokenizer, kept, tables, lineage, chat)
 
 
-def _read(path: Path, config: Config) -> LanguageModel:
+def _read(path: str | Path, config: Config) -> LanguageModel:
     """The model of a run, or a pretrained one, which has the length, blocks and margin that are asked for."""
-    if not is_pretrained(path):
+    if not is_elsewhere(path):
         return load(path)
     relation = RelationConfig(sink=config.relation.sink)  # what else it has is fitted anew
     reading = Reading(
         config.model.length, relation=relation, margin=config.model.margin, begin=config.data.begin
     )
-    return load_pretrained(open_pretrained(path, reading))
+    return load_pretrained(open_pretrained(path, reading, fetched))
 
 
 def check_same_start(start: Source | None, found: Checkpoint, workdir: Path) -> None:
@@ -180,7 +189,8 @@ def check_same_start(start: Source | None, found: Checkpoint, workdir: Path) -> 
     if isinstance(source, LanguageModel):
         same = weights_of(source.params) == began.weights
     else:
-        same = str(source) == began.path or _weights_there(str(source)) == began.weights
+        there = str(user_path(str(source), "start").resolve())
+        same = began.path in (str(source), there) or _weights_there(str(source)) == began.weights
     limit = f"the one that the run in {str(workdir)!r} began from: {began}, {began.path or 'a loaded model'}"
     shown = source.run if isinstance(source, LanguageModel) else str(source)
     require(same, "start", shown, limit, fix)

@@ -15,6 +15,10 @@ from aila_jax.inference.language_model import LanguageModel, read_model
 from aila_jax.partition.fit import fit_relation
 from aila_jax.partition.rule_tables import RuleTables, table_names, tables_for
 from aila_jax.presets import with_data_dir
+from aila_jax.pretrained.hub import fetched
+from aila_jax.pretrained.loading import load_pretrained
+from aila_jax.pretrained.opened import Reading, open_pretrained
+from aila_jax.pretrained.places import is_elsewhere
 from aila_jax.reporting.own_sweep import own_sweep
 from aila_jax.runs.workdir import check_writable
 
@@ -64,10 +68,12 @@ def open_run(
     step: str = "",
     relation: str | None = None,
 ) -> OpenedRun:
-    """Reads a checkpoint back.
+    """Reads a checkpoint back, or a pretrained model as `aila_jax.from_pretrained` does by default; files
+    about that go to runs/NAME.
 
     Args:
-      checkpoint: a run directory, or one checkpoint inside it.
+      checkpoint: a run directory, or one checkpoint inside it; or a folder, GGUF file or hub's name of a
+        pretrained model.
       window: read the model with windows of another size than in training (`LanguageModel.with_window`).
       data_dir: where its corpus is now, if elsewhere than in training.
       fallback: where the newest checkpoint is damaged, take the newest whole one, and say so on stderr.
@@ -79,8 +85,14 @@ def open_run(
       ValueError: no checkpoint there, damaged bytes, or a window or relation that the model cannot be read
         with.
     """
-    found = find_checkpoint(checkpoint, int(step) if step.isdecimal() else step or None, fallback)
-    model, directory = read_model(found), found.directory.parent
+    if is_elsewhere(checkpoint):
+        for name, value in (("step", step), ("fallback", fallback)):
+            require(not value, name, value, "left out with a pretrained model", f"leave --{name} out")
+        model = load_pretrained(open_pretrained(checkpoint, Reading(), fetched))
+        directory = Path("runs") / model.run
+    else:
+        found = find_checkpoint(checkpoint, int(step) if step.isdecimal() else step or None, fallback)
+        model, directory = read_model(found), found.directory.parent
     folder, tables = [], None
     if relation is not None:
         asked = relation_of(relation)

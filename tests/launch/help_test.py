@@ -52,7 +52,7 @@ def test_each_command_lists_its_examples_and_flags(capsys, command):
 def test_every_example_parses(monkeypatch, command, example):
     monkeypatch.chdir(ROOT)  # one example names a file of the checkout
     monkeypatch.setattr(runs, "start_config", lambda *_: presets.tiny())  # and another a run
-    monkeypatch.setattr(train, "is_start", lambda *_: None)
+    monkeypatch.setattr(train, "is_model", lambda *_: None)
     words = shlex.split(example)
     assert find_command(words[0]) is command
     values = parse(command, words[1:])

@@ -3,8 +3,6 @@ start of a run.
 """
 
 import json
-import sys
-import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,26 +135,3 @@ def test_a_start_of_another_shape_is_refused() -> None:
     config = start_config(FILES / "llama", None)
     with pytest.raises(ValueError, match=r"model.n_layers is 2; it must be 5, as in llama"):
         begin_from(FILES / "llama", replace(config, model=replace(config.model, n_layers=2)))
-
-
-def test_a_name_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a module that stands for `huggingface_hub`: no hub is asked here."""
-    asked = []
-
-    def snapshot_download(name: str, allow_patterns: list[str]) -> str:
-        asked.append((name, allow_patterns))
-        if name != "someone/tiny":
-            raise OSError("404")
-        return str(FILES / "qwen2")
-
-    fake = types.ModuleType("huggingface_hub")
-    fake.snapshot_download = snapshot_download  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
-    found = aila.from_pretrained("someone/tiny")
-    assert found.meta["pretrained"]["model_type"] == "qwen2"
-    assert asked[0][0] == "someone/tiny" and "*.safetensors" in asked[0][1]
-    with pytest.raises(ValueError, match=r"path is 'someone/else'.*OSError: 404"):
-        aila.from_pretrained("someone/else")
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ValueError, match=r"pip install aila_jax\[hub\]"):
-        aila.from_pretrained("someone/tiny")

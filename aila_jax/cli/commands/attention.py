@@ -1,6 +1,6 @@
 """`aila attention`: where heads look in a text."""
 
-from aila_jax.cli.command import Call, Command
+from aila_jax.cli.command import MODEL, Call, Command
 from aila_jax.cli.paths import is_output_file
 from aila_jax.config.options import AttentionOptions
 
@@ -30,6 +30,7 @@ COMMAND = Command(
         "attention --checkpoint=runs/tiny --text='Return a new list' --by_word --mean_heads --npz=weights.npz",
     ),
     run=_run,
+    path=MODEL,
     opening=("fallback", "step"),
     options=AttentionOptions,
     paths=(("npz", is_output_file),),

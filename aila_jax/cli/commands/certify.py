@@ -1,6 +1,6 @@
 """`aila certify`: what is guaranteed of a checkpoint's attention."""
 
-from aila_jax.cli.command import Call, Command
+from aila_jax.cli.command import MODEL, Call, Command
 from aila_jax.config.options import CertifyOptions
 
 
@@ -35,6 +35,7 @@ COMMAND = Command(
         'certify --checkpoint=runs/gated --flow --prompt="Return a new" --max_tokens=20',
     ),
     run=_run,
+    path=MODEL,
     options=CertifyOptions,
     opening=("window", "relation", "data_dir", "fallback", "step"),
     out=(

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aila_jax.cli.command import Call, Command
+from aila_jax.cli.command import MODEL, Call, Command
 from aila_jax.cli.paths import is_output_file, is_text_file
 from aila_jax.config import require
 from aila_jax.config.options import PromptOptions
@@ -67,6 +67,7 @@ COMMAND = Command(
         'generate --checkpoint=runs/tiny --prompt="Return a new" --max_tokens=8 --logprobs=3',
     ),
     run=_run,
+    path=MODEL,
     opening=("fallback", "step"),
     options=PromptOptions,
     paths=(("prompt_file", is_text_file),),

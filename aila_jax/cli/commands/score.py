@@ -2,7 +2,7 @@
 
 import sys
 
-from aila_jax.cli.command import Call, Command
+from aila_jax.cli.command import MODEL, Call, Command
 from aila_jax.cli.paths import is_output_file, is_text_file
 from aila_jax.config.options import ScoreTextOptions
 
@@ -37,6 +37,7 @@ COMMAND = Command(
         "score --checkpoint=runs/tiny --file=- --by_line --out=-",
     ),
     run=_run,
+    path=MODEL,
     options=ScoreTextOptions,
     opening=("window", "relation", "fallback", "step"),
     paths=(("file", is_text_file),),

@@ -7,7 +7,7 @@ from absl import flags
 from aila_jax import presets
 from aila_jax.cli.command import Call, Command, CommandError, PathFlag
 from aila_jax.cli.config_flag import overrides
-from aila_jax.cli.paths import is_start, is_workdir
+from aila_jax.cli.paths import is_model, is_workdir
 from aila_jax.config import Config, DataConfig, from_dict, user_path
 from aila_jax.config.options import TrainOptions
 
@@ -26,7 +26,7 @@ def _base(arguments: list[str]) -> Config | None:
         return None
     goes_on = bool(values.workdir) and (user_path(values.workdir) / "config.json").exists()
     if not goes_on:  # a run that goes on does not read its start again, which may be gone
-        is_start("--start", values.start)
+        is_model("--start", values.start)
     from aila_jax.runs import start_config
 
     config = start_config(values.start, values.workdir or None)
