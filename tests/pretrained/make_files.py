@@ -30,7 +30,7 @@ CASES: dict[str, tuple[str, dict[str, Any], torch.dtype]] = {
     # Grouped keys, heads wider than D / H, five layers, so that they run as a loop.
     "llama": (
         "Llama",
-        {**LLAMA, "hidden_size": 42, "num_hidden_layers": 5, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 8,
+        {**LLAMA, "hidden_size": 30, "intermediate_size": 41, "num_hidden_layers": 5, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 8,
          "rms_norm_eps": 1e-5, "rope_parameters": LLAMA3, "tie_word_embeddings": True},
         torch.float32,
     ),

@@ -116,8 +116,12 @@ def test_what_is_written_back_is_read_again_bit_for_bit(
 
 def test_the_shape_is_what_the_files_say(models: dict[str, LanguageModel]) -> None:
     model: ModelConfig = models["llama"].config.model
-    assert (model.n_heads, model.kv_heads, model.head_size, model.d_model) == (6, 2, 8, 42)
+    assert (model.n_heads, model.kv_heads, model.head_size, model.d_model) == (6, 2, 8, 30)
     assert model.tied and not model.learned_positions and model.rotary.factor == 8.0
     assert models["neox"].config.model.parallel and not models["neox_in_turn"].config.model.parallel
     assert models["gpt2"].params["embedding"].shape[0] == models["gpt2"].tokenizer.vocab_size
     assert models["gpt2"].meta["pretrained"]["unused_rows"] == 6
+
+
+def test_files_are_small() -> None:
+    assert max(file.stat().st_size for file in FILES.rglob("*") if file.is_file()) <= 200_000
