@@ -1,5 +1,6 @@
 """One position at a time from kept keys and values, against the forward pass over the whole text."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -142,7 +143,14 @@ def check(
             assert (found[row, here].argmax(-1) == want[row, here].argmax(-1)).all()
 
 
-@pytest.mark.parametrize("relation", RELATIONS)
+def some_often(names: Iterable[str], often: set[str]) -> list[Any]:
+    """All, those beside `often` in the medium run alone: together they take two minutes."""
+    return [name if name in often else pytest.param(name, marks=pytest.mark.medium) for name in names]
+
+
+@pytest.mark.parametrize(
+    "relation", some_often(RELATIONS, {"windows", "given", "anchors", "horizon, sink", "by layer"})
+)
 def test_every_relation(relation: str) -> None:
     check(relation, SHAPE)
 
@@ -157,7 +165,7 @@ def test_documents(relation: str) -> None:
     check(relation, SHAPE, masked=True)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", some_often(FORMS, {"gate", "llama", "deep"}))
 def test_every_form_of_the_model(form: str) -> None:
     check("horizon, sink", FORMS[form])
 
