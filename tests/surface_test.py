@@ -32,7 +32,7 @@ NAN, INF = float("nan"), float("inf")
 # What is wrong for an argument of each kind.
 WRONG: dict[str, tuple[Any, ...]] = {
     "text": (None, 5, 2.5, b"x", ["a"], np.array(["a"])),
-    "type or None": (5, 2.5, b"x", ["a"], {}),
+    "begin or None": (5, 2.5, b"x", ["a"], {}),
     "path": (None, 5, b"runs", ["a"], True, "", {}),
     "path or None": (5, b"runs", ["a"], True, "", {}),
     "path or empty": (None, 5, b"runs", ["a"], True, {}),
@@ -144,7 +144,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
     "from_pretrained": (
         lambda: aila.from_pretrained,
         {"path": "tests/pretrained/files/llama"},
-        {"path": "path", "length": "whole or None", "partition": "config", "relation": "config", "margin": "object", "begin": "type or None"},
+        {"path": "path", "length": "whole or None", "partition": "config", "relation": "config", "margin": "object", "begin": "begin or None"},
     ),
     "train": (
         lambda: aila.train,
