@@ -62,15 +62,28 @@ def write_folder(model: LanguageModel, path: str | Path) -> Path:
 
 def family_of(model: LanguageModel) -> Family:
     """The family that a model is written as: the one it was read from, or the first that it fits."""
-    config = model.config.model
-    _check_plain(config)
-    own = model.meta.get("pretrained", {}).get("model_type")
-    fits = [one for one in FAMILIES.values() if one.fits(config)]
-    named = [one for one in fits if one.model_type == own]
-    limit = f"one of a family that is read: {', '.join(FAMILIES)}"
+    _check_plain(model.config.model)
+    return fitting(model.config.model, model.meta, model.run)
+
+
+def fitting(config: ModelConfig, meta: Mapping[str, Any], run: str) -> Family:
+    """The family of a decoder whose dial is aside.
+
+    Args:
+      config: the decoder.
+      meta: of the model; it may name the family that it was read from.
+      run: the model's name, for the message.
+
+    Raises:
+      ValueError: it fits none.
+    """
+    own = meta.get("pretrained", {}).get("model_type")
+    misfits = {name: one.misfit(config) for name, one in FAMILIES.items()}
+    fits = [name for name, misfit in misfits.items() if not misfit]
+    why = ", ".join(f"{name} (not with {misfit})" for name, misfit in misfits.items())
     fix = "write a model that from_pretrained has read, or that was trained from one"
-    require(bool(fits), "model", model.run, limit, fix)
-    return (named or fits)[0]
+    require(bool(fits), "model", run, f"a decoder of one of these families: {why}", fix)
+    return FAMILIES[own if own in fits else fits[0]]
 
 
 def _check_plain(config: ModelConfig) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aila_jax.config import FeedForwardKind, ModelConfig, NormKind
+from aila_jax.pretrained.families.fit import Fits, first_misfit
 from aila_jax.pretrained.naming import Fused, Style
 from aila_jax.pretrained.settings import Settings
 
@@ -75,26 +76,29 @@ class Gpt2:
             "layer_norm_epsilon": config.norm_epsilon,
         }
 
-    def fits(self, config: ModelConfig) -> bool:
-        """Whether a decoder can be written as one of this family."""
-        return (
-            normed(config)
-            and config.learned_positions
-            and not config.rotary_base
-            and not config.parallel
-            and config.qkv_bias
-            and config.out_bias
+    def misfit(self, config: ModelConfig) -> str:
+        """A setting that no decoder of this family has, as model.norm='centred'; empty where it fits."""
+        return first_misfit(
+            config,
+            (
+                *normed(config),
+                ("learned_positions", config.learned_positions),
+                ("rotary_base", not config.rotary_base),
+                ("parallel", not config.parallel),
+                ("qkv_bias", config.qkv_bias),
+                ("out_bias", config.out_bias),
+            ),
         )
 
 
-def normed(config: ModelConfig) -> bool:
+def normed(config: ModelConfig) -> Fits:
     """LayerNorms with scale and bias, GELU with biases, as many key heads as heads of the usual width."""
     return (
-        config.norm == NormKind.LAYER
-        and config.feed_forward != FeedForwardKind.SWIGLU
-        and config.mlp_bias
-        and config.kv_heads == config.n_heads
-        and config.head_size * config.n_heads == config.d_model
+        ("norm", config.norm == NormKind.LAYER),
+        ("feed_forward", config.feed_forward != FeedForwardKind.SWIGLU),
+        ("mlp_bias", config.mlp_bias),
+        ("n_kv_heads", config.kv_heads == config.n_heads),
+        ("head_width", config.head_size * config.n_heads == config.d_model),
     )
 
 

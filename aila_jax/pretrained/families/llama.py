@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from aila_jax.config import FeedForwardKind, ModelConfig, NormKind
+from aila_jax.config.choices import RotaryLayout
+from aila_jax.pretrained.families.fit import first_misfit
 from aila_jax.pretrained.naming import Style
 from aila_jax.pretrained.settings import Settings, rotary_settings
 
@@ -107,20 +109,23 @@ class Llama:
             }
         )
 
-    def fits(self, config: ModelConfig) -> bool:
-        """Whether a decoder can be written as one of this family."""
-        return (
-            config.norm == NormKind.RMS
-            and config.feed_forward == FeedForwardKind.SWIGLU
-            and not config.learned_positions
-            and bool(config.rotary_base)
-            and config.rotary.share == 1.0
-            and not config.parallel
-            and (
-                config.qkv_bias and not config.out_bias if self.biased else config.qkv_bias == config.out_bias
-            )
-            and not (config.mlp_bias and self.biased)
-            and not (self.model_type == "mistral" and (config.qkv_bias or config.mlp_bias))
+    def misfit(self, config: ModelConfig) -> str:
+        """A setting that no decoder of this family has, as model.norm='centred'; empty where it fits."""
+        free = self.model_type == "llama"  # its biases are settings; the others' are not
+        return first_misfit(
+            config,
+            (
+                ("norm", config.norm == NormKind.RMS),
+                ("feed_forward", config.feed_forward == FeedForwardKind.SWIGLU),
+                ("learned_positions", not config.learned_positions),
+                ("rotary_base", bool(config.rotary_base)),
+                ("rotary.share", config.rotary.share == 1.0),
+                ("rotary.layout", config.rotary.layout == RotaryLayout.HALVES),
+                ("parallel", not config.parallel),
+                ("qkv_bias", free or config.qkv_bias == self.biased),
+                ("out_bias", config.out_bias == (free and config.qkv_bias)),
+                ("mlp_bias", free or not config.mlp_bias),
+            ),
         )
 
     def _check_windows(self, settings: Settings, length: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from aila_jax.config import FeedForwardKind, ModelConfig, NormKind
 from aila_jax.config.choices import RotaryLayout
+from aila_jax.pretrained.families.fit import first_misfit
 from aila_jax.pretrained.families.gpt2 import ACTIVATIONS, normed
 from aila_jax.pretrained.naming import Fused, Style
 from aila_jax.pretrained.settings import Settings, rotary_settings
@@ -86,14 +87,17 @@ class NeoX:
             "rope_parameters": {**rope, "partial_rotary_factor": config.rotary.share},
         }
 
-    def fits(self, config: ModelConfig) -> bool:
-        """Whether a decoder can be written as one of this family."""
-        return (
-            normed(config)
-            and not config.learned_positions
-            and bool(config.rotary_base)
-            and config.rotary.layout == RotaryLayout.HALVES
-            and config.qkv_bias == config.out_bias
+    def misfit(self, config: ModelConfig) -> str:
+        """A setting that no decoder of this family has, as model.norm='centred'; empty where it fits."""
+        return first_misfit(
+            config,
+            (
+                *normed(config),
+                ("learned_positions", not config.learned_positions),
+                ("rotary_base", bool(config.rotary_base)),
+                ("rotary.layout", config.rotary.layout == RotaryLayout.HALVES),
+                ("out_bias", config.qkv_bias == config.out_bias),
+            ),
         )
 
 
