@@ -14,6 +14,7 @@ _HOME = {
     "certify": "aila_jax.evaluation.certify",
     "demo": "aila_jax.runs",
     "evaluate": "aila_jax.runs",
+    "export": "aila_jax.exporting.export",
     "fit_partition": "aila_jax.partition.fit",
     "fit_relation": "aila_jax.partition.fit",
     "from_pretrained": "aila_jax.pretrained.loading",

@@ -79,6 +79,15 @@ def is_output_folder(flag: str, value: str) -> None:
     _writable(flag, value, Path(value))
 
 
+def is_new_folder(flag: str, value: str) -> None:
+    """A folder to make, or an empty one."""
+    folder = user_path(value, flag)
+    free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    limit = "a folder that is new or empty: nothing is written over"
+    require(free, flag, value, limit, "choose another folder")
+    _writable(flag, value, folder)
+
+
 def is_output_file(flag: str, value: str) -> None:
     """A file to write, whose folder may be made."""
     fix = f"add a file name, such as {str(Path(value) / 'report.html')!r}"

@@ -30,6 +30,7 @@ from aila_jax.config.root import Config
 from aila_jax.config.sweep import PARTS
 
 SPLITS = ("train", "validation", "test")
+FORMATS = ("folder", "peft")
 POINTERS = ("auto", "none", "anchors", "answers", "relation")
 
 # (name, value) → the value as it is kept; ValueError where it is outside its limit.
@@ -502,6 +503,27 @@ class DiagnoseOptions(Options):
 
     batches: int = option(
         "Batches of text for each thing that is measured, at least 1.", 8, AtLeast(1, fix="set --batches=8")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(Options):
+    """A folder that others read."""
+
+    format: str = option(
+        "folder: whole weights as transformers reads them, what turns with λ put into them. peft: the adapters"
+        " alone, with lora_alpha = λ · r.",
+        "folder",
+        OneOf(FORMATS),
+    )
+    lam: float = option(
+        "λ of the weights and of the guarantee, and where the program's dial stands by default.", 1.0, is_lam
+    )
+    tau: float = option(TAU_HELP, 1.0, is_tau)
+    base: str = option(
+        "With --format=peft: the folder or the hub's name of the base. Default: the folder that the model was"
+        " read from.",
+        "",
     )
 
 

@@ -293,6 +293,16 @@ class Tokenizer(Shown):
         unknown = self._id(str(self._unknown))
         return [unknown if token in self._reserved else token for token in ids]
 
+    @property
+    def read_as(self) -> dict[int, int]:
+        """What is read in place of a special token that a text spells out, by its id."""
+        return {token: self._id(str(self._unknown)) for token in sorted(self._reserved)}
+
+    @property
+    def unknown_byte(self) -> str | None:
+        """The type that stands for bytes that have none; None where every byte has one."""
+        return self._unknown if self.byte_level else None
+
     @functools.cached_property
     def _reserved(self) -> frozenset[int]:
         """Ids that no text has: models that look whole pieces up would find special tokens too."""

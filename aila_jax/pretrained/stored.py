@@ -1,7 +1,7 @@
 """Tensors of a pretrained model's files, and the parameters that each of them holds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -41,6 +41,21 @@ class Stored:
         whole = parts[0] if len(parts) == 1 else np.stack(list(parts))
         moved = whole.reshape([self.split[axis] for axis in self.axes])
         return np.ascontiguousarray(moved.transpose(np.argsort(self.axes))).reshape(self.shape)
+
+    def resized(self, side: str, size: int) -> "Stored":
+        """The same matrix with another number of inputs or outputs: how a low-rank factor lies there.
+
+        Args:
+          side: `inputs` (of one of several matrices: the axis after that of their number) or `outputs`, the
+            last axis of the parameters.
+          size: how many.
+        """
+        at = self.axes[-1] if side == "outputs" else self.axes[len(self.targets) > 1]
+        split = tuple(size if axis == at else old for axis, old in enumerate(self.split))
+        first = at == 0 and self.shape[0] == self.split[0]
+        shape = (size, self.shape[1]) if first else (self.shape[0], size)
+        target = (*self.target[:-1], size) if side == "outputs" else (size, *self.target[1:])
+        return replace(self, shape=shape, split=split, target=target)
 
 
 def same(name: str, target: str, shape: tuple[int, ...], rows: bool = False) -> Stored:

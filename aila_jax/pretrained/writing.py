@@ -15,6 +15,7 @@ from aila_jax.inference.language_model import LanguageModel
 from aila_jax.pretrained.folder import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS
 from aila_jax.pretrained.opened import FAMILIES, Family
 
+GENERATION = "generation_config.json"
 ARCHITECTURES = {
     "llama": "LlamaForCausalLM",
     "mistral": "MistralForCausalLM",
@@ -25,8 +26,9 @@ ARCHITECTURES = {
 
 
 def write_folder(model: LanguageModel, path: str | Path) -> Path:
-    """Writes config.json, model.safetensors (float32), tokenizer.json and tokenizer_config.json; read back by
-    `from_pretrained` the weights are the same, bit for bit. The dial is not in it.
+    """Writes config.json, generation_config.json, model.safetensors (float32), tokenizer.json and
+    tokenizer_config.json; read back by `from_pretrained` the weights are the same, bit for bit. The dial is
+    not in it.
 
     Args:
       model: of one of the families that are read.
@@ -42,22 +44,40 @@ def write_folder(model: LanguageModel, path: str | Path) -> Path:
     for one in family.style.tensors(config.model, model.tokenizer.vocab_size):
         tensors[one.name] = one.write([_param(model.params, name) for name in one.targets])
     save_file(tensors, folder / WEIGHTS, {"format": "pt"})
-    begin = config.data.begin
+    named, ids = special_types(model), {}
+    for name in ("bos_token", "eos_token"):
+        ids[f"{name}_id"] = model.tokenizer.type_id(named[name]) if named[name] else None
     settings = {
         "architectures": [ARCHITECTURES[family.model_type]],
         "model_type": family.model_type,
         "vocab_size": model.tokenizer.vocab_size,
         "tie_word_embeddings": config.model.tied,
-        "bos_token_id": model.tokenizer.type_id(begin) if begin else None,
-        "eos_token_id": None,
         "torch_dtype": "float32",
+        **ids,
         **family.settings(config.model),
     }
     write_atomically(folder / CONFIG, _json(settings))
-    write_atomically(folder / TOKENIZER, model.tokenizer.to_json().encode())
-    named = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": begin or None}
-    write_atomically(folder / TOKENIZER_CONFIG, _json(named))
+    write_atomically(folder / GENERATION, _json(ids))
+    write_tokenizer(model, folder)
     return folder
+
+
+def special_types(model: LanguageModel) -> Mapping[str, str]:
+    """The spellings of the types that begin a text and end an answer; empty where there is none."""
+    return {
+        "bos_token": model.config.data.begin,
+        "eos_token": str(model.meta.get("chat", {}).get("eos_token") or ""),
+    }
+
+
+def write_tokenizer(model: LanguageModel, folder: Path) -> None:
+    """Writes tokenizer.json, and tokenizer_config.json with the chat template where there is one."""
+    write_atomically(folder / TOKENIZER, model.tokenizer.to_json().encode())
+    named = {name: spelled or None for name, spelled in special_types(model).items()}
+    template = model.meta.get("chat", {}).get("template")
+    chat = {"chat_template": template} if template else {}
+    values = {"tokenizer_class": "PreTrainedTokenizerFast", **named, **chat}
+    write_atomically(folder / TOKENIZER_CONFIG, _json(values))
 
 
 def family_of(model: LanguageModel) -> Family:

@@ -7,6 +7,7 @@ from aila_jax.runs._blocks import blocks
 from aila_jax.runs._certify import certify
 from aila_jax.runs._demo import demo
 from aila_jax.runs._diagnose import describe_diagnosis, diagnose
+from aila_jax.runs._export import export
 from aila_jax.runs._flow import flow
 from aila_jax.runs._generate import continuation_lines, describe_tokens, generate, stream
 from aila_jax.runs._influence import describe_influence, influence
@@ -46,6 +47,7 @@ __all__ = [
     "evaluate",
     "evaluate_cell",
     "evaluated_lams",
+    "export",
     "flow",
     "generate",
     "influence",
