@@ -525,6 +525,12 @@ class ExportOptions(Options):
         " read from.",
         "",
     )
+    length: int | None = option(
+        "Of a pretrained model: tokens that it reads at once. Default: as many as it was made for, at most"
+        " 1,024.",
+        None,
+        AtLeast(1),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

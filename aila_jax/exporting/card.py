@@ -32,7 +32,7 @@ def card_of(model: LanguageModel, whole: LanguageModel, setting: Setting) -> str
         whole.config,
         setting.lam,
         setting.tau,
-        hard=model.config.model.hard and setting.lam == 1.0,
+        hard=model.config.model.hard,
     )
     parts = (
         _front(setting),
@@ -162,5 +162,6 @@ def _cite() -> str:
 
 
 def _table(facts: Iterable[tuple[str, str]]) -> str:
-    rows = [f"| {name} | {value.replace('|', '&#124;')} |" for name, value in facts]
+    pipe = "\\|"
+    rows = [f"| {name} | {value.replace('|', pipe)} |" for name, value in facts]
     return "\n".join(["| | |", "| --- | --- |", *rows])

@@ -22,6 +22,7 @@ from aila_jax.exporting.dial import DIAL, Setting, check_dial, dial_json
 from aila_jax.exporting.merge import merged, turning
 from aila_jax.exporting.peft import ADAPTER_CONFIG, ADAPTERS, adapter_config, loras, tensors_of
 from aila_jax.files import write_atomically
+from aila_jax.inference.dial import check_hard
 from aila_jax.inference.language_model import LanguageModel, read_model
 from aila_jax.pretrained.loading import load_pretrained
 from aila_jax.pretrained.opened import HUB_NAME, Family, Reading, is_pretrained, open_pretrained
@@ -39,6 +40,7 @@ def export(
     lam: float = 1.0,
     tau: float = 1.0,
     base: str | Path = "",
+    length: int | None = None,
     fallback: bool = False,
 ) -> Path:
     """Writes a model with its dial as a folder: weights or adapters, a card (README.md), and a program
@@ -57,6 +59,7 @@ def export(
       tau: τ, likewise.
       base: `peft` only: the folder or the hub's name of the base; by default the folder that it was read
         from.
+      length: of the path of a pretrained model: tokens that it reads at once, as in `from_pretrained`.
       fallback: of a run's path, where the newest checkpoint is damaged, take the newest whole one, and say so.
 
     Returns:
@@ -69,8 +72,10 @@ def export(
 
     Source: ours (docs/method.md, section 14).
     """
-    options = ExportOptions(format=format, lam=lam, tau=tau, base=str(base))
-    return export_by(origin_of(model, fallback), path, options)
+    check_instance("base", base, str | Path, "text or a pathlib.Path", "base='my/folder'")
+    options = ExportOptions(format=format, lam=lam, tau=tau, base=str(base), length=length)
+    new_folder(path)
+    return export_by(origin_of(model, length, fallback), path, options)
 
 
 @dataclass(frozen=True)
@@ -90,17 +95,23 @@ class Origin:
     read: Callable[[], LanguageModel]
 
 
-def origin_of(model: LanguageModel | str | Path, fallback: bool = False) -> Origin:
+def origin_of(
+    model: LanguageModel | str | Path, length: int | None = None, fallback: bool = False
+) -> Origin:
     """The model itself, or what stands at a path."""
     fallback = check_flag("fallback", fallback)
+    file = None if isinstance(model, LanguageModel) else user_path(model, "model")
+    pretrained = file is not None and is_pretrained(file)
+    limit, fix = "left out: only a pretrained model is read in another length", "leave it out"
+    require(length is None or pretrained, "length", length, limit, fix)
     if isinstance(model, LanguageModel):
         limit, fix = "left out with a loaded model", "pass fallback to aila_jax.load"
         require(not fallback, "fallback", fallback, limit, fix)
         return Origin(model.config, model.meta, model.run, lambda: model)
-    check_instance("model", model, str | Path, "a model, or the path of one", "model='runs/tiny', say")
-    file = user_path(model, "model")
-    if is_pretrained(file):
-        opened = open_pretrained(file, Reading())
+    assert file is not None, "it is a path"
+    if pretrained:
+        require(not fallback, "fallback", fallback, "left out for a pretrained model", "leave it out")
+        opened = open_pretrained(file, Reading(length))
         meta = {"pretrained": {"model_type": opened.family.model_type}}
         return Origin(opened.config, meta, file.name, lambda: load_pretrained(opened))
     found = find_checkpoint(file, fallback=fallback)
@@ -111,6 +122,7 @@ def export_by(origin: Origin, path: str | Path, options: ExportOptions) -> Path:
     """`export`, by options."""
     folder, shape = new_folder(path).absolute(), origin.config.model
     check_dial(origin.config)
+    check_hard(shape.hard, options.lam)
     plain = replace(shape, film=False, dial_weights="none", adapters=AdapterConfig())
     family = fitting(plain, origin.meta, origin.run)
     turns = turning(shape)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from aila_jax.config import require, user_path
+from aila_jax.config import user_path
 from aila_jax.config.options import ExportOptions
 from aila_jax.config.relation import relation_of
 from aila_jax.exporting.export import Origin, export_by, new_folder, origin_of
@@ -29,16 +29,12 @@ def export(
       step: of a run, as in `open_run`.
       relation: as in `open_run`: read the model with another one.
     """
-    if not is_pretrained(user_path(checkpoint)):
-        if not step and relation is None:  # nothing is read before it is known to fit
-            return export_by(origin_of(checkpoint, fallback), out, options)
-        new_folder(out)
+    new_folder(out)
+    if step or (relation is not None and not is_pretrained(user_path(checkpoint))):
         found = open_run(checkpoint, fallback=fallback, step=step, relation=relation).model
-        return export_by(origin_of(found), out, options)
-    fix = "leave it out for a pretrained model"
-    for name, value in (("fallback", fallback), ("step", step)):
-        require(not value, name, value, "left out for a pretrained model, which has one state", fix)
-    return export_by(_related(origin_of(checkpoint), relation), out, options)
+        return export_by(origin_of(found, options.length), out, options)
+    # Nothing is read before it is known to fit.
+    return export_by(_related(origin_of(checkpoint, options.length, fallback), relation), out, options)
 
 
 def _related(origin: Origin, relation: str | None) -> Origin:
