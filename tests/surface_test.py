@@ -146,6 +146,14 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
         {"path": "tests/pretrained/files/llama"},
         {"path": "path", "length": "whole or None", "partition": "config", "relation": "config", "margin": "object", "begin": "begin or None"},
     ),
+    "export": (
+        lambda: aila.export,
+        {"model": "tests/pretrained/files/mistral", "path": "/nowhere/out"},
+        {
+            "model": "model", "path": "path", "format": "one of", "lam": "number", "tau": "number", "base": "path or empty",
+            "length": "whole or None", "fallback": "flag",
+        },
+    ),
     "train": (
         lambda: aila.train,
         {"config": Config(), "workdir": "/nowhere/run"},

@@ -124,7 +124,9 @@ def _guarantee(made: Certificate) -> str:
         )
     else:
         words = "Nothing is guaranteed at this λ: attention may be anywhere."
-    where = f"It holds for `{PROGRAM}`, which has the dial. Loaded without it, the model attends to everything."
+    where = (
+        f"It holds for `{PROGRAM}`, which has the dial. Loaded without it, the model attends to everything."
+    )
     counted = " It is for texts of one document." if made.counts.one_document else ""
     return f"{words} {where}{counted}\n\n```\n{made.card().text()}\n```"
 

@@ -39,9 +39,7 @@ def takes_mask(config: Config) -> bool:
     that matters."""
     model, relation = config.model, config.relation
     alike = not (relation.shift or relation.layers) and not model.score_cap
-    same_margin = (
-        model.margin.form == MarginForm.FIXED and not model.layer_beta and not model.margin.stagger
-    )
+    same_margin = model.margin.form == MarginForm.FIXED and not model.layer_beta and not model.margin.stagger
     return alike and (same_margin or model.hard)
 
 

@@ -60,7 +60,8 @@ def export(
       base: `peft` only: the folder or the hub's name of the base; by default the folder that it was read
         from.
       length: of the path of a pretrained model: tokens that it reads at once, as in `from_pretrained`.
-      fallback: of a run's path, where the newest checkpoint is damaged, take the newest whole one, and say so.
+      fallback: of a run's path, where the newest checkpoint is damaged, take the newest whole one, and say
+        so.
 
     Returns:
       The folder.
@@ -95,9 +96,7 @@ class Origin:
     read: Callable[[], LanguageModel]
 
 
-def origin_of(
-    model: LanguageModel | str | Path, length: int | None = None, fallback: bool = False
-) -> Origin:
+def origin_of(model: LanguageModel | str | Path, length: int | None = None, fallback: bool = False) -> Origin:
     """The model itself, or what stands at a path."""
     fallback = check_flag("fallback", fallback)
     file = None if isinstance(model, LanguageModel) else user_path(model, "model")
@@ -243,4 +242,3 @@ def _write_adapters(model: LanguageModel, family: Family, folder: Path, setting:
 
 def _json(values: Mapping[str, Any]) -> bytes:
     return (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode()
-

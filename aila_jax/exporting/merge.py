@@ -1,6 +1,5 @@
 """One λ put into the weights: what turns with the dial becomes part of the projections and norms."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -50,18 +49,21 @@ def _attention(params: Any, config: ModelConfig, lam: float) -> Any:
     for name in PROJECTIONS:
         turns = []
         if config.adapters.turns(name):
-            down, up = (np.asarray(found.pop(f"{name}_{one}")["kernel"], np.float64) for one in ("down", "up"))
+            down, up = (
+                np.asarray(found.pop(f"{name}_{one}")["kernel"], np.float64) for one in ("down", "up")
+            )
             turns.append(np.tensordot(down, up, 1))
         if name in DIAL_WEIGHTS[config.dial_weights]:
             turns.append(np.asarray(found.pop(f"{name}_dial")["kernel"], np.float64))
         if turns and lam:
-            kernel = _added(found[name]["kernel"], lambda one, turns=tuple(turns): one + lam * sum(turns))
+            turned = lam * sum(turns[1:], turns[0])
+            kernel = _rounded(np.asarray(found[name]["kernel"], np.float64) + turned)
             found[name] = {**found[name], "kernel": kernel}
     return found
 
 
 def _norm(params: Any, config: ModelConfig, lam: float, name: str) -> Any:
-    """A norm without FiLM: x(1 + λa) + λc of x = n·s + b has the scale s(1 + λa) and the bias b(1 + λa) + λc."""
+    """A norm without FiLM: x(1 + λa) + λc of x = n·s + b has scale s(1 + λa) and bias b(1 + λa) + λc."""
     if not config.film:
         return params
     found = dict(params)
@@ -71,15 +73,15 @@ def _norm(params: Any, config: ModelConfig, lam: float, name: str) -> Any:
     limit, fix = "0 where the norm has no bias to take it", "export it at lam=0"
     require(fits, f"{name}/film_shift", float(np.abs(shift).max()), limit, fix)
     if lam and kind in found:
-        own = {"scale": _added(found[kind]["scale"], lambda one: one * (1.0 + lam * scale))}
-        if "bias" in found[kind]:
-            own["bias"] = _added(found[kind]["bias"], lambda one: one * (1.0 + lam * scale) + lam * shift)
-        found[kind] = own
+        own = {
+            part: np.asarray(values, np.float64) * (1.0 + lam * scale) for part, values in found[kind].items()
+        }
+        if "bias" in own:
+            own["bias"] += lam * shift
+        found[kind] = {part: _rounded(values) for part, values in own.items()}
     return found
 
 
-def _added(
-    weights: Float[Array, "..."], change: Callable[[Float[np.ndarray, "..."]], Float[np.ndarray, "..."]]
-) -> Float[Array, "..."]:
-    """Changed in float64 and rounded once."""
-    return jnp.asarray(np.asarray(change(np.asarray(weights, np.float64)), np.float32))
+def _rounded(values: Float[np.ndarray, "..."]) -> Float[Array, "..."]:
+    """Float64 rounded once."""
+    return jnp.asarray(values.astype(np.float32))

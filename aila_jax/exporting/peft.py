@@ -1,7 +1,7 @@
 """Adapters as a folder of PEFT: W + (lora_alpha / r)·BA with lora_alpha = λ·r.
 
-Where a family keeps queries, keys and values in one matrix, so does its adapter: the ranks stand side by side,
-and each reaches the outputs of its own part alone. That is the same map, of three times the rank.
+Where a family keeps queries, keys and values in one matrix, so does its adapter: the ranks stand side by
+side, and each reaches the outputs of its own part alone. That is the same map, of three times the rank.
 """
 
 from collections.abc import Iterator, Mapping

@@ -13,7 +13,17 @@ import aila_jax as aila
 from aila_jax.config import PartitionConfig, RelationConfig
 from aila_jax.exporting.merge import merged
 from aila_jax.inference.language_model import LanguageModel
-from tests.support.exported import FIXED, LENGTH, OPEN, SENTENCES, WINDOWS, adapted, pretrained, tokens_of, with_margin
+from tests.support.exported import (
+    FIXED,
+    LENGTH,
+    OPEN,
+    SENTENCES,
+    WINDOWS,
+    adapted,
+    pretrained,
+    tokens_of,
+    with_margin,
+)
 from tests.support.untrained import with_dial_weights
 
 SET = ("README.md", "config.json", "dial.json", "generation_config.json", "model.safetensors", "tokenizer.json",
@@ -78,13 +88,19 @@ def test_weights_that_turn_otherwise_are_merged_too() -> None:
     draw = np.random.default_rng(3)
 
     def drawn(held: dict) -> dict:
-        made = {part: jnp.asarray(0.2 * draw.standard_normal(36), jnp.float32) for part in ("film_scale", "film_shift")}
+        made = {
+            part: jnp.asarray(0.2 * draw.standard_normal(36), jnp.float32)
+            for part in ("film_scale", "film_shift")
+        }
         return {**held, **made}
 
     params = dict(model.params)
     params["final_norm"] = drawn(params["final_norm"])
     for name in [name for name in params if name.startswith("layer_")]:
-        layer = {**params[name], **{part: drawn(params[name][part]) for part in ("attention_norm", "mlp_norm")}}
+        layer = {
+            **params[name],
+            **{part: drawn(params[name][part]) for part in ("attention_norm", "mlp_norm")},
+        }
         turned = jax.tree.map(lambda one: one, layer["attention"])
         for part in ("query", "key", "value"):
             shape = turned[part]["kernel"].shape
@@ -110,7 +126,9 @@ def test_film_that_shifts_a_norm_without_bias_is_refused() -> None:
         for name, one in model.params.items()
     }  # fmt: skip
     model = replace(model, params=params)
-    with pytest.raises(ValueError, match=r"layer_0/attention_norm/film_shift is 1\.0; .*Fix: export it at lam=0"):
+    with pytest.raises(
+        ValueError, match=r"layer_0/attention_norm/film_shift is 1\.0; .*Fix: export it at lam=0"
+    ):
         merged(model, 0.5)
     assert same(merged(model, 0.0).params, pretrained("mistral").params)
 
@@ -119,7 +137,13 @@ def test_the_dial_is_written_down(models: dict[str, LanguageModel], tmp_path: Pa
     """What the program reads, by hand."""
     model = pretrained("gpt2", WINDOWS, RelationConfig(shift=2, pointers="ends", horizon=3), FIXED)
     dial = json.loads((aila.export(model, tmp_path / "out", lam=0.5, tau=2.0) / "dial.json").read_text())
-    assert (dial["lam"], dial["tau"], dial["only_lam"], dial["mask"], dial["base"]) == (0.5, 2.0, False, False, "")
+    assert (dial["lam"], dial["tau"], dial["only_lam"], dial["mask"], dial["base"]) == (
+        0.5,
+        2.0,
+        False,
+        False,
+        "",
+    )
     assert dial["blocks"] == [{"kind": "windows", "size": 5, "moved": moved} for moved in (0, 2, 4)]
     assert (dial["pointers"]["kind"], dial["pointers"]["horizon"], dial["sink"]) == ("ends", 3, False)
     assert (dial["margin"]["nats"], dial["margin"]["gate"], dial["margin"]["power"]) == (3.0, 0.5, 2.0)
@@ -133,7 +157,9 @@ def test_the_dial_is_written_down(models: dict[str, LanguageModel], tmp_path: Pa
 
 def test_a_run_is_exported_by_its_path(tmp_path: Path) -> None:
     """The golden run has a norm of our own: refused with what keeps it out of each family."""
-    with pytest.raises(ValueError, match="model is 'run'.*llama .not with model.norm='centred'.*Fix: ") as caught:
+    with pytest.raises(
+        ValueError, match=r"model is 'run'.*llama .not with model.norm='centred'.*Fix: "
+    ) as caught:
         aila.export("tests/runs/golden/run", tmp_path / "out")
     assert all(f"{name} (" in str(caught.value) for name in ("mistral", "qwen2", "gpt2", "gpt_neox"))
     assert list(tmp_path.iterdir()) == []
@@ -152,7 +178,7 @@ def test_an_interleaved_rotary_layout_fits_no_family(layout: str, tmp_path: Path
     if layout == "halves":
         aila.export(model, tmp_path / "out")
         return
-    with pytest.raises(ValueError, match="llama .not with model.rotary.layout='interleaved'"):
+    with pytest.raises(ValueError, match=r"llama .not with model.rotary.layout='interleaved'"):
         aila.export(model, tmp_path / "out")
 
 
@@ -191,7 +217,7 @@ def test_a_folder_that_holds_something_is_left_as_it_is(
         path.mkdir()
         (path / "mine.txt").write_text("mine")
     before = sorted(str(one) for one in tmp_path.rglob("*"))
-    with pytest.raises(ValueError, match="path is .* new or empty: nothing is written over. Fix: "):
+    with pytest.raises(ValueError, match=r"path is .* new or empty: nothing is written over. Fix: "):
         aila.export("tests/pretrained/files/mistral", path)
     assert sorted(str(one) for one in tmp_path.rglob("*")) == before
 
@@ -231,5 +257,3 @@ def test_every_kind_of_blocks_has_a_rule(tmp_path: Path) -> None:
         {"kind": "windows", "size": 4}, {"kind": "all"}, {"kind": "segments", "table": "clauses"}
     ]  # fmt: skip
     assert len(dial["tables"]["clauses"]) > len(dial["tables"]["own"])
-
-

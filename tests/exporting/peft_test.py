@@ -50,7 +50,9 @@ def test_each_projection_of_llama_has_its_own(tmp_path: Path) -> None:
         assert a[r, head * width + k] == np.float32(own("out_down")[head, k, r])
     assert np.array_equal(b, own("out_up").T.astype(np.float32))
     assert config["r"] == RANK and config["lora_alpha"] == 0.25 * RANK
-    assert config["target_modules"] == [f"self_attn.{name}" for name in ("k_proj", "o_proj", "q_proj", "v_proj")]
+    assert config["target_modules"] == [
+        f"self_attn.{name}" for name in ("k_proj", "o_proj", "q_proj", "v_proj")
+    ]
     assert config["rank_pattern"] == config["alpha_pattern"] == {} and not config["fan_in_fan_out"]
     assert config["base_model_name_or_path"] == str((FILES / "llama").resolve())
     assert (config["peft_type"], config["task_type"]) == ("LORA", "CAUSAL_LM")
@@ -74,7 +76,11 @@ def test_what_is_fused_gets_the_same_map_from_more_ranks(
     own = kernels(model, 1)
     change = b.astype(np.float64) @ a.astype(np.float64)
     for number, part in enumerate(("query", "key", "value")):
-        whole = np.tensordot(own(f"{part}_down"), own(f"{part}_up"), 1) if part in on else np.zeros((d, heads, width))
+        whole = (
+            np.tensordot(own(f"{part}_down"), own(f"{part}_up"), 1)
+            if part in on
+            else np.zeros((d, heads, width))
+        )
         for head in range(heads):
             first = (number * heads + head if name == "gpt2" else head * 3 + number) * width
             assert np.allclose(change[first : first + width].T, whole[:, head], atol=1e-12)
@@ -106,7 +112,9 @@ def test_another_copy_of_the_base_may_be_named(tmp_path: Path) -> None:
     folder = aila.export(model, tmp_path / "out", format="peft", base=copy)
     assert json.loads((folder / "dial.json").read_text())["base"] == str(copy)
     folder = aila.export(model, tmp_path / "other", format="peft", base="somebody/neox")
-    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "somebody/neox"
+    assert (
+        json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "somebody/neox"
+    )
 
 
 def test_a_base_that_is_missing_or_another_is_refused(tmp_path: Path) -> None:
@@ -122,7 +130,9 @@ def test_a_base_that_is_missing_or_another_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="base is ''; it must be the folder"):
         aila.export(model, tmp_path / "out", format="peft")
     model.meta["pretrained"] = {"path": str(FILES / "neox"), "files": {"model.safetensors": "0" * 64}}
-    with pytest.raises(ValueError, match="base is .*model.safetensors'; it must be the file .*000.*Fix: restore it"):
+    with pytest.raises(
+        ValueError, match=r"base is .*model.safetensors'; it must be the file .*000.*Fix: restore it"
+    ):
         aila.export(model, tmp_path / "out", format="peft")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["moved"]
 

@@ -14,6 +14,7 @@ from aila_jax.inference.language_model import LanguageModel
 FILES = Path(__file__).parents[1] / "pretrained" / "files"
 NAMES = ("llama", "llama_biases", "mistral", "qwen2", "gpt2", "neox", "neox_in_turn")
 RANK, LENGTH = 3, 32
+SINK, PLAIN = RelationConfig(sink=True), RelationConfig()
 OPEN = MarginConfig(nats=0.0)  # a margin that does nothing: the weights alone turn
 WINDOWS, SENTENCES = PartitionConfig(size=5), PartitionConfig(kind="segments", unit="sentence")
 FIXED = MarginConfig(nats=3.0, gate=0.5, power=2.0, linear=0.25)
@@ -23,7 +24,7 @@ SELF = MarginConfig("self_scaling", c=0.5, m0=2.0, gate=1.0, range_bend=2.0)
 def pretrained(
     name: str,
     partition: PartitionConfig = SENTENCES,
-    relation: RelationConfig = RelationConfig(sink=True),
+    relation: RelationConfig = SINK,
     margin: MarginConfig | None = None,
 ) -> LanguageModel:
     return aila.from_pretrained(

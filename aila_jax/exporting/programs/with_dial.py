@@ -195,7 +195,9 @@ def inside(dial: dict[str, Any], tokens: list[int], given: Sequence[int] | None)
     for rule in dial["blocks"]:
         ids = block_ids(dial, rule, tokens, given)
         row = torch.tensor(ids)
-        within = (row[:, None] == row[None, :]) | (row == EVERY_BLOCK)[:, None] | (row == EVERY_BLOCK)[None, :]
+        within = (
+            (row[:, None] == row[None, :]) | (row == EVERY_BLOCK)[:, None] | (row == EVERY_BLOCK)[None, :]
+        )
         if dial["pointers"] and rule["kind"] != "all":
             order, pointed = pointers(dial["pointers"], tokens, ids)
             number = torch.tensor(order)
@@ -242,9 +244,7 @@ def block_ids(
         ids[0] = EVERY_BLOCK
     if "pairs" in rule:
         number = stretches(ids) if kind == "given" else ids
-        ids = [
-            (number[place] + rule["pairs"]) // 2 if ids[place] >= 0 else ids[place] for place in places
-        ]
+        ids = [(number[place] + rule["pairs"]) // 2 if ids[place] >= 0 else ids[place] for place in places]
     return ids
 
 
@@ -263,9 +263,7 @@ def pointers(rule: dict[str, Any], tokens: list[int], ids: list[int]) -> tuple[l
     """The running number of each token's block, and whether later blocks find the token inside."""
     order, chosen = stretches(ids), [False] * len(ids)
     for number in range(order[-1] + 1):
-        members = [
-            place for place, one in enumerate(order) if one == number and ids[place] != EVERY_BLOCK
-        ]
+        members = [place for place, one in enumerate(order) if one == number and ids[place] != EVERY_BLOCK]
         if not members:
             continue
         if rule["kind"] == "ends":
@@ -305,7 +303,9 @@ def main() -> None:
     parser.add_argument("--text", required=True, help="the text to continue")
     parser.add_argument("--lam", type=float, help="λ in [0, 1]; default: as exported")
     parser.add_argument("--tau", type=float, help="τ, above 0; default: as exported")
-    parser.add_argument("--tokens", type=int, default=20, help="how many more, each the likeliest; default: 20")
+    parser.add_argument(
+        "--tokens", type=int, default=20, help="how many more, each the likeliest; default: 20"
+    )
     parser.add_argument("--base", default="", help="of adapters: where their base is now")
     asked = parser.parse_args()
     print(Dialled(base=asked.base).generate(asked.text, asked.tokens, asked.lam, asked.tau))
