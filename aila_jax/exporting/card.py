@@ -1,9 +1,10 @@
 """The model card of an exported folder: what it is, what it guarantees, and how it is loaded."""
 
-import json
 from collections.abc import Iterable
 
-from aila_jax.config import MarginConfig, MarginForm
+from pathlib import Path
+
+from aila_jax.config import Config, MarginConfig, MarginForm
 from aila_jax.config.relation import relation_line
 from aila_jax.exporting.dial import Setting, takes_mask
 from aila_jax.guarantees.certificates import Certificate, certificate
@@ -39,7 +40,7 @@ def card_of(model: LanguageModel, whole: LanguageModel, setting: Setting) -> str
         f"# {model.run}, with a locality dial\n\n{_what(model, setting)}",
         f"## The dial\n\n{_table(_facts(model, setting))}",
         f"## Guarantee\n\n{_guarantee(made)}",
-        f"## Load\n\n{_load(setting, takes_mask(model.config))}",
+        f"## Load\n\n{_load(setting, model.config)}",
         f"## Citation\n\n{_cite()}",
     )
     return "\n\n".join(parts) + "\n"
@@ -49,7 +50,8 @@ def _front(setting: Setting) -> str:
     """What a hub reads."""
     library = "peft" if setting.base else "transformers"
     lines = ["---", f"library_name: {library}", "pipeline_tag: text-generation"]
-    lines += [f"base_model: {json.dumps(setting.base)}"] if setting.base else []
+    if setting.base and not Path(setting.base).is_absolute():  # a folder's path says nothing elsewhere
+        lines.append(f"base_model: {setting.base}")
     return "\n".join([*lines, "tags:", "- aila", "- locality", *(["- lora"] if setting.base else []), "---"])
 
 
@@ -102,7 +104,9 @@ def _margin(margin: MarginConfig) -> str:
     fixed = margin.form == MarginForm.FIXED
     nats = f"{margin.nats:g} nats" if fixed else f"{margin.c:g} · range of the scores + {margin.m0:g} nats"
     parts = [nats]
-    parts += [f"times {margin.linear:g}λ + {1 - margin.linear:g}λ^{margin.power:g}"] * (margin.power != 1.0)
+    if margin.power != 1.0:
+        linear, rest = (f"{margin.linear:g}λ + ", f"{1 - margin.linear:g}") if margin.linear else ("", "")
+        parts.append(f"times {linear}{rest}λ^{margin.power:g}")
     parts += [f"range times its power {margin.range_bend:g}"] * (margin.range_bend != 1.0)
     parts += [f"heads staggered by {margin.stagger:g}"] * bool(margin.stagger)
     parts += [f"gate (1 − λ)^{margin.gate:g}"] * bool(margin.gate)
@@ -131,8 +135,12 @@ def _guarantee(made: Certificate) -> str:
     return f"{words} {where}{counted}\n\n```\n{made.card().text()}\n```"
 
 
-def _load(setting: Setting, mask: bool) -> str:
-    route = "a 4-D attention mask" if mask else "an attention function of its own (`AttentionInterface`)"
+def _load(setting: Setting, config: Config) -> str:
+    route = (
+        "a 4-D attention mask"
+        if takes_mask(config)
+        else "an attention function of its own (`AttentionInterface`)"
+    )
     own = f"""Needs torch and transformers. `{PROGRAM}` gives the model {route}:
 
     python {PROGRAM} --text="…" --lam={setting.lam:g} --tau={setting.tau:g}
@@ -144,6 +152,9 @@ model = Dialled()
 logits = model.logits(model.encode("…"), lam={setting.lam:g}, tau={setting.tau:g})
 ```
 """
+    if config.model.score_cap:
+        capped = f"Its scores are capped at {config.model.score_cap:g}, at every λ, which transformers does not do by itself."
+        return f"{own}\n{capped} Loaded without the program its logits are others."
     if setting.base:
         plain = f"""model = AutoModelForCausalLM.from_pretrained({setting.base!r})
 model = PeftModel.from_pretrained(model, ".")"""

@@ -24,8 +24,10 @@ from aila_jax.exporting.peft import ADAPTER_CONFIG, ADAPTERS, adapter_config, lo
 from aila_jax.files import write_atomically
 from aila_jax.inference.dial import check_hard
 from aila_jax.inference.language_model import LanguageModel, read_model
+from aila_jax.pretrained.hub import fetched
 from aila_jax.pretrained.loading import load_pretrained
-from aila_jax.pretrained.opened import HUB_NAME, Family, Reading, is_pretrained, open_pretrained
+from aila_jax.pretrained.opened import Family, Reading, open_pretrained
+from aila_jax.pretrained.places import is_elsewhere, is_hub_name, is_pretrained
 from aila_jax.pretrained.source import sha256_of
 from aila_jax.pretrained.writing import fitting, write_folder, write_tokenizer
 
@@ -52,7 +54,7 @@ def export(
     alone, with lora_alpha = λ · r.
 
     Args:
-      model: a loaded model, or the path of a run or of a pretrained model.
+      model: a loaded model, the path of a run or of a pretrained model, or a hub's name.
       path: the folder; new or empty.
       format: `folder` or `peft`.
       lam: λ of the weights, of the card's guarantee, and where the program's dial stands by default.
@@ -100,7 +102,7 @@ def origin_of(model: LanguageModel | str | Path, length: int | None = None, fall
     """The model itself, or what stands at a path."""
     fallback = check_flag("fallback", fallback)
     file = None if isinstance(model, LanguageModel) else user_path(model, "model")
-    pretrained = file is not None and is_pretrained(file)
+    pretrained = file is not None and is_elsewhere(file)
     limit, fix = "left out: only a pretrained model is read in another length", "leave it out"
     require(length is None or pretrained, "length", length, limit, fix)
     if isinstance(model, LanguageModel):
@@ -110,7 +112,7 @@ def origin_of(model: LanguageModel | str | Path, length: int | None = None, fall
     assert file is not None, "it is a path"
     if pretrained:
         require(not fallback, "fallback", fallback, "left out for a pretrained model", "leave it out")
-        opened = open_pretrained(file, Reading(length))
+        opened = open_pretrained(file, Reading(length), fetched)
         meta = {"pretrained": {"model_type": opened.family.model_type}}
         return Origin(opened.config, meta, file.name, lambda: load_pretrained(opened))
     found = find_checkpoint(file, fallback=fallback)
@@ -202,7 +204,7 @@ def base_of(origin: Origin, base: str) -> str:
     fix = "base='my/folder' (export the model at lam=0 for one)"
     file = user_path(found) if found else None
     there = file is not None and is_pretrained(file) and file.is_dir()
-    named = bool(base) and HUB_NAME.fullmatch(base) is not None and not (file and file.exists())
+    named = is_hub_name(found)
     require(there or named, "base", found, limit, fix)
     files = pretrained.get("files", {})
     for name, sha in files.items() if there and file is not None and not base else ():
@@ -237,6 +239,7 @@ def _write_adapters(model: LanguageModel, family: Family, folder: Path, setting:
     save_file(tensors_of(found), folder / ADAPTERS, {"format": "pt"})
     config = adapter_config(found, model, family, setting.lam, setting.base)
     write_atomically(folder / ADAPTER_CONFIG, _json(config))
+    shutil.copymode(folder / ADAPTER_CONFIG, folder / ADAPTERS)  # the library lets nobody else read it
     write_tokenizer(model, folder)
 
 

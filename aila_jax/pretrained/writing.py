@@ -1,6 +1,7 @@
 """A model as a Hugging Face folder: the inverse of reading one."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def write_folder(model: LanguageModel, path: str | Path) -> Path:
         **family.settings(config.model),
     }
     write_atomically(folder / CONFIG, _json(settings))
+    shutil.copymode(folder / CONFIG, folder / WEIGHTS)  # the library lets nobody else read it
     write_atomically(folder / GENERATION, _json(ids))
     write_tokenizer(model, folder)
     return folder

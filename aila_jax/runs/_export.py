@@ -3,11 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from aila_jax.config import user_path
 from aila_jax.config.options import ExportOptions
 from aila_jax.config.relation import relation_of
 from aila_jax.exporting.export import Origin, export_by, new_folder, origin_of
-from aila_jax.pretrained.opened import is_pretrained
+from aila_jax.pretrained.places import is_elsewhere
 from aila_jax.runs.opened import open_run
 
 
@@ -30,7 +29,7 @@ def export(
       relation: as in `open_run`: read the model with another one.
     """
     new_folder(out)
-    if step or (relation is not None and not is_pretrained(user_path(checkpoint))):
+    if step or (relation is not None and not is_elsewhere(checkpoint)):
         found = open_run(checkpoint, fallback=fallback, step=step, relation=relation).model
         return export_by(origin_of(found, options.length), out, options)
     # Nothing is read before it is known to fit.

@@ -69,4 +69,5 @@ def test_a_trained_run_says_what_it_was_trained_on(tmp_path: Path) -> None:
     meta = {**model.meta, "data": {"name": "wikitext2", "fingerprint": "ab" * 32}}
     text = card(replace(model, step=300, meta=meta), tmp_path, 1.0)
     assert "| data | wikitext2 (fingerprint abababababab…), 300 steps, λ conditional |" in text
+    assert "Loaded without the program its logits are others." in text and "Without the dial" not in text
     assert "| scores | capped at 9 |" in text and "| layers | λ · ((ℓ + 1) / 3)^2 in layer ℓ |" in text

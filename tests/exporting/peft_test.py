@@ -103,7 +103,12 @@ def test_the_program_and_the_card_lie_beside_them(tmp_path: Path) -> None:
     dial = json.loads((folder / "dial.json").read_text())
     assert dial["base"] == str((FILES / "gpt2").resolve()) and not dial["only_lam"]
     card = (folder / "README.md").read_text()
-    assert f'base_model: "{dial["base"]}"' in card and "library_name: peft" in card
+    assert "base_model:" not in card and "library_name: peft" in card
+    assert (
+        f"Low-rank adapters for `{dial['base']}`" in card
+        and "In PEFT lora_alpha is λ · r, with λ = 0.5." in card
+    )
+    assert f"AutoModelForCausalLM.from_pretrained('{dial['base']}')" in card
 
 
 def test_another_copy_of_the_base_may_be_named(tmp_path: Path) -> None:
@@ -115,6 +120,7 @@ def test_another_copy_of_the_base_may_be_named(tmp_path: Path) -> None:
     assert (
         json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "somebody/neox"
     )
+    assert "base_model: somebody/neox\n" in (folder / "README.md").read_text()
 
 
 def test_a_base_that_is_missing_or_another_is_refused(tmp_path: Path) -> None:

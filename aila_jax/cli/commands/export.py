@@ -1,7 +1,7 @@
 """`aila export`: a model with its dial as a folder that others read."""
 
 from aila_jax.cli.command import Call, Command, PathFlag
-from aila_jax.cli.paths import is_new_folder, is_start
+from aila_jax.cli.paths import is_new_folder, is_model
 from aila_jax.config.options import ExportOptions
 
 
@@ -32,7 +32,7 @@ COMMAND = Command(
         "checkpoint",
         "A run directory, or one checkpoint inside it; or a pretrained model: a folder with config.json, or a"
         " GGUF file.",
-        check=is_start,
+        check=is_model,
     ),
     opening=("relation", "fallback", "step"),
     out="The folder to write, new or empty.",
