@@ -1,7 +1,6 @@
 """The model card of an exported folder: what it is, what it guarantees, and how it is loaded."""
 
 from collections.abc import Iterable
-
 from pathlib import Path
 
 from aila_jax.config import Config, MarginConfig, MarginForm

@@ -13,7 +13,7 @@ from aila_jax.inference.language_model import LanguageModel
 from tests.support.exported import FILES, OPEN, RANK, adapted, pretrained, with_margin
 
 # Heads of queries, of keys, width of a head, D of each.
-SHAPES = {"llama": (6, 2, 8, 42), "gpt2": (3, 3, 12, 36), "neox": (2, 2, 16, 32)}
+SHAPES = {"llama": (6, 2, 8, 30), "gpt2": (3, 3, 12, 36), "neox": (2, 2, 16, 32)}
 
 
 def exported(model: LanguageModel, path: Path, lam: float = 0.25) -> tuple[dict, dict[str, np.ndarray]]:

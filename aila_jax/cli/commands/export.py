@@ -1,7 +1,7 @@
 """`aila export`: a model with its dial as a folder that others read."""
 
 from aila_jax.cli.command import Call, Command, PathFlag
-from aila_jax.cli.paths import is_new_folder, is_model
+from aila_jax.cli.paths import is_model, is_new_folder
 from aila_jax.config.options import ExportOptions
 
 
