@@ -18,7 +18,7 @@ _HOME = {
     "fit_partition": "aila_jax.partition.fit",
     "fit_relation": "aila_jax.partition.fit",
     "from_pretrained": "aila_jax.pretrained.loading",
-    "load": "aila_jax.inference.language_model",
+    "load": "aila_jax.loading.models",
     "load_dataset": "aila_jax.data.dataset",
     "locality_attention": "aila_jax.model.attention",
     "presets": "",

@@ -19,6 +19,7 @@ from aila_jax.config.choices import (
     RotaryLayout,
     RotaryScaling,
     Solver,
+    TrainedPart,
 )
 from aila_jax.config.conflict import SettingsConflict
 from aila_jax.config.data import TFDS_NAME, DataConfig, RuleConfig
@@ -35,6 +36,7 @@ from aila_jax.config.train import TrainConfig
 
 __all__ = [
     "Solver",
+    "TrainedPart",
     "PartitionKind",
     "PointerKind",
     "LayerBlocks",

@@ -92,6 +92,13 @@ class DialMode(Choice):
     CONDITIONAL = "conditional"
 
 
+class TrainedPart(Choice):
+    """Which parameters training changes (`train.trained`)."""
+
+    ALL = "all"
+    DIAL = "dial"
+
+
 class Solver(Choice):
     """How the group-sparsity penalty is minimised, if at all (`penalty.solver`)."""
 

@@ -42,6 +42,8 @@ class LocalityConfig:
       distill: conditional, with views: share of what the first view predicts in what the other views of a
         sequence are to predict, in [0, 1]; the rest is the text's next token. 0 leaves them to the text
         alone.
+      taught: share of the frozen start's own prediction at λ = 0 in what every reading of a sequence is to
+        predict, in [0, 1]; the rest is what it would be without. For runs that begin from another model.
       pressure: μ, finite and at least 0: the objective has a term μ · λ² · (−ln block mass), the mean over
         layers, heads and targets in nats, so that what λ allows outside the block is used where it is worth
         its weight.
@@ -63,6 +65,7 @@ class LocalityConfig:
     end_at_one: float = 0.0
     views: int = 1
     distill: float = 0.0
+    taught: float = 0.0
     pressure: float = 0.0
     tau: float = 1.0
     draw_tau: bool = False
@@ -89,6 +92,7 @@ class LocalityConfig:
              "0.5 gives the text as much weight as the first view"),
             ("distill", self.views > 1 or self.distill == 0.0, "0 with locality.views 1",
              "set locality.views=2: the others are distilled from the first view"),
+            ("taught", in_unit(self.taught), "in [0, 1]", "0.5 gives the text as much weight as the start"),
             ("pressure", not_negative(self.pressure), "finite and at least 0",
              "0 for none, 0.07 for a little"),
             ("pressure", presses, still, "set locality.pressure=0, or train at another λ"),

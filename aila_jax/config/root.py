@@ -13,6 +13,7 @@ from aila_jax.config.choices import (
     PartitionKind,
     PointerKind,
     Solver,
+    TrainedPart,
 )
 from aila_jax.config.data import DataConfig
 from aila_jax.config.locality import LocalityConfig
@@ -53,6 +54,7 @@ class Config:
              f"set --config.partition.size={min(5, length)}"),
             *self._relation_rules(),
             *self._anchor_rules(),
+            *self._frozen_rules(),
             ("locality.mode, lam", turned or not hard, "('fixed', 1.0) when model.hard is set",
              "set --config.locality.mode=fixed --config.locality.lam=1, or --config.model.hard=false"),
             ("locality.pressure", self.locality.pressure == 0.0 or not hard,
@@ -121,6 +123,19 @@ class Config:
              f"set --config.anchors.k={most}" if most else "set --config.partition.size=5"),
             ("train.warmup_steps", measured, "at least 1 for anchors.estimator 'attention'",
              "set --config.train.warmup_steps=100, or --config.anchors.estimator=corpus"),
+        )  # fmt: skip
+
+    def _frozen_rules(self) -> tuple[Rule, ...]:
+        """Where the dial's own parameters alone are trained there are some, and nothing asks more."""
+        model, dial = self.model, self.train.trained == TrainedPart.DIAL
+        turns = model.adapters.rank > 0 or model.film or model.dial_weights != "none"
+        plain = self.penalty.solver == Solver.NONE
+        return (
+            ("train.trained", turns or not dial, "'all' where nothing turns with the dial",
+             "set --config.model.adapters.rank=8"),
+            ("penalty.solver", plain or not dial,
+             "'none' when train.trained is 'dial': the penalised weights are frozen",
+             "set --config.penalty.solver=none or --config.train.trained=all"),
         )  # fmt: skip
 
     def _check_groups(self) -> None:

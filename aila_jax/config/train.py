@@ -13,6 +13,7 @@ from aila_jax.config.checks import (
     positive,
     require,
 )
+from aila_jax.config.choices import TrainedPart
 
 MAX_FLOAT32 = 3.4028234663852886e38
 DEFAULT_BATCH_SIZE = 32
@@ -53,6 +54,9 @@ class TrainConfig:
       min_delta: how much lower it must be for `patience`, in nats, finite and at least 0.
       loss_chunk: tokens whose logits exist at once in a step; 0 makes them all in one, which is fastest on
         accelerators where they fit; 512 suits CPUs, whose caches hold a chunk.
+      last_eval_batches: validation batches of the evaluation after the last step; 0 is all.
+      trained: `all` parameters, or those alone that turn with the `dial` (adapters, FiLM, dial weights): the
+        others are frozen, no gradient of them is made, and checkpoints hold them no more than a start's path.
       max_skipped: non-finite updates that are discarded before the run stops, at least 0.
     """
 
@@ -77,6 +81,8 @@ class TrainConfig:
     patience: int = 0
     min_delta: float = 0.0
     loss_chunk: int = 0
+    last_eval_batches: int = 0
+    trained: TrainedPart = TrainedPart.ALL
     max_skipped: int = 0
 
     def __post_init__(self) -> None:
@@ -84,7 +90,7 @@ class TrainConfig:
         one_of("train.parallel", self.parallel, ("jit", "pmap"))
         one_of("train.schedule", self.schedule, ("exact", "offset"))
         counts = ("steps", "batch_size", "accumulate", "log_every", "eval_every", "checkpoint_every", "keep")
-        zeros = ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk", "patience")
+        zeros = ("warmup_steps", "eval_batches", "last_eval_batches", "max_skipped", "loss_chunk", "patience")
         rates = ("learning_rate", "clip_norm", "dial_rate")
         rules: tuple[Rule, ...] = (
             *((name, getattr(self, name) >= 1, "at least 1", f"raise --config.train.{name}")

@@ -16,10 +16,11 @@ from aila_jax.data.pipeline import eval_batches
 from aila_jax.guarantees.certificates import Certificate, certificate, counts_of_texts
 from aila_jax.guarantees.gaps import ScoreSource
 from aila_jax.guarantees.key_counts import KeyCounts, counts_in_order, counts_of, merge_counts
-from aila_jax.inference.corpus import as_model, windows_of
+from aila_jax.inference.corpus import windows_of
 from aila_jax.inference.dial import dial_values
 from aila_jax.inference.inputs import read_text
 from aila_jax.inference.language_model import LanguageModel
+from aila_jax.loading.models import as_model
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.margin import check_layer_scale
 from aila_jax.model.network import Network

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aila_jax.inference.corpus import as_model
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.inference.scores import Scores
+from aila_jax.loading.models import as_model
 
 
 def score(

@@ -17,9 +17,10 @@ from aila_jax.evaluation.meta import origin_of
 from aila_jax.evaluation.origin import Scope, SweepMeta
 from aila_jax.evaluation.rows import CellRow, HeadRow, RowLabel, SweepResult
 from aila_jax.evaluation.sweep_rows import Guarantees, cell_row, head_rows
-from aila_jax.inference.corpus import as_dataset, as_model, windows_of
+from aila_jax.inference.corpus import as_dataset, windows_of
 from aila_jax.inference.dial import dial_lams, dial_values
 from aila_jax.inference.language_model import LanguageModel
+from aila_jax.loading.models import as_model
 from aila_jax.metrics.sums import summarize
 from aila_jax.model.interface import Dial
 from aila_jax.progress import Progress

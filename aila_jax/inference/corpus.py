@@ -3,23 +3,11 @@
 from pathlib import Path
 
 from aila_jax.config import Config
-from aila_jax.config.checks import check_flag, check_instance, require, user_path
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
-from aila_jax.inference.language_model import LanguageModel, check_tokenizer, load
+from aila_jax.inference.language_model import LanguageModel, check_tokenizer
 from aila_jax.partition.returning import refuse_returning
 from aila_jax.presets import with_data_dir
-
-
-def as_model(model: LanguageModel | str | Path, name: str = "model", fallback: bool = False) -> LanguageModel:
-    """The model itself, or the one that `load` finds at a path; `fallback` as there, for a path alone."""
-    fallback = check_flag("fallback", fallback)
-    if isinstance(model, LanguageModel):
-        limit, fix = "left out with a loaded model", "pass fallback to aila_jax.load"
-        require(not fallback, "fallback", fallback, limit, fix)
-        return model
-    check_instance(name, model, str | Path, "a model, or the path of a run", f"{name}='runs/tiny', say")
-    return load(user_path(model, name), fallback=fallback)
 
 
 def dataset_of(model: LanguageModel, data_dir: str | Path = "") -> Dataset:

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any, overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
 from aila_jax.cards import Card, Shown, count
-from aila_jax.checkpoint import Ancestor, Checkpoint, find_checkpoint
+from aila_jax.checkpoint import Ancestor
 from aila_jax.checkpoint.lineage import lineage_of
-from aila_jax.checkpoint.record import BEST
 from aila_jax.config import (
     Config,
     Estimator,
@@ -47,7 +45,7 @@ from aila_jax.inference.generation import (
     read_prompts,
     stream_prompt,
 )
-from aila_jax.inference.inputs import check_sink, example_batch, read_batch, several
+from aila_jax.inference.inputs import check_sink, read_batch, several
 from aila_jax.inference.inside.ablation import Ablating, HeadAblation, ablate_heads
 from aila_jax.inference.inside.capture import Capture, Places, capture, patched
 from aila_jax.inference.inside.lens import LogitLens, logit_lens
@@ -856,43 +854,3 @@ def check_tokenizer(model: LanguageModel, dataset: Dataset) -> None:
         f"the model's ({model.tokenizer.fingerprint})",
         fix,
     )
-
-
-def load(path: str | Path, step: int | str | None = None, fallback: bool = False) -> LanguageModel:
-    """Loads a model from a run directory, its checkpoints folder, or one step's folder; nothing else is
-    needed. What is read is verified; a checkpoint of format 1, whose record has no checksum, is said to be
-    not verified, on stderr.
-
-    Args:
-      path: where the checkpoint is.
-      step: which of several; the newest by default. `best` is the one of the lowest validation loss, of a run
-        with `train.keep_best`.
-      fallback: where the newest is damaged, take the newest whole one, and say so on stderr.
-
-    Raises:
-      ValueError: no checkpoint there, another shape than its configuration's, or damaged bytes.
-    """
-    if step is not None and step != BEST:
-        step = check_whole("step", step, 0, f"leave it out for the newest, or step={BEST!r}")
-    return read_model(find_checkpoint(path, step, check_flag("fallback", fallback)))
-
-
-def read_model(found: Checkpoint) -> LanguageModel:
-    """The model of a checkpoint; one of format 1 is said to be not verified, on stderr."""
-    found.say_unverified()
-    meta = {**found.record.meta, "data": found.record.data}
-    partition = found.partition()
-    fitted = partition if found.config.partition.fitted else None
-    model = LanguageModel(
-        None,
-        found.config,
-        found.tokenizer,
-        found.run,
-        found.step,
-        meta,
-        found.anchors(),
-        fitted,
-        found.rule_tables(),
-    )
-    shape = jax.eval_shape(lambda: model.network.init(example_batch(found.config), jax.random.key(0)))
-    return replace(model, params=jax.tree.map(jnp.asarray, found.params(shape)))

@@ -9,7 +9,8 @@ from aila_jax.checkpoint import DIRECTORY, whole_steps
 from aila_jax.config import require
 from aila_jax.config.options import ReportOptions
 from aila_jax.evaluation.rows import SweepResult
-from aila_jax.inference.language_model import LanguageModel, load
+from aila_jax.inference.language_model import LanguageModel
+from aila_jax.loading.models import load
 from aila_jax.reporting import read_sweep, read_training_log
 from aila_jax.reporting.grid import nearest_tau
 from aila_jax.reporting.html import write_page

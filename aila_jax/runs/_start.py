@@ -13,7 +13,7 @@ from aila_jax.checkpoint.lineage import weights_of
 from aila_jax.config import (
     Config,
     ModelConfig,
-    RelationConfig,
+    TrainedPart,
     check_unread,
     from_dict,
     require,
@@ -26,15 +26,16 @@ from aila_jax.data.dataset import own_tokenizer
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.inference.chat import CHAT
 from aila_jax.inference.inputs import example_batch
-from aila_jax.inference.language_model import LanguageModel, load
+from aila_jax.inference.language_model import LanguageModel
 from aila_jax.json_files import json_object, read_json
+from aila_jax.loading.models import began_from, read_start
 from aila_jax.model.network import Network
+from aila_jax.model.parts import is_turning
 from aila_jax.model.transformer import build_transformer
 from aila_jax.partition.build import Partition
 from aila_jax.partition.kinds import Windows
 from aila_jax.partition.rule_tables import RuleTables
 from aila_jax.pretrained.hub import fetched
-from aila_jax.pretrained.loading import load_pretrained
 from aila_jax.pretrained.opened import Reading, open_pretrained
 from aila_jax.pretrained.places import is_elsewhere, is_hub_name
 from aila_jax.runs.workdir import existing_run
@@ -70,10 +71,17 @@ class Before:
     Attributes:
       found: its newest checkpoint.
       start: what it begins with.
+      base: of a checkpoint, the parameters that its run began from, where they are needed again.
     """
 
     found: Checkpoint | None
     start: Start | None
+    base: Any = None
+
+    @property
+    def params(self) -> Any:
+        """What the run began from; None where that is not needed, or was drawn."""
+        return self.base if self.start is None else self.start.params
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -108,9 +116,16 @@ def what_is_before(config: Config, workdir: Path, source: Source | None) -> Befo
     if found is not None:
         _check_own_tokenizer(config, found.tokenizer, f"the run in {str(workdir)!r}")
         check_same_start(source, found, workdir)
-        return Before(found, None)
+        return Before(found, None, began_from(found))
     check_unread(config)
     check_not_lost(source, workdir)
+    needs = (
+        ("train.trained", config.train.trained, config.train.trained == TrainedPart.DIAL, "'all'"),
+        ("locality.taught", config.locality.taught, config.locality.taught > 0, "0"),
+    )
+    for name, value, needed, limit in needs:
+        fix = "add --start=PATH, a pretrained model or a run"
+        require(source is not None or not needed, name, value, f"{limit} where there is no start", fix)
     return Before(None, None if source is None else begin_from(source, config))
 
 
@@ -152,27 +167,21 @@ def begin_from(start: Source, config: Config) -> Start:
     """
     source = check_start(start)
     assert source is not None
-    model = source if isinstance(source, LanguageModel) else _read(source, config)
+    if isinstance(source, LanguageModel):
+        model, path = source, str(source.meta.get("pretrained", {}).get("path", ""))
+        limit = "a path, by which its base is found again: train.trained is 'dial'"
+        fix = "start='runs/tiny', say"
+        require(bool(path) or config.train.trained != TrainedPart.DIAL, "start", model.run, limit, fix)
+    else:
+        model, path = read_start(source, config), str(source)
     _check_tokenizer(config, model)
     _check_shapes(config, model)
-    path = "" if isinstance(source, LanguageModel) else str(source)
     ancestor = Ancestor(model.run, model.step, weights_of(model.params), path)
     kept = model.partition if config.partition == model.config.partition else None
     # On the host: training donates its state's buffers, and a model that is given stays as it is.
     tables = model.rule_tables if config.relation == model.config.relation else None
     lineage, chat = (ancestor, *model.lineage), model.meta.get(CHAT)
     return Start(jax.device_get(model.params), model.tokenizer, kept, tables, lineage, chat)
-
-
-def _read(path: str | Path, config: Config) -> LanguageModel:
-    """The model of a run, or a pretrained one, which has the length, blocks and margin that are asked for."""
-    if not is_elsewhere(path):
-        return load(path)
-    relation = RelationConfig(sink=config.relation.sink)  # what else it has is fitted anew
-    reading = Reading(
-        config.model.length, relation=relation, margin=config.model.margin, begin=config.data.begin
-    )
-    return load_pretrained(open_pretrained(path, reading, fetched))
 
 
 def check_same_start(start: Source | None, found: Checkpoint, workdir: Path) -> None:
@@ -249,8 +258,8 @@ def _check_own_tokenizer(config: Config, tokenizer: Tokenizer, whose: str) -> No
 def _check_shapes(config: Config, model: LanguageModel) -> None:
     """The weights fit the model that is asked for; ValueError names the setting that does not fit."""
     there, asked = _shapes(model.params), _shapes_of(config, model.tokenizer)
-    if there == asked:
-        return
+    if there == asked or there == {name: shape for name, shape in asked.items() if not is_turning(name)}:
+        return  # what turns with the dial may be new
     asked_for, own = to_dict(config.model), to_dict(model.config.model)
     for field in dataclasses.fields(config.model):
         value, needed = asked_for[field.name], own[field.name]

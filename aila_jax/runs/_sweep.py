@@ -12,8 +12,9 @@ from aila_jax.evaluation.baselines import baselines
 from aila_jax.evaluation.origin import Baseline
 from aila_jax.evaluation.rows import CellRow, SweepResult
 from aila_jax.evaluation.sweep import sweep_grid
-from aila_jax.inference.corpus import as_dataset, as_model, split_windows
+from aila_jax.inference.corpus import as_dataset, split_windows
 from aila_jax.inference.language_model import LanguageModel
+from aila_jax.loading.models import as_model
 from aila_jax.reporting import dial_table, write_sweep
 from aila_jax.runs.opened import OpenedRun, opened
 

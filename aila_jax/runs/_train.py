@@ -22,7 +22,8 @@ from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import TrainBatches
 from aila_jax.inference.chat import CHAT
 from aila_jax.inference.corpus import split_windows
-from aila_jax.inference.language_model import LanguageModel, load
+from aila_jax.inference.language_model import LanguageModel
+from aila_jax.loading.models import load
 from aila_jax.model.network import Network
 from aila_jax.model.transformer import build_transformer
 from aila_jax.partition.build import Partition
@@ -186,8 +187,7 @@ def _train(
     module = build_transformer(config, text.dataset.tokenizer.vocab_size)
     network = Network(module, partition, build_rules(config, tables))
     optimizer = build_optimizer(config.train, config.penalty, config.feature_groups)
-    begun = None if before.start is None else before.start.params
-    state = initial_state(config, network.module, optimizer, begun)
+    state = initial_state(config, network.module, optimizer, before.params)
     if found is not None:
         found.say_unverified()
         state = found.state(state)
@@ -422,12 +422,12 @@ def _measure(
     train = measured.config.train
     records, last = [], step == train.steps
     if watch.on:
-        records = measured.records(state.params, train.eval_batches)
+        records = measured.records(state.whole, train.eval_batches)
         watch.see(step, float(np.mean([record["loss"] for record in records])))
         if last := last or watch.stops:
             log.finish(step)
     if not records or (last and train.eval_batches):
-        records = measured.records(state.params, 0 if last else train.eval_batches)
+        records = measured.records(state.whole, train.last_eval_batches if last else train.eval_batches)
     for record in records:
         log.write(step, "eval", record)
     if watch.kept == step:
@@ -450,12 +450,15 @@ def _announce(
     lineage: tuple[Ancestor, ...],
     state: TrainState,
 ) -> None:
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    parameters, trained = (
+        sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (state.whole, state.params)
+    )
+    frozen = "" if trained == parameters else f", {trained:,} of them trained"
     relation = "" if config.relation.plain else f" relation {relation_line(config.relation)},"
     print(f"device   {describe_devices()}")
     print("data    ", "\n         ".join(dataset.described))
     print(
-        f"model    {parameters:,} parameters, partition {config.partition.settings},{relation} locality"
+        f"model    {parameters:,} parameters{frozen}, partition {config.partition.settings},{relation} locality"
         f" {config.locality.mode}"
     )
     if isinstance(partition, Classes) and partition.note:

@@ -11,7 +11,8 @@ from aila_jax.config.relation import relation_line, relation_of
 from aila_jax.data.dataset import Dataset
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.inference.corpus import dataset_of
-from aila_jax.inference.language_model import LanguageModel, read_model
+from aila_jax.inference.language_model import LanguageModel
+from aila_jax.loading.models import read_model
 from aila_jax.partition.fit import fit_relation
 from aila_jax.partition.rule_tables import RuleTables, table_names, tables_for
 from aila_jax.presets import with_data_dir

@@ -9,8 +9,9 @@ from aila_jax.config import require, user_path
 from aila_jax.config.options import ReportOptions
 from aila_jax.evaluation.rows import SweepResult
 from aila_jax.inference.attention_maps import AttentionMaps
-from aila_jax.inference.language_model import LanguageModel, load
+from aila_jax.inference.language_model import LanguageModel
 from aila_jax.inference.text_reading import reading_of_maps
+from aila_jax.loading.models import load
 from aila_jax.reporting import read_training_log
 from aila_jax.reporting.html import write_page
 from aila_jax.reporting.page_data import RunOnPage

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from aila_jax.config import Config, DialMode, Solver
+from aila_jax.config import Config, DialMode, Solver, TrainedPart
 from aila_jax.data.packing import Windows as TokenWindows
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.evaluator import Evaluation
@@ -19,6 +19,7 @@ from aila_jax.inference.inputs import example_batch
 from aila_jax.metrics.sums import perplexity, summarize
 from aila_jax.model.interface import Dial
 from aila_jax.model.network import Network
+from aila_jax.model.parts import base_part, dial_part, merged, turns_with_dial
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.kinds import Windows
 from aila_jax.training.locality import draw_locality
@@ -39,18 +40,30 @@ def initial_state(
     config: Config, module: Transformer, optimizer: Any, params: Any | None = None
 ) -> TrainState:
     """Parameters and optimizer state at step 0: drawn from the run's seed, or `params`, with nothing that
-    their own training knew of them.
+    their own training knew of them. What turns with the dial and is not among `params` is drawn.
+
+    Where the base is frozen, or teaches, it is kept beside what is trained.
     """
-    key_dropout = key_of(config, "dropout")
+    key_dropout = jax.random.key_data(key_of(config, "dropout"))
     if params is None:
         params = drawn_params(config, module)
-    return create_state(params, optimizer, jax.random.key_data(key_dropout), initial_importance(config))
+    base, frozen = base_part(params), config.train.trained == TrainedPart.DIAL
+    if turns_with_dial(config.model) and not dial_part(params):
+        params = merged(drawn_dial_part(config, module), params)
+    trained = dial_part(params) if frozen else params
+    kept = base if frozen or config.locality.taught else None
+    return create_state(trained, optimizer, key_dropout, initial_importance(config), kept)
 
 
 def drawn_params(config: Config, module: Transformer) -> Any:
     """Parameters from the run's seed."""
     # They depend on no partition, so any will do, and one without a table needs no corpus.
     return Network(module, Windows()).init(example_batch(config), key_of(config, "params"))
+
+
+def drawn_dial_part(config: Config, module: Transformer) -> Any:
+    """Those alone that turn with the dial, the same numbers; the others are not made."""
+    return jax.jit(lambda: dial_part(drawn_params(config, module)))()
 
 
 def locality_draws(config: Config, sharding: Sharding) -> Any:

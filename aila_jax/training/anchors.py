@@ -183,7 +183,7 @@ class AnchorsAtWarmup:
         """
         if self.config.anchors.estimator == Estimator.NONE or step != self.config.train.warmup_end:
             return None
-        self.made = self.make(state.params)
+        self.made = self.make(state.whole)
         if state.importance is None or self.config.penalty.weights == GroupWeights.SIZE:
             return None
         heads, groups = state.importance.shape

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Bool, Float, Int
 
+from aila_jax.model.parts import merged
 from aila_jax.types import Array
 
 
@@ -26,6 +27,8 @@ class TrainState:
         new parameters or optimizer state, in `part_names` order.
       importance: a_i of the group-sparsity penalty; None without one. The size weights at first; where
         anchors are asked for, theirs from the end of warm-up on.
+      base: what the run began from where it stays at hand: frozen parameters, or a teacher's. No step changes
+        it, and no checkpoint holds it. None where nothing of it is needed.
     """
 
     step: Int[Array, ""]
@@ -36,6 +39,12 @@ class TrainState:
     first_bad_step: Int[Array, ""]
     bad_parts: Bool[Array, "parts"]
     importance: Float[Array, "H G"] | None = None
+    base: Any = None
+
+    @property
+    def whole(self) -> Any:
+        """All parameters of the model: those that are trained, and the frozen ones."""
+        return self.params if self.base is None else merged(self.base, self.params)
 
 
 def part_names(params: Any) -> list[str]:
@@ -48,8 +57,11 @@ def create_state(
     optimizer: optax.GradientTransformation,
     key: Array,
     importance: Float[Array, "H G"] | None = None,
+    base: Any = None,
 ) -> TrainState:
-    """The state before the first step. `key` is a raw uint32 key, so that checkpoints hold plain arrays."""
+    """The state before the first step; `params` are those that are trained. `key` is a raw uint32 key, so
+    that checkpoints hold plain arrays.
+    """
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -59,6 +71,7 @@ def create_state(
         first_bad_step=jnp.full((), -1, jnp.int32),
         bad_parts=jnp.zeros((len(part_names(params)),), bool),
         importance=importance,
+        base=base,
     )
 
 

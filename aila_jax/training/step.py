@@ -11,12 +11,19 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Key
 
-from aila_jax.config import Config
-from aila_jax.loss.cross_entropy import Distillation, distilled_losses, linear_cross_entropy, token_losses
+from aila_jax.config import Config, TrainedPart
+from aila_jax.loss.cross_entropy import (
+    Distillation,
+    Teacher,
+    distilled_losses,
+    linear_cross_entropy,
+    token_losses,
+)
 from aila_jax.loss.group_sparsity import Strength, sparsity
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
 from aila_jax.model.output import output_weights
+from aila_jax.model.parts import merged
 from aila_jax.model.stats import AttentionStats, StatsRequest
 from aila_jax.training.penalty import PenaltyMetrics, PenaltyRule
 from aila_jax.training.state import TrainState, finite_parts
@@ -74,18 +81,30 @@ class Objective:
         (`locality.distill`).
       pressure: μ of μ · λ² · (−ln block mass), in the mean over layers, heads and scored targets a part of
         the objective (`locality.pressure`).
+      taught: share of the base's prediction at λ = 0 in what all readings are to predict
+        (`locality.taught`).
+      frozen: the output layer is not trained.
     """
 
     hard: bool = False
     loss_chunk: int = 0
     distill: float = 0.0
     pressure: float = 0.0
+    taught: float = 0.0
+    frozen: bool = False
 
     @classmethod
     def of(cls, config: Config) -> "Objective":
         """The objective that `config` describes."""
         locality = config.locality
-        return cls(config.model.hard, config.train.loss_chunk, locality.distill, locality.pressure)
+        return cls(
+            hard=config.model.hard,
+            loss_chunk=config.train.loss_chunk,
+            distill=locality.distill,
+            pressure=locality.pressure,
+            taught=locality.taught,
+            frozen=config.train.trained == TrainedPart.DIAL,
+        )
 
     @property
     def request(self) -> Request:
@@ -128,21 +147,48 @@ def make_train_step(
     optimizer = optax.with_extra_args_support(optimizer)
     request, loss_chunk, pressure = objective.request, objective.loss_chunk, objective.pressure
 
+    def taught(params: Any, base: Any, batch: Batch, views: int) -> Teacher | None:
+        """What the base reads out at λ = 0, of each sequence once and for each of its views, and its output
+        layer; no gradient flows into them.
+        """
+        if not objective.taught:
+            return None
+        assert base is not None, "the base teaches"
+        alone = jax.lax.stop_gradient(merged(params, base))
+        once = jax.tree.map(lambda x: x[::views], batch)
+        features = network(alone, once, Dial(0.0, 1.0), Request(logits=False)).features
+        return jnp.repeat(features, views, axis=0), output_weights(alone).astype(features.dtype)
+
     def share_of_objective(
-        params: Any, part: Examples, scored: Array, distillation: Distillation
+        params: Any, part: Examples, scored: Array, distillation: Distillation, base: Any
     ) -> tuple[Array, Array]:
         """This part's share of the mean over the `scored` targets of the whole batch, and every target's
         loss.
         """
         batch = part.batch
-        output = network(params, batch, Dial(part.lam, part.tau), request, part.dropout_keys)
+        whole = params if base is None else merged(base, params)
+        output = network(whole, batch, Dial(part.lam, part.tau), request, part.dropout_keys)
+        teacher = taught(params, base, batch, distillation.views)
         if loss_chunk:
-            embedding = output_weights(params).astype(output.features.dtype)
+            embedding = output_weights(whole).astype(output.features.dtype)
             total, losses = linear_cross_entropy(
-                output.features, embedding, batch.targets, batch.weights, loss_chunk, distillation
+                output.features,
+                embedding,
+                batch.targets,
+                batch.weights,
+                loss_chunk,
+                distillation,
+                objective.frozen,
+                teacher,
             )
         else:
-            total = jnp.sum(distilled_losses(output.logits, batch.targets, distillation) * batch.weights)
+            said = (
+                None
+                if teacher is None
+                else jnp.einsum("bld,vd->blv", *teacher, preferred_element_type=jnp.float32)
+            )
+            wanted = distilled_losses(output.logits, batch.targets, distillation, said)
+            total = jnp.sum(wanted * batch.weights)
             losses = token_losses(output.logits, batch.targets) * batch.weights
         if pressure:
             total += pressure * jnp.sum(
@@ -153,12 +199,13 @@ def make_train_step(
     def train_step(
         state: TrainState, batch: Batch, lam: Array, tau: Array, strength: Strength | None = None
     ) -> tuple[TrainState, StepMetrics]:
-        distillation = Distillation(lam.shape[0] // batch.tokens.shape[0], objective.distill)
+        views = lam.shape[0] // batch.tokens.shape[0]
+        distillation = Distillation(views, objective.distill, objective.taught)
         batch = each_view(batch, lam.shape[0])
         scored = jnp.maximum(over_devices(jnp.sum(batch.weights), axis_name), 1.0)
         examples = Examples(batch, lam, tau, example_keys(state, lam.shape[0], axis_name))
         value_and_grad = jax.value_and_grad(
-            partial(share_of_objective, distillation=distillation), has_aux=True
+            partial(share_of_objective, distillation=distillation, base=state.base), has_aux=True
         )
         (total, losses), grads = accumulated(
             value_and_grad, state.params, examples, scored, accumulate, distillation.views

@@ -16,7 +16,7 @@ from aila_jax.diagnosis import signatures
 from aila_jax.diagnosis.diagnose import diagnose
 from aila_jax.diagnosis.measure import FactFinder
 from aila_jax.evaluation.sweep import sweep_grid
-from aila_jax.inference.language_model import load
+from aila_jax.loading.models import load
 from aila_jax.loss.group_sparsity import query_key_kernels, with_query_key_kernels
 from aila_jax.loss.importance import size_weights
 from aila_jax.model.interface import Dial

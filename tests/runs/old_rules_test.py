@@ -21,7 +21,7 @@ from aila_jax.config import (
     to_dict,
 )
 from aila_jax.data.dataset import load_dataset
-from aila_jax.inference.language_model import load
+from aila_jax.loading.models import load
 from aila_jax.reporting import read_training_log
 from aila_jax.runs import workdir
 

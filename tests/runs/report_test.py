@@ -14,7 +14,7 @@ from aila_jax.config import Config, DataConfig, PartitionConfig
 from aila_jax.config.options import AttentionOptions, ReportOptions, SweepOptions
 from aila_jax.evaluation.origin import SweepMeta
 from aila_jax.evaluation.rows import CellRow, SweepResult
-from aila_jax.inference.language_model import load
+from aila_jax.loading.models import load
 from aila_jax.reporting import html, read_sweep
 from aila_jax.runs import _report as showing
 from aila_jax.runs._reading import (

@@ -15,7 +15,7 @@ from absl import flags
 from aila_jax import runs
 from aila_jax.config import Config, LocalityConfig, ModelConfig, TrainConfig, from_dict
 from aila_jax.config.options import SweepOptions, ThresholdOptions
-from aila_jax.inference.language_model import load
+from aila_jax.loading.models import load
 from aila_jax.loss.importance import size_weights
 from aila_jax.presets import small
 from aila_jax.thresholds.estimates import formula_undefined, spread_batches
