@@ -20,6 +20,7 @@ _HOME = {
     "from_pretrained": "aila_jax.pretrained.loading",
     "load": "aila_jax.loading.models",
     "load_dataset": "aila_jax.data.dataset",
+    "localise": "aila_jax.runs",
     "locality_attention": "aila_jax.model.attention",
     "presets": "",
     "recruit": "aila_jax.runs",

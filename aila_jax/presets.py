@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aila_jax.config import (
+    AdapterConfig,
     Config,
     DataConfig,
     DialMode,
@@ -17,10 +18,12 @@ from aila_jax.config import (
     RuleConfig,
     SweepConfig,
     TrainConfig,
+    TrainedPart,
     one_of,
     to_dict,
 )
 from aila_jax.config.checks import check_instance
+from aila_jax.config.model import usual_margin
 
 # The draws that serve best where a step reads each sequence once: begin near λ = 0, and let the hard end in
 # later.
@@ -132,6 +135,58 @@ def certified_dial(base: Config) -> Config:
         dial_weights="qkv",
     )
     return replace(base, model=model, locality=draws, train=replace(base.train, dial_rate=0.5))
+
+
+def localised(
+    base: Config, *, length: int = 256, rank: int = 8, tokens: int = 300_000, full: bool = False
+) -> Config:
+    """`base`, a pretrained model's configuration, to be taught a dial: its weights stay as they are, and
+    low-rank adapters that turn with λ learn to do without what λ takes away.
+
+    Half of what they learn is the text, half what the model itself says at λ = 0 (docs/method.md, section
+    14). λ is drawn from the whole dial, and a third of the time it is 1.
+
+    Args:
+      base: `aila_jax.from_pretrained(…).config`, or that of a run.
+      length: L, tokens that it reads at once.
+      rank: of the adapters on queries, keys, values and attention's output.
+      tokens: of training, in steps of 8 sequences.
+      full: train all weights instead, without adapters; then λ = 0 is not the base any more.
+
+    Command: aila localise --start=PATH --workdir=runs/mine --config.data.corpus=text
+    --config.data.files=my.txt
+    """
+    _check_config(base)
+    batch = 8
+    steps = max(round(tokens / (batch * length)), 1)
+    own = base.model.margin
+    if own == usual_margin(base.model.length):  # nobody chose it
+        own = replace(usual_margin(length), power=2.0, range_bend=2.0)
+    return replace(
+        base,
+        model=replace(
+            base.model,
+            length=length,
+            margin=own,
+            adapters=base.model.adapters if full else AdapterConfig(rank=rank),
+        ),
+        locality=LocalityConfig(mode=DialMode.CONDITIONAL, at_one=1 / 3, taught=0.5),
+        train=TrainConfig(
+            steps=steps,
+            batch_size=batch,
+            learning_rate=1e-4 if full else 2e-3,
+            warmup_steps=max(steps // 20, 1),
+            weight_decay=0.0,
+            log_every=max(steps // 50, 1),
+            eval_every=max(steps // 5, 1),
+            checkpoint_every=max(steps // 5, 1),
+            eval_batches=4,
+            last_eval_batches=32,
+            loss_chunk=256,
+            trained=TrainedPart.ALL if full else TrainedPart.DIAL,
+        ),
+        sweep=SweepConfig(lams=(0.0, 0.25, 0.5, 0.75, 1.0), taus=(1.0,), batch_size=8, max_batches=32),
+    )
 
 
 def paper() -> Config:

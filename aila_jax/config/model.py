@@ -90,6 +90,17 @@ class MarginConfig:
         return self.linear * lam + (1.0 - self.linear) * lam**self.power
 
 
+def usual_margin(length: int) -> MarginConfig:
+    """The margin of a model whose scores have no bound: self-scaling, with a gate that leaves exactly nothing
+    outside at λ = 1, and m0 = ln(9 (L − 2) / 2) nats, rounded up to a tenth: at τ = 1 at least .9 of the mass
+    is inside at λ = 1 by the margin alone, with the sink and the query's own token inside.
+
+    Source: ours (docs/method.md, section 14).
+    """
+    nats = math.log(max(4.5 * (length - 2), 1.0))
+    return MarginConfig(MarginForm.SELF_SCALING, c=1.0, m0=math.ceil(10 * nats) / 10, gate=1.0)
+
+
 # What model.dial_weights names: the projections that turn with λ.
 DIAL_WEIGHTS: dict[str, tuple[str, ...]] = {
     "none": (),

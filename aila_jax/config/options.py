@@ -713,6 +713,20 @@ class TrainOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LocaliseOptions(Options):
+    """Which model gets a dial, and how it learns to live with it."""
+
+    start: str = option(
+        "The model: a Hugging Face folder, a GGUF file, a name of the hub, or a run. Its weights stay as they"
+        " are, and are not copied into the checkpoints, which know them by their checksum."
+    )
+    length: int = option("Tokens that it reads at once.", 256, AtLeast(1))
+    rank: int = option("Rank of the adapters on queries, keys, values and attention's output.", 8, AtLeast(1))
+    tokens: int = option("Training tokens, in steps of 8 sequences.", 300_000, AtLeast(1))
+    full: bool = option("Train all weights, without adapters; λ = 0 is not the base then.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerifyOptions(Options):
     """Whether checkpoints are what was saved."""
 

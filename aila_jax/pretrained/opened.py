@@ -2,7 +2,6 @@
 taken.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,7 +17,8 @@ from aila_jax.config import (
     require,
 )
 from aila_jax.config.checks import check_whole, user_path
-from aila_jax.config.choices import MarginForm, PartitionKind
+from aila_jax.config.choices import PartitionKind
+from aila_jax.config.model import usual_margin
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.pretrained.families.gpt2 import GPT2, Gpt2
 from aila_jax.pretrained.families.llama import LLAMA, MISTRAL, QWEN2, Llama
@@ -55,17 +55,6 @@ class Reading:
     relation: RelationConfig = SINK
     margin: MarginConfig | None = None
     begin: str | None = None
-
-
-def usual_margin(length: int) -> MarginConfig:
-    """The margin of a model whose scores have no bound: self-scaling, with a gate that leaves exactly nothing
-    outside at λ = 1, and m0 = ln(9 (L − 2) / 2) nats, rounded up to a tenth: at τ = 1 at least .9 of the mass
-    is inside at λ = 1 by the margin alone, with the sink and the query's own token inside.
-
-    Source: ours (docs/method.md, section 14).
-    """
-    nats = math.log(max(4.5 * (length - 2), 1.0))
-    return MarginConfig(MarginForm.SELF_SCALING, c=1.0, m0=math.ceil(10 * nats) / 10, gate=1.0)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from aila_jax.runs._export import export
 from aila_jax.runs._flow import flow
 from aila_jax.runs._generate import continuation_lines, describe_tokens, generate, stream
 from aila_jax.runs._influence import describe_influence, influence
+from aila_jax.runs._localise import localise, localised_config
 from aila_jax.runs._recruit import recruit, recruit_classes
 from aila_jax.runs._report import report
 from aila_jax.runs._score import describe_scores, score
-from aila_jax.runs._start import start_config
+from aila_jax.runs._start import goes_on, start_config
 from aila_jax.runs._sweep import describe_sweep, evaluate, evaluate_cell, sweep
 from aila_jax.runs._threshold import threshold
 from aila_jax.runs._train import Run, train
@@ -50,8 +51,11 @@ __all__ = [
     "export",
     "flow",
     "generate",
+    "goes_on",
     "influence",
     "initial_state",
+    "localise",
+    "localised_config",
     "locality_draws",
     "open_run",
     "open_source",

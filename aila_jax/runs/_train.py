@@ -45,6 +45,7 @@ from aila_jax.runs.workdir import (
 )
 from aila_jax.training.anchors import AnchorsAtWarmup, make_anchors
 from aila_jax.training.best import StoppedEarly, ValidationWatch
+from aila_jax.training.forecast import tried
 from aila_jax.training.logs import LogPlan, LogUnwritable, TrainingLog
 from aila_jax.training.loop import Hook, NonFiniteError, fit
 from aila_jax.training.optimizer import build_optimizer, learning_rates
@@ -207,6 +208,8 @@ def _train(
         _announce(config, workdir, text.dataset, partition, before.lineage, state)
 
     train_step = _mapped_step(config, network, optimizer, sharding)
+    if state.base is not None and not quiet:
+        train_step, state = _foretold(config, train_step, state, text, draw, sharding)
     log = _training_log(config, workdir, folder, found, quiet)
     with log, CheckpointStore(workdir, config.train.keep) as store, StopRequests() as requests:
         aside = Aside(before.lineage, log, watch, tables, before.chat)
@@ -323,6 +326,24 @@ def _mapped_step(config: Config, network: Network, optimizer: Any, sharding: Sha
         penalty=penalty,
     )
     return map_step(step, sharding, config.train.parallel, whole=int(penalty is not None))
+
+
+def _foretold(
+    config: Config,
+    train_step: Callable[..., Any],
+    state: TrainState,
+    text: Text,
+    draw: Callable[[int], tuple[Any, ...]],
+    sharding: Sharding,
+) -> tuple[Callable[..., Any], TrainState]:
+    """The compiled step and the state as it was, when memory and time of a step have been printed."""
+    position = text.batches.get_state()
+    inputs = (sharding.shard(next(text.batches)), *draw(0))
+    text.batches.set_state(position)
+    tokens = config.train.batch_size * config.model.length
+    train_step, state, forecast = tried(train_step, state, inputs, tokens, sharding)
+    print(f"takes    {forecast.line(config.train.steps - int(state.step))}", flush=True)
+    return train_step, state
 
 
 def _first_line(error: Exception) -> str:

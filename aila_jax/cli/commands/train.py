@@ -1,6 +1,7 @@
 """`aila train`: from a configuration to checkpoints."""
 
 from dataclasses import replace
+from typing import Any
 
 from absl import flags
 
@@ -37,13 +38,18 @@ def _base(arguments: list[str]) -> Config | None:
 
 
 def _run(call: Call[TrainOptions]) -> None:
+    train_as_asked(call, call.options.start)
+
+
+def train_as_asked(call: Call[Any], start: str) -> None:
+    """Trains, and says what to do next."""
     config = call.config
     assert config is not None, "it is needed"
     config = presets.with_data_dir(config, call.data_dir)
     from aila_jax import runs
 
     try:
-        run = runs.train(config, call.path, start=call.options.start or None, preset=call.preset)
+        run = runs.train(config, call.path, start=start or None, preset=call.preset)
     except runs.NonFiniteError as error:
         raise CommandError(str(error)) from error
     except runs.SaveError as error:

@@ -1,0 +1,71 @@
+"""`aila localise`: a dial for somebody's model."""
+
+from absl import flags
+
+from aila_jax.cli.command import Call, Command, PathFlag
+from aila_jax.cli.commands.train import train_as_asked
+from aila_jax.cli.config_flag import overrides
+from aila_jax.cli.options import define_options, read_options
+from aila_jax.cli.paths import is_start, is_workdir
+from aila_jax.config import Config, require
+from aila_jax.config.options import LocaliseOptions
+
+
+def _base(arguments: list[str]) -> Config:
+    """The configuration that the options make; that of the run which goes on, where there is one."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", "", "", flag_values=values)
+    define_options(LocaliseOptions, values)
+    values.set_gnu_getopt(True)
+    values(["aila", *arguments], known_only=True)
+    if not values.start:
+        return Config()  # a needed flag is missing, which is said where all are
+    from aila_jax import runs
+
+    options = read_options(LocaliseOptions, values)
+    if not runs.goes_on(values.workdir or None):
+        is_start("--start", options.start)
+        given = any(name in ("data.corpus", "data.files") for name in overrides(arguments))
+        fix = "--config.data.corpus=text --config.data.files='my/*.txt', or another corpus of docs/data.md"
+        require(given, "data.corpus", "not given", "the text to learn the dial on", fix)
+    return runs.localised_config(options, values.workdir or None)
+
+
+def _run(call: Call[LocaliseOptions]) -> None:
+    train_as_asked(call, call.options.start)
+
+
+COMMAND = Command(
+    name="localise",
+    summary="give a pretrained model a dial",
+    about=(
+        "At λ = 0 the model stays what it is, bit for bit; towards λ = 1 its attention keeps to the blocks"
+        " (sentences and the begin token, unless --config.partition and --config.relation say otherwise), and"
+        " low-rank adapters learn to do without the rest: half from the text, half from what the model itself"
+        " says at λ = 0. The same command continues a run that was stopped. Its checkpoints hold the adapters"
+        " alone, and read the model again from where it was; AILA_BASE says where it is now. Every setting of"
+        " `aila train` can be changed with --config.KEY=VALUE."
+    ),
+    examples=(
+        (
+            "localise --start=my/folder --workdir=runs/mine --config.data.corpus=text"
+            " --config.data.files='my/*.txt'"
+        ),
+        (
+            "localise --start=model.gguf --workdir=runs/ends --config.data.corpus=text"
+            " --config.data.files=my.txt --config.relation.pointers=ends --tokens=1000000"
+        ),
+    ),
+    run=_run,
+    options=LocaliseOptions,
+    path=PathFlag(
+        "workdir",
+        "The run directory: checkpoints, metrics.jsonl, TensorBoard files. An existing run goes on.",
+        check=is_workdir,
+    ),
+    opening=("data_dir",),
+    takes_config=True,
+    needs_config=True,
+    base=_base,
+    begins=lambda call: False,
+)
