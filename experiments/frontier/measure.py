@@ -1,7 +1,7 @@
 """What is measured of one run of the frontier, and its result file."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from aila_jax.evaluation.certify import certify
 from aila_jax.evaluation.evaluator import Evaluation, evaluate
 from aila_jax.evaluation.influence import Moved, influence
 from aila_jax.files import write_atomically
+from aila_jax.inference.corpus import windows_of
 from aila_jax.inference.dial import dial_values
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.inference.reach_of import hard_masks
@@ -26,7 +27,7 @@ from aila_jax.partition.relations import reach_through
 from aila_jax.reporting.results import portable, read_document
 from aila_jax.reporting.tables import row_from, rows_from
 from aila_jax.training.sharding import batch_sharding
-from aila_jax.types import PADDING_ID
+from aila_jax.types import PADDING_ID, Batch
 
 FORM = "aila-frontier-1"
 WINDOWS = 256  # spread over the split, whose reach is counted
@@ -140,18 +141,25 @@ def measure(name: str, model: LanguageModel, dataset: Dataset, lams: tuple[float
         n_in_layers=tuple(float(one) for one in n_in),
         reach=reach,
         readings=tuple(readings),
-        influence=tuple(_influences(model, dataset, lams)),
+        influence=influences(
+            model, dataset, InfluenceOptions(lams=lams, split="validation", positions=POSITIONS)
+        ),
         config=portable(config),
     )
 
 
 def read_at(model: LanguageModel, dataset: Dataset, lam: float) -> Reading:
     """The whole validation split at λ and τ = 1."""
+    windows = windows_of(model, dataset, "validation")
+    sweep = model.config.sweep
+    return read_batches(model, list(eval_batches(windows, sweep.batch_size, 0, sweep.part)), lam)
+
+
+def read_batches(model: LanguageModel, batches: Sequence[Batch], lam: float) -> Reading:
+    """Batches of `sweep.batch_size` at λ and τ = 1."""
     config = model.config
     rows = config.sweep.batch_size
     sharding = batch_sharding(rows, "sweep.batch_size")
-    windows = dataset.windows("validation", config.model.length, config.model.document_mask)
-    batches = list(eval_batches(windows, rows, 0, config.sweep.part))
     dial = Dial(dial_values(lam, "lam", rows), dial_values(1.0, "tau", rows))
     evaluation = Evaluation(config.model.hard, config.train.loss_chunk)
     params = sharding.replicate(model.params)
@@ -184,8 +192,7 @@ def _reading(lam: float, model: LanguageModel, found: Summary) -> Reading:
 
 def keys_and_reach(model: LanguageModel, dataset: Dataset) -> tuple[Int[np.ndarray, "N"], Spread]:
     """Mean keys inside of each layer, and the reach, over windows that are spread over the split."""
-    config = model.config.model
-    windows = dataset.windows("validation", config.length, config.document_mask)
+    windows = windows_of(model, dataset, "validation")
     rows = np.linspace(0, len(windows) - 2, WINDOWS).astype(int)  # the last window is partly padding
     batch = take(windows.batch, rows)
     real = np.asarray(batch.doc_ids) != PADDING_ID
@@ -197,8 +204,8 @@ def keys_and_reach(model: LanguageModel, dataset: Dataset) -> tuple[Int[np.ndarr
     return np.array(counts), spread
 
 
-def _influences(model: LanguageModel, dataset: Dataset, lams: tuple[float, ...]) -> list[Influence]:
-    options = InfluenceOptions(lams=lams, split="validation", positions=POSITIONS)
+def influences(model: LanguageModel, dataset: Dataset, options: InfluenceOptions) -> tuple[Influence, ...]:
+    """What replaced tokens change, by where they stand."""
     found = []
     for cell in influence(model, dataset, options, quiet=True):
         sides: dict[str, Moved | None] = {
@@ -211,7 +218,7 @@ def _influences(model: LanguageModel, dataset: Dataset, lams: tuple[float, ...])
             for side, one in sides.items()
             if one is not None
         ]
-    return found
+    return tuple(found)
 
 
 def write_result(result: FrontierResult, directory: Path, stem: str) -> None:
