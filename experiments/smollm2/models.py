@@ -5,7 +5,7 @@ from pathlib import Path
 
 import aila_jax
 from aila_jax import presets
-from aila_jax.config import Config, require
+from aila_jax.config import Config, TrainedPart, require
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.inference.language_model import LanguageModel
 from experiments.smollm2.runs import LENGTH, relations
@@ -47,7 +47,7 @@ def untrained(path: str, base: Config, name: str) -> LanguageModel:
         margin=made.model.margin,
     )
     config = replace(
-        model.config, data=base.data, sweep=made.sweep, train=replace(made.train, trained="all", steps=1)
+        model.config, data=base.data, sweep=made.sweep, train=replace(made.train, trained=TrainedPart.ALL, steps=1)
     )
     return replace(model, config=config)
 
