@@ -47,7 +47,10 @@ def untrained(path: str, base: Config, name: str) -> LanguageModel:
         margin=made.model.margin,
     )
     config = replace(
-        model.config, data=base.data, sweep=made.sweep, train=replace(made.train, trained=TrainedPart.ALL, steps=1)
+        model.config,
+        data=base.data,
+        sweep=made.sweep,
+        train=replace(made.train, trained=TrainedPart.ALL, steps=1),
     )
     return replace(model, config=config)
 
