@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aila_jax.config import Config
+from aila_jax.config import Config, require
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
 from aila_jax.inference.language_model import LanguageModel, check_tokenizer

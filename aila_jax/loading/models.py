@@ -16,8 +16,8 @@ from aila_jax.config.checks import check_flag, check_instance, check_whole
 from aila_jax.inference.inputs import example_batch
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.model.parts import dial_part, merged
-from aila_jax.pretrained.loading import load_pretrained
 from aila_jax.pretrained.hub import fetched
+from aila_jax.pretrained.loading import load_pretrained
 from aila_jax.pretrained.opened import Reading, open_pretrained
 from aila_jax.pretrained.places import is_elsewhere, is_hub_name
 

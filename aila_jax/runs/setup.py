@@ -2,11 +2,13 @@
 watched by.
 """
 
+import zlib
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
@@ -18,6 +20,7 @@ from aila_jax.evaluation.evaluator import evaluate as evaluate_batches
 from aila_jax.inference.inputs import example_batch
 from aila_jax.metrics.sums import perplexity, summarize
 from aila_jax.model.interface import Dial
+from aila_jax.model.layers import INIT_STD
 from aila_jax.model.network import Network
 from aila_jax.model.parts import base_part, dial_part, merged, turns_with_dial
 from aila_jax.model.transformer import Transformer
@@ -26,6 +29,7 @@ from aila_jax.training.locality import draw_locality
 from aila_jax.training.penalty import initial_importance, penalty_strength
 from aila_jax.training.sharding import Sharding
 from aila_jax.training.state import TrainState, create_state
+from aila_jax.types import Array
 
 # The seed's own key for each kind of draw, so that none repeats another's.
 STREAMS = ("params", "draws", "dropout")
@@ -62,8 +66,20 @@ def drawn_params(config: Config, module: Transformer) -> Any:
 
 
 def drawn_dial_part(config: Config, module: Transformer) -> Any:
-    """Those alone that turn with the dial, the same numbers; the others are not made."""
-    return jax.jit(lambda: dial_part(drawn_params(config, module)))()
+    """Parameters from the run's seed, of those alone that turn with the dial: A of the adapters normal, all
+    else 0. (To make them with the others would take a deep model a minute.)
+    """
+    shapes = dial_part(jax.eval_shape(lambda: drawn_params(config, module)))
+    key = key_of(config, "params")
+
+    def draw(path: tuple[Any, ...], shape: jax.ShapeDtypeStruct) -> Array:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if not name.endswith("_down/kernel"):
+            return jnp.zeros(shape.shape, shape.dtype)
+        own = jax.random.fold_in(key, zlib.crc32(name.encode()))
+        return INIT_STD * jax.random.normal(own, shape.shape, shape.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def locality_draws(config: Config, sharding: Sharding) -> Any:

@@ -6,7 +6,7 @@ from aila_jax.cli.command import Call, Command, PathFlag
 from aila_jax.cli.commands.train import train_as_asked
 from aila_jax.cli.config_flag import overrides
 from aila_jax.cli.options import define_options, read_options
-from aila_jax.cli.paths import is_start, is_workdir
+from aila_jax.cli.paths import is_model, is_workdir
 from aila_jax.config import Config, require
 from aila_jax.config.options import LocaliseOptions
 
@@ -24,7 +24,7 @@ def _base(arguments: list[str]) -> Config:
 
     options = read_options(LocaliseOptions, values)
     if not runs.goes_on(values.workdir or None):
-        is_start("--start", options.start)
+        is_model("--start", options.start)
         given = any(name in ("data.corpus", "data.files") for name in overrides(arguments))
         fix = "--config.data.corpus=text --config.data.files='my/*.txt', or another corpus of docs/data.md"
         require(given, "data.corpus", "not given", "the text to learn the dial on", fix)
