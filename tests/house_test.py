@@ -57,6 +57,7 @@ UNPACKED = {
 JSON = {
     "aila_jax/reporting/reach_files.py": "reach.json",
     "experiments/frontier/measure.py": "a result file",
+    "experiments/smollm2/measure.py": "a result file",
     "experiments/leak/report.py": "Matplotlib's styles",
     "aila_jax/checkpoint/arrays.py": "what Orbax takes and gives: trees of arrays by name",
     "aila_jax/checkpoint/found.py": "what Orbax takes and gives: trees of arrays by name",

@@ -16,7 +16,7 @@ import pytest
 
 import aila_jax as aila
 from aila_jax import presets
-from aila_jax.config import Config
+from aila_jax.config import Config, DataConfig
 from aila_jax.data.dataset import Dataset, encode_documents
 from aila_jax.data.documents import Document
 from aila_jax.data.tokenizer import Tokenizer
@@ -140,7 +140,7 @@ INSIDE = {
 }  # fmt: skip
 # Each callable: how it is reached, what it needs, and the kind of each of its arguments.
 TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[str, str]]] = {
-    "load": (lambda: aila.load, {"path": "nowhere"}, {"path": "path", "step": "whole or None", "fallback": "flag"}),
+    "load": (lambda: aila.load, {"path": "nowhere"}, {"path": "path", "step": "whole or None", "fallback": "flag", "base": "path or None"}),
     "from_pretrained": (
         lambda: aila.from_pretrained,
         {"path": "tests/pretrained/files/llama"},
@@ -158,6 +158,14 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
         lambda: aila.train,
         {"config": Config(), "workdir": "/nowhere/run"},
         {"config": "config", "workdir": "path", "quiet": "flag", "start": "path or None", "preset": "object"},
+    ),
+    "localise": (
+        lambda: aila.localise,
+        {"start": "tests/pretrained/files/neox", "workdir": "/nowhere/run", "data": DataConfig()},
+        {
+            "start": "path", "workdir": "path", "data": "config", "partition": "object", "relation": "object",
+            "length": "whole", "rank": "whole", "tokens": "whole", "full": "flag", "seed": "whole", "quiet": "flag",
+        },
     ),
     "demo": (lambda: aila.demo, {}, {"workdir": "path"}),
     "sweep": (

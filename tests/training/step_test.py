@@ -293,6 +293,8 @@ class SpoiledGradient:
     finite.
     """
 
+    config = MODEL
+
     def __init__(self, group):
         self.group = group
 
