@@ -14,6 +14,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from aila_jax.checkpoint import find_checkpoint
+from aila_jax.checkpoint.lineage import lineage_of
 from aila_jax.config import AdapterConfig, Config, require, user_path
 from aila_jax.config.checks import check_flag, check_instance
 from aila_jax.config.options import ExportOptions
@@ -23,7 +24,8 @@ from aila_jax.exporting.merge import merged, turning
 from aila_jax.exporting.peft import ADAPTER_CONFIG, ADAPTERS, adapter_config, loras, tensors_of
 from aila_jax.files import write_atomically
 from aila_jax.inference.dial import check_hard
-from aila_jax.inference.language_model import LanguageModel, read_model
+from aila_jax.inference.language_model import LanguageModel
+from aila_jax.loading.models import read_model
 from aila_jax.pretrained.hub import fetched
 from aila_jax.pretrained.loading import load_pretrained
 from aila_jax.pretrained.opened import Family, Reading, open_pretrained
@@ -199,7 +201,8 @@ def base_of(origin: Origin, base: str) -> str:
       ValueError: none is known, it is not there, or its files are not those that the model began with.
     """
     pretrained = origin.meta.get("pretrained", {})
-    found = base or str(pretrained.get("path", ""))
+    began = (one.path for one in lineage_of(origin.meta) if one.path and is_elsewhere(one.path))
+    found = base or str(pretrained.get("path", "")) or next(began, "")
     limit = "the folder or the hub's name of the model that the adapters are for"
     fix = "base='my/folder' (export the model at lam=0 for one)"
     file = user_path(found) if found else None

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from aila_jax.config import DIAL_WEIGHTS, AdapterConfig, ModelConfig, NormKind, require
+from aila_jax.config import DIAL_WEIGHTS, AdapterConfig, ModelConfig, NormKind, TrainedPart, require
 from aila_jax.config.adapters import PROJECTIONS
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.types import Array
@@ -40,7 +40,9 @@ def merged(model: LanguageModel, lam: float) -> LanguageModel:
         params[name] = layer
     params["final_norm"] = _norm(params["final_norm"], config, lam, "final_norm")
     plain = replace(config, film=False, dial_weights="none", adapters=AdapterConfig())
-    return replace(model, params=params, config=replace(model.config, model=plain))
+    # Nothing turns any more, so that nothing is frozen beside it.
+    train = replace(model.config.train, trained=TrainedPart.ALL)
+    return replace(model, params=params, config=replace(model.config, model=plain, train=train))
 
 
 def _attention(params: Any, config: ModelConfig, lam: float) -> Any:

@@ -2,6 +2,7 @@
 does not belong together is refused.
 """
 
+import json
 import shutil
 import signal
 from dataclasses import replace
@@ -223,3 +224,16 @@ def test_the_command_trains_and_goes_on(place, data, capsys, tmp_path):
     assert (config.train.steps, config.model.adapters.rank, config.model.length) == (2, 2, 32)
     assert main(["localise", *given]) == 0
     assert "already finished" in capsys.readouterr().out
+
+
+def test_what_was_localised_is_exported_on_its_base(place, run, model, base, tmp_path):
+    """The PEFT folder names the start; the whole one at λ = 0 is the start again, bit for bit."""
+    aila.export(run.workdir, tmp_path / "peft", format="peft", lam=1.0)
+    settings = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == str((place / "base").resolve())
+    aila.export(run.workdir, tmp_path / "whole", lam=0.0)
+    again = aila.from_pretrained(tmp_path / "whole", length=32)
+    assert weights_of(again.params) == weights_of(base.params)
+    aila.export(run.workdir, tmp_path / "merged", lam=1.0)
+    merged = aila.from_pretrained(tmp_path / "merged", length=32, margin=model.config.model.margin)
+    np.testing.assert_allclose(logits(merged, 1.0), logits(model, 1.0), atol=2e-5)
