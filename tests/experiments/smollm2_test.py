@@ -1,0 +1,151 @@
+"""The study of SmolLM2 with a dial: its text, its measure of sentences alone, its goals, its command."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import aila_jax as aila
+from aila_jax.config import Config
+from experiments.frontier.measure import Reading
+from experiments.smollm2 import report
+from experiments.smollm2.measure import Point, SmolResult, alone, curve_of, read_result, write_result
+from experiments.smollm2.runs import CONTROL, LAMS, localised_runs, relations
+from experiments.smollm2.text import detokenised, paragraphs, write_texts
+
+BASE = "tests/pretrained/files/neox"
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("It cost 1 @,@ 500 , or 0 @.@ 5 % .", "It cost 1,500, or 0.5%."),
+        ("a half @-@ open door ( the left ) ;", "a half-open door (the left);"),
+        ('He said " stay here " , and left .', 'He said "stay here", and left.'),
+        ("It 's the boys ' own ; they do n't mind .", "It's the boys' own; they don't mind."),
+        ("5 – 6 kilograms at $ 3", "5–6 kilograms at $3"),
+        ("a species of <unk> lobster", "a species of <unk> lobster"),
+    ],
+)
+def test_a_line_reads_as_it_was_written(line, wanted):
+    assert detokenised(line) == wanted
+
+
+def test_headings_are_left_out_and_paragraphs_kept(tmp_path):
+    text = " \n = Title = \n \n First one . \n \n = = Part = = \n \n Second one . \n"
+    assert paragraphs(text) == ["First one.", "Second one."]
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"wiki.{name}.tokens").write_text(text)
+    found = write_texts(tmp_path, tmp_path / "text")
+    assert found["valid"].read_text() == "First one.\n\nSecond one.\n"
+    found["valid"].write_text("kept")
+    assert write_texts(tmp_path, tmp_path / "text")["valid"].read_text() == "kept"
+
+
+def test_blocks_alone_are_what_each_is_as_a_text_of_its_own():
+    """Positions that begin again in each block, with nothing outside: the logits of every sentence read by
+    itself after the begin token.
+    """
+    model = aila.from_pretrained(BASE, length=24)
+    begin = model.tokenizer.type_id(model.config.data.begin)
+    sentences = [model.tokenizer.encode(text) for text in (" a b.", " c d e.", " f.")]
+    row = np.array([[begin, *np.concatenate(sentences)]])
+    batch = model.batch(row)
+    found = np.asarray(model.network.on_blocks(model.network.blocks(batch))(
+        model.params, alone(model, batch), _dial(), _request()
+    ).logits)[0]  # fmt: skip
+    at = 1
+    for sentence in sentences:
+        single = np.asarray(model.apply(np.array([[begin, *sentence]]), lam=1.0).logits)[0, 1:]
+        np.testing.assert_allclose(found[at : at + len(sentence)], single, atol=1e-5)
+        at += len(sentence)
+    together = np.asarray(model.apply(row, lam=1.0).logits)[0]
+    assert np.abs(together[1:] - found[1 : row.shape[1]]).max() > 1e-4  # the sink is farther away there
+
+
+def _dial():
+    from aila_jax.model.interface import Dial
+
+    return Dial(1.0, 1.0)
+
+
+def _request():
+    from aila_jax.model.interface import Request
+
+    return Request()
+
+
+def test_the_control_has_nothing_outside_and_its_adapters_are_always_on():
+    runs = localised_runs(aila.from_pretrained(BASE, length=32).config)
+    assert set(runs) == {"localised-sentences", "localised-sentences-ends", CONTROL}
+    control, trained = runs[CONTROL], runs["localised-sentences"]
+    assert control.relation.layers == ("all", "all")
+    assert (control.locality.mode, control.locality.lam) == ("fixed", 1.0)
+    assert control.locality.taught == trained.locality.taught == 0.5
+    assert replace(control, relation=trained.relation, locality=trained.locality) == trained
+    lower = relations(30)["sentences-lower"].relation
+    assert lower.layers == ("own",) * 15 + ("all",) * 15 and lower.sink
+
+
+def reading(lam: float, perplexity: float, entropy: float, outside: float, gate: bool = True) -> Reading:
+    return Reading(
+        lam, gate, perplexity, 0.3, entropy, 0.5, 0.0, 0.5 - outside, outside, 0.95 if lam == 1 else 0.1
+    )
+
+
+def result(name: str, readings, tokens: int = 299_008) -> SmolResult:
+    curve = (Point(100, 1.0, 40.0), Point(200, 1.0, 30.0))
+    return SmolResult(name, 0, "c", 65_280, tokens, tuple(readings), 21.0, (), curve, Config())
+
+
+def write_all(folder: Path) -> None:
+    untrained = [reading(lam, p, e, o) for lam, p, e, o in zip(
+        LAMS, (20.0, 24.0, 40.0, 60.0, 80.0), (3.0, 2.7, 2.3, 1.9, 1.8), (0.4, 0.25, 0.1, 0.02, 0.0), strict=True
+    )]  # fmt: skip
+    trained = [reading(lam, p, e, o) for lam, p, e, o in zip(
+        LAMS, (20.0, 21.0, 23.0, 25.5, 24.0), (3.0, 2.5, 2.2, 1.9, 1.8), (0.4, 0.2, 0.1, 0.02, 0.0), strict=True
+    )]  # fmt: skip
+    soft = reading(1.0, 24.0, 1.8, 0.001, gate=False)
+    write_result(result("untrained-sentences", [*untrained, soft], 0), folder, "untrained-sentences-seed0")
+    write_result(result("localised-sentences", [*trained, soft]), folder, "localised-sentences-seed0")
+    write_result(result(CONTROL, [reading(1.0, 16.0, 3.0, 0.0)]), folder, f"{CONTROL}-seed0")
+
+
+def test_goals_by_hand(tmp_path):
+    write_all(tmp_path)
+    text = report.collect(tmp_path)
+    found = {one.what: one for one in report.goals({
+        name: read_result(tmp_path / f"{name}-seed0.json")
+        for name in ("untrained-sentences", "localised-sentences", CONTROL)
+    })}  # fmt: skip
+    values = {name.removeprefix("sentences: "): one.value for name, one in found.items()}
+    assert values["λ = 1 ÷ base"] == pytest.approx(24 / 20)
+    assert values["largest step's share of the change in entropy"] == pytest.approx(0.5 / 1.2)
+    assert values["the same of mass inside"] == pytest.approx(0.2 / 0.4)
+    assert values["largest perplexity ÷ the worse of its neighbours"] == pytest.approx(25.5 / 24)
+    # ln(80/24) gained, of which ln(20/16) is what the control gained
+    assert values["gain that is not adaptation"] == pytest.approx(1 - np.log(20 / 16) / np.log(80 / 24))
+    assert values["λ = 0 beside the base, relative difference"] == 0.0
+    assert not found["sentences: the same of mass inside"].holds
+    assert found["sentences: λ = 1 ÷ base"].holds
+    assert "| sentences: λ = 1 ÷ base | 1.2 | ≤ 1.25 | yes |" in text
+    assert (
+        "The control, the same adapters always on where nothing is outside, has 16.00, 0.800 times the base."
+        in text
+    )
+    assert "| sentences | 299,008 | 4.000 | 1.200 | 81 % |" in text
+    assert "Not measured yet: untrained-sentences-ends, " in text
+    assert (tmp_path / "dial.png").is_file() and (tmp_path / "curve.png").is_file()
+
+
+def test_the_curve_is_that_of_the_log_without_the_last(tmp_path):
+    lines = [
+        '{"step": 2, "kind": "train", "loss": 1.0}',
+        '{"step": 2, "kind": "eval", "lam": 1.0, "perplexity": 9.0}',
+        '{"step": 4, "kind": "eval", "lam": 1.0, "perplexity": 8.0}',
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    config = Config()
+    config = replace(config, train=replace(config.train, steps=4, batch_size=2))
+    assert curve_of(tmp_path, config) == (Point(2 * 2 * config.model.length, 1.0, 9.0),)
