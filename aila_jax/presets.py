@@ -22,7 +22,7 @@ from aila_jax.config import (
     one_of,
     to_dict,
 )
-from aila_jax.config.checks import check_instance
+from aila_jax.config.checks import check_flag, check_instance, check_whole
 from aila_jax.config.model import usual_margin
 
 # The draws that serve best where a step reads each sequence once: begin near λ = 0, and let the hard end in
@@ -157,6 +157,8 @@ def localised(
     --config.data.files=my.txt
     """
     _check_config(base)
+    length, rank = check_whole("length", length, 1), check_whole("rank", rank, 1)
+    tokens, full = check_whole("tokens", tokens, 1), check_flag("full", full)
     batch = 8
     steps = max(round(tokens / (batch * length)), 1)
     own = base.model.margin

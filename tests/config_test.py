@@ -78,6 +78,7 @@ BAD = [
     ("data", "hold_out", ["tokens"], "one of text, lines"),
     ("data", "repeated", ["refuse"], "one of leave_out, keep"),
     ("train", "schedule", ["cosine"], "one of exact, offset"),
+    ("train", "trained", ["adapters"], "one of all, dial"),
     ("data", "vocab_size", [257, 0], "at least 258 for bpe"),
     ("data", "valid_fraction", [0.0, 0.5, -0.1, NAN], "in (0, 0.5)"),
     ("data", "test_fraction", [0.0, 0.5, NAN], "in (0, 0.5)"),
@@ -177,6 +178,7 @@ BAD = [
     ("locality", "shape", ["cos"], "one of linear, cosine"),
     ("locality", "views", BELOW_ONE, "at least 1"),
     ("locality", "distill", OUTSIDE_UNIT, "in [0, 1]"),
+    ("locality", "taught", OUTSIDE_UNIT, "in [0, 1]"),
     ("locality", "pressure", NOT_FINITE_OR_NEGATIVE, "finite and at least 0"),
     ("locality", "lam", OUTSIDE_UNIT, "a number in [0, 1]"),
     ("locality", "tau", NOT_FINITE_OR_ZERO, "a number from 1e-06 to 1e"),
@@ -198,7 +200,14 @@ BAD = [
     ("train", "parallel", ["pmapped", ""], "one of jit, pmap"),
     *[
         ("train", name, [-1], "at least 0")
-        for name in ("warmup_steps", "eval_batches", "max_skipped", "loss_chunk", "patience")
+        for name in (
+            "warmup_steps",
+            "eval_batches",
+            "last_eval_batches",
+            "max_skipped",
+            "loss_chunk",
+            "patience",
+        )
     ],
     *[
         ("train", name, NOT_FINITE_OR_ZERO, "finite and above 0")
@@ -557,6 +566,8 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "high_factor": st.floats(2, 100),
     "rank": st.integers(0, 16),
     "on": st.sampled_from([("query",), ("key", "out"), ("query", "key", "value", "out")]),
+    "trained": st.just("all"),  # the other needs something that turns with the dial
+    "taught": st.floats(0, 1),
 }
 BY_TYPE = {
     int: st.integers(1, 10**6),

@@ -161,10 +161,10 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
     ),
     "localise": (
         lambda: aila.localise,
-        {"start": "tests/pretrained/files/neox", "workdir": "/nowhere/run", "data": DataConfig()},
+        {"start": str(Path(__file__).parent / "pretrained" / "files" / "neox"), "workdir": "/nowhere/run", "data": DataConfig()},
         {
             "start": "path", "workdir": "path", "data": "config", "partition": "object", "relation": "object",
-            "length": "whole", "rank": "whole", "tokens": "whole", "full": "flag", "seed": "whole", "quiet": "flag",
+            "length": "whole or None", "rank": "whole or None", "tokens": "whole", "full": "flag", "seed": "whole", "quiet": "flag",
         },
     ),
     "demo": (lambda: aila.demo, {}, {"workdir": "path"}),
@@ -407,6 +407,11 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
     "presets.preset": (lambda: presets.preset, {}, {"name": "one of"}),
     "presets.as_dict": (lambda: presets.as_dict, {}, {"name": "one of"}),
     "presets.certified_dial": (lambda: presets.certified_dial, {}, {"base": "config"}),
+    "presets.localised": (
+        lambda: presets.localised,
+        {"base": presets.tiny()},
+        {"base": "config", "length": "whole", "rank": "whole", "tokens": "whole", "full": "flag"},
+    ),
     "presets.as_measured": (lambda: presets.as_measured, {}, {"config": "config"}),
     "presets.with_data_dir": (
         lambda: presets.with_data_dir,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from aila_jax.config import Config, saved_config, to_dict
+from aila_jax.config import Config, TrainedPart, saved_config, to_dict
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.json_files import json_object, read_json
 
@@ -219,6 +219,8 @@ def _check_model(config: Config, arrays: dict[str, ArrayEntry]) -> None:
         for name, entry in params.items()
         if name.startswith("params/layer_") and entry.nbytes
     }
+    if config.train.trained == TrainedPart.DIAL:  # the base's arrays are elsewhere
+        numbers = max(numbers, MAX_LENGTH)
     limits = {
         "length": max(numbers, MAX_LENGTH),  # with rotary positions no array has the length
         "d_model": numbers,

@@ -105,6 +105,7 @@ class Command(Generic[T]):
       paths: options that name a path, and whether it is there.
       takes_config: it has `--config` and `--config.KEY`.
       needs_config: these may not be left out.
+      takes_source: `--config=SOURCE` may be given, not `--config.KEY` alone.
       base: what `--config.KEY` changes where no `--config` is given, by the arguments; None: that is needed.
       begins: whether a call makes its own tokenizer and partition, and none is there before it.
     """
@@ -122,6 +123,7 @@ class Command(Generic[T]):
     paths: tuple[tuple[str, PathCheck], ...] = ()
     takes_config: bool = False
     needs_config: bool = False
+    takes_source: bool = True
     base: Callable[[list[str]], Config | None] = lambda arguments: None
     begins: Callable[[Call[T]], bool] = lambda call: True
 

@@ -15,7 +15,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from aila_jax import presets
-from aila_jax.config import Config, from_dict, name_now, to_dict, unknown_key
+from aila_jax.config import Config, from_dict, name_now, require, to_dict, unknown_key
 
 OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 SOURCE_HELP = (
@@ -62,6 +62,15 @@ def define_config(
     settings = ConfigDict(load_source(first.config) if without is None else to_dict(without))
     config_flags.DEFINE_config_dict("config", settings, SOURCE_HELP, flag_values=values, sys_argv=rest)
     return rest[1:]
+
+
+def refuse_source(command: str, arguments: list[str]) -> None:
+    """ValueError where a command whose options make the configuration is given another one."""
+    given = [one for one in arguments if re.fullmatch(r"--?config(=.*)?", one)]
+    limit = f"left out: the options of {command} make the settings"
+    require(
+        not given, "--config", given[0] if given else "", limit, "change single ones with --config.KEY=VALUE"
+    )
 
 
 def preset_of(arguments: list[str]) -> presets.FromPreset | None:

@@ -180,12 +180,14 @@ def parse(command: "Command[Any]", arguments: list[str]) -> "flags.FlagValues":
     """
     from absl import flags
 
-    from aila_jax.cli.config_flag import define_config
+    from aila_jax.cli.config_flag import define_config, refuse_source
     from aila_jax.cli.options import wrong_type
 
     values = flags.FlagValues()
     command.define(values)
     if command.takes_config:
+        if not command.takes_source:
+            refuse_source(command.name, arguments)
         arguments = define_config(arguments, values, command.needs_config, command.base)
     try:
         rest = values([command.name, *arguments])[1:]

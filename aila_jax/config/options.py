@@ -720,10 +720,19 @@ class LocaliseOptions(Options):
         "The model: a Hugging Face folder, a GGUF file, a name of the hub, or a run. Its weights stay as they"
         " are, and are not copied into the checkpoints, which know them by their checksum."
     )
-    length: int = option("Tokens that it reads at once.", 256, AtLeast(1))
-    rank: int = option("Rank of the adapters on queries, keys, values and attention's output.", 8, AtLeast(1))
+    length: int | None = option(
+        "Tokens that it reads at once. Default: 256, or a run's own where that is less.", None, AtLeast(1)
+    )
+    rank: int | None = option(
+        "Rank of the adapters on queries, keys, values and attention's output. Default: 8.", None, AtLeast(1)
+    )
     tokens: int = option("Training tokens, in steps of 8 sequences.", 300_000, AtLeast(1))
     full: bool = option("Train all weights, without adapters; λ = 0 is not the base then.", False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        limit, fix = "left out with full, which has no adapters", "leave one of the two out"
+        require(not self.full or self.rank is None, "rank", self.rank, limit, fix)
 
 
 @dataclass(frozen=True, kw_only=True)

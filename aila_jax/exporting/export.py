@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from aila_jax.checkpoint import find_checkpoint
 from aila_jax.checkpoint.lineage import lineage_of
-from aila_jax.config import AdapterConfig, Config, require, user_path
+from aila_jax.config import AdapterConfig, Config, TrainedPart, require, user_path
 from aila_jax.config.checks import check_flag, check_instance
 from aila_jax.config.options import ExportOptions
 from aila_jax.exporting.card import CARD, PROGRAM, card_of
@@ -80,7 +80,7 @@ def export(
     check_instance("base", base, str | Path, "text or a pathlib.Path", "base='my/folder'")
     options = ExportOptions(format=format, lam=lam, tau=tau, base=str(base), length=length)
     new_folder(path)
-    return export_by(origin_of(model, length, fallback), path, options)
+    return export_by(origin_of(model, length, fallback, options.base), path, options)
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,10 @@ class Origin:
     read: Callable[[], LanguageModel]
 
 
-def origin_of(model: LanguageModel | str | Path, length: int | None = None, fallback: bool = False) -> Origin:
-    """The model itself, or what stands at a path."""
+def origin_of(
+    model: LanguageModel | str | Path, length: int | None = None, fallback: bool = False, base: str = ""
+) -> Origin:
+    """The model itself, or what stands at a path; `base`: where what a run began from is now."""
     fallback = check_flag("fallback", fallback)
     file = None if isinstance(model, LanguageModel) else user_path(model, "model")
     pretrained = file is not None and is_elsewhere(file)
@@ -118,7 +120,8 @@ def origin_of(model: LanguageModel | str | Path, length: int | None = None, fall
         meta = {"pretrained": {"model_type": opened.family.model_type}}
         return Origin(opened.config, meta, file.name, lambda: load_pretrained(opened))
     found = find_checkpoint(file, fallback=fallback)
-    return Origin(found.config, found.record.meta, found.run, lambda: read_model(found))
+    moved = base or None if found.config.train.trained == TrainedPart.DIAL else None
+    return Origin(found.config, found.record.meta, found.run, lambda: read_model(found, moved))
 
 
 def export_by(origin: Origin, path: str | Path, options: ExportOptions) -> Path:

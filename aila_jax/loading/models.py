@@ -58,13 +58,53 @@ def load(
     """
     if step is not None and step != BEST:
         step = check_whole("step", step, 0, f"leave it out for the newest, or step={BEST!r}")
-    return read_model(find_checkpoint(path, step, check_flag("fallback", fallback)), base)
+    fallback = check_flag("fallback", fallback)
+    base = None if base is None else user_path(base, "base")
+    return read_model(find_checkpoint(path, step, fallback), base)
 
 
 def read_model(found: Checkpoint, base: Base | None = None) -> LanguageModel:
     """The model of a checkpoint; one of format 1 is said to be not verified, on stderr. `base`: as in
     `load`.
     """
+    limit = "left out: the checkpoint holds all parameters"
+    frozen = found.config.train.trained == TrainedPart.DIAL
+    require(frozen or base is None, "base", str(base), limit, "leave it out")
+    return _read(found, _said(base))
+
+
+def needs_base(config: Config) -> bool:
+    """Whether a run needs what it began from as long as it lives: it is frozen, or teaches."""
+    return config.train.trained == TrainedPart.DIAL or config.locality.taught > 0
+
+
+def began_from(found: Checkpoint, base: Base | None = None) -> Any:
+    """The parameters that a run began from where it needs them to go on; None where it does not. `base`: as
+    in `load`.
+    """
+    return _base_of(found, _said(base)) if needs_base(found.config) else None
+
+
+def read_start(path: str | Path, config: Config, step: int | None = None) -> LanguageModel:
+    """The model of a run, at a step or the newest, or a pretrained one, which has the length, sink, margin
+    and begin token of `config`.
+    """
+    if not is_elsewhere(path):
+        return _read(find_checkpoint(path, step), None)
+    relation = RelationConfig(sink=config.relation.sink)  # what else it has is fitted anew
+    margin, begin = config.model.margin, config.data.begin
+    reading = Reading(config.model.length, relation=relation, margin=margin, begin=begin)
+    return load_pretrained(open_pretrained(path, reading, fetched))
+
+
+def _said(base: Base | None) -> Base | None:
+    """Where the base of the checkpoint that is asked for is said to be. (Of one that this began from nothing
+    is said.)
+    """
+    return base if base is not None else os.environ.get(BASE)
+
+
+def _read(found: Checkpoint, base: Base | None) -> LanguageModel:
     found.say_unverified()
     meta = {**found.record.meta, "data": found.record.data}
     partition = found.partition()
@@ -81,55 +121,23 @@ def read_model(found: Checkpoint, base: Base | None = None) -> LanguageModel:
         found.rule_tables(),
     )
     shape = jax.eval_shape(lambda: model.network.init(example_batch(found.config), jax.random.key(0)))
-    frozen = base_of(found, base)
-    if frozen is None:
+    if found.config.train.trained != TrainedPart.DIAL:
         return replace(model, params=jax.tree.map(jnp.asarray, found.params(shape)))
     turning = jax.tree.map(jnp.asarray, found.params(dial_part(shape)))
-    return replace(model, params=merged(frozen, turning))
+    return replace(model, params=merged(_base_of(found, base), turning))
 
 
-def base_of(found: Checkpoint, base: Base | None = None) -> Any:
-    """The parameters that a checkpoint needs beside its own; None where it holds all there is. `base`: as in
-    `load`.
-    """
-    if found.config.train.trained == TrainedPart.DIAL:
-        return _began_from(found, base)
-    limit = "left out: the checkpoint holds all parameters"
-    require(base is None, "base", str(base), limit, "leave it out")
-    return None
-
-
-def began_from(found: Checkpoint) -> Any:
-    """The parameters that a run began from where it needs them to go on: they are frozen, or teach; None
-    where it does not.
-    """
-    config = found.config
-    needed = config.train.trained == TrainedPart.DIAL or config.locality.taught > 0
-    return _began_from(found, None) if needed else None
-
-
-def _began_from(found: Checkpoint, base: Base | None) -> Any:
+def _base_of(found: Checkpoint, base: Base | None) -> Any:
     """What a run began from, known by its checksum."""
     began = found.lineage[0]
-    place = os.environ.get(BASE) or began.path if base is None else base
-    fix = f"aila_jax.load(…, base=PATH), or {BASE}=PATH"
-    path = place if is_hub_name(str(place)) else user_path(place, "base")
+    place = began.path if base is None else base
+    fix = f"set {BASE}=PATH, or aila_jax.load(…, base=PATH)"
+    # A path is kept whole, a name on the hub as it is.
+    named = (base is None and not Path(place).is_absolute()) or is_hub_name(str(place))
+    path = str(place) if named else user_path(place, "base")
     there = isinstance(path, str) or path.exists()
     require(there, "base", str(place), f"where {began} is, which the run began from", fix)
-    params = read_start(path, found.config).params
-    weights = weights_of(params)
-    name = f"weights of base {str(place)!r}"
+    model = read_start(path, found.config, None if is_elsewhere(path) else began.step)
+    weights, name = weights_of(model.params), f"weights of base {str(place)!r}"
     require(weights == began.weights, name, weights[:12], f"those of {began}", fix)
-    return params
-
-
-def read_start(path: str | Path, config: Config) -> LanguageModel:
-    """The model of a run, or a pretrained one, which has the length, sink, margin and begin token of
-    `config`.
-    """
-    if not is_elsewhere(path):
-        return load(path)
-    relation = RelationConfig(sink=config.relation.sink)  # what else it has is fitted anew
-    margin, begin = config.model.margin, config.data.begin
-    reading = Reading(config.model.length, relation=relation, margin=margin, begin=begin)
-    return load_pretrained(open_pretrained(path, reading, fetched))
+    return model.params

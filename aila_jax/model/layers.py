@@ -98,7 +98,7 @@ def adapted(
     name: str,
     x: Float[Array, "B L *in"],
     y: Float[Array, "B L *out"],
-    lam: Float[Array, "..."],
+    lam: float | Float[Array, "..."],
 ) -> Float[Array, "B L *out"]:
     """y + λ · (x A) B where the projection `name` has an adapter, and exactly y at λ = 0, whatever the
     adapter holds; its weights are those of the module whose `__call__` this is used in.
@@ -117,6 +117,7 @@ def adapted(
     up = nn.DenseGeneral(
         y.shape[2:], use_bias=False, kernel_init=nn.initializers.zeros, dtype=dtype, name=f"{name}_up"
     )(down)
+    lam = jnp.asarray(lam, jnp.float32)
     lam = lam if lam.ndim == 0 else lam.reshape(lam.shape + (1,) * (y.ndim - 1))
     turned = jnp.where(lam == 0.0, 0.0, lam * up.astype(jnp.float32))
     return (y.astype(jnp.float32) + turned).astype(y.dtype)

@@ -46,8 +46,10 @@ def is_pretrained(path: Path) -> bool:
     try:
         found = read_json(file)
     except ValueError:
-        return False
-    return isinstance(found, dict) and "model_type" in found
+        found = None
+    named = isinstance(found, dict) and "model_type" in found
+    # What else lies there says that it is meant for one: then its config.json is refused, not called a run's.
+    return named or any(path.glob("*.safetensors"))
 
 
 def is_elsewhere(path: str | Path) -> bool:

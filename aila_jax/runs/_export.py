@@ -33,7 +33,9 @@ def export(
         found = open_run(checkpoint, fallback=fallback, step=step, relation=relation).model
         return export_by(origin_of(found, options.length), out, options)
     # Nothing is read before it is known to fit.
-    return export_by(_related(origin_of(checkpoint, options.length, fallback), relation), out, options)
+    return export_by(
+        _related(origin_of(checkpoint, options.length, fallback, options.base), relation), out, options
+    )
 
 
 def _related(origin: Origin, relation: str | None) -> Origin:

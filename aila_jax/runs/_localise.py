@@ -8,14 +8,14 @@ from aila_jax.config import Config, DataConfig, PartitionConfig, RelationConfig,
 from aila_jax.config.checks import check_instance
 from aila_jax.config.options import LocaliseOptions
 from aila_jax.inference.language_model import LanguageModel
-from aila_jax.runs._start import Source, check_start, goes_on, own_data, start_config
+from aila_jax.runs._start import Source, check_start, own_data, start_config
 from aila_jax.runs._train import Run, train
 
+USUAL_LENGTH, USUAL_RANK = 256, 8
 
-def localised_config(options: LocaliseOptions, workdir: str | Path | None = None) -> Config:
-    """The configuration of `aila localise`; where the run is in `workdir` already, the one that it has."""
-    if goes_on(workdir):
-        return start_config(options.start, workdir)
+
+def localised_config(options: LocaliseOptions) -> Config:
+    """The configuration of `aila localise`."""
     return _localised(options.start, options)
 
 
@@ -26,8 +26,8 @@ def localise(
     *,
     partition: PartitionConfig | None = None,
     relation: RelationConfig | None = None,
-    length: int = 256,
-    rank: int = 8,
+    length: int | None = None,
+    rank: int | None = None,
     tokens: int = 300_000,
     full: bool = False,
     seed: int = 0,
@@ -47,8 +47,8 @@ def localise(
       data: the text; its tokenizer is the model's own, whatever it says.
       partition: the blocks; by default those of `from_pretrained`, sentences, or the run's own.
       relation: what is inside beyond them; by default the sink, or the run's own.
-      length: L, tokens that it reads at once.
-      rank: of the adapters, at least 1.
+      length: L, tokens that it reads at once; 256 by default, or a run's own where that is less.
+      rank: of the adapters, at least 1; 8 by default.
       tokens: of training, in steps of 8 sequences.
       full: train all weights instead, without adapters: then λ = 0 is not the model any more.
       seed: of the adapters, the draws of λ and the order of the text.
@@ -77,7 +77,9 @@ def localise(
 
 
 def _localised(start: Source, options: LocaliseOptions) -> Config:
-    base = start_config(start, None, options.length)
-    return presets.localised(
-        base, length=options.length, rank=options.rank, tokens=options.tokens, full=options.full
-    )
+    length = options.length
+    if length is None:
+        length = min(USUAL_LENGTH, start_config(start, None).model.length)
+    base = start_config(start, None, length)
+    rank = USUAL_RANK if options.rank is None else options.rank
+    return presets.localised(base, length=length, rank=rank, tokens=options.tokens, full=options.full)

@@ -26,10 +26,10 @@ from aila_jax.config.checks import check_instance
 from aila_jax.data.dataset import own_tokenizer
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.inference.chat import CHAT
-from aila_jax.inference.inputs import example_batch
+from aila_jax.inference.inputs import check_sink, example_batch
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.json_files import json_object, read_json
-from aila_jax.loading.models import began_from, read_start
+from aila_jax.loading.models import began_from, needs_base, read_start
 from aila_jax.model.network import Network
 from aila_jax.model.parts import is_turning
 from aila_jax.model.transformer import build_transformer
@@ -85,6 +85,13 @@ class Before:
         return self.base if self.start is None else self.start.params
 
     @property
+    def without_params(self) -> "Before":
+        """The same, when the state has them: a large model is not to be there twice."""
+        return replace(
+            self, base=None, start=None if self.start is None else replace(self.start, params=None)
+        )
+
+    @property
     def tokenizer(self) -> Tokenizer | None:
         """The one that is there already; None where one is trained."""
         return self.found.tokenizer if self.found else self.start.tokenizer if self.start else None
@@ -117,7 +124,7 @@ def what_is_before(config: Config, workdir: Path, source: Source | None) -> Befo
     if found is not None:
         _check_own_tokenizer(config, found.tokenizer, f"the run in {str(workdir)!r}")
         check_same_start(source, found, workdir)
-        return Before(found, None, began_from(found))
+        return Before(found, None, began_from(found, _moved(source, found)))
     check_unread(config)
     check_not_lost(source, workdir)
     needs = (
@@ -180,9 +187,10 @@ def begin_from(start: Source, config: Config) -> Start:
     assert source is not None
     if isinstance(source, LanguageModel):
         model, path = source, str(source.meta.get("pretrained", {}).get("path", ""))
-        limit = "a path, by which its base is found again: train.trained is 'dial'"
-        fix = "start='runs/tiny', say"
-        require(bool(path) or config.train.trained != TrainedPart.DIAL, "start", model.run, limit, fix)
+        if path:
+            check_sink(config, model.tokenizer)
+        if needs_base(config):
+            _check_path(model, path, config)
     else:
         model, path = read_start(source, config), str(source)
     _check_tokenizer(config, model)
@@ -193,6 +201,17 @@ def begin_from(start: Source, config: Config) -> Start:
     tables = model.rule_tables if config.relation == model.config.relation else None
     lineage, chat = (ancestor, *model.lineage), model.meta.get(CHAT)
     return Start(jax.device_get(model.params), model.tokenizer, kept, tables, lineage, chat)
+
+
+def _check_path(model: LanguageModel, path: str, config: Config) -> None:
+    """A model whose weights will be needed again is at its path; ValueError where it is not, or not as it
+    is.
+    """
+    limit = "a path, where its weights are found again: train.trained or locality.taught needs them"
+    require(bool(path), "start", model.run, limit, "start='my/folder', say")
+    same = weights_of(read_start(path, config).params) == weights_of(model.params)
+    limit = f"as it is in {path}, where its weights are found again"
+    require(same, "start", f"{model.run} with other weights", limit, "start=PATH of a model that was saved")
 
 
 def check_same_start(start: Source | None, found: Checkpoint, workdir: Path) -> None:
@@ -210,10 +229,22 @@ def check_same_start(start: Source | None, found: Checkpoint, workdir: Path) -> 
         same = weights_of(source.params) == began.weights
     else:
         there = str(user_path(str(source), "start").resolve())
-        same = began.path in (str(source), there) or _weights_there(str(source)) == began.weights
+        same = (
+            began.path in (str(source), there)
+            or _weights_there(str(source)) == began.weights
+            # Weights of a pretrained model are compared where they are read.
+            or (needs_base(found.config) and is_elsewhere(str(source)))
+        )
     limit = f"the one that the run in {str(workdir)!r} began from: {began}, {began.path or 'a loaded model'}"
     shown = source.run if isinstance(source, LanguageModel) else str(source)
     require(same, "start", shown, limit, fix)
+
+
+def _moved(start: Source | None, found: Checkpoint) -> str | None:
+    """Where a run's start is now, if that is another place than it was."""
+    if start is None or isinstance(start, LanguageModel) or not found.lineage:
+        return None
+    return None if str(start) == found.lineage[0].path else str(start)
 
 
 def check_not_lost(start: Source | None, workdir: Path) -> None:

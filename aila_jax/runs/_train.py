@@ -189,6 +189,7 @@ def _train(
     network = Network(module, partition, build_rules(config, tables))
     optimizer = build_optimizer(config.train, config.penalty, config.feature_groups)
     state = initial_state(config, network.module, optimizer, before.params)
+    before = before.without_params
     if found is not None:
         found.say_unverified()
         state = found.state(state)

@@ -42,8 +42,8 @@ def main(argv: list[str]) -> None:
 
     out, folder = Path(FLAGS.out), Path(FLAGS.runs)
     if not FLAGS.collect:
-        base = base_config(FLAGS.model, FLAGS.data_dir, folder)
-        trained = localised_runs(replace(base, seed=FLAGS.seed))
+        base = replace(base_config(FLAGS.model, FLAGS.data_dir, folder), seed=FLAGS.seed)
+        trained = localised_runs(base)
         named = [f"untrained-{name}" for name in relations(base.model.n_layers)]
         for name in FLAGS.only:
             one_of("--only", name, (*named, *trained))

@@ -6,20 +6,27 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
-from aila_jax.config import Config, saved_config, to_dict
+from aila_jax.config import Config, RelationConfig, saved_config, to_dict
 from aila_jax.config.options import InfluenceOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.files import write_atomically
 from aila_jax.inference.corpus import windows_of
 from aila_jax.inference.language_model import LanguageModel
+from aila_jax.loss.cross_entropy import token_losses
+from aila_jax.model.interface import Dial, Request
+from aila_jax.model.network import Network
 from aila_jax.provenance import git_commit
 from aila_jax.reporting.results import portable, read_document
 from aila_jax.reporting.tables import rows_from
-from aila_jax.types import Batch
+from aila_jax.types import Array, Batch
 from experiments.frontier.measure import Influence, Reading, influences, read_batches
+from experiments.smollm2.runs import CONTROL
 
 FORM = "aila-smollm2-1"
 SPLIT = "test"
@@ -100,10 +107,8 @@ def measure(
         targets=int(sum(np.count_nonzero(batch.weights) for batch in batches)),
         tokens=model.step * config.train.batch_size * config.model.length,
         readings=tuple(readings),
-        alone=read_batches(model, [alone(model, batch) for batch in batches], 1.0).perplexity
-        if gated
-        else None,
-        influence=influences(model, dataset, options) if gated else (),
+        alone=alone(model, batches) if gated and isolates(config) else None,
+        influence=influences(model, dataset, options) if gated and name != CONTROL else (),
         curve=tuple(curve),
         config=portable(config),
     )
@@ -115,17 +120,39 @@ def without_gate(model: LanguageModel) -> LanguageModel:
     return replace(model, config=replace(model.config, model=replace(model.config.model, margin=margin)))
 
 
-def alone(model: LanguageModel, batch: Batch) -> Batch:
-    """The windows with every block at the positions that it has by itself after the begin token: at λ = 1,
-    with nothing outside and rotary positions, each is then computed as a text of its own.
+def isolates(config: Config) -> bool:
+    """Whether at λ = 1 nothing but its own block and the sink is inside of any block, in every layer."""
+    return config.relation == RelationConfig(sink=True)
+
+
+def alone(model: LanguageModel, batches: Sequence[Batch]) -> float:
+    """Perplexity of every block as a text of its own after the begin token."""
+    parts = [_alone(model.network, model.params, batch) for batch in batches]
+    nats, targets = (float(np.sum([part[index] for part in parts])) for index in (0, 1))
+    return float(np.exp(nats / targets))
+
+
+@jax.jit
+def _alone(network: Network, params: Any, batch: Batch) -> tuple[Array, Array]:
+    """Nats of all targets, and their number, where each block stands at the positions that it has by itself:
+    with nothing outside, and rotary positions, each is then computed as a text of its own.
     """
-    ids = np.asarray(model.network.blocks(batch).ids)
-    starts = np.diff(ids, axis=1, prepend=ids[:, :1] - 1) != 0
-    starts[:, 1] = True  # after the begin token, whose block is that of the token after it
-    index = np.arange(ids.shape[1])
-    first = np.maximum.accumulate(np.where(starts, index, 0), axis=1)
-    positions = np.where(index == 0, 0, index - first + 1)
-    return replace(batch, positions=positions.astype(np.int32))
+    blocks = network.blocks(batch)  # of the text as it is: positions of its own would change them
+    placed = replace(batch, positions=own_positions(blocks.ids))
+    logits = network.on_blocks(blocks)(params, placed, Dial(1.0, 1.0), Request()).logits
+    weights = jnp.asarray(batch.weights)
+    return jnp.sum(token_losses(logits, batch.targets) * weights), jnp.sum(weights)
+
+
+def own_positions(ids: Int[Array, "B L"]) -> Int[Array, "B L"]:
+    """The position of each token in its block, from 1; 0 for the begin token, which is a window's first."""
+    ids = jnp.asarray(ids)
+    index = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
+    starts = ids != jnp.roll(ids, 1, axis=1)
+    # The begin token is in the block of the token after it.
+    starts = starts.at[:, :2].set(True)
+    first = jax.lax.cummax(jnp.where(starts, index, 0), axis=1)
+    return jnp.where(index == 0, 0, index - first + 1)
 
 
 def curve_of(workdir: Path, config: Config) -> tuple[Point, ...]:

@@ -48,6 +48,7 @@ def untrained(path: str, base: Config, name: str) -> LanguageModel:
     )
     config = replace(
         model.config,
+        seed=base.seed,
         data=base.data,
         sweep=made.sweep,
         train=replace(made.train, trained=TrainedPart.ALL, steps=1),

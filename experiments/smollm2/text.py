@@ -5,6 +5,9 @@ in.
 import re
 from pathlib import Path
 
+from aila_jax.config import require
+from aila_jax.files import write_atomically
+
 # What a rule finds, and what stands there then, in this order.
 RULES = tuple(
     (re.compile(found), put)
@@ -53,6 +56,9 @@ def write_texts(data_dir: Path, folder: Path) -> dict[str, Path]:
     for split, name in FILES.items():
         found[split] = folder / f"{split}.txt"
         if not found[split].is_file():
-            text = (data_dir / name).read_text(encoding="utf-8")
-            found[split].write_text("\n\n".join(paragraphs(text)) + "\n", encoding="utf-8")
+            source = data_dir / name
+            fix = "--data_dir=FOLDER with wiki.{train,valid,test}.tokens"
+            require(source.is_file(), "--data_dir", str(data_dir), f"a folder with {name}", fix)
+            text = "\n\n".join(paragraphs(source.read_text(encoding="utf-8"))) + "\n"
+            write_atomically(found[split], text.encode())
     return found

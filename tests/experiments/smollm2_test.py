@@ -8,9 +8,18 @@ import pytest
 
 import aila_jax as aila
 from aila_jax.config import Config
-from experiments.frontier.measure import Reading
+from experiments.frontier.measure import Reading, read_batches
 from experiments.smollm2 import report
-from experiments.smollm2.measure import Point, SmolResult, alone, curve_of, read_result, write_result
+from experiments.smollm2.measure import (
+    Point,
+    SmolResult,
+    alone,
+    curve_of,
+    isolates,
+    own_positions,
+    read_result,
+    write_result,
+)
 from experiments.smollm2.runs import CONTROL, LAMS, localised_runs, relations
 from experiments.smollm2.text import detokenised, paragraphs, write_texts
 
@@ -44,36 +53,45 @@ def test_headings_are_left_out_and_paragraphs_kept(tmp_path):
 
 
 def test_blocks_alone_are_what_each_is_as_a_text_of_its_own():
-    """Positions that begin again in each block, with nothing outside: the logits of every sentence read by
-    itself after the begin token.
+    """Perplexity of every sentence read by itself after the begin token, each last token's target being the
+    first of the next.
     """
     model = aila.from_pretrained(BASE, length=24)
     begin = model.tokenizer.type_id(model.config.data.begin)
-    sentences = [model.tokenizer.encode(text) for text in (" a b.", " c d e.", " f.")]
-    row = np.array([[begin, *np.concatenate(sentences)]])
-    batch = model.batch(row)
-    found = np.asarray(model.network.on_blocks(model.network.blocks(batch))(
-        model.params, alone(model, batch), _dial(), _request()
-    ).logits)[0]  # fmt: skip
-    at = 1
+    sentences = [model.tokenizer.encode(text) for text in (" a b.", " c d e.", " f.", " g h.")]
+    tokens = np.concatenate([[begin], *sentences])
+    batch = model.batch(tokens[None])
+    batch = replace(
+        batch, weights=(batch.weights * (np.arange(len(tokens)) > 0)).astype(np.float32)
+    )  # but the first
+    losses, at = [], 1
     for sentence in sentences:
-        single = np.asarray(model.apply(np.array([[begin, *sentence]]), lam=1.0).logits)[0, 1:]
-        np.testing.assert_allclose(found[at : at + len(sentence)], single, atol=1e-5)
+        logits = np.asarray(model.apply(np.array([[begin, *sentence]]), lam=1.0).logits, np.float64)[0, 1:]
+        following = tokens[at + 1 : at + 1 + len(sentence)]
+        rows = logits[: len(following)]
+        losses += list(np.log(np.exp(rows).sum(-1)) - rows[np.arange(len(following)), following])
         at += len(sentence)
-    together = np.asarray(model.apply(row, lam=1.0).logits)[0]
-    assert np.abs(together[1:] - found[1 : row.shape[1]]).max() > 1e-4  # the sink is farther away there
+    assert int(batch.weights.sum()) == len(losses)
+    np.testing.assert_allclose(alone(model, [batch]), np.exp(np.mean(losses)), rtol=1e-5)
+    together = read_batches(with_rows(model, 1), [batch], 1.0).perplexity
+    assert abs(together / np.exp(np.mean(losses)) - 1) > 1e-4  # the sink is farther away there
 
 
-def _dial():
-    from aila_jax.model.interface import Dial
+def with_rows(model, rows):
+    config = model.config
+    return replace(model, config=replace(config, sweep=replace(config.sweep, batch_size=rows)))
 
-    return Dial(1.0, 1.0)
+
+def test_positions_of_their_own_begin_after_the_begin_token():
+    ids = np.array([[0, 0, 0, 1, 1, 2, 2, 2], [3, 3, 4, 4, 4, 4, 5, -1]])
+    wanted = [[0, 1, 2, 1, 2, 1, 2, 3], [0, 1, 1, 2, 3, 4, 1, 1]]
+    np.testing.assert_array_equal(own_positions(ids), wanted)
 
 
-def _request():
-    from aila_jax.model.interface import Request
-
-    return Request()
+def test_alone_is_said_of_blocks_and_a_sink_only():
+    named = {name: replace(Config(), partition=one.partition, relation=one.relation,
+             model=replace(Config().model, n_layers=4, length=64)) for name, one in relations(4).items()}  # fmt: skip
+    assert [name for name, config in named.items() if isolates(config)] == ["sentences"]
 
 
 def test_the_control_has_nothing_outside_and_its_adapters_are_always_on():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aila_jax import presets, runs
-from aila_jax.cli.commands import COMMANDS, train
+from aila_jax.cli.commands import COMMANDS, localise, train
 from aila_jax.cli.config_flag import leaf_keys
 from aila_jax.cli.help import attribute_docs, config_entries, flag_entries, preset_entries
 from aila_jax.cli.main import find_command, main, parse
@@ -51,8 +51,10 @@ def test_each_command_lists_its_examples_and_flags(capsys, command):
 )
 def test_every_example_parses(monkeypatch, command, example):
     monkeypatch.chdir(ROOT)  # one example names a file of the checkout
-    monkeypatch.setattr(runs, "start_config", lambda *_: presets.tiny())  # and another a run
-    monkeypatch.setattr(train, "is_model", lambda *_: None)
+    monkeypatch.setattr(runs, "start_config", lambda *_: presets.tiny())  # and others a run, or a model
+    monkeypatch.setattr(runs, "localised_config", lambda *_: presets.localised(presets.tiny(), length=96))
+    for module in (train, localise):
+        monkeypatch.setattr(module, "is_model", lambda *_: None)
     words = shlex.split(example)
     assert find_command(words[0]) is command
     values = parse(command, words[1:])

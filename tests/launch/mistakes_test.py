@@ -48,7 +48,7 @@ def test_a_wrong_name_gets_the_nearest(runs, capsys, arguments, wrong, near):
         (("evaluate", CHECKPOINT, "--zzzz=1"), "unknown flag '--zzzz'. Fix: aila evaluate --help lists its"),
         (("--checkpoint=c", "evaluate"), "unknown command '--checkpoint=c'; the command comes first"),
         ((*TRAIN, "--config.steps=3"), "unknown config key 'steps'; did you mean 'train.steps'?"),
-        ((*TRAIN, "--config.temperature=3"), "unknown config key 'temperature'; known keys: anchors."),
+        ((*TRAIN, "--config.zzz=3"), "unknown config key 'zzz'; known keys: anchors."),
     ],
 )
 def test_a_name_without_a_near_one_gets_the_next_step(runs, capsys, arguments, message):

@@ -18,8 +18,9 @@ from aila_jax.checkpoint import find_checkpoint
 from aila_jax.checkpoint.lineage import weights_of
 from aila_jax.cli.main import main
 from aila_jax.config import AdapterConfig, Config, RelationConfig
+from aila_jax.config.options import LocaliseOptions
 from aila_jax.pretrained.writing import write_folder
-from aila_jax.runs import goes_on
+from aila_jax.runs import goes_on, localised_config
 from aila_jax.training import loop
 from aila_jax.training.stopping import TrainingStopped
 from tests.support.tiny import write_corpus
@@ -160,9 +161,7 @@ def test_what_is_to_be_frozen_must_be_there(place, data, tmp_path):
 
 def test_a_model_in_memory_without_a_path_is_refused(place, data, base, tmp_path):
     nowhere = replace(base, meta={})
-    with pytest.raises(
-        ValueError, match="start is 'base'; it must be a path, by which its base is found again"
-    ):
+    with pytest.raises(ValueError, match="start is 'base'; it must be a path, where its weights are found"):
         aila.train(short(place, data), tmp_path / "none", quiet=True, start=nowhere)
     aila.train(short(place, data, steps=1), tmp_path / "there", quiet=True, start=base)
     assert aila.load(tmp_path / "there").step == 1
@@ -237,3 +236,85 @@ def test_what_was_localised_is_exported_on_its_base(place, run, model, base, tmp
     aila.export(run.workdir, tmp_path / "merged", lam=1.0)
     merged = aila.from_pretrained(tmp_path / "merged", length=32, margin=model.config.model.margin)
     np.testing.assert_allclose(logits(merged, 1.0), logits(model, 1.0), atol=2e-5)
+
+
+def test_a_chain_of_runs_takes_the_place_that_is_said_for_the_last_one_alone(
+    place, data, run, tmp_path, monkeypatch
+):
+    """A run that began from a localised one, which began from the base."""
+    second = aila.train(short(place, data, steps=1), tmp_path / "second", quiet=True, start=run.workdir)
+    wanted = logits(second.load(), 1.0)
+    assert find_checkpoint(second.workdir).lineage[0].weights == weights_of(run.load().params)
+    shutil.copytree(run.workdir, tmp_path / "moved")
+    monkeypatch.setenv("AILA_BASE", str(tmp_path / "moved"))
+    np.testing.assert_array_equal(logits(aila.load(second.workdir), 1.0), wanted)
+
+
+def test_the_step_that_a_run_began_from_is_read_again_not_its_newest(place, data, tmp_path):
+    config = short(place, data, steps=2, checkpoint_every=2, keep=3)
+    first = aila.train(config, tmp_path / "first", quiet=True, start=place / "base")
+    second = aila.train(short(place, data, steps=1), tmp_path / "second", quiet=True, start=first.workdir)
+    wanted = logits(second.load(), 1.0)
+    longer = aila.train(
+        short(place, data, steps=3, checkpoint_every=1), tmp_path / "longer", quiet=True, start=place / "base"
+    )
+    shutil.copytree(longer.workdir / "checkpoints" / "3", first.workdir / "checkpoints" / "3")
+    assert find_checkpoint(first.workdir).step == 3
+    np.testing.assert_array_equal(logits(aila.load(second.workdir), 1.0), wanted)
+
+
+def test_a_run_whose_base_moved_goes_on_from_there(place, data, tmp_path):
+    config = short(place, data, steps=2, checkpoint_every=1)
+    shutil.copytree(place / "base", tmp_path / "old")
+    aila.train(config, tmp_path / "run", quiet=True, start=tmp_path / "old")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "2")
+    (tmp_path / "old").rename(tmp_path / "new")
+    with pytest.raises(ValueError, match=r"base is .*old'; it must be where old, step 0"):
+        aila.train(config, tmp_path / "run", quiet=True, start=tmp_path / "old")
+    assert aila.train(config, tmp_path / "run", quiet=True, start=tmp_path / "new").began == 1
+
+
+def test_a_small_adapter_of_a_wide_model_is_read_again(place, data, tmp_path):
+    """The limits of a record are not those of the adapters' sizes."""
+    config = short(place, data, steps=1)
+    small = replace(config.model, adapters=AdapterConfig(rank=1, on=("query",)))
+    run = aila.train(replace(config, model=small), tmp_path / "run", quiet=True, start=place / "base")
+    assert run.load().config.model.adapters.on == ("query",)
+
+
+def test_a_model_in_memory_is_to_be_what_its_path_holds(place, data, base, tmp_path):
+    other = replace(base, params={**base.params, "embedding": base.params["embedding"] + 1.0})
+    with pytest.raises(ValueError, match="start is 'base with other weights'; it must be as it is in "):
+        aila.train(short(place, data), tmp_path / "none", quiet=True, start=other)
+
+
+def test_a_sink_without_a_begin_token_is_refused_before_training(place, data, tmp_path):
+    bare = aila.from_pretrained(place / "base", length=32, relation=RelationConfig(), begin="")
+    config = short(place, data, trained="all")
+    config = replace(config, data=replace(config.data, begin=""))
+    config = replace(config, locality=replace(config.locality, taught=0.0))
+    with pytest.raises(ValueError, match=r"relation\.sink is True; it must be False for a pretrained model"):
+        aila.train(config, tmp_path / "none", quiet=True, start=bare)
+
+
+def test_options_that_would_not_be_read_are_refused(place, capsys, tmp_path):
+    given = ["localise", f"--start={place / 'base'}", f"--workdir={tmp_path / 'x'}"]
+    given.append("--config.data.corpus=pydocs")
+    assert main([*given, "--config=tiny"]) == 2
+    assert "must be left out: the options of localise make the settings" in capsys.readouterr().err
+    assert main([*given, "--full", "--rank=4"]) == 2
+    assert "rank is 4; it must be left out with full" in capsys.readouterr().err
+
+
+def test_other_options_than_the_runs_own_are_refused_when_it_goes_on(place, data, run, capsys):
+    given = ["localise", f"--start={place / 'base'}", f"--workdir={run.workdir}", "--length=32", "--rank=2"]
+    given += ["--config.data.corpus=text", f"--config.data.files={data.files[0]}", "--tokens=999999"]
+    assert main(given) == 2
+    assert "train.steps" in capsys.readouterr().err
+
+
+def test_a_start_that_is_a_run_keeps_its_length(trained):
+    made = localised_config(LocaliseOptions(start=str(trained.run.workdir)))
+    assert made.model.length == trained.config.model.length < 256
+    text = localised_config(LocaliseOptions(start=str(FILES / "neox"), length=48))
+    assert (text.model.length, text.model.adapters.rank) == (48, 8)

@@ -116,7 +116,7 @@ def test_an_interrupted_one_goes_on_to_the_same_bits_without_its_start(trained, 
         with pytest.raises(TrainingStopped):
             runs.train(config, tmp_path / "run", quiet=True, start=start)
     shutil.rmtree(start)
-    monkeypatch.setattr(beginning, "load", lambda *_: pytest.fail("the start was loaded again"))
+    monkeypatch.setattr(beginning, "read_start", lambda *_: pytest.fail("the start was loaded again"))
     # Without a configuration it is that of the run itself, since its start is gone.
     assert runs.train(None, tmp_path / "run", quiet=True, start=start).config == config
     assert_same_bits(*(state_of(path, config, trained.model) for path in (begun, tmp_path / "run")))

@@ -1,9 +1,11 @@
 """`aila localise`: a dial for somebody's model."""
 
+from dataclasses import replace
+
 from absl import flags
 
 from aila_jax.cli.command import Call, Command, PathFlag
-from aila_jax.cli.commands.train import train_as_asked
+from aila_jax.cli.commands.train import data_of_start, train_as_asked
 from aila_jax.cli.config_flag import overrides
 from aila_jax.cli.options import define_options, read_options
 from aila_jax.cli.paths import is_model, is_workdir
@@ -12,23 +14,22 @@ from aila_jax.config.options import LocaliseOptions
 
 
 def _base(arguments: list[str]) -> Config:
-    """The configuration that the options make; that of the run which goes on, where there is one."""
+    """The configuration that the options make."""
     values = flags.FlagValues()
-    flags.DEFINE_string("workdir", "", "", flag_values=values)
     define_options(LocaliseOptions, values)
     values.set_gnu_getopt(True)
     values(["aila", *arguments], known_only=True)
     if not values.start:
         return Config()  # a needed flag is missing, which is said where all are
+    options = read_options(LocaliseOptions, values)
+    is_model("--start", options.start)
+    given = any(name in ("data.corpus", "data.files") for name in overrides(arguments))
+    fix = "--config.data.corpus=text --config.data.files='my/*.txt', or another corpus of docs/data.md"
+    require(given, "data.corpus", "not given", "the text to learn the dial on", fix)
     from aila_jax import runs
 
-    options = read_options(LocaliseOptions, values)
-    if not runs.goes_on(values.workdir or None):
-        is_model("--start", options.start)
-        given = any(name in ("data.corpus", "data.files") for name in overrides(arguments))
-        fix = "--config.data.corpus=text --config.data.files='my/*.txt', or another corpus of docs/data.md"
-        require(given, "data.corpus", "not given", "the text to learn the dial on", fix)
-    return runs.localised_config(options, values.workdir or None)
+    config = runs.localised_config(options)
+    return replace(config, data=data_of_start(config.data))
 
 
 def _run(call: Call[LocaliseOptions]) -> None:
@@ -65,6 +66,7 @@ COMMAND = Command(
     ),
     opening=("data_dir",),
     takes_config=True,
+    takes_source=False,
     needs_config=True,
     base=_base,
     begins=lambda call: False,

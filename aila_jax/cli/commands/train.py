@@ -33,8 +33,13 @@ def _base(arguments: list[str]) -> Config | None:
     config = start_config(values.start, values.workdir or None)
     if "data.corpus" not in overrides(arguments):
         return config
-    kept = {name: getattr(config.data, name) for name in ("tokenizer", "vocab_size", "begin", "cache_dir")}
-    return replace(config, data=from_dict(DataConfig, kept))
+    return replace(config, data=data_of_start(config.data))
+
+
+def data_of_start(data: DataConfig) -> DataConfig:
+    """What another text leaves of a start's own settings: how it becomes tokens."""
+    kept = {name: getattr(data, name) for name in ("tokenizer", "vocab_size", "begin", "cache_dir")}
+    return from_dict(DataConfig, kept)
 
 
 def _run(call: Call[TrainOptions]) -> None:
