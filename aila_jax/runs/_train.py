@@ -1,6 +1,7 @@
 """Training: a readable list of stages, and what a run does beside its steps."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -13,7 +14,7 @@ import numpy as np
 from aila_jax.cards import Card, Shown, count
 from aila_jax.checkpoint import Ancestor, Checkpoint, CheckpointStore, Record
 from aila_jax.checkpoint.record import BEST
-from aila_jax.config import Config, require, user_path
+from aila_jax.config import Config, MarginForm, require, user_path
 from aila_jax.config.checks import check_flag, check_instance, check_whole
 from aila_jax.config.relation import relation_line
 from aila_jax.config.train import DEFAULT_BATCH_SIZE
@@ -483,9 +484,24 @@ def _announce(
         f"model    {parameters:,} parameters{frozen}, partition {config.partition.settings},{relation} locality"
         f" {config.locality.mode}"
     )
+    if state.base is not None:
+        print(f"margin   {_margin_line(config)}")
     if isinstance(partition, Classes) and partition.note:
         print(f"classes  {partition.note}")
     if lineage:
         print(f"start    {lineage[0]}")
     steps = f"steps {int(state.step)} to {config.train.steps}"
     print(f"run      {workdir}, seed {config.seed}, {steps}", flush=True)
+
+
+def _margin_line(config: Config) -> str:
+    """The margin at λ = 1, and what it guarantees alone, whatever the weights are."""
+    margin, outside = config.model.margin, max(config.model.length - 2, 0)
+    gate = "" if margin.gate == 0.0 else "; with its gate exactly nothing is outside at λ = 1"
+    if margin.form == MarginForm.FIXED:
+        return f"{margin.nats:g} nats{gate}"
+    share = 2.0 / (2.0 + outside * math.exp(-margin.m0)) if margin.c >= 1.0 else 0.0
+    alone = (
+        f", alone at least {share:.3f} of the attention inside where two keys are, for every text, at τ = 1"
+    )
+    return f"{margin.c:g} · range + {margin.m0:g} nats{alone if share else ''}{gate}"

@@ -184,6 +184,8 @@ def test_localise_is_train_with_the_preset(place, data, capsys):
     text = capsys.readouterr().out
     assert " of them trained, partition" in text
     assert "takes    " in text and "tokens/s, about" in text
+    # 2 e^0 inside and 30 e^−5 outside at the least: 1 · range + 5 nats for 32 tokens
+    assert "margin   1 · range + 5 nats, alone at least 0.908 of the attention inside" in text
     config = found.config
     assert config.seed == 3 and config.relation.shift == 1 and config.train.steps == 1
     assert config.data.begin == aila.from_pretrained(place / "base").config.data.begin
