@@ -11,13 +11,15 @@ import pytest
 
 import aila_jax
 from aila_jax import presets
-from aila_jax.cli.commands import COMMANDS
+from aila_jax import runs as runs_module
+from aila_jax.cli.commands import COMMANDS, localise
 from aila_jax.cli.main import main, parse
 from aila_jax.config import PartitionConfig, SettingsConflict
 from aila_jax.config.options import (
     CertifyOptions,
     EvaluateOptions,
     GenerateOptions,
+    LocaliseOptions,
     OpenOptions,
     RecruitOptions,
     ScoreOptions,
@@ -612,11 +614,12 @@ def keywords(function):
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_the_flags_are_the_options_and_so_are_their_defaults(command):
-    values = parse(
-        command,
-        [f"--{needed}=x" for needed in command.needed if needed != "config"] + CONFIG[command.needs_config],
-    )
+def test_the_flags_are_the_options_and_so_are_their_defaults(command, monkeypatch):
+    # The options of localise make its configuration, from a model that is there.
+    monkeypatch.setattr(runs_module, "localised_config", lambda *_: presets.tiny())
+    monkeypatch.setattr(localise, "is_model", lambda *_: None)
+    config = CONFIG[command.needs_config] if command.takes_source else ["--config.data.corpus=text"]
+    values = parse(command, [f"--{needed}=x" for needed in command.needed if needed != "config"] + config)
     given = {each.name: each.default for each in dataclasses.fields(command.options)}
     opening = {
         each.name: each.default for each in dataclasses.fields(OpenOptions) if each.name in command.opening
@@ -638,6 +641,7 @@ def test_the_flags_are_the_options_and_so_are_their_defaults(command):
         (aila_jax.recruit, RecruitOptions, {"checkpoint", "config", "data_dir", "out", "quiet", "fallback"}),
         (aila_jax.LanguageModel.generate, GenerateOptions, {"prompt", "chat", "block_ids"}),
         (aila_jax.LanguageModel.stream, GenerateOptions, {"prompt", "chat", "block_ids"}),
+        (aila_jax.localise, LocaliseOptions, {"partition", "relation", "seed", "quiet"}),
         (aila_jax.LanguageModel.score, ScoreOptions, {"block_ids"}),
         (aila_jax.score, ScoreOptions, {"block_ids", "fallback"}),
     ],
