@@ -25,10 +25,11 @@ READER = """
 import resource, sys
 from pathlib import Path
 import jax, jax.numpy as jnp
+from aila_jax.config import RelationConfig
 from aila_jax.pretrained.loading import from_pretrained
 jnp.zeros(8).block_until_ready()  # what JAX itself needs
 before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-model = from_pretrained(sys.argv[1], length=128)
+model = from_pretrained(sys.argv[1], length=128, relation=RelationConfig())  # without a begin token no sink
 size = sum(one.nbytes for one in jax.tree.leaves(model.params))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before, size)
 """
