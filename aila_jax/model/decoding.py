@@ -13,9 +13,8 @@ from jaxtyping import Float, Int
 
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.kept import COLLECTION, Kept, KeysValues, kept_of
-from aila_jax.model.layers import Norm
 from aila_jax.model.network import Network
-from aila_jax.model.output import output_of
+from aila_jax.model.output import final_norm, output_of
 from aila_jax.model.scanned import scan_layers, scans
 from aila_jax.model.transformer import Block
 from aila_jax.types import Array, Batch
@@ -85,8 +84,6 @@ def next_logits(
             mutable=[COLLECTION],
         )
         fresh.append(kept_of(variables))
-    lam = jnp.asarray(dial.lam, jnp.float32)
-    last_Bx1xD: Array = Norm.elsewhere(cfg, None).apply({"params": params["final_norm"]}, x_Bx1xD, lam)
-    output = output_of(last_Bx1xD.astype(jnp.dtype(cfg.dtype)), params, request, None)
+    output = output_of(final_norm(cfg, params, x_Bx1xD, dial), params, request, None)
     assert output.logits is not None, "request asks for logits"
     return output.logits[:, 0], tuple(fresh)

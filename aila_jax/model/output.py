@@ -6,7 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from aila_jax.model.interface import ModelOutput, Request
+from aila_jax.config import ModelConfig
+from aila_jax.model.interface import Dial, ModelOutput, Request
+from aila_jax.model.layers import Norm
 from aila_jax.model.stats import AttentionStats
 from aila_jax.types import Array
 
@@ -14,6 +16,18 @@ from aila_jax.types import Array
 def output_weights(params: Any) -> Float[Array, "V D"]:
     """The output layer's weights: its own, or the embeddings of tokens where they are tied."""
     return params["output"] if "output" in params else params["embedding"]
+
+
+def final_norm(
+    config: ModelConfig,
+    params: Any,
+    x_BxTxD: Float[Array, "B T D"],
+    dial: Dial,
+) -> Float[Array, "B T D"]:
+    """The residual stream after the last layer as the output layer reads it, in the compute type."""
+    lam = jnp.asarray(dial.lam, jnp.float32)
+    last_BxTxD: Array = Norm.elsewhere(config, None).apply({"params": params["final_norm"]}, x_BxTxD, lam)
+    return last_BxTxD.astype(jnp.dtype(config.dtype))
 
 
 def output_of(

@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Key
 from aila_jax.config import ModelConfig
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.kept import COLLECTION, KeysValues, kept_of
-from aila_jax.model.layers import Norm, fold_in_each
-from aila_jax.model.output import output_of
+from aila_jax.model.layers import fold_in_each
+from aila_jax.model.output import final_norm, output_of
 from aila_jax.model.transformer import Block, Setting, Transformer
 from aila_jax.partition.rules import Blocks
 from aila_jax.types import Array, Batch
@@ -45,9 +45,7 @@ def apply_scanned(
     settings = module.settings(batch.positions, blocks, batch.doc_ids, dial, request, pointers)
     alike = len(blocks.layers) == 1
     x_BxLxD, (stats, _) = scan_layers(cfg, params, x_BxLxD, settings, alike, dropout_keys_B)
-    lam = jnp.asarray(dial.lam, jnp.float32)
-    last_BxLxD: Array = Norm.elsewhere(cfg, None).apply({"params": params["final_norm"]}, x_BxLxD, lam)
-    features_BxLxD = last_BxLxD.astype(jnp.dtype(cfg.dtype))
+    features_BxLxD = final_norm(cfg, params, x_BxLxD, dial)
     return output_of(features_BxLxD, params, request, stats if request.reads_attention else None)
 
 

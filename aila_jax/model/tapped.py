@@ -3,13 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-import jax.numpy as jnp
-from jaxtyping import Float
-
 from aila_jax.model.interface import Dial, ModelOutput, Request
-from aila_jax.model.layers import Norm
 from aila_jax.model.network import Network
-from aila_jax.model.output import output_of
+from aila_jax.model.output import final_norm, output_of
 from aila_jax.model.tap import Tap, sites_of
 from aila_jax.model.transformer import Block
 from aila_jax.types import Array, Batch
@@ -49,16 +45,6 @@ def apply_tapped(
     for layer, (share, setting) in enumerate(settings):
         weights, setting = params[f"layer_{layer}"], replace(setting, tap=whole(f"layer_{layer}."))
         x_BxLxD, _ = Block(cfg).apply({"params": weights}, x_BxLxD, share, setting, None)
-    features_BxLxD = whole("")("final_norm", final_norm(network, params, x_BxLxD, dial))
+    features_BxLxD = whole("")("final_norm", final_norm(cfg, params, x_BxLxD, dial))
     output = output_of(features_BxLxD, params, request, None)
     return output if output.logits is None else replace(output, logits=whole("")("logits", output.logits))
-
-
-def final_norm(
-    network: Network, params: Any, x_BxLxD: Float[Array, "B T D"], dial: Dial
-) -> Float[Array, "B T D"]:
-    """The residual stream as the output layer reads it, in the compute type."""
-    cfg = network.module.config
-    lam = jnp.asarray(dial.lam, jnp.float32)
-    last_BxLxD: Array = Norm.elsewhere(cfg, None).apply({"params": params["final_norm"]}, x_BxLxD, lam)
-    return last_BxLxD.astype(jnp.dtype(cfg.dtype))

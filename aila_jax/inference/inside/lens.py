@@ -21,9 +21,9 @@ from aila_jax.inference.inside.reading import Memory, Read, Setting, read
 from aila_jax.inference.reach import check_positions
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
-from aila_jax.model.output import output_of
+from aila_jax.model.output import final_norm, output_of
 from aila_jax.model.tap import Watch
-from aila_jax.model.tapped import apply_tapped, final_norm
+from aila_jax.model.tapped import apply_tapped
 from aila_jax.types import Array, Batch
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _lens(
     model_BxPxV = log_probabilities(output.features[:, at_P])
 
     def one(x_BxPxD: Array) -> tuple[Array, Array, Array, Array, Array]:
-        logp = log_probabilities(final_norm(network, params, x_BxPxD, dial))
+        logp = log_probabilities(final_norm(network.module.config, params, x_BxPxD, dial))
         best, ids = jax.lax.top_k(logp, top)
         target = jnp.take_along_axis(logp, jnp.maximum(targets_BxP, 0)[..., None], axis=-1)
         kl = jnp.sum(jnp.exp(model_BxPxV) * (model_BxPxV - logp), axis=-1)
