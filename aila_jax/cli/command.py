@@ -14,6 +14,7 @@ from aila_jax.cli.paths import (
     is_model,
     is_output_folder,
     is_run,
+    is_workdir,
 )
 from aila_jax.config import Config, user_path
 from aila_jax.config.options import OpenOptions, Options
@@ -53,6 +54,11 @@ MODEL = PathFlag(
     "A run directory, one checkpoint inside it, or a pretrained model: a folder with config.json, a GGUF file, or"
     " OWNER/NAME of the hub.",
     check=is_model,
+)
+WORKDIR = PathFlag(
+    "workdir",
+    "The run directory: checkpoints, metrics.jsonl, TensorBoard files. An existing run goes on.",
+    check=is_workdir,
 )
 
 

@@ -213,3 +213,9 @@ class DataConfig:
              f"set --config.data.vocab_size={least}"),
         )  # fmt: skip
         check_rules("data.", self, rules)
+
+    def in_tokens_of(self, other: "DataConfig") -> "DataConfig":
+        """The same text, with the tokenizer and the begin token of another's."""
+        return dataclasses.replace(
+            self, tokenizer=other.tokenizer, vocab_size=other.vocab_size, begin=other.begin
+        )

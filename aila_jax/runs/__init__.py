@@ -15,7 +15,7 @@ from aila_jax.runs._localise import localise, localised_config
 from aila_jax.runs._recruit import recruit, recruit_classes
 from aila_jax.runs._report import report
 from aila_jax.runs._score import describe_scores, score
-from aila_jax.runs._start import goes_on, start_config
+from aila_jax.runs._start import start_config
 from aila_jax.runs._sweep import describe_sweep, evaluate, evaluate_cell, sweep
 from aila_jax.runs._threshold import threshold
 from aila_jax.runs._train import Run, train
@@ -51,7 +51,6 @@ __all__ = [
     "export",
     "flow",
     "generate",
-    "goes_on",
     "influence",
     "initial_state",
     "localise",

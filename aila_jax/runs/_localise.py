@@ -8,7 +8,7 @@ from aila_jax.config import Config, DataConfig, PartitionConfig, RelationConfig,
 from aila_jax.config.checks import check_instance
 from aila_jax.config.options import LocaliseOptions
 from aila_jax.inference.language_model import LanguageModel
-from aila_jax.runs._start import Source, check_start, own_data, start_config
+from aila_jax.runs._start import Source, check_start, start_config
 from aila_jax.runs._train import Run, train
 
 USUAL_LENGTH, USUAL_RANK = 256, 8
@@ -69,7 +69,7 @@ def localise(
     config = replace(
         config,
         seed=seed,
-        data=own_data(data, config.data),
+        data=data.in_tokens_of(config.data),
         partition=config.partition if partition is None else partition,
         relation=config.relation if relation is None else relation,
     )
@@ -77,9 +77,7 @@ def localise(
 
 
 def _localised(start: Source, options: LocaliseOptions) -> Config:
-    length = options.length
-    if length is None:
-        length = min(USUAL_LENGTH, start_config(start, None).model.length)
-    base = start_config(start, None, length)
+    base = start_config(start, None, options.length)
+    length = min(USUAL_LENGTH, base.model.length) if options.length is None else options.length
     rank = USUAL_RANK if options.rank is None else options.rank
     return presets.localised(base, length=length, rank=rank, tokens=options.tokens, full=options.full)

@@ -12,7 +12,6 @@ from aila_jax.checkpoint import Ancestor, Checkpoint, find_checkpoint
 from aila_jax.checkpoint.lineage import weights_of
 from aila_jax.config import (
     Config,
-    DataConfig,
     ModelConfig,
     TrainedPart,
     check_unread,
@@ -150,17 +149,12 @@ def check_start(start: Source | None) -> Source | None:
     return user_path(start, "start").resolve()
 
 
-def goes_on(workdir: str | Path | None) -> bool:
-    """Whether a run is in `workdir` already."""
-    return workdir is not None and (user_path(workdir, "workdir") / "config.json").is_file()
-
-
 def start_config(start: Source, workdir: str | Path | None, length: int | None = None) -> Config:
     """The configuration of a run that is begun from `start` without one: the start's own; where the run is in
     `workdir` already, the one that it has. `length`: tokens that a pretrained start reads at once.
     """
-    if workdir is not None and goes_on(workdir):
-        file = user_path(workdir, "workdir") / "config.json"
+    file = None if workdir is None else user_path(workdir, "workdir") / "config.json"
+    if file is not None and file.is_file():
         return saved_config(json_object(read_json(file), "the configuration"))
     found = check_start(start)
     if isinstance(found, LanguageModel):
@@ -169,11 +163,6 @@ def start_config(start: Source, workdir: str | Path | None, length: int | None =
     if is_elsewhere(found):
         return open_pretrained(found, Reading(length), fetched).config
     return find_checkpoint(found).config
-
-
-def own_data(asked: DataConfig, own: DataConfig) -> DataConfig:
-    """The text that is asked for, with the tokenizer and the begin token of a start."""
-    return replace(asked, tokenizer=own.tokenizer, vocab_size=own.vocab_size, begin=own.begin)
 
 
 def begin_from(start: Source, config: Config) -> Start:

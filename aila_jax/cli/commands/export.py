@@ -1,7 +1,7 @@
 """`aila export`: a model with its dial as a folder that others read."""
 
-from aila_jax.cli.command import Call, Command, PathFlag
-from aila_jax.cli.paths import is_model, is_new_folder
+from aila_jax.cli.command import MODEL, Call, Command
+from aila_jax.cli.paths import is_new_folder
 from aila_jax.config.options import ExportOptions
 
 
@@ -28,12 +28,7 @@ COMMAND = Command(
     ),
     run=_run,
     options=ExportOptions,
-    path=PathFlag(
-        "checkpoint",
-        "A run directory, or one checkpoint inside it; or a pretrained model: a folder with config.json, or a"
-        " GGUF file.",
-        check=is_model,
-    ),
+    path=MODEL,
     opening=("relation", "fallback", "step"),
     out="The folder to write, new or empty.",
     out_check=is_new_folder,

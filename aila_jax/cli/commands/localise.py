@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from absl import flags
 
-from aila_jax.cli.command import Call, Command, PathFlag
+from aila_jax.cli.command import WORKDIR, Call, Command
 from aila_jax.cli.commands.train import data_of_start, train_as_asked
 from aila_jax.cli.config_flag import overrides
 from aila_jax.cli.options import define_options, read_options
-from aila_jax.cli.paths import is_model, is_workdir
+from aila_jax.cli.paths import is_model
 from aila_jax.config import Config, require
 from aila_jax.config.options import LocaliseOptions
 
@@ -59,11 +59,7 @@ COMMAND = Command(
     ),
     run=_run,
     options=LocaliseOptions,
-    path=PathFlag(
-        "workdir",
-        "The run directory: checkpoints, metrics.jsonl, TensorBoard files. An existing run goes on.",
-        check=is_workdir,
-    ),
+    path=WORKDIR,
     opening=("data_dir",),
     takes_config=True,
     takes_source=False,

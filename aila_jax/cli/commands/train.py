@@ -6,10 +6,10 @@ from typing import Any
 from absl import flags
 
 from aila_jax import presets
-from aila_jax.cli.command import Call, Command, CommandError, PathFlag
+from aila_jax.cli.command import WORKDIR, Call, Command, CommandError
 from aila_jax.cli.config_flag import overrides
-from aila_jax.cli.paths import is_model, is_workdir
-from aila_jax.config import Config, DataConfig, from_dict, user_path
+from aila_jax.cli.paths import is_model
+from aila_jax.config import Config, DataConfig, user_path
 from aila_jax.config.options import TrainOptions
 
 
@@ -38,8 +38,7 @@ def _base(arguments: list[str]) -> Config | None:
 
 def data_of_start(data: DataConfig) -> DataConfig:
     """What another text leaves of a start's own settings: how it becomes tokens."""
-    kept = {name: getattr(data, name) for name in ("tokenizer", "vocab_size", "begin", "cache_dir")}
-    return from_dict(DataConfig, kept)
+    return DataConfig(cache_dir=data.cache_dir).in_tokens_of(data)
 
 
 def _run(call: Call[TrainOptions]) -> None:
@@ -84,11 +83,7 @@ COMMAND = Command(
     ),
     run=_run,
     options=TrainOptions,
-    path=PathFlag(
-        "workdir",
-        "The run directory: checkpoints, metrics.jsonl, TensorBoard files. An existing run goes on.",
-        check=is_workdir,
-    ),
+    path=WORKDIR,
     opening=("data_dir",),
     takes_config=True,
     needs_config=True,
