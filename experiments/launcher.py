@@ -27,12 +27,17 @@ def define_flags(
     """The flags of the experiment `name`: its folders have that name unless they are given, its runs start
     from `config`.
     """
+    define_places(name, values)
     flags.DEFINE_string("config", config, "Preset or Python file that the runs start from.", values)
+    flags.DEFINE_list("seeds", [str(seed) for seed in seeds], "Seeds.", values)
+
+
+def define_places(name: str, values: flags.FlagValues = FLAGS) -> None:
+    """Those of any experiment: its text, its folders, and what of it is done."""
     flags.DEFINE_string("data_dir", "", "Folder with wiki.{train,valid,test}.tokens.", values)
     flags.DEFINE_string("out", f"docs/results/{name}", "Folder for the result files.", values)
     flags.DEFINE_string("runs", f"runs/{name}", "Folder for the training runs.", values)
     flags.DEFINE_list("only", [], "Names of the runs; all by default.", values)
-    flags.DEFINE_list("seeds", [str(seed) for seed in seeds], "Seeds.", values)
     flags.DEFINE_bool("debug", False, "Show the traceback of an error.", values)
     flags.DEFINE_bool("collect", False, "Only make the table and the figure from the result files.", values)
 

@@ -1,11 +1,14 @@
 """What experiments share: their result files NAME-seedS.json, and tables of means over seeds."""
 
+import json
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from aila_jax.config import require
+from aila_jax.config import require, to_dict
 from aila_jax.evaluation.rows import CellRow, SweepResult
+from aila_jax.files import write_atomically
 from aila_jax.reporting import read_sweep, write_sweep
 from aila_jax.reporting.results import portable, result_paths
 
@@ -14,6 +17,13 @@ def write_result(result: SweepResult, directory: str | Path, stem: str) -> None:
     """Writes one run's rows as a result file, `stem` being NAME-seedS."""
     Path(directory).mkdir(parents=True, exist_ok=True)
     write_sweep(replace(result, config=portable(result.config)), directory, stem=stem)
+
+
+def write_document(result: Any, form: str, directory: Path, stem: str) -> None:
+    """Writes a dataclass with a `config` as the file NAME-seedS.json of a format."""
+    directory.mkdir(parents=True, exist_ok=True)
+    document = {"format": form, **asdict(result), "config": to_dict(result.config)}
+    write_atomically(directory / f"{stem}.json", (json.dumps(document, indent=1) + "\n").encode())
 
 
 def results_by_run(directory: Path, order: Iterable[str]) -> dict[str, list[SweepResult]]:

@@ -1,22 +1,20 @@
 """What is measured of one run of the frontier, and its result file."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from aila_jax.config import Config, saved_config, to_dict
+from aila_jax.config import Config, saved_config
 from aila_jax.config.options import InfluenceOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches, take
 from aila_jax.evaluation.certify import certify
 from aila_jax.evaluation.evaluator import Evaluation, evaluate
 from aila_jax.evaluation.influence import Moved, influence
-from aila_jax.files import write_atomically
 from aila_jax.inference.corpus import windows_of
 from aila_jax.inference.dial import dial_values
 from aila_jax.inference.language_model import LanguageModel
@@ -28,6 +26,7 @@ from aila_jax.reporting.results import portable, read_document
 from aila_jax.reporting.tables import row_from, rows_from
 from aila_jax.training.sharding import batch_sharding
 from aila_jax.types import PADDING_ID, Batch
+from experiments.results import write_document
 
 FORM = "aila-frontier-1"
 WINDOWS = 256  # spread over the split, whose reach is counted
@@ -223,9 +222,7 @@ def influences(model: LanguageModel, dataset: Dataset, options: InfluenceOptions
 
 def write_result(result: FrontierResult, directory: Path, stem: str) -> None:
     """Writes one run's file NAME-seedS.json."""
-    directory.mkdir(parents=True, exist_ok=True)
-    document = {"format": FORM, **asdict(result), "config": to_dict(result.config)}
-    write_atomically(directory / f"{stem}.json", (json.dumps(document, indent=1) + "\n").encode())
+    write_document(result, FORM, directory, stem)
 
 
 def read_result(path: Path) -> FrontierResult:

@@ -11,25 +11,19 @@ and figures from the files that are there, reading no model.
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 from absl import flags
 
 from experiments import launcher
 
-FLAGS = flags.FLAGS
+FLAGS = launcher.FLAGS
 
 
 def define_flags(values: flags.FlagValues = FLAGS) -> None:
+    launcher.define_places("smollm2", values)
     flags.DEFINE_string("model", "", "The pretrained model: a folder or a GGUF file.", values)
     flags.DEFINE_enum("which", "all", ["all", "untrained", "localised"], "Which runs.", values)
-    flags.DEFINE_string("data_dir", "", "Folder with wiki.{train,valid,test}.tokens.", values)
-    flags.DEFINE_string("out", "docs/results/smollm2", "Folder for the result files.", values)
-    flags.DEFINE_string("runs", "runs/smollm2", "Folder for the texts and the training runs.", values)
-    flags.DEFINE_list("only", [], "Names of the runs; all by default.", values)
     flags.DEFINE_integer("seed", 0, "Seed of adapters, draws and order.", flag_values=values, lower_bound=0)
-    flags.DEFINE_bool("debug", False, "Show the traceback of an error.", values)
-    flags.DEFINE_bool("collect", False, "Only make tables and figures from the result files.", values)
 
 
 def main(argv: list[str]) -> None:
@@ -40,7 +34,7 @@ def main(argv: list[str]) -> None:
     from experiments.smollm2.models import base_config, dataset_of, untrained
     from experiments.smollm2.runs import CONTROL, LAMS, localised_runs, relations
 
-    out, folder = Path(FLAGS.out), Path(FLAGS.runs)
+    out, folder = launcher.out_folder(), launcher.runs_folder()
     if not FLAGS.collect:
         base = replace(base_config(FLAGS.model, FLAGS.data_dir, folder), seed=FLAGS.seed)
         trained = localised_runs(base)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from aila_jax.config import Config, RelationConfig, saved_config, to_dict
+from aila_jax.config import Config, RelationConfig, saved_config
 from aila_jax.config.options import InfluenceOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
-from aila_jax.files import write_atomically
 from aila_jax.inference.corpus import windows_of
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.loss.cross_entropy import token_losses
@@ -26,6 +25,7 @@ from aila_jax.reporting.results import portable, read_document
 from aila_jax.reporting.tables import rows_from
 from aila_jax.types import Array, Batch
 from experiments.frontier.measure import Influence, Reading, influences, read_batches
+from experiments.results import write_document
 from experiments.smollm2.runs import CONTROL
 
 FORM = "aila-smollm2-1"
@@ -168,9 +168,7 @@ def curve_of(workdir: Path, config: Config) -> tuple[Point, ...]:
 
 def write_result(result: SmolResult, directory: Path, stem: str) -> None:
     """Writes one run's file NAME-seedS.json."""
-    directory.mkdir(parents=True, exist_ok=True)
-    document = {"format": FORM, **asdict(result), "config": to_dict(result.config)}
-    write_atomically(directory / f"{stem}.json", (json.dumps(document, indent=1) + "\n").encode())
+    write_document(result, FORM, directory, stem)
 
 
 def read_result(path: Path) -> SmolResult:
