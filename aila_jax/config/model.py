@@ -79,6 +79,13 @@ class MarginConfig:
         )  # fmt: skip
         check_rules("model.margin.", self, rules)
 
+    @property
+    def line(self) -> str:
+        """How far λ = 1 pushes, in words."""
+        if self.form == MarginForm.FIXED:
+            return f"{self.nats:g} nats"
+        return f"{self.c:g} · range + {self.m0:g} nats"
+
     def share(self, lam: Any) -> Any:
         """a·λ + (1 − a)·λ^p, the share of the margin that λ imposes (ours; a = `linear`, p = `power`): none
         at λ = 0, all of it at λ = 1.

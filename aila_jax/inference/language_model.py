@@ -802,12 +802,6 @@ class LanguageModel(Shown):
 
     def card(self) -> Card:
         shape, config = self.config.model, self.config
-        margin = shape.margin
-        nats = (
-            f"{margin.nats:g} nats"
-            if margin.form == "fixed"
-            else f"{margin.c:g} · range + {margin.m0:g} nats"
-        )
         dial = f"λ = {config.locality.lam:g}" if config.locality.mode == "fixed" else "every λ"
         blocks = ", ".join(f"{name} {value}" for name, value in config.partition.settings.items() if value)
         sizes = (np.size(leaf) for leaf in jax.tree.leaves(self.params))
@@ -818,7 +812,7 @@ class LanguageModel(Shown):
             "vocabulary": f"{self.tokenizer.vocab_size:,} types",
             "blocks": blocks.removeprefix("kind "),
             **({} if config.relation.plain else {"relation": relation_line(config.relation)}),
-            "margin": "hard blocks" if shape.hard else nats,
+            "margin": "hard blocks" if shape.hard else shape.margin.line,
             "trained": f"{config.locality.mode}: {dial}",
             "anchors": "none"
             if self.anchors is None

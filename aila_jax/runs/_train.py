@@ -1,7 +1,6 @@
 """Training: a readable list of stages, and what a run does beside its steps."""
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -21,6 +20,7 @@ from aila_jax.config.train import DEFAULT_BATCH_SIZE
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.data.packing import Windows
 from aila_jax.data.pipeline import TrainBatches
+from aila_jax.guarantees.bounds import block_mass_bound, self_scaling_gap
 from aila_jax.inference.chat import CHAT
 from aila_jax.inference.corpus import split_windows
 from aila_jax.inference.language_model import LanguageModel
@@ -496,12 +496,10 @@ def _announce(
 
 def _margin_line(config: Config) -> str:
     """The margin at λ = 1, and what it guarantees alone, whatever the weights are."""
-    margin, outside = config.model.margin, max(config.model.length - 2, 0)
-    gate = "" if margin.gate == 0.0 else "; with its gate exactly nothing is outside at λ = 1"
-    if margin.form == MarginForm.FIXED:
-        return f"{margin.nats:g} nats{gate}"
-    share = 2.0 / (2.0 + outside * math.exp(-margin.m0)) if margin.c >= 1.0 else 0.0
-    alone = (
-        f", alone at least {share:.3f} of the attention inside where two keys are, for every text, at τ = 1"
-    )
-    return f"{margin.c:g} · range + {margin.m0:g} nats{alone if share else ''}{gate}"
+    margin, length = config.model.margin, config.model.length
+    gate = "; with its gate exactly nothing is outside at λ = 1" if margin.gate else ""
+    if margin.form == MarginForm.FIXED or margin.c < 1.0:
+        return f"{margin.line}{gate}"
+    least = block_mass_bound(2, max(length - 2, 0), self_scaling_gap(1.0, margin.c, margin.m0, 0.0), 1.0)
+    alone = f"alone at least {least:.3f} of the attention inside where two keys are, for every text, at τ = 1"
+    return f"{margin.line}, {alone}{gate}"
