@@ -22,16 +22,19 @@ WIDTH, LAYERS, HEADS, INNER, TYPES = 768, 6, 12, 2048, 8192
 FOLDERS = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 FILES = ("F16", "Q8_0")
 READER = """
-import resource, sys
+import sys
 from pathlib import Path
 import jax, jax.numpy as jnp
 from aila_jax.config import RelationConfig
 from aila_jax.pretrained.loading import from_pretrained
+def memory(name):  # in bytes, of this process alone; getrusage's peak begins with that of the process before exec
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 jnp.zeros(8).block_until_ready()  # what JAX itself needs
-before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+before = memory("VmRSS")
 model = from_pretrained(sys.argv[1], length=128, relation=RelationConfig())  # without a begin token no sink
 size = sum(one.nbytes for one in jax.tree.leaves(model.params))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before, size)
+print(memory("VmHWM") - before, size)
 """
 
 
