@@ -362,7 +362,7 @@ def test_a_home_that_is_nobodys_is_refused():
 
 
 def test_nothing_that_this_project_begins_is_refused_for_a_setting_unread():
-    certified = presets.certified()
+    certified = presets.certified_windows5()
     begun = [presets.preset(name) for name in presets.PRESETS]
     for some in (
         one_checkpoint_runs(certified),
@@ -663,7 +663,7 @@ def test_a_preset_of_another_name_is_refused():
     with pytest.raises(
         ValueError,
         match=(
-            r"preset is .smal.; it must be one of tiny, small, certified, paper, recall, brackets\. Fix: did"
+            r"preset is .smal.; it must be one of tiny, small, certified, certified_windows5, paper, recall, brackets\. Fix: did"
             r" you mean .small.\?"
         ),
     ):

@@ -19,7 +19,7 @@ from aila_jax.diagnosis.causes import (
 from aila_jax.diagnosis.facts import FLAT_SCORE, DialPoint, Facts
 from aila_jax.evaluation.attention_cost import MIN_ATTENTION_COST
 
-# Below it attention at λ = 1 is not local: the block mass that the preset `certified` guarantees.
+# Below it attention at λ = 1 is not local: the block mass that `presets.certified_dial` guarantees.
 MIN_BLOCK_MASS = 0.9
 # Bits above what attention inside blocks can have that are no finding: uniform attention inside has the most,
 # and a thousandth outside adds .02.

@@ -15,7 +15,7 @@ from experiments import launcher
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-    launcher.define_flags("frontier", config="certified", values=values)
+    launcher.define_flags("frontier", config="certified_windows5", values=values)
     flags.DEFINE_enum("which", "relations", ["relations", "bounds", "dial"], "Which runs.", values)
 
 

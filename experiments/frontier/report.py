@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 from aila_jax.config import Config
 from aila_jax.files import write_atomically
 from aila_jax.formats import MISSING
-from aila_jax.presets import certified
+from aila_jax.presets import certified_windows5
 from aila_jax.reporting import save_figure
 from aila_jax.reporting.results import result_paths, with_spread
 from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style, legend_above
@@ -49,7 +49,7 @@ def collect(directory: Path) -> str:
       ValueError: there is no result file, or one that is no result of this experiment.
     """
     found = read_results(directory)
-    base = certified()
+    base = certified_windows5()
     parts = [_relations(found, base), _inside(found), _soft_end(found), _bounds(found, base), *_dials(found)]
     parts.append(_missing(found, base))
     if "plain" in found:

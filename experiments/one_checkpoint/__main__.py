@@ -19,7 +19,7 @@ from experiments import launcher
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-    launcher.define_flags("one_checkpoint", config="certified", values=values)
+    launcher.define_flags("one_checkpoint", config="certified_windows5", values=values)
     flags.DEFINE_enum("budget", None, ["5M", "18M"], "Training tokens of each run; both by default.", values)
     about = (
         "Runs: the matrix of training and reading, the grid of rate and dropout, or, at 5M tokens, the recipe"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aila_jax.config import MarginForm
-from aila_jax.presets import as_measured, certified
+from aila_jax.presets import as_measured, certified, certified_windows5
 from experiments.frontier import report
 from experiments.frontier.measure import (
     FrontierResult,
@@ -33,7 +33,14 @@ from experiments.frontier.runs import (
     points,
 )
 
-BASE = as_measured(certified())
+BASE = as_measured(certified_windows5())
+
+
+def test_the_preset_is_the_one_checkpoint_that_was_measured() -> None:
+    """But for when it is evaluated and saved."""
+    measured, saved = dial_runs(BASE)["5M-dial-cap"], ("eval_every", "checkpoint_every", "keep")
+    train = replace(measured.train, **{name: getattr(BASE.train, name) for name in saved})
+    assert replace(measured, sweep=BASE.sweep, train=train) == as_measured(certified())
 
 
 def test_every_relation_of_the_study_has_a_run_and_a_control() -> None:

@@ -17,7 +17,7 @@ from aila_jax.evaluation.origin import SweepMeta
 from aila_jax.evaluation.sweep import sweep
 from aila_jax.evaluation.without_attention import without_attention
 from aila_jax.model.margin import head_shares
-from aila_jax.presets import certified, paper, small
+from aila_jax.presets import certified_windows5, paper, small
 from aila_jax.reporting import write_sweep
 from experiments import launcher as experiment
 from experiments.one_checkpoint import __main__ as launcher
@@ -49,7 +49,7 @@ def result(perplexity, entropy, mass, *, taus=(1.0,), seed=0, margin=None, costs
     if influence is not None:
         more["influence"] = [{"lam": lam, "kl": kl} for lam, kl in zip(exp.LAMS, influence, strict=True)]
     meta = SweepMeta(without_attention=worth, more=more)
-    config = certified()
+    config = certified_windows5()
     config = replace(config, model=replace(config.model, margin=MarginConfig(**(margin or {}))))
     mass_of = {(cell.lam, cell.tau): cell.block_mass for cell in cells}
     heads = tuple(replace(row, block_mass=mass_of[row.lam, row.tau], seed=seed) for row in made.heads)
@@ -79,15 +79,15 @@ def test_the_runs_have_equal_steps_and_margin_and_only_the_conditional_one_is_sh
         for budget in exp.BUDGETS
         for name in ("conditional", *(f"fixed-{lam:g}" for lam in exp.TRAINED))
     }
-    more = exp.one_checkpoint_runs(certified())
+    more = exp.one_checkpoint_runs(certified_windows5())
     assert set(more) - set(made) == {
         f"{budget}-{way}" for budget in ("5M", "18M") for way in ("one-view", "no-pressure")
     }
     unpressed = more["18M-no-pressure"]
-    assert unpressed.locality.pressure == 0 < certified().locality.pressure
-    assert replace(unpressed, locality=certified().locality) == more["18M-conditional"]
+    assert unpressed.locality.pressure == 0 < certified_windows5().locality.pressure
+    assert replace(unpressed, locality=certified_windows5().locality) == more["18M-conditional"]
     one_view = more["18M-one-view"]
-    assert replace(one_view, locality=certified().locality) == more["18M-conditional"]
+    assert replace(one_view, locality=certified_windows5().locality) == more["18M-conditional"]
     assert one_view.locality.views == 1
     for name, config in made.items():
         assert config.train.steps == {"5M": 1200, "18M": 4500}[name.split("-")[0]]
@@ -137,13 +137,13 @@ def test_every_committed_run_of_the_grid_is_one_that_the_launcher_knows():
     files = (Path(__file__).parents[2] / "docs/results/one_checkpoint").glob("grid-*-seed?.json")
     committed = {path.stem.rpartition("-seed")[0] for path in files}
     assert "grid-5M-one-view-rate0.003-dropout0" in committed
-    assert committed <= set(exp.grid_runs(certified()))
+    assert committed <= set(exp.grid_runs(certified_windows5()))
 
 
 def test_the_recipe_is_changed_in_one_part_at_a_time():
-    whole = exp.one_checkpoint_runs(certified(), ("5M",))["5M-conditional"]
+    whole = exp.one_checkpoint_runs(certified_windows5(), ("5M",))["5M-conditional"]
     changed = {}
-    for name, config in recipe.recipe_runs(certified()).items():
+    for name, config in recipe.recipe_runs(certified_windows5()).items():
         assert config.train.steps == 1200
         ours, theirs = to_dict(whole), to_dict(config)
         changed[name] = {

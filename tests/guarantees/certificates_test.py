@@ -403,11 +403,11 @@ def test_the_paper_preset_with_random_weights_is_vacuous_and_says_so() -> None:
     assert found.share_said == 0.0
 
 
-def test_the_certified_preset_guarantees_nine_tenths_with_any_weights() -> None:
+def test_a_cap_and_its_margin_guarantee_nine_tenths_in_windows_of_5_with_any_weights() -> None:
     """No score is above 4, so the gap at λ = 1 is 14.5 − 8 nats. At position 126, the second of its block,
     n_in = 2 and n_out = 125 (of the last block, positions 125 to 127): 1 − sigmoid(ln(125/2) − 6.5) = .914.
     """
-    config = presets.certified()
+    config = presets.certified_windows5()
     found = certificate({}, config, 1.0, 1.0)
     assert found.gap.bound == "score_cap"
     accompanied = found.least_block_mass_accompanied
@@ -419,6 +419,20 @@ def test_the_certified_preset_guarantees_nine_tenths_with_any_weights() -> None:
     # guaranteed.
     assert certificate({}, config, 0.551, 1.0).share_said == 0.0
     assert certificate({}, config, 0.552, 1.0).share_said == 1.0
+
+
+def test_the_certified_preset_is_exactly_hard_and_guarantees_nearly_all_without_its_gate() -> None:
+    """Without the gate: windows of 40 to 128 tokens, from 0 or, in the second layer, from −20. Least n_in = 2
+    and most n_out with it: at the second position of the last window, 121 of the first layer, n_out = 120.
+    """
+    config = presets.certified()
+    assert certificate({}, config, 1.0, 1.0).least_block_mass == 1.0
+    soft = replace(config, model=replace(config.model, margin=replace(config.model.margin, gate=0.0)))
+    found = certificate({}, soft, 1.0, 1.0)
+    np.testing.assert_allclose(
+        found.least_block_mass_accompanied, 1 / (1 + 120 / 2 * np.exp(-6.5)), rtol=1e-3
+    )
+    assert found.mean_block_mass > 0.99
 
 
 def test_auto_takes_what_bounds_scores_most() -> None:
@@ -440,7 +454,7 @@ def test_the_certified_dial_gives_every_layer_the_whole_margin() -> None:
     config = presets.certified_dial(replace(base, model=replace(base.model, layer_beta=2.0)))
     assert (
         certificate({}, config, 1.0, 1.0).least_block_mass_accompanied
-        == certificate({}, presets.certified(), 1.0, 1.0).least_block_mass_accompanied
+        == certificate({}, presets.certified_windows5(), 1.0, 1.0).least_block_mass_accompanied
     )
 
 

@@ -49,7 +49,7 @@ def test_the_presets_name_is_passed_on_with_what_is_asked_for_beside_it(runs, ar
 def test_the_file_of_a_preset_is_the_preset(runs, name):
     """By the rules that its results were measured by, where the file names some."""
     assert main(["train", f"--config={ROOT}/launch/configs/{name}.py", "--workdir=w"]) == 0
-    measured = name in ("small", "certified")
+    measured = name in ("small", "certified", "certified_windows5")
     preset = presets.preset(name)
     assert trained(runs)[0] == (presets.as_measured(preset) if measured else preset)
     assert (trained(runs)[0].train.schedule == "offset") == measured
@@ -169,7 +169,7 @@ def test_mistakes_are_refused_before_anything_runs(runs, capsys, arguments, mess
         (
             ["--workdir=w", "--config=no/such.py"],
             (
-                "'no/such.py'; it must be tiny, small, certified, paper, recall, brackets or an existing .py"
+                "'no/such.py'; it must be tiny, small, certified, certified_windows5, paper, recall, brackets or an existing .py"
                 " file"
             ),
         ),
