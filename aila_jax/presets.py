@@ -180,8 +180,7 @@ def localised(
     steps = max(round(tokens / (batch * length)), 1)
     own = base.model.margin
     if own == usual_margin(base.model.length):  # nobody chose it
-        # Scores of a pretrained model range over 20 nats, and a fourth of the margin would be all of it.
-        own = replace(usual_margin(length), power=6.0, linear=0.75, range_bend=6.0)
+        own = usual_margin(length)
     return replace(
         base,
         model=replace(

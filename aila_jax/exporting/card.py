@@ -100,15 +100,19 @@ def _origin(model: LanguageModel) -> Iterable[tuple[str, str]]:
 
 
 def _margin(margin: MarginConfig) -> str:
-    fixed = margin.form == MarginForm.FIXED
-    nats = f"{margin.nats:g} nats" if fixed else f"{margin.c:g} · range of the scores + {margin.m0:g} nats"
-    parts = [nats]
+    """As a formula, s being what the dial imposes of it."""
+    bend = f"^{margin.range_bend:g}" if margin.range_bend != 1.0 else ""
+    if margin.form == MarginForm.FIXED:
+        nats = f"s · {margin.nats:g} nats"
+    else:
+        nats = f"s{bend} · {margin.c:g} · range of the scores + s · {margin.m0:g} nats"
+    share = "λ"
     if margin.power != 1.0:
-        linear, rest = (f"{margin.linear:g}λ + ", f"{1 - margin.linear:g}") if margin.linear else ("", "")
-        parts.append(f"times {linear}{rest}λ^{margin.power:g}")
-    parts += [f"range times its power {margin.range_bend:g}"] * (margin.range_bend != 1.0)
+        linear, rest = (f"{margin.linear:g} λ + ", f"{1 - margin.linear:g} ") if margin.linear else ("", "")
+        share = f"{linear}{rest}λ^{margin.power:g}"
+    parts = [nats, f"s = {share}"]
     parts += [f"heads staggered by {margin.stagger:g}"] * bool(margin.stagger)
-    parts += [f"gate (1 − λ)^{margin.gate:g}"] * bool(margin.gate)
+    parts += [f"gate (1 − s)^{margin.gate:g}"] * bool(margin.gate)
     return ", ".join(parts)
 
 

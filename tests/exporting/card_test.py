@@ -26,7 +26,8 @@ def test_at_1_with_a_gate_nothing_outside_has_weight(model: LanguageModel, tmp_p
     assert "No key outside has any weight, in any layer and head, for every text." in text
     for row in (
         "| λ | 1, and no other |", "| τ | 1 |", "| partition | segments, unit sentence |", "| relation | sink |",
-        "| margin | 1 · range of the scores + 5 nats, gate (1 − λ)^1 |", "| adapters | rank 3 on query, key, value, out |",
+        "| margin | s^6 · 1 · range of the scores + s · 5 nats, s = 0.75 λ + 0.25 λ^6, gate (1 − s)^1 |",
+        "| adapters | rank 3 on query, key, value, out |",
         "| length | 32 tokens |", "| begin token | `<\\|endoftext\\|>` before every text |",
         "| data | not trained on for its blocks |",
     ):  # fmt: skip
