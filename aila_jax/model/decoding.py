@@ -1,22 +1,24 @@
-"""A forward pass in two parts: a text's keys and values once, and then one position a token.
+"""A forward pass in two parts: a text's keys and values once, and then the positions that are asked for.
 
 The layers of a single position are compiled one by one, however many they are: a loop over them would copy
-every weight of the model for each token.
+every weight of the model for each token. Those of several positions run as a loop where the model's do.
 """
 
 from dataclasses import replace
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
+from aila_jax.config import ModelConfig
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.kept import COLLECTION, Kept, KeysValues, kept_of
 from aila_jax.model.network import Network
 from aila_jax.model.output import final_norm, output_of
-from aila_jax.model.scanned import scan_layers, scans
-from aila_jax.model.transformer import Block
+from aila_jax.model.scanned import scan_layers, scans, stacked
+from aila_jax.model.transformer import Block, Setting
 from aila_jax.types import Array, Batch
 
 
@@ -66,13 +68,10 @@ def next_logits(
       at_B: the position, whose token is read.
       kept: of every position before it.
     """
-    module, at = network.module, at_B[:, None]
-    cfg, blocks = module.config, network.blocks(batch).rows(at)
-    tokens, positions = (
-        jnp.take_along_axis(jnp.asarray(ids), at, axis=1) for ids in (batch.tokens, batch.positions)
+    cfg, (x_Bx1xD, settings) = (
+        network.module.config,
+        _asked(network, params, batch, dial, request, at_B[:, None]),
     )
-    x_Bx1xD = module.embedded(params, tokens, positions, blocks, None)
-    settings = module.settings(positions, blocks, batch.doc_ids, dial, request, None)
     fresh = []
     for layer, ((share, setting), read) in enumerate(zip(settings, kept, strict=True)):
         (x_Bx1xD, _), variables = Block(cfg).apply(
@@ -87,3 +86,108 @@ def next_logits(
     output = output_of(final_norm(cfg, params, x_Bx1xD, dial), params, request, None)
     assert output.logits is not None, "request asks for logits"
     return output.logits[:, 0], tuple(fresh)
+
+
+@flax.struct.dataclass
+class Queried:
+    """What T chosen queries of each example give.
+
+    Attributes:
+      logits: next-token logits after them.
+      fresh: their keys and values in every layer.
+      mass: attention on each piece of what they read, the mean of layers and heads; sums to 1 where every
+        token is of one piece. None where no pieces are given.
+    """
+
+    logits: Float[Array, "B T V"]
+    fresh: KeysValues
+    mass: Float[Array, "B T S"] | None
+
+
+def query_logits(
+    network: Network,
+    params: Any,
+    batch: Batch,
+    dial: Dial,
+    request: Request,
+    at_BxT: Int[Array, "B T"],
+    kept: KeysValues,
+    pieces_LxS: Float[Array, "L S"] | None = None,
+) -> Queried:
+    """`next_logits` of T positions of each example: what they read is kept of all others. Pure, and meant to
+    run inside jit.
+
+    Args:
+      network: what runs.
+      params: its parameters.
+      batch: the whole windows: what is inside for the queries is made of them.
+      dial: λ and τ.
+      request: hard or not; nothing beside logits is returned.
+      at_BxT: the positions, none of them twice, whose tokens are read.
+      kept: of every other position that they attend to, with a leading layer axis; one example's serves all.
+      pieces_LxS: 1 where a position is of a piece, whose attention is measured.
+    """
+    module, rows = network.module, at_BxT.shape[0]
+    cfg, (x_BxTxD, settings) = module.config, _asked(network, params, batch, dial, request, at_BxT)
+    layers = [params[f"layer_{layer}"] for layer in range(cfg.n_layers)]
+    shared, shares = settings[0][1], [share for share, _ in settings]
+    alike = len(network.blocks(batch).layers) == 1
+
+    def layer(x_BxTxD: Array, per: tuple[Any, ...]) -> tuple[Array, Any]:
+        weights, share, relation, read = per
+        read = jax.tree.map(lambda one: jnp.broadcast_to(one, (rows, *one.shape[1:])), read)
+        setting = replace(shared, kept=read, relation=shared.relation if relation is None else relation)
+        return _queried_layer(cfg, weights, x_BxTxD, share, setting, pieces_LxS)
+
+    if scans(module):
+        relations = None if alike else stacked([setting.relation for _, setting in settings])
+        per_layer = (stacked(layers), stacked(shares), relations, kept)
+        x_BxTxD, (fresh, masses) = jax.lax.scan(layer, x_BxTxD, per_layer)
+    else:
+        found = []
+        for index, (share, setting) in enumerate(settings):
+            x_BxTxD, one = layer(x_BxTxD, (layers[index], share, setting.relation, _layer(kept, index)))
+            found.append(one)
+        fresh, masses = stacked(found)
+    output = output_of(final_norm(cfg, params, x_BxTxD, dial), params, request, None)
+    assert output.logits is not None, "request asks for logits"
+    return Queried(output.logits, fresh, None if pieces_LxS is None else jnp.mean(masses, axis=0))
+
+
+def _queried_layer(
+    config: ModelConfig,
+    weights: Any,
+    x_BxTxD: Float[Array, "B T D"],
+    share: Float[Array, "..."],
+    setting: Setting,
+    pieces_LxS: Float[Array, "L S"] | None,
+) -> tuple[Float[Array, "B T D"], tuple[KeysValues, Float[Array, "B T S"] | None]]:
+    """One layer of chosen queries: their stream after it, their keys and values, and the mass on pieces."""
+    masses: list[Array] = []
+
+    def tap(name: str, value: Array) -> Array:
+        if name == "attention.weights" and pieces_LxS is not None:
+            masses.append(jnp.einsum("bhtl,ls->bts", value, pieces_LxS) / config.n_heads)
+        return value
+
+    (x_BxTxD, _), variables = Block(config).apply(
+        {"params": weights}, x_BxTxD, share, replace(setting, tap=tap), None, mutable=[COLLECTION]
+    )
+    at_BxT = setting.relation.at
+    assert at_BxT is not None, "these are chosen queries"
+    fresh = jax.tree.map(
+        lambda every: jnp.take_along_axis(every, at_BxT[:, :, None, None], axis=1), kept_of(variables)
+    )
+    return x_BxTxD, (fresh, masses[0] if masses else None)
+
+
+def _asked(
+    network: Network, params: Any, batch: Batch, dial: Dial, request: Request, at_BxT: Int[Array, "B T"]
+) -> tuple[Float[Array, "B T D"], list[tuple[Float[Array, "..."], Setting]]]:
+    """What the first layer reads at these positions, and what every layer reads beside its input."""
+    module, blocks = network.module, network.blocks(batch).rows(at_BxT)
+    tokens, positions = (
+        jnp.take_along_axis(jnp.asarray(ids), at_BxT, axis=1) for ids in (batch.tokens, batch.positions)
+    )
+    x_BxTxD = module.embedded(params, tokens, positions, blocks, None)
+    return x_BxTxD, module.settings(positions, blocks, batch.doc_ids, dial, request, None)

@@ -21,15 +21,16 @@ NAME = "keys_values"
 
 @flax.struct.dataclass
 class KeysValues:
-    """Those of one layer, as its queries meet them: rotated, of unit length where queries are.
+    """Those of one layer, as its queries meet them: rotated, of unit length where queries are. Of all layers
+    with a leading axis.
 
     Attributes:
       keys: G heads of keys; what stands where no token was read is never attended to.
       values: likewise.
     """
 
-    keys: Float[Array, "B L G K"]
-    values: Float[Array, "B L G K"]
+    keys: Float[Array, "*N B L G K"]
+    values: Float[Array, "*N B L G K"]
 
     def put(self, fresh: "KeysValues", at: Int[Array, "B T"]) -> "KeysValues":
         """With those of T tokens at their positions."""

@@ -68,7 +68,7 @@ def scan_layers(
     block = Block(config)
     # What is the same in all layers is closed over: the relation too, where one serves all.
     shared = settings[0][1]
-    relations = None if alike else _stacked([setting.relation for _, setting in settings])
+    relations = None if alike else stacked([setting.relation for _, setting in settings])
 
     @jax.checkpoint
     def layer(x_BxLxD: Float[Array, "B L D"], per: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -82,9 +82,10 @@ def scan_layers(
 
     layers = [params[f"layer_{index}"] for index in range(config.n_layers)]
     shares = jnp.stack([jnp.asarray(share, jnp.float32) for share, _ in settings])
-    per_layer = (_stacked(layers), shares, relations, jnp.arange(config.n_layers))
+    per_layer = (stacked(layers), shares, relations, jnp.arange(config.n_layers))
     return jax.lax.scan(layer, x_BxLxD, per_layer)
 
 
-def _stacked(trees: list[Any]) -> Any:
+def stacked(trees: list[Any]) -> Any:
+    """Trees of one form as one, with a leading axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
