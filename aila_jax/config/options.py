@@ -31,6 +31,7 @@ from aila_jax.config.sweep import PARTS
 
 SPLITS = ("train", "validation", "test")
 FORMATS = ("folder", "peft")
+ANSWER_MODES = ("together", "isolated", "branches")
 POINTERS = ("auto", "none", "anchors", "answers", "relation")
 
 # (name, value) → the value as it is kept; ValueError where it is outside its limit.
@@ -605,6 +606,77 @@ class PromptOptions(GenerateOptions):
             fix = "leave --stream out"
             require(self.samples == 1, "samples", self.samples, "1 with --stream", fix)
             require(self.logprobs is None, "logprobs", self.logprobs, "left out with --stream", fix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions(Options):
+    """An answer from passages, and what is asked about its sources."""
+
+    lam: float = option(f"{LAM_HELP} At 1 passages are isolated unless --mode says otherwise.", 1.0, is_lam)
+    tau: float = option(TAU_HELP, 1.0, is_tau)
+    mode: str | None = option(
+        "How passages are read. together: one text, in which later passages read earlier ones as far as λ lets"
+        " them. isolated: at equal positions and blind to each other (λ = 1). branches: each alone with the"
+        " question, and the branches vote; only votes certify that an answer is unchanged whatever some passages"
+        " say. Default: isolated at λ = 1, together below.",
+        None,
+        OneOf(ANSWER_MODES),
+    )
+    capacity: int = option(
+        "Positions of every passage in the mode isolated: the question stands after so many, whatever passages"
+        " there are. A longer passage is refused.",
+        128,
+        AtLeast(1, fix="as many as the longest passage has tokens"),
+    )
+    max_tokens: int = option("Tokens of the answer, at most.", 32, AtLeast(1, fix="raise it"))
+    stop: Sequence[str] | None = option(
+        "A text that ends the answer and is left out of it; may be given several times. Default: a line end, and"
+        " with --chat the model's end token alone.",
+        None,
+        are_texts,
+    )
+    chat: bool = option(
+        "Put the model's chat template around header, passages and question, for a model that came with one.",
+        False,
+    )
+    pairs: bool = option("Also leave passages out two by two: P(P − 1)/2 more runs of the question.", False)
+    shapley: int = option(
+        "Also estimate Shapley values of the passages from so many permutations; each costs up to P runs of the"
+        " question. 0: none.",
+        0,
+        AtLeast(0, fix="0 for none, or 20, say"),
+    )
+    seed: int = option("Seed of the permutations.", 0, is_seed)
+    abstain: Sequence[str] | None = option(
+        "In branches, an answer that counts as none; may be given several times. An empty one always does."
+        " Default: unknown.",
+        None,
+        are_texts,
+    )
+    cache_dir: str = option(
+        "A folder that keys and values of passages are kept in, for other questions and other runs. Empty: they"
+        " are kept in memory alone, as long as the process lives.",
+        "",
+    )
+    cache_mib: int = option(
+        "MiB that this folder may take; what was not used for the longest is removed.", 2048, AtLeast(1)
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mode is None:
+            object.__setattr__(self, "mode", "isolated" if self.lam == 1.0 else "together")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskOptions(AnswerOptions):
+    """The question of the command line, and how it is answered."""
+
+    question: str = option("What is asked.", check=is_text)
+    passages: str = option(
+        'The passages: a folder, whose .txt files are taken by name, or a .jsonl file of {"id": …, "text": …}'
+        " lines.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
