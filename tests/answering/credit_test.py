@@ -1,0 +1,58 @@
+"""Leave-one-out, pairs and Shapley values of a game that is solved by hand; and reach between pieces."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from aila_jax.answering.credit import credit
+from aila_jax.answering.flow import piece_reach
+from aila_jax.data.prompts import lay_out
+from aila_jax.partition.relations import Relation, reach_through
+
+
+def values(kept: np.ndarray) -> np.ndarray:
+    """Passage 0 alone is worth 2; 1 and 2 say the same, worth 3; 3 nothing. By two tokens."""
+    found = 2.0 * kept[:, 0] + 3.0 * (kept[:, 1] | kept[:, 2]) - 10
+    return np.stack([found / 4, 3 * found / 4], axis=1)
+
+
+def test_a_game_by_hand() -> None:
+    found = credit(values, 4, pairs=True, permutations=400, seed=1)
+    np.testing.assert_allclose(found.logprobs, [-1.25, -3.75])
+    np.testing.assert_allclose(found.without.sum(axis=1), [2, 0, 0, 0])
+    np.testing.assert_allclose(found.without[0], [0.5, 1.5])
+    assert found.pairs is not None and found.shapley is not None
+    assert (found.pairs[1, 2], found.pairs[0, 1], found.pairs[2, 3]) == (3, 2, 0)
+    np.testing.assert_allclose(found.shapley, [2, 1.5, 1.5, 0], atol=0.2)
+    np.testing.assert_allclose(found.shapley.sum(), 5.0)  # v(all) − v(none), in every permutation
+
+
+def test_what_is_not_asked_for_is_not_run() -> None:
+    asked = []
+
+    def noted(kept: np.ndarray) -> np.ndarray:
+        asked.extend(kept)
+        return values(kept)
+
+    found = credit(noted, 4, pairs=False, permutations=0, seed=0)
+    assert found.pairs is None and found.shapley is None
+    assert len(asked) == 5
+    asked.clear()
+    credit(noted, 4, pairs=True, permutations=50, seed=0)
+    assert len(asked) == len({row.tobytes() for row in asked}) <= 16  # each set of passages once
+
+
+@pytest.mark.parametrize(("hard", "layers"), list(itertools.product([True, False], [1, 2, 3])))
+def test_reach_of_pieces_is_that_of_their_tokens(hard: bool, layers: int) -> None:
+    """The enumeration over all tokens says the same of the last one of each piece."""
+    bodies = [[3, 4, 5], [6], [7, 8]]
+    laid = lay_out([1, 2], bodies, [9, 10, 11], capacity=4)
+    mask = np.asarray(Relation(laid.block_ids[None]).masks(hard).attendable)[0, 0]
+    reach = reach_through([mask] * layers)
+    starts, lasts = [0, 2, 5, 6, 8], [1, 4, 5, 7, 10]
+    want = [
+        [reach[last, start : end + 1].any() for start, end in zip(starts, lasts, strict=True)]
+        for last in lasts
+    ]
+    np.testing.assert_array_equal(piece_reach(3, layers, hard), want)
