@@ -11,6 +11,7 @@ _HOME = {
     "LanguageModel": "aila_jax.inference.language_model",
     "Run": "aila_jax.runs",
     "SelfScaling": "aila_jax.model.attention",
+    "answer": "aila_jax.answering.answer",
     "certify": "aila_jax.evaluation.certify",
     "demo": "aila_jax.runs",
     "evaluate": "aila_jax.runs",

@@ -13,9 +13,28 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+SHOWN = 60  # characters of a passage in a table
+
+
 def signed(value: float) -> str:
     """Nats with their sign."""
-    return f"{value:+.3f}".replace("-", "−")
+    return f"{round(value, 3) + 0.0:+.3f}".replace("-", "−")  # + 0.0: no −0
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a text, in one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN else f"{line[: SHOWN - 1]}…"
+
+
+def yes_or_no(value: bool) -> str:
+    """A flag as people read it."""
+    return "yes" if value else "no"
+
+
+def numbers_text(values: tuple[int, ...]) -> str:
+    """Numbers with commas between them; – for none."""
+    return ", ".join(map(str, values)) or formats.MISSING
 
 
 @dataclass(frozen=True)
@@ -30,27 +49,38 @@ class PassageRow:
       mass: attention on it of the queries that predict the answer: the mean of queries, layers and heads. It
         is measured, and no bound.
       attribution: log p(answer) − log p(answer without it), nats, exact.
-      shapley: mean marginal value over the permutations, nats; where it was asked for.
       allowed: whether flow allows it any influence on the answer.
       carries: numbers of the other passages that its tokens may carry something of.
+      shapley: mean marginal value over the permutations, nats; where it was asked for.
       answer: in branches, what the model says to it alone.
     """
 
     number: Annotated[int, Column("#")]
     id: Annotated[str, Column("passage")]
-    text: str
+    text: Annotated[str, Column(format=excerpt)]
     tokens: Annotated[int, Column("tokens", formats.count)]
     mass: Annotated[float, Column("mass", formats.fixed, help="attention mass, measured")]
     attribution: Annotated[
         float, Column("attribution", signed, unit="nats", help="log p(answer) − log p(answer without it)")
     ]
+    allowed: Annotated[
+        bool, Column("allowed", yes_or_no, help="whether flow allows it any influence on the answer")
+    ]
+    carries: Annotated[
+        tuple[int, ...], Column("carries", numbers_text, help="passages that its tokens may carry")
+    ]
     shapley: Annotated[
         float | None,
-        Column("Shapley", signed, unit="nats", help="mean marginal value over permutations", optional=True),
-    ]
-    allowed: Annotated[bool, Column("allowed", help="whether flow allows it any influence on the answer")]
-    carries: Annotated[tuple[int, ...], Column("carries", help="passages that its tokens may carry")]
-    answer: Annotated[str | None, Column("says", optional=True, help="answer to this passage alone")]
+        Column(
+            "Shapley",
+            signed,
+            unit="nats",
+            help="mean marginal value over permutations",
+            after="attribution",
+            optional=True,
+        ),
+    ] = None
+    answer: Annotated[str | None, Column("says", optional=True, help="answer to this passage alone")] = None
 
 
 @dataclass(frozen=True)

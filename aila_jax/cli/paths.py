@@ -69,6 +69,14 @@ def is_text_file(flag: str, value: str) -> None:
     )
 
 
+def is_passages(flag: str, value: str) -> None:
+    """A folder of texts, or a file of JSON lines."""
+    path = user_path(value, flag)
+    right = path.is_dir() or (path.is_file() and path.suffix.lower() == ".jsonl")
+    limit = "a folder of .txt files, or a .jsonl file, that is there"
+    require(right, flag, value, limit, "correct the path")
+
+
 def is_folder(flag: str, value: str) -> None:
     """A folder to read from."""
     require(not value or user_path(value).is_dir(), flag, value, "a folder that is there", "correct the path")

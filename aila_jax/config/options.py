@@ -677,6 +677,17 @@ class AskOptions(AnswerOptions):
         'The passages: a folder, whose .txt files are taken by name, or a .jsonl file of {"id": …, "text": …}'
         " lines.",
     )
+    header: str | None = option(
+        "What stands before the passages. Default: an instruction, in one line.", None
+    )
+    passage_form: str | None = option(
+        "How a passage is written, with {passage} where its text stands. Default: a line of its own.", None
+    )
+    question_form: str | None = option(
+        "How the question is written, with {question} where it stands; the answer follows at once. Default:"
+        " Question: {question}, and Answer: on a line of its own but with --chat.",
+        None,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

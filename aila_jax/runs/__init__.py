@@ -1,7 +1,9 @@
 """The composition root: training, evaluation, sweep, report and demo as readable lists of stages."""
 
 from aila_jax.checkpoint import SaveError
+from aila_jax.reporting.answer_files import describe_answer
 from aila_jax.runs._anchors import anchors
+from aila_jax.runs._answer import answer
 from aila_jax.runs._attention import attention, draw_figures
 from aila_jax.runs._blocks import blocks
 from aila_jax.runs._certify import certify
@@ -30,6 +32,7 @@ __all__ = [
     "Run",
     "SaveError",
     "anchors",
+    "answer",
     "attention",
     "blocks",
     "certify",
@@ -37,6 +40,7 @@ __all__ = [
     "continuation_lines",
     "dataset_of",
     "demo",
+    "describe_answer",
     "describe_diagnosis",
     "describe_influence",
     "describe_scores",

@@ -79,6 +79,24 @@ SCORE = {
     "hard": None,
     "batch_size": 8,
 }
+ANSWER = {
+    "lam": 1.0,
+    "tau": 1.0,
+    "mode": "isolated",
+    "capacity": 128,
+    "max_tokens": 32,
+    "stop": None,
+    "chat": False,
+    "pairs": False,
+    "shapley": 0,
+    "seed": 0,
+    "abstain": None,
+    "cache_dir": "",
+    "cache_mib": 2048,
+    "header": None,
+    "passage_form": None,
+    "question_form": None,
+}
 GENERATE = {
     "prompt": "",
     "prompt_file": "",
@@ -327,6 +345,20 @@ INFLUENCE = {
             ),
         ),
         (
+            "answer --checkpoint=c --question=q --passages=my --lam=0.5 --tau=2 --max_tokens=3 --stop=. --stop=!"
+            " --chat --pairs --shapley=4 --seed=1 --abstain=no --cache_dir=k --cache_mib=9"
+            " --header=h --passage_form={passage} --question_form={question} --out=o",
+            (
+                "answer",
+                ("c",),
+                ANSWER
+                | {"question": "q", "passages": "my", "lam": 0.5, "tau": 2.0, "mode": "together"}
+                | {"max_tokens": 3, "stop": (".", "!"), "chat": True, "pairs": True, "shapley": 4, "seed": 1}
+                | {"abstain": ("no",), "cache_dir": "k", "cache_mib": 9, "out": "o"}
+                | {"header": "h", "passage_form": "{passage}", "question_form": "{question}"},
+            ),
+        ),
+        (
             "score --checkpoint=c --text=t",
             ("score", ("c",), SCORE | {"text": "t"}),
         ),
@@ -437,6 +469,8 @@ def test_what_the_commands_print(runs, capsys):
     assert capsys.readouterr().out == '{"text": "t"}\n'
     assert main(["score", "--checkpoint=c", "--text=t", "--out=o"]) == 0
     assert capsys.readouterr().out.endswith("Written to o\n")
+    assert main(["answer", "--checkpoint=c", "--question=q", "--passages=my", "--out=o"]) == 0
+    assert capsys.readouterr().out == "an answer and its sources\nWritten to o\n"
     assert main(["certify", "--checkpoint=c"]) == 0
     assert capsys.readouterr().out == "what is guaranteed\n"
     assert main(["blocks", "--checkpoint=c"]) == 0

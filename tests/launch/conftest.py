@@ -181,6 +181,12 @@ class FakeRuns(types.ModuleType):
     def describe_scores(self, scores: Any) -> str:
         return f"scores as {scores.to_jsonl()}".strip()
 
+    def answer(self, run: FakeRun, options: Options, out: str) -> str:
+        return self._measured("answer", run, options, out, "an answer")
+
+    def describe_answer(self, found: str) -> str:
+        return f"{found} and its sources"
+
     def certify(self, run: FakeRun, options: Options, out: str) -> str:
         return self._measured("certify", run, options, out, "what is guaranteed")
 

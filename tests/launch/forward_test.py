@@ -44,6 +44,7 @@ def test_what_had_a_module_is_known():
     """Every command but those that never had one, and those that still have."""
     assert {
         *launch.COMMANDS,
+        "answer",
         "train",
         "sweep",
         "demo",

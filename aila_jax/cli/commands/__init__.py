@@ -11,7 +11,18 @@ from typing import Any
 from aila_jax.cli.command import Command
 
 # In the order of their use; all others follow by name.
-FIRST = ("demo", "train", "evaluate", "sweep", "attention", "anchors", "report", "generate", "score")
+FIRST = (
+    "demo",
+    "train",
+    "evaluate",
+    "sweep",
+    "attention",
+    "anchors",
+    "report",
+    "generate",
+    "score",
+    "answer",
+)
 
 
 def _find() -> tuple[Command[Any], ...]:
