@@ -178,10 +178,10 @@ class Question:
           answer: its tokens.
           kept: in each row, whether a passage is there.
         """
-        found = []
-        for first in range(0, len(kept), ROWS):
-            rows = kept[first : first + ROWS]
-            filled = np.concatenate([rows, np.repeat(rows[-1:], ROWS - len(rows), axis=0)])
+        found, most = [], ROWS if len(kept) > 1 else 1  # one program each
+        for first in range(0, len(kept), most):
+            rows = kept[first : first + most]
+            filled = np.concatenate([rows, np.repeat(rows[-1:], most - len(rows), axis=0)])
             batch, at, used = self._read(answer, filled)
             targets = np.zeros(at.shape, np.int32)
             targets[:, used] = answer
