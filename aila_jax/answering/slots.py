@@ -1,7 +1,7 @@
 """Header, passages and question in slots: what is kept of the first two, and what a question reads of it.
 
-A slot is a place in the arrays that a program reads, and says nothing of a token's position. Sizes are powers
-of two, so that few programs are compiled. A passage is left out by making its slots padding: all shapes stay,
+A slot is a place in the arrays that a program reads, and says nothing of a token's position. There are few
+sizes, so that few programs are compiled. A passage is left out by making its slots padding: all shapes stay,
 and so do the positions of all others.
 """
 
@@ -23,8 +23,8 @@ from aila_jax.model.network import Network
 from aila_jax.model.scanned import stacked
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch
 
-SHORTEST = 32  # slots
-ROWS = 4  # questions, with one passage or another left out, that are read at once
+SHORTEST = 16  # slots
+ROWS = 8  # questions, with one passage or another left out, that are read at once at most
 HEADER, NO_TOKEN = -1, -2  # numbers of pieces; passages are counted from 0
 
 
@@ -108,11 +108,16 @@ class Prefix:
 
 
 def size_of(tokens: int) -> int:
-    """So many slots are compiled for so many tokens."""
+    """So many slots are compiled for so many tokens: a power of two, or half as many more."""
     size = SHORTEST
     while size < tokens:
-        size *= 2
+        size = size * 3 // 2 if size & (size - 1) == 0 else size // 3 * 4
     return size
+
+
+def rows_of(questions: int) -> int:
+    """How many of them are read at once: as evenly as they can be."""
+    return -(-questions // -(-questions // ROWS))
 
 
 def encode_alone(setting: Setting, tokens: Tokens, blocks: Int[np.ndarray, "S"]) -> KeysValues:
@@ -178,7 +183,7 @@ class Question:
           answer: its tokens.
           kept: in each row, whether a passage is there.
         """
-        found, most = [], ROWS if len(kept) > 1 else 1  # one program each
+        found, most = [], rows_of(len(kept))
         for first in range(0, len(kept), most):
             rows = kept[first : first + most]
             filled = np.concatenate([rows, np.repeat(rows[-1:], most - len(rows), axis=0)])
