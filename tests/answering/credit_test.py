@@ -1,14 +1,8 @@
-"""Leave-one-out, pairs and Shapley values of a game that is solved by hand; and reach between pieces."""
-
-import itertools
+"""Leave-one-out, pairs and Shapley values of a game that is solved by hand."""
 
 import numpy as np
-import pytest
 
 from aila_jax.answering.credit import credit
-from aila_jax.answering.flow import piece_reach
-from aila_jax.data.prompts import lay_out
-from aila_jax.partition.relations import Relation, reach_through
 
 
 def values(kept: np.ndarray) -> np.ndarray:
@@ -41,18 +35,3 @@ def test_what_is_not_asked_for_is_not_run() -> None:
     asked.clear()
     credit(noted, 4, pairs=True, permutations=50, seed=0)
     assert len(asked) == len({row.tobytes() for row in asked}) <= 16  # each set of passages once
-
-
-@pytest.mark.parametrize(("hard", "layers"), list(itertools.product([True, False], [1, 2, 3])))
-def test_reach_of_pieces_is_that_of_their_tokens(hard: bool, layers: int) -> None:
-    """The enumeration over all tokens says the same of the last one of each piece."""
-    bodies = [[3, 4, 5], [6], [7, 8]]
-    laid = lay_out([1, 2], bodies, [9, 10, 11], capacity=4)
-    mask = np.asarray(Relation(laid.block_ids[None]).masks(hard).attendable)[0, 0]
-    reach = reach_through([mask] * layers)
-    starts, lasts = [0, 2, 5, 6, 8], [1, 4, 5, 7, 10]
-    want = [
-        [reach[last, start : end + 1].any() for start, end in zip(starts, lasts, strict=True)]
-        for last in lasts
-    ]
-    np.testing.assert_array_equal(piece_reach(3, layers, hard), want)
