@@ -143,12 +143,14 @@ class Side:
         """With padding behind."""
         length = self.blocks.shape[1]
 
-        def behind(of: Array, value: int) -> Array:
-            return jnp.pad(of, ((0, 0), (0, more)), constant_values=value)
+        def behind(of: Array) -> Array:
+            ids = jnp.issubdtype(of.dtype, np.integer)  # the last document goes on
+            return jnp.pad(of, ((0, 0), (0, more)), mode="edge" if ids else "constant")
 
-        rest = jax.tree.map(lambda of: behind(of, 0), replace(self, blocks=None, index=None))
+        rest = jax.tree.map(behind, replace(self, blocks=None, index=None))
+        blocks = jnp.pad(self.blocks, ((0, 0), (0, more)), constant_values=PADDING_ID)
         index = jnp.arange(length + more)[None]
-        return replace(rest, blocks=behind(self.blocks, PADDING_ID), index=index)
+        return replace(rest, blocks=blocks, index=index)
 
 
 @flax.struct.dataclass
