@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from aila_jax.config import AttentionRoute
 from aila_jax.config.checks import check_flag, check_instance, require
 from aila_jax.model.arguments import check_attention
+from aila_jax.model.chunked import chunked_attention
 from aila_jax.model.margin import Margin, SelfScaling, check_gate, check_margin
 from aila_jax.model.push import Push, per_example
+from aila_jax.model.route import route_named, tile_of
 from aila_jax.model.stats import AttentionStats, StatsRequest, attention_stats
 from aila_jax.model.tap import Tap, untapped
 from aila_jax.partition.relations import Masks, Relation, with_fallback
@@ -34,6 +37,7 @@ def locality_attention(
     hard: bool = False,
     weights: bool = False,
     pointers: Bool[Array, "B L L"] | None = None,
+    route: AttentionRoute | str = AttentionRoute.AUTO,
     block_ids: Int[Array, "B L"] | None = None,
     causal: bool | None = None,
     doc_ids: Int[Array, "B L"] | None = None,
@@ -71,6 +75,7 @@ def locality_attention(
       hard: attend inside the block only, or, without a key there, to the query's own position; λ must be 1.
       weights: with statistics, also α itself, B·H·L² numbers.
       pointers: with statistics, [query, key] pairs whose attention is measured: pointer fidelity.
+      route: how it is computed (`model.attention`): numbers differ by rounding alone.
       block_ids: another name of `relation`.
       causal: for block ids: A_t holds no key after t, which is the default.
       doc_ids: for block ids: A_t holds keys of t's document only.
@@ -106,6 +111,13 @@ def locality_attention(
         check_margin(margin)
     gate = check_gate(gate)
     push = Push(lam, tau, margin, 0.0 if hard else gate, scale_of(scale, q_BxLxHxK), score_cap)
+    batch, length, heads, _ = q_BxLxHxK.shape
+    tile = tile_of(route_named(route), (batch, heads, length), weights)
+    if tile is not None:
+        q, k, v = q_BxLxHxK, k_BxLxHxK, v_BxLxHxK
+        return chunked_attention(
+            q, k, v, relation, push, hard=hard, request=request, pointers=pointers, sizes=tile
+        )
     return reference_attention(
         q_BxLxHxK,
         k_BxLxHxK,

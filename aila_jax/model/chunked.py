@@ -697,6 +697,9 @@ def _added(to: Array, part: Array, start: Int[Array, ""]) -> Array:
 
 
 _attention.defvjp(_attention_forward, _attention_backward)
+_compiled = jax.jit(
+    _attention, static_argnums=0
+)  # outside of a caller's jit one compilation serves all calls
 
 
 def chunked_attention(
@@ -752,7 +755,7 @@ def chunked_attention(
     lam = per_example(push.lam)
     margin = jnp.asarray(push.margin.m0 if isinstance(push.margin, SelfScaling) else push.margin, jnp.float32)
     if isinstance(push.margin, SelfScaling):
-        range_BxHxL = jax.lax.stop_gradient(_ranges(plan, q, k, push, ids))
+        range_BxHxL = jax.lax.stop_gradient(_ranges(plan, push.margin.exact, q, k, push.scale_H, ids))
         later = 1.0 if push.margin.bend == 1.0 else lam ** (push.margin.bend - 1.0)
         margin = later * push.margin.c * range_BxHxL[..., None] + margin
     pushed = jnp.broadcast_to(lam * margin, (*shape, 1))[..., 0]
@@ -765,7 +768,7 @@ def chunked_attention(
         jnp.broadcast_to(gate, (*shape[:2], 1, 1))[..., 0, 0],
     )
     found = jax.tree.map(
-        lambda of: of if of.ndim == 2 else of[:, :, :length], _attention(plan, q, k, v, rows, ids)
+        lambda of: of if of.ndim == 2 else of[:, :, :length], _compiled(plan, q, k, v, rows, ids)
     )
     out = found.output.transpose(0, 2, 1, 3).astype(v_BxLxHxK.dtype)
     return out, None if request is None else _stats(found, request, length)
@@ -789,15 +792,19 @@ def _some_inside(plan: Plan, ids: Ids) -> Bool[Array, "B L"]:
     return jnp.moveaxis(jax.lax.map(of_chunk, jnp.arange(count)), 0, 1).reshape(ids.queries.blocks.shape)
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def _ranges(
-    plan: Plan, q: Float[Array, "B H L K"], k: Float[Array, "B H M K"], push: Push, ids: Ids
+    plan: Plan,
+    exact: bool,
+    q: Float[Array, "B H L K"],
+    k: Float[Array, "B H M K"],
+    scale_H: Float[Array, "H"],
+    ids: Ids,
 ) -> Float[Array, "B H L"]:
     """r_t: the range of a query's scores over A_t, or its bound from norms."""
-    assert isinstance(push.margin, SelfScaling)
-    exact = push.margin.exact
     scores_alone = replace(plan, request=None, gated=False)
     order = _order(scores_alone, ids)
-    rows = Rows(push.scale_H, jnp.zeros(q.shape[:3]), jnp.ones(q.shape[0]), jnp.zeros(q.shape[:2]))
+    rows = Rows(scale_H, jnp.zeros(q.shape[:3]), jnp.ones(q.shape[0]), jnp.zeros(q.shape[:2]))
     k_norm = jnp.linalg.norm(k.astype(jnp.float32), axis=-1)
 
     def of_chunk(chunk: Int[Array, ""]) -> tuple[Array, Array]:
@@ -827,7 +834,7 @@ def _ranges(
         return high - low
     q_norm = jnp.linalg.norm(q.astype(jnp.float32), axis=-1)
     # As in `attention._score_range`: 1 % covers the rounding of scores.
-    return 2.02 * jnp.abs(push.scale_H)[None, :, None] * q_norm * jnp.maximum(high, 0.0)
+    return 2.02 * jnp.abs(scale_H)[None, :, None] * q_norm * jnp.maximum(high, 0.0)
 
 
 def _stats(found: Found, request: StatsRequest, length: int) -> AttentionStats:

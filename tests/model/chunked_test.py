@@ -8,14 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aila_jax.config import AttentionRoute
 from aila_jax.model import chunked
-from aila_jax.model.attention import reference_attention
+from aila_jax.model.attention import locality_attention, reference_attention
 from aila_jax.model.chunked import chunked_attention
+from aila_jax.model.interface import Dial, Request
 from aila_jax.model.margin import SelfScaling
+from aila_jax.model.network import Network
 from aila_jax.model.push import Push
+from aila_jax.model.route import tile_of
 from aila_jax.model.stats import StatsRequest
+from aila_jax.model.transformer import Transformer
+from aila_jax.partition.kinds import Windows
 from aila_jax.partition.relations import Relation
 from aila_jax.types import GLOBAL_ID, PADDING_ID
+from tests.support.tiny import MODEL, VOCAB_SIZE, random_batch
 
 ROWS, LENGTH, HEADS, WIDTH = 2, 37, 2, 4
 SIZES = (8, 6)  # neither divides the length
@@ -184,3 +191,41 @@ def test_no_chunk_that_holds_a_key_is_skipped(name: str, hard: bool) -> None:
     for chunk in range(5):
         run = np.asarray(order.chunks)[chunk, : int(order.count[chunk])]
         assert set(np.flatnonzero(held[chunk])) <= set(run), chunk
+
+
+def test_the_route_is_chosen_by_shape_or_asked_for() -> None:
+    """On a CPU tiles from 128 tokens on, as large as stay in a cache; the reference where weights are asked
+    for.
+    """
+    assert tile_of(AttentionRoute.AUTO, (32, 4, 128), False) == (32, 32)
+    assert tile_of(AttentionRoute.AUTO, (1, 4, 8192), False) == (256, 256)
+    assert tile_of(AttentionRoute.AUTO, (32, 4, 127), False) is None
+    assert tile_of(AttentionRoute.CHUNKED, (3, 2, 11), False) == (11, 11)
+    for route, weights in ((AttentionRoute.REFERENCE, False), (AttentionRoute.AUTO, True)):
+        assert tile_of(route, (32, 4, 8192), weights) is None
+    with pytest.raises(ValueError, match="route is 'chunked'; it must be auto or reference where weights"):
+        tile_of(AttentionRoute.CHUNKED, (32, 4, 128), True)
+    q, k, v = drawn()
+    with pytest.raises(ValueError, match="route is 'tiles'; it must be one of auto, chunked, reference"):
+        locality_attention(q, k, v, WINDOWS, lam=0.5, tau=1.0, margin=3.0, route="tiles")
+
+
+def test_attention_and_model_take_the_route() -> None:
+    """Numbers of both routes, of the function and of a model, differ by rounding, and do differ."""
+    q, k, v = drawn()
+    both_ways = [
+        locality_attention(q, k, v, WINDOWS, lam=0.5, tau=1.0, margin=3.0, stats=True, route=route)
+        for route in ("reference", "chunked")
+    ]
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), *both_ways)
+    batch = random_batch(3)
+    outputs = []
+    for route in AttentionRoute:
+        config = replace(MODEL, attention=route, n_kv_heads=1)
+        network = Network(Transformer(config, VOCAB_SIZE), Windows(4))
+        params = network.init(batch, jax.random.key(0))
+        outputs.append(network(params, batch, Dial(0.5, 1.0), Request(stats=StatsRequest())))
+    auto, chunked_one, reference = outputs
+    np.testing.assert_array_equal(auto.logits, reference.logits)
+    assert (np.asarray(chunked_one.logits) != np.asarray(reference.logits)).any()
+    jax.tree.map(partial(np.testing.assert_allclose, atol=2e-5), chunked_one, reference)
