@@ -7,6 +7,7 @@ limits raises ValueError when the dataclass is made, so nothing later needs to c
 from aila_jax.config.adapters import PROJECTIONS, AdapterConfig
 from aila_jax.config.checks import MAX_TAU, MIN_TAU, check_lam, check_tau, one_of, require, user_path
 from aila_jax.config.choices import (
+    AttentionRoute,
     DialMode,
     Estimator,
     FeedForwardKind,
@@ -35,6 +36,7 @@ from aila_jax.config.sweep import SweepConfig
 from aila_jax.config.train import TrainConfig
 
 __all__ = [
+    "AttentionRoute",
     "Solver",
     "TrainedPart",
     "PartitionKind",

@@ -77,6 +77,14 @@ class RotaryScaling(Choice):
     LLAMA3 = "llama3"
 
 
+class AttentionRoute(Choice):
+    """How attention is computed (`model.attention`); all give the same numbers but for rounding."""
+
+    AUTO = "auto"
+    CHUNKED = "chunked"
+    REFERENCE = "reference"
+
+
 class MarginForm(Choice):
     """Whether the margin is one number or grows with the scores (`model.margin.form`)."""
 

@@ -15,7 +15,7 @@ from aila_jax.config.checks import (
     positive,
     require,
 )
-from aila_jax.config.choices import FeedForwardKind, MarginForm, NormKind
+from aila_jax.config.choices import AttentionRoute, FeedForwardKind, MarginForm, NormKind
 from aila_jax.config.rotary import RotaryConfig
 
 # Scores are float32, and a margin m leaves those outside the block m · 2⁻²³ apart: a thousandth of a nat at
@@ -173,6 +173,9 @@ class ModelConfig:
         shared coordinates only; for the partition `windows`.
       localist_shared: share of each group's coordinates that all blocks use, in [0, 1]; rounded to whole
         coordinates.
+      attention: how it is computed: `chunked` in tiles of queries and keys, whose memory grows with L,
+        `reference` with all scores at once, whose memory grows with L², or `auto`, which chooses by shapes.
+        Numbers differ by rounding alone.
       bidirectional: no causal mask. FOR REPLICATION ONLY: such a model sees the targets it is scored on.
     """
 
@@ -208,6 +211,7 @@ class ModelConfig:
     document_mask: bool = False
     localist: bool = False
     localist_shared: float = 0.25
+    attention: AttentionRoute = AttentionRoute.AUTO
     bidirectional: bool = False
 
     def __post_init__(self) -> None:

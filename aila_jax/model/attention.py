@@ -8,9 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from aila_jax.config import AttentionRoute
 from aila_jax.config.checks import check_flag, check_instance, require
 from aila_jax.model.arguments import check_attention
+from aila_jax.model.chunked import chunked_attention
 from aila_jax.model.margin import Margin, SelfScaling, check_gate, check_margin
+from aila_jax.model.push import Push, per_example
+from aila_jax.model.route import route_named, tile_of
 from aila_jax.model.stats import AttentionStats, StatsRequest, attention_stats
 from aila_jax.model.tap import Tap, untapped
 from aila_jax.partition.relations import Masks, Relation, with_fallback
@@ -33,6 +37,7 @@ def locality_attention(
     hard: bool = False,
     weights: bool = False,
     pointers: Bool[Array, "B L L"] | None = None,
+    route: AttentionRoute | str = AttentionRoute.AUTO,
     block_ids: Int[Array, "B L"] | None = None,
     causal: bool | None = None,
     doc_ids: Int[Array, "B L"] | None = None,
@@ -70,6 +75,7 @@ def locality_attention(
       hard: attend inside the block only, or, without a key there, to the query's own position; λ must be 1.
       weights: with statistics, also α itself, B·H·L² numbers.
       pointers: with statistics, [query, key] pairs whose attention is measured: pointer fidelity.
+      route: how it is computed (`model.attention`): numbers differ by rounding alone.
       block_ids: another name of `relation`.
       causal: for block ids: A_t holds no key after t, which is the default.
       doc_ids: for block ids: A_t holds keys of t's document only.
@@ -104,20 +110,56 @@ def locality_attention(
     if not isinstance(margin, SelfScaling):
         check_margin(margin)
     gate = check_gate(gate)
-    masks = relation.masks(hard)
     push = Push(lam, tau, margin, 0.0 if hard else gate, scale_of(scale, q_BxLxHxK), score_cap)
+    batch, length, heads, _ = q_BxLxHxK.shape
+    tile = tile_of(route_named(route), (batch, heads, length), weights)
+    if tile is not None:
+        q, k, v = q_BxLxHxK, k_BxLxHxK, v_BxLxHxK
+        return chunked_attention(
+            q, k, v, relation, push, hard=hard, request=request, pointers=pointers, sizes=tile
+        )
+    return reference_attention(
+        q_BxLxHxK,
+        k_BxLxHxK,
+        v_BxLxHxK,
+        relation,
+        push,
+        hard=hard,
+        request=request,
+        pointers=pointers,
+        weights=weights,
+    )
+
+
+def reference_attention(
+    q_BxLxHxK: Float[Array, "B L H K"],
+    k_BxLxHxK: Float[Array, "B L H K"],
+    v_BxLxHxK: Float[Array, "B L H K"],
+    relation: Relation,
+    push: Push,
+    *,
+    hard: bool,
+    request: StatsRequest | None,
+    pointers: Bool[Array, "B L L"] | None = None,
+    weights: bool = False,
+) -> tuple[Float[Array, "B L H K"], AttentionStats | None]:
+    """What `locality_attention` returns, all scores at once: B·H·L² numbers several times over."""
+    masks = relation.masks(hard)
     found_logits = attention_logits(q_BxLxHxK, k_BxLxHxK, masks, push)
     alpha = jax.nn.softmax(found_logits.gated, axis=-1)
     out = attend(alpha, v_BxLxHxK)
     if request is None:
         return out, None
+    gaps = None
+    if request.delta:  # without −∞, which would leave τ no gradient
+        gaps = jnp.where(masks.attendable, found_logits.dialled, 0.0) * per_example(push.tau)
     found = attention_stats(
         found_logits.scores,
         found_logits.gated,
         alpha,
         relation,
         masks,
-        gaps=found_logits.dialled * per_example(tau) if request.delta else None,
+        gaps=gaps,
         request=request,
         pointers=pointers,
     )
@@ -137,34 +179,13 @@ def attention_of_rows(
     k_BxLxGxK: Float[Array, "B L G K"],
     v_BxLxGxK: Float[Array, "B L G K"],
     masks: Masks,
-    push: "Push",
+    push: Push,
     tap: Tap = untapped,
 ) -> Float[Array, "B T H K"]:
     """The rows of `locality_attention` of T queries, whose masks these are, over L keys."""
     logits = attention_logits(q_BxTxHxK, k_BxLxGxK, masks, push, tap)
     gated = tap("attention.dialled", logits.gated)
     return attend(tap("attention.weights", jax.nn.softmax(gated, axis=-1)), v_BxLxGxK)
-
-
-@dataclass(frozen=True, eq=False)
-class Push:
-    """What the dial does to scores; the arguments of `locality_attention`.
-
-    Attributes:
-      lam: λ of the layer.
-      tau: τ.
-      margin: nats, or a `SelfScaling`.
-      gate: κ; 0 for none, and with hard attention.
-      scale_H: of the scores.
-      score_cap: c; 0 for none.
-    """
-
-    lam: float | Array
-    tau: float | Array
-    margin: Margin | Array
-    gate: float
-    scale_H: Float[Array, "H"]
-    score_cap: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,14 +306,6 @@ def _one_request(request: StatsRequest | None, stats: bool, fields: StatsRequest
         "ask for them in the request",
     )
     return request
-
-
-def per_example(value: float | Array) -> Float[Array, "..."]:
-    """A dial value as float32: a scalar stays one, [B] becomes [B, 1, 1, 1], and [B, H] becomes [B, H, 1,
-    1].
-    """
-    value = jnp.asarray(value, jnp.float32)
-    return value if value.ndim == 0 else value.reshape(value.shape + (1,) * (4 - value.ndim))
 
 
 def _score_range(

@@ -1,6 +1,7 @@
 """Statistics of attention weights, per query: entropy and block mass, and on request more."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import flax.struct
 import jax
@@ -159,9 +160,7 @@ def attention_stats(
         in_block_entropy_bits=_in_block_entropy_bits(logits, mask & inside) if request.in_block else None,
         log_block_mass=_log_block_mass(logits, mask, inside) if request.log_mass else None,
         pointed=None if pairs is None else _pointed_stats(weights, mask, inside, pairs),
-        largest_score=(
-            jnp.max(jnp.abs(scores), axis=-1, where=mask, initial=0.0) if request.largest else None
-        ),
+        largest_score=_largest(jnp.abs(scores), mask, 0.0) if request.largest else None,
     )
 
 
@@ -227,6 +226,32 @@ def _score_gap(
     """min in-block − max out-of-block score; 0 for a query without keys on one of the sides (it is not
     counted).
     """
-    inside = jnp.min(scores, axis=-1, where=mask & same, initial=jnp.inf)
-    outside = jnp.max(scores, axis=-1, where=mask & ~same, initial=-jnp.inf)
+    inside = -_largest(-scores, mask & same, -jnp.inf)
+    outside = _largest(scores, mask & ~same, -jnp.inf)
     return jnp.where(jnp.any(mask & same, axis=-1) & jnp.any(mask & ~same, axis=-1), inside - outside, 0.0)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _largest(
+    values: Float[Array, "B H L M"], mask: Bool[Array, "B 1 L M"], initial: float
+) -> Float[Array, "B H L"]:
+    """The largest value where the mask is, or `initial`.
+
+    Its gradient goes to the first key that has it. That of jnp.max compares the maximum with values that the
+    compiler may have made again, and finds none equal where they round otherwise.
+    """
+    return jnp.max(values, axis=-1, where=mask, initial=initial)
+
+
+def _largest_forward(values: Array, mask: Array, initial: float) -> tuple[Array, tuple[Array, Array]]:
+    return _largest(values, mask, initial), (values, mask)
+
+
+def _largest_backward(initial: float, kept: tuple[Array, Array], given: Array) -> tuple[Array, None]:
+    values, mask = kept
+    place = jnp.argmax(jnp.where(mask, values, -jnp.inf), axis=-1)
+    there = (place[..., None] == jnp.arange(values.shape[-1])[None, None, None]) & mask
+    return jnp.where(there, given[..., None], 0.0), None
+
+
+_largest.defvjp(_largest_forward, _largest_backward)

@@ -8,7 +8,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, Key
 
-from aila_jax.config import DIAL_WEIGHTS, Config, MarginConfig, MarginForm, ModelConfig, require
+from aila_jax.config import (
+    DIAL_WEIGHTS,
+    AttentionRoute,
+    Config,
+    MarginConfig,
+    MarginForm,
+    ModelConfig,
+    require,
+)
 from aila_jax.model.attention import Push, attention_of_rows, locality_attention, per_example, scale_of
 from aila_jax.model.feature_groups import block_support
 from aila_jax.model.interface import Dial, ModelOutput, Request
@@ -155,6 +163,7 @@ class Attention(nn.Module):
             hard=request.hard,
             weights=request.weights,
             pointers=setting.pointers,
+            route=AttentionRoute.AUTO if request.weights else cfg.attention,
         )
 
     def _of_rows(

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Int
 
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array
 
@@ -62,23 +63,115 @@ class Relation:
         """The same relation of the queries at these positions alone: nothing of size L × L is made."""
         return replace(self, at=at)
 
-    def _asked(self, of_BxL: Shaped[Array, "B L"]) -> Shaped[Array, "B T 1"]:
-        """What is known of every position, at the queries."""
-        asked = of_BxL if self.at is None else jnp.take_along_axis(of_BxL, self.at, axis=1)
-        return asked[:, :, None]
+    def queries(self) -> "Side":
+        """What is known of the queries that are asked for."""
+        every = Side(self.block_ids, self._index, self.doc_ids, self.sinks, None, self.order)
+        return every if self.at is None else every.at(self.at)
 
-    def _positions(self) -> Int[Array, "#B T 1"]:
-        """The positions of the queries."""
-        length = self.block_ids.shape[1]
-        return jnp.arange(length)[None, :, None] if self.at is None else self.at[:, :, None]
-
-    def itself(self) -> Bool[Array, "#B 1 T L"]:
-        """The query's own position."""
-        return (self._positions() == jnp.arange(self.block_ids.shape[1])[None, None, :])[:, None]
+    def keys(self) -> "Side":
+        """What is known of every key."""
+        ids = self.block_ids
+        if self.key_block_ids is not None:  # padding stays padding
+            ids = jnp.where(ids == PADDING_ID, PADDING_ID, self.key_block_ids)
+        return Side(ids, self._index, self.doc_ids, self.sinks, self.pointers, self.order)
 
     @property
-    def _key_ids(self) -> Int[Array, "B L"]:
-        return self.block_ids if self.key_block_ids is None else self.key_block_ids
+    def _index(self) -> Int[Array, "1 L"]:
+        return jnp.arange(self.block_ids.shape[1])[None]
+
+    def whole(self) -> "Tile":
+        """All keys, for the queries that are asked for."""
+        return Tile(self.queries(), self.keys(), self.causal, self.horizon)
+
+    def masks(self, hard: bool = False) -> Masks:
+        """`Tile.masks` of all keys."""
+        return self.whole().masks(hard)
+
+    def attendable(self) -> Bool[Array, "B 1 T L"]:
+        """`Tile.attendable` of all keys."""
+        return self.whole().attendable()
+
+    def inside(self) -> Bool[Array, "B 1 T L"]:
+        """`Tile.inside` of all keys."""
+        return self.whole().inside()
+
+    def own(self) -> Bool[Array, "B 1 T L"]:
+        """`Tile.own` of all keys."""
+        return self.whole().own()
+
+    def pointed(self) -> Bool[Array, "B 1 T L"] | None:
+        """`Tile.pointed` of all keys."""
+        return self.whole().pointed()
+
+    def sunk(self) -> Bool[Array, "B 1 T L"] | None:
+        """`Tile.sunk` of all keys."""
+        return self.whole().sunk()
+
+
+@flax.struct.dataclass
+class Side:
+    """What a relation knows of N queries, or of N keys.
+
+    Attributes:
+      blocks: their blocks.
+      index: where they stand in the window.
+      documents: of each; None where A_t crosses documents.
+      sinks: which of them are; None for none.
+      pointers: of keys, which of them are; None for none.
+      order: with pointers, running number of the block.
+    """
+
+    blocks: Int[Array, "B N"]
+    index: Int[Array, "#B N"]
+    documents: Int[Array, "B N"] | None = None
+    sinks: Bool[Array, "B N"] | None = None
+    pointers: Bool[Array, "B N"] | None = None
+    order: Int[Array, "B N"] | None = None
+
+    def at(self, places: Int[Array, "B T"]) -> "Side":
+        """Those at these places."""
+        found = jax.tree.map(
+            lambda of: jnp.take_along_axis(jnp.asarray(of), places, axis=1), replace(self, index=None)
+        )
+        return replace(found, index=places)
+
+    def part(self, start: Int[Array, ""], size: int) -> "Side":
+        """`size` of them in a row."""
+        return jax.tree.map(lambda of: jax.lax.dynamic_slice_in_dim(of, start, size, axis=1), self)
+
+    def padded(self, more: int) -> "Side":
+        """With padding behind."""
+        length = self.blocks.shape[1]
+
+        def behind(of: Array) -> Array:
+            ids = jnp.issubdtype(of.dtype, np.integer)  # the last document goes on
+            return jnp.pad(of, ((0, 0), (0, more)), mode="edge" if ids else "constant")
+
+        rest = jax.tree.map(behind, replace(self, blocks=None, index=None))
+        blocks = jnp.pad(self.blocks, ((0, 0), (0, more)), constant_values=PADDING_ID)
+        index = jnp.arange(length + more)[None]
+        return replace(rest, blocks=blocks, index=index)
+
+
+@flax.struct.dataclass
+class Tile:
+    """A relation of some queries and some keys, written out on demand.
+
+    Attributes:
+      queries: T of them.
+      keys: S of them.
+      causal: A_t holds no key after t.
+      horizon: as in `Relation`.
+    """
+
+    queries: Side
+    keys: Side
+    causal: bool = flax.struct.field(pytree_node=False, default=True)
+    horizon: int | None = flax.struct.field(pytree_node=False, default=None)
+
+    def itself(self) -> Bool[Array, "#B 1 T S"]:
+        """The query's own position."""
+        return (self.queries.index[:, :, None] == self.keys.index[:, None, :])[:, None]
 
     def masks(self, hard: bool = False) -> Masks:
         """The masks of soft attention, or those of `hard`, whose A_t is its part inside; a query without a
@@ -89,65 +182,68 @@ class Relation:
             attendable = with_fallback(attendable & inside, itself)
         return Masks(attendable, inside, itself)
 
-    def attendable(self) -> Bool[Array, "B 1 T L"]:
+    def attendable(self) -> Bool[Array, "B 1 T S"]:
         """A_t: no later key if causal, no other document if documents are given, no padding.
 
         A padding position may attend to itself only, so no row is empty.
         """
-        block_ids, doc_ids = self.block_ids, self.doc_ids
-        real_keys = (block_ids != PADDING_ID) & (self._key_ids != PADDING_ID)
-        mask = real_keys[:, None, :] & (self._asked(block_ids) != PADDING_ID)
+        queries, keys = self.queries, self.keys
+        mask = (queries.blocks != PADDING_ID)[:, :, None] & (keys.blocks != PADDING_ID)[:, None, :]
         if self.causal:
-            mask &= jnp.arange(block_ids.shape[1])[None, None, :] <= self._positions()
-        if doc_ids is not None:
-            mask &= self._asked(doc_ids) == doc_ids[:, None, :]
+            mask &= keys.index[:, None, :] <= queries.index[:, :, None]
+        if queries.documents is not None and keys.documents is not None:
+            mask &= queries.documents[:, :, None] == keys.documents[:, None, :]
         return mask[:, None] | self.itself()
 
-    def inside(self) -> Bool[Array, "B 1 T L"]:
+    def inside(self) -> Bool[Array, "B 1 T S"]:
         """Where the key counts as inside for the query; a global token does for every query, and every key
         does for a global query.
         """
-        queries, keys = self._asked(self.block_ids), self._key_ids[:, None, :]
+        queries, keys = self.queries.blocks[:, :, None], self.keys.blocks[:, None, :]
         inside = (queries == keys) | (queries == GLOBAL_ID) | (keys == GLOBAL_ID)
-        if self.pointers is not None:
+        if self.keys.pointers is not None:
             inside |= self._pointed()
-        if self.sinks is not None:
+        if self.queries.sinks is not None and self.keys.sinks is not None:
             itself = self.itself()[:, 0]
-            inside = jnp.where(self._asked(self.sinks), itself, inside | self.sinks[:, None, :])
+            inside = jnp.where(self.queries.sinks[:, :, None], itself, inside | self.keys.sinks[:, None, :])
         return inside[:, None]
 
-    def own(self) -> Bool[Array, "B 1 T L"]:
+    def own(self) -> Bool[Array, "B 1 T S"]:
         """Where the key carries the query's own block id and is neither global nor a sink; nowhere for a
         global query, or a sink.
         """
-        key_ids = self._key_ids
-        own = (self._asked(self.block_ids) == key_ids[:, None, :]) & (key_ids != GLOBAL_ID)[:, None, :]
-        if self.sinks is not None:
-            own &= ~self.sinks[:, None, :] & ~self._asked(self.sinks)
-        return own[:, None]
+        blocks = self.keys.blocks
+        own = (self.queries.blocks[:, :, None] == blocks[:, None, :]) & (blocks != GLOBAL_ID)[:, None, :]
+        return self._no_sink(own)[:, None]
 
-    def pointed(self) -> Bool[Array, "B 1 T L"] | None:
+    def pointed(self) -> Bool[Array, "B 1 T S"] | None:
         """Where the key is inside as a pointer of an earlier block, and neither in the query's own nor a
         sink; None without pointers.
         """
-        if self.pointers is None:
+        if self.keys.pointers is None:
             return None
-        pointed = self._pointed() & (self._asked(self.block_ids) != self._key_ids[:, None, :])
-        if self.sinks is not None:
-            pointed &= ~self.sinks[:, None, :] & ~self._asked(self.sinks)
-        return pointed[:, None]
+        other = self.queries.blocks[:, :, None] != self.keys.blocks[:, None, :]
+        return self._no_sink(self._pointed() & other)[:, None]
 
-    def sunk(self) -> Bool[Array, "B 1 T L"] | None:
+    def sunk(self) -> Bool[Array, "B 1 T S"] | None:
         """Where the key is inside as a sink; None without sinks."""
-        if self.sinks is None:
+        if self.queries.sinks is None or self.keys.sinks is None:
             return None
-        return jnp.where(self._asked(self.sinks), self.itself()[:, 0], self.sinks[:, None, :])[:, None]
+        sinks = self.keys.sinks[:, None, :]
+        return jnp.where(self.queries.sinks[:, :, None], self.itself()[:, 0], sinks)[:, None]
 
-    def _pointed(self) -> Bool[Array, "B T L"]:
-        assert self.pointers is not None and self.order is not None, "pointers come with an order"
-        later = self._asked(self.order) - self.order[:, None, :]
+    def _no_sink(self, mask: Bool[Array, "B T S"]) -> Bool[Array, "B T S"]:
+        if self.queries.sinks is None or self.keys.sinks is None:
+            return mask
+        return mask & ~self.keys.sinks[:, None, :] & ~self.queries.sinks[:, :, None]
+
+    def _pointed(self) -> Bool[Array, "B T S"]:
+        queries, keys = self.queries, self.keys
+        assert queries.order is not None and keys.order is not None, "pointers come with an order"
+        assert keys.pointers is not None
+        later = queries.order[:, :, None] - keys.order[:, None, :]
         near = later >= 1 if self.horizon is None else (later >= 1) & (later <= self.horizon)
-        return near & self.pointers[:, None, :] & (self._asked(self.block_ids) != PADDING_ID)
+        return near & keys.pointers[:, None, :] & (queries.blocks != PADDING_ID)[:, :, None]
 
 
 def with_fallback(mask: Bool[Array, "B 1 T L"], itself: Bool[Array, "#B 1 T L"]) -> Bool[Array, "B 1 T L"]:

@@ -209,7 +209,7 @@ def test_rows_of_a_relation_are_rows_of_its_masks() -> None:
         for layer in range(2):
             relation = rules(batch, partition).of_layer(min(layer, rules.layers - 1), batch.doc_ids)
             for part in ("attendable", "inside", "own", "pointed", "sunk", "itself"):
-                every, rows = getattr(relation, part)(), getattr(relation.rows(at), part)()
+                every, rows = (getattr(one.whole(), part)() for one in (relation, relation.rows(at)))
                 if every is not None:
                     full = np.broadcast_to(every, (ROWS, 1, LENGTH, LENGTH))
                     np.testing.assert_array_equal(
