@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from aila_jax.checkpoint.arrays import array_sha256, leaves
 from aila_jax.checkpoint.record import LINEAGE, ArrayEntry
+from aila_jax.types import Array
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,15 @@ def weights_sha256(entries: Mapping[str, ArrayEntry]) -> str:
 
 def weights_of(params: Any) -> str:
     """The same of parameters in memory."""
+    return weights_of_each(leaves(params))
+
+
+def weights_of_each(named: Iterable[tuple[str, Array]]) -> str:
+    """The same of arrays with their names ("layer_0/query/kernel"), which are seen one at a time."""
     return weights_sha256(
         {
             f"params/{name}": ArrayEntry(tuple(np.shape(leaf)), str(leaf.dtype), array_sha256(leaf))
-            for name, leaf in leaves(params)
+            for name, leaf in named
         }
     )
 

@@ -201,17 +201,22 @@ def base_of(origin: Origin, base: str) -> str:
     """The folder, or the hub's name, of what adapters are added to.
 
     Raises:
-      ValueError: none is known, it is not there, or its files are not those that the model began with.
+      ValueError: none is known, it is not there, its files are not those that the model began with, or it is
+        another name of the hub than the one that was recorded.
     """
     pretrained = origin.meta.get("pretrained", {})
-    began = (one.path for one in lineage_of(origin.meta) if one.path and is_elsewhere(one.path))
-    found = base or str(pretrained.get("path", "")) or next(began, "")
+    began = [one.path for one in lineage_of(origin.meta) if one.path and is_elsewhere(one.path)]
+    found = base or str(pretrained.get("path", "")) or next(iter(began), "")
     limit = "the folder or the hub's name of the model that the adapters are for"
     fix = "base='my/folder' (export the model at lam=0 for one)"
     file = user_path(found) if found else None
     there = file is not None and is_pretrained(file) and file.is_dir()
     named = is_hub_name(found)
     require(there or named, "base", found, limit, fix)
+    hub_name = pretrained.get("hub_name") or next(filter(is_hub_name, began), "")
+    limit = f"{hub_name!r}, which the weights came from, or a folder, whose weights are compared"
+    fix = "leave it out, or base='my/folder'"
+    require(there or not hub_name or found == hub_name, "base", found, limit, fix)
     files = pretrained.get("files", {})
     for name, sha in files.items() if there and file is not None and not base else ():
         whole = (file / name).is_file() and sha256_of(file / name) == sha

@@ -17,7 +17,7 @@ from aila_jax.inference.growing_text import text_before
 from aila_jax.inference.inputs import begin_ids
 from aila_jax.inference.sampling import Drawn, Sampling, draw
 from aila_jax.inference.windows import begin_before, padded_window, tokens_read
-from aila_jax.model.decoding import keys_and_values, next_logits
+from aila_jax.model.decoding import in_parts, keys_and_values, next_logits
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.kept import Kept, nothing_kept, put_rows
 from aila_jax.model.network import Network
@@ -146,8 +146,10 @@ def _put(kept: Kept, fresh: Kept, row: Int[Array, ""]) -> Kept:
     return put_rows(kept, fresh, row)
 
 
-@partial(jax.jit, static_argnames="request", donate_argnames="kept")
-def _next_tokens(
+_draw = jax.jit(draw)
+
+
+def _tokens_after(
     network: Network,
     params: Any,
     batch: Batch,
@@ -159,7 +161,10 @@ def _next_tokens(
 ) -> tuple[Drawn, Kept]:
     """Draws the token after position `last_B` of each row."""
     logits_BxV, kept = next_logits(network, params, batch, dial, request, last_B, kept)
-    return draw(logits_BxV, sampling), kept
+    return _draw(logits_BxV, sampling), kept
+
+
+_next_tokens = jax.jit(_tokens_after, static_argnames="request", donate_argnames="kept")
 
 
 class _Windows:
@@ -217,7 +222,8 @@ class _Windows:
 
     def draw(self, sampling: Sampling) -> Drawn:
         """The next token of each row."""
-        drawn, self.kept = _next_tokens(
+        step = _tokens_after if in_parts(self.model.network.module) else _next_tokens
+        drawn, self.kept = step(
             self.model.network,
             self.model.params,
             self.batch(),

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from aila_jax.checkpoint import Checkpoint, find_checkpoint
-from aila_jax.checkpoint.lineage import weights_of
+from aila_jax.checkpoint.lineage import weights_of, weights_of_each
 from aila_jax.checkpoint.record import BEST
 from aila_jax.config import Config, RelationConfig, TrainedPart, require, user_path
 from aila_jax.config.checks import check_flag, check_instance, check_whole
@@ -17,8 +17,8 @@ from aila_jax.inference.inputs import example_batch
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.model.parts import dial_part, merged
 from aila_jax.pretrained.hub import fetched
-from aila_jax.pretrained.loading import load_pretrained
-from aila_jax.pretrained.opened import Reading, open_pretrained
+from aila_jax.pretrained.loading import arrays_of, load_pretrained
+from aila_jax.pretrained.opened import Opened, Reading, open_pretrained
 from aila_jax.pretrained.places import is_elsewhere, is_hub_name
 
 BASE = "AILA_BASE"  # the environment variable that says where a frozen base is now
@@ -91,10 +91,14 @@ def read_start(path: str | Path, config: Config, step: int | None = None) -> Lan
     """
     if not is_elsewhere(path):
         return _read(find_checkpoint(path, step), None)
+    return load_pretrained(_opened(path, config))
+
+
+def _opened(path: str | Path, config: Config) -> Opened:
     relation = RelationConfig(sink=config.relation.sink)  # what else it has is fitted anew
     margin, begin = config.model.margin, config.data.begin
     reading = Reading(config.model.length, relation=relation, margin=margin, begin=begin)
-    return load_pretrained(open_pretrained(path, reading, fetched))
+    return open_pretrained(path, reading, fetched)
 
 
 def _said(base: Base | None) -> Base | None:
@@ -123,8 +127,9 @@ def _read(found: Checkpoint, base: Base | None) -> LanguageModel:
     shape = jax.eval_shape(lambda: model.network.init(example_batch(found.config), jax.random.key(0)))
     if found.config.train.trained != TrainedPart.DIAL:
         return replace(model, params=jax.tree.map(jnp.asarray, found.params(shape)))
+    under = _base_of(found, base)  # first: it may be refused
     turning = jax.tree.map(jnp.asarray, found.params(dial_part(shape)))
-    return replace(model, params=merged(_base_of(found, base), turning))
+    return replace(model, params=merged(under, turning))
 
 
 def _base_of(found: Checkpoint, base: Base | None) -> Any:
@@ -137,7 +142,27 @@ def _base_of(found: Checkpoint, base: Base | None) -> Any:
     path = str(place) if named else user_path(place, "base")
     there = isinstance(path, str) or path.exists()
     require(there, "base", str(place), f"where {began} is, which the run began from", fix)
-    model = read_start(path, found.config, None if is_elsewhere(path) else began.step)
-    weights, name = weights_of(model.params), f"weights of base {str(place)!r}"
-    require(weights == began.weights, name, weights[:12], f"those of {began}", fix)
-    return model.params
+    step = None if is_elsewhere(path) else began.step
+
+    def check(weights: str) -> None:
+        named = f"weights of base {str(place)!r}"
+        require(weights == began.weights, named, weights[:12], f"those of {began}", fix)
+
+    told = _told_weights(path, found.config, step, moved=str(place) != began.path)
+    if told:
+        check(told)
+    params = read_start(path, found.config, step).params
+    check(weights_of(params))
+    return params
+
+
+def _told_weights(path: str | Path, config: Config, step: int | None, moved: bool) -> str:
+    """The identity of the weights at a path, known before memory is taken for them: by a checkpoint's record,
+    or, of a pretrained model that the run did not begin from, by reading it tensor by tensor. Empty where
+    it is not: the record of a run whose own base is frozen does not have all.
+    """
+    if is_elsewhere(path):
+        return weights_of_each(arrays_of(_opened(path, config))) if moved else ""
+    there = find_checkpoint(path, step)
+    whole = there.config.train.trained != TrainedPart.DIAL and there.manifest is not None
+    return there.weights if whole else ""

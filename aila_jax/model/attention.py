@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from aila_jax.config import AttentionRoute
 from aila_jax.config.checks import check_flag, check_instance, require
 from aila_jax.model.arguments import check_attention
-from aila_jax.model.chunked import chunked_attention
+from aila_jax.model.chunked import Qkv, chunked_attention
 from aila_jax.model.margin import Margin, SelfScaling, check_gate, check_margin
 from aila_jax.model.push import Push, per_example
 from aila_jax.model.route import route_named, tile_of
@@ -100,7 +100,8 @@ def locality_attention(
     check_instance("request", request, StatsRequest | None, "a StatsRequest or None", "StatsRequest()")
     relation = _one_relation(relation, block_ids, causal, doc_ids, key_block_ids)
     request = _one_request(request, stats, StatsRequest(delta, in_block, log_mass, largest))
-    check_attention((q_BxLxHxK, k_BxLxHxK, v_BxLxHxK), relation, lam, tau, scale, score_cap, pointers)
+    qkv = (q_BxLxHxK, k_BxLxHxK, v_BxLxHxK)
+    check_attention(qkv, relation, lam, tau, scale, score_cap, pointers)
     # NumPy, because inside jit even a comparison of constants by jnp is traced.
     if hard and not isinstance(lam, jax.core.Tracer) and bool(np.any(np.asarray(lam) != 1)):
         raise ValueError(
@@ -114,27 +115,16 @@ def locality_attention(
     batch, length, heads, _ = q_BxLxHxK.shape
     tile = tile_of(route_named(route), (batch, heads, length), weights)
     if tile is not None:
-        q, k, v = q_BxLxHxK, k_BxLxHxK, v_BxLxHxK
         return chunked_attention(
-            q, k, v, relation, push, hard=hard, request=request, pointers=pointers, sizes=tile
+            qkv, relation, push, hard=hard, request=request, pointers=pointers, sizes=tile
         )
     return reference_attention(
-        q_BxLxHxK,
-        k_BxLxHxK,
-        v_BxLxHxK,
-        relation,
-        push,
-        hard=hard,
-        request=request,
-        pointers=pointers,
-        weights=weights,
+        qkv, relation, push, hard=hard, request=request, pointers=pointers, weights=weights
     )
 
 
 def reference_attention(
-    q_BxLxHxK: Float[Array, "B L H K"],
-    k_BxLxHxK: Float[Array, "B L H K"],
-    v_BxLxHxK: Float[Array, "B L H K"],
+    qkv: Qkv,
     relation: Relation,
     push: Push,
     *,
@@ -144,6 +134,7 @@ def reference_attention(
     weights: bool = False,
 ) -> tuple[Float[Array, "B L H K"], AttentionStats | None]:
     """What `locality_attention` returns, all scores at once: B·H·L² numbers several times over."""
+    q_BxLxHxK, k_BxLxHxK, v_BxLxHxK = qkv
     masks = relation.masks(hard)
     found_logits = attention_logits(q_BxLxHxK, k_BxLxHxK, masks, push)
     alpha = jax.nn.softmax(found_logits.gated, axis=-1)

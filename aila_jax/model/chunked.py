@@ -702,10 +702,11 @@ _compiled = jax.jit(
 )  # outside of a caller's jit one compilation serves all calls
 
 
+Qkv = tuple[Float[Array, "B L H K"], Float[Array, "B L H K"], Float[Array, "B L H K"]]
+
+
 def chunked_attention(
-    q_BxLxHxK: Float[Array, "B L H K"],
-    k_BxLxHxK: Float[Array, "B L H K"],
-    v_BxLxHxK: Float[Array, "B L H K"],
+    qkv: Qkv,
     relation: Relation,
     push: Push,
     *,
@@ -717,9 +718,7 @@ def chunked_attention(
     """What `locality_attention` returns, without weights; its arguments are checked there.
 
     Args:
-      q_BxLxHxK: queries.
-      k_BxLxHxK: keys.
-      v_BxLxHxK: values.
+      qkv: queries, keys and values.
       relation: of all positions.
       push: what the dial does to scores.
       hard: only keys inside are attended to.
@@ -727,6 +726,7 @@ def chunked_attention(
       pointers: [query, key] pairs whose attention the statistics measure.
       sizes: of a tile, queries and keys.
     """
+    q_BxLxHxK, k_BxLxHxK, v_BxLxHxK = qkv
     length, (n_queries, n_keys) = q_BxLxHxK.shape[1], (min(size, q_BxLxHxK.shape[1]) for size in sizes)
     more, more_keys = -length % n_queries, -length % n_keys
 

@@ -1,10 +1,12 @@
 """A forward pass in two parts: a text's keys and values once, and then the positions that are asked for.
 
-The layers of a single position are compiled one by one, however many they are: a loop over them would copy
-every weight of the model for each token. Those of several positions run as a loop where the model's do.
+A loop over layers inside the program of a single position would copy every weight of the model for each
+token. So a deep model runs some layers at a time, by one small program that is called again and again. Layers
+of several positions run as a loop where the model's do.
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import flax.struct
@@ -18,8 +20,16 @@ from aila_jax.model.kept import COLLECTION, Kept, KeysValues, kept_of
 from aila_jax.model.network import Network
 from aila_jax.model.output import final_norm, output_of
 from aila_jax.model.scanned import scan_layers, scans, stacked
-from aila_jax.model.transformer import Block, Setting
+from aila_jax.model.transformer import Block, Setting, Transformer
+from aila_jax.partition.relations import Relation
 from aila_jax.types import Array, Batch
+
+TOGETHER = 5  # layers of one program: fewer cost more calls, 50 µs each, and more take longer to compile
+
+
+def in_parts(module: Transformer) -> bool:
+    """Whether `next_logits` is better called outside jit: a single program of all layers compiles long."""
+    return module.config.n_layers > 2 * TOGETHER
 
 
 def keys_and_values(network: Network, params: Any, batch: Batch, dial: Dial, request: Request) -> Kept:
@@ -56,7 +66,8 @@ def next_logits(
     kept: Kept,
 ) -> tuple[Float[Array, "B V"], Kept]:
     """The logits after position `at_B` of each example, whose earlier keys and values are kept; and what is
-    kept with those of that position. Pure, and meant to run inside jit.
+    kept with those of that position. Pure. Inside jit it is one program. Outside it is a few small ones, the
+    same for every `TOGETHER` layers, and what was kept is overwritten, so that it cannot be read again.
 
     Args:
       network: what runs.
@@ -68,24 +79,66 @@ def next_logits(
       at_B: the position, whose token is read.
       kept: of every position before it.
     """
-    cfg, (x_Bx1xD, settings) = (
-        network.module.config,
-        _asked(network, params, batch, dial, request, at_B[:, None]),
-    )
+    config = network.module.config
+    tables = {name: part for name, part in params.items() if not name.startswith("layer_")}
+    x_Bx1xD, shares, setting, relations = _entered(network, tables, batch, dial, request, at_B)
+    fresh: Kept = ()
+    for first in range(0, config.n_layers, TOGETHER):
+        some = slice(first, first + TOGETHER)
+        weights = tuple(params[f"layer_{layer}"] for layer in range(config.n_layers)[some])
+        own = relations if len(relations) == 1 else relations[some]
+        x_Bx1xD, new = _through(config, weights, x_Bx1xD, shares[some], setting, own, kept[some])
+        fresh += new
+    return _left(config, tables, x_Bx1xD, dial, request), fresh
+
+
+@partial(jax.jit, static_argnames="request")
+def _entered(
+    network: Network, tables: Any, batch: Batch, dial: Dial, request: Request, at_B: Int[Array, "B"]
+) -> tuple[Float[Array, "B 1 D"], tuple[Float[Array, "..."], ...], Setting, tuple[Relation, ...]]:
+    """What the first layer reads; and each layer's share of the margin, what they share of their setting, and
+    their relations, a single one where it is that of all.
+    """
+    x_Bx1xD, settings = _asked(network, tables, batch, dial, request, at_B[:, None])
+    alike = len(network.blocks(batch).layers) == 1
+    relations = tuple(setting.relation for _, setting in (settings[:1] if alike else settings))
+    return x_Bx1xD, tuple(share for share, _ in settings), settings[0][1], relations
+
+
+@partial(jax.jit, static_argnames="config", donate_argnames="kept")
+def _through(
+    config: ModelConfig,
+    weights: tuple[Any, ...],
+    x_Bx1xD: Float[Array, "B 1 D"],
+    shares: tuple[Float[Array, "..."], ...],
+    setting: Setting,
+    relations: tuple[Relation, ...],
+    kept: Kept,
+) -> tuple[Float[Array, "B 1 D"], Kept]:
+    """The residual stream after some layers, one after another, and what is kept of them."""
     fresh = []
-    for layer, ((share, setting), read) in enumerate(zip(settings, kept, strict=True)):
-        (x_Bx1xD, _), variables = Block(cfg).apply(
-            {"params": params[f"layer_{layer}"]},
+    for layer, (own, share, read) in enumerate(zip(weights, shares, kept, strict=True)):
+        relation = relations[layer if len(relations) > 1 else 0]
+        (x_Bx1xD, _), variables = Block(config).apply(
+            {"params": own},
             x_Bx1xD,
             share,
-            replace(setting, kept=read),
+            replace(setting, relation=relation, kept=read),
             None,
             mutable=[COLLECTION],
         )
         fresh.append(kept_of(variables))
-    output = output_of(final_norm(cfg, params, x_Bx1xD, dial), params, request, None)
+    return x_Bx1xD, tuple(fresh)
+
+
+@partial(jax.jit, static_argnames=("config", "request"))
+def _left(
+    config: ModelConfig, tables: Any, x_Bx1xD: Float[Array, "B 1 D"], dial: Dial, request: Request
+) -> Float[Array, "B V"]:
+    """The logits of what the last layer returns."""
+    output = output_of(final_norm(config, tables, x_Bx1xD, dial), tables, request, None)
     assert output.logits is not None, "request asks for logits"
-    return output.logits[:, 0], tuple(fresh)
+    return output.logits[:, 0]
 
 
 @flax.struct.dataclass

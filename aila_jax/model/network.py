@@ -16,6 +16,17 @@ from aila_jax.types import Array, Batch
 
 
 @flax.struct.dataclass
+class GivenBlocks:
+    """A partition, and rules, that give these blocks whatever the batch is."""
+
+    blocks: Blocks
+
+    def __call__(self, batch: Batch, partition: Any = None) -> Any:
+        """The blocks, and as a partition their ids."""
+        return self.blocks.ids if partition is None else self.blocks
+
+
+@flax.struct.dataclass
 class Network:
     """A function of parameters, batch and dial. For jit the module is static and the partition's tables are
     arrays, so one compilation serves all networks of one shape.
@@ -61,7 +72,7 @@ class Network:
         all layers.
         """
         given = blocks if isinstance(blocks, Blocks) else Blocks.same(blocks)
-        return Network(self.module, lambda _: given.ids, lambda *_: given)  # type: ignore[arg-type]
+        return Network(self.module, GivenBlocks(given), GivenBlocks(given))  # type: ignore[arg-type]
 
     def init(self, batch: Batch, key: Array) -> Any:
         """Freshly drawn float32 parameters; `batch` gives shapes only."""

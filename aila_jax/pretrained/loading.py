@@ -1,5 +1,6 @@
 """`aila_jax.from_pretrained`: somebody else's model with a dial."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from aila_jax.config import MarginConfig, PartitionConfig, PartitionKind, RelationConfig, require
 from aila_jax.config.checks import check_instance
@@ -89,23 +91,29 @@ def load_pretrained(opened: Opened) -> LanguageModel:
     """The model of files that were opened."""
     config, tokenizer = opened.config, opened.tokenizer
     check_sink(config, tokenizer)
-    tensors = opened.tensors
     fitted = _partition(config.partition, tokenizer)
     tables = tables_for(config.relation, tokenizer, None)
     chat = opened.tokenizer_text.chat
     meta = {"pretrained": _origin(opened), "versions": versions(), **({CHAT: asdict(chat)} if chat else {})}
     params: dict[str, Any] = {}
-    # The largest first: for a moment it is there twice, when little else is.
-    for one in sorted(tensors, key=lambda one: -prod(one.shape)):
-        array = opened.source.read(one.name, one.shape[0])
-        for name, part in zip(one.targets, one.read(array), strict=True):
-            *path, last = name.split("/")
-            place = params
-            for step in path:
-                place = place.setdefault(step, {})
-            place[last] = jnp.asarray(part)
-        del array
+    for name, part in arrays_of(opened):
+        *path, last = name.split("/")
+        place = params
+        for step in path:
+            place = place.setdefault(step, {})
+        place[last] = jnp.asarray(part)
     return LanguageModel(params, config, tokenizer, opened.name, 0, meta, None, fitted, tables)
+
+
+def arrays_of(opened: Opened) -> Iterator[tuple[str, Float[np.ndarray, "..."]]]:
+    """Every parameter with its name, read from the files one after another.
+
+    The largest come first: for a moment one is there twice, when little else is.
+    """
+    for one in sorted(opened.tensors, key=lambda one: -prod(one.shape)):
+        array = opened.source.read(one.name, one.shape[0])
+        yield from zip(one.targets, one.read(array), strict=True)
+        del array
 
 
 def _partition(config: PartitionConfig, tokenizer: Tokenizer) -> Partition | None:

@@ -23,14 +23,37 @@ def sentences(result: SweepResult) -> list[str]:
             f"{percent(first.accuracy)} to {percent(last.accuracy)}."
         ),
         f"Attention entropy goes from {fixed(first.entropy_bits, 2)} to {fixed(last.entropy_bits, 2)} bits.",
-        (
-            "Block mass, the share of attention inside the query's own block, goes from"
-            f" {percent(first.block_mass)} to {percent(last.block_mass)}: {times(first.block_mass_lift)} and"
-            f" {times(last.block_mass_lift)} that of uniform attention."
-        ),
+        _inside(first, last),
         _best(cells),
     ]
     return said + _steepest(cells) + _baselines(result, cells)
+
+
+def _inside(first: CellRow, last: CellRow) -> str:
+    """Block mass; and what of it is on the own block, pointers and sink, where it is on more than the block:
+    a pretrained model has most of it on its sink.
+    """
+    others = {
+        name: (before, after)
+        for name, before, after in (
+            ("pointers", first.pointer_mass, last.pointer_mass),
+            ("sink", first.sink_mass, last.sink_mass),
+        )
+        if before is not None and after is not None
+    }
+    among = "inside the query's own block"
+    if others:
+        among = f"on the query's own block{',' if len(others) > 1 else ' and'} {' and '.join(others)}"
+    said = (
+        f"Block mass, the share of attention {among}, goes from"
+        f" {percent(first.block_mass)} to {percent(last.block_mass)}: {times(first.block_mass_lift)} and"
+        f" {times(last.block_mass_lift)} that of uniform attention."
+    )
+    if not others:
+        return said
+    parts = {"own block": (first.block_mass_local, last.block_mass_local), **others}
+    told = (f"{name} {percent(before)} to {percent(after)}" for name, (before, after) in parts.items())
+    return f"{said} Of all attention: {', '.join(told)}."
 
 
 def _single(cell: CellRow) -> str:

@@ -210,7 +210,7 @@ def _train(
         _announce(config, workdir, text.dataset, partition, before.lineage, state)
 
     train_step = _mapped_step(config, network, optimizer, sharding)
-    if state.base is not None and not quiet:
+    if before.lineage and not quiet:  # somebody's model may be too large for this machine
         train_step, state = _foretold(config, train_step, state, text, draw, sharding)
     log = _training_log(config, workdir, folder, found, quiet)
     with log, CheckpointStore(workdir, config.train.keep) as store, StopRequests() as requests:

@@ -9,6 +9,8 @@ import pytest
 from safetensors.numpy import load_file
 
 import aila_jax as aila
+from aila_jax.checkpoint.lineage import Ancestor, lineage_to_json
+from aila_jax.exporting.peft import ADAPTER_CONFIG
 from aila_jax.inference.language_model import LanguageModel
 from tests.support.exported import FILES, OPEN, RANK, adapted, pretrained, with_margin
 
@@ -121,6 +123,23 @@ def test_another_copy_of_the_base_may_be_named(tmp_path: Path) -> None:
         json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "somebody/neox"
     )
     assert "base_model: somebody/neox\n" in (folder / "README.md").read_text()
+
+
+def test_a_base_of_the_hub_is_the_one_that_was_recorded(tmp_path: Path) -> None:
+    """By the model, or by the run that began from that name; a folder is compared by its weights."""
+    named = adapted(pretrained("neox"))
+    named.meta["pretrained"]["hub_name"] = "someone/tiny"
+    begun = adapted(pretrained("neox"))
+    begun.meta.clear()
+    begun.meta.update(lineage_to_json((Ancestor("tiny", 0, "0" * 64, "someone/tiny"),)))
+    begun.meta["pretrained"] = {"model_type": "gpt_neox"}
+    for number, model in enumerate((named, begun)):
+        with pytest.raises(ValueError, match="base is 'someone/else'; it must be 'someone/tiny', which"):
+            aila.export(model, tmp_path / "out", format="peft", base="someone/else")
+        for base in ("someone/tiny", FILES / "neox"):
+            aila.export(model, tmp_path / f"{number}{Path(base).name}", format="peft", base=base)
+    config = json.loads((aila.export(begun, tmp_path / "left", format="peft") / ADAPTER_CONFIG).read_text())
+    assert config["base_model_name_or_path"] == "someone/tiny"
 
 
 def test_a_base_that_is_missing_or_another_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from aila_jax.inference.generation import generate_ids
 from aila_jax.inference.growing_text import text_before
 from aila_jax.inference.sampling import Drawn
 from aila_jax.inference.windows import tokens_read
+from aila_jax.model import decoding
 
 PROMPT = "the cat saw"
 
@@ -101,6 +102,18 @@ def test_one_compilation_serves_every_prompt_dial_and_temperature(trained):
     ):
         trained.model.generate(prompt, lam=lam, tau=tau, max_tokens=3, sample_temperature=temperature, seed=3)
     assert rows._next_tokens._cache_size() == before
+
+
+def test_a_deep_model_generates_by_small_programs(trained, monkeypatch):
+    """The same tokens: here the model's two layers, one at a time."""
+    asked = {"lam": 0.4, "max_tokens": 14, "sample_temperature": 1.0, "seed": 2, "samples": 2}
+    want = trained.model.generate(PROMPT, **asked)
+    monkeypatch.setattr(decoding, "TOGETHER", 1)
+    monkeypatch.setattr(rows, "in_parts", lambda module: True)
+    monkeypatch.setattr(rows, "_next_tokens", None)
+    before = decoding._through._cache_size()
+    assert trained.model.generate(PROMPT, **asked) == want
+    assert decoding._through._cache_size() == before + 1
 
 
 def test_lam_and_tau_reach_the_model_and_only_the_model(trained):

@@ -89,7 +89,7 @@ def both(relation, push, hard=False, dtype="float32", pairs=None, sizes=SIZES):
 
     def summed(read, q, k, v, lam, tau, scale):
         put = replace(push, lam=lam, tau=tau, scale_H=scale)
-        found = numbers(*read(q, k, v, relation, put))
+        found = numbers(*read((q, k, v), relation, put))
         total = jnp.zeros(())
         for place, (_, value) in enumerate(found):
             if jnp.issubdtype(value.dtype, jnp.floating):

@@ -12,7 +12,8 @@ import pytest
 
 from aila_jax.config import AdapterConfig, Config, MarginConfig, ModelConfig, RotaryConfig
 from aila_jax.inference.inputs import example_batch
-from aila_jax.model.decoding import keys_and_values, next_logits, query_logits
+from aila_jax.model import decoding
+from aila_jax.model.decoding import in_parts, keys_and_values, next_logits, query_logits
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.kept import nothing_kept, put_rows
 from aila_jax.model.network import Network
@@ -45,6 +46,10 @@ RELATIONS: dict[str, tuple[Any, Rules]] = {
     "random": (Given(), Rules(pointers=RandomToken(3))),
     "horizon, sink": (Windows(3), Rules(sink=True, pointers=Ends(2))),
     "by layer": (Windows(3), Rules(pointers=Ends(), partitions=(Segments(CLOSES), Windows(5)), layers=2)),
+    "six by layer": (
+        Windows(4),
+        Rules(sink=True, partitions=(None, Windows(2), None, None, Windows(2), Windows(3)), layers=6),
+    ),
     "global layer": (Windows(3), Rules(sink=True, partitions=(None, Everything()), layers=2)),
 }
 SHAPE = ModelConfig(length=LENGTH, d_model=16, n_heads=4, d_ff=24, n_layers=2)
@@ -64,7 +69,7 @@ FORMS: dict[str, ModelConfig] = {
         n_kv_heads=2, head_width=6, qkv_bias=True,
     ),
     "neox": replace(SHAPE, parallel=True, norm="layer_norm", feed_forward="gelu_exact"),
-    "deep": replace(SHAPE, n_layers=6, n_kv_heads=1, rotary_base=100.0),
+    "deep": replace(SHAPE, n_layers=6, n_kv_heads=1, rotary_base=100.0, layer_beta=1.0),
 }  # fmt: skip
 DIAL = Dial(np.float32([0.4, 1.0, 0.0]), np.float32([0.7, 1.0, 1.3]))
 
@@ -172,8 +177,25 @@ def test_every_form_of_the_model(form: str) -> None:
 
 
 def test_relations_by_layer_of_a_deep_model() -> None:
-    RELATIONS["deep"] = (Windows(4), Rules(shift=1, sink=True, layers=6))
-    check("deep", FORMS["deep"])
+    check("six by layer", FORMS["deep"])
+
+
+@pytest.mark.parametrize("relation", ["horizon, sink", "six by layer"])
+def test_parts_are_one_program_bit_for_bit(relation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside jit: here two layers, and the same program for two more, twice."""
+    monkeypatch.setattr(decoding, "TOGETHER", 2)
+    network, params = network_of(relation, FORMS["deep"])
+    assert in_parts(network.module) and not in_parts(network_of(relation, SHAPE)[0].module)
+    batch, at = texts(False), np.array([6, 9, 13], np.int32)
+    kept = first(network, params, batch, DIAL, Request())
+    given = (network, params, up_to(batch, at + 1), DIAL, Request(), at)
+    want = step(*given, kept)
+    whole_BxV = np.asarray(whole(network, params, batch, DIAL, Request()))[np.arange(ROWS), at]
+    np.testing.assert_allclose(want[0], whole_BxV, rtol=0, atol=1e-5 * np.abs(whole_BxV).max())
+    before = decoding._through._cache_size()
+    found = next_logits(*given, jax.tree.map(jnp.copy, kept))
+    assert decoding._through._cache_size() - before == 1
+    jax.tree.map(np.testing.assert_array_equal, found, want)
 
 
 def test_bfloat16() -> None:

@@ -256,6 +256,17 @@ def test_nothing_that_is_drawn_lies_outside_its_axes(tmp_path: Path) -> None:
         assert all(46 <= x <= 308 and 10 <= y <= 146 for x, y in points)
 
 
+def test_a_logarithmic_axis_has_two_numbers_at_least(tmp_path: Path) -> None:
+    """An untrained pretrained model's perplexity over the dial spans a factor of 3.5."""
+    result = synthetic_sweep(lams=(0.0, 0.5, 1.0), taus=(1.0,))
+    spans = dict(zip((0.0, 0.5, 1.0), (24.9, 45.9, 87.5), strict=True))
+    cells = tuple(replace(cell, perplexity_token=spans[cell.lam]) for cell in result.cells)
+    write_page([RunOnPage("one", replace(result, cells=cells))], tmp_path / "a.html")
+    script = """return [...all(".chart")[0].querySelectorAll("text")].map((node) => node.textContent);"""
+    found = in_browser((tmp_path / "a.html").read_text(encoding="utf-8"), script, tmp_path)
+    assert found[:3] == ["30", "50", "70"]
+
+
 def test_two_runs_share_the_dial_and_say_what_they_were_not_measured_at(tmp_path: Path) -> None:
     runs = [
         RunOnPage("plain", synthetic_sweep(lams=(0.0, 1.0), taus=(1.0,))),

@@ -50,6 +50,25 @@ def test_sentences_hold_the_figures_of_the_rows(known: SweepResult) -> None:
     )
 
 
+def test_what_is_inside_beside_the_block_is_told_apart(known: SweepResult) -> None:
+    def mass(**parts: dict[float, float]) -> str:
+        cells = [
+            dataclasses.replace(cell, **{name: of_lam.get(cell.lam, 0.5) for name, of_lam in parts.items()})
+            for cell in known.cells
+        ]
+        return sentences(dataclasses.replace(known, cells=tuple(cells)))[2]
+
+    own, sink = {0.0: 0.15, 1.0: 0.4}, {0.0: 0.05, 1.0: 0.3}
+    assert mass(block_mass_local=own, sink_mass=sink) == (
+        "Block mass, the share of attention on the query's own block and sink, goes from 20.0 % to 90.0 %:"
+        " 2.00 times and 9.00 times that of uniform attention. Of all attention: own block 15.0 % to 40.0 %,"
+        " sink 5.0 % to 30.0 %."
+    )
+    said = mass(block_mass_local=own, sink_mass=sink, pointer_mass={0.0: 0.0, 1.0: 0.2})
+    assert "on the query's own block, pointers and sink, goes" in said
+    assert said.endswith("own block 15.0 % to 40.0 %, pointers 0.0 % to 20.0 %, sink 5.0 % to 30.0 %.")
+
+
 def test_one_cell_is_described_alone(make_sweep: Callable[..., SweepResult]) -> None:
     values = {
         "perplexity_token": 70.0,

@@ -2,6 +2,8 @@
 does not belong together is refused.
 """
 
+import contextlib
+import io
 import json
 import shutil
 import signal
@@ -14,11 +16,12 @@ import pytest
 
 import aila_jax as aila
 from aila_jax import presets
-from aila_jax.checkpoint import find_checkpoint
+from aila_jax.checkpoint import Checkpoint, find_checkpoint
 from aila_jax.checkpoint.lineage import weights_of
 from aila_jax.cli.main import main
 from aila_jax.config import AdapterConfig, Config, RelationConfig
 from aila_jax.config.options import LocaliseOptions
+from aila_jax.loading import models
 from aila_jax.pretrained.writing import write_folder
 from aila_jax.runs import localised_config
 from aila_jax.training import loop
@@ -72,6 +75,23 @@ def model(run):
 @pytest.fixture(scope="module")
 def base(place):
     return aila.from_pretrained(place / "base", length=32)
+
+
+@pytest.fixture(scope="module")
+def untaught(place, data):
+    """All weights of the base trained, by the text alone: one step; and what was printed."""
+    config = short(place, data, steps=1, trained="all")
+    model, locality = replace(config.model, adapters=AdapterConfig()), replace(config.locality, taught=0.0)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        found = aila.train(
+            replace(config, model=model, locality=locality), place / "untaught", start=place / "base"
+        )
+    return found, printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def whole(untaught):
+    return untaught[0]
 
 
 def logits(model, lam):
@@ -141,6 +161,35 @@ def test_adapters_of_another_base_are_refused(run, base, tmp_path):
         aila.load(run.workdir, base=tmp_path / "other")
 
 
+def test_another_base_is_refused_before_its_weights_are_in_memory(
+    place, data, run, base, whole, tmp_path, monkeypatch
+):
+    """A pretrained model, said here or in AILA_BASE, and a run of the same shape."""
+    other = replace(base, params=jax.tree.map(lambda x: x, base.params))
+    other.params["final_norm"] = jax.tree.map(lambda x: x + 1.0, base.params["final_norm"])
+    write_folder(other, tmp_path / "other")
+    lent = aila.train(short(place, data, steps=1), tmp_path / "lent", quiet=True, start=whole.workdir)
+    shutil.copytree(whole.workdir, tmp_path / "moved")
+    np.testing.assert_array_equal(
+        logits(aila.load(lent.workdir, base=tmp_path / "moved"), 1.0), logits(lent.load(), 1.0)
+    )
+    again = aila.train(replace(whole.config, seed=5), tmp_path / "again", quiet=True, start=place / "base")
+
+    def never(*given):
+        raise AssertionError("the weights are read")
+
+    monkeypatch.setattr(models, "load_pretrained", never)
+    monkeypatch.setattr(Checkpoint, "params", never)
+    words = r"weights of base '.*{}' is '[0-9a-f]{{12}}'; it must be those of {}"
+    with pytest.raises(ValueError, match=words.format("other", "base")):
+        aila.load(run.workdir, base=tmp_path / "other")
+    with pytest.raises(ValueError, match=words.format("again", "untaught")):
+        aila.load(lent.workdir, base=again.workdir)
+    monkeypatch.setenv("AILA_BASE", str(tmp_path / "other"))
+    with pytest.raises(ValueError, match=words.format("other", "base")):
+        aila.load(run.workdir)
+
+
 def test_a_whole_checkpoint_needs_no_base(trained, place):
     with pytest.raises(ValueError, match=r"base is .*; it must be left out: the checkpoint holds all"):
         aila.load(trained.run.workdir, base=place / "base")
@@ -174,6 +223,10 @@ def test_all_weights_may_be_trained_and_the_start_still_teaches(place, data, bas
     assert np.abs(logits(found, 0.0) - logits(base, 0.0)).max() > 1e-4
     names = [name for name in find_checkpoint(tmp_path / "full").arrays if name.startswith("params/")]
     assert "params/embedding" in names
+
+
+def test_what_a_run_from_a_start_takes_is_printed_also_where_nothing_teaches(untaught):
+    assert untaught[1].count("takes    ") == 1 and " MB a device, " in untaught[1]
 
 
 def test_localise_is_train_with_the_preset(place, data, capsys):

@@ -64,7 +64,7 @@
   }
 
   function logTicks(low, high) {
-    const ticks = [], factors = high / low < 30 ? [1, 2, 5] : [1];
+    const ticks = [], factors = high / low < 10 ? [1, 2, 3, 5, 7] : high / low < 30 ? [1, 2, 5] : [1];
     for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
       for (const factor of factors) if (factor * 10 ** power >= low && factor * 10 ** power <= high) ticks.push(factor * 10 ** power);
     }
