@@ -45,8 +45,8 @@ class QuestionConfig:
         limits = {
             "seed": (0, 2**32 - 1),
             "sequences": (1, 10**8),
-            "least": (1, self.most),
             "most": (1, MOST_PASSAGES),
+            "least": (1, self.most),
             "asked": (1, MOST_ASKED),
             "agree": (0, MOST_AGREE),
             "words": (8, 10**6),
