@@ -75,8 +75,8 @@ class DataConfig:
         (your files), `conllu` (your annotated files), `tfds` (a TensorFlow data set by name), all in
         docs/data.md, or `recall` or `brackets` (synthetic, see data.rule), or questions over passages:
         `questions`, `question_files`, `recall_passages`, `wikitext2_passages` (docs/howto/questions.md).
-      data_dir: wikitext2 and wikitext2_passages only: a folder that holds wiki.{train,valid,test}.tokens. Empty: download from
-        `url`.
+      data_dir: wikitext2 and wikitext2_passages only: a folder that holds wiki.{train,valid,test}.tokens.
+        Empty: download from `url`.
       url: wikitext2 only: address of the zip archive that is downloaded when `data_dir` is empty.
       files: text, conllu and question_files only: paths or globs of UTF-8 files (`.jsonl` files: one
         document a line, see docs/data.md).

@@ -13,8 +13,8 @@ def moved_to(config: DataConfig, data_dir: str) -> DataConfig:
     """The same settings, for a corpus that is in `data_dir`; an empty one changes nothing.
 
     For `wikitext2` and `tfds` it is the folder that data.data_dir and data.tfds_data_dir name. For `text` and
-    `conllu` (and `question_files`) every path or glob is looked for under it: whole, then without its first folder, then without its
-    first two, and so on.
+    `conllu` (and `question_files`) every path or glob is looked for under it: whole, then without its first
+    folder, then without its first two, and so on.
 
     Raises:
       ValueError: a corpus that reads no files of the user's, or a path that is nowhere in the folder.

@@ -49,7 +49,12 @@ def _scores(
 
 
 def score_answers(
-    model: LanguageModel, windows: Windows, lam: float, tau: float = 1.0, hard: bool = False, batch_size: int = 32
+    model: LanguageModel,
+    windows: Windows,
+    lam: float,
+    tau: float = 1.0,
+    hard: bool = False,
+    batch_size: int = 32,
 ) -> ScoredAnswers:
     """Every answer of the windows at one setting of the dial.
 

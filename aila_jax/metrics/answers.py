@@ -121,9 +121,7 @@ class SourceCounts:
         return cls(len(one & other), len(one), len(other))
 
     def __add__(self, other: "SourceCounts") -> "SourceCounts":
-        return SourceCounts(
-            self.hits + other.hits, self.cited + other.cited, self.planted + other.planted
-        )
+        return SourceCounts(self.hits + other.hits, self.cited + other.cited, self.planted + other.planted)
 
     @property
     def precision(self) -> Interval:
@@ -150,9 +148,7 @@ def comprehensiveness(
     return np.exp(np.asarray(whole, np.float64)) - np.exp(np.asarray(without, np.float64))
 
 
-def sufficiency(
-    whole: Float[np.ndarray, "*n"], alone: Float[np.ndarray, "*n"]
-) -> Float[np.ndarray, "*n"]:
+def sufficiency(whole: Float[np.ndarray, "*n"], alone: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     """p(answer) − p(answer given the rationale alone): near 0 where the rationale was enough.
 
     Args:

@@ -35,7 +35,9 @@ def _line(
     ]
     together, isolated = rows
     loss = (
-        MISSING if together is None or isolated is None else f"{100 * (together.accuracy - isolated.accuracy):.1f}"
+        MISSING
+        if together is None or isolated is None
+        else f"{100 * (together.accuracy - isolated.accuracy):.1f}"
     )
     count = max(row.questions for row in rows if row is not None)
     return str(passages), KINDS[kind].replace("_", " "), str(seed), str(count), *shares, loss

@@ -133,7 +133,9 @@ def measure(
     return rows
 
 
-def write_rows(rows: list[AnswerRow], model: LanguageModel, dataset: Dataset, path_without_suffix: Path) -> None:
+def write_rows(
+    rows: list[AnswerRow], model: LanguageModel, dataset: Dataset, path_without_suffix: Path
+) -> None:
     """Writes `.csv` (a row each) and `.json` (rows, configuration, versions, commits), the JSON last."""
     document = {
         "format": FORMAT,

@@ -80,7 +80,10 @@ def written(tmp_path: Path) -> DataConfig:
     lines = [line(question=f"Who is {number}?", answer=f"Ada {number}") for number in range(60)]
     (tmp_path / "asked.jsonl").write_text("\n".join(lines), encoding="utf-8")
     return DataConfig(
-        corpus="question_files", files=(str(tmp_path / "*.jsonl"),), vocab_size=300, cache_dir=str(tmp_path / "cache")
+        corpus="question_files",
+        files=(str(tmp_path / "*.jsonl"),),
+        vocab_size=300,
+        cache_dir=str(tmp_path / "cache"),
     )
 
 

@@ -32,7 +32,9 @@ ROLES = ("teacher", "neighbour", "doctor")
 
 def read(passage: str) -> tuple[str, str, str]:
     """(whom, relation, what) of a passage: its two pairs of names in order, and its sign."""
-    whom, what = re.findall(r"[A-Z][a-z]+ [A-Z][a-z]+", re.sub(r"^(The|Every|Long|For|In|As|Today) ", "", passage))
+    whom, what = re.findall(
+        r"[A-Z][a-z]+ [A-Z][a-z]+", re.sub(r"^(The|Every|Long|For|In|As|Today) ", "", passage)
+    )
     return whom, next(SIGNS[word] for word in re.findall(r"\w+", passage) if word in SIGNS), what
 
 
@@ -43,7 +45,9 @@ def solve(passages: tuple[str, ...], question: str) -> tuple[set[str], set[int]]
     signs = [SIGNS[word] for word in re.findall(r"\w+", question) if word in SIGNS]
     used, people = set(), {name}
     for role in (sign for sign in signs if sign in ROLES):
-        links = [number for number, (whom, relation, _) in enumerate(facts) if whom in people and relation == role]
+        links = [
+            number for number, (whom, relation, _) in enumerate(facts) if whom in people and relation == role
+        ]
         used |= set(links)
         people = {facts[number][2] for number in links}
     asked = next(sign for sign in signs if sign not in ROLES)
@@ -68,8 +72,18 @@ def test_a_reader_finds_the_answers_where_they_were_planted(
             values, used = solve(example.passages, turn.question)
             assert turn.answer == (values.pop() if len(values) == 1 else "unknown")
             assert set(turn.rationale) == used
-            planted = {"one_hop": 1, "two_hops": 2, "absent": 0, "contradicting": 2, "redundant": 2 * agree + 1}
+            planted = {
+                "one_hop": 1,
+                "two_hops": 2,
+                "absent": 0,
+                "contradicting": 2,
+                "redundant": 2 * agree + 1,
+            }
             assert len(used) == planted[turn.kind]
+        told = [read(passage)[:2] for passage in example.passages]
+        asked_of = {told[number] for turn in example.turns for number in turn.rationale}
+        others = [one for one in told if one not in asked_of]
+        assert len(set(others)) == len(others)  # no two distractors are about one thing
 
 
 def test_all_kinds_come_and_their_distractors_speak_of_who_is_asked_about() -> None:
@@ -200,7 +214,9 @@ def test_a_begin_token_leads_the_header(cache: str) -> None:
 def test_a_prompt_that_does_not_fit_is_named(dataset: Dataset, cache: str) -> None:
     longest = int((dataset.windows("train", 512, False).batch.doc_ids != PADDING_ID).sum(1).max())
     assert len(dataset.windows("train", longest, False)) == 2000
-    with pytest.raises(ValueError, match=rf"takes {longest} tokens .* model\.length \({longest - 1}\), 1 more"):
+    with pytest.raises(
+        ValueError, match=rf"takes {longest} tokens .* model\.length \({longest - 1}\), 1 more"
+    ):
         dataset.windows("train", longest - 1, False)
     with pytest.raises(ValueError, match=r"data\.questions\.capacity is 3; it must be at least \d+"):
         load_dataset(config(cache, capacity=3))
@@ -255,7 +271,9 @@ def test_settings_outside_their_limits_are_refused(changed: dict[str, object], m
 
 
 def test_settings_that_nothing_reads_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"data\.questions\.most is 4; it must be left alone when data\.corpus is 'pydocs'"):
+    with pytest.raises(
+        ValueError, match=r"data\.questions\.most is 4; it must be left alone when data\.corpus is 'pydocs'"
+    ):
         DataConfig(questions=QuestionConfig(most=4))
     with pytest.raises(ValueError, match=r"data\.questions\.words is 50; it must be left alone"):
         DataConfig(corpus="questions", questions=QuestionConfig(words=50))

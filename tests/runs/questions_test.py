@@ -33,7 +33,9 @@ from experiments.questions.runs import measure, read_rows, write_rows
 def settings(folder: Path, steps: int = 6) -> Config:
     asked = QuestionConfig(sequences=200, kinds=("one_hop", "absent"), most=3, asked=2, capacity=32)
     return Config(
-        data=DataConfig(corpus="questions", vocab_size=1280, questions=asked, cache_dir=str(folder / "cache")),
+        data=DataConfig(
+            corpus="questions", vocab_size=1280, questions=asked, cache_dir=str(folder / "cache")
+        ),
         partition=PartitionConfig(kind="given"),
         model=ModelConfig(
             length=112,
@@ -134,7 +136,9 @@ def test_an_answer_is_right_where_all_of_it_is() -> None:
 def test_the_experiment_measures_each_kind_in_each_mode(trained: Any, tmp_path: Path) -> None:
     rows = measure(trained, passages=(2,), questions=12, quiet=True)
     assert [(row.kind, row.mode) for row in rows[:2]] == [("one_hop", "together"), ("one_hop", "isolated")]
-    assert len(rows) == 10 and all(row.questions == 12 and row.low <= row.accuracy <= row.high for row in rows)
+    assert len(rows) == 10 and all(
+        row.questions == 12 and row.low <= row.accuracy <= row.high for row in rows
+    )
     write_rows(rows, trained, runs.dataset_of(trained), tmp_path / "questions-seed0")
     assert read_rows(tmp_path / "questions-seed0.json") == rows
     text = collect(tmp_path)

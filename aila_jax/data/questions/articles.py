@@ -53,7 +53,9 @@ def examples_of(
             " of each. Fix: raise --config.data.questions.words, or lower --config.data.questions.most"
         )
     draw = random.Random(f"{asked.seed} articles {split}")
-    return tuple(_example(texts, draw.choice(whole), draw, draw.randint(asked.least, asked.most)) for _ in range(count))
+    return tuple(
+        _example(texts, draw.choice(whole), draw, draw.randint(asked.least, asked.most)) for _ in range(count)
+    )
 
 
 def _example(

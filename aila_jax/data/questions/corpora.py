@@ -34,7 +34,9 @@ def read_questions(config: DataConfig) -> Corpus:
         corpus = question_files(config, lambda example: as_document(example, Template()))
     else:
         corpus = _made(config)
-    return replace(corpus, splits={split: _drawn(config, split, found) for split, found in corpus.splits.items()})
+    return replace(
+        corpus, splits={split: _drawn(config, split, found) for split, found in corpus.splits.items()}
+    )
 
 
 def _drawn(config: DataConfig, split: str, documents: tuple[Document, ...]) -> tuple[Document, ...]:

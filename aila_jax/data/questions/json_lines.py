@@ -83,7 +83,9 @@ def _object(line: str, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{where} is no JSON ({error}). Fix: write one object a line") from error
     except RecursionError as error:
-        raise ValueError(f"{where} is nested too deeply for JSON. Fix: write one flat object a line") from error
+        raise ValueError(
+            f"{where} is nested too deeply for JSON. Fix: write one flat object a line"
+        ) from error
     require(isinstance(record, dict), where, type(record).__name__, "an object", _WRITE)
     missing = [name for name in _KEYS[:3] if name not in record]
     limit = f"an object with {', '.join(_KEYS[:3])}; {', '.join(missing)} not there"
@@ -104,8 +106,12 @@ def _passages(value: Any, where: str) -> tuple[tuple[str, ...], dict[str, int]]:
             require("text" in one, name, sorted(one), limit, fix)
             if (own := one.get("id")) is not None:
                 whole = isinstance(own, int) and not isinstance(own, bool)
-                require(isinstance(own, str) or whole, f"{name}: id", own, "a text or a number", 'write "id": "a"')
-                require(str(own) not in ids, f"{name}: id", own, "one that no other passage has", "change one")
+                require(
+                    isinstance(own, str) or whole, f"{name}: id", own, "a text or a number", 'write "id": "a"'
+                )
+                require(
+                    str(own) not in ids, f"{name}: id", own, "one that no other passage has", "change one"
+                )
                 ids[str(own)] = number
             one = one["text"]
         texts.append(_text(one, name))

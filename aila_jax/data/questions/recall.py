@@ -42,7 +42,5 @@ def _example(keys: list[int], values: list[int], passages: int, queries: list[in
         )
         for passage in range(passages)
     ]
-    turns = tuple(
-        Turn(f"k{keys[pair]}", f"v{values[pair]}", (places[pair],), "recall") for pair in queries
-    )
+    turns = tuple(Turn(f"k{keys[pair]}", f"v{values[pair]}", (places[pair],), "recall") for pair in queries)
     return Example(tuple(texts), turns)
