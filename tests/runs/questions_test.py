@@ -55,12 +55,17 @@ def settings(folder: Path, steps: int = 6) -> Config:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("questions")
-    runs.train(settings(folder), folder / "run", quiet=True)
-    return aila.load(folder / "run")
+    return runs.train(settings(folder), folder / "run", quiet=True).workdir
 
 
+@pytest.fixture(scope="module")
+def trained(workdir: Path) -> Any:
+    return aila.load(workdir)
+
+
+@pytest.mark.medium
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(trained: Any, tmp_path: Path) -> None:
     config = replace(trained.config, data=replace(trained.config.data, cache_dir=str(tmp_path)))
     runs.train(replace(config, train=replace(config.train, steps=6)), tmp_path / "run", quiet=True)
@@ -123,6 +128,18 @@ def test_answers_are_scored_as_numpy_does(trained: Any) -> None:
     np.testing.assert_array_equal(found.right, right)
     np.testing.assert_array_equal(found.window, window)
     np.testing.assert_allclose(found.log_prob, log_prob, atol=1e-4)
+
+
+@pytest.mark.medium
+def test_a_dial_is_learned_on_questions(trained: Any, workdir: Path, tmp_path: Path) -> None:
+    """Localising takes the corpus as any other, its passages as blocks."""
+    data, blocks = replace(trained.config.data, tokenizer="bpe"), PartitionConfig(kind="given")
+    run = aila.localise(workdir, tmp_path / "dial", data, partition=blocks, tokens=2 * 8 * 112, quiet=True)
+    found = aila.load(tmp_path / "dial")
+    assert run.step == 2 and found.config.data.asks and found.config.model.adapters.rank == 8
+    windows = windows_of(found, runs.dataset_of(found), "test")
+    mine, base = (score_answers(model, windows, 0.0, batch_size=4) for model in (found, trained))
+    np.testing.assert_array_equal(mine.log_prob, base.log_prob)
 
 
 def test_an_answer_is_right_where_all_of_it_is() -> None:
