@@ -105,6 +105,7 @@ BAD = [
     ("data.questions", "agree", [-1, 9], "from 0 to 8"),
     ("data.questions", "words", [7, 10**7], "from 8 to 1000000"),
     ("data.questions", "equal", OUTSIDE_UNIT, "in [0, 1]"),
+    ("data.questions", "scored", ["passages", ""], "one of answers, questions"),
     ("data.questions", "capacity", [-1, 10**7], "from 0 to 1000000"),
     *[
         ("data", f"tfds_{name}", ["x"], "empty when data.corpus is 'pydocs'")
@@ -676,7 +677,7 @@ def test_a_preset_of_another_name_is_refused():
     with pytest.raises(
         ValueError,
         match=(
-            r"preset is .smal.; it must be one of tiny, small, certified, certified_windows5, paper, recall, brackets\. Fix: did"
+            r"preset is .smal.; it must be one of tiny, small, certified, certified_windows5, paper, recall, brackets, questions\. Fix: did"
             r" you mean .small.\?"
         ),
     ):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aila_jax.config.checks import Rule, check_fields, check_rules, in_unit
+from aila_jax.config.checks import Rule, check_fields, check_rules, in_unit, one_of
 
 KINDS = ("one_hop", "two_hops", "absent", "contradicting", "redundant")
 MOST_PASSAGES, MOST_ASKED, MOST_AGREE = 64, 8, 8  # held-out names suffice for so many
@@ -24,6 +24,8 @@ class QuestionConfig:
       asked: questions only: questions a prompt, one after another, from 1 to 8.
       agree: questions only: c of the 2c + 1 passages that agree where sources are redundant, from 0 to 8.
       words: wikitext2_passages only: words of a paragraph at most, at least 8; longer ones are left out.
+      scored: `answers`, or `questions` for a question's tokens too, which makes training faster: a name that
+        comes again in a question teaches a model to look up what followed it.
       equal: share of the prompts whose passages have equal positions, in [0, 1]; those of the others follow
         each other.
       capacity: positions that equal passages take, at least 0; 0 is the longest passage of all splits.
@@ -37,11 +39,13 @@ class QuestionConfig:
     asked: int = 1
     agree: int = 1
     words: int = 96
+    scored: str = "answers"
     equal: float = 0.5
     capacity: int = 0
 
     def __post_init__(self) -> None:
         check_fields(self, "data.questions.")
+        one_of("data.questions.scored", self.scored, ("answers", "questions"))
         limits = {
             "seed": (0, 2**32 - 1),
             "sequences": (1, 10**8),
@@ -68,8 +72,19 @@ class QuestionConfig:
 
 # What each corpus reads of these settings.
 QUESTION_SETTINGS = {
-    "questions": ("seed", "sequences", "kinds", "least", "most", "asked", "agree", "equal", "capacity"),
-    "question_files": ("seed", "equal", "capacity"),
-    "recall_passages": ("seed", "sequences", "least", "most", "equal", "capacity"),
-    "wikitext2_passages": ("seed", "sequences", "least", "most", "words", "equal", "capacity"),
+    "questions": (
+        "seed",
+        "sequences",
+        "kinds",
+        "least",
+        "most",
+        "asked",
+        "agree",
+        "scored",
+        "equal",
+        "capacity",
+    ),
+    "question_files": ("seed", "scored", "equal", "capacity"),
+    "recall_passages": ("seed", "sequences", "least", "most", "scored", "equal", "capacity"),
+    "wikitext2_passages": ("seed", "sequences", "least", "most", "words", "scored", "equal", "capacity"),
 }

@@ -118,14 +118,14 @@ def load_dataset(config: DataConfig, tokenizer: Tokenizer | None = None) -> Data
         own = config.own_tokenizer
         tokenizer = own_tokenizer(config) if own else _trained(config, corpus, directory)
     splits = {}
-    asked = prompt_streams(tokenizer, corpus.splits, config.questions.capacity) if config.asks else {}
+    asked = prompt_streams(tokenizer, corpus.splits, config.questions) if config.asks else {}
     digest = hashlib.sha256(tokenizer.fingerprint.encode())
     for split, documents in corpus.splits.items():
         text = fingerprint(documents)
         digest.update(text.encode())
         stream = asked[split] if asked else _encoded(tokenizer, documents, text, directory)
         if stream.prompts is not None:
-            digest.update(stream.prompts.positions.tobytes())
+            digest.update(stream.prompts.positions.tobytes() + stream.prompts.scored.tobytes())
         if documents[0].blocks is not None:
             stream = replace(stream, given_ids=_word_blocks_of(stream, tokenizer, documents))
             digest.update(stream.given_ids.tobytes())

@@ -15,11 +15,11 @@ class PromptTokens:
 
     Attributes:
       positions: what the model takes their positions to be (see `prompts.lay_out`), without a begin token.
-      answers: whether the token is an answer's, its line end among them: these alone are scored.
+      scored: whether the token is a target that counts: those of answers, their line ends among them.
     """
 
     positions: Int[np.ndarray, " T"]
-    answers: Bool[np.ndarray, " T"]
+    scored: Bool[np.ndarray, " T"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -191,7 +191,7 @@ def _pack_prompts(
 
     doc_ids = np.where(inside, stream.doc_ids[starts][:, None], PADDING_ID).astype(np.int32)
     index = np.broadcast_to(np.arange(length, dtype=np.int32), inside.shape)
-    weights = (real & prompts.answers[following]).astype(np.float32)
+    weights = (real & prompts.scored[following]).astype(np.float32)
     batch = Batch(
         tokens=rows(stream.tokens, begin or 0, 0),
         targets=np.where(inside, stream.tokens[following], 0).astype(np.int32),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aila_jax.config import require
+from aila_jax.config import QuestionConfig, require
 from aila_jax.data.documents import Document
 from aila_jax.data.packing import PromptTokens, TokenStream
 from aila_jax.data.prompts import lay_out
@@ -14,18 +14,19 @@ _CHUNK = 8192  # pieces encoded at a time, as in `dataset`
 
 
 def prompt_streams(
-    tokenizer: Tokenizer, splits: dict[str, tuple[Document, ...]], capacity: int
+    tokenizer: Tokenizer, splits: dict[str, tuple[Document, ...]], config: QuestionConfig
 ) -> dict[str, TokenStream]:
     """The splits as streams. Each piece is encoded by itself, and each answer is followed by a line end.
 
     Args:
       tokenizer: of the pieces.
       splits: documents with a `prompt`.
-      capacity: positions of passages that share them; 0 is the longest passage of all splits.
+      config: says how many positions equal passages take, and what is scored.
 
     Raises:
       ValueError: a piece without a token, or a passage longer than `capacity`.
     """
+    capacity = config.capacity
     encoded = {split: _encoded(tokenizer, documents) for split, documents in splits.items()}
     longest = max(
         len(piece)
@@ -42,7 +43,9 @@ def prompt_streams(
         fix,
     )
     return {
-        split: _stream(documents, encoded[split], capacity or longest, tokenizer.eos_id)
+        split: _stream(
+            documents, encoded[split], capacity or longest, tokenizer.eos_id, config.scored == "questions"
+        )
         for split, documents in splits.items()
     }
 
@@ -73,9 +76,13 @@ def _encoded(tokenizer: Tokenizer, documents: Sequence[Document]) -> list[list[l
 
 
 def _stream(
-    documents: Sequence[Document], encoded: list[list[list[int]]], capacity: int, eos_id: int
+    documents: Sequence[Document],
+    encoded: list[list[list[int]]],
+    capacity: int,
+    eos_id: int,
+    with_questions: bool,
 ) -> TokenStream:
-    tokens, positions, blocks, answers = [], [], [], []
+    tokens, positions, blocks, scored = [], [], [], []
     words = size = 0
     for document, pieces in zip(documents, encoded, strict=True):
         count = _passages(document)
@@ -88,12 +95,12 @@ def _stream(
             [one for part in parts for one in part],
             capacity if document.prompt.equal else None,
         )
-        asked = [np.full(len(part), number % 2 == 1) for number, part in enumerate(parts)]
+        asked = [np.full(len(part), with_questions or number % 2 == 1) for number, part in enumerate(parts)]
         lead = len(laid.tokens) - sum(map(len, parts))
         tokens.append(laid.tokens)
         positions.append(laid.positions)
         blocks.append(laid.block_ids)
-        answers.append(np.concatenate([np.zeros(lead, bool), *asked]))
+        scored.append(np.concatenate([np.zeros(lead, bool), *asked]))
         for answer in document.pieces[2 + count :: 2]:
             words += len(answer.split()) + 1
             size += len(answer.encode()) + 1
@@ -104,5 +111,5 @@ def _stream(
         given_ids=np.concatenate(blocks),
         words=words,
         bytes=size,
-        prompts=PromptTokens(np.concatenate(positions), np.concatenate(answers)),
+        prompts=PromptTokens(np.concatenate(positions), np.concatenate(scored)),
     )

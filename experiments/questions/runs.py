@@ -90,6 +90,7 @@ def asked_set(model: LanguageModel, kind: str, passages: int, equal: bool, quest
         least=passages,
         most=passages,
         asked=1,
+        scored="answers",
         equal=float(equal),
     )
     return load_dataset(replace(config, questions=asked), model.tokenizer)

@@ -176,6 +176,19 @@ def test_a_window_is_a_prompt_and_its_answers_alone_are_scored(dataset: Dataset)
     assert windows.n_targets == int(np.sum(batch.weights))
 
 
+def test_questions_are_scored_too_where_that_is_asked_for(dataset: Dataset, cache: str) -> None:
+    both = load_dataset(config(cache, asked=2, sequences=2000, scored="questions"))
+    assert both.fingerprint != dataset.fingerprint
+    one, other = (found.windows("test", 192, False).batch for found in (dataset, both))
+    np.testing.assert_array_equal(one.tokens, other.tokens)
+    for row in range(20):
+        text = other.targets[row][other.weights[row] > 0].tolist()
+        assert dataset.tokenizer.decode(text).startswith("Question: ")
+        after = one.tokens[row][np.flatnonzero(one.given_ids[row] >= 0)[-1] + 1 :]
+        assert text[: len(text) - 1] == after[: len(text) - 1].tolist()  # all that follows the passages
+    assert (other.weights >= one.weights).all()
+
+
 def test_passages_have_equal_positions_in_the_share_that_is_asked_for(cache: str) -> None:
     for equal, low, high in ((0.0, 0.0, 0.0), (0.5, 0.4, 0.6), (1.0, 1.0, 1.0)):
         found = load_dataset(config(cache, equal=equal, least=2))
