@@ -101,9 +101,11 @@ def _stream(
         positions.append(laid.positions)
         blocks.append(laid.block_ids)
         scored.append(np.concatenate([np.zeros(lead, bool), *asked]))
-        for answer in document.pieces[2 + count :: 2]:
-            words += len(answer.split()) + 1
-            size += len(answer.encode()) + 1
+        for number, piece in enumerate(document.pieces[1 + count :]):
+            answer = number % 2  # which has a line end
+            if answer or with_questions:
+                words += len(piece.split()) + answer
+                size += len(piece.encode()) + answer
     numbers = np.arange(len(documents), dtype=np.int32)
     return TokenStream(
         tokens=np.concatenate(tokens),

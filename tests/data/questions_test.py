@@ -187,6 +187,13 @@ def test_questions_are_scored_too_where_that_is_asked_for(dataset: Dataset, cach
         after = one.tokens[row][np.flatnonzero(one.given_ids[row] >= 0)[-1] + 1 :]
         assert text[: len(text) - 1] == after[: len(text) - 1].tolist()  # all that follows the passages
     assert (other.weights >= one.weights).all()
+    for found, batch in ((dataset, one), (both, other)):
+        texts = [
+            found.tokenizer.decode(ids[on > 0].tolist())
+            for ids, on in zip(batch.targets, batch.weights, strict=True)
+        ]
+        assert found.splits["test"].bytes == sum(len(text.encode()) for text in texts)
+        assert found.splits["test"].words == sum(len(text.split()) for text in texts) + 2 * len(texts)
 
 
 def test_passages_have_equal_positions_in_the_share_that_is_asked_for(cache: str) -> None:
