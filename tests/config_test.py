@@ -597,7 +597,7 @@ def any_config(cls):
     drawn = {
         name: BY_TYPE[kind] if name not in LIMITED or (kind is bool and name == "parallel") else LIMITED[name]
         for name, kind in hints.items()
-        if name == "rule" or not dataclasses.is_dataclass(kind)
+        if name in ("rule", "questions") or not dataclasses.is_dataclass(kind)
     }
     if cls is PartitionConfig:  # of its settings, `windows` and `given` may have these
         drawn = {name: drawn[name] for name in ("kind", "size", "global_first")}
