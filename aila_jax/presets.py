@@ -15,6 +15,7 @@ from aila_jax.config import (
     ModelConfig,
     PartitionConfig,
     PartitionKind,
+    QuestionConfig,
     RelationConfig,
     RuleConfig,
     SweepConfig,
@@ -263,6 +264,37 @@ def brackets() -> Config:
     )
 
 
+def questions() -> Config:
+    """Generated questions over 1 to 8 passages, read together (λ = 0) and isolated (λ = 1) from one
+    checkpoint (docs/howto/questions.md).
+
+    Four questions follow each other in a prompt, and their own tokens are scored beside the answers': a name
+    that comes again teaches the model to look up what followed it, long before it answers anything. Biases on
+    queries and keys let a head attend to the token before, whatever tokens there are.
+
+    Command: aila train --config=questions --workdir=runs/questions
+    """
+    asked = QuestionConfig(sequences=32_768, kinds=("one_hop",), asked=4, scored="questions", capacity=24)
+    return Config(
+        data=DataConfig(corpus="questions", vocab_size=1280, questions=asked),
+        partition=PartitionConfig(kind=PartitionKind.GIVEN),
+        model=ModelConfig(
+            length=192,
+            d_model=128,
+            n_heads=4,
+            d_ff=256,
+            n_layers=3,
+            margin=MarginConfig(nats=8.0, gate=1.0),
+            rotary_base=1000.0,
+            learned_positions=False,
+            qkv_bias=True,
+        ),
+        locality=LocalityConfig(mode=DialMode.CONDITIONAL, at_zero=0.45, at_one=0.45),
+        train=TrainConfig(steps=6000, batch_size=32, learning_rate=4e-3, warmup_steps=100, loss_chunk=512),
+        sweep=SweepConfig(lams=(0.0, 0.5, 1.0), taus=(1.0,), split="test"),
+    )
+
+
 def _rule(
     corpus: str, rule: RuleConfig, *, length: int, width: int, steps: int, learning_rate: float
 ) -> Config:
@@ -294,6 +326,7 @@ PRESETS = {
     "paper": paper,
     "recall": recall,
     "brackets": brackets,
+    "questions": questions,
 }
 
 

@@ -25,6 +25,7 @@ from aila_jax.config import (
     ModelConfig,
     PartitionConfig,
     PenaltyConfig,
+    QuestionConfig,
     RelationConfig,
     RotaryConfig,
     RuleConfig,
@@ -50,6 +51,7 @@ from experiments.one_checkpoint.runs import grid_runs, one_checkpoint_runs
 SECTIONS = {
     "data": DataConfig,
     "data.rule": RuleConfig,
+    "data.questions": QuestionConfig,
     "partition": PartitionConfig,
     "relation": RelationConfig,
     "anchors": AnchorConfig,
@@ -94,6 +96,17 @@ BAD = [
     *[("data.rule", name, [1, 0], "at least 2") for name in ("n_keys", "n_values", "kinds")],
     ("data.rule", "pairs", [0, 17], "from 1 to data.rule.n_keys (16)"),
     ("data.rule", "queries", [0, 5], "from 1 to data.rule.pairs (4)"),
+    ("data.questions", "seed", [-1, 2**32], "from 0 to 4294967295"),
+    ("data.questions", "sequences", BELOW_ONE, "from 1 to 100000000"),
+    ("data.questions", "kinds", [(), ("guess",)], "one or more of one_hop"),
+    ("data.questions", "least", [0, 9], "from 1 to 8"),
+    ("data.questions", "most", [0, 65], "from 1 to 64"),
+    ("data.questions", "asked", [0, 9], "from 1 to 8"),
+    ("data.questions", "agree", [-1, 9], "from 0 to 8"),
+    ("data.questions", "words", [7, 10**7], "from 8 to 1000000"),
+    ("data.questions", "equal", OUTSIDE_UNIT, "in [0, 1]"),
+    ("data.questions", "scored", ["passages", ""], "one of answers, questions"),
+    ("data.questions", "capacity", [-1, 10**7], "from 0 to 1000000"),
     *[
         ("data", f"tfds_{name}", ["x"], "empty when data.corpus is 'pydocs'")
         for name in "name data_dir text train validation test".split()
@@ -228,7 +241,7 @@ BAD = [
 ]
 CASES = [(section, name, value, limit) for section, name, values, limit in BAD for value in values]
 FREE = {  # settings that every value of their type suits
-    "data": {"url", "begin", "cache_dir", "join_lines", "rule"},
+    "data": {"url", "begin", "cache_dir", "join_lines", "rule", "questions"},
     "partition": {"global_first"},
     "relation": {"sink"},
     "model": {
@@ -535,6 +548,7 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "estimator": st.sampled_from(["corpus", "attention"]),
     "k": st.integers(1, 5),
     "rule": st.just(RuleConfig()),
+    "questions": st.just(QuestionConfig()),
     "localist_shared": st.floats(0, 1),
     "linear": st.floats(0, 1),
     "split": st.sampled_from(["train", "validation", "test"]),
@@ -583,7 +597,7 @@ def any_config(cls):
     drawn = {
         name: BY_TYPE[kind] if name not in LIMITED or (kind is bool and name == "parallel") else LIMITED[name]
         for name, kind in hints.items()
-        if name == "rule" or not dataclasses.is_dataclass(kind)
+        if name in ("rule", "questions") or not dataclasses.is_dataclass(kind)
     }
     if cls is PartitionConfig:  # of its settings, `windows` and `given` may have these
         drawn = {name: drawn[name] for name in ("kind", "size", "global_first")}
@@ -663,7 +677,7 @@ def test_a_preset_of_another_name_is_refused():
     with pytest.raises(
         ValueError,
         match=(
-            r"preset is .smal.; it must be one of tiny, small, certified, certified_windows5, paper, recall, brackets\. Fix: did"
+            r"preset is .smal.; it must be one of tiny, small, certified, certified_windows5, paper, recall, brackets, questions\. Fix: did"
             r" you mean .small.\?"
         ),
     ):

@@ -68,6 +68,7 @@ JSON = {
     "aila_jax/checkpoint/store.py": "what Orbax takes and gives: trees of arrays by name",
     "aila_jax/cli/config_flag.py": "settings as a file gives them, before they are checked",
     "aila_jax/config/partition.py": "a partition's settings, as result files hold them",
+    "aila_jax/data/questions/json_lines.py": "a record of JSON lines",
     "aila_jax/config/relation.py": "a relation's settings, as result files hold them",
     "aila_jax/config/serialize.py": "settings as files hold them",
     "aila_jax/exporting/dial.py": "dial.json",
@@ -118,6 +119,7 @@ JSON = {
     "aila_jax/thresholds/rows.py": "threshold.json",
     "aila_jax/training/logs.py": "records of metrics.jsonl",
     "experiments/leak/runs.py": "leak.json",
+    "experiments/questions/runs.py": "questions.json",
     "experiments/one_checkpoint/curves.py": "settings of result files",
     "experiments/one_checkpoint/recipe.py": "changes to settings, as files hold them",
 }

@@ -28,6 +28,7 @@ from aila_jax.config.locality import LocalityConfig
 from aila_jax.config.model import DIAL_WEIGHTS, MAX_MARGIN, MarginConfig, ModelConfig
 from aila_jax.config.partition import AnchorConfig, PartitionConfig, check_recruitment
 from aila_jax.config.penalty import PenaltyConfig
+from aila_jax.config.questions import QUESTION_SETTINGS, QuestionConfig
 from aila_jax.config.relation import ALL_BLOCKS, RelationConfig
 from aila_jax.config.root import Config, check_unread
 from aila_jax.config.rotary import RotaryConfig
@@ -69,6 +70,8 @@ __all__ = [
     "PenaltyConfig",
     "RelationConfig",
     "RuleConfig",
+    "QUESTION_SETTINGS",
+    "QuestionConfig",
     "SettingsConflict",
     "SweepConfig",
     "TrainConfig",

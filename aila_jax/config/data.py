@@ -3,8 +3,10 @@
 import dataclasses
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from aila_jax.config.checks import Rule, check_fields, check_rules, one_of
+from aila_jax.config.questions import QUESTION_SETTINGS, QuestionConfig
 
 # What TensorFlow Datasets calls a data set: its name, one of its configurations, a version.
 TFDS_NAME = re.compile(r"(?P<name>[A-Za-z_]\w*)(/(?P<config>[\w.\-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
@@ -13,6 +15,7 @@ TFDS_NAME = re.compile(r"(?P<name>[A-Za-z_]\w*)(/(?P<config>[\w.\-]+))?(:(?P<ver
 @dataclass(frozen=True)
 class RuleConfig:
     """The synthetic corpora `recall` and `brackets`, in which a rule determines some targets (docs/data.md).
+    What says "recall only" is read by `recall_passages` too.
 
     Attributes:
       seed: of the generator, at least 0; the run's own seed leaves the corpus as it is.
@@ -57,8 +60,9 @@ class RuleConfig:
 
 TOKENIZERS = ("bpe", "word", "characters")  # those that are made from the training split
 RULE_SETTINGS = {
-    "recall": ("n_keys", "n_values", "pairs", "queries"),
-    "brackets": ("kinds", "depth", "brackets"),
+    "recall": ("seed", "sequences", "n_keys", "n_values", "pairs", "queries"),
+    "brackets": ("seed", "sequences", "kinds", "depth", "brackets"),
+    "recall_passages": ("n_keys", "n_values", "pairs", "queries"),
 }
 
 
@@ -69,15 +73,16 @@ class DataConfig:
     Attributes:
       corpus: `pydocs` (embedded: the docstrings and language reference of this Python), `wikitext2`, `text`
         (your files), `conllu` (your annotated files), `tfds` (a TensorFlow data set by name), all in
-        docs/data.md, or `recall` or `brackets` (synthetic, see data.rule).
-      data_dir: wikitext2 only: a folder that holds wiki.{train,valid,test}.tokens. Empty: download from
-        `url`.
+        docs/data.md, or `recall` or `brackets` (synthetic, see data.rule), or questions over passages:
+        `questions`, `question_files`, `recall_passages`, `wikitext2_passages` (docs/howto/questions.md).
+      data_dir: wikitext2 and wikitext2_passages only: a folder that holds wiki.{train,valid,test}.tokens.
+        Empty: download from `url`.
       url: wikitext2 only: address of the zip archive that is downloaded when `data_dir` is empty.
-      files: text and conllu only: paths or globs of UTF-8 files (`.jsonl` files: one document a line, see
-        docs/data.md).
-      valid_files: text and conllu only: paths or globs of the validation split. Empty: the end of `files` is
+      files: text, conllu and question_files only: paths or globs of UTF-8 files (`.jsonl` files: one
+        document a line, see docs/data.md).
+      valid_files: as files: paths or globs of the validation split. Empty: the end of `files` is
         held out.
-      test_files: text and conllu only: the same for the test split.
+      test_files: as files: the same for the test split.
       conllu_blocks: conllu only: which annotation gives the partition `given` its blocks: `sentences`,
         `classes` (of words, by universal part-of-speech tag) or `constituents` (clauses).
       tfds_name: tfds only: NAME, NAME/CONFIG, NAME:VERSION or NAME/CONFIG:VERSION, as TensorFlow Datasets
@@ -112,6 +117,7 @@ class DataConfig:
         wants its begin token; empty is none.
       cache_dir: where prepared data sets and token caches are kept. Empty: ~/.cache/aila_jax.
       rule: recall and brackets only: their sizes.
+      questions: of the corpora of questions: how their prompts are made.
     """
 
     corpus: str = "pydocs"
@@ -138,10 +144,12 @@ class DataConfig:
     begin: str = ""
     cache_dir: str = ""
     rule: RuleConfig = field(default_factory=RuleConfig)
+    questions: QuestionConfig = field(default_factory=QuestionConfig)
 
     def __post_init__(self) -> None:
         check_fields(self, "data.")
-        one_of("data.corpus", self.corpus, ("pydocs", "wikitext2", "text", "conllu", "tfds", *RULE_SETTINGS))
+        read = ("pydocs", "wikitext2", "text", "conllu", "tfds", "recall", "brackets")
+        one_of("data.corpus", self.corpus, (*read, *QUESTION_SETTINGS))
         if not self.own_tokenizer:
             one_of("data.tokenizer", self.tokenizer, (*TOKENIZERS, "the path of a tokenizer.json"))
         one_of("data.file_kinds", self.file_kinds, ("content", "suffix"))
@@ -158,7 +166,14 @@ class DataConfig:
         )  # fmt: skip
         check_rules("data.", self, limits)
         self._check_corpus()
+        self._check_unread("rule", RuleConfig(), RULE_SETTINGS.get(self.corpus, ()))
+        self._check_unread("questions", QuestionConfig(), QUESTION_SETTINGS.get(self.corpus, ()))
         self._check_rule()
+
+    @property
+    def asks(self) -> bool:
+        """Whether the corpus is one of prompts with questions."""
+        return self.corpus in QUESTION_SETTINGS
 
     @property
     def own_tokenizer(self) -> bool:
@@ -168,8 +183,8 @@ class DataConfig:
     def _check_corpus(self) -> None:
         """What a corpus needs it has, and what it does not read is left alone."""
         corpus = self.corpus
-        files, tfds = corpus in ("text", "conllu"), corpus == "tfds"
-        pattern = "my/*.txt" if corpus == "text" else "my/*.conllu"
+        files, tfds = corpus in ("text", "conllu", "question_files"), corpus == "tfds"
+        pattern = {"text": "my/*.txt", "conllu": "my/*.conllu"}.get(corpus, "my/*.jsonl")
         alone, empty = (f"{limit} when data.corpus is {str(corpus)!r}" for limit in ("left alone", "empty"))
         shape = "a name such as ag_news_subset, glue/sst2 or glue/sst2:2.0.0"
         text_settings = ("files", "valid_files", "test_files")
@@ -179,7 +194,8 @@ class DataConfig:
              "leave it out, or set --config.data.corpus=conllu"),
             ("files", not files or len(self.files) > 0, "at least one path or glob",
              f"pass --config.data.files=\"('{pattern}',)\""),
-            *((name, files or not getattr(self, name), empty, "set --config.data.corpus=text or conllu")
+            *((name, files or not getattr(self, name), empty,
+               "set --config.data.corpus=text, conllu or question_files")
               for name in text_settings),
             ("tfds_name", not tfds or bool(TFDS_NAME.fullmatch(self.tfds_name)), shape,
              "set --config.data.tfds_name"),
@@ -187,23 +203,15 @@ class DataConfig:
               for name in tfds_settings),
             ("join_lines", corpus in ("pydocs", "text") or not self.join_lines, alone,
              "leave it out, or set --config.data.corpus=text"),
-            ("data_dir", corpus == "wikitext2" or not self.data_dir, empty,
+            ("data_dir", corpus in ("wikitext2", "wikitext2_passages") or not self.data_dir, empty,
              "leave it out, or set --config.data.corpus=wikitext2"),
         )  # fmt: skip
         check_rules("data.", self, rules)
 
     def _check_rule(self) -> None:
-        """The rule corpora are word level, and a setting that the corpus would not read is refused."""
-        read = ("seed", "sequences", *RULE_SETTINGS[self.corpus]) if self.corpus in RULE_SETTINGS else ()
-        alone = f"left alone when data.corpus is {self.corpus!r}"
-        fix = "leave it out, or choose the corpus that reads it"
+        """The rule corpora are word level."""
         rule = self.rule
-        unread: list[Rule] = [
-            (f"rule.{name}", name in read or getattr(rule, name) == default, alone, fix)
-            for name, default in dataclasses.asdict(RuleConfig()).items()
-        ]
-        check_rules("data.", self, unread)
-        if not read:
+        if self.corpus not in ("recall", "brackets"):
             return
         symbols = rule.n_keys + rule.n_values + 1 if self.corpus == "recall" else 2 * rule.kinds + 1
         least, words = symbols + 2, f"'word' when data.corpus is {self.corpus!r}"
@@ -213,6 +221,16 @@ class DataConfig:
              f"set --config.data.vocab_size={least}"),
         )  # fmt: skip
         check_rules("data.", self, rules)
+
+    def _check_unread(self, group: str, defaults: Any, read: tuple[str, ...]) -> None:
+        """A setting of a group that the corpus would not read is refused."""
+        alone = f"left alone when data.corpus is {self.corpus!r}"
+        fix = "leave it out, or choose the corpus that reads it"
+        unread: list[Rule] = [
+            (f"{group}.{name}", name in read or getattr(getattr(self, group), name) == default, alone, fix)
+            for name, default in dataclasses.asdict(defaults).items()
+        ]
+        check_rules("data.", self, unread)
 
     def in_tokens_of(self, other: "DataConfig") -> "DataConfig":
         """The same text, with the tokenizer and the begin token of another's."""

@@ -52,6 +52,9 @@ class Config:
             ("partition.size", not windows or self.partition.size <= length,
              f"at most model.length ({length})",
              f"set --config.partition.size={min(5, length)}"),
+            ("partition.kind", self.partition.kind == PartitionKind.GIVEN or not self.data.asks,
+             f"'given' when data.corpus is {self.data.corpus!r}, whose passages are the blocks",
+             "set --config.partition.kind=given"),
             *self._relation_rules(),
             *self._anchor_rules(),
             *self._frozen_rules(),
@@ -219,8 +222,8 @@ def check_unread(config: Config) -> None:
     penalised = config.penalty.solver != Solver.NONE
     # Whether they are read, their section, their names, when they are not, and what reads them.
     rules = (
-        (config.data.corpus in ("text", "conllu"), "data", ("file_kinds",), corpus, "data.corpus=text"),
-        (config.data.corpus in ("text", "conllu", "tfds"), "data", ("hold_out", "repeated"), corpus, "data.corpus=text"),
+        (config.data.corpus in ("text", "conllu", "question_files"), "data", ("file_kinds",), corpus, "data.corpus=text"),
+        (config.data.corpus in ("text", "conllu", "question_files", "tfds"), "data", ("hold_out", "repeated"), corpus, "data.corpus=text"),
         (given, "data", ("conllu_blocks",), f"{kind}, which does not read the annotation's blocks", "partition.kind=given"),
         (not given, "partition", ("size",), kind, "partition.kind=windows"),
         (points, "relation", ("horizon",), pointers, "relation.pointers=ends"),

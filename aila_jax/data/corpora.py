@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from aila_jax.config import DataConfig
+from aila_jax.config import QUESTION_SETTINGS, DataConfig
 from aila_jax.data.cache import cache_directory
 from aila_jax.data.documents import Corpus
 from aila_jax.data.paragraphs import join_lines
@@ -57,6 +57,12 @@ def _rules(config: DataConfig) -> Corpus:
     return generate_rule_corpus(config)
 
 
+def _questions(config: DataConfig) -> Corpus:
+    from aila_jax.data.questions.corpora import read_questions
+
+    return read_questions(config)
+
+
 def _tfds(config: DataConfig) -> Corpus:
     from aila_jax.data.tfds_corpus import read_tfds
 
@@ -71,4 +77,5 @@ _READERS = {
     "recall": _rules,
     "brackets": _rules,
     "tfds": _tfds,
+    **dict.fromkeys(QUESTION_SETTINGS, _questions),
 }

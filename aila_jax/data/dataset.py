@@ -17,6 +17,7 @@ from aila_jax.data.cache import Arrays, cache_directory, key_of, load_or_build
 from aila_jax.data.corpora import load_corpus
 from aila_jax.data.documents import Corpus, Document, fingerprint
 from aila_jax.data.packing import TokenStream, Windows, pack
+from aila_jax.data.prompt_streams import prompt_streams
 from aila_jax.data.tokenizer import Tokenizer, train_tokenizer
 from aila_jax.data.tokenizer_file import read_tokenizer_file
 
@@ -70,7 +71,8 @@ class Dataset(Shown):
                 f"split is {split!r}; it must be one of {', '.join(self.splits)}. Fix: use 'validation'"
             )
         stream = self.splits[split]
-        found, least = len(stream.tokens), length + 1 if split == "train" else 2
+        fills = split == "train" and stream.prompts is None  # prompts are filled up
+        found, least = len(stream.tokens), length + 1 if fills else 2
         if found < least:
             raise ValueError(
                 f"split {split!r} of {self.name!r} has {found} tokens; it must have at least {least} "
@@ -116,11 +118,14 @@ def load_dataset(config: DataConfig, tokenizer: Tokenizer | None = None) -> Data
         own = config.own_tokenizer
         tokenizer = own_tokenizer(config) if own else _trained(config, corpus, directory)
     splits = {}
+    asked = prompt_streams(tokenizer, corpus.splits, config.questions) if config.asks else {}
     digest = hashlib.sha256(tokenizer.fingerprint.encode())
     for split, documents in corpus.splits.items():
         text = fingerprint(documents)
         digest.update(text.encode())
-        stream = _encoded(tokenizer, documents, text, directory)
+        stream = asked[split] if asked else _encoded(tokenizer, documents, text, directory)
+        if stream.prompts is not None:
+            digest.update(stream.prompts.positions.tobytes() + stream.prompts.scored.tobytes())
         if documents[0].blocks is not None:
             stream = replace(stream, given_ids=_word_blocks_of(stream, tokenizer, documents))
             digest.update(stream.given_ids.tobytes())

@@ -11,6 +11,20 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
+class Prompt:
+    """What the pieces of a document are that is a prompt: a header, passages, then questions and answers in
+    turn.
+
+    Attributes:
+      passages: their number.
+      equal: whether all passages have the same positions.
+    """
+
+    passages: int
+    equal: bool = False
+
+
+@dataclass(frozen=True)
 class Document:
     """One text that stands on its own: an article, a file, a record, a docstring.
 
@@ -21,11 +35,14 @@ class Document:
         own.
       blocks: where the text comes with blocks of its own, for each piece the block id of each of its words,
         which stand one space apart, and last that of its line end. None: each piece is a block.
+      prompt: where the document is a prompt, what its pieces are; they are then put together as they are,
+        with a line end after each answer alone.
     """
 
     title: str
     pieces: tuple[str, ...]
     blocks: tuple[tuple[int, ...], ...] | None = None
+    prompt: Prompt | None = None
 
     def __post_init__(self) -> None:
         if not self.pieces:

@@ -3,10 +3,23 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 
 from aila_jax.cards import Card, Shown
-from aila_jax.types import PADDING_ID, Batch, restarting_positions
+from aila_jax.types import GLOBAL_ID, PADDING_ID, Batch, restarting_positions
+
+
+@dataclass(frozen=True, eq=False)
+class PromptTokens:
+    """Of T tokens of prompts, one prompt a document.
+
+    Attributes:
+      positions: what the model takes their positions to be (see `prompts.lay_out`), without a begin token.
+      scored: whether the token is a target that counts: those of answers, their line ends among them.
+    """
+
+    positions: Int[np.ndarray, " T"]
+    scored: Bool[np.ndarray, " T"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -21,6 +34,7 @@ class TokenStream(Shown):
       bytes: UTF-8 bytes, one of them for each line end.
       pointers: on rule corpora, the position in the stream that determines the token after each one, −1 for
         none; never a later one.
+      prompts: where documents are prompts, what packing must know of them.
     """
 
     tokens: Int[np.ndarray, " T"]
@@ -29,6 +43,7 @@ class TokenStream(Shown):
     words: int
     bytes: int
     pointers: Int[np.ndarray, " T"] | None = None
+    prompts: "PromptTokens | None" = None
 
     def __post_init__(self) -> None:
         for name in ("tokens", "doc_ids", "given_ids", "pointers"):
@@ -94,6 +109,8 @@ def pack(
     after one is scored there only where a document begins and documents are not kept apart; else it was
     scored at the end of the window before, after more tokens.
 
+    Prompts get a window each, and their answers alone are scored; a begin token belongs to the header.
+
     Args:
       stream: T tokens.
       length: L, tokens a window, a begin token among them.
@@ -102,7 +119,8 @@ def pack(
       begin: id of the begin token; None for none.
 
     Raises:
-      ValueError: fewer than 2 tokens, or a length below 1; with a begin token, below 2.
+      ValueError: fewer than 2 tokens, or a length below 1; with a begin token, below 2. A prompt that does
+        not fit.
     """
     total = len(stream.tokens)
     if total < 2:
@@ -113,6 +131,8 @@ def pack(
     least = 1 if begin is None else 2
     if length < least:
         raise ValueError(f"length is {length}; it must be at least {least}. Fix: raise --config.model.length")
+    if stream.prompts is not None:
+        return _pack_prompts(stream, stream.prompts, length, document_mask, tokenizer, begin)
     if begin is not None:
         return _pack_begun(stream, length, document_mask, tokenizer, begin)
 
@@ -137,6 +157,50 @@ def pack(
         pointers=None if stream.pointers is None else _in_window(rows(stream.pointers[:-1], -1)),
     )
     return Windows(batch, int(np.count_nonzero(scored)), document_mask, tokenizer)
+
+
+def _pack_prompts(
+    stream: TokenStream,
+    prompts: PromptTokens,
+    length: int,
+    document_mask: bool,
+    tokenizer: str,
+    begin: int | None,
+) -> Windows:
+    """`pack` of prompts: row w is document w, without its last token, which is a target alone."""
+    lead = int(begin is not None)
+    starts = np.flatnonzero(np.diff(stream.doc_ids, prepend=-1))
+    inputs = np.diff(starts, append=len(stream.tokens)) - 1
+    needed = lead + np.maximum(inputs, np.maximum.reduceat(prompts.positions, starts))
+    worst = int(np.argmax(needed))
+    if needed[worst] > length:
+        raise ValueError(
+            f"prompt {worst} of the split takes {needed[worst]} tokens or positions, and {np.sum(needed > length)}"
+            f" prompts take more than model.length ({length}), {needed[worst] - length} more at most; each must"
+            f" fit. Fix: set --config.model.length={needed[worst]}, or give fewer or shorter passages"
+        )
+    at = np.arange(length, dtype=np.int32) - lead
+    inside = at[None, :] < inputs[:, None]
+    led = np.broadcast_to(at[None, :] < 0, inside.shape)
+    real = inside & ~led
+    place = np.where(real, starts[:, None] + at[None, :], 0)
+    following = np.where(inside, starts[:, None] + at[None, :] + 1, 0)
+
+    def rows(values: Int[np.ndarray, " T"], first: int, fill: int) -> Int[np.ndarray, "W L"]:
+        return np.where(real, values[place], np.where(led, first, fill)).astype(np.int32)
+
+    doc_ids = np.where(inside, stream.doc_ids[starts][:, None], PADDING_ID).astype(np.int32)
+    index = np.broadcast_to(np.arange(length, dtype=np.int32), inside.shape)
+    weights = (real & prompts.scored[following]).astype(np.float32)
+    batch = Batch(
+        tokens=rows(stream.tokens, begin or 0, 0),
+        targets=np.where(inside, stream.tokens[following], 0).astype(np.int32),
+        weights=weights,
+        positions=np.where(real, prompts.positions[place] + lead, index).astype(np.int32),
+        doc_ids=doc_ids,
+        given_ids=rows(stream.given_ids, GLOBAL_ID, PADDING_ID),
+    )
+    return Windows(batch, int(np.count_nonzero(weights)), document_mask, tokenizer)
 
 
 def _pack_begun(stream: TokenStream, length: int, document_mask: bool, tokenizer: str, begin: int) -> Windows:

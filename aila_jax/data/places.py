@@ -13,19 +13,19 @@ def moved_to(config: DataConfig, data_dir: str) -> DataConfig:
     """The same settings, for a corpus that is in `data_dir`; an empty one changes nothing.
 
     For `wikitext2` and `tfds` it is the folder that data.data_dir and data.tfds_data_dir name. For `text` and
-    `conllu` every path or glob is looked for under it: whole, then without its first folder, then without its
-    first two, and so on.
+    `conllu` (and `question_files`) every path or glob is looked for under it: whole, then without its first
+    folder, then without its first two, and so on.
 
     Raises:
       ValueError: a corpus that reads no files of the user's, or a path that is nowhere in the folder.
     """
     if not data_dir:
         return config
-    if config.corpus == "wikitext2":
+    if config.corpus in ("wikitext2", "wikitext2_passages"):
         return replace(config, data_dir=data_dir)
     if config.corpus == "tfds":
         return replace(config, tfds_data_dir=data_dir)
-    if config.corpus not in ("text", "conllu"):
+    if config.corpus not in ("text", "conllu", "question_files"):
         raise ValueError(
             f"--data_dir is {data_dir!r}, but data.corpus is {config.corpus!r}, which does not read it. Fix:"
             " leave --data_dir out, or add --config.data.corpus=wikitext2"

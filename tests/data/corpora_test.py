@@ -18,7 +18,7 @@ def test_every_corpus_of_the_settings_has_a_reader(tmp_path):
 
     (tmp_path / "a.txt").write_text("one\ntwo\nthree\n")
     needed = {"text": {"files": (str(tmp_path / "a.txt"),)}, "tfds": {"tfds_name": "some"}}
-    needed["conllu"] = needed["text"]
+    needed["conllu"] = needed["question_files"] = needed["text"]
     needed |= {name: {"tokenizer": "word"} for name in ("recall", "brackets")}
     for name in corpora._READERS:
         DataConfig(corpus=name, **needed.get(name, {}))  # raises for a name the settings do not know

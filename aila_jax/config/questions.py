@@ -1,0 +1,90 @@
+"""Settings of the corpora of questions over passages."""
+
+from dataclasses import dataclass
+
+from aila_jax.config.checks import Rule, check_fields, check_rules, in_unit, one_of
+
+KINDS = ("one_hop", "two_hops", "absent", "contradicting", "redundant")
+MOST_PASSAGES, MOST_ASKED, MOST_AGREE = 64, 8, 8  # held-out names suffice for so many
+
+
+@dataclass(frozen=True)
+class QuestionConfig:
+    """The corpora `questions`, `question_files`, `recall_passages` and `wikitext2_passages`: a window is a
+    prompt of passages, and answers alone are scored (docs/howto/questions.md).
+
+    Attributes:
+      seed: of what is drawn, at least 0; the run's own seed leaves the corpus as it is.
+      sequences: training prompts that are made, at least 1; validation and test have data.valid_fraction and
+        data.test_fraction of so many.
+      kinds: questions only: what is asked, each equally often: `one_hop`, `two_hops`, `absent`,
+        `contradicting`, `redundant`; one that is named twice comes twice as often.
+      least: passages at least, from 1 to `most`.
+      most: passages at most, up to 64; a question may need more.
+      asked: questions only: questions a prompt, one after another, from 1 to 8.
+      agree: questions only: c of the 2c + 1 passages that agree where sources are redundant, from 0 to 8.
+      words: wikitext2_passages only: words of a paragraph at most, at least 8; longer ones are left out.
+      scored: `answers`, or `questions` for a question's tokens too, which makes training faster: a name that
+        comes again in a question teaches a model to look up what followed it.
+      equal: share of the prompts whose passages have equal positions, in [0, 1]; those of the others follow
+        each other.
+      capacity: positions that equal passages take, at least 0; 0 is the longest passage of all splits.
+    """
+
+    seed: int = 0
+    sequences: int = 8192
+    kinds: tuple[str, ...] = KINDS
+    least: int = 1
+    most: int = 8
+    asked: int = 1
+    agree: int = 1
+    words: int = 96
+    scored: str = "answers"
+    equal: float = 0.5
+    capacity: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.questions.")
+        one_of("data.questions.scored", self.scored, ("answers", "questions"))
+        limits = {
+            "seed": (0, 2**32 - 1),
+            "sequences": (1, 10**8),
+            "most": (1, MOST_PASSAGES),
+            "least": (1, self.most),
+            "asked": (1, MOST_ASKED),
+            "agree": (0, MOST_AGREE),
+            "words": (8, 10**6),
+            "capacity": (0, 10**6),
+        }
+        known = bool(self.kinds) and set(self.kinds) <= set(KINDS)
+        rules: tuple[Rule, ...] = (
+            *(
+                (name, low <= getattr(self, name) <= high, f"from {low} to {high}",
+                 f"set --config.data.questions.{name}={max(low, min(getattr(self, name), high))}")
+                for name, (low, high) in limits.items()
+            ),
+            ("kinds", known, f"one or more of {', '.join(KINDS)}",
+             "set --config.data.questions.kinds=\"('one_hop',)\""),
+            ("equal", in_unit(self.equal), "in [0, 1]", "0.5 trains both ways of numbering alike"),
+        )  # fmt: skip
+        check_rules("data.questions.", self, rules)
+
+
+# What each corpus reads of these settings.
+QUESTION_SETTINGS = {
+    "questions": (
+        "seed",
+        "sequences",
+        "kinds",
+        "least",
+        "most",
+        "asked",
+        "agree",
+        "scored",
+        "equal",
+        "capacity",
+    ),
+    "question_files": ("seed", "scored", "equal", "capacity"),
+    "recall_passages": ("seed", "sequences", "least", "most", "scored", "equal", "capacity"),
+    "wikitext2_passages": ("seed", "sequences", "least", "most", "words", "scored", "equal", "capacity"),
+}

@@ -1,0 +1,124 @@
+"""Questions over several passages whose sources are planted, so that it is known which passage an answer
+needs.
+
+| kind | passages planted | answer |
+| --- | --- | --- |
+| one_hop | one that states it | the value |
+| two_hops | one that names somebody, one that states it of them | the value |
+| absent | none | `ABSTAIN` |
+| contradicting | two that state different values | `ABSTAIN` |
+| redundant | 2c + 1 that agree | the value |
+
+All others state something else: another attribute of somebody asked about, or anything of somebody else.
+Source: ours (docs/method.md, section 15).
+"""
+
+import random
+from dataclasses import dataclass, field
+
+from aila_jax.config import QuestionConfig
+from aila_jax.data.questions.examples import ABSTAIN, Example, Turn
+from aila_jax.data.questions.world import ATTRIBUTES, BRIDGES, NAMES, VALUES
+
+SAME_SUBJECT = 1 / 3  # of the distractors state another attribute of somebody that is asked about
+
+
+@dataclass
+class _World:
+    """The passages of one example while it is made.
+
+    Attributes:
+      draw: what all is drawn by.
+      names: nobody in the passages yet, in the order in which they come.
+      values: likewise.
+      stated: passages.
+      asked: (name, attribute) that no distractor may state.
+      subjects: whom planted passages are about.
+    """
+
+    draw: random.Random
+    names: list[str]
+    values: list[str]
+    stated: list[str] = field(default_factory=list)
+    asked: set[tuple[str, str]] = field(default_factory=set)
+    subjects: list[str] = field(default_factory=list)
+
+    def fact(self, name: str, attribute: str, value: str) -> int:
+        """The number of a new passage that states it."""
+        self.stated.append(ATTRIBUTES[attribute].state(self.draw, name, value))
+        return len(self.stated) - 1
+
+    def link(self, role: str, name: str, other: str) -> int:
+        """The number of a new passage that says who somebody's teacher, say, is."""
+        self.stated.append(BRIDGES[role].state(self.draw, name, other))
+        return len(self.stated) - 1
+
+    def distract(self) -> None:
+        """A passage that answers nothing."""
+        name, free = "", []
+        if self.subjects and self.draw.random() < SAME_SUBJECT:
+            name = self.draw.choice(self.subjects)
+            free = [attribute for attribute in ATTRIBUTES if (name, attribute) not in self.asked]
+        if not free:
+            name, free = self.names.pop(), list(ATTRIBUTES)
+        attribute = self.draw.choice(free)
+        self.asked.add((name, attribute))  # or another distractor would contradict this one
+        self.fact(name, attribute, self.values.pop())
+
+
+def _plant(world: _World, kind: str, agree: int) -> Turn:
+    """A question of this kind, its sources among the passages."""
+    draw, name, attribute = world.draw, world.names.pop(), world.draw.choice(list(ATTRIBUTES))
+    subject, answer, sources = name, world.values.pop(), []
+    if kind == "two_hops":
+        role, holder = draw.choice(list(BRIDGES)), world.names.pop()
+        sources.append(world.link(role, holder, name))
+        subject = BRIDGES[role].ask(draw, holder)
+        world.subjects.append(holder)
+    copies = {"absent": 0, "redundant": 2 * agree + 1}.get(kind, 1)
+    sources += [world.fact(name, attribute, answer) for _ in range(copies)]
+    if kind == "contradicting":
+        sources.append(world.fact(name, attribute, world.values.pop()))
+    world.subjects.append(name)
+    world.asked.add((name, attribute))
+    abstains = kind in ("absent", "contradicting")
+    question = ATTRIBUTES[attribute].ask(draw, subject)
+    return Turn(question, ABSTAIN if abstains else answer, tuple(sources), kind)
+
+
+def generate_example(config: QuestionConfig, split: str, draw: random.Random) -> Example:
+    """One example of a split; the sources stand anywhere among the passages, all orders being equally
+    likely.
+
+    The number of passages is drawn from `least` to `most`, and is more where more are planted.
+    """
+    count = draw.randint(config.least, config.most)
+    kinds = [draw.choice(config.kinds) for _ in range(config.asked)]
+    # Of one example no name and no value comes twice, so that only what is planted agrees or contradicts.
+    most = max(config.most, len(kinds) * max(2 * config.agree + 1, 2)) + 2 * len(kinds)
+    world = _World(draw, draw.sample(NAMES[split], most), draw.sample(VALUES[split], most))
+    turns = [_plant(world, kind, config.agree) for kind in kinds]
+    while len(world.stated) < max(count, 1):
+        world.distract()
+    order = list(range(len(world.stated)))
+    draw.shuffle(order)
+    place = {number: at for at, number in enumerate(order)}
+    return Example(
+        tuple(world.stated[number] for number in order),
+        tuple(
+            Turn(turn.question, turn.answer, tuple(sorted(place[one] for one in turn.rationale)), turn.kind)
+            for turn in turns
+        ),
+    )
+
+
+def generate(config: QuestionConfig, split: str, count: int) -> tuple[Example, ...]:
+    """`count` examples of a split; the same settings give the same ones on every machine.
+
+    Args:
+      config: the generator's settings.
+      split: `train`, `validation` or `test`; no name and no value is in two of them.
+      count: of examples.
+    """
+    draw = random.Random(f"{config.seed} {split}")  # text is hashed the same way everywhere
+    return tuple(generate_example(config, split, draw) for _ in range(count))

@@ -1,0 +1,162 @@
+"""A small model trained on generated questions, read together (λ = 0) and isolated (λ = 1) from one
+checkpoint.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from aila_jax.config import Config, to_dict
+from aila_jax.config.questions import KINDS
+from aila_jax.data.dataset import Dataset, load_dataset
+from aila_jax.evaluation.answers import score_answers
+from aila_jax.evaluation.meta import origin_of
+from aila_jax.inference.language_model import LanguageModel
+from aila_jax.metrics.answers import wilson
+from aila_jax.progress import Progress
+from aila_jax.reporting.results import portable, read_document
+from aila_jax.reporting.tables import csv_text, json_rows, json_text, rows_from, write_files
+
+FORMAT = "aila_jax questions, version 1"
+PASSAGES = (4, 8)
+QUESTIONS = 500  # of each kind
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a checkpoint is read.
+
+    Attributes:
+      lam: λ.
+      hard: passages cannot see each other.
+      equal: passages have equal positions.
+    """
+
+    lam: float
+    hard: bool
+    equal: bool
+
+
+MODES = {"together": Mode(0.0, False, False), "isolated": Mode(1.0, True, True)}
+
+
+@dataclass(frozen=True)
+class AnswerRow:
+    """Held-out questions of one kind, with so many passages, in one mode.
+
+    Attributes:
+      run: as in `CellRow`, and so are seed, commit and split.
+      mode: `together` or `isolated`.
+      kind: of the questions.
+      passages: in each prompt; more where more are planted.
+      steps: optimizer steps it was trained for.
+      questions: that were asked.
+      accuracy: share of whole answers whose every token is ranked first.
+      low: end of its 95 % interval (Wilson).
+      high: likewise.
+      log_prob: mean over answers of the whole answer's log-probability, nats.
+    """
+
+    run: str
+    seed: int
+    commit: str
+    split: str
+    mode: str
+    kind: str
+    passages: int
+    steps: int
+    questions: int
+    accuracy: float
+    low: float
+    high: float
+    log_prob: float
+
+
+def question_runs(base: Config) -> dict[str, Config]:
+    """The run by name: the preset as it is."""
+    return {"questions": base}
+
+
+def asked_set(model: LanguageModel, kind: str, passages: int, equal: bool, questions: int) -> Dataset:
+    """Questions of one kind, with a fixed number of passages, whose positions are all of one sort; equal ones
+    take the place that training gave them.
+    """
+    config = model.config.data
+    asked = replace(
+        config.questions,
+        sequences=max(round(questions / config.test_fraction), 1),
+        kinds=(kind,),
+        least=passages,
+        most=passages,
+        asked=1,
+        scored="answers",
+        equal=float(equal),
+    )
+    return load_dataset(replace(config, questions=asked), model.tokenizer)
+
+
+def measure(
+    model: LanguageModel,
+    passages: tuple[int, ...] = PASSAGES,
+    questions: int = QUESTIONS,
+    quiet: bool = False,
+) -> list[AnswerRow]:
+    """A row for each number of passages, kind and mode, on the test split."""
+    config, rows = model.config, []
+    with Progress(len(passages) * len(KINDS) * len(MODES), "cell", quiet=quiet) as progress:
+        for count in passages:
+            for kind in KINDS:
+                for name, mode in MODES.items():
+                    dataset = asked_set(model, kind, count, mode.equal, questions)
+                    windows = dataset.windows("test", config.model.length, False, config.data.begin)
+                    found = score_answers(model, windows, mode.lam, hard=mode.hard)
+                    share = wilson(int(found.right.sum()), len(found.right))
+                    rows.append(
+                        AnswerRow(
+                            run=model.run,
+                            seed=config.seed,
+                            commit=model.meta.get("commit", "unknown"),
+                            split="test",
+                            mode=name,
+                            kind=kind,
+                            passages=count,
+                            steps=model.step,
+                            questions=share.count,
+                            accuracy=share.value,
+                            low=share.low,
+                            high=share.high,
+                            log_prob=float(found.log_prob.mean()),
+                        )
+                    )
+                    progress.advance()
+                    progress.report(f"{name}, {kind}, {count} passages, accuracy {share.value:.3f}")
+    return rows
+
+
+def write_rows(
+    rows: list[AnswerRow], model: LanguageModel, dataset: Dataset, path_without_suffix: Path
+) -> None:
+    """Writes `.csv` (a row each) and `.json` (rows, configuration, versions, commits), the JSON last."""
+    document = {
+        "format": FORMAT,
+        "config": to_dict(portable(model.config)),
+        "meta": origin_of(model, dataset).to_json(),
+        "rows": json_rows(rows),
+    }
+    name = path_without_suffix.name
+    contents = {f"{name}.csv": csv_text(AnswerRow, rows), f"{name}.json": json_text(document)}
+    write_files(path_without_suffix.parent, contents)
+
+
+def read_rows(path: Path) -> list[AnswerRow]:
+    """The rows of a file that `write_rows` wrote.
+
+    Raises:
+      ValueError: it is not such a file.
+    """
+
+    def parse(document: Mapping[str, Any]) -> list[AnswerRow]:
+        return list(rows_from(AnswerRow, document["rows"], "rows"))
+
+    return read_document(path, "questions", FORMAT, parse)

@@ -1,0 +1,302 @@
+"""Generated questions, checked by a reader that parses the passages; what is shared between splits; and
+prompts as windows: what is scored, where tokens stand, which block they are of.
+"""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aila_jax.config import Config, DataConfig, PartitionConfig, QuestionConfig, RuleConfig
+from aila_jax.config.questions import KINDS
+from aila_jax.data.dataset import Dataset, load_dataset
+from aila_jax.data.documents import SPLITS
+from aila_jax.data.pipeline import TrainBatches
+from aila_jax.data.questions.examples import Example, Turn
+from aila_jax.data.questions.generate import generate
+from aila_jax.data.questions.recall import recall_examples
+from aila_jax.types import GLOBAL_ID, PADDING_ID
+
+WORDS = r"(?P<{}>[A-Z][a-z]+ [A-Z][a-z]+)"
+# What a reader knows: a word that gives each relation away. Neither wordings nor names are the generator's.
+SIGNS = {
+    "live": "home", "lives": "home", "home": "home", "born": "birth", "birthplace": "birth", "work": "employer",
+    "works": "employer", "employer": "employer", "study": "school", "studied": "school", "school": "school",
+    "ship": "ship", "teacher": "teacher", "neighbour": "neighbour", "doctor": "doctor",
+}  # fmt: skip
+ROLES = ("teacher", "neighbour", "doctor")
+
+
+def read(passage: str) -> tuple[str, str, str]:
+    """(whom, relation, what) of a passage: its two pairs of names in order, and its sign."""
+    whom, what = re.findall(
+        r"[A-Z][a-z]+ [A-Z][a-z]+", re.sub(r"^(The|Every|Long|For|In|As|Today) ", "", passage)
+    )
+    return whom, next(SIGNS[word] for word in re.findall(r"\w+", passage) if word in SIGNS), what
+
+
+def solve(passages: tuple[str, ...], question: str) -> tuple[set[str], set[int]]:
+    """Every value that the passages state of what is asked, and where all that was needed stands."""
+    facts = [read(passage) for passage in passages]
+    (name,) = re.findall(r"[A-Z][a-z]+ [A-Z][a-z]+", question[1:])
+    signs = [SIGNS[word] for word in re.findall(r"\w+", question) if word in SIGNS]
+    used, people = set(), {name}
+    for role in (sign for sign in signs if sign in ROLES):
+        links = [
+            number for number, (whom, relation, _) in enumerate(facts) if whom in people and relation == role
+        ]
+        used |= set(links)
+        people = {facts[number][2] for number in links}
+    asked = next(sign for sign in signs if sign not in ROLES)
+    stated = [n for n, (whom, relation, _) in enumerate(facts) if whom in people and relation == asked]
+    return {facts[number][2] for number in stated}, used | set(stated)
+
+
+@given(
+    st.integers(0, 2**16),
+    st.sampled_from(SPLITS),
+    st.integers(1, 8),
+    st.integers(1, 4),
+    st.integers(0, 2),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_reader_finds_the_answers_where_they_were_planted(
+    seed: int, split: str, most: int, asked: int, agree: int
+) -> None:
+    config = QuestionConfig(seed=seed, most=most, asked=asked, agree=agree)
+    for example in generate(config, split, 8):
+        for turn in example.turns:
+            values, used = solve(example.passages, turn.question)
+            assert turn.answer == (values.pop() if len(values) == 1 else "unknown")
+            assert set(turn.rationale) == used
+            planted = {
+                "one_hop": 1,
+                "two_hops": 2,
+                "absent": 0,
+                "contradicting": 2,
+                "redundant": 2 * agree + 1,
+            }
+            assert len(used) == planted[turn.kind]
+        told = [read(passage)[:2] for passage in example.passages]
+        asked_of = {told[number] for turn in example.turns for number in turn.rationale}
+        others = [one for one in told if one not in asked_of]
+        assert len(set(others)) == len(others)  # no two distractors are about one thing
+
+
+def test_all_kinds_come_and_their_distractors_speak_of_who_is_asked_about() -> None:
+    found = generate(QuestionConfig(least=8), "train", 400)
+    assert {example.kind for example in found} == set(KINDS)
+    assert all(len(example.passages) == 8 for example in found)
+    one = [example for example in found if example.kind == "one_hop"]
+    same = [sum(read(p)[0] == read(e.passages[e.rationale[0]])[0] for p in e.passages) - 1 for e in one]
+    assert np.mean([count > 0 for count in same]) > 0.5
+    # Sources stand everywhere: of 8 places each has a share near an eighth (5 standard deviations).
+    places = np.bincount([example.rationale[0] for example in one], minlength=8) / len(one)
+    assert np.abs(places - 1 / 8).max() < 5 * np.sqrt(1 / 8 * 7 / 8 / len(one))
+
+
+def test_settings_and_split_determine_the_examples() -> None:
+    config = QuestionConfig(seed=3)
+    assert generate(config, "train", 20) == generate(config, "train", 20)
+    assert generate(config, "train", 20)[:5] == generate(config, "train", 5)
+    assert generate(config, "train", 5) != generate(replace(config, seed=4), "train", 5)
+    # As on the machine where this was written: the same on all.
+    first = generate(QuestionConfig(kinds=("one_hop",), most=2), "test", 2)
+    assert [example.turns[0] for example in first] == FIRST, first
+
+
+FIRST = [
+    Turn("Which ship does Tila Vazen own?", "Pigis Gupak", (1,), "one_hop"),
+    Turn("What is the ship of Tato Kunen called?", "Ravem Furak", (0,), "one_hop"),
+]
+
+
+def everything(examples: tuple[Example, ...]) -> tuple[set[str], set[str]]:
+    """Names and values of all facts."""
+    facts = [read(passage) for example in examples for passage in example.passages]
+    values = {what for _, relation, what in facts if relation not in ROLES}
+    names = {whom for whom, _, _ in facts} | {what for _, relation, what in facts if relation in ROLES}
+    return names, values
+
+
+def test_no_name_and_no_value_is_in_two_splits() -> None:
+    found = {split: everything(generate(QuestionConfig(), split, 2000)) for split in SPLITS}
+    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        for mine, theirs in zip(found[one], found[other], strict=True):
+            assert mine and theirs and not mine & theirs
+    words = [{word for names in found[split] for name in names for word in name.split()} for split in SPLITS]
+    assert words[1] <= words[0] and words[2] <= words[0]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("questions"))
+
+
+def config(cache: str, corpus: str = "questions", **questions: object) -> DataConfig:
+    given = QuestionConfig(**{"sequences": 400, **questions})  # type: ignore[arg-type]
+    return DataConfig(corpus=corpus, vocab_size=1280, questions=given, cache_dir=cache)
+
+
+@pytest.fixture(scope="module")
+def dataset(cache: str) -> Dataset:
+    return load_dataset(config(cache, asked=2, sequences=2000))
+
+
+def test_every_held_out_token_is_one_that_training_has(dataset: Dataset) -> None:
+    known = set(dataset.splits["train"].tokens.tolist())
+    for split in ("validation", "test"):
+        assert set(dataset.splits[split].tokens.tolist()) <= known
+
+
+def test_a_window_is_a_prompt_and_its_answers_alone_are_scored(dataset: Dataset) -> None:
+    windows = dataset.windows("validation", 192, False)
+    batch, read_ids = windows.batch, dataset.tokenizer.decode
+    examples = generate(QuestionConfig(sequences=2000, asked=2), "validation", 100)
+    assert len(windows) == 100
+    for row, example in enumerate(examples):
+        real = batch.doc_ids[row] != PADDING_ID
+        text = read_ids(batch.tokens[row][real].tolist())
+        head = "Answer the question from the passages.\n"
+        asked = "".join(f"Question: {turn.question}\nAnswer: {turn.answer}\n" for turn in example.turns)
+        assert text + "\n" == head + "".join(f"{passage}\n" for passage in example.passages) + asked
+        scored = batch.weights[row] > 0
+        answers = "".join(f" {turn.answer}\n" for turn in example.turns)
+        assert read_ids(batch.targets[row][scored].tolist()) == answers
+        np.testing.assert_array_equal(batch.targets[row][real][:-1], batch.tokens[row][real][1:])
+        assert not batch.weights[row][~real].any()
+        blocks = batch.given_ids[row]
+        for number, passage in enumerate(example.passages):
+            assert read_ids(batch.tokens[row][blocks == number].tolist()) == f"{passage}\n"
+        assert set(blocks[real]) == {GLOBAL_ID, *range(len(example.passages))}
+        assert set(blocks[~real]) <= {PADDING_ID}
+    assert windows.n_targets == int(np.sum(batch.weights))
+
+
+def test_questions_are_scored_too_where_that_is_asked_for(dataset: Dataset, cache: str) -> None:
+    both = load_dataset(config(cache, asked=2, sequences=2000, scored="questions"))
+    assert both.fingerprint != dataset.fingerprint
+    one, other = (found.windows("test", 192, False).batch for found in (dataset, both))
+    np.testing.assert_array_equal(one.tokens, other.tokens)
+    for row in range(20):
+        text = other.targets[row][other.weights[row] > 0].tolist()
+        assert dataset.tokenizer.decode(text).startswith("Question: ")
+        after = one.tokens[row][np.flatnonzero(one.given_ids[row] >= 0)[-1] + 1 :]
+        assert text[: len(text) - 1] == after[: len(text) - 1].tolist()  # all that follows the passages
+    assert (other.weights >= one.weights).all()
+    for found, batch in ((dataset, one), (both, other)):
+        texts = [
+            found.tokenizer.decode(ids[on > 0].tolist())
+            for ids, on in zip(batch.targets, batch.weights, strict=True)
+        ]
+        assert found.splits["test"].bytes == sum(len(text.encode()) for text in texts)
+        assert found.splits["test"].words == sum(len(text.split()) for text in texts) + 2 * len(texts)
+
+
+def test_passages_have_equal_positions_in_the_share_that_is_asked_for(cache: str) -> None:
+    for equal, low, high in ((0.0, 0.0, 0.0), (0.5, 0.4, 0.6), (1.0, 1.0, 1.0)):
+        found = load_dataset(config(cache, equal=equal, least=2))
+        batch = found.windows("train", 192, False).batch
+        start = np.argmax(batch.given_ids == 1, axis=1)  # the second passage's first token
+        first = np.argmax(batch.given_ids == 0, axis=1)
+        rows = np.arange(len(start))
+        shared = batch.positions[rows, start] == batch.positions[rows, first]
+        assert low <= shared.mean() <= high
+        for row in np.flatnonzero(~shared)[:5]:
+            np.testing.assert_array_equal(batch.positions[row], np.arange(192))
+        for row in np.flatnonzero(shared)[:5]:
+            blocks, positions = batch.given_ids[row], batch.positions[row]
+            header = int(first[row])
+            for number in range(int(blocks.max()) + 1):
+                own = positions[blocks == number]
+                np.testing.assert_array_equal(own, header + np.arange(len(own)))
+        asked = {
+            int(positions[np.flatnonzero(blocks >= 0)[-1] + 1])
+            for positions, blocks in zip(batch.positions[shared], batch.given_ids[shared], strict=True)
+        }
+        assert len(asked) <= 1  # the question's place is the same whatever passages there are
+
+
+def test_a_begin_token_leads_the_header(cache: str) -> None:
+    found = load_dataset(config(cache, least=2))
+    plain, begun = found.windows("train", 160, False).batch, found.windows("train", 161, False, "B").batch
+    begin = found.tokenizer.type_id("B")
+    assert (begun.tokens[:, 0] == begin).all() and (begun.positions[:, 0] == 0).all()
+    assert (begun.given_ids[:, 0] == GLOBAL_ID).all() and not begun.weights[:, 0].any()
+    for name in ("tokens", "targets", "weights", "given_ids", "doc_ids"):
+        np.testing.assert_array_equal(getattr(begun, name)[:, 1:], getattr(plain, name))
+    np.testing.assert_array_equal(begun.positions[:, 1:], plain.positions + 1)
+
+
+def test_a_prompt_that_does_not_fit_is_named(dataset: Dataset, cache: str) -> None:
+    longest = int((dataset.windows("train", 512, False).batch.doc_ids != PADDING_ID).sum(1).max())
+    assert len(dataset.windows("train", longest, False)) == 2000
+    with pytest.raises(
+        ValueError, match=rf"takes {longest} tokens .* model\.length \({longest - 1}\), 1 more"
+    ):
+        dataset.windows("train", longest - 1, False)
+    with pytest.raises(ValueError, match=r"data\.questions\.capacity is 3; it must be at least \d+"):
+        load_dataset(config(cache, capacity=3))
+
+
+def test_batches_go_on_where_they_stopped(dataset: Dataset) -> None:
+    windows = dataset.windows("train", 192, False)
+    one, other = TrainBatches(windows, 8, seed=0), TrainBatches(windows, 8, seed=0)
+    for _ in range(3):
+        next(one)
+    other.set_state(one.get_state())
+    np.testing.assert_array_equal(next(one).positions, next(other).positions)
+
+
+def test_equal_positions_are_other_data(cache: str) -> None:
+    first, second = (load_dataset(config(cache, equal=share)) for share in (0.0, 1.0))
+    assert first.fingerprint != second.fingerprint
+
+
+def test_recall_asks_for_pairs_where_they_stand(cache: str) -> None:
+    rule = RuleConfig(n_keys=12, n_values=9, pairs=6, queries=4)
+    asked = config(cache, "recall_passages", least=2, most=4)
+    asked = replace(asked, rule=rule, tokenizer="word")
+    for example in recall_examples(asked, "train", 50):
+        said = [dict(zip(text.split()[::2], text.split()[1::2], strict=True)) for text in example.passages]
+        assert 2 <= len(said) <= 4 and sum(map(len, said)) == 6
+        assert max(map(len, said)) - min(map(len, said)) <= 1
+        assert len({turn.question for turn in example.turns}) == 4
+        for turn in example.turns:
+            (source,) = turn.rationale
+            assert said[source][turn.question] == turn.answer
+            assert sum(turn.question in pairs for pairs in said) == 1
+    batch = load_dataset(asked).windows("test", 40, False).batch
+    assert (batch.weights.sum(1) == 8).all()  # a value and a line end for each of four
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"least": 9}, r"data\.questions\.least is 9; it must be from 1 to 8"),
+        ({"most": 65}, r"data\.questions\.most is 65; it must be from 1 to 64"),
+        ({"kinds": ()}, r"data\.questions\.kinds is \(\); it must be one or more of one_hop"),
+        ({"kinds": ("guess",)}, r"kinds is \('guess',\)"),
+        ({"equal": 1.5}, r"data\.questions\.equal is 1\.5; it must be in \[0, 1\]"),
+        ({"asked": 0}, r"data\.questions\.asked is 0"),
+        ({"sequences": 0}, r"data\.questions\.sequences is 0"),
+    ],
+)
+def test_settings_outside_their_limits_are_refused(changed: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        QuestionConfig(**changed)  # type: ignore[arg-type]
+
+
+def test_settings_that_nothing_reads_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"data\.questions\.most is 4; it must be left alone when data\.corpus is 'pydocs'"
+    ):
+        DataConfig(questions=QuestionConfig(most=4))
+    with pytest.raises(ValueError, match=r"data\.questions\.words is 50; it must be left alone"):
+        DataConfig(corpus="questions", questions=QuestionConfig(words=50))
+    with pytest.raises(ValueError, match=r"partition\.kind is .*windows.*; it must be 'given'"):
+        Config(data=DataConfig(corpus="questions"))
+    Config(data=DataConfig(corpus="questions"), partition=PartitionConfig(kind="given"))
