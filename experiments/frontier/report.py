@@ -255,7 +255,7 @@ def _dials(found: Found) -> list[str]:
 
 def regret(found: Found, budget: str, name: str, lam: float) -> np.ndarray:
     """Perplexity of the one checkpoint at λ over that of a model trained there, less 1, by seed."""
-    return ratio(paired(found, name, fixed_name(budget, lam)), perplexity, lam, lam) - 1.0
+    return ratio(paired(found, name, fixed_name(budget, lam, name)), perplexity, lam, lam) - 1.0
 
 
 def _regrets(found: Found, budget: str, names: list[str]) -> str:

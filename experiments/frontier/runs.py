@@ -173,6 +173,7 @@ def _plain_and_shifted(name: str, partition: PartitionConfig, shift: int) -> dic
 BOUNDED = ("windows16-shift8", "windows30-shift15")
 # The relation of the one checkpoint.
 DIALLED = "windows40-shift20"
+LOCAL = "windows20-shift10"  # what is dialled beside it
 REGRETS = (0.4, 1.0)  # λ of the models that it is compared with
 DIAL = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -206,18 +207,14 @@ def bound_runs(base: Config) -> dict[str, Config]:
 
 
 def dial_runs(base: Config) -> dict[str, Config]:
-    """BUDGET-dial-WAY, one checkpoint trained for the whole dial as `base` is, and the models beside it that
-    `frontier_runs` has not.
+    """BUDGET-dial-WAY, one checkpoint trained for the whole dial as `base` is, BUDGET-dial-RELATION, the same
+    of a more local relation, and the models beside it that `frontier_runs` has not.
     """
     runs = {}
     for budget in BUDGETS:
         for way, model in ways_to_bound(base.model).items():
-            made = at_one(replace(base, model=model), 1.0, points()[DIALLED], budget)
-            sweep = replace(made.sweep, lams=DIAL)
-            runs[f"{budget}-dial-{way}"] = replace(
-                base, partition=made.partition, relation=made.relation, train=made.train, sweep=sweep,
-                model=replace(model, margin=replace(model.margin, gate=1.0)),
-            )  # fmt: skip
+            runs[f"{budget}-dial-{way}"] = _dialled(replace(base, model=model), DIALLED, budget)
+        runs[f"{budget}-dial-{LOCAL}"] = _dialled(base, LOCAL, budget)
         beside = {fixed_name(budget, lam): lam for lam in (0.0, *REGRETS)}
         for name, lam in beside.items():
             if name in ("plain", DIALLED):
@@ -226,12 +223,23 @@ def dial_runs(base: Config) -> dict[str, Config]:
     return runs
 
 
-def fixed_name(budget: str, lam: float) -> str:
-    """The run of the relation of the one checkpoint that is trained at one λ; at λ = 0 no relation changes
-    anything.
+def _dialled(base: Config, name: str, budget: str) -> Config:
+    """One checkpoint for the whole dial, of a relation."""
+    made = at_one(base, 1.0, points()[name], budget)
+    return replace(
+        base, partition=made.partition, relation=made.relation, train=made.train,
+        sweep=replace(made.sweep, lams=DIAL),
+        model=replace(base.model, margin=replace(base.model.margin, gate=1.0)),
+    )  # fmt: skip
+
+
+def fixed_name(budget: str, lam: float, dial: str = "") -> str:
+    """The run of the relation of the one checkpoint `dial` that is trained at one λ; at λ = 0 no relation
+    changes anything.
     """
-    known = {0.0: "plain", 1.0: DIALLED} if budget == "5M" else {}
-    return known.get(lam, f"{budget}-fixed-{lam:g}")
+    local = dial.endswith(LOCAL)
+    known = {0.0: "plain", 1.0: LOCAL if local else DIALLED} if budget == "5M" else {}
+    return known.get(lam, f"{budget}-fixed-{lam:g}" + (f"-{LOCAL}" if local and lam else ""))
 
 
 def lams_of(config: Config) -> tuple[float, ...]:

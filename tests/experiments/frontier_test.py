@@ -100,6 +100,11 @@ def test_bounds_and_the_dial_change_what_bounds_scores() -> None:
     assert dial["5M-fixed-0.4"].locality.lam == 0.4
     assert {fixed_name("5M", lam) for lam in (0.0, 1.0)} <= frontier_runs(BASE).keys()
     assert {fixed_name("18M", lam) for lam in (0.0, 0.4, 1.0)} | {"5M-fixed-0.4"} <= dial.keys()
+    local, cap = dial["5M-dial-windows20-shift10"], dial["5M-dial-cap"]
+    assert (local.partition.size, local.relation.shift) == (20, 10)
+    assert replace(local, partition=cap.partition, relation=cap.relation) == cap
+    assert fixed_name("5M", 1.0, "5M-dial-windows20-shift10") == "windows20-shift10"
+    assert fixed_name("18M", 1.0, "18M-dial-windows20-shift10") not in dial
     assert "5M-fixed-1" not in dial  # the relation's own run is that
     assert set(MAKERS) == {"relations", "bounds", "dial"}
 
