@@ -268,9 +268,8 @@ def questions() -> Config:
     """Generated questions over 1 to 8 passages, read together (λ = 0) and isolated (λ = 1) from one
     checkpoint (docs/howto/questions.md).
 
-    Four questions follow each other in a prompt, and their own tokens are scored beside the answers': a name
-    that comes again teaches the model to look up what followed it, long before it answers anything. Biases on
-    queries and keys let a head attend to the token before, whatever tokens there are.
+    Four questions follow each other in a prompt, and their own tokens are scored beside the answers'. The
+    recipe was not trained to its end yet.
 
     Command: aila train --config=questions --workdir=runs/questions
     """

@@ -24,8 +24,7 @@ class QuestionConfig:
       asked: questions only: questions a prompt, one after another, from 1 to 8.
       agree: questions only: c of the 2c + 1 passages that agree where sources are redundant, from 0 to 8.
       words: wikitext2_passages only: words of a paragraph at most, at least 8; longer ones are left out.
-      scored: `answers`, or `questions` for a question's tokens too, which makes training faster: a name that
-        comes again in a question teaches a model to look up what followed it.
+      scored: `answers`, or `questions` for a question's tokens too: more of a prompt to learn from.
       equal: share of the prompts whose passages have equal positions, in [0, 1]; those of the others follow
         each other.
       capacity: positions that equal passages take, at least 0; 0 is the longest passage of all splits.
