@@ -7,6 +7,7 @@ from aila_jax.answering.result import Answer, PairRow, PassageRow, TokenRow, sig
 from aila_jax.answering.votes import Vote
 from aila_jax.columns import chosen, columns_of
 from aila_jax.json_files import json_object, parse_json
+from aila_jax.reporting.answer_page import answer_page
 from aila_jax.reporting.tables import Table, csv_text, json_rows, json_text, row_from, rows_from, write_files
 
 FORMAT = "aila_jax answer, version 1"
@@ -63,10 +64,11 @@ def read_answer(path: Path) -> Answer:
 
 
 def write_answer(found: Answer, directory: Path) -> list[Path]:
-    """Writes `answer_tokens.csv`, `answer.csv` (a row for each passage) and `answer.json`; returns the
-    paths.
+    """Writes `answer.html`, `answer_tokens.csv`, `answer.csv` (a row for each passage) and `answer.json`;
+    returns the paths.
     """
     files = {
+        "answer.html": answer_page(found),
         "answer_tokens.csv": csv_text(TokenRow, found.tokens),
         "answer.csv": csv_text(PassageRow, found.passages),
         "answer.json": answer_json(found),

@@ -66,15 +66,15 @@ _ATTENTION = (
 
 def cell_columns(cells: Sequence[CellRow]) -> list[PageColumn]:
     """The table of all cells."""
-    return _page_columns(CellRow, _DIAL + _CELL + _ATTENTION, cells)
+    return page_columns(CellRow, _DIAL + _CELL + _ATTENTION, cells)
 
 
 def head_columns(heads: Sequence[HeadRow]) -> list[PageColumn]:
     """The table of heads."""
-    return _page_columns(HeadRow, _DIAL + _HEAD + _ATTENTION, heads)
+    return page_columns(HeadRow, _DIAL + _HEAD + _ATTENTION, heads)
 
 
-def _page_columns(cls: type, names: Sequence[str], rows: Sequence[Any]) -> list[PageColumn]:
+def page_columns(cls: type, names: Sequence[str], rows: Sequence[Any]) -> list[PageColumn]:
     """A column for each quantity that at least one row has."""
     return [
         PageColumn(

@@ -19,7 +19,7 @@ def answer(run: OpenedRun | str | Path, options: AskOptions, out: str | Path = "
     Args:
       run: an opened run, or its path.
       options: question, passages, and how it is answered.
-      out: folder for answer.json, answer.csv and answer_tokens.csv; empty: none are written.
+      out: folder for answer.html, answer.json, answer.csv and answer_tokens.csv; empty: none are written.
     """
     template = _template(options)
     found = answer_question(opened(run).model, options.question, options.passages, options, template)

@@ -23,7 +23,8 @@ COMMAND = Command(
         " allows it any influence. With --mode=branches each passage answers alone, the answers vote, and the"
         " majority says how many passages may say anything without changing it. Passages are read as blocks of"
         " their own; the model's partition and relation are not used. What does not fit is refused, never cut."
-        " --out writes answer.json, answer.csv (a row for each passage) and answer_tokens.csv."
+        " --out writes answer.html (a page: choose a token to see what each passage is to it), answer.json, answer.csv"
+        " (a row for each passage) and answer_tokens.csv."
     ),
     examples=(
         'answer --checkpoint=runs/tiny --question="Who saw the owl?" --passages=texts',
