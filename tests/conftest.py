@@ -1,6 +1,7 @@
 """One strict environment for all tests, set before anything imports JAX."""
 
 import atexit
+import gc
 import importlib
 import os
 import shutil
@@ -101,6 +102,20 @@ def no_temporary_files_are_left(tmp_path_factory: pytest.TempPathFactory) -> Ite
         patch.setattr(tempfile, "tempdir", str(folder))
         yield
     shutil.rmtree(folder)
+
+
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 25_000  # each compiled program takes some; Linux gives a process 65,530, and then it crashes
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_do_not_pile_up() -> Iterator[None]:
+    """Forgets what was compiled before a process runs out of memory maps."""
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        jax = importlib.import_module("jax")
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
