@@ -18,6 +18,7 @@ from aila_jax import presets, runs
 from aila_jax.config import (
     AdapterConfig,
     AnchorConfig,
+    AttentionRoute,
     Config,
     DataConfig,
     LocalityConfig,
@@ -162,6 +163,7 @@ BAD = [
     ("model", "score_cap", [*NOT_FINITE_OR_NEGATIVE, 1.0001e4, 3e38], "from 0 to 10,000"),
     ("model", "rotary_base", [1.0, 0.5, -1.0, NAN, INF], "0 for none, or finite and above 1"),
     ("model", "norm", ["layernorm", "rms"], "one of centred, layer_norm, rms_norm"),
+    ("model", "attention", ["tiles", ""], "one of auto, chunked, reference"),
     ("model", "norm_epsilon", NOT_FINITE_OR_ZERO, "finite and above 0"),
     ("model", "feed_forward", ["relu", ""], "one of gelu, gelu_exact, swiglu"),
     ("model", "n_kv_heads", [-1], "at least 0"),
@@ -582,6 +584,7 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "on": st.sampled_from([("query",), ("key", "out"), ("query", "key", "value", "out")]),
     "trained": st.just("all"),  # the other needs something that turns with the dial
     "taught": st.floats(0, 1),
+    "attention": st.sampled_from(AttentionRoute),
 }
 BY_TYPE = {
     int: st.integers(1, 10**6),

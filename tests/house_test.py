@@ -56,6 +56,7 @@ UNPACKED = {
 # Files that read or write JSON, or what is shaped like it: the one place for dict[str, Any].
 JSON = {
     "aila_jax/reporting/answer_files.py": "answer.json",
+    "aila_jax/reporting/answer_page.py": "the data of answer.html",
     "aila_jax/reporting/reach_files.py": "reach.json",
     "experiments/frontier/measure.py": "a result file",
     "experiments/smollm2/measure.py": "a result file",

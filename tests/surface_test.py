@@ -289,7 +289,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
             "q_BxLxHxK": "qkv", "k_BxLxHxK": "qkv", "v_BxLxHxK": "qkv", "relation": "", "block_ids": "ids or None",
             "doc_ids": "ids or None", "key_block_ids": "ids or None", "lam": "number", "tau": "number",
             "margin": "number", "gate": "number", "scale": "scale", "score_cap": "number", "pointers": "pointers", "request": "object",
-            "causal": "flag or None",
+            "causal": "flag or None", "route": "one of",
             **dict.fromkeys(("hard", "stats", "delta", "weights", "in_block", "log_mass", "largest"), "flag"),
         },
     ),
