@@ -56,6 +56,10 @@ class Limits:
 class Asked(Protocol):
     """A question with its passages in one of the modes."""
 
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """The texts that are read: one, or one of each branch."""
+
     def draw(self, limits: Limits) -> tuple[Drawn, ...]:
         """The greedy answer; one of each branch."""
 
@@ -135,6 +139,10 @@ class Isolated:
         prefix = passages.prefix(range(len(prompt.bodies)), len(prompt.header) + capacity)
         self.passages, self.question = passages, Question(passages.setting, prefix, prompt.ask)
 
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        return (self.question,)
+
     def draw(self, limits: Limits) -> tuple[Drawn, ...]:
         return (drawn(self.question, limits),)
 
@@ -162,6 +170,10 @@ class Together:
         at = len(prompt.header) + sum(map(len, prompt.bodies))
         return Question(self.setting, Prefix(self.tokens, found, at), prompt.ask)
 
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        return (self.question,)
+
     def draw(self, limits: Limits) -> tuple[Drawn, ...]:
         return (drawn(self.question, limits),)
 
@@ -185,9 +197,9 @@ class Branches:
         """`passages`: encoded after the header, which is all that any of them sees."""
         self.passages = passages
         header, prompt = len(passages.prompt.header), passages.prompt
-        self.questions = [
+        self.questions = tuple(
             self._question([number], header + len(body)) for number, body in enumerate(prompt.bodies)
-        ]
+        )
 
     def _question(self, numbers: Sequence[int], at: int) -> Question:
         return Question(self.passages.setting, self.passages.prefix(numbers, at), self.passages.prompt.ask)

@@ -128,6 +128,11 @@ def encode_alone(setting: Setting, tokens: Tokens, blocks: Int[np.ndarray, "S"])
     return found
 
 
+def prefix_batch(tokens: Tokens, kept: Bool[np.ndarray, "P"]) -> Batch:
+    """All slots as one example, with the passages that are kept."""
+    return _batch(tokens.ids[None], tokens.positions[None], tokens.blocks(kept)[None])
+
+
 def encode_after(
     setting: Setting, header: Sequence[int], kept: KeysValues, body: Sequence[int]
 ) -> KeysValues:
@@ -187,7 +192,7 @@ class Question:
         for first in range(0, len(kept), most):
             rows = kept[first : first + most]
             filled = np.concatenate([rows, np.repeat(rows[-1:], most - len(rows), axis=0)])
-            batch, at, used = self._read(answer, filled)
+            batch, at, used = self.read(answer, filled)
             targets = np.zeros(at.shape, np.int32)
             targets[:, used] = answer
             model, setting = self.setting.model, self.setting
@@ -196,11 +201,22 @@ class Question:
             found.append(np.asarray(logprobs, np.float64)[: len(rows), used])
         return np.concatenate(found)
 
+    def logits(self, answer: Sequence[int], passages: int) -> Float[np.ndarray, "A V"]:
+        """Logits of every token of the vocabulary where each of the answer's tokens is predicted, with all
+        passages.
+        """
+        batch, at, used = self.read(answer, np.ones((1, passages), bool))
+        model, setting = self.setting.model, self.setting
+        found = _logits(
+            model.network, model.params, batch, setting.dial, setting.request, at, self.prefix.kept
+        )
+        return np.asarray(found, np.float32)[0, used]
+
     def mass(self, answer: Sequence[int], passages: int) -> Float[np.ndarray, "A pieces"]:
         """Attention of the queries that predict the answer's tokens, the mean of layers and heads: on each
         passage, on the header, and on question and answer.
         """
-        batch, at, used = self._read(answer, np.ones((1, passages), bool))
+        batch, at, used = self.read(answer, np.ones((1, passages), bool))
         places = np.concatenate([self.prefix.tokens.pieces, np.full(at.shape[1], passages + 1)])
         places = np.where(places == HEADER, passages, places)
         pieces = places[:, None] == np.arange(size_of(passages + 2))
@@ -209,7 +225,7 @@ class Question:
         mass = _mass(model.network, model.params, batch, *rest)
         return np.asarray(mass, np.float64)[0, used, : passages + 2]
 
-    def _read(
+    def read(
         self, answer: Sequence[int], kept: Bool[np.ndarray, "R P"]
     ) -> tuple[Batch, Int[np.ndarray, "R T"], slice]:
         """Prefix, question and answer but for its last token; the question's slots, and those among them that
@@ -280,7 +296,7 @@ def _encoded_after(
     network: Network, params: Any, batch: Batch, dial: Dial, request: Request, at: Array, kept: KeysValues
 ) -> KeysValues:
     given = network.on_blocks(batch.given_ids)
-    found = query_logits(given, params, batch, dial, request, at, _with_room(kept, at.shape[1]))
+    found = query_logits(given, params, batch, dial, request, at, with_room(kept, at.shape[1]))
     return found.fresh
 
 
@@ -296,9 +312,17 @@ def _logprobs(
     targets: Array,
 ) -> Float[Array, "R T"]:
     given = network.on_blocks(batch.given_ids)
-    found = query_logits(given, params, batch, dial, request, at, _with_room(kept, at.shape[1]))
+    found = query_logits(given, params, batch, dial, request, at, with_room(kept, at.shape[1]))
     logprobs = jax.nn.log_softmax(found.logits, axis=-1)
     return jnp.take_along_axis(logprobs, targets[:, :, None], axis=2)[:, :, 0]
+
+
+@partial(jax.jit, static_argnames="request")
+def _logits(
+    network: Network, params: Any, batch: Batch, dial: Dial, request: Request, at: Array, kept: KeysValues
+) -> Float[Array, "R T V"]:
+    given = network.on_blocks(batch.given_ids)
+    return query_logits(given, params, batch, dial, request, at, with_room(kept, at.shape[1])).logits
 
 
 @partial(jax.jit, static_argnames="request")
@@ -313,7 +337,7 @@ def _mass(
     pieces: Array,
 ) -> Float[Array, "R T S"]:
     given = network.on_blocks(batch.given_ids)
-    found = query_logits(given, params, batch, dial, request, at, _with_room(kept, at.shape[1]), pieces)
+    found = query_logits(given, params, batch, dial, request, at, with_room(kept, at.shape[1]), pieces)
     assert found.mass is not None, "pieces are given"
     return found.mass
 
@@ -331,7 +355,7 @@ def _begin(
 ) -> tuple[Int[Array, ""], Kept]:
     """The first token of an answer; and keys and values of all that was read, layer by layer."""
     given, start = network.on_blocks(batch.given_ids), kept.keys.shape[2]
-    kept = _with_room(kept, batch.tokens.shape[1] - start)
+    kept = with_room(kept, batch.tokens.shape[1] - start)
     found = query_logits(given, params, batch, dial, request, at, kept)
     kept = jax.tree.map(
         lambda old, new: jax.lax.dynamic_update_slice(old, new, (0, 0, start, 0, 0)), kept, found.fresh
@@ -348,7 +372,7 @@ def _step(
     return jnp.argmax(logits[0]), kept
 
 
-def _with_room(kept: KeysValues, slots: int) -> KeysValues:
+def with_room(kept: KeysValues, slots: int) -> KeysValues:
     """With so many more slots, which nobody reads before they are filled."""
     more = ((0, 0), (0, 0), (0, slots), (0, 0), (0, 0))
     found: KeysValues = jax.tree.map(lambda one: jnp.pad(jnp.asarray(one), more), kept)
