@@ -35,8 +35,13 @@ def define_flags(
 def define_places(name: str, values: flags.FlagValues = FLAGS) -> None:
     """Those of any experiment: its text, its folders, and what of it is done."""
     flags.DEFINE_string("data_dir", "", "Folder with wiki.{train,valid,test}.tokens.", values)
-    flags.DEFINE_string("out", f"docs/results/{name}", "Folder for the result files.", values)
     flags.DEFINE_string("runs", f"runs/{name}", "Folder for the training runs.", values)
+    define_results(name, values)
+
+
+def define_results(name: str, values: flags.FlagValues = FLAGS) -> None:
+    """Those of an experiment that neither trains nor reads a corpus: its result files, and what is done."""
+    flags.DEFINE_string("out", f"docs/results/{name}", "Folder for the result files.", values)
     flags.DEFINE_list("only", [], "Names of the runs; all by default.", values)
     flags.DEFINE_bool("debug", False, "Show the traceback of an error.", values)
     flags.DEFINE_bool("collect", False, "Only make the table and the figure from the result files.", values)

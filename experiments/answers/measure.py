@@ -1,0 +1,128 @@
+"""Answers, their sources, and other orders of the passages: all of one question from what is encoded once."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from aila_jax.answering.gradients import gradient_times_input
+from aila_jax.answering.modes import Asked
+from aila_jax.data.questions.examples import Example
+from aila_jax.metrics.answers import canonical, comprehensiveness, exact_match, sufficiency
+from experiments.answers.reading import Reader, Said
+from experiments.answers.rows import AnswerRow, CreditRow, OrderRow
+
+TIE = 1e-4  # of logits
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What is asked of a question.
+
+    Attributes:
+      reader: who answers.
+      capacity: positions of every passage.
+      seed: of orders.
+    """
+
+    reader: Reader
+    capacity: int
+    seed: int
+
+    def answer(self, number: int, example: Example) -> AnswerRow:
+        """The answer alone."""
+        return answer_row(number, example, self._asked(example)[1])
+
+    def sources(self, number: int, example: Example) -> tuple[AnswerRow, CreditRow, OrderRow]:
+        """The answer, its sources, and the answer to another order of the passages."""
+        asked, said = self._asked(example)
+        row = answer_row(number, example, said)
+        credit = credit_row(number, example, asked, said, row.correct)
+        return row, credit, self._order(number, example, asked, said)
+
+    def _asked(self, example: Example) -> tuple[Asked, Said]:
+        reader = self.reader
+        asked = reader.ask(reader.prompt(example.question, example.passages), self.capacity)
+        return asked, reader.said(asked.draw(reader.limits))
+
+    def _order(self, number: int, example: Example, asked: Asked, said: Said) -> OrderRow:
+        count, reader = len(example.passages), self.reader
+        order = list(range(count))
+        draw = random.Random(f"{self.seed} order {number}")
+        while count > 1 and order == sorted(order):
+            draw.shuffle(order)
+        passages = [example.passages[one] for one in order]
+        there = reader.ask(reader.prompt(example.question, passages), self.capacity)
+        after = reader.said(there.draw(reader.limits))
+        here, other = logits_of(asked, said, count), logits_of(there, said, count)
+        if said.votes is not None:
+            here = [here[one] for one in order]
+        difference = max(float(np.abs(one - two).max()) for one, two in zip(here, other, strict=True))
+        changed = canonical(said.text) != canonical(after.text)
+        return OrderRow(number, tuple(order), difference, changed, is_tie(said, here))
+
+
+def answer_row(number: int, example: Example, said: Said) -> AnswerRow:
+    """Whether an answer is right."""
+    right, text = canonical(example.answer), canonical(said.text)
+    stated = [right in canonical(passage) for passage in example.passages]
+    return AnswerRow(
+        number=number,
+        answer=said.text,
+        right=example.answer,
+        correct=exact_match(said.text, example.answer),
+        named=right in text,
+        chance=sum(stated) / len(stated),
+        certified=said.certified,
+        ended=said.drawn.ended,
+    )
+
+
+def credit_row(number: int, example: Example, asked: Asked, said: Said, correct: bool) -> CreditRow:
+    """What an answer owes to each passage."""
+    passages, tokens = len(example.passages), said.drawn.tokens
+    planted = np.zeros(passages, bool)
+    planted[list(example.rationale)] = True
+    rows = np.concatenate([np.ones((1, passages), bool), ~np.eye(passages, dtype=bool), [~planted, planted]])
+    values = values_of(asked, tokens, rows if planted.any() else rows[:-2])
+    whole, without = values[0], values[1 : passages + 1]
+    needed = None, None
+    if planted.any():
+        lost, enough = comprehensiveness(whole, values[-2]), sufficiency(whole, values[-1])
+        needed = float(lost), float(enough)
+    return CreditRow(
+        number=number,
+        correct=correct,
+        planted=example.rationale,
+        logprob=float(whole),
+        without=tuple((whole - without).tolist()),
+        mass=tuple(asked.mass(tokens).mean(axis=0)[:passages].tolist()),
+        gradient=tuple(gradient_times_input(asked, tokens).tolist()),
+        comprehensiveness=needed[0],
+        sufficiency=needed[1],
+    )
+
+
+def values_of(asked: Asked, tokens: Sequence[int], rows: Bool[np.ndarray, "R P"]) -> Float[np.ndarray, "R"]:
+    """log p(answer) with the passages of each row; equal rows run once."""
+    different, where = np.unique(rows, axis=0, return_inverse=True)
+    found: np.ndarray = asked.logprobs(tokens, different).sum(axis=1)[where.ravel()]
+    return found
+
+
+def logits_of(asked: Asked, said: Said, passages: int) -> list[Float[np.ndarray, "A V"]]:
+    """Logits where the answer's tokens and what follows them are predicted; of each branch."""
+    read = (*said.drawn.tokens, said.drawn.tokens[-1])  # the last is not read: its place is predicted
+    own = 1 if said.votes is not None else passages
+    return [question.logits(read, own) for question in asked.questions]
+
+
+def is_tie(said: Said, logits: Sequence[Float[np.ndarray, "A V"]]) -> bool:
+    """Whether rounding, or the order of passages, decides an answer."""
+    if said.votes is not None:
+        votes = said.votes.votes
+        return len(votes) > 1 and votes[0].count == votes[1].count
+    top = np.sort(np.partition(logits[0], -2, axis=-1)[:, -2:], axis=-1)
+    return bool((top[:, 1] - top[:, 0]).min() < TIE)
