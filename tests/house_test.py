@@ -58,6 +58,7 @@ JSON = {
     "aila_jax/reporting/answer_files.py": "answer.json",
     "aila_jax/reporting/answer_page.py": "the data of answer.html",
     "aila_jax/reporting/reach_files.py": "reach.json",
+    "experiments/answers/runs.py": "a result file",
     "experiments/frontier/measure.py": "a result file",
     "experiments/smollm2/measure.py": "a result file",
     "experiments/leak/report.py": "Matplotlib's styles",

@@ -34,7 +34,9 @@ def define_flags(values: flags.FlagValues = FLAGS) -> None:
         "Positions of every passage, isolated. 0: those of training, else the longest passage.",
         flag_values=values,
     )
-    flags.DEFINE_integer("seed", 0, "Seed of questions, orders and attacks.", values, lower_bound=0)
+    flags.DEFINE_integer(
+        "seed", 0, "Seed of questions, orders and attacks.", flag_values=values, lower_bound=0
+    )
     flags.DEFINE_float("minutes", 60.0, "What a cell may take.", flag_values=values)
     flags.DEFINE_bool("estimate", False, "Only say what each cell will take.", values)
 

@@ -90,8 +90,8 @@ def credit_row(number: int, example: Example, asked: Asked, said: Said, correct:
     whole, without = values[0], values[1 : passages + 1]
     needed = None, None
     if planted.any():
-        lost, enough = comprehensiveness(whole, values[-2]), sufficiency(whole, values[-1])
-        needed = float(lost), float(enough)
+        lost, enough = comprehensiveness(values[:1], values[-2:-1]), sufficiency(values[:1], values[-1:])
+        needed = float(lost[0]), float(enough[0])
     return CreditRow(
         number=number,
         correct=correct,

@@ -47,7 +47,7 @@ def test_it_is_what_finite_differences_say(mode: str) -> None:
     sides = [[logprob(model, mode, n, 1.0 + sign * STEP) for sign in (1, -1)] for n in range(3)]
     want = np.array([more - less for more, less in sides]) / (2 * STEP)
     np.testing.assert_allclose(found, want, atol=3e-4)
-    assert np.abs(want).min() > 0.01
+    assert np.abs(want).max() > 0.03
 
 
 @pytest.mark.parametrize("form", ["gpt2", pytest.param("deep", marks=pytest.mark.medium)])
