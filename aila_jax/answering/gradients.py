@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from aila_jax.answering.modes import Asked
 from aila_jax.answering.slots import Question, prefix_batch, with_room
@@ -42,49 +43,64 @@ def gradient_times_input(asked: Asked, answer: Sequence[int]) -> Float[np.ndarra
 
 def _of_question(question: Question, answer: Sequence[int]) -> tuple[float, Float[np.ndarray, "P"]]:
     """log p(answer), and gradient × input of each passage that one text has."""
-    tokens, setting = question.prefix.tokens, question.setting
+    tokens, model = question.prefix.tokens, question.setting.model
     passages = 1 + max(int(tokens.pieces.max()), -1)
     batch, at, used = question.read(answer, np.ones((1, passages), bool))
     targets, counted = np.zeros(at.shape, np.int32), np.zeros(at.shape, np.float32)
     targets[:, used], counted[:, used] = answer, 1.0
-    before = prefix_batch(tokens, np.ones(passages, bool))
     pieces = tokens.pieces[:, None] == np.arange(max(passages, 1))
-    model = setting.model
-    rest = (setting.dial, setting.request, before, batch, at, targets, counted)
-    factors = np.ones(max(passages, 1), np.float32)
-    logprob, found = _pushed(factors, model.network, model.params, *rest, pieces.astype(np.float32))
+    text = _Text(
+        before=prefix_batch(tokens, np.ones(passages, bool)),
+        batch=batch,
+        at=at,
+        targets=targets,
+        counted=counted,
+        pieces=pieces.astype(np.float32),
+    )
+    factors = np.ones(pieces.shape[1], np.float32)
+    rest = (question.setting.dial, question.setting.request)
+    logprob, found = _pushed(factors, model.network, model.params, text, *rest)
     return float(logprob), np.asarray(found, np.float64)[:passages]
 
 
+@flax.struct.dataclass
+class _Text:
+    """A text with its answer, as arrays.
+
+    Attributes:
+      before: header and passages.
+      batch: these, question and answer.
+      at: slots of question and answer.
+      targets: what follows each of them.
+      counted: 1 where that is of the answer.
+      pieces: 1 where a slot of `before` is of a passage.
+    """
+
+    before: Batch
+    batch: Batch
+    at: Int[Array, "1 T"]
+    targets: Int[Array, "1 T"]
+    counted: Float[Array, "1 T"]
+    pieces: Float[Array, "S P"]
+
+
 def _logprob(
-    factors: Float[Array, "P"],
-    network: Network,
-    params: Any,
-    dial: Dial,
-    request: Request,
-    before: Batch,
-    batch: Batch,
-    at: Array,
-    targets: Array,
-    counted: Array,
-    pieces: Array,
-) -> Array:
+    factors: Float[Array, "P"], network: Network, params: Any, text: _Text, dial: Dial, request: Request
+) -> Float[Array, ""]:
     """log p(answer) where each passage's embeddings are multiplied by a factor."""
     # A row of the table for each token that is read, so that a factor is that of one passage alone; a table
     # that is the output's too stays there as it is.
-    rows = params["embedding"][batch.tokens[0]]
-    size = pieces.shape[0]
-    scale = 1.0 + pieces @ (factors - 1.0)
-    rows = rows.at[:size].multiply(scale[:, None])
+    rows, size = params["embedding"][text.batch.tokens[0]], text.pieces.shape[0]
+    rows = rows.at[:size].multiply(1.0 + (text.pieces @ (factors - 1.0))[:, None])
     scaled = {**params, "embedding": rows, "output": output_weights(params)}
     every = jnp.arange(rows.shape[0], dtype=jnp.int32)[None]
-    before, batch = before.replace(tokens=every[:, :size]), batch.replace(tokens=every)
+    before, batch = text.before.replace(tokens=every[:, :size]), text.batch.replace(tokens=every)
     encoded = keys_and_values(network.on_blocks(before.given_ids), scaled, before, dial, request)
-    kept = with_room(stacked(list(encoded)), at.shape[1])
-    found = query_logits(network.on_blocks(batch.given_ids), scaled, batch, dial, request, at, kept)
+    kept = with_room(stacked(list(encoded)), text.at.shape[1])
+    found = query_logits(network.on_blocks(batch.given_ids), scaled, batch, dial, request, text.at, kept)
     logprobs = jax.nn.log_softmax(found.logits, axis=-1)
-    chosen = jnp.take_along_axis(logprobs, targets[:, :, None], axis=2)[:, :, 0]
-    return jnp.sum(chosen * counted)
+    chosen = jnp.take_along_axis(logprobs, text.targets[:, :, None], axis=2)[:, :, 0]
+    return jnp.sum(chosen * text.counted)
 
 
 _pushed = partial(jax.jit, static_argnames="request")(jax.value_and_grad(_logprob))

@@ -55,11 +55,13 @@ class Asking:
             draw.shuffle(order)
         passages = [example.passages[one] for one in order]
         there = reader.ask(reader.prompt(example.question, passages), self.capacity)
-        after = reader.said(there.draw(reader.limits))
         here, other = logits_of(asked, said, count), logits_of(there, said, count)
         if said.votes is not None:
             here = [here[one] for one in order]
         difference = max(float(np.abs(one - two).max()) for one, two in zip(here, other, strict=True))
+        # Branches whose logits are the same to the bit say the same: only their votes are counted again.
+        same = said.votes is not None and difference == 0.0
+        after = reader.said([said.each[one] for one in order] if same else there.draw(reader.limits))
         changed = canonical(said.text) != canonical(after.text)
         return OrderRow(number, tuple(order), difference, changed, is_tie(said, here))
 

@@ -1,4 +1,4 @@
-"""The benchmark of answers: kept and whole runs say the same before anything is timed, and what is reported."""
+"""The benchmark of answers: kept and whole runs say the same before anything is timed; what is reported."""
 
 import json
 import os
