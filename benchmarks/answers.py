@@ -21,7 +21,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ class Contest:
         bodies = [body for body, there in zip(prompt.bodies, row, strict=True) if there]
         laid = lay_out(prompt.header, bodies, [*prompt.ask, *answer[:-1]], self.tokens)
         batch = Batch.from_tokens(laid.tokens[None], laid.block_ids[None], np.zeros_like(laid.tokens)[None])
-        batch = batch.replace(positions=laid.positions[None])
+        batch = replace(batch, positions=laid.positions[None])
         return _last(len(answer), model.network, model.params, batch, self.setting.dial)
 
 

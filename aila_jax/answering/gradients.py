@@ -7,6 +7,7 @@ leave-one-out. Positions are not part of x_t. Source: Shrikumar et al. (2016), "
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -94,7 +95,7 @@ def _logprob(
     rows = rows.at[:size].multiply(1.0 + (text.pieces @ (factors - 1.0))[:, None])
     scaled = {**params, "embedding": rows, "output": output_weights(params)}
     every = jnp.arange(rows.shape[0], dtype=jnp.int32)[None]
-    before, batch = text.before.replace(tokens=every[:, :size]), text.batch.replace(tokens=every)
+    before, batch = replace(text.before, tokens=every[:, :size]), replace(text.batch, tokens=every)
     encoded = keys_and_values(network.on_blocks(before.given_ids), scaled, before, dial, request)
     kept = with_room(stacked(list(encoded)), text.at.shape[1])
     found = query_logits(network.on_blocks(batch.given_ids), scaled, batch, dial, request, text.at, kept)

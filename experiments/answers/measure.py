@@ -90,7 +90,7 @@ def credit_row(number: int, example: Example, asked: Asked, said: Said, correct:
     rows = np.concatenate([np.ones((1, passages), bool), ~np.eye(passages, dtype=bool), [~planted, planted]])
     values = values_of(asked, tokens, rows if planted.any() else rows[:-2])
     whole, without = values[0], values[1 : passages + 1]
-    needed = None, None
+    needed: tuple[float | None, float | None] = (None, None)
     if planted.any():
         lost, enough = comprehensiveness(values[:1], values[-2:-1]), sufficiency(values[:1], values[-1:])
         needed = float(lost[0]), float(enough[0])
