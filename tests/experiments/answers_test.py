@@ -139,6 +139,8 @@ def test_attacks_replace_what_they_aim_at_and_nothing_else() -> None:
         new = WORDINGS[2].format(target=one.target, question=example.question)
         wanted = [new if number in one.numbers else own for number, own in enumerate(example.passages)]
         assert list(one.passages) == wanted
+    few = Cell("injected", "redundant", 6, "branches").examples(1, 0)[0]  # a single one is no source
+    assert [len(one.numbers) for one in attacks(few, 0, 0) if one.aim == "others"] == [1]
     assert {attacks(example, number, 0)[0].wording for number in range(8)} == set(range(len(WORDINGS)))
 
 
