@@ -74,9 +74,8 @@ def main(argv: list[str]) -> None:
                 if found.violations:
                     broken.append(f"{name} ({found.violations})")
     if left:
-        print(
-            f"not begun, more than {FLAGS.minutes:g} minutes: {', '.join(left)}; lower --credited or --attacked"
-        )
+        fix = "raise --minutes, or lower --credited, --attacked or --questions"
+        print(f"not begun, more than {FLAGS.minutes:g} minutes: {', '.join(left)}; {fix}")
     if not FLAGS.estimate:
         print(report.collect(out))
     limit, fix = "none", "look into the rows of the cell's file: the certificate or the votes are wrong"
