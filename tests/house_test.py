@@ -120,8 +120,7 @@ JSON = {
     "aila_jax/runs/workdir.py": "config.json",
     "aila_jax/thresholds/rows.py": "threshold.json",
     "aila_jax/training/logs.py": "records of metrics.jsonl",
-    "experiments/leak/runs.py": "leak.json",
-    "experiments/questions/runs.py": "questions.json",
+    "experiments/results.py": "result files of rows",
     "experiments/one_checkpoint/curves.py": "settings of result files",
     "experiments/one_checkpoint/recipe.py": "changes to settings, as files hold them",
 }

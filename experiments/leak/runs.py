@@ -3,26 +3,22 @@ ones.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from aila_jax.config import Config, DialMode, LocalityConfig, PartitionConfig, to_dict
+from aila_jax.config import Config, DialMode, LocalityConfig, PartitionConfig
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
 from aila_jax.evaluation.evaluator import Evaluation, evaluate
-from aila_jax.evaluation.meta import origin_of
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.metrics.places import by_place, last_and_others
 from aila_jax.metrics.sums import summarize
 from aila_jax.model.interface import Dial
 from aila_jax.progress import Progress
-from aila_jax.reporting.results import portable, read_document
-from aila_jax.reporting.tables import csv_text, json_rows, json_text, rows_from, write_files
 from aila_jax.training.sharding import batch_sharding
+from experiments.results import read_row_file, write_row_files
 
 WINDOWS = (3, 5, 10)
 MASKS = {"leaky": True, "causal": False}  # name → model.bidirectional
@@ -158,26 +154,10 @@ def _row(model: LanguageModel, dataset: Dataset, lam: float) -> LeakRow:
 def write_rows(
     rows: list[LeakRow], model: LanguageModel, dataset: Dataset, path_without_suffix: Path
 ) -> None:
-    """Writes `.csv` (a row each) and `.json` (rows, configuration, versions, commits), the JSON last."""
-    document = {
-        "format": FORMAT,
-        "config": to_dict(portable(model.config)),
-        "meta": origin_of(model, dataset).to_json(),
-        "rows": json_rows(rows),
-    }
-    name = path_without_suffix.name
-    contents = {f"{name}.csv": csv_text(LeakRow, rows), f"{name}.json": json_text(document)}
-    write_files(path_without_suffix.parent, contents)
+    """Writes `.csv` and `.json`: `write_row_files`."""
+    write_row_files(rows, FORMAT, model, dataset, path_without_suffix)
 
 
 def read_rows(path: Path) -> list[LeakRow]:
-    """The rows of a file that `write_rows` wrote.
-
-    Raises:
-      ValueError: it is not such a file.
-    """
-
-    def parse(document: Mapping[str, Any]) -> list[LeakRow]:
-        return list(rows_from(LeakRow, document["rows"], "rows"))
-
-    return read_document(path, "leak", FORMAT, parse)
+    """The rows of a file that `write_rows` wrote; ValueError where it is not such a file."""
+    return read_row_file(path, "leak", FORMAT, LeakRow)

@@ -2,21 +2,17 @@
 checkpoint.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from aila_jax.config import Config, to_dict
+from aila_jax.config import Config
 from aila_jax.config.questions import KINDS
 from aila_jax.data.dataset import Dataset, load_dataset
 from aila_jax.evaluation.answers import score_answers
-from aila_jax.evaluation.meta import origin_of
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.metrics.answers import wilson
 from aila_jax.progress import Progress
-from aila_jax.reporting.results import portable, read_document
-from aila_jax.reporting.tables import csv_text, json_rows, json_text, rows_from, write_files
+from experiments.results import read_row_file, write_row_files
 
 FORMAT = "aila_jax questions, version 1"
 PASSAGES = (4, 8)
@@ -137,26 +133,10 @@ def measure(
 def write_rows(
     rows: list[AnswerRow], model: LanguageModel, dataset: Dataset, path_without_suffix: Path
 ) -> None:
-    """Writes `.csv` (a row each) and `.json` (rows, configuration, versions, commits), the JSON last."""
-    document = {
-        "format": FORMAT,
-        "config": to_dict(portable(model.config)),
-        "meta": origin_of(model, dataset).to_json(),
-        "rows": json_rows(rows),
-    }
-    name = path_without_suffix.name
-    contents = {f"{name}.csv": csv_text(AnswerRow, rows), f"{name}.json": json_text(document)}
-    write_files(path_without_suffix.parent, contents)
+    """Writes `.csv` and `.json`: `write_row_files`."""
+    write_row_files(rows, FORMAT, model, dataset, path_without_suffix)
 
 
 def read_rows(path: Path) -> list[AnswerRow]:
-    """The rows of a file that `write_rows` wrote.
-
-    Raises:
-      ValueError: it is not such a file.
-    """
-
-    def parse(document: Mapping[str, Any]) -> list[AnswerRow]:
-        return list(rows_from(AnswerRow, document["rows"], "rows"))
-
-    return read_document(path, "questions", FORMAT, parse)
+    """The rows of a file that `write_rows` wrote; ValueError where it is not such a file."""
+    return read_row_file(path, "questions", FORMAT, AnswerRow)
