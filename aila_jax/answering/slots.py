@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aila_jax.inference.language_model import LanguageModel
-from aila_jax.model.decoding import keys_and_values, next_logits, query_logits
+from aila_jax.model.decoding import Queried, keys_and_values, next_logits, query_logits
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.kept import Kept, KeysValues
 from aila_jax.model.network import Network
@@ -51,6 +51,10 @@ class Setting:
     @property
     def request(self) -> Request:
         return Request(hard=self.hard)
+
+    def given(self, batch: Batch) -> tuple[Network, Any, Batch, Dial, Request]:
+        """What every program is given first."""
+        return self.model.network, self.model.params, batch, self.dial, self.request
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +127,7 @@ def rows_of(questions: int) -> int:
 def encode_alone(setting: Setting, tokens: Tokens, blocks: Int[np.ndarray, "S"]) -> KeysValues:
     """Keys and values of one pass over all slots."""
     batch = _batch(tokens.ids[None], tokens.positions[None], blocks[None])
-    model = setting.model
-    found: KeysValues = _encoded(model.network, model.params, batch, setting.dial, setting.request)
+    found: KeysValues = _encoded(*setting.given(batch))
     return found
 
 
@@ -146,9 +149,8 @@ def encode_after(
     blocks[0, : len(header)] = GLOBAL_ID
     own = slice(before, before + len(body))
     ids[0, own], positions[0, own], blocks[0, own] = body, len(header) + np.arange(len(body)), 0
-    model, at = setting.model, before + np.arange(size, dtype=np.int32)[None]
-    rest = (setting.dial, setting.request, at, kept)
-    found: KeysValues = _encoded_after(model.network, model.params, _batch(ids, positions, blocks), *rest)
+    at = before + np.arange(size, dtype=np.int32)[None]
+    found: KeysValues = _encoded_after(*setting.given(_batch(ids, positions, blocks)), at, kept)
     return found
 
 
@@ -195,9 +197,7 @@ class Question:
             batch, at, used = self.read(answer, filled)
             targets = np.zeros(at.shape, np.int32)
             targets[:, used] = answer
-            model, setting = self.setting.model, self.setting
-            rest = (setting.dial, setting.request, at, self.prefix.kept, targets)
-            logprobs = _logprobs(model.network, model.params, batch, *rest)
+            logprobs = _logprobs(*self.setting.given(batch), at, self.prefix.kept, targets)
             found.append(np.asarray(logprobs, np.float64)[: len(rows), used])
         return np.concatenate(found)
 
@@ -206,10 +206,7 @@ class Question:
         passages.
         """
         batch, at, used = self.read(answer, np.ones((1, passages), bool))
-        model, setting = self.setting.model, self.setting
-        found = _logits(
-            model.network, model.params, batch, setting.dial, setting.request, at, self.prefix.kept
-        )
+        found = _logits(*self.setting.given(batch), at, self.prefix.kept)
         return np.asarray(found, np.float32)[0, used]
 
     def mass(self, answer: Sequence[int], passages: int) -> Float[np.ndarray, "A pieces"]:
@@ -220,9 +217,7 @@ class Question:
         places = np.concatenate([self.prefix.tokens.pieces, np.full(at.shape[1], passages + 1)])
         places = np.where(places == HEADER, passages, places)
         pieces = places[:, None] == np.arange(size_of(passages + 2))
-        model, setting = self.setting.model, self.setting
-        rest = (setting.dial, setting.request, at, self.prefix.kept, pieces.astype(np.float32))
-        mass = _mass(model.network, model.params, batch, *rest)
+        mass = _mass(*self.setting.given(batch), at, self.prefix.kept, pieces.astype(np.float32))
         return np.asarray(mass, np.float64)[0, used, : passages + 2]
 
     def read(
@@ -262,9 +257,8 @@ class Drawing:
 
     def next(self) -> int:
         """The likeliest next token."""
-        question, setting = self.question, self.question.setting
-        model, batch = setting.model, question.batch(self.ids, self.room, self.every)
-        given = (model.network, model.params, batch, setting.dial, setting.request)
+        question = self.question
+        given = question.setting.given(question.batch(self.ids, self.room, self.every))
         last = len(self.ids) - 1
         if self.kept is None:
             at = question.start + np.arange(size_of(len(self.ids)), dtype=np.int32)[None]
@@ -291,13 +285,26 @@ def _encoded(network: Network, params: Any, batch: Batch, dial: Dial, request: R
     return found
 
 
+def _queried(
+    network: Network,
+    params: Any,
+    batch: Batch,
+    dial: Dial,
+    request: Request,
+    at: Array,
+    kept: KeysValues,
+    pieces: Array | None = None,
+) -> Queried:
+    """What the slots `at` give, where those of `batch` after the kept ones have room."""
+    room = with_room(kept, batch.tokens.shape[1] - kept.keys.shape[2])
+    return query_logits(network.on_blocks(batch.given_ids), params, batch, dial, request, at, room, pieces)
+
+
 @partial(jax.jit, static_argnames="request")
 def _encoded_after(
     network: Network, params: Any, batch: Batch, dial: Dial, request: Request, at: Array, kept: KeysValues
 ) -> KeysValues:
-    given = network.on_blocks(batch.given_ids)
-    found = query_logits(given, params, batch, dial, request, at, with_room(kept, at.shape[1]))
-    return found.fresh
+    return _queried(network, params, batch, dial, request, at, kept).fresh
 
 
 @partial(jax.jit, static_argnames="request")
@@ -311,9 +318,8 @@ def _logprobs(
     kept: KeysValues,
     targets: Array,
 ) -> Float[Array, "R T"]:
-    given = network.on_blocks(batch.given_ids)
-    found = query_logits(given, params, batch, dial, request, at, with_room(kept, at.shape[1]))
-    logprobs = jax.nn.log_softmax(found.logits, axis=-1)
+    logits = _queried(network, params, batch, dial, request, at, kept).logits
+    logprobs = jax.nn.log_softmax(logits, axis=-1)
     return jnp.take_along_axis(logprobs, targets[:, :, None], axis=2)[:, :, 0]
 
 
@@ -321,8 +327,7 @@ def _logprobs(
 def _logits(
     network: Network, params: Any, batch: Batch, dial: Dial, request: Request, at: Array, kept: KeysValues
 ) -> Float[Array, "R T V"]:
-    given = network.on_blocks(batch.given_ids)
-    return query_logits(given, params, batch, dial, request, at, with_room(kept, at.shape[1])).logits
+    return _queried(network, params, batch, dial, request, at, kept).logits
 
 
 @partial(jax.jit, static_argnames="request")
@@ -336,10 +341,9 @@ def _mass(
     kept: KeysValues,
     pieces: Array,
 ) -> Float[Array, "R T S"]:
-    given = network.on_blocks(batch.given_ids)
-    found = query_logits(given, params, batch, dial, request, at, with_room(kept, at.shape[1]), pieces)
-    assert found.mass is not None, "pieces are given"
-    return found.mass
+    mass = _queried(network, params, batch, dial, request, at, kept, pieces).mass
+    assert mass is not None, "pieces are given"
+    return mass
 
 
 @partial(jax.jit, static_argnames="request")
