@@ -249,6 +249,18 @@ def parse_json_lines(text: str, path: Path, joined: bool = False) -> list[Docume
     return documents
 
 
+def json_of_line(line: str, where: str) -> Any:
+    """What a line of JSON lines holds; ValueError with `where`, its file and line, for what is no JSON."""
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{where} is no JSON ({error}). Fix: write one object a line") from error
+    except RecursionError as error:
+        raise ValueError(
+            f"{where} is nested too deeply for JSON. Fix: write one flat object a line"
+        ) from error
+
+
 def read_record(line: str, where: str, joined: bool = False) -> tuple[tuple[str, ...], str]:
     """The pieces and the title of a record of JSON lines; no pieces where it has no text.
 
@@ -260,14 +272,7 @@ def read_record(line: str, where: str, joined: bool = False) -> tuple[tuple[str,
     Raises:
       ValueError: it is no such object.
     """
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{where} is no JSON ({error}). Fix: write one object a line") from error
-    except RecursionError as error:
-        raise ValueError(
-            f"{where} is nested too deeply for JSON. Fix: write one flat object a line"
-        ) from error
+    record = json_of_line(line, where)
     named = [key for key in ("text", "blocks") if key in record] if isinstance(record, dict) else []
     valued = [key for key in named if record[key] is not None]
     if not named or len(valued) > 1:

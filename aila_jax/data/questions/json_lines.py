@@ -10,7 +10,7 @@ from aila_jax.config.checks import require, shown
 from aila_jax.data.documents import Corpus, Document, unix_line_ends
 from aila_jax.data.file_contents import read_content
 from aila_jax.data.questions.examples import Example, Turn
-from aila_jax.data.text_files import FileText, read_splits
+from aila_jax.data.text_files import FileText, json_of_line, read_splits
 
 MAX_PASSAGES = 1024  # of a record
 MAX_CHARACTERS = 1_000_000  # of a record's texts together
@@ -78,14 +78,7 @@ def read_question(line: str, where: str) -> Example:
 
 
 def _object(line: str, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{where} is no JSON ({error}). Fix: write one object a line") from error
-    except RecursionError as error:
-        raise ValueError(
-            f"{where} is nested too deeply for JSON. Fix: write one flat object a line"
-        ) from error
+    record = json_of_line(line, where)
     require(isinstance(record, dict), where, type(record).__name__, "an object", _WRITE)
     missing = [name for name in _KEYS[:3] if name not in record]
     limit = f"an object with {', '.join(_KEYS[:3])}; {', '.join(missing)} not there"
