@@ -17,7 +17,6 @@ take is multiplied; 0 runs all. Medians and quartiles are over rounds, ratios ar
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.generation import SHAPES, drawn_model
+from benchmarks.generation import SHAPES, drawn_model, use_cpu
 
 HEADER, QUESTION, ANSWER = 16, 16, 8  # tokens
 CLOSE = 1e-4  # nats
@@ -190,10 +189,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", default="", help="file of JSON to write")
     asked = parser.parse_args(arguments)
-    # Before JAX counts processors: its pool of threads has one for each that it may use.
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: asked.threads])
-    os.environ["JAX_PLATFORMS"] = "cpu"
+    use_cpu(asked.threads)
     from aila_jax.provenance import versions
     from benchmarks.record import commit, describe_machine
 

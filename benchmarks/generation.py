@@ -228,6 +228,13 @@ def measured(
     return [Speed(who, len(prompts), first[who], tuple(speeds[who])) for who in contestants]
 
 
+def use_cpu(threads: int) -> None:
+    """Keeps JAX to so many processors. It counts them when it begins, and its pool has a thread for each."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    os.environ["JAX_PLATFORMS"] = "cpu"
+
+
 def main(arguments: Sequence[str]) -> None:
     """Measures, prints a table and writes JSON."""
     parser = argparse.ArgumentParser(
@@ -242,10 +249,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", default="", help="file of JSON to write")
     asked = parser.parse_args(arguments)
-    # Before JAX counts processors: its pool of threads has one for each that it may use.
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: asked.threads])
-    os.environ["JAX_PLATFORMS"] = "cpu"
+    use_cpu(asked.threads)
     shape = SHAPES[asked.shape]
     model = drawn_model(shape, asked.prompt + asked.new)
     twin = None
