@@ -121,7 +121,7 @@ def _kinds(plan: Plan, ids: Ids, query: Int[Array, ""], key: Int[Array, ""]) -> 
         some = jax.lax.dynamic_slice_in_dim(ids.some_inside, query, plan.queries, axis=1)
         settled = (attended & inside) | (tile.itself() & ~some[:, None, :, None])
     if plan.hard:
-        attended = attended & settled if plan.falls_back else attended & inside
+        attended = attended & settled
     if plan.request is None:
         return Kinds(attended, inside & attended, settled & attended, {})
     sums = {"block_mass": inside, "local_mass": tile.own()}
@@ -254,9 +254,6 @@ class Sums:
     largest: tuple[Float[Array, "B H T"], Int[Array, "B H T"]] | None
     lowest: tuple[Float[Array, "B H T"], Int[Array, "B H T"]] | None
     highest: tuple[Float[Array, "B H T"], Int[Array, "B H T"]] | None
-
-
-MASSES = ("block_mass", "local_mass", "pointer_mass", "sink_mass", "mass", "mass_in")
 
 
 def _empty(plan: Plan, names: tuple[str, ...], shape: tuple[int, ...], width: int) -> Sums:
