@@ -505,9 +505,9 @@ def _attention(
     v: Float[Array, "B H M K"],
     rows: Rows,
     ids: Ids,
+    order: Order,
 ) -> Found:
     """Of L queries and M keys, whole numbers of chunks."""
-    order = _order(plan, ids)
     shape = (*q.shape[:2], plan.queries)
     names = tuple(_names(plan, ids))
 
@@ -537,14 +537,14 @@ def _names(plan: Plan, ids: Ids) -> list[str]:
     return names + ["mass", "mass_in"] * plan.pointed
 
 
-Residuals = tuple[Array, Array, Array, Rows, Ids, Found]
+Residuals = tuple[Array, Array, Array, Rows, Ids, Order, Found]
 
 
 def _attention_forward(
-    plan: Plan, q: Array, k: Array, v: Array, rows: Rows, ids: Ids
+    plan: Plan, q: Array, k: Array, v: Array, rows: Rows, ids: Ids, order: Order
 ) -> tuple[Found, Residuals]:
-    found = _attention(plan, q, k, v, rows, ids)
-    return found, (q, k, v, rows, ids, found)
+    found = _attention(plan, q, k, v, rows, ids, order)
+    return found, (q, k, v, rows, ids, order, found)
 
 
 @flax.struct.dataclass
@@ -559,8 +559,7 @@ class Pulled:
 
 
 def _attention_backward(plan: Plan, residuals: Residuals, given: Found) -> tuple[Any, ...]:
-    q, k, v, rows, ids, found = residuals
-    order = _order(plan, ids)
+    q, k, v, rows, ids, order, found = residuals
     # What every key of a query has in common: Σ_k α_k w_k.
     shared = jnp.sum(given.output * found.output, axis=-1)
     for name, of in given.masses.items():
@@ -621,7 +620,7 @@ def _attention_backward(plan: Plan, residuals: Residuals, given: Found) -> tuple
     pulled, (dq, dpushed) = jax.lax.scan(of_chunk, none, jnp.arange(q.shape[2] // plan.queries))
     of_rows = Rows(pulled.scale, _joined(dpushed), pulled.cooled, pulled.gate)
     dq = _joined(dq).astype(q.dtype)
-    return dq, pulled.k.astype(k.dtype), pulled.v.astype(v.dtype), of_rows, None
+    return dq, pulled.k.astype(k.dtype), pulled.v.astype(v.dtype), of_rows, None, None
 
 
 @dataclass(frozen=True)
@@ -749,10 +748,11 @@ def chunked_attention(
     )
     if falls_back:
         ids = replace(ids, some_inside=_some_inside(plan, ids))
+    order = _order(plan, ids)
     lam = per_example(push.lam)
     margin = jnp.asarray(push.margin.m0 if isinstance(push.margin, SelfScaling) else push.margin, jnp.float32)
     if isinstance(push.margin, SelfScaling):
-        range_BxHxL = jax.lax.stop_gradient(_ranges(plan, push.margin.exact, q, k, push.scale_H, ids))
+        range_BxHxL = jax.lax.stop_gradient(_ranges(plan, push.margin.exact, q, k, push.scale_H, ids, order))
         later = 1.0 if push.margin.bend == 1.0 else lam ** (push.margin.bend - 1.0)
         margin = later * push.margin.c * range_BxHxL[..., None] + margin
     pushed = jnp.broadcast_to(lam * margin, (*shape, 1))[..., 0]
@@ -765,7 +765,7 @@ def chunked_attention(
         jnp.broadcast_to(gate, (*shape[:2], 1, 1))[..., 0, 0],
     )
     found = jax.tree.map(
-        lambda of: of if of.ndim == 2 else of[:, :, :length], _compiled(plan, q, k, v, rows, ids)
+        lambda of: of if of.ndim == 2 else of[:, :, :length], _compiled(plan, q, k, v, rows, ids, order)
     )
     out = found.output.transpose(0, 2, 1, 3).astype(v_BxLxHxK.dtype)
     return out, None if request is None else _stats(found, request, length)
@@ -797,10 +797,10 @@ def _ranges(
     k: Float[Array, "B H M K"],
     scale_H: Float[Array, "H"],
     ids: Ids,
+    order: Order,
 ) -> Float[Array, "B H L"]:
     """r_t: the range of a query's scores over A_t, or its bound from norms."""
     scores_alone = replace(plan, request=None, gated=False)
-    order = _order(scores_alone, ids)
     rows = Rows(scale_H, jnp.zeros(q.shape[:3]), jnp.ones(q.shape[0]), jnp.zeros(q.shape[:2]))
     k_norm = jnp.linalg.norm(k.astype(jnp.float32), axis=-1)
 
