@@ -207,8 +207,7 @@ def attention_logits(
     margin, lam = push.margin, per_example(push.lam)
     if isinstance(margin, SelfScaling):
         range_BxHxTx1 = _score_range(margin, scores, masks.attendable, q_BxTxHxK, k_BxLxGxK, push.scale_H)
-        later = 1.0 if margin.bend == 1.0 else lam ** (margin.bend - 1.0)
-        margin = later * margin.c * range_BxHxTx1 + margin.m0
+        margin = margin.nats(lam, range_BxHxTx1)
     pushed = lam * jnp.asarray(margin, jnp.float32)
     dialled = dialled_logits(scores, masks, pushed, per_example(push.tau))
     gated = gated_logits(dialled, masks, lam, push.gate) if push.gate else dialled
@@ -316,6 +315,4 @@ def _score_range(
     k_norm = jnp.linalg.norm(jax.lax.stop_gradient(k_BxLxGxK).astype(jnp.float32), axis=-1).transpose(0, 2, 1)
     k_norm = jnp.repeat(k_norm, scores.shape[1] // k_norm.shape[1], axis=1)
     k_most = jnp.max(jnp.broadcast_to(k_norm[:, :, None, :], scores.shape), axis=-1, where=mask, initial=0.0)
-    # 1 % covers the rounding of scores, so that the bound stays one where matrix products read bfloat16 (2⁻⁸
-    # of each operand), as those of float32 do on accelerators by default; norms are no matrix products.
-    return (2.02 * jnp.abs(jax.lax.stop_gradient(scale_H))[None, :, None] * q_norm * k_most)[..., None]
+    return margin.range_of_norms(jax.lax.stop_gradient(scale_H), q_norm, k_most)[..., None]

@@ -750,11 +750,11 @@ def chunked_attention(
         ids = replace(ids, some_inside=_some_inside(plan, ids))
     order = _order(plan, ids)
     lam = per_example(push.lam)
-    margin = jnp.asarray(push.margin.m0 if isinstance(push.margin, SelfScaling) else push.margin, jnp.float32)
-    if isinstance(push.margin, SelfScaling):
-        range_BxHxL = jax.lax.stop_gradient(_ranges(plan, push.margin.exact, q, k, push.scale_H, ids, order))
-        later = 1.0 if push.margin.bend == 1.0 else lam ** (push.margin.bend - 1.0)
-        margin = later * push.margin.c * range_BxHxL[..., None] + margin
+    margin = push.margin
+    if isinstance(margin, SelfScaling):
+        range_BxHxL = _ranges(plan, margin.exact, q, k, push.scale_H, ids, order)
+        margin = margin.nats(lam, jax.lax.stop_gradient(range_BxHxL)[..., None])
+    margin = jnp.asarray(margin, jnp.float32)
     pushed = jnp.broadcast_to(lam * margin, (*shape, 1))[..., 0]
     gate = push.gate * jnp.log1p(-lam) if push.gate else jnp.zeros(())
     cooled = 1.0 / jnp.asarray(push.tau, jnp.float32)
@@ -830,8 +830,7 @@ def _ranges(
     if exact:
         return high - low
     q_norm = jnp.linalg.norm(q.astype(jnp.float32), axis=-1)
-    # As in `attention._score_range`: 1 % covers the rounding of scores.
-    return 2.02 * jnp.abs(scale_H)[None, :, None] * q_norm * jnp.maximum(high, 0.0)
+    return SelfScaling.range_of_norms(scale_H, q_norm, jnp.maximum(high, 0.0))
 
 
 def _stats(found: Found, request: StatsRequest, length: int) -> AttentionStats:

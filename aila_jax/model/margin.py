@@ -120,6 +120,21 @@ class SelfScaling:
         for name in ("c", "m0"):
             check_margin(getattr(self, name), f"SelfScaling.{name}")
 
+    def nats(self, lam: Float[Array, "..."], range_t: Float[Array, "..."]) -> Float[Array, "..."]:
+        """What λ is multiplied by, for queries whose scores have these ranges; shapes that broadcast."""
+        later = 1.0 if self.bend == 1.0 else lam ** (self.bend - 1.0)
+        return later * self.c * range_t + self.m0
+
+    @staticmethod
+    def range_of_norms(
+        scale_H: Float[Array, "H"], queries: Float[Array, "B H T"], keys: Float[Array, "B H T"]
+    ) -> Float[Array, "B H T"]:
+        """The bound of a range by the norms of queries and the largest norms of their keys."""
+        # 1 % covers the rounding of scores, so that the bound stays one where matrix products read bfloat16
+        # (2⁻⁸ of each operand), as those of float32 do on accelerators by default; norms are no matrix
+        # products.
+        return 2.02 * jnp.abs(scale_H)[None, :, None] * queries * keys
+
 
 Margin = float | SelfScaling
 
