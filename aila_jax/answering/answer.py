@@ -132,7 +132,7 @@ def answer_question(
     fix = "aila_jax.data.prompts.Template(), or leave it out"
     check_instance("template", template, Template | None, "a Template or None", fix)
     mode = str(options.mode)
-    check_model(model, mode, options.lam)
+    check_model(model, options.lam)
     if options.chat:
         form = chat_template(model, template or CHAT)
     else:

@@ -98,8 +98,8 @@ def stops_of(model: LanguageModel, stop: Sequence[str] | None, chat: bool) -> tu
     return (*(stop if stop is not None else () if chat else ("\n",)), *own)
 
 
-def check_model(model: LanguageModel, mode: str, lam: float) -> None:
-    """ValueError for a model that cannot answer in this mode."""
+def check_model(model: LanguageModel, lam: float) -> None:
+    """ValueError for a model that cannot answer, or not at this λ."""
     shape = model.config.model
     fix = "train a causal model; a bidirectional one sees its targets"
     require(not shape.bidirectional, "model.bidirectional", True, "False to answer", fix)
@@ -107,8 +107,6 @@ def check_model(model: LanguageModel, mode: str, lam: float) -> None:
     require(not shape.localist, "model.localist", True, limit, fix)
     right = not shape.hard or lam == 1.0
     require(right, "lam", lam, "1, since the model was trained with hard blocks", "set lam=1")
-    limit = "1 in the mode isolated, where passages cannot see each other"
-    require(mode != ISOLATED or lam == 1.0, "lam", lam, limit, "lam=1, or mode='together' for λ below 1")
 
 
 def check_fits(model: LanguageModel, prompt: Prompt, mode: str, capacity: int, max_tokens: int) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -41,12 +43,13 @@ from aila_jax.metrics.sums import perplexity, summarize
 from aila_jax.model.interface import Dial
 from aila_jax.model.margin import head_shares
 from aila_jax.partition.correlation import PARALLEL
+from aila_jax.partition.relations import Relation, rows_of
 from aila_jax.partition.statistics import in_block_keys
 from aila_jax.reporting import read_training_log
 from aila_jax.reporting.own_sweep import own_sweep
 from aila_jax.training.locality import scheduled_lam
 from aila_jax.training.sharding import batch_sharding
-from aila_jax.types import PADDING_ID, Batch
+from aila_jax.types import PADDING_ID, Array, Batch
 
 GRID = tuple(round(index * STEP, 10) for index in range(round(1 / STEP) + 1))
 ENDS = (0.0, 1.0)
@@ -315,6 +318,18 @@ def keys_inside(model: LanguageModel, batch: Batch) -> Int[np.ndarray, "N B L"]:
     docs = batch.doc_ids if config.document_mask else None
     found = []
     for layer in range(len(blocks.layers)):
-        masks = blocks.of_layer(layer, docs, not config.bidirectional).masks()
-        found.append(np.asarray(masks.attendable & masks.inside).sum(axis=-1)[:, 0])
+        relation = blocks.of_layer(layer, docs, not config.bidirectional)
+        found.append(np.asarray(_count_inside(relation)))
     return np.stack(found)
+
+
+@jax.jit
+def _count_inside(relation: Relation) -> Int[Array, "B L"]:
+    """Keys inside of every query, so many queries at a time."""
+    rows, length = relation.block_ids.shape
+
+    def some(at: Int[Array, "T"]) -> Int[Array, "B T"]:
+        masks = relation.rows(jnp.broadcast_to(at, (rows, *at.shape))).masks()
+        return jnp.sum(masks.attendable & masks.inside, axis=-1)[:, 0]
+
+    return rows_of(some, length)

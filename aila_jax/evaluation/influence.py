@@ -2,7 +2,7 @@
 not influence.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from aila_jax.inference.language_model import LanguageModel
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
 from aila_jax.model.output import output_weights
+from aila_jax.model.stats import StatsRequest
 from aila_jax.partition.rules import Blocks
 from aila_jax.progress import Progress
 from aila_jax.training.sharding import SPLIT, WHOLE, Sharding, batch_sharding
@@ -134,7 +135,7 @@ class Measure:
     """Runs the model over texts, batch by batch.
 
     The text as it is and its resampled forms pass through the same rows of one program, so that a prediction
-    that does not depend on the resampled tokens comes out with the same bits.
+    that does not depend on the resampled tokens comes out with the same bits. Masses are another program's.
     """
 
     model: LanguageModel
@@ -153,10 +154,11 @@ class Measure:
         mass: list[np.ndarray] = []
         for rows in self._rows(total):
             here = slice(0, min(self.batch_size, total - rows[0]))
-            before, masses = self._run(lam, queries, queries.windows.tokens, rows, weights=True)
+            masses = self._run(lam, queries, queries.windows.tokens, rows, masses=True)
+            before = self._run(lam, queries, queries.windows.tokens, rows)
             mass.append(masses[here])
             for draw, side in np.ndindex(draws, sides):
-                (after,) = self._run(lam, queries, texts[draw][side], rows)
+                after = self._run(lam, queries, texts[draw][side], rows)
                 kl[side, draw, rows[here]] = kl_nats(before, after)[here]
                 progress.advance(len(rows[here]))
         some = np.asarray(queries.resampled.any(axis=-1))
@@ -189,19 +191,18 @@ class Measure:
             yield np.where(rows < total, rows, start)
 
     def _run(
-        self, lam: float, queries: Queries, tokens: Array, rows: Array, weights: bool = False
-    ) -> tuple[np.ndarray, ...]:
-        """What `prediction_at` returns."""
+        self, lam: float, queries: Queries, tokens: Array, rows: Array, masses: bool = False
+    ) -> np.ndarray:
+        """What `prediction_at` or, with `masses`, `masses_at` returns."""
         batch = take(replace(queries.windows, tokens=tokens), rows)
         dial = Dial(dial_values(lam, "lam", len(rows)), dial_values(self.tau, "tau", len(rows)))
         blocks = jax.tree.map(lambda array: array[rows], queries.blocks)
         given = self.sharding.shard((batch, blocks, queries.at[rows].astype(np.int32), dial))
-        request = Request(logits=False, weights=weights, hard=self.hard)
-        found = prediction_at(self.model.network, self.model.params, *given, request, self.sharding.mesh)
-        return tuple(np.asarray(x) for x in found)
+        found_at, mesh = masses_at if masses else prediction_at, self.sharding.mesh
+        return np.asarray(found_at(self.model.network, self.model.params, *given, self.hard, mesh))
 
 
-@partial(jax.jit, static_argnames=("request", "mesh"))
+@partial(jax.jit, static_argnames=("hard", "mesh"))
 def prediction_at(
     network: Network,
     params: Any,
@@ -209,37 +210,50 @@ def prediction_at(
     blocks: Blocks,
     at: Int[Array, "B"],
     dial: Dial,
-    request: Request,
+    hard: bool,
     mesh: Mesh,
-) -> tuple[Float[Array, "B V"]] | tuple[Float[Array, "B V"], Float[Array, "B N H 2"]]:
-    """Next-token logits at one position of each row, and, if `request` has weights, its attention inside and
-    outside the block.
+) -> Float[Array, "B V"]:
+    """Next-token logits at one position of each row.
 
     Blocks and pointers are given, whatever the tokens are.
     """
 
-    def on_device(params: Any, batch: Batch, blocks: Blocks, at: Array, dial: Dial) -> tuple[Array, ...]:
-        output = network.on_blocks(blocks)(params, batch, dial, request)
-        row = jnp.arange(len(at))
+    def on_device(params: Any, batch: Batch, blocks: Blocks, at: Array, dial: Dial) -> Array:
+        output = network.on_blocks(blocks)(params, batch, dial, Request(logits=False, hard=hard))
         embedding = output_weights(params).astype(output.features.dtype)
-        logits = jnp.einsum(
-            "bd,vd->bv", output.features[row, at], embedding, preferred_element_type=jnp.float32
-        )
-        if output.weights is None:
-            return (logits,)
-        weights_BxNxHxL = output.weights.transpose(1, 3, 0, 2, 4)[row, at]
-        same_BxMxL = jnp.stack([one.inside()[row, 0, at] for one in blocks.layers], axis=1)
-        sides_2xBxMxL = jnp.stack([same_BxMxL, ~same_BxMxL]).astype(jnp.float32)
-        if len(blocks.layers) > 1:
-            sums, sides = "bnhl,sbnl->bnhs", sides_2xBxMxL
-        else:
-            sums, sides = "bnhl,sbl->bnhs", sides_2xBxMxL[:, :, 0]
-        return logits, jnp.einsum(sums, weights_BxNxHxL, sides, precision="highest")
+        features = output.features[jnp.arange(len(at)), at]
+        return jnp.einsum("bd,vd->bv", features, embedding, preferred_element_type=jnp.float32)
 
-    split = jax.shard_map(
-        on_device, mesh=mesh, in_specs=(WHOLE, *[SPLIT] * 4), out_specs=SPLIT, check_vma=False
-    )
-    return split(params, batch, blocks, at, dial)
+    return _split(on_device, mesh)(params, batch, blocks, at, dial)
+
+
+@partial(jax.jit, static_argnames=("hard", "mesh"))
+def masses_at(
+    network: Network,
+    params: Any,
+    batch: Batch,
+    blocks: Blocks,
+    at: Int[Array, "B"],
+    dial: Dial,
+    hard: bool,
+    mesh: Mesh,
+) -> Float[Array, "B N H 2"]:
+    """The attention of one position of each row inside and outside; arguments as of `prediction_at`."""
+    request = Request(logits=False, stats=StatsRequest(outside=True), hard=hard)
+
+    def on_device(params: Any, batch: Batch, blocks: Blocks, at: Array, dial: Dial) -> Array:
+        stats = network.on_blocks(blocks)(params, batch, dial, request).stats
+        assert stats is not None and stats.outside_mass is not None, "they are asked for"
+        masses_NxBxHxLx2 = jnp.stack([stats.block_mass, stats.outside_mass], axis=-1)
+        return masses_NxBxHxLx2.transpose(1, 3, 0, 2, 4)[jnp.arange(len(at)), at]
+
+    return _split(on_device, mesh)(params, batch, blocks, at, dial)
+
+
+def _split(on_device: Callable[..., Array], mesh: Mesh) -> Callable[..., Array]:
+    """The same on every device of the mesh, each with its rows and the whole parameters."""
+    specs = (WHOLE, *[SPLIT] * 4)
+    return jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=SPLIT, check_vma=False)
 
 
 def moved(kl: Float[np.ndarray, "draws P"], tokens: Int[np.ndarray, "P"]) -> Moved:

@@ -3,8 +3,10 @@ replaced; or, with a relation, on one side of what is inside, and beyond its rea
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
@@ -14,11 +16,13 @@ from aila_jax.data.pipeline import take
 from aila_jax.inference.inputs import begin_ids
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.partition.kinds import document_starts
+from aila_jax.partition.relations import reach_of_rows
 from aila_jax.partition.rules import Blocks
 from aila_jax.types import PADDING_ID, Array, Batch
 
 SIDES = ("outside", "inside", "beyond")
-CANDIDATES = 256  # queries looked at together: their [L, L] masks exist at once
+CANDIDATES = 256  # queries looked at together
+TOGETHER = 16  # rows of each one's masks that exist at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,20 +116,24 @@ def resampled_sides(
     one layer. With `layers`, N, also the keys beyond the reach R = (I ∨ M_N) … (I ∨ M_1), where M_ℓ is what
     hard attention may see in layer ℓ: those that no path of N steps leads from.
     """
-    index = np.arange(len(at))
-    itself = np.arange(blocks.ids.shape[1])[None] == at[:, None]
+    return np.asarray(_sides(blocks, doc_ids, at, causal, layers))
+
+
+@partial(jax.jit, static_argnames=("causal", "layers"))
+def _sides(
+    blocks: Blocks, doc_ids: Int[Array, "P L"] | None, at: Int[Array, "P"], causal: bool, layers: int
+) -> Bool[Array, "S P L"]:
+    at_Px1 = at[:, None]
+    itself = jnp.arange(blocks.ids.shape[1])[None] == at_Px1
     every = [blocks.of_layer(layer, doc_ids, causal) for layer in range(len(blocks.layers))]
-    attendable = np.asarray(every[0].attendable())[index, 0, at]
-    inside = np.any([np.asarray(one.inside())[index, 0, at] for one in every], axis=0)
+    rows = [relation.rows(at_Px1) for relation in every]
+    attendable = rows[0].attendable()[:, 0, 0]
+    inside = jnp.stack([one.inside()[:, 0, 0] for one in rows]).any(axis=0)
     sides = [attendable & ~inside, attendable & inside & ~itself]
     if layers:
-        hard = [np.asarray(one.masks(hard=True).attendable)[:, 0] for one in every]
-        reached = itself  # the query's row of R, from the last layer to the first
-        for layer in reversed(range(layers)):
-            step = hard[layer if len(hard) > 1 else 0]
-            reached = reached | (reached[:, :, None] & step).any(axis=1)
-        sides.append(attendable & ~reached)
-    return np.stack(sides)
+        through = every if len(every) > 1 else every * layers
+        sides.append(attendable & ~reach_of_rows(through, at_Px1, TOGETHER)[:, 0])
+    return jnp.stack(sides)
 
 
 def resampled_texts(

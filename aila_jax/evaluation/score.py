@@ -20,6 +20,7 @@ def score(
     unit: str = "nats",
     hard: bool | None = None,
     batch_size: int = 8,
+    top: int = 0,
     block_ids: Any = None,
     fallback: bool = False,
 ) -> Scores:
@@ -42,6 +43,7 @@ def score(
       unit: of surprisal, `nats` or `bits`.
       hard: block attention only; needs λ = 1. The configuration's by default.
       batch_size: windows that are read at once.
+      top: likeliest tokens that are kept beside each token (`TextScore.top`), from 0 to the model's types.
       block_ids: for the partition `given`, one id per token; of a list of texts a list of them. By default
         those that the text would have had in training (`LanguageModel.attention`).
       fallback: of a path, where the newest checkpoint is damaged, take the newest whole one, and say so.
@@ -64,5 +66,6 @@ def score(
         unit=unit,
         hard=hard,
         batch_size=batch_size,
+        top=top,
         block_ids=block_ids,
     )

@@ -23,6 +23,7 @@ from aila_jax.loss.scores import scores_of
 from aila_jax.metrics.sums import perplexity
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
+from aila_jax.model.shards import over_devices
 from aila_jax.training.sharding import AXIS, SPLIT, WHOLE, batch_sharding
 from aila_jax.types import Array, Batch
 
@@ -99,7 +100,7 @@ def _loss(
     def on_device(params: Any, batch: Batch, dial: Dial) -> Array:
         output = network(params, batch, dial, request)
         losses = scores_of(output, params, batch, loss_chunk).losses
-        return jax.lax.psum(jnp.sum(losses, where=batch.weights > 0), AXIS)
+        return over_devices(jnp.sum(losses, where=batch.weights > 0), AXIS)
 
     return jax.shard_map(
         on_device, mesh=mesh, in_specs=(WHOLE, SPLIT, SPLIT), out_specs=WHOLE, check_vma=False

@@ -1,16 +1,22 @@
-"""Attention maps of texts, from one forward pass for all of them."""
+"""Attention maps of texts, from one forward pass for all of them; and weights of chosen heads and queries."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 
-from aila_jax.config.checks import numbers
+from aila_jax.config import require
+from aila_jax.config.checks import check_flag, numbers
 from aila_jax.inference.attention_maps import AttentionMaps, Words
-from aila_jax.inference.dial import dial_value
-from aila_jax.inference.inputs import read_texts
+from aila_jax.inference.dial import check_hard, dial_value, dial_values
+from aila_jax.inference.inputs import read_text, read_texts
 from aila_jax.inference.key_kinds import key_kinds
 from aila_jax.inference.spans import text_tokens
+from aila_jax.model.arguments import any_array, is_traced
+from aila_jax.model.chosen import WhichWeights, chosen_weights
+from aila_jax.model.interface import Dial
 from aila_jax.types import PADDING_ID
 
 if TYPE_CHECKING:
@@ -66,7 +72,8 @@ def attention_maps(
         maps = []
         kinds = None
         if not plain:
-            kinds = key_kinds(layered, number * len(lams), len(own), model.config.model.n_layers)
+            layers = range(model.config.model.n_layers)
+            kinds = key_kinds(layered, number * len(lams), len(own), layers)
         for place, lam in enumerate(lams):
             row, length = number * len(lams) + place, len(own)
             real = blocks[row] != PADDING_ID
@@ -92,3 +99,54 @@ def attention_maps(
             )
         found.append(tuple(maps))
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which weights are asked for; None for all.
+
+    Attributes:
+      layers: counted from 0.
+      heads: of each of them, counted from 0.
+      queries: positions in the text.
+    """
+
+    layers: Sequence[int] | None = None
+    heads: Sequence[int] | None = None
+    queries: Sequence[int] | None = None
+
+
+def weights_of(
+    model: "LanguageModel",
+    text: str | Sequence[int],
+    chosen: Chosen,
+    *,
+    lam: float,
+    tau: float,
+    block_ids: Any = None,
+    hard: bool | None = None,
+) -> Float[np.ndarray, "N H T L"]:
+    """The weights that are asked for of one text; see `LanguageModel.attention_weights`."""
+    tokens, ids = read_text(model, text, block_ids)
+    shape = model.config.model
+    layers = _places("layers", chosen.layers, shape.n_layers)
+    heads = _places("heads", chosen.heads, shape.n_heads)
+    queries = _places("queries", chosen.queries, len(tokens))
+    hard = shape.hard if hard is None else check_flag("hard", hard)
+    check_hard(hard, lam)
+    batch = model.batch([tokens], None if ids is None else [ids])
+    dial = Dial(dial_values(lam, "lam", 1), dial_values(tau, "tau", 1))
+    at = np.asarray(queries, np.int32)
+    found = chosen_weights(model.network, model.params, batch, dial, WhichWeights(layers, heads, hard), at)
+    return np.asarray(found)[:, 0]
+
+
+def _places(name: str, values: Any, count: int) -> tuple[int, ...]:
+    """The places that are asked for, in their order; all where None."""
+    if values is None:
+        return tuple(range(count))
+    row, right = any_array(values), False
+    if row is not None and not is_traced(row) and row.ndim == 1 and np.issubdtype(row.dtype, np.integer):
+        right = row.size > 0 and bool(np.all((row >= 0) & (row < count)))
+    require(right, name, values, f"at least one number from 0 to {count - 1}", f"leave {name} out to see all")
+    return tuple(int(one) for one in np.asarray(row))

@@ -1,7 +1,9 @@
 """Of which kind each key is for each query, for looking at: own block, pointer, sink, or outside."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 
+import jax
 import numpy as np
 from jaxtyping import Int, UInt8
 
@@ -25,11 +27,13 @@ NAMES = {
 }
 
 
-def key_kinds(blocks: Blocks, row: int, length: int, layers: int) -> UInt8[np.ndarray, "N L L"]:
-    """`KeyKind` of each layer, query and key of a row's first tokens; a global token is of the block."""
+def key_kinds(blocks: Blocks, row: int, length: int, layers: Sequence[int]) -> UInt8[np.ndarray, "N L L"]:
+    """`KeyKind` of each of these layers, query and key of a row's first tokens; a global token is of the
+    block.
+    """
     found = []
-    for layer in range(len(blocks.layers)):
-        relation = blocks.of_layer(layer)
+    for layer in layers if len(blocks.layers) > 1 else (0,):
+        relation = jax.tree.map(lambda of: of[row : row + 1], blocks.of_layer(layer))
         parts = (
             (relation.inside(), KeyKind.BLOCK),
             (relation.pointed(), KeyKind.POINTER),
@@ -38,9 +42,9 @@ def key_kinds(blocks: Blocks, row: int, length: int, layers: int) -> UInt8[np.nd
         kinds = np.zeros((length, length), np.uint8)
         for mask, kind in parts:
             if mask is not None:
-                kinds[np.asarray(mask)[row, 0, :length, :length]] = kind
+                kinds[np.asarray(mask)[0, 0, :length, :length]] = kind
         found.append(kinds)
-    return np.stack(found if len(found) == layers else found * layers)
+    return np.stack(found if len(found) == len(layers) else found * len(layers))
 
 
 def by_word(kinds: UInt8[np.ndarray, "N L L"], first: Int[np.ndarray, "W"]) -> UInt8[np.ndarray, "N W W"]:

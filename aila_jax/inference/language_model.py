@@ -9,7 +9,7 @@ from typing import Any, overload
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from aila_jax.cards import Card, Shown, count
 from aila_jax.checkpoint import Ancestor
@@ -35,7 +35,7 @@ from aila_jax.config.relation import relation_line
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.inference.attention_maps import AttentionMaps
-from aila_jax.inference.attention_of import attention_maps
+from aila_jax.inference.attention_of import Chosen, attention_maps, weights_of
 from aila_jax.inference.chat import chat_stops
 from aila_jax.inference.dial import check_hard, dial_value, dial_values
 from aila_jax.inference.generation import (
@@ -465,6 +465,7 @@ class LanguageModel(Shown):
         unit: str = "nats",
         hard: bool | None = None,
         batch_size: int = 8,
+        top: int = 0,
         block_ids: Any = None,
     ) -> Scores:
         """Surprisal of every token, and perplexity, of texts at every λ and τ. Arguments and errors: see
@@ -478,6 +479,7 @@ class LanguageModel(Shown):
             unit=unit,
             hard=hard,
             batch_size=batch_size,
+            top=top,
         )
         return score_texts(self, texts, options, block_ids, quiet=True)
 
@@ -539,6 +541,42 @@ class LanguageModel(Shown):
         """The same at every λ of `lams`, from one forward pass."""
         found = attention_maps(self, text, lams=lams, tau=tau, block_ids=block_ids, hard=hard)
         return list(found) if several(text) else found[0]
+
+    def attention_weights(
+        self,
+        text: str | Sequence[int],
+        *,
+        layers: Sequence[int] | None = None,
+        heads: Sequence[int] | None = None,
+        queries: Sequence[int] | None = None,
+        lam: float = 0.0,
+        tau: float = 1.0,
+        block_ids: Any = None,
+        hard: bool | None = None,
+    ) -> Float[np.ndarray, "N H T L"]:
+        """The attention weights of some layers, heads and queries of one text, and no others: what a long
+        text has room for.
+
+        Args:
+          text: a text, or its token ids; at most the model's length in tokens.
+          layers: counted from 0; all by default.
+          heads: of each of them, counted from 0; all by default.
+          queries: positions in the text; all by default.
+          lam: λ.
+          tau: τ.
+          block_ids: one id per token, for the partition `given` (see `read_text`).
+          hard: block attention only; needs λ = 1. The configuration's by default.
+
+        Returns:
+          α [layer, head, query, key], float32, in the order asked for: each row sums to 1 and is 0 where the
+          query may not attend.
+
+        Raises:
+          ValueError: a layer, head or position that is not there, or what `attention` refuses.
+        """
+        chosen = Chosen(layers, heads, queries)
+        lam, tau = dial_value(lam, "lam"), dial_value(tau, "tau")
+        return weights_of(self, text, chosen, lam=lam, tau=tau, block_ids=block_ids, hard=hard)
 
     def reach(
         self,

@@ -202,9 +202,9 @@ class Reach(Shown):
 def blocks_reached(can: Bool[np.ndarray, "P L"], block_ids: Int[np.ndarray, "L"]) -> Int[np.ndarray, "P"]:
     """How many blocks the tokens of each row are of."""
     _, numbers = np.unique(block_ids, return_inverse=True)
-    is_of = np.zeros((len(block_ids), int(numbers.max()) + 1), np.float32)
-    is_of[np.arange(len(block_ids)), numbers.reshape(-1)] = 1.0
-    return (can.astype(np.float32) @ is_of > 0.0).sum(axis=1)
+    by_block = np.argsort(numbers.reshape(-1), kind="stable")
+    starts = np.flatnonzero(np.diff(numbers.reshape(-1)[by_block], prepend=-1))
+    return np.logical_or.reduceat(can[:, by_block], starts, axis=1).sum(axis=1)
 
 
 def check_positions(name: str, values: Any, length: int) -> Bool[np.ndarray, "L"]:

@@ -1,6 +1,6 @@
 """The reach of a text, or of a continuation, where attention outside is exactly 0."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from aila_jax.inference.reach import Reach, check_positions
 from aila_jax.inference.spans import text_tokens
 from aila_jax.inference.windows import padded_window, windows_read
 from aila_jax.model.network import Network
-from aila_jax.partition.relations import reach_through
+from aila_jax.partition.relations import ROWS, Relation, reach_of_rows
 from aila_jax.types import PADDING_ID, Array, Batch
 
 if TYPE_CHECKING:
@@ -107,17 +107,17 @@ def reach_of_text(
     tokens, ids = read_text(model, text, block_ids)
     batch = model.batch([tokens], None if ids is None else [ids], None if doc_ids is None else [doc_ids])
     drawn = check_positions("generated", generated, len(tokens))
-    masks = hard_masks(model, batch)
+    hard = hard_layers(model, batch)
     real = np.flatnonzero(np.asarray(batch.doc_ids)[0] != PADDING_ID)
     condition = condition_of(
         model.config, given_ids=block_ids is not None, given_documents=doc_ids is not None
     )
 
-    def made(layers: Sequence[Bool[np.ndarray, "B L L"]], below: Reach | None) -> Reach:
-        closed = with_generated(reach_through(layers)[0], drawn)
+    def made(hard: HardLayers, below: Reach | None) -> Reach:
+        closed = with_generated(hard.reach(range(len(tokens)))[0], drawn)
         return Reach(
             pieces=_pieces(model, text, tokens),
-            block_ids=masks.block_ids[0],
+            block_ids=hard.block_ids[0],
             positions=real,
             can=closed[real],
             generated=drawn,
@@ -129,8 +129,8 @@ def reach_of_text(
             below=below,
         )
 
-    fused = end.fused and len(masks.layers) > 1
-    return made(masks.layers, made(masks.layers[:-1], None) if fused else None)
+    fused = end.fused and len(hard.relations) > 1
+    return made(hard, made(hard.without_last(), None) if fused else None)
 
 
 def reach_of_continuation(model: "LanguageModel", made: Continuation, end: HardEnd) -> Reach:
@@ -152,11 +152,11 @@ def reach_of_continuation(model: "LanguageModel", made: Continuation, end: HardE
         batch, _ = padded_window(
             [*ids[:lead], *ids[part]], [*there[:lead], *there], model.config.model.length
         )
-        masks = hard_masks(model, batch)
-        seen = reach_through(masks.layers)[0, lead + window.first - window.start : used, :used]
+        hard = hard_layers(model, batch)
+        seen = hard.reach(range(lead + window.first - window.start, used))[0, :, :used]
         reach[window.first : window.end, part] = seen[:, lead:]
         reach[window.first : window.end, :lead] = seen[:, :lead]
-        own, fresh = masks.block_ids[0, lead:used], max(known, window.start)
+        own, fresh = hard.block_ids[0, lead:used], max(known, window.start)
         numbered = np.where(own >= 0, own + blocks.max() + 1, own)
         blocks[fresh : window.end], known = numbered[fresh - window.start :], window.end
     last = len(ids) - 1  # nothing has read it
@@ -177,35 +177,55 @@ def reach_of_continuation(model: "LanguageModel", made: Continuation, end: HardE
 
 
 @dataclass(frozen=True, eq=False)
-class HardMasks:
-    """Which weights of hard attention are not 0.
+class HardLayers:
+    """What each layer's hard attention reads.
 
     Attributes:
-      layers: of each of the N layers.
+      relations: of each of the N layers.
       block_ids: of the partition; under a document mask those of further documents are numbered on.
     """
 
-    layers: tuple[Bool[np.ndarray, "B L L"], ...]
+    relations: tuple[Relation, ...]
     block_ids: Int[np.ndarray, "B L"]
 
+    def without_last(self) -> "HardLayers":
+        """What is below the last layer."""
+        return HardLayers(self.relations[:-1], self.block_ids)
 
-def hard_masks(model: "LanguageModel", batch: Batch) -> HardMasks:
-    """The masks of every layer for the rows of a batch."""
+    def reach(self, queries: range) -> Bool[np.ndarray, "B T L"]:
+        """Which tokens can have influenced the logits at these positions."""
+        return np.concatenate(list(self.reach_by_rows(queries)), axis=1)
+
+    def reach_by_rows(self, queries: range) -> Iterator[Bool[np.ndarray, "B T L"]]:
+        """The same, so many queries at a time."""
+        rows = len(self.block_ids)
+        for first in range(queries.start, queries.stop, ROWS):
+            at = np.minimum(np.arange(first, first + ROWS), queries.stop - 1)
+            found = _reach(self.relations, np.broadcast_to(at, (rows, ROWS)))
+            yield np.asarray(found)[:, : queries.stop - first]
+
+
+def hard_layers(model: "LanguageModel", batch: Batch) -> HardLayers:
+    """What every layer's hard attention reads of the rows of a batch."""
     masked = model.config.model.document_mask
-    masks, ids = _attended(model.network, batch, masked)
+    relations, ids = _relations(model.network, batch, masked)
     ids = np.asarray(ids, np.int64)
     if masked:
         docs = np.asarray(batch.doc_ids)
         ids = np.where(ids >= 0, ids + (docs - docs.min(axis=1, keepdims=True)) * (ids.max() + 1), ids)
-    layers = tuple(np.asarray(mask)[:, 0] for mask in masks)
-    return HardMasks(layers if len(layers) > 1 else layers * model.config.model.n_layers, ids)
+    return HardLayers(relations if len(relations) > 1 else relations * model.config.model.n_layers, ids)
 
 
 @partial(jax.jit, static_argnames="masked")
-def _attended(network: Network, batch: Batch, masked: bool) -> tuple[list[Array], Array]:
+def _relations(network: Network, batch: Batch, masked: bool) -> tuple[tuple[Relation, ...], Array]:
     blocks = network.blocks(batch)
     found = (blocks.of_layer(at, batch.doc_ids if masked else None) for at in range(len(blocks.layers)))
-    return [relation.masks(hard=True).attendable for relation in found], blocks.ids
+    return tuple(found), blocks.ids
+
+
+@jax.jit
+def _reach(relations: tuple[Relation, ...], at_BxT: Int[Array, "B T"]) -> Bool[Array, "B T L"]:
+    return reach_of_rows(relations, at_BxT)
 
 
 def _pieces(model: "LanguageModel", text: Any, tokens: Sequence[int]) -> tuple[str, ...]:

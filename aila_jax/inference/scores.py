@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -140,6 +140,10 @@ class TextScore(Shown):
       surprisal: −log p(token | the tokens before it); NaN where it is not scored: the first token, unless a
         line end was read before it.
       context: tokens that were read before each; 0 where it is not scored.
+      top_ids: the K likeliest tokens in the place of each, the likeliest first; K is 0 where none were asked
+        for.
+      top_surprisal: theirs; NaN where a token is not scored.
+      top_pieces: their texts, by id.
     """
 
     place: int
@@ -150,6 +154,19 @@ class TextScore(Shown):
     unit: str
     surprisal: Float[np.ndarray, "T"]
     context: Int[np.ndarray, "T"]
+    top_ids: Int[np.ndarray, "T K"]
+    top_surprisal: Float[np.ndarray, "T K"]
+    top_pieces: Mapping[int, str]
+
+    def top(self, place: int) -> tuple[tuple[str, float], ...]:
+        """The likeliest tokens in a token's place, with their surprisals; none where it is not scored."""
+        require(
+            0 <= place < len(self.tokens), "place", place, f"from 0 to {len(self.tokens) - 1}", "lower it"
+        )
+        if not self.context[place]:
+            return ()
+        pairs = zip(self.top_ids[place].tolist(), self.top_surprisal[place].tolist(), strict=True)
+        return tuple((self.top_pieces[token], value) for token, value in pairs)
 
     @property
     def scored(self) -> int:
@@ -228,6 +245,7 @@ class TextScore(Shown):
                 float(value) if there else None for value, there in zip(self.surprisal, scored, strict=True)
             ],
             "words": [{"word": row.word, "surprisal": row.surprisal} for row in self.words()],
+            **({"token_top": [self.top(place) for place in range(len(tokens))]} if self.top_ids.size else {}),
         }
 
     def card(self) -> Card:

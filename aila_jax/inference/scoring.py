@@ -16,11 +16,12 @@ from aila_jax.inference.dial import check_hard, dial_values
 from aila_jax.inference.inputs import begin_ids, read_texts
 from aila_jax.inference.scores import UNITS, Scores, TextScore
 from aila_jax.inference.spans import text_tokens
+from aila_jax.loss.cross_entropy import TargetScores
 from aila_jax.loss.scores import scores_of
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
 from aila_jax.progress import Progress
-from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch
+from aila_jax.types import GLOBAL_ID, PADDING_ID, Batch
 
 if TYPE_CHECKING:
     from aila_jax.inference.language_model import LanguageModel
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
 REPORT_SECONDS = 10.0
 
 
-@partial(jax.jit, static_argnames=("hard", "loss_chunk"))
-def _losses(
-    network: Network, params: Any, batch: Batch, dial: Dial, hard: bool, loss_chunk: int
-) -> Float[Array, "B L"]:
+@partial(jax.jit, static_argnames=("hard", "loss_chunk", "top"))
+def _scores(
+    network: Network, params: Any, batch: Batch, dial: Dial, hard: bool, loss_chunk: int, top: int
+) -> TargetScores:
     output = network(params, batch, dial, Request(logits=loss_chunk == 0, hard=hard))
-    return scores_of(output, params, batch, loss_chunk).losses
+    return scores_of(output, params, batch, loss_chunk, top)
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,9 @@ def score_texts(
     items = []
     with Progress(len(grid) * len(batches.windows), "window", quiet=quiet) as progress:
         for lam, tau in grid:
-            nats = _nats(model, read, batches, lam, tau, hard, progress)
-            for number, values in enumerate(nats):
-                own = values[read.prefix :]
+            read_at = _read_at(model, read, batches, Reading(lam, tau, hard, options.top), progress)
+            for number, values in enumerate(read_at):
+                own = values.nats[read.prefix :]
                 finite = bool(np.isfinite(own[context[number] > 0]).all())
                 fix = "load a checkpoint from before training diverged"
                 require(finite, f"surprisal at λ = {lam:g}, τ = {tau:g}", "not finite", "finite", fix)
@@ -149,6 +150,12 @@ def score_texts(
                         unit=options.unit,
                         surprisal=own / UNITS[options.unit],
                         context=context[number],
+                        top_ids=values.top_ids[read.prefix :],
+                        top_surprisal=values.top_nats[read.prefix :] / UNITS[options.unit],
+                        top_pieces={
+                            token: model.tokenizer.token_text(token)
+                            for token in np.unique(values.top_ids).tolist()
+                        },
                     )
                 )
     return Scores(tuple(items), f"{model.run}, step {model.step}")
@@ -167,6 +174,8 @@ def _checked(model: "LanguageModel", options: ScoreOptions) -> tuple[bool, int]:
     hard = shape.hard if options.hard is None else options.hard
     for lam in _several(options.lam):
         check_hard(hard, lam)
+    types = model.tokenizer.vocab_size
+    require(options.top <= types, "top", options.top, f"at most {types}, the model's tokens", "lower it")
     stride = max(shape.length // 2, 1) if options.stride is None else options.stride
     begun = len(begin_ids(model))
     limit = f"at most {shape.length - begun}, what the model reads at once{' after a begin token' * begun}"
@@ -207,31 +216,67 @@ def _batches(read: Texts, length: int, stride: int, most: int) -> _Batches:
     return _Batches(windows, rows, [_batch(read, windows[at : at + rows], rows, length) for at in starts])
 
 
-def _nats(
-    model: "LanguageModel",
-    read: Texts,
-    batches: _Batches,
-    lam: float,
-    tau: float,
-    hard: bool,
-    progress: Progress,
-) -> list[Float[np.ndarray, "T"]]:
-    """The surprisal of each token of each text at one setting of the dial; NaN where it is not scored."""
-    rows, chunk = batches.rows, model.config.train.loss_chunk
+@dataclass(frozen=True)
+class Reading:
+    """One setting, at which texts are read.
+
+    Attributes:
+      lam: λ.
+      tau: τ.
+      hard: hard block attention.
+      top: likeliest tokens that are kept.
+    """
+
+    lam: float
+    tau: float
+    hard: bool
+    top: int
+
+
+@dataclass(frozen=True)
+class _Nats:
+    """One text as it was read; NaN, and token 0, where a token is not scored.
+
+    Attributes:
+      nats: of each token.
+      top_nats: of the likeliest in its place.
+      top_ids: these tokens.
+    """
+
+    nats: Float[np.ndarray, "T"]
+    top_nats: Float[np.ndarray, "T K"]
+    top_ids: Int[np.ndarray, "T K"]
+
+    @classmethod
+    def unread(cls, tokens: int, top: int) -> "_Nats":
+        nothing = np.full((tokens, top), np.nan)
+        return cls(np.full(tokens, np.nan), nothing, np.zeros((tokens, top), np.int64))
+
+
+def _read_at(
+    model: "LanguageModel", read: Texts, batches: _Batches, reading: Reading, progress: Progress
+) -> list[_Nats]:
+    """Each text at one setting of the dial."""
+    rows, chunk, top = batches.rows, model.config.train.loss_chunk, reading.top
+    lam, tau = reading.lam, reading.tau
     dial = Dial(dial_values(lam, "lam", rows), dial_values(tau, "tau", rows))
-    nats = [np.full(len(ids), np.nan) for ids in read.ids]
+    found = [_Nats.unread(len(ids), top) for ids in read.ids]
     began = time.monotonic()
     for index, batch in enumerate(batches.batches):
-        losses = np.asarray(_losses(model.network, model.params, batch, dial, hard, chunk), np.float64)
+        scores = jax.device_get(_scores(model.network, model.params, batch, dial, reading.hard, chunk, top))
         own = batches.windows[index * rows : (index + 1) * rows]
-        for window, row in zip(own, losses, strict=False):  # the last batch has rows of padding
-            scored = row[window.first - window.before - 1 : window.end - window.before]
-            nats[window.text][window.first : window.end + 1] = scored
+        for row, window in enumerate(own):  # the last batch has rows of padding
+            scored = slice(window.first - window.before - 1, window.end - window.before)
+            text, places = found[window.text], slice(window.first, window.end + 1)
+            text.nats[places] = scores.losses[row, scored]
+            if top:
+                text.top_nats[places] = scores.top_losses[row, scored]
+                text.top_ids[places] = scores.top_ids[row, scored]
         progress.advance(len(own))
         if time.monotonic() - began > REPORT_SECONDS:
             progress.report(f"λ {lam:g}, τ {tau:g}")
             began = time.monotonic()
-    return nats
+    return found
 
 
 def _read(model: "LanguageModel", texts: Any, block_ids: Any, line_start: bool) -> Texts:

@@ -9,9 +9,12 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from aila_jax.config import require
 from aila_jax.inference.attention_maps import AttentionMaps
+from aila_jax.inference.dial import dial_values
 from aila_jax.inference.key_kinds import key_kinds
 from aila_jax.inference.reach import Reach
 from aila_jax.inference.reach_of import hard_end, reach_of_text
+from aila_jax.model.chosen import WhichWeights, chosen_weights
+from aila_jax.model.interface import Dial
 
 if TYPE_CHECKING:
     from aila_jax.inference.language_model import LanguageModel
@@ -140,21 +143,25 @@ def _read_once(
     """The maps of the heads kept, and the loss by token."""
     ids = np.asarray([tokens], np.int32)
     row = None if block_ids is None else np.asarray([block_ids], np.int32)
-    output = model.apply(ids, lam=lam, tau=tau, block_ids=row, hard=grid.hard, weights=True)
-    assert output.weights is not None and output.stats is not None and output.logits is not None
+    output = model.apply(ids, lam=lam, tau=tau, block_ids=row, hard=grid.hard)
+    assert output.stats is not None and output.logits is not None
+    batch, dial = model.batch(ids, row), Dial(dial_values(lam, "lam", 1), dial_values(tau, "tau", 1))
+    which = WhichWeights(grid.layers, grid.heads, grid.hard)
+    at = np.arange(len(tokens), dtype=np.int32)
+    weights = chosen_weights(model.network, model.params, batch, dial, which, at)
     kept = np.ix_(grid.layers, grid.heads)
     entropy, mass = (
         np.asarray(x, np.float64)[:, 0].mean(-1)[kept]
         for x in (output.stats.entropy_bits, output.stats.block_mass)
     )
-    blocks = model.network.blocks(model.batch(ids, row))
+    blocks = model.network.blocks(batch)
     kinds = None
     if not model.network.rules.plain:
-        kinds = key_kinds(blocks, 0, len(tokens), model.config.model.n_layers)[list(grid.layers)]
+        kinds = key_kinds(blocks, 0, len(tokens), grid.layers)
     maps = AttentionMaps(
         tuple(model.tokenizer.token_text(token) for token in tokens),
         np.asarray(blocks.ids)[0],
-        np.asarray(output.weights)[:, 0][kept],
+        np.asarray(weights)[:, 0],
         entropy,
         mass,
         lam,

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from aila_jax.loss.cross_entropy import TargetScores
 from aila_jax.model.stats import AttentionStats
+from aila_jax.partition.pairs import KeyOfQuery, KeysOfBlock, Pairs
 from aila_jax.types import PADDING_ID, Array, Batch
 
 
@@ -35,17 +36,17 @@ class PointerSums:
     determined_correct: Int[Array, ""] | None = None
 
 
-def anchor_pointers(is_anchor: Bool[Array, "B L"], block_ids: Int[Array, "B L"]) -> Bool[Array, "B L L"]:
-    """True where the key is an anchor of the query's own block. A query of every block (GLOBAL_ID) has none.
+def anchor_pointers(is_anchor: Bool[Array, "B L"], block_ids: Int[Array, "B L"]) -> Pairs:
+    """Where the key is an anchor of the query's own block. A query of every block (GLOBAL_ID) has none.
 
     Attention keeps what lies in A_t, so documents need no mention here.
     """
-    return (block_ids[:, :, None] == block_ids[:, None, :]) & is_anchor[:, None, :]
+    return KeysOfBlock(jnp.asarray(block_ids), jnp.asarray(is_anchor))
 
 
-def answer_pointers(pointers: Int[Array, "B L"]) -> Bool[Array, "B L L"]:
-    """True where the key is the query's known answer position (`Batch.pointers`, −1 for none)."""
-    return jnp.asarray(pointers)[:, :, None] == jnp.arange(pointers.shape[1])[None, None, :]
+def answer_pointers(pointers: Int[Array, "B L"]) -> Pairs:
+    """Where the key is the query's known answer position (`Batch.pointers`, −1 for none)."""
+    return KeyOfQuery(jnp.asarray(pointers))
 
 
 def pointer_sums(

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import rankdata
 
 from aila_jax.config import require
 
@@ -73,6 +72,8 @@ def rank_correlation(
 
 def _spearman(first: Float[np.ndarray, "b n"], second: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b"]:
     """Correlation of the ranks along the last axis; NaN where one side is constant."""
+    from scipy.stats import rankdata  # late: a second that only a study of thresholds needs
+
     ranks = [rankdata(side, axis=1) for side in (first, second)]
     a, b = (side - side.mean(axis=1, keepdims=True) for side in ranks)
     square = np.sum(a * a, axis=1) * np.sum(b * b, axis=1)

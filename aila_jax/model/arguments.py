@@ -10,6 +10,7 @@ import numpy as np
 
 from aila_jax.config import MAX_MARGIN, MAX_TAU, MIN_TAU, require
 from aila_jax.config.checks import shown
+from aila_jax.partition.pairs import Pairs
 from aila_jax.partition.relations import Relation
 from aila_jax.types import Array
 
@@ -104,7 +105,7 @@ def check_attention(
             f"() or {shape[2:3]}",
             "leave it out for 1/√K",
         )
-    if pointers is not None:
+    if pointers is not None and not isinstance(pointers, Pairs):
         _check_pointers(pointers, *shape[:2])
     array = number_array("score_cap", score_cap, "a number", "0 is none")
     known = not is_traced(array)

@@ -12,11 +12,13 @@ from aila_jax.config import AttentionRoute
 from aila_jax.config.checks import check_flag, check_instance, require
 from aila_jax.model.arguments import check_attention
 from aila_jax.model.chunked import Qkv, chunked_attention
+from aila_jax.model.fused import fused_attention, why_not_fused
 from aila_jax.model.margin import Margin, SelfScaling, check_gate, check_margin
 from aila_jax.model.push import Push, per_example
-from aila_jax.model.route import route_named, tile_of
+from aila_jax.model.route import may_fuse, route_named, tile_of
 from aila_jax.model.stats import AttentionStats, StatsRequest, attention_stats
 from aila_jax.model.tap import Tap, untapped
+from aila_jax.partition.pairs import Pairs, WrittenPairs
 from aila_jax.partition.relations import Masks, Relation, with_fallback
 from aila_jax.types import Array
 
@@ -36,7 +38,7 @@ def locality_attention(
     score_cap: float = 0.0,
     hard: bool = False,
     weights: bool = False,
-    pointers: Bool[Array, "B L L"] | None = None,
+    pointers: Pairs | Bool[Array, "B L L"] | None = None,
     route: AttentionRoute | str = AttentionRoute.AUTO,
     block_ids: Int[Array, "B L"] | None = None,
     causal: bool | None = None,
@@ -74,7 +76,8 @@ def locality_attention(
         0 leaves them.
       hard: attend inside the block only, or, without a key there, to the query's own position; λ must be 1.
       weights: with statistics, also α itself, B·H·L² numbers.
-      pointers: with statistics, [query, key] pairs whose attention is measured: pointer fidelity.
+      pointers: with statistics, [query, key] pairs whose attention is measured: pointer fidelity. An array,
+        or `Pairs`, of which no L × L array is made.
       route: how it is computed (`model.attention`): numbers differ by rounding alone.
       block_ids: another name of `relation`.
       causal: for block ids: A_t holds no key after t, which is the default.
@@ -102,6 +105,8 @@ def locality_attention(
     request = _one_request(request, stats, StatsRequest(delta, in_block, log_mass, largest))
     qkv = (q_BxLxHxK, k_BxLxHxK, v_BxLxHxK)
     check_attention(qkv, relation, lam, tau, scale, score_cap, pointers)
+    if pointers is not None and not isinstance(pointers, Pairs):
+        pointers = WrittenPairs(jnp.asarray(pointers))
     # NumPy, because inside jit even a comparison of constants by jnp is traced.
     if hard and not isinstance(lam, jax.core.Tracer) and bool(np.any(np.asarray(lam) != 1)):
         raise ValueError(
@@ -112,11 +117,27 @@ def locality_attention(
         check_margin(margin)
     gate = check_gate(gate)
     push = Push(lam, tau, margin, 0.0 if hard else gate, scale_of(scale, q_BxLxHxK), score_cap)
-    batch, length, heads, _ = q_BxLxHxK.shape
-    tile = tile_of(route_named(route), (batch, heads, length), weights)
+    route, shape = route_named(route), q_BxLxHxK.shape
+    if may_fuse(route, shape[1], weights):
+        why_not = why_not_fused(
+            shape, q_BxLxHxK.dtype, relation, push, hard=hard, request=request, pointers=pointers is not None
+        )
+        if why_not is None:
+            return fused_attention(qkv, relation, push, hard=hard, request=request)
+        if route == AttentionRoute.FUSED:
+            why_not.refuse()
+    batch, length, heads, _ = shape
+    tile = tile_of(route, (batch, heads, length), weights, hard=hard)
     if tile is not None:
         return chunked_attention(
-            qkv, relation, push, hard=hard, request=request, pointers=pointers, sizes=tile
+            qkv,
+            relation,
+            push,
+            hard=hard,
+            request=request,
+            pointers=pointers,
+            sizes=(tile.side, tile.side),
+            heads=tile.heads,
         )
     return reference_attention(
         qkv, relation, push, hard=hard, request=request, pointers=pointers, weights=weights
@@ -130,7 +151,7 @@ def reference_attention(
     *,
     hard: bool,
     request: StatsRequest | None,
-    pointers: Bool[Array, "B L L"] | None = None,
+    pointers: Pairs | None = None,
     weights: bool = False,
 ) -> tuple[Float[Array, "B L H K"], AttentionStats | None]:
     """What `locality_attention` returns, all scores at once: B·H·L² numbers several times over."""

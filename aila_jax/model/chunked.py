@@ -13,21 +13,27 @@ Source: online softmax (Milakov & Gimelshein 2018), recomputation in the backwar
 masses, entropy and the dial: ours.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jaxtyping import Bool, Float, Int, Shaped
 
+from aila_jax.inner import inner
 from aila_jax.model.margin import SelfScaling
 from aila_jax.model.push import Push, per_example
 from aila_jax.model.stats import BITS_PER_NAT, AttentionStats, PointedStats, StatsRequest
+from aila_jax.partition.pairs import Pairs
 from aila_jax.partition.relations import Relation, Side, Tile
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,22 +43,26 @@ class Plan:
     Attributes:
       queries: T, those of a chunk.
       keys: S, those of a chunk.
+      heads: h, those of a tile; they divide H.
       request: which statistics are made beside the usual ones; None for no statistics.
       score_cap: c; 0 for none.
       gated: whether attention outside is also multiplied by the gate's factor.
       hard: whether only keys inside are attended to.
       falls_back: whether a query may have no key inside, and has its own position there.
       pointed: whether the statistics measure mass on keys that queries are pointed at.
+      some_outside: whether tiles that are outside as a whole are told apart.
     """
 
     queries: int
     keys: int
+    heads: int
     request: StatsRequest | None
     score_cap: float
     gated: bool
     hard: bool
     falls_back: bool
     pointed: bool
+    some_outside: bool
 
 
 @flax.struct.dataclass
@@ -82,7 +92,7 @@ class Ids:
       causal: as in `Relation`.
       horizon: as in `Relation`.
       some_inside: queries that have a key inside; None where all have one.
-      pairs: [query, key] pairs whose attention is measured; None where the relation's pointers are, or none.
+      pairs: whose attention is measured; None where that of the relation's pointers is, or none.
     """
 
     queries: Side
@@ -90,7 +100,7 @@ class Ids:
     causal: bool = flax.struct.field(pytree_node=False)
     horizon: int | None = flax.struct.field(pytree_node=False)
     some_inside: Bool[Array, "B L"] | None = None
-    pairs: Bool[Array, "B L L"] | None = None
+    pairs: Pairs | None = None
 
 
 @flax.struct.dataclass
@@ -98,16 +108,22 @@ class Kinds:
     """The masks of a tile, axes [example, head, query, key].
 
     Attributes:
-      attended: keys that the query attends to.
-      inside: of these, those inside.
-      gated: of these, those that the gate leaves alone.
-      sums: by the name of the statistic's mass, keys that it sums.
+      attended: keys that the query attends to; None: all.
+      inside: of these, those inside; None: none.
+      gated: of these, those that the gate leaves alone; None: none.
+      sums: by the name of the statistic's mass, keys that it sums; None: all, and what sums none is missing.
     """
 
-    attended: Bool[Array, "B 1 T S"]
-    inside: Bool[Array, "B 1 T S"]
-    gated: Bool[Array, "B 1 T S"]
-    sums: dict[str, Bool[Array, "B 1 T S"]]
+    attended: Bool[Array, "B 1 T S"] | None
+    inside: Bool[Array, "B 1 T S"] | None
+    gated: Bool[Array, "B 1 T S"] | None
+    sums: dict[str, Bool[Array, "B 1 T S"] | None]
+
+
+def _outside(plan: Plan) -> Kinds:
+    """Those of a tile that is attended to and outside as a whole, which needs no mask."""
+    outside = plan.request is not None and plan.request.outside
+    return Kinds(None, None, None, {"outside_mass": None} if outside else {})
 
 
 def _kinds(plan: Plan, ids: Ids, query: Int[Array, ""], key: Int[Array, ""]) -> Kinds:
@@ -130,11 +146,12 @@ def _kinds(plan: Plan, ids: Ids, query: Int[Array, ""], key: Int[Array, ""]) -> 
         sums["pointer_mass"] = pointed
     if sunk is not None:
         sums["sink_mass"] = sunk
+    if plan.request.outside:
+        sums["outside_mass"] = ~inside
     if plan.pointed:
         pairs = pointed
         if ids.pairs is not None:
-            rows = jax.lax.dynamic_slice_in_dim(ids.pairs, query, plan.queries, axis=1)
-            pairs = jax.lax.dynamic_slice_in_dim(rows, key, plan.keys, axis=2)[:, None]
+            pairs = ids.pairs.tile((query, plan.queries), (key, plan.keys))[:, None]
         assert pairs is not None
         sums["mass"] = pairs & ~tile.itself()
         sums["mass_in"] = sums["mass"] & inside
@@ -172,11 +189,15 @@ def _scored(
         scores, slope = plan.score_cap * bent, 1.0 - bent * bent
     dialled, cooled = scores, rows.cooled[:, None, None, None]
     if not plan.hard:
-        dialled = scores - jnp.where(kinds.inside, 0.0, rows.pushed[..., None])
+        pushed = rows.pushed[..., None]
+        dialled = scores - (pushed if kinds.inside is None else jnp.where(kinds.inside, 0.0, pushed))
     logits = dialled * cooled
     if plan.gated:
-        logits = jnp.where(kinds.gated, logits, logits + rows.gate[..., None, None])
-    return Scored(raw, slope, scores, dialled, jnp.where(kinds.attended, logits, -jnp.inf))
+        closed = logits + rows.gate[..., None, None]
+        logits = closed if kinds.gated is None else jnp.where(kinds.gated, logits, closed)
+    if kinds.attended is not None:
+        logits = jnp.where(kinds.attended, logits, -jnp.inf)
+    return Scored(raw, slope, scores, dialled, logits)
 
 
 @flax.struct.dataclass
@@ -198,9 +219,15 @@ class Online:
         return cls(jnp.full(shape, -jnp.inf), jnp.zeros(shape), jnp.zeros(shape))
 
     def take(
-        self, logits: Float[Array, "B H T S"], mask: Bool[Array, "B 1 T S"] | None = None
+        self,
+        logits: Float[Array, "B H T S"],
+        mask: Bool[Array, "B 1 T S"] | None = None,
+        finite: bool = False,
     ) -> tuple["Online", Float[Array, "B H T S"], Float[Array, "B H T"]]:
-        """With more keys; also exp(z − top) of these, and the factor that sums so far shrink by."""
+        """With more keys; also exp(z − top) of these, and the factor that sums so far shrink by.
+
+        `finite` says that all logits are.
+        """
         if mask is not None:
             logits = jnp.where(mask, logits, -jnp.inf)
         top = jnp.maximum(self.top, jnp.max(logits, axis=-1))
@@ -210,8 +237,9 @@ class Online:
         fell = jnp.where(self.top == -jnp.inf, 0.0, self.top - safe)
         shrink = jnp.where(self.top == -jnp.inf, 0.0, jnp.exp(fell))
         total = shrink * self.total + jnp.sum(weights, axis=-1)
-        finite = jnp.where(relative == -jnp.inf, 0.0, relative)
-        turned = shrink * (self.turned + fell * self.total) + jnp.sum(weights * finite, axis=-1)
+        if not finite:
+            relative = jnp.where(relative == -jnp.inf, 0.0, relative)
+        turned = shrink * (self.turned + fell * self.total) + inner(weights, relative)
         return Online(top, total, turned), weights, shrink
 
     @property
@@ -289,6 +317,25 @@ def _further(
     return jnp.where(better, value, held[0]), jnp.where(better, place, held[1])
 
 
+def _among(
+    mask: Bool[Array, "B 1 T S"] | None, values: Float[Array, "B H T #S"], other: float
+) -> Float[Array, "B H T _"]:
+    """The values where the mask is true, which it is everywhere where there is none."""
+    return values if mask is None else jnp.where(mask, values, other)
+
+
+def _all_finite(plan: Plan, kinds: Kinds) -> bool:
+    """Whether no logit is −∞: every key is attended to, and no gate closes."""
+    return kinds.attended is None and not plan.gated
+
+
+def _left(kinds: Kinds) -> Bool[Array, "B 1 T S"] | None:
+    """Keys outside that are attended to; None: all are."""
+    if kinds.attended is None or kinds.inside is None:
+        return None
+    return kinds.attended & ~kinds.inside
+
+
 def _take(
     plan: Plan,
     sums: Sums,
@@ -298,31 +345,29 @@ def _take(
     first: Int[Array, ""],
 ) -> Sums:
     """With the keys of one more tile, of which this is the first."""
-    softmax, weights, shrink = sums.softmax.take(scored.logits)
+    softmax, weights, shrink = sums.softmax.take(scored.logits, finite=_all_finite(plan, kinds))
     read = jnp.einsum("bhts,bhsk->bhtk", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
     output = shrink[..., None] * sums.output + read
     request = plan.request
     if request is None:
         return replace(sums, softmax=softmax, output=output)
-    masses = {
-        name: shrink * mass + jnp.sum(weights, axis=-1, where=kinds.sums[name])
-        for name, mass in sums.masses.items()
-    }
     kept = {"n_keys": kinds.attended, **kinds.sums}
-    counts = {
-        name: count + jnp.sum(kept[name], axis=-1, dtype=jnp.int32)[:, 0]
-        for name, count in sums.counts.items()
-    }
+    masses = {name: shrink * mass for name, mass in sums.masses.items()}
+    counts = dict(sums.counts)
+    for name, mask in kept.items():
+        if name in masses:
+            masses[name] += jnp.sum(weights, axis=-1, where=mask)
+        more = weights.shape[-1] if mask is None else jnp.sum(mask, axis=-1, dtype=jnp.int32)[:, 0]
+        counts[name] = counts[name] + more
     inside, largest, lowest, highest = sums.inside, sums.largest, sums.lowest, sums.highest
-    if inside is not None:
+    if inside is not None and kinds.inside is not None:
         inside, _, _ = inside.take(scored.logits, kinds.inside)
     if largest is not None:
-        size = jnp.where(kinds.attended, jnp.abs(scored.scores), 0.0)
-        largest = _further(largest, size, first, False)
+        largest = _further(largest, _among(kinds.attended, jnp.abs(scored.scores), 0.0), first, False)
     if lowest is not None and highest is not None:
-        lowest = _further(lowest, jnp.where(kinds.inside, scored.dialled, jnp.inf), first, True)
-        out = kinds.attended & ~kinds.inside
-        highest = _further(highest, jnp.where(out, scored.dialled, -jnp.inf), first, False)
+        if kinds.inside is not None:
+            lowest = _further(lowest, jnp.where(kinds.inside, scored.dialled, jnp.inf), first, True)
+        highest = _further(highest, _among(_left(kinds), scored.dialled, -jnp.inf), first, False)
     return Sums(softmax, output, masses, counts, inside, largest, lowest, highest)
 
 
@@ -331,11 +376,13 @@ class Order:
     """Which chunks of keys each chunk of queries runs over.
 
     Attributes:
-      chunks: those that hold a key, first, in their order.
-      count: how many do.
+      chunks: those that hold a key, first; of them those that are not outside as a whole.
+      mixed: how many of these there are.
+      count: how many hold a key.
     """
 
     chunks: Int[Array, "I J"]
+    mixed: Int[Array, "I"]
     count: Int[Array, "I"]
 
 
@@ -347,27 +394,41 @@ def _order(plan: Plan, ids: Ids) -> Order:
         return (low[:, :, None] <= others_high[:, None, :]) & (others_low[:, None, :] <= high[:, :, None])
 
     needed = queries.real[:, :, None] & keys.real[:, None, :]
+    outside = queries.whole[:, :, None] & keys.whole[:, None, :]
+    before = keys.last[:, None, :] < queries.first[:, :, None]
     if ids.causal:
         needed &= keys.first[:, None, :] <= queries.last[:, :, None]
+        outside &= before
+    else:
+        outside &= before | (queries.last[:, :, None] < keys.first[:, None, :])
     if queries.documents is not None and keys.documents is not None:
         needed &= meet(*queries.documents, *keys.documents)
-    if plan.hard:
-        inside = (
-            meet(*queries.blocks, *keys.blocks) | queries.everywhere[:, :, None] | keys.everywhere[:, None, :]
+        (low, high), (others_low, others_high) = queries.documents, keys.documents
+        outside &= ((low == high)[:, :, None] & (others_low == others_high)[:, None, :]) & (
+            low[:, :, None] == others_low[:, None, :]
         )
-        if keys.pointed is not None and queries.orders is not None and keys.orders is not None:
-            near = queries.orders[1][:, :, None] > keys.orders[0][:, None, :]
-            if ids.horizon is not None:
-                near &= queries.orders[0][:, :, None] - keys.orders[1][:, None, :] <= ids.horizon
-            inside |= keys.pointed[:, None, :] & near
+    inside = (
+        meet(*queries.blocks, *keys.blocks) | queries.everywhere[:, :, None] | keys.everywhere[:, None, :]
+    )
+    if keys.pointed is not None and queries.orders is not None and keys.orders is not None:
+        near = queries.orders[1][:, :, None] > keys.orders[0][:, None, :]
+        if ids.horizon is not None:
+            near &= queries.orders[0][:, :, None] - keys.orders[1][:, None, :] <= ids.horizon
+        inside |= keys.pointed[:, None, :] & near
+    if plan.hard:
         needed &= inside
     # A position always finds itself: padding, and where nothing else is left.
     itself = (keys.first[:, None, :] <= queries.last[:, :, None]) & (
         queries.first[:, :, None] <= keys.last[:, None, :]
     )
     wanted = jnp.any(needed | itself, axis=0)
+    # In every example: one loop serves them all.
+    apart = jnp.all(outside & ~inside, axis=0) if plan.some_outside else jnp.zeros_like(wanted)
+    place = jnp.where(wanted, apart.astype(jnp.int32), 2)
     return Order(
-        jnp.argsort(~wanted, axis=1, stable=True).astype(jnp.int32), jnp.sum(wanted, axis=1, dtype=jnp.int32)
+        jnp.argsort(place, axis=1, stable=True).astype(jnp.int32),
+        jnp.sum(place == 0, axis=1, dtype=jnp.int32),
+        jnp.sum(wanted, axis=1, dtype=jnp.int32),
     )
 
 
@@ -379,6 +440,7 @@ class Spans:
       first: index of the first.
       last: index of the last.
       real: whether there is one that is no padding.
+      whole: whether none is padding.
       blocks: their blocks, but for padding and tokens of every block.
       everywhere: whether one may be inside for blocks beyond those.
       documents: their documents.
@@ -389,6 +451,7 @@ class Spans:
     first: Int[Array, "#B I"]
     last: Int[Array, "#B I"]
     real: Bool[Array, "B I"]
+    whole: Bool[Array, "B I"]
     blocks: tuple[Int[Array, "B I"], Int[Array, "B I"]]
     everywhere: Bool[Array, "B I"]
     documents: tuple[Int[Array, "B I"], Int[Array, "B I"]] | None
@@ -413,6 +476,7 @@ def _spans(side: Side, size: int, keys: bool) -> Spans:
         index.min(axis=2),
         index.max(axis=2),
         (blocks != PADDING_ID).any(axis=2),
+        (blocks != PADDING_ID).all(axis=2),
         (jnp.where(plain, blocks, far).min(axis=2), jnp.where(plain, blocks, -far).max(axis=2)),
         everywhere.any(axis=2),
         ends(side.documents),
@@ -478,23 +542,73 @@ def _finished(sums: Sums) -> Found:
     )
 
 
-def _rows_of(plan: Plan, rows: Rows, query: Int[Array, ""]) -> Rows:
-    """Those of the queries of a chunk."""
-    return replace(rows, pushed=jax.lax.dynamic_slice_in_dim(rows.pushed, query, plan.queries, axis=2))
+@dataclass(frozen=True)
+class Place:
+    """Some heads, and a chunk of queries, that tiles are made for.
+
+    Attributes:
+      plan: how many of each.
+      head: the first of them.
+      chunk: the number of the chunk.
+    """
+
+    plan: Plan
+    head: Int[Array, ""]
+    chunk: Int[Array, ""]
+
+    @classmethod
+    def of(cls, plan: Plan, number: Int[Array, ""], chunks: int) -> "Place":
+        """That of a number, where chunks of the same heads follow each other."""
+        return cls(plan, number // chunks * plan.heads, number % chunks)
+
+    @property
+    def query(self) -> Int[Array, ""]:
+        """The first of the queries."""
+        return self.chunk * self.plan.queries
+
+    def queries(self, of: Shaped[Array, "B H L *K"]) -> Shaped[Array, "B h T *K"]:
+        """The part of these queries and heads."""
+        return _block(of, self.head, self.plan.heads, self.query, self.plan.queries)
+
+    def keys(self, of: Shaped[Array, "B H L K"], key: Int[Array, ""]) -> Shaped[Array, "B h S K"]:
+        """The part of a chunk of keys, of which this is the first, and of these heads."""
+        return _block(of, self.head, self.plan.heads, key, self.plan.keys)
+
+    def rows(self, rows: Rows) -> Rows:
+        """Those of these queries and heads."""
+        scale = jax.lax.dynamic_slice_in_dim(rows.scale, self.head, self.plan.heads)
+        gate = jax.lax.dynamic_slice_in_dim(rows.gate, self.head, self.plan.heads, axis=1)
+        return Rows(scale, self.queries(rows.pushed), rows.cooled, gate)
 
 
-def _chunk(of: Shaped[Array, "B H L *K"], start: Int[Array, ""], size: int) -> Shaped[Array, "B H T *K"]:
-    return jax.lax.dynamic_slice_in_dim(of, start, size, axis=2)
+def _block(
+    of: Shaped[Array, "B H L *K"], head: Int[Array, ""], heads: int, start: Int[Array, ""], size: int
+) -> Shaped[Array, "B h T *K"]:
+    return jax.lax.dynamic_slice_in_dim(
+        jax.lax.dynamic_slice_in_dim(of, head, heads, axis=1), start, size, axis=2
+    )
 
 
-def _joined(chunks: Any) -> Any:
-    """Of every array of chunks, [I, B, T] or [I, B, H, T, …], that of all queries, [B, L] or [B, H, L, …]."""
+def _places(plan: Plan, q: Float[Array, "B H L K"]) -> tuple[Int[Array, "N"], int]:
+    """The numbers of all places, and how many chunks of queries there are."""
+    chunks = q.shape[2] // plan.queries
+    return jnp.arange(q.shape[1] // plan.heads * chunks), chunks
 
-    def join(of: Array, axis: int) -> Array:
-        moved = jnp.moveaxis(of, 0, axis - 1)
-        return moved.reshape(*moved.shape[: axis - 1], -1, *moved.shape[axis + 1 :])
 
-    return jax.tree.map(lambda of: join(of, 2 if of.ndim == 3 else 3), chunks)
+def _joined(parts: Any, chunks: int) -> Any:
+    """Of every array of places, [N, B, T] or [N, B, h, T, …], that of all queries, [B, L] or [B, H, L, …].
+
+    What has no axis of heads is the same for all.
+    """
+
+    def join(of: Array) -> Array:
+        by_head = of.reshape(-1, chunks, *of.shape[1:])  # [H / h, I, B, …]
+        if of.ndim == 3:
+            return jnp.moveaxis(by_head[0], 0, 1).reshape(of.shape[1], -1)
+        moved = jnp.moveaxis(by_head, (0, 1), (1, 3))  # [B, H / h, h, I, T, …]
+        return moved.reshape(of.shape[1], -1, chunks * of.shape[3], *of.shape[4:])
+
+    return jax.tree.map(join, parts)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -508,23 +622,35 @@ def _attention(
     order: Order,
 ) -> Found:
     """Of L queries and M keys, whole numbers of chunks."""
-    shape = (*q.shape[:2], plan.queries)
+    shape = (q.shape[0], plan.heads, plan.queries)
     names = tuple(_names(plan, ids))
+    numbers, chunks = _places(plan, q)
 
-    def of_chunk(chunk: Int[Array, ""]) -> Found:
-        query = chunk * plan.queries
-        q_chunk, own = _chunk(q, query, plan.queries), _rows_of(plan, rows, query)
+    def of_place(number: Int[Array, ""]) -> Found:
+        place = Place.of(plan, number, chunks)
+        q_chunk, own = place.queries(q), place.rows(rows)
 
-        def take(number: Int[Array, ""], sums: Sums) -> Sums:
-            key = order.chunks[chunk, number] * plan.keys
-            kinds = _kinds(plan, ids, query, key)
-            scored = _scored(plan, q_chunk, _chunk(k, key, plan.keys), own, kinds)
-            return _take(plan, sums, scored, kinds, _chunk(v, key, plan.keys), key)
+        def take(outside: bool, tile: Int[Array, ""], sums: Sums) -> Sums:
+            key = order.chunks[place.chunk, tile] * plan.keys
+            kinds = _outside(plan) if outside else _kinds(plan, ids, place.query, key)
+            scored = _scored(plan, q_chunk, place.keys(k, key), own, kinds)
+            return _take(plan, sums, scored, kinds, place.keys(v, key), key)
 
-        empty = _empty(plan, names, shape, v.shape[-1])
-        return _finished(jax.lax.fori_loop(0, order.count[chunk], take, empty))
+        return _finished(_over_tiles(plan, order, place.chunk, take, _empty(plan, names, shape, v.shape[-1])))
 
-    return _joined(jax.lax.map(of_chunk, jnp.arange(q.shape[2] // plan.queries)))
+    return _joined(jax.lax.map(of_place, numbers), chunks)
+
+
+def _over_tiles(
+    plan: Plan, order: Order, chunk: Int[Array, ""], take: Callable[[bool, Array, T], T], start: T
+) -> T:
+    """What `take` makes of the tiles of a chunk of queries, one after another; it is told which are outside
+    as a whole.
+    """
+    held = jax.lax.fori_loop(0, order.mixed[chunk], partial(take, False), start)
+    if plan.some_outside:
+        held = jax.lax.fori_loop(order.mixed[chunk], order.count[chunk], partial(take, True), held)
+    return held
 
 
 def _names(plan: Plan, ids: Ids) -> list[str]:
@@ -534,50 +660,117 @@ def _names(plan: Plan, ids: Ids) -> list[str]:
     names = ["block_mass", "local_mass"]
     names += ["pointer_mass"] * (ids.keys.pointers is not None)
     names += ["sink_mass"] * (ids.queries.sinks is not None)
+    names += ["outside_mass"] * plan.request.outside
     return names + ["mass", "mass_in"] * plan.pointed
 
 
-Residuals = tuple[Array, Array, Array, Rows, Ids, Order, Found]
+@flax.struct.dataclass
+class Wanted:
+    """Which of a tile's further gradients somebody asks for: each is a pass over the tile."""
+
+    scale: bool = flax.struct.field(pytree_node=False)
+    pushed: bool = flax.struct.field(pytree_node=False)
+    cooled: bool = flax.struct.field(pytree_node=False)
+    gate: bool = flax.struct.field(pytree_node=False)
 
 
-def _attention_forward(
-    plan: Plan, q: Array, k: Array, v: Array, rows: Rows, ids: Ids, order: Order
-) -> tuple[Found, Residuals]:
-    found = _attention(plan, q, k, v, rows, ids, order)
-    return found, (q, k, v, rows, ids, order, found)
+Residuals = tuple[Array, Array, Array, Rows, Ids, Order, Found, Wanted]
+
+
+def _attention_forward(plan: Plan, *given: Any) -> tuple[Found, Residuals]:
+    """`given` are the arguments, each array with whether it is differentiated by."""
+    rows = given[3]
+    wanted = Wanted(rows.scale.perturbed, rows.pushed.perturbed, rows.cooled.perturbed, rows.gate.perturbed)
+    arrays = jax.tree.map(lambda of: of.value, given, is_leaf=lambda of: isinstance(of, CustomVJPPrimal))
+    found = _attention(plan, *arrays)
+    return found, (*arrays, found, wanted)
+
+
+@flax.struct.dataclass
+class Gathered:
+    """Σ_t w_tj r_t of every key j, gathered over tiles.
+
+    Where a tile is wider than a head, sums have their width first: XLA's product for a CPU takes up to four
+    times as long the other way round.
+
+    Attributes:
+      sums: [B, H, L, K], or [B, H, K, L].
+      width_first: the second.
+    """
+
+    sums: Float[Array, "B H _ _"]
+    width_first: bool = flax.struct.field(pytree_node=False)
+
+    @classmethod
+    def nothing(cls, of: Float[Array, "B H L K"], keys: int) -> "Gathered":
+        """Zeros for `of`, in tiles of so many keys."""
+        first = keys > of.shape[-1]
+        return cls(jnp.zeros((of.swapaxes(2, 3) if first else of).shape, jnp.float32), first)
+
+    def add(
+        self, w: Float[Array, "B h T S"], r: Float[Array, "B h T K"], head: Array, start: Array
+    ) -> "Gathered":
+        """With a tile, whose first head and key these are."""
+        if self.width_first:
+            more = jnp.einsum("bhtk,bhts->bhks", r, w, preferred_element_type=jnp.float32)
+            place = (0, head, 0, start)
+        else:
+            more = jnp.einsum("bhts,bhtk->bhsk", w, r, preferred_element_type=jnp.float32)
+            place = (0, head, start, 0)
+        old = jax.lax.dynamic_slice(self.sums, place, more.shape)
+        return replace(self, sums=jax.lax.dynamic_update_slice(self.sums, old + more, place))
+
+    def like(self, of: Float[Array, "B H L K"]) -> Float[Array, "B H L K"]:
+        """The sums in the form and type of what they belong to."""
+        return (self.sums.swapaxes(2, 3) if self.width_first else self.sums).astype(of.dtype)
 
 
 @flax.struct.dataclass
 class Pulled:
     """Gradients that gather over chunks of queries."""
 
-    k: Float[Array, "B H L K"]
-    v: Float[Array, "B H L K"]
+    k: Gathered
+    v: Gathered
     scale: Float[Array, "H"]
     cooled: Float[Array, "B"]
     gate: Float[Array, "B H"]
 
 
+def _differentiated(plan: Plan, given: Found) -> tuple[Plan, Found]:
+    """Gradients as arrays; and, where none comes by statistics, a plan without them."""
+    given = replace(given, counts={}, places={})
+    if all(isinstance(of, SymbolicZero) for of in jax.tree.leaves(replace(given, output=None, log_sum=None))):
+        plan, given = replace(plan, request=None), replace(given, masses={})
+    return plan, jax.tree.map(
+        lambda of: jnp.zeros(of.shape, of.dtype) if isinstance(of, SymbolicZero) else of, given
+    )
+
+
 def _attention_backward(plan: Plan, residuals: Residuals, given: Found) -> tuple[Any, ...]:
-    q, k, v, rows, ids, order, found = residuals
+    q, k, v, rows, ids, order, found, wanted = residuals
+    plan, given = _differentiated(plan, given)
     # What every key of a query has in common: Σ_k α_k w_k.
-    shared = jnp.sum(given.output * found.output, axis=-1)
+    shared = inner(given.output, found.output)
     for name, of in given.masses.items():
         shared = shared + of * found.masses[name]
     entropy = given.entropy * (found.entropy > 0.0)
-    given = replace(given, counts={}, places={}, entropy=entropy)
+    given = replace(given, entropy=entropy)
     by_row = (given, replace(found, counts={}), shared)
 
-    def of_chunk(pulled: Pulled, chunk: Int[Array, ""]) -> tuple[Pulled, tuple[Array, Array]]:
-        query = chunk * plan.queries
-        q_chunk, own = _chunk(q, query, plan.queries), _rows_of(plan, rows, query)
-        part = _Backward(plan, *jax.tree.map(lambda of: _chunk(of, query, plan.queries), by_row))
+    numbers, chunks = _places(plan, q)
 
-        def take(number: Int[Array, ""], held: tuple[Pulled, Array, Array]) -> tuple[Pulled, Array, Array]:
+    def of_place(pulled: Pulled, number: Int[Array, ""]) -> tuple[Pulled, tuple[Array, Array]]:
+        place = Place.of(plan, number, chunks)
+        q_chunk, own = place.queries(q), place.rows(rows)
+        part = _Backward(plan, *jax.tree.map(place.queries, by_row))
+
+        def take(
+            outside: bool, tile: Int[Array, ""], held: tuple[Pulled, Array, Array]
+        ) -> tuple[Pulled, Array, Array]:
             pulled, dq, dpushed = held
-            key = order.chunks[chunk, number] * plan.keys
-            kinds = _kinds(plan, ids, query, key)
-            k_chunk, v_chunk = _chunk(k, key, plan.keys), _chunk(v, key, plan.keys)
+            key = order.chunks[place.chunk, tile] * plan.keys
+            kinds = _outside(plan) if outside else _kinds(plan, ids, place.query, key)
+            k_chunk, v_chunk = place.keys(k, key), place.keys(v, key)
             scored = _scored(plan, q_chunk, k_chunk, own, kinds)
             weights, dlogits = part.logits(scored, kinds, v_chunk)
             ddialled = part.dialled(dlogits, own, key)
@@ -586,41 +779,50 @@ def _attention_backward(plan: Plan, residuals: Residuals, given: Found) -> tuple
                 draw = draw * scored.slope
             dscaled = (draw * own.scale[None, :, None, None]).astype(q.dtype)
             dq = dq + jnp.einsum("bhts,bhsk->bhtk", dscaled, k_chunk, preferred_element_type=jnp.float32)
-            dk = jnp.einsum("bhts,bhtk->bhsk", dscaled, q_chunk, preferred_element_type=jnp.float32)
             dout = part.given.output.astype(v.dtype)
-            dv = jnp.einsum(
-                "bhts,bhtk->bhsk", weights.astype(v.dtype), dout, preferred_element_type=jnp.float32
-            )
-            if not plan.hard:
-                dpushed = dpushed - jnp.sum(ddialled, axis=-1, where=kinds.attended & ~kinds.inside)
-            gate = pulled.gate
-            if plan.gated:
-                gate = gate + jnp.sum(dlogits, axis=(2, 3), where=kinds.attended & ~kinds.gated)
+            if wanted.pushed and not plan.hard:
+                dpushed = dpushed - jnp.sum(ddialled, axis=-1, where=_left(kinds))
+            scale, cooled, gate = pulled.scale, pulled.cooled, pulled.gate
+            if wanted.scale:
+                scale = _added(scale, jnp.sum(draw * scored.raw, axis=(0, 2, 3)), place.head)
+            if wanted.cooled:
+                there = _among(kinds.attended, scored.dialled, 0.0)
+                cooled = cooled + jnp.sum(dlogits * there, axis=(1, 2, 3))
+            if wanted.gate and plan.gated:
+                closed = None
+                if kinds.attended is not None and kinds.gated is not None:
+                    closed = kinds.attended & ~kinds.gated
+                gate = _added(gate, jnp.sum(dlogits, axis=(2, 3), where=closed), place.head)
             pulled = Pulled(
-                _added(pulled.k, dk, key),
-                _added(pulled.v, dv, key),
-                pulled.scale + jnp.sum(draw * scored.raw, axis=(0, 2, 3)),
-                pulled.cooled
-                + jnp.sum(dlogits * jnp.where(kinds.attended, scored.dialled, 0.0), axis=(1, 2, 3)),
+                pulled.k.add(dscaled, q_chunk, place.head, key),
+                pulled.v.add(weights.astype(v.dtype), dout, place.head, key),
+                scale,
+                cooled,
                 gate,
             )
             return pulled, dq, dpushed
 
         start = (pulled, jnp.zeros(q_chunk.shape, jnp.float32), jnp.zeros(q_chunk.shape[:3], jnp.float32))
-        pulled, dq, dpushed = jax.lax.fori_loop(0, order.count[chunk], take, start)
+        pulled, dq, dpushed = _over_tiles(plan, order, place.chunk, take, start)
         return pulled, (dq, dpushed)
 
     none = Pulled(
-        jnp.zeros(k.shape, jnp.float32),
-        jnp.zeros(v.shape, jnp.float32),
-        jnp.zeros_like(rows.scale),
-        jnp.zeros_like(rows.cooled),
-        jnp.zeros_like(rows.gate),
+        Gathered.nothing(k, plan.keys),
+        Gathered.nothing(v, plan.keys),
+        *map(jnp.zeros_like, (rows.scale, rows.cooled, rows.gate)),
     )
-    pulled, (dq, dpushed) = jax.lax.scan(of_chunk, none, jnp.arange(q.shape[2] // plan.queries))
-    of_rows = Rows(pulled.scale, _joined(dpushed), pulled.cooled, pulled.gate)
-    dq = _joined(dq).astype(q.dtype)
-    return dq, pulled.k.astype(k.dtype), pulled.v.astype(v.dtype), of_rows, None, None
+    pulled, (dq, dpushed) = jax.lax.scan(of_place, none, numbers)
+    of_rows = Rows(pulled.scale, _joined(dpushed, chunks), pulled.cooled, pulled.gate)
+    dq = _joined(dq, chunks).astype(q.dtype)
+    return dq, pulled.k.like(k), pulled.v.like(v), of_rows, None, None
+
+
+def _added(
+    to: Float[Array, "*B H"], more: Float[Array, "*B h"], head: Int[Array, ""]
+) -> Float[Array, "*B H"]:
+    """With more for some heads, from `head` on."""
+    old = jax.lax.dynamic_slice_in_dim(to, head, more.shape[-1], axis=-1)
+    return jax.lax.dynamic_update_slice_in_dim(to, old + more, head, axis=-1)
 
 
 @dataclass(frozen=True)
@@ -652,11 +854,13 @@ class _Backward:
         if self.plan.request is None:
             return weights, weights * wanted
         for name, mask in kinds.sums.items():
-            wanted = wanted + jnp.where(mask, given.masses[name][..., None], 0.0)
-        finite = jnp.where(scored.logits == -jnp.inf, 0.0, scored.logits)
+            wanted = wanted + _among(mask, given.masses[name][..., None], 0.0)
+        finite = scored.logits
+        if not _all_finite(self.plan, kinds):
+            finite = jnp.where(finite == -jnp.inf, 0.0, finite)
         wanted = wanted - given.entropy[..., None] * (finite - found.mean[..., None])
         pulled = weights * wanted
-        if found.inside_log_sum is not None:
+        if found.inside_log_sum is not None and kinds.inside is not None:
             assert given.inside_log_sum is not None and given.inside_entropy is not None
             assert found.inside_mean is not None and found.inside_entropy is not None
             some = jnp.where(found.inside_log_sum == -jnp.inf, 0.0, found.inside_log_sum)
@@ -687,12 +891,7 @@ class _Backward:
         return jnp.where(there, getattr(self.given, name)[..., None], 0.0)
 
 
-def _added(to: Array, part: Array, start: Int[Array, ""]) -> Array:
-    old = jax.lax.dynamic_slice_in_dim(to, start, part.shape[2], axis=2)
-    return jax.lax.dynamic_update_slice_in_dim(to, old + part, start, axis=2)
-
-
-_attention.defvjp(_attention_forward, _attention_backward)
+_attention.defvjp(_attention_forward, _attention_backward, symbolic_zeros=True)
 _compiled = jax.jit(
     _attention, static_argnums=0
 )  # outside of a caller's jit one compilation serves all calls
@@ -708,8 +907,9 @@ def chunked_attention(
     *,
     hard: bool,
     request: StatsRequest | None,
-    pointers: Bool[Array, "B L L"] | None = None,
+    pointers: Pairs | None = None,
     sizes: tuple[int, int] = (256, 256),
+    heads: int | None = None,
 ) -> tuple[Float[Array, "B L H K"], AttentionStats | None]:
     """What `locality_attention` returns, without weights; its arguments are checked there.
 
@@ -719,12 +919,14 @@ def chunked_attention(
       push: what the dial does to scores.
       hard: only keys inside are attended to.
       request: which statistics to return; None for none.
-      pointers: [query, key] pairs whose attention the statistics measure.
+      pointers: pairs whose attention the statistics measure.
       sizes: of a tile, queries and keys.
+      heads: of a tile, a divisor of their number; None: all.
     """
     q_BxLxHxK, k_BxLxHxK, v_BxLxHxK = qkv
     length, (n_queries, n_keys) = q_BxLxHxK.shape[1], (min(size, q_BxLxHxK.shape[1]) for size in sizes)
-    more, more_keys = -length % n_queries, -length % n_keys
+    more = -length % n_queries
+    more_keys = more + -(length + more) % n_keys  # so that padding has its own position among keys, too
 
     def laid(of: Array, behind: int) -> Array:
         """[B, L, H, K] as [B, H, L + behind, K]."""
@@ -734,10 +936,23 @@ def chunked_attention(
     shape = q.shape[:3]
     pointed = request is not None and (pointers is not None or relation.pointers is not None)
     falls_back = relation.key_block_ids is not None
-    plan = Plan(n_queries, n_keys, request, push.score_cap, bool(push.gate), hard, falls_back, pointed)
+    # A single tile has positions that are inside; and pairs may be anywhere.
+    some_outside = not hard and length > n_queries and not (pointed and pointers is not None)
+    plan = Plan(
+        n_queries,
+        n_keys,
+        heads or q.shape[1],
+        request,
+        push.score_cap,
+        bool(push.gate),
+        hard,
+        falls_back,
+        pointed,
+        some_outside,
+    )
     pairs = None
     if pointed and pointers is not None:
-        pairs = jnp.pad(jnp.asarray(pointers), ((0, 0), (0, more), (0, more_keys)))
+        pairs = pointers.padded(max(more, more_keys))
     ids = Ids(
         relation.queries().padded(more),
         relation.keys().padded(more_keys),
@@ -800,19 +1015,20 @@ def _ranges(
     order: Order,
 ) -> Float[Array, "B H L"]:
     """r_t: the range of a query's scores over A_t, or its bound from norms."""
-    scores_alone = replace(plan, request=None, gated=False)
+    scores_alone = replace(plan, heads=q.shape[1], request=None, gated=False)
+    numbers, chunks = _places(scores_alone, q)
     rows = Rows(scale_H, jnp.zeros(q.shape[:3]), jnp.ones(q.shape[0]), jnp.zeros(q.shape[:2]))
     k_norm = jnp.linalg.norm(k.astype(jnp.float32), axis=-1)
 
-    def of_chunk(chunk: Int[Array, ""]) -> tuple[Array, Array]:
-        query = chunk * plan.queries
-        q_chunk, own = _chunk(q, query, plan.queries), _rows_of(plan, rows, query)
+    def of_place(number: Int[Array, ""]) -> tuple[Array, Array]:
+        place = Place.of(scores_alone, number, chunks)
+        q_chunk, own = place.queries(q), place.rows(rows)
 
-        def take(number: Int[Array, ""], held: tuple[Array, Array]) -> tuple[Array, Array]:
-            key = order.chunks[chunk, number] * plan.keys
-            kinds = _kinds(scores_alone, ids, query, key)
+        def take(tile: Int[Array, ""], held: tuple[Array, Array]) -> tuple[Array, Array]:
+            key = order.chunks[place.chunk, tile] * plan.keys
+            kinds = _kinds(scores_alone, ids, place.query, key)
             if exact:
-                scores = _scored(scores_alone, q_chunk, _chunk(k, key, plan.keys), own, kinds).scores
+                scores = _scored(scores_alone, q_chunk, place.keys(k, key), own, kinds).scores
             else:
                 norms = jax.lax.dynamic_slice_in_dim(k_norm, key, plan.keys, axis=2)
                 scores = jnp.broadcast_to(norms[:, :, None], (*q.shape[:2], plan.queries, plan.keys))
@@ -824,9 +1040,9 @@ def _ranges(
 
         shape = q_chunk.shape[:3]
         start = (jnp.full(shape, jnp.inf), jnp.full(shape, -jnp.inf))
-        return jax.lax.fori_loop(0, order.count[chunk], take, start)
+        return jax.lax.fori_loop(0, order.count[place.chunk], take, start)
 
-    low, high = _joined(jax.lax.map(of_chunk, jnp.arange(q.shape[2] // plan.queries)))
+    low, high = _joined(jax.lax.map(of_place, numbers), chunks)
     if exact:
         return high - low
     q_norm = jnp.linalg.norm(q.astype(jnp.float32), axis=-1)
@@ -869,4 +1085,5 @@ def _stats(found: Found, request: StatsRequest, length: int) -> AttentionStats:
         log_block_mass=log_mass,
         pointed=pointed,
         largest_score=found.largest,
+        outside_mass=found.masses.get("outside_mass"),
     )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Key
 
 from aila_jax.config import FeedForwardKind, ModelConfig, NormKind
+from aila_jax.model.shards import placed
 from aila_jax.model.tap import Tap, untapped
 from aila_jax.types import Array
 
@@ -90,6 +91,7 @@ def feed_forward(config: ModelConfig, y_MxD: Float[Array, "M D"], tap: Tap = unt
         inner_MxF = nn.silu(dense(config.d_ff, "mlp_gate")(y_MxD)) * inner_MxF
     else:
         inner_MxF = nn.gelu(inner_MxF, approximate=config.feed_forward == FeedForwardKind.GELU)
+    inner_MxF = placed("feed_forward.inner", inner_MxF)
     return dense(config.d_model, "mlp_out", std)(tap("feed_forward.inner", inner_MxF))
 
 

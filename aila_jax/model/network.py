@@ -5,12 +5,13 @@ share.
 from typing import Any
 
 import flax.struct
-from jaxtyping import Bool, Float, Int, Key
+from jaxtyping import Float, Int, Key
 
 from aila_jax.model.interface import Dial, ModelOutput, Request
-from aila_jax.model.scanned import apply_scanned, scans
+from aila_jax.model.scanned import apply_layers, by_layers
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
+from aila_jax.partition.pairs import Pairs
 from aila_jax.partition.rules import PLAIN, Blocks, Rules
 from aila_jax.types import Array, Batch
 
@@ -48,16 +49,16 @@ class Network:
         dial: Dial,
         request: Request,
         dropout_keys_B: Key[Array, "B"] | None = None,
-        pointers: Bool[Array, "B L L"] | None = None,
+        pointers: Pairs | None = None,
     ) -> ModelOutput:
         """Runs the model on `batch` at `dial`; dropout is on where each example is given a key. Pure, and
         meant to run inside jit.
 
-        `pointers` are [query, key] pairs whose attention the statistics measure.
+        `pointers` are pairs of query and key whose attention the statistics measure.
         """
         blocks, rest = self.blocks(batch), (dial, request, dropout_keys_B, pointers)
-        if scans(self.module):
-            return apply_scanned(self.module, params, batch, blocks, *rest)
+        if by_layers(self.module):
+            return apply_layers(self.module, params, batch, blocks, *rest)
         read = (batch.tokens, batch.positions, blocks, batch.doc_ids, *rest)
         output = self.module.apply({"params": params}, *read)
         assert isinstance(output, ModelOutput)

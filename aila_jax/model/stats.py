@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aila_jax.cards import Card, Shown, shape, span
+from aila_jax.inner import inner
+from aila_jax.partition.pairs import Pairs
 from aila_jax.partition.relations import Masks, Relation
 from aila_jax.types import Array
 
@@ -26,12 +28,14 @@ class StatsRequest:
       in_block: the entropy of the attention inside the block.
       log_mass: the logarithm of block mass.
       largest: the largest |s_tj| over A_t.
+      outside: the mass outside, added up by itself.
     """
 
     delta: bool = False
     in_block: bool = False
     log_mass: bool = False
     largest: bool = False
+    outside: bool = False
 
 
 @flax.struct.dataclass
@@ -77,6 +81,8 @@ class AttentionStats(Shown):
         query without a key in its block.
       pointed: where pointers are given, the statistics of what they point at.
       largest_score: on request, max of |s_tj| over A_t: the scores themselves, before margin and τ.
+      outside_mass: on request, Σ of α_tj over the keys of A_t that are not inside: 1 − block_mass is
+        rounding where little is outside.
     """
 
     entropy_bits: Float[Array, "*N B H L"]
@@ -95,6 +101,7 @@ class AttentionStats(Shown):
     log_block_mass: Float[Array, "*N B H L"] | None = None
     pointed: PointedStats | None = None
     largest_score: Float[Array, "*N B H L"] | None = None
+    outside_mass: Float[Array, "*N B H L"] | None = None
 
     def card(self) -> Card:
         facts = {
@@ -110,6 +117,7 @@ class AttentionStats(Shown):
                     "log_block_mass",
                     "pointed",
                     "largest_score",
+                    "outside_mass",
                 )
                 if getattr(self, name) is not None
             )
@@ -127,7 +135,7 @@ def attention_stats(
     *,
     gaps: Float[Array, "B H L L"] | None,
     request: StatsRequest,
-    pointers: Bool[Array, "B L L"] | None = None,
+    pointers: Pairs | None = None,
 ) -> AttentionStats:
     """Statistics of `weights` = softmax(`logits`), where logits are −inf outside A_t.
 
@@ -144,7 +152,9 @@ def attention_stats(
     mask, inside = masks.attendable, masks.inside
     own, pointed, sunk = relation.own(), relation.pointed(), relation.sunk()
     # Pointers that are given are what is measured; those of the relation where none are.
-    pairs = pointed[:, 0] if pointers is None and pointed is not None else pointers
+    pairs = None if pointed is None else pointed[:, 0]
+    if pointers is not None:
+        pairs = pointers.whole()
     return AttentionStats(
         entropy_bits=_entropy_bits(logits, weights, mask),
         block_mass=jnp.sum(weights, axis=-1, where=inside & mask),
@@ -161,6 +171,7 @@ def attention_stats(
         log_block_mass=_log_block_mass(logits, mask, inside) if request.log_mass else None,
         pointed=None if pairs is None else _pointed_stats(weights, mask, inside, pairs),
         largest_score=_largest(jnp.abs(scores), mask, 0.0) if request.largest else None,
+        outside_mass=jnp.sum(weights, axis=-1, where=mask & ~inside) if request.outside else None,
     )
 
 
@@ -175,7 +186,7 @@ def _entropy_bits(
     mask = mask & (relative > -jnp.inf)
     relative = jnp.where(mask, relative, 0.0)
     lse = jnp.log(jnp.sum(jnp.exp(relative), axis=-1, where=mask))
-    return jnp.maximum(lse - jnp.sum(weights * relative, axis=-1), 0.0) * BITS_PER_NAT
+    return jnp.maximum(lse - inner(weights, relative), 0.0) * BITS_PER_NAT
 
 
 def _in_block_entropy_bits(

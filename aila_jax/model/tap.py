@@ -54,6 +54,11 @@ class Site:
         return self.axes.index("L")
 
     @property
+    def of_pairs(self) -> bool:
+        """Whether it has a number for each query and key, which attention by tiles does not have at once."""
+        return self.axes.count("L") == 2
+
+    @property
     def heads_axis(self) -> int | None:
         """The axis of the heads of queries; None where there is none."""
         return self.axes.index("H") if "H" in self.axes else None
@@ -131,6 +136,11 @@ class Watch:
     edits: dict[str, Edit] = field(default_factory=dict)
     kept: Callable[[Array], Array] = lambda value: value
     found: dict[str, Array] = field(default_factory=dict)
+
+    def sees_pairs(self, layer: str) -> bool:
+        """Whether a result of each query and key is wanted or edited in a layer, `layer_0.`, say."""
+        touched = (*self.wanted, *self.edits)
+        return any(name.startswith(layer) and site_of(name).of_pairs for name in touched)
 
     def __call__(self, name: str, value: Array) -> Array:
         """Takes a result of the whole name `name`."""

@@ -6,13 +6,13 @@ from typing import Any
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.network import Network
 from aila_jax.model.output import final_norm, output_of
-from aila_jax.model.tap import Tap, sites_of
+from aila_jax.model.tap import Tap, Watch, sites_of
 from aila_jax.model.transformer import Block
 from aila_jax.types import Array, Batch
 
 
 def apply_tapped(
-    network: Network, params: Any, batch: Batch, dial: Dial, request: Request, tap: Tap
+    network: Network, params: Any, batch: Batch, dial: Dial, request: Request, tap: Watch
 ) -> ModelOutput:
     """The forward pass of `network`, with a tap that every result of `sites_of` runs past, by its whole name.
 
@@ -26,7 +26,8 @@ def apply_tapped(
       batch: what is read.
       dial: λ and τ.
       request: logits and hard or not; there are no statistics.
-      tap: takes each result and gives what goes on in its place.
+      tap: takes each result and gives what goes on in its place. Scores and weights are made whole in the
+        layers that it sees them in, and in no other.
     """
     module, blocks = network.module, network.blocks(batch)
     cfg, sites = module.config, sites_of(module.config)
@@ -43,7 +44,8 @@ def apply_tapped(
     x_BxLxD = module.embedded(params, batch.tokens, batch.positions, blocks, None)
     settings = module.settings(batch.positions, blocks, batch.doc_ids, dial, request, None)
     for layer, (share, setting) in enumerate(settings):
-        weights, setting = params[f"layer_{layer}"], replace(setting, tap=whole(f"layer_{layer}."))
+        name, weights = f"layer_{layer}.", params[f"layer_{layer}"]
+        setting = replace(setting, tap=whole(name), by_rows=tap.sees_pairs(name))
         x_BxLxD, _ = Block(cfg).apply({"params": weights}, x_BxLxD, share, setting, None)
     features_BxLxD = whole("")("final_norm", final_norm(cfg, params, x_BxLxD, dial))
     output = output_of(features_BxLxD, params, request, None)

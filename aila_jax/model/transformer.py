@@ -15,6 +15,7 @@ from aila_jax.config import (
     MarginConfig,
     MarginForm,
     ModelConfig,
+    Remat,
     require,
 )
 from aila_jax.model.attention import Push, attention_of_rows, locality_attention, per_example, scale_of
@@ -34,8 +35,10 @@ from aila_jax.model.layers import (
 from aila_jax.model.margin import Margin, SelfScaling, default_layer_scale, imposed_share
 from aila_jax.model.output import output_of
 from aila_jax.model.rotary import Rotation
+from aila_jax.model.shards import placed
 from aila_jax.model.stats import AttentionStats, StatsRequest
 from aila_jax.model.tap import Tap, untapped
+from aila_jax.partition.pairs import Pairs
 from aila_jax.partition.relations import Relation
 from aila_jax.partition.rules import Blocks
 from aila_jax.types import Array
@@ -58,9 +61,10 @@ class Setting:
       tau: the dial's τ.
       request: what the forward pass returns.
       rotation: of queries and keys; None where positions are learned alone.
-      pointers: [query, key] pairs whose attention the statistics measure.
+      pointers: pairs whose attention the statistics measure.
       kept: keys and values of the tokens before, where the relation is that of chosen queries.
       tap: what the layer's intermediate results run past (static).
+      by_rows: whether scores and weights run past it too, which exist at once then (static).
     """
 
     relation: Relation
@@ -68,9 +72,10 @@ class Setting:
     tau: Float[Array, "..."]
     request: Request
     rotation: Rotation | None = None
-    pointers: Bool[Array, "B L L"] | None = None
+    pointers: Pairs | None = None
     kept: KeysValues | None = None
     tap: Tap = flax.struct.field(pytree_node=False, default=untapped)
+    by_rows: bool = flax.struct.field(pytree_node=False, default=False)
 
 
 class Attention(nn.Module):
@@ -104,7 +109,8 @@ class Attention(nn.Module):
                 dtype
             )
 
-        q, k, v = projected("query", cfg.n_heads), projected("key"), projected("value")
+        q = placed("attention.queries", projected("query", cfg.n_heads))
+        k, v = placed("attention.keys", projected("key")), placed("attention.values", projected("value"))
         if setting.rotation is not None:
             q, k = setting.rotation(q), setting.rotation(k)
         scale = None
@@ -120,11 +126,11 @@ class Attention(nn.Module):
             read = setting.kept.put(read, setting.relation.at)
         if not self.is_initializing():
             self.sow(COLLECTION, NAME, read, init_fn=lambda: None, reduce_fn=latest)
-        if setting.kept is not None or setting.tap is not untapped:
+        if setting.kept is not None or setting.by_rows:
             out_BxLxHxK, stats = self._of_rows(q, read, share, scale, setting), None
         else:
             out_BxLxHxK, stats = self._of_all(q, read, share, scale, setting)
-        out_BxLxHxK = setting.tap("attention.heads", out_BxLxHxK)
+        out_BxLxHxK = setting.tap("attention.heads", placed("attention.heads", out_BxLxHxK))
         out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)
         out = nn.DenseGeneral(
             cfg.d_model,
@@ -221,7 +227,8 @@ class Block(nn.Module):
         # those of the kernels.
         y = feed_forward(cfg, tap("feed_forward.input", y).reshape(-1, cfg.d_model), tap)
         y = tap("feed_forward.output", y.reshape(x_BxLxD.shape))
-        return tap("residual", x_BxLxD + dropout(y, mlp_keys_B, cfg.dropout)), stats
+        x_BxLxD = placed("residual", x_BxLxD + dropout(y, mlp_keys_B, cfg.dropout))
+        return tap("residual", x_BxLxD), stats
 
 
 class Transformer(nn.Module):
@@ -232,11 +239,13 @@ class Transformer(nn.Module):
       config: its shape.
       vocab_size: V, the tokenizer's.
       groups: G, feature groups of localist positions; unused without them.
+      remat: what of a layer is computed again for its gradient.
     """
 
     config: ModelConfig
     vocab_size: int
     groups: int = 0
+    remat: Remat = Remat.AUTO
 
     @nn.compact
     def __call__(
@@ -248,7 +257,7 @@ class Transformer(nn.Module):
         dial: Dial,
         request: Request,
         dropout_keys_B: Key[Array, "B"] | None = None,
-        pointers: Bool[Array, "B L L"] | None = None,
+        pointers: Pairs | None = None,
     ) -> ModelOutput:
         """Next-token logits at every position, and attention statistics where `request` asks for them.
 
@@ -260,7 +269,7 @@ class Transformer(nn.Module):
           dial: λ, τ and layer_scale, all traced.
           request: what to return beside the logits (static).
           dropout_keys_B: one key per example, where dropout is on.
-          pointers: with statistics, [query, key] pairs whose attention is measured (`model.pointers`).
+          pointers: with statistics, pairs whose attention is measured.
         """
         cfg = self.config
         init = nn.initializers.normal(INIT_STD)
@@ -309,7 +318,7 @@ class Transformer(nn.Module):
         doc_ids: Int[Array, "B L"],
         dial: Dial,
         request: Request,
-        pointers: Bool[Array, "B L L"] | None,
+        pointers: Pairs | None,
     ) -> list[tuple[Float[Array, "..."], Setting]]:
         """Of each layer the share of the margin that it imposes, and what it reads beside its input; the
         positions are those of the queries, T = L of them but where `blocks` are rows.
@@ -345,4 +354,5 @@ class Transformer(nn.Module):
 
 def build_transformer(config: Config, vocab_size: int) -> Transformer:
     """The model that `config` describes."""
-    return Transformer(config.model, vocab_size, config.feature_groups if config.model.localist else 0)
+    groups = config.feature_groups if config.model.localist else 0
+    return Transformer(config.model, vocab_size, groups, config.train.remat)

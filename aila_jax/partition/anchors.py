@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aila_jax.cards import Card, Shown, shape, span
+from aila_jax.partition.relations import rows_of
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array, Batch
 
 MIN_IMPORTANCE = 0.01  # of the mean
@@ -80,23 +81,31 @@ def select_anchors(
     tokens, block_ids = jnp.asarray(tokens), jnp.asarray(block_ids)
     entropy = jnp.asarray(table)[tokens]
     member = (block_ids != PADDING_ID) & (block_ids != GLOBAL_ID)
-    together = (block_ids[:, :, None] == block_ids[:, None, :]) & member[:, :, None]
-    if doc_ids is not None:
-        doc_ids = jnp.asarray(doc_ids)
-        together &= doc_ids[:, :, None] == doc_ids[:, None, :]
+    labels = [block_ids] if doc_ids is None else [block_ids, jnp.asarray(doc_ids)]
     index = jnp.arange(tokens.shape[1])[None]
-    place = jnp.broadcast_to(index, tokens.shape)  # by which ties are broken
-    counted = together  # the keys among which a query is ranked
+
+    def together(at: Int[Array, "T"], *more: Int[Array, "B L"]) -> Bool[Array, "B T L"]:
+        """Whether a key has the same labels as the query at a position."""
+        same = [of[:, at][:, :, None] == of[:, None, :] for of in (*labels, *more)]
+        return jnp.stack(same).all(axis=0) & member[:, at][:, :, None]
+
+    place, counted = jnp.broadcast_to(index, tokens.shape), member  # by which ties are broken; who is ranked
     if types:
-        alike = together & (tokens[:, :, None] == tokens[:, None, :])
-        place = jnp.min(jnp.where(alike, index[:, None], tokens.shape[1]), axis=-1)  # the first of its type
-        counted = together & (place == index)[:, None, :]
-    earlier = place[:, None, :] < place[:, :, None]
-    lower = entropy[:, None, :] < entropy[:, :, None]
-    level = entropy[:, None, :] == entropy[:, :, None]
-    rank = jnp.sum(counted & (lower | (level & earlier)), axis=-1)
-    size = jnp.sum(counted, axis=-1)
-    return member & (rank < jnp.minimum(k, size - 1))
+
+        def first(at: Int[Array, "T"]) -> Int[Array, "B T"]:
+            return jnp.min(jnp.where(together(at, tokens), index[:, None], tokens.shape[1]), axis=-1)
+
+        place = rows_of(first, tokens.shape[1])  # the first of its type
+        counted = place == index
+
+    def anchors(at: Int[Array, "T"]) -> Bool[Array, "B T"]:
+        ranked = together(at) & counted[:, None, :]
+        own, others = entropy[:, at][:, :, None], entropy[:, None, :]
+        earlier = place[:, None, :] < place[:, at][:, :, None]
+        rank = jnp.sum(ranked & ((others < own) | ((others == own) & earlier)), axis=-1)
+        return rank < jnp.minimum(k, jnp.sum(ranked, axis=-1) - 1)
+
+    return member & rows_of(anchors, tokens.shape[1])
 
 
 class ImportanceSums:

@@ -1,5 +1,7 @@
 """A partition's table, made from the training split alone."""
 
+from typing import TYPE_CHECKING
+
 from aila_jax.config import PartitionConfig, PartitionKind, RelationConfig
 from aila_jax.config.checks import check_flag, check_instance
 from aila_jax.data.packing import TokenStream
@@ -8,11 +10,12 @@ from aila_jax.partition.boundaries import learned_boundaries, next_token_entropy
 from aila_jax.partition.build import FittedTable, Partition, build_partition
 from aila_jax.partition.classes.class_file import read_class_file
 from aila_jax.partition.classes.class_table import ClassTable
-from aila_jax.partition.classes.induced import MAX_SWEEPS, induced_classes
 from aila_jax.partition.classes.parts_of_speech import pos_classes
-from aila_jax.partition.classes.recruitment import Recruitment, RecruitmentStep, recruit
 from aila_jax.partition.rule_tables import RuleTables, fit_rule_tables
 from aila_jax.progress import Progress
+
+if TYPE_CHECKING:
+    from aila_jax.partition.classes.recruitment import Recruitment, RecruitmentStep
 
 
 def fit_partition(
@@ -76,11 +79,13 @@ def fit_table(
 
 def fit_recruitment(
     config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, quiet: bool = True
-) -> Recruitment:
+) -> "Recruitment":
     """The recruitment behind the kind `recruited`, with its steps; arguments as in `fit_partition`."""
+    from aila_jax.partition.classes.recruitment import recruit  # late: SciPy is for made classes alone
+
     with Progress(None, "recruitment, step", quiet=quiet) as progress:
 
-        def show(step: RecruitmentStep) -> None:
+        def show(step: "RecruitmentStep") -> None:
             progress.advance()
             if step.kind != "recruit":  # there is one for every class
                 bits = step.total_bits / (len(train.tokens) - 1)
@@ -102,6 +107,8 @@ def _classes(config: PartitionConfig, tokenizer: Tokenizer, train: TokenStream, 
     if config.kind == PartitionKind.RECRUITED:
         return fit_recruitment(config, tokenizer, train, quiet).class_table()
     if config.kind == PartitionKind.INDUCED_CLASSES:
+        from aila_jax.partition.classes.induced import MAX_SWEEPS, induced_classes  # late, as above
+
         with Progress(MAX_SWEEPS, "classes, sweep", quiet=quiet) as progress:
 
             def show(sweep: int, moved: int) -> None:

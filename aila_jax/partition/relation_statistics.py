@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
 from aila_jax import formats
 from aila_jax.columns import Column
-from aila_jax.partition.relations import Relation, reach_through
+from aila_jax.partition.relations import ROWS, Relation, reach_of_rows
 from aila_jax.partition.rules import Blocks, Rules
 from aila_jax.types import PADDING_ID, Array, Batch
 
@@ -93,16 +94,32 @@ def _counts(rules: Rules, partition: Any, batch: Batch, document_mask: bool) -> 
     def row(given: tuple[Blocks, Array]) -> tuple[Array, Array]:
         own, docs = jax.tree.map(lambda array: array[None], given)
         every = [own.of_layer(layer, docs if document_mask else None) for layer in range(rules.layers)]
-        real = docs[0] != PADDING_ID
-        return jnp.stack([_keys(one, real) for one in every], axis=1), _reach(every) * real
+        return _of_row(every, docs)
 
-    # One row after another: the masks of all of them need not exist at once.
+    # One window after another, and so many queries: the masks of all of them need not exist at once.
     counts, far = jax.lax.map(row, (blocks, doc_ids))
     return jnp.sum(counts, axis=0), far, jnp.sum(doc_ids != PADDING_ID)
 
 
+def _of_row(every: list[Relation], docs: Int[Array, "1 L"]) -> tuple[Array, Array]:
+    """Keys [kind, layer] of one window, and the reach of each query."""
+    length = docs.shape[1]
+    chunks = -(-length // ROWS)
+
+    def of_chunk(chunk: Int[Array, ""]) -> tuple[Array, Array]:
+        index = chunk * ROWS + jnp.arange(ROWS)
+        at = jnp.minimum(index, length - 1)[None]
+        real = (index < length) & (docs[0, at[0]] != PADDING_ID)
+        counts = jnp.stack([_keys(one.rows(at), real) for one in every], axis=1)
+        far = jnp.sum(reach_of_rows(every, at)[0], axis=-1).astype(jnp.int32)
+        return counts, far * real
+
+    counts, far = jax.lax.map(of_chunk, jnp.arange(chunks))
+    return jnp.sum(counts, axis=0), far.reshape(-1)[:length]
+
+
 def _keys(relation: Relation, real: Array) -> Array:
-    """Keys inside over the real queries: all, own, pointers, sinks."""
+    """Keys inside over the real ones of the queries that are asked for: all, own, pointers, sinks."""
     seen = relation.attendable()[0, 0] & real[:, None]
 
     def count(mask: Array | None) -> Array:
@@ -110,9 +127,3 @@ def _keys(relation: Relation, real: Array) -> Array:
 
     inside, pointed, sunk = map(count, (relation.inside(), relation.pointed(), relation.sunk()))
     return jnp.stack([inside, inside - pointed - sunk, pointed, sunk])
-
-
-def _reach(every: list[Relation]) -> Array:
-    """|R[t]| of each query of a row."""
-    reached = reach_through([relation.masks(hard=True).attendable[0, 0] for relation in every])
-    return jnp.sum(reached, axis=-1).astype(jnp.int32)

@@ -1,15 +1,17 @@
 """Which keys a query may attend to, and which of them count as inside."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 
 from aila_jax.types import GLOBAL_ID, PADDING_ID, Array
+
+ROWS = 128  # rows of masks that exist at once where masks are gone through row by row
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,7 @@ class Relation:
       causal: A_t holds no key after t.
       horizon: p, at least 1: for so many later blocks; None for all.
       at: the T positions whose queries are asked for, the rows of all that is written out; None for all L.
+      count: ids of blocks are below it, where that is known when it is compiled.
     """
 
     block_ids: Int[Array, "B L"]
@@ -58,6 +61,17 @@ class Relation:
     order: Int[Array, "B L"] | None = None
     horizon: int | None = flax.struct.field(pytree_node=False, default=None)
     at: Int[Array, "B T"] | None = None
+    count: int | None = flax.struct.field(pytree_node=False, default=None)
+
+    @property
+    def block_count(self) -> int | None:
+        """Ids of blocks are below it; None where that is not known when it is compiled."""
+        ids = [self.block_ids] if self.key_block_ids is None else [self.block_ids, self.key_block_ids]
+        if self.count is not None:
+            return self.count
+        if any(isinstance(one, jax.core.Tracer) for one in ids):
+            return None
+        return 1 + max(0, *(int(np.max(one)) for one in ids))
 
     def rows(self, at: Int[Array, "B T"]) -> "Relation":
         """The same relation of the queries at these positions alone: nothing of size L × L is made."""
@@ -267,3 +281,54 @@ def reach_through(masks: Sequence[Bool[Array, "*B L L"]]) -> Bool[Array, "*B L L
         # Counts of paths, at most L, are whole numbers that float32 has.
         reach = (mask | itself).astype(np.float32) @ reach.astype(np.float32) > 0.0
     return reach
+
+
+def reach_of_rows(
+    layers: Sequence[Relation], at_BxT: Int[Array, "B T"], together: int = ROWS
+) -> Bool[Array, "B T L"]:
+    """The rows of `reach_through` at these positions, from the last layer to the first: nothing of L × L is
+    made. Pure, and meant to run inside jit.
+
+    Args:
+      layers: relation of each layer, the first one first.
+      at_BxT: the queries.
+      together: rows of a mask that exist at once.
+    """
+    length = layers[0].block_ids.shape[1]
+    reached = at_BxT[:, :, None] == jnp.arange(length)[None, None]
+    for relation in reversed(layers):
+        reached = reached | _one_step(relation, reached, together)
+    return reached
+
+
+def _one_step(relation: Relation, reached: Bool[Array, "B T L"], together: int) -> Bool[Array, "B T L"]:
+    """What hard attention of the tokens that are reached has read."""
+    rows, _, length = reached.shape
+
+    def more(chunk: Int[Array, ""], found: Bool[Array, "B T L"]) -> Bool[Array, "B T L"]:
+        # Beyond the end the last row comes again, which adds nothing.
+        at = jnp.minimum(chunk * together + jnp.arange(together), length - 1)
+        masks = relation.rows(jnp.broadcast_to(at, (rows, together))).masks(hard=True)
+        # Counts of tokens, at most L, are whole numbers that float32 has.
+        read = jnp.einsum(
+            "btc,bcl->btl", reached[:, :, at].astype(jnp.float32), masks.attendable[:, 0].astype(jnp.float32)
+        )
+        return found | (read > 0.0)
+
+    return jax.lax.fori_loop(0, -(-length // together), more, jnp.zeros_like(reached))
+
+
+def rows_of(
+    of_some: Callable[[Int[Array, "T"]], Shaped[Array, "B T"]], length: int, together: int = ROWS
+) -> Shaped[Array, "B L"]:
+    """What a function gives for queries at some positions, for all L, so many at a time. Pure, and meant to
+    run inside jit.
+    """
+    together = min(together, length)
+
+    def of_chunk(chunk: Int[Array, ""]) -> Shaped[Array, "B T"]:
+        # Beyond the end the last query comes again, and is cut off.
+        return of_some(jnp.minimum(chunk * together + jnp.arange(together), length - 1))
+
+    found = jax.lax.map(of_chunk, jnp.arange(-(-length // together)))
+    return jnp.moveaxis(found, 0, 1).reshape(found.shape[1], -1)[:, :length]

@@ -138,6 +138,7 @@ def build_rules(config: Config, tables: RuleTables | None = None) -> Rules:
             for blocks, size in relation.layer_blocks
         ),
         layers=config.model.n_layers,
+        length=config.model.length,
     )
 
 

@@ -9,7 +9,7 @@ import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Bool, Int
 
-from aila_jax.partition.kinds import Given, Segments, Windows, document_starts, finish
+from aila_jax.partition.kinds import Classes, Given, Segments, Windows, document_starts, finish
 from aila_jax.partition.pointers import Pointers, Stretches
 from aila_jax.partition.relations import Relation
 from aila_jax.types import PADDING_ID, Array, Batch
@@ -71,6 +71,7 @@ class Rules:
       partitions: of each layer; None in it is the partition that the rules are applied to. Empty where all
         layers have that one.
       layers: N, of the model.
+      length: positions that the model has; 0 where that is not known. It bounds the number of windows.
     """
 
     sink: bool = flax.struct.field(pytree_node=False, default=False)
@@ -78,6 +79,7 @@ class Rules:
     pointers: Pointers | None = None
     partitions: tuple[Any, ...] = ()
     layers: int = flax.struct.field(pytree_node=False, default=1)
+    length: int = flax.struct.field(pytree_node=False, default=0)
 
     @property
     def plain(self) -> bool:
@@ -103,7 +105,24 @@ class Rules:
             if self.shift:
                 layer_ids = shifted(layer_ids, partition, batch, self.shift, layer)
             found.append(self._relation(layer_ids, batch, sinks, isinstance(own, Everything)))
-        return Blocks(ids, tuple(found))
+        count = self._count(partition)
+        return Blocks(ids, tuple(replace(relation, count=count) for relation in found))
+
+    def _count(self, partition: Any) -> int | None:
+        """What ids of all layers are below, one number, so that layers can run as a loop; None where it is
+        not known when the model is compiled.
+        """
+        counts = [self._count_of(partition if own is None else own) for own in self.partitions or (None,)]
+        known = [count for count in counts if count is not None]
+        return max(known) if len(known) == len(counts) else None
+
+    def _count_of(self, partition: Any) -> int | None:
+        if isinstance(partition, Windows) and self.length:
+            return -(-self.length // partition.size) + bool(self.shift)
+        if isinstance(partition, Everything):
+            return 1
+        classes = partition.names if isinstance(partition, Classes) else ()
+        return len(classes) or None
 
     def _relation(
         self, ids: Int[Array, "B L"], batch: Batch, sinks: Bool[Array, "B L"] | None, whole: bool

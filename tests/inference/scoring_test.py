@@ -57,6 +57,37 @@ def test_surprisal_is_that_of_the_models_logits(model, unit):
         assert one.perplexity == pytest.approx(math.exp(np.mean(nats)), rel=1e-5)
 
 
+@pytest.mark.parametrize("chunk", [0, 5])
+def test_the_likeliest_tokens_are_those_of_the_models_logits(model, chunk):
+    """From whole logits and chunk by chunk, over windows that overlap, in bits."""
+    train = replace(model.config.train, loss_chunk=chunk)
+    model = replace(model, config=replace(model.config, train=train))
+    [one] = model.score(LONG, lam=0.4, top=3, unit="bits", batch_size=2)
+    ids = model.tokenizer.encode(LONG)
+    assert one.top_ids.shape == one.top_surprisal.shape == (len(ids), 3)
+    for place in (1, 13, 30, len(ids) - 1):
+        before = ids[place - one.context[place] : place]
+        output = model.apply(np.array([[*before, *[7] * (24 - len(before))]]), lam=0.4)
+        logits = np.asarray(output.logits[0, len(before) - 1], np.float64)
+        order = np.argsort(-logits, kind="stable")[:3]
+        bits = (np.log(np.sum(np.exp(logits - logits.max()))) + logits.max() - logits[order]) / math.log(2)
+        assert one.top_ids[place].tolist() == order.tolist()
+        np.testing.assert_allclose(one.top_surprisal[place], bits, atol=1e-4)
+        assert [piece for piece, _ in one.top(place)] == [
+            model.tokenizer.token_text(token) for token in order
+        ]
+    assert one.top(0) == ()
+    assert np.isnan(one.top_surprisal[0]).all()
+    record = json.loads(model.score(TEXT, top=2).to_jsonl())
+    assert [len(found) for found in record["token_top"]] == [0] + [2] * (len(record["tokens"]) - 1)
+    assert "token_top" not in json.loads(model.score(TEXT).to_jsonl())
+    types = model.tokenizer.vocab_size
+    with pytest.raises(ValueError, match=f"top is {types + 1}; .* at most {types}, the model's tokens"):
+        model.score(TEXT, top=types + 1)
+    with pytest.raises(ValueError, match=r"place is 99; .* from 0 to "):
+        model.score(TEXT, top=1)[0].top(99)
+
+
 @pytest.mark.parametrize("stride", [None, 1, 5, 24])
 def test_a_long_text_is_scored_in_windows_that_overlap(model, stride):
     ids = model.tokenizer.encode(LONG)
@@ -127,10 +158,10 @@ def test_a_line_start_lets_the_first_token_be_scored(model):
 
 def test_one_compilation_serves_the_dial(model):
     model.score(TEXT, lam=0.0)
-    before = scoring._losses._cache_size()
+    before = scoring._scores._cache_size()
     model.score(TEXT, lam=(0, 0.25, 0.5, np.float32(1)), tau=[0.5, 2])
     model.score("a small dog", lam=1, unit="bits", line_start=True)
-    assert scoring._losses._cache_size() == before
+    assert scoring._scores._cache_size() == before
 
 
 def given(model, kind="lines"):

@@ -186,11 +186,11 @@ def test_pointer_masks(seed: int) -> None:
     """Anchors of the query's own block; global and padding queries have none; −1 points nowhere."""
     rng = np.random.default_rng(seed)
     chosen = anchors(rng.integers(0, 5, IDS.shape), IDS, rng.random(5), 2)
-    found = np.asarray(anchor_pointers(chosen, IDS))
+    found = np.asarray(anchor_pointers(chosen, IDS).whole())
     for b, t, j in np.ndindex(found.shape):
         assert found[b, t, j] == (IDS[b, t] == IDS[b, j] and IDS[b, t] >= 0 and chosen[b, j])
     positions = rng.integers(-1, LENGTH, IDS.shape).astype(np.int32)
-    known = np.asarray(answer_pointers(positions))
+    known = np.asarray(answer_pointers(positions).whole())
     assert [np.nonzero(row)[0].tolist() for row in known[0]] == [
         [p] if p >= 0 else [] for p in positions[0].tolist()
     ]

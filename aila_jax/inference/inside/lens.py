@@ -19,6 +19,7 @@ from aila_jax.inference.inside.capture import memory_of
 from aila_jax.inference.inside.cases import one_token
 from aila_jax.inference.inside.reading import Memory, Read, Setting, read
 from aila_jax.inference.reach import check_positions
+from aila_jax.inner import inner
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
 from aila_jax.model.output import final_norm, output_of
@@ -193,7 +194,7 @@ def _lens(
         logp = log_probabilities(final_norm(network.module.config, params, x_BxPxD, dial))
         best, ids = jax.lax.top_k(logp, top)
         target = jnp.take_along_axis(logp, jnp.maximum(targets_BxP, 0)[..., None], axis=-1)
-        kl = jnp.sum(jnp.exp(model_BxPxV) * (model_BxPxV - logp), axis=-1)
+        kl = inner(jnp.exp(model_BxPxV), model_BxPxV - logp)
         return ids, jnp.exp(best), jnp.exp(target[..., 0]), jnp.sum(logp > target, axis=-1), kl
 
     return jax.lax.map(one, jnp.stack([watch.found[name] for name in names]))
