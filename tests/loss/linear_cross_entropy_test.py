@@ -107,6 +107,48 @@ def test_scores_for_evaluation_equal_float64_for_any_chunk(chunk: int) -> None:
     assert 6 <= found.first.sum() < targets.size
 
 
+@pytest.mark.parametrize("tile", [4, 5, 7, 22, 23, 100])
+@pytest.mark.parametrize("chunk", [1, 4, 64])
+def test_tiles_of_the_vocabulary_find_the_likeliest_tokens(tile: int, chunk: int) -> None:
+    """Any tile, the last one overlapping, against float64; of two equal words the smaller id is first."""
+    embedding = RNG.standard_normal((23, 4)).astype(np.float32)
+    embedding[17] = embedding[3]
+    targets = np.array([[0, 22, 3, 17, 5], [21, 4, 8, 1, 19]], np.int32)
+    found = jax.jit(linear_target_scores, static_argnums=(3, 4, 5))(
+        FEATURES, embedding, targets, chunk, tile, 4
+    )
+    losses = linear_losses(FEATURES, embedding, targets)
+    every = np.stack(
+        [linear_losses(FEATURES, embedding, np.full_like(targets, word)) for word in range(23)], axis=-1
+    )
+    order = np.argsort(every, axis=-1, kind="stable")[..., :4]
+    np.testing.assert_allclose(found.losses, losses, atol=1e-5)
+    np.testing.assert_array_equal(found.first, losses <= every.min(-1))
+    np.testing.assert_array_equal(found.top_ids, order)
+    np.testing.assert_allclose(found.top_losses, np.take_along_axis(every, order, -1), atol=1e-5)
+
+
+def test_no_second_copy_of_the_logits() -> None:
+    """What the compiled functions hold beside arguments and results, in arrays of a chunk's logits."""
+    chunk, width, words = 64, 8, 4096
+    tokens = jnp.zeros((4, 64), jnp.int32)
+    features, embedding = jnp.zeros((4, 64, width)), jnp.zeros((words, width))
+    weights = jnp.ones((4, 64))
+
+    def held(function, *arguments) -> float:
+        analysis = jax.jit(function).lower(*arguments).compile().memory_analysis()
+        return analysis.temp_size_in_bytes / (4 * chunk * words)
+
+    def trained(x, e, how):
+        return jax.value_and_grad(
+            lambda x, e: linear_cross_entropy(x, e, tokens, weights, chunk, how)[0], (0, 1)
+        )(x, e)
+
+    assert held(lambda x, e: trained(x, e, Distillation()), features, embedding) < 1.3
+    assert held(lambda x, e: trained(x, e, Distillation(2, 0.5)), features, embedding) < 1.3
+    assert held(lambda x, e: linear_target_scores(x, e, tokens, chunk, 512), features, embedding) < 0.5
+
+
 VIEWS = Distillation(views=3, share=0.3)
 RNG_VIEWS = np.random.default_rng(1)
 THREE_VIEWS = RNG_VIEWS.standard_normal((6, 5, 4)).astype(np.float32)  # two sequences, three views each
@@ -178,3 +220,30 @@ def test_without_a_share_views_are_examples_like_others() -> None:
     )
     np.testing.assert_allclose(views[0], alone[0], rtol=1e-6)
     np.testing.assert_allclose(views[1], alone[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_a_teacher_beside_the_views_equals_whole_logits(share: float) -> None:
+    """Features and output layer of the teacher are other ones; objective, losses and gradients."""
+    how = Distillation(views=3, share=share, taught=0.6)
+    said = RNG_VIEWS.standard_normal((6, 5, 3)).astype(np.float32)
+    known = RNG_VIEWS.standard_normal((7, 3)).astype(np.float32)
+
+    def chunked(x, e):
+        return linear_cross_entropy(x, e, THEIR_TARGETS, THEIR_WEIGHTS, 6, how, False, (said, known))
+
+    def whole(x, e):
+        logits, teacher = jnp.einsum("bld,vd->blv", x, e), jnp.einsum("bld,vd->blv", said, known)
+        return (
+            jnp.sum(distilled_losses(logits, THEIR_TARGETS, how, teacher) * THEIR_WEIGHTS),
+            token_losses(logits, THEIR_TARGETS) * THEIR_WEIGHTS,
+        )
+
+    found, wanted = (
+        jax.jit(jax.value_and_grad(function, argnums=(0, 1), has_aux=True))(THREE_VIEWS, EMBEDDING)
+        for function in (chunked, whole)
+    )
+    np.testing.assert_allclose(found[0][0], wanted[0][0], rtol=1e-5)
+    np.testing.assert_allclose(found[0][1], wanted[0][1], atol=1e-5)
+    for one, other in zip(found[1], wanted[1], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
