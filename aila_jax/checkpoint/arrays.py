@@ -11,13 +11,25 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from aila_jax.checkpoint.manifest import MARK, Damaged, mark_array
 from aila_jax.checkpoint.record import ArrayEntry
+from aila_jax.processes import here
 from aila_jax.training.state import TrainState
 
 ANCHOR_ARRAYS = ("table", "counts", "importance")
+
+
+def alone() -> Any:
+    """Orbax's options for one process that writes, or reads, by itself: it does not wait for the others."""
+    import orbax.checkpoint as ocp  # late: see `check_arrays`
+
+    if here.count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    own = here.index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"aila_{own}"
+    )
 
 
 def leaves(tree: Any) -> list[tuple[str, Any]]:
@@ -59,9 +71,11 @@ def check_arrays(folder: Path, entries: Mapping[str, ArrayEntry], mark: str | No
     Raises:
       Damaged: something differs.
     """
+    import orbax.checkpoint as ocp  # late, since Orbax takes a third of a second that a model without a checkpoint never needs
+
     for item in sorted({name.split("/")[0] for name in entries}):
         own = {name.removeprefix(f"{item}/"): entry for name, entry in entries.items() if _in(item, name)}
-        with quiet_libraries(), ocp.StandardCheckpointer() as checkpointer:
+        with quiet_libraries(), ocp.StandardCheckpointer(multiprocessing_options=alone()) as checkpointer:
             # What Orbax would make is looked at before it makes it: without a template its own files decide.
             stored = checkpointer.metadata(folder / item)
             _check_shapes(item, own, dict(leaves(getattr(stored.item_metadata, "tree", None))), mark)

@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from aila_jax.checkpoint.arrays import (
     ANCHOR_ARRAYS,
+    alone,
     array_sha256,
     check_arrays,
     check_mark,
@@ -195,11 +195,13 @@ class Checkpoint:
                     f" {wanted.get(name, 'none')} (shape, type). Fix: use the configuration the checkpoint"
                     " was trained with"
                 )
+        import orbax.checkpoint as ocp  # late: see arrays.py
+
         blank = jax.tree.map(lambda leaf: np.empty(np.shape(leaf), leaf.dtype), template)
         mark = "" if self.manifest is None or item != "params" else self.manifest.mark
         if mark:
             blank = {**blank, MARK: np.empty_like(mark_array(mark))}
-        with _readable(self, item), ocp.StandardCheckpointer() as checkpointer:
+        with _readable(self, item), ocp.StandardCheckpointer(multiprocessing_options=alone()) as checkpointer:
             restored = checkpointer.restore(self.folder / item, blank)
             if mark:
                 check_mark(restored.pop(MARK), mark)

@@ -9,9 +9,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
-from aila_jax.checkpoint.arrays import ANCHOR_ARRAYS, array_sha256, leaves, quiet_libraries, without_params
+from aila_jax.checkpoint.arrays import (
+    ANCHOR_ARRAYS,
+    alone,
+    array_sha256,
+    leaves,
+    quiet_libraries,
+    without_params,
+)
 from aila_jax.checkpoint.folders import DIRECTORY, step_folders, whole_steps
 from aila_jax.checkpoint.manifest import (
     MARK,
@@ -26,6 +32,8 @@ from aila_jax.checkpoint.record import FORMATS, RECORD, Record
 from aila_jax.partition.anchors import Anchors
 from aila_jax.partition.build import Partition, table_of
 from aila_jax.partition.rule_tables import RuleTables
+from aila_jax.processes import here
+from aila_jax.training.sharding import gathered
 from aila_jax.training.state import TrainState
 
 UNFINISHED = ".unfinished"  # ends the name of a folder that is being written
@@ -41,8 +49,13 @@ class CheckpointStore:
     A step's folder is written beside its place, flushed to disk, and then renamed: it is whole or not there.
     """
 
-    def __init__(self, run_directory: Path, keep: int):
+    def __init__(self, run_directory: Path, keep: int, keep_every: int = 0):
         """Makes the folder, and removes what a save that was cut off left in it.
+
+        Args:
+          run_directory: whose folder it is.
+          keep: newest checkpoints that stay.
+          keep_every: those of steps that are multiples of it stay too; 0 is none.
 
         Raises:
           ValueError: the folder is a link, or the key of AILA_CHECKPOINT_KEY_FILE cannot be read.
@@ -53,8 +66,11 @@ class CheckpointStore:
                 f"{place} is a link; it must be a folder of its own. Fix: put the folder itself there"
             )
         place.mkdir(parents=True, exist_ok=True)
+        self.directory, self._keep, self._keep_every = place.resolve(), keep, keep_every
+        self._key = read_key()
+        if not here.first():
+            return
         flush(run_directory)
-        self.directory, self.keep, self._key = place.resolve(), keep, read_key()
         for entry in self.directory.iterdir():
             if entry.name.endswith(UNFINISHED) or ".orbax-checkpoint-tmp" in entry.name:
                 remove(entry)
@@ -76,15 +92,30 @@ class CheckpointStore:
         rule_tables: RuleTables | None = None,
     ) -> None:
         """Saves and waits until everything is on disk, so that a failed save shows here and not at the next
-        one.
+        one. Of several processes the first one writes, and all of them wait.
 
         Older checkpoints beyond `keep` go when this one is whole and all its numbers are finite; that of step
-        `best` stays.
+        `best` stays, and so does every `keep_every`-th.
 
         Raises:
           ValueError: a later step is there.
           SaveError: the disk is full, say.
         """
+        host = gathered(state)  # of all processes, so before one of them looks at files alone
+        if here.first():
+            self._save(step, host, record, anchors, partition, best, rule_tables)
+        here.agree(f"the checkpoint of step {step}")
+
+    def _save(
+        self,
+        step: int,
+        host: TrainState,
+        record: Record,
+        anchors: Anchors | None,
+        partition: Partition | None,
+        best: int | None,
+        rule_tables: RuleTables | None,
+    ) -> None:
         if step in whole_steps(self.directory):
             return
         if any(other >= step for other in step_folders(self.directory)):
@@ -92,7 +123,6 @@ class CheckpointStore:
                 f"the checkpoint of step {step} was not saved: {self.directory} holds a later step. Fix: move"
                 " that folder away"
             )
-        host = jax.device_get(state)
         record = replace(record, format=FORMATS[-1])
         items: dict[str, Any] = {"params": host.params, "state": without_params(host)}
         if anchors is not None:
@@ -121,8 +151,8 @@ class CheckpointStore:
             _remove_quietly(staging)
             raise SaveError(self._not_saved(step, error)) from error
         if all_finite(host.params) and all_finite(items["state"]["opt_state"]):
-            for old in whole_steps(self.directory)[: -self.keep]:
-                if old == best:
+            for old in whole_steps(self.directory)[: -self._keep]:
+                if old == best or (self._keep_every and old % self._keep_every == 0):
                     continue
                 # Under another name first: a removal that is cut off leaves no half of a checkpoint.
                 going = self.directory / f"{old}{UNFINISHED}"
@@ -141,13 +171,15 @@ class CheckpointStore:
             for name, leaf in leaves(tree)
         }
         run = self.directory.parent.name
+        import orbax.checkpoint as ocp  # late: see arrays.py
+
         # The record first: the mark in the arrays is made from its bytes.
         staging.mkdir()
-        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+        with ocp.Checkpointer(ocp.JsonCheckpointHandler(), multiprocessing_options=alone()) as checkpointer:
             checkpointer.save(staging / "record", {**asdict(record), "arrays": arrays, "run": run})
         mark = mark_of((staging / RECORD).read_bytes())
         items = {**items, "params": {**items["params"], MARK: mark_array(mark)}}
-        with ocp.StandardCheckpointer() as checkpointer:
+        with ocp.StandardCheckpointer(multiprocessing_options=alone()) as checkpointer:
             for item, tree in items.items():
                 checkpointer.save(staging / item, tree)
                 checkpointer.wait_until_finished()

@@ -21,7 +21,7 @@ from aila_jax.model.stats import StatsRequest
 from aila_jax.partition.anchors import Anchors, ImportanceSums
 from aila_jax.partition.build import Partition
 from aila_jax.partition.type_entropy import EntropySums, TypeEntropy, corpus_entropy
-from aila_jax.training.sharding import Sharding
+from aila_jax.training.sharding import Sharding, gathered
 from aila_jax.training.state import TrainState
 from aila_jax.training.step import each_view
 from aila_jax.types import PADDING_ID, Array, Batch
@@ -71,12 +71,12 @@ def attention_entropy(
     """
     sums = EntropySums(network.module.vocab_size)
     for step, batch in enumerate(batches):
-        lam, tau = jax.device_get(draw(step)[:2])
+        lam, tau = gathered(draw(step)[:2])
         examples = each_view(batch, len(lam))
         for rows in np.split(np.arange(len(lam)), accumulate):
             part = take(examples, rows)
             placed = sharding.shard((part, lam[rows], tau[rows]))
-            values, counted = jax.device_get(block_attention_entropy(network, params, *placed, hard=hard))
+            values, counted = gathered(block_attention_entropy(network, params, *placed, hard=hard))
             sums.add(np.asarray(part.tokens), values, counted)
     return sums.table()
 

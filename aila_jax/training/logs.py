@@ -18,7 +18,6 @@ from aila_jax.files import folder_inside, names_the_file, refuse_link, replaced,
 from aila_jax.json_files import loads
 from aila_jax.loss.group_sparsity import Sparsity
 from aila_jax.progress import Progress
-from aila_jax.training.event_file import EventFile
 from aila_jax.training.penalty import PenaltyMetrics, PenaltyTerms
 from aila_jax.training.step import LAM_BINS, StepMetrics
 
@@ -82,6 +81,8 @@ class TrainingLog:
         try:
             # The points of step `start` are valid; later ones are of steps that run again.
             first = plan.start + 1 if plan.start else None
+            from aila_jax.training.event_file import EventFile  # late: Protocol Buffers, for this alone
+
             self._board = EventFile(folder_inside(directory, "tensorboard"), first)
         except BaseException:
             self._file.close()
@@ -173,6 +174,36 @@ class TrainingLog:
     def restart_clock(self) -> None:
         """Leaves what happened since the last step (an evaluation, a checkpoint) out of tokens/s."""
         self._began = time.monotonic()
+
+
+class NoLog(TrainingLog):
+    """The log of a process that writes none, because the first one does."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def on_metrics(self, step: int, metrics: StepMetrics) -> None:
+        pass
+
+    def finish(self, step: int) -> None:
+        pass
+
+    def write(self, step: int, kind: str, record: dict[str, Any]) -> None:
+        pass
+
+    def unwritable(self) -> str:
+        return ""
+
+    def interval(self) -> dict[str, Any]:
+        return {"seconds": 0.0, "steps": []}
+
+    def restart_clock(self) -> None:
+        pass
 
 
 def _step_to_json(metrics: StepMetrics) -> dict[str, Any]:

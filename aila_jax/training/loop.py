@@ -92,7 +92,7 @@ def fit(
         while len(pending) > most_pending:
             step, metrics = pending.popleft()
             host = jax.device_get(metrics)
-            _stop_if_skipped(host, names, max_skipped)
+            stop_if_skipped(host, names, max_skipped)
             on_metrics(step, host)
 
     for step in range(int(state.step) + 1, steps + 1):
@@ -114,7 +114,8 @@ def fit(
     return state
 
 
-def _stop_if_skipped(metrics: StepMetrics, names: list[str], max_skipped: int) -> None:
+def stop_if_skipped(metrics: StepMetrics, names: list[str], max_skipped: int) -> None:
+    """Raises NonFiniteError where more updates than `max_skipped` were discarded so far."""
     skipped = int(metrics.skipped)
     if skipped > max_skipped:
         parts: list[Any] = [

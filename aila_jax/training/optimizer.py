@@ -16,15 +16,21 @@ from aila_jax.training.proximal import proximal_adamw
 from aila_jax.types import Array
 
 
-def learning_rate(config: TrainConfig) -> optax.Schedule:
+def learning_rate(config: TrainConfig, highest: Float[Array, ""] | None = None) -> optax.Schedule:
     """Linear warm-up to the highest rate, then a cosine to `final_rate` times it at the last step.
 
     With the schedule `exact`, step k of n warm-up steps has k/n of the highest rate. Without a warm-up the
     first step has all of it; a warm-up as long as the run ends one step before the last. The only step of a
     run of one is its last, or has the highest rate where `final_rate` is 0.
+
+    Args:
+      config: the schedule.
+      highest: the highest rate, traced, where one program serves several; None: that of `config`. The
+        schedule `offset` has no such form.
     """
     if config.schedule == "exact":
-        return partial(_exact_rate, config)
+        return partial(_exact_rate, config, config.learning_rate if highest is None else highest)
+    assert highest is None, "its optax form branches on the rate"
     warmup = min(config.warmup_steps, config.steps)
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0 if warmup else config.learning_rate,
@@ -35,14 +41,14 @@ def learning_rate(config: TrainConfig) -> optax.Schedule:
     )
 
 
-def _exact_rate(config: TrainConfig, count: Array) -> Array:
+def _exact_rate(config: TrainConfig, highest: Float[Array, ""] | float, count: Array) -> Array:
     """The rate of step `count` + 1: the optimizer counts the updates before it."""
     step, last = jnp.asarray(count) + 1, config.steps
     final = config.final_rate if last > 1 else config.final_rate or 1.0
     warmup = min(max(config.warmup_steps, 1), last - 1)
     share = jnp.clip((step - warmup) / (last - warmup), 0.0, 1.0)
     cosine = final + (1.0 - final) * 0.5 * (1.0 + jnp.cos(jnp.pi * share))
-    return config.learning_rate * jnp.where(step < warmup, step / max(warmup, 1), cosine)
+    return highest * jnp.where(step < warmup, step / max(warmup, 1), cosine)
 
 
 def learning_rates(config: TrainConfig) -> Float[np.ndarray, "steps"]:
@@ -96,15 +102,18 @@ def adamw_at(
 
 
 def build_optimizer(
-    config: TrainConfig, penalty: PenaltyConfig | None = None, groups: int = 0
+    config: TrainConfig,
+    penalty: PenaltyConfig | None = None,
+    groups: int = 0,
+    highest: Float[Array, ""] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer that `config` and `penalty` describe.
 
     With the solver `proximal` its `update` needs `penalty: PenaltyArgs` as extra argument; the others ignore
-    it. `groups` is G.
+    it. `groups` is G, `highest` as in `learning_rate`; the optimizer's state does not depend on it.
     """
     penalty = PenaltyConfig() if penalty is None else penalty
-    rate = learning_rate(config)
+    rate = learning_rate(config, highest)
     adamw = adamw_at(rate, config, penalised_kernels(penalty))
     if penalty.solver == Solver.PROXIMAL:
         return proximal_adamw(rate, adamw, groups, clip_norm=config.clip_norm, b2=config.beta2)

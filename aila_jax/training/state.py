@@ -90,9 +90,18 @@ def finite_parts(loss: Array, gradients: Any, params: Any, opt_state: optax.OptS
 
 def _finite_groups(names: list[str], tree: Any) -> Bool[Array, "parts"]:
     """Whether all floating-point numbers of each group are finite; those of no group stand first."""
-    checks: dict[str, list[Array]] = {name: [] for name in ("", *names)}
+    groups: dict[str, list[Array]] = {name: [] for name in ("", *names)}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if jnp.issubdtype(leaf.dtype, jnp.inexact):
-            group = next((key.key for key in path if getattr(key, "key", None) in names), "")
-            checks[group].append(jnp.all(jnp.isfinite(leaf)))
-    return jnp.stack([jnp.all(jnp.stack(found)) if found else jnp.array(True) for found in checks.values()])
+            groups[next((key.key for key in path if getattr(key, "key", None) in names), "")].append(leaf)
+
+    def each(groups: dict[str, list[Array]]) -> Bool[Array, "parts"]:
+        checks = ([jnp.all(jnp.isfinite(leaf)) for leaf in leaves] for leaves in groups.values())
+        return jnp.stack([jnp.all(jnp.stack(found)) if found else jnp.array(True) for found in checks])
+
+    def all_are(groups: dict[str, list[Array]]) -> Bool[Array, "parts"]:
+        return jnp.ones(len(groups), bool)
+
+    # What has a finite norm is finite: one fast sum, which a step makes of its gradients anyway. Only where
+    # it is not finite each number is looked at.
+    return jax.lax.cond(jnp.isfinite(optax.tree.norm(groups)), all_are, each, groups)

@@ -24,8 +24,10 @@ from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
 from aila_jax.model.output import output_weights
 from aila_jax.model.parts import merged
+from aila_jax.model.shards import over_devices, summed_gradients
 from aila_jax.model.stats import AttentionStats, StatsRequest
 from aila_jax.training.penalty import PenaltyMetrics, PenaltyRule
+from aila_jax.training.sharding import WHOLE, Sharding
 from aila_jax.training.state import TrainState, finite_parts
 from aila_jax.types import Array, Batch
 
@@ -68,6 +70,37 @@ class Examples:
     lam: Float[Array, "*B"]
     tau: Float[Array, "*B"]
     dropout_keys: Key[Array, "*B"]
+
+
+@flax.struct.dataclass
+class At:
+    """Where a run is, as its draws know it: the fields of `TrainState`."""
+
+    key: Array
+    step: Array
+
+
+@flax.struct.dataclass
+class StepSums:
+    """What a step needs of its batch.
+
+    Attributes:
+      total: the objective, without the penalty.
+      loss: as in StepMetrics.
+      grads: of the objective, as the parameters lie.
+      bin_loss: as in StepMetrics.
+      bin_targets: as in StepMetrics.
+      lam: summed λ.
+      rows: sequences, each view counted.
+    """
+
+    total: Float[Array, ""]
+    loss: Float[Array, ""]
+    grads: Any
+    bin_loss: Float[Array, "bins"]
+    bin_targets: Float[Array, "bins"]
+    lam: Float[Array, ""]
+    rows: Array
 
 
 @dataclass(frozen=True)
@@ -122,8 +155,9 @@ def make_train_step(
     objective: Objective = Objective(),
     *,
     accumulate: int = 1,
-    axis_name: str | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
     penalty: PenaltyRule | None = None,
+    sharding: Sharding | None = None,
 ) -> TrainStep:
     """The pure step function (state, batch, lam [B·V], tau [B·V]) → (state, metrics); the caller compiles it.
     λ and τ are traced.
@@ -143,7 +177,10 @@ def make_train_step(
       axis_name: the mapped axis that the batch is split over (see `sharding.map_step`); None where it is
         whole.
       penalty: the group-sparsity penalty's rule; nothing of it is computed where it is None.
+      sharding: a mesh of three axes: what reads the batch is mapped over it, and the update is of arrays that
+        lie as it says; see `sharding.mesh_step`.
     """
+    axis_name = axis_name if sharding is None else sharding.summed
     optimizer = optax.with_extra_args_support(optimizer)
     request, loss_chunk, pressure = objective.request, objective.loss_chunk, objective.pressure
 
@@ -196,32 +233,54 @@ def make_train_step(
             )
         return total / scored, losses
 
-    def train_step(
-        state: TrainState, batch: Batch, lam: Array, tau: Array, strength: Strength | None = None
-    ) -> tuple[TrainState, StepMetrics]:
+    def summed(params: Any, base: Any, at: At, batch: Batch, lam: Array, tau: Array) -> StepSums:
+        """What a step needs of its batch, summed over devices."""
         views = lam.shape[0] // batch.tokens.shape[0]
         distillation = Distillation(views, objective.distill, objective.taught)
         batch = each_view(batch, lam.shape[0])
         scored = jnp.maximum(over_devices(jnp.sum(batch.weights), axis_name), 1.0)
-        examples = Examples(batch, lam, tau, example_keys(state, lam.shape[0], axis_name))
+        examples = Examples(batch, lam, tau, example_keys(at, lam.shape[0], axis_name))
         value_and_grad = jax.value_and_grad(
-            partial(share_of_objective, distillation=distillation, base=state.base), has_aux=True
+            partial(share_of_objective, distillation=distillation, base=base), has_aux=True
         )
         (total, losses), grads = accumulated(
-            value_and_grad, state.params, examples, scored, accumulate, distillation.views
+            value_and_grad, params, examples, scored, accumulate, distillation.views
         )
         bins = jax.nn.one_hot(jnp.round(lam * (LAM_BINS - 1)).astype(jnp.int32), LAM_BINS)
-        loss = jnp.sum(losses) / scored
-        sums = (
-            total,
-            loss,
-            grads,
-            bins.T @ jnp.sum(losses, axis=1),
-            bins.T @ jnp.sum(batch.weights, axis=1),
-            jnp.sum(lam),
-            float(len(lam)),
+        sums = StepSums(
+            total=total,
+            loss=jnp.sum(losses) / scored,
+            grads=None,
+            bin_loss=bins.T @ jnp.sum(losses, axis=1),
+            bin_targets=bins.T @ jnp.sum(batch.weights, axis=1),
+            lam=jnp.sum(lam),
+            rows=float(len(lam)),
         )
-        total, loss, grads, bin_loss, bin_targets, lam_sum, rows = over_devices(sums, axis_name)
+        return replace(over_devices(sums, axis_name), grads=summed_gradients(grads, axis_name))
+
+    def of_batch(state: TrainState, batch: Batch, lam: Array, tau: Array) -> StepSums:
+        at = At(state.key, state.step)
+        if sharding is None:
+            return summed(state.params, state.base, at, batch, lam, tau)
+        params, split = sharding.specs(state.params), sharding.split
+        cuts = (params, sharding.specs(state.base), WHOLE, split, split, split)
+        results = StepSums(
+            total=WHOLE,
+            loss=WHOLE,
+            grads=params,
+            bin_loss=WHOLE,
+            bin_targets=WHOLE,
+            lam=WHOLE,
+            rows=WHOLE,
+        )
+        sums: StepSums = sharding.mapped(summed, cuts, results)(state.params, state.base, at, batch, lam, tau)
+        return sums
+
+    def train_step(
+        state: TrainState, batch: Batch, lam: Array, tau: Array, strength: Strength | None = None
+    ) -> tuple[TrainState, StepMetrics]:
+        sums = of_batch(state, batch, lam, tau)
+        total, grads = sums.total, sums.grads
         terms, args = None, None
         if penalty is not None:
             assert strength is not None and state.importance is not None
@@ -232,11 +291,11 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         state = keep_if_finite(state, params, opt_state, finite_parts(total, grads, params, opt_state))
         metrics = StepMetrics(
-            loss=loss,
+            loss=sums.loss,
             grad_norm=optax.tree.norm(grads),
-            lam_mean=lam_sum / rows,
-            bin_loss=bin_loss,
-            bin_targets=bin_targets,
+            lam_mean=sums.lam / sums.rows,
+            bin_loss=sums.bin_loss,
+            bin_targets=sums.bin_targets,
             skipped=state.skipped,
             first_bad_step=state.first_bad_step,
             bad_parts=state.bad_parts,
@@ -270,17 +329,12 @@ def each_view(batch: Batch, rows: int) -> Batch:
     return batch if views == 1 else jax.tree.map(lambda x: jnp.repeat(x, views, axis=0), batch)
 
 
-def over_devices(tree: Any, axis_name: str | None) -> Any:
-    """Sums over the mapped axis, where there is one."""
-    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
-
-
-def example_keys(state: TrainState, rows: int, axis_name: str | None) -> Key[Array, "B"]:
+def example_keys(at: At, rows: int, axis_name: str | tuple[str, ...] | None) -> Key[Array, "B"]:
     """A dropout key for each example of this device, from the run's key, the step and the example's place in
     the whole batch.
     """
     first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    key = jax.random.fold_in(jax.random.wrap_key_data(at.key), at.step)
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, first + jnp.arange(rows))
 
 

@@ -99,6 +99,20 @@ def test_good_checkpoints_do_not_go_for_one_that_is_not_finite(tmp_path, state, 
         assert whole_steps(tmp_path / "checkpoints") == [4]
 
 
+def test_the_newest_the_best_and_every_kth_stay(tmp_path, state, record):
+    place = tmp_path / "checkpoints"
+    with CheckpointStore(tmp_path, keep=2, keep_every=4) as store:
+        for step in range(1, 11):
+            store.save(step, at(state, step), record, best=3 if step >= 3 else None)
+            assert {step, step - 1} - {0} <= set(
+                whole_steps(place)
+            )  # what a run goes on from, and one before
+    assert whole_steps(place) == [3, 4, 8, 9, 10]
+    with CheckpointStore(tmp_path, keep=1) as store:
+        store.save(11, at(state, 11), record)
+    assert whole_steps(place) == [11]
+
+
 def test_numbers_of_every_precision_are_looked_at():
     for dtype in (jnp.float16, jnp.bfloat16, jnp.float32):
         assert all_finite({"a": jnp.ones(2, dtype), "n": jnp.ones(2, jnp.int32)})

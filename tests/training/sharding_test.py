@@ -22,7 +22,7 @@ def test_one_device_takes_any_batch():
 
 @pytest.mark.parametrize(("size", "fix"), [(12, 8), (3, 8), (17, 16)])
 def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch, size, fix):
-    monkeypatch.setattr(jax, "local_devices", lambda: [object()] * 8)
+    monkeypatch.setattr(sharding, "all_devices", lambda: [object()] * 8)
     with pytest.raises(
         ValueError,
         match=re.escape(
@@ -35,7 +35,7 @@ def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch, size, fix):
 
 
 def test_microbatches_that_do_not_divide_a_devices_share_are_refused(monkeypatch):
-    monkeypatch.setattr(jax, "local_devices", lambda: [object()] * 8)
+    monkeypatch.setattr(sharding, "all_devices", lambda: [object()] * 8)
     limit = (
         "train.batch_size is 40; it must be divisible by the 8 devices times train.accumulate (2). Fix: set"
         " it to 32."

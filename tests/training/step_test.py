@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from aila_jax.config import Config, PartitionConfig, PenaltyConfig, TrainConfig
+from aila_jax.config import Config, PartitionConfig, PenaltyConfig, Remat, TrainConfig
 from aila_jax.loss.group_sparsity import Strength, group_penalty, sparsity, value_penalty
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
@@ -293,7 +293,7 @@ class SpoiledGradient:
     finite.
     """
 
-    config = MODEL
+    config, remat = MODEL, Remat.NONE
 
     def __init__(self, group):
         self.group = group
