@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from aila_jax.config.checks import Rule, check_fields, check_rules, in_unit, one_of
 
 KINDS = ("one_hop", "two_hops", "absent", "contradicting", "redundant")
+REPEAT, RECALL = "repeat", "recall"
+EXERCISES = (REPEAT, RECALL)  # copying, and looking up a name
 MOST_PASSAGES, MOST_ASKED, MOST_AGREE = 64, 8, 8  # held-out names suffice for so many
+MOST_REPEATED = 192  # words that there are
+MOST_GAP = 16
 
 
 @dataclass(frozen=True)
@@ -18,11 +22,17 @@ class QuestionConfig:
       sequences: training prompts that are made, at least 1; validation and test have data.valid_fraction and
         data.test_fraction of so many.
       kinds: questions only: what is asked, each equally often: `one_hop`, `two_hops`, `absent`,
-        `contradicting`, `redundant`; one that is named twice comes twice as often.
+        `contradicting`, `redundant`; or an exercise: `repeat`, words to be said again, or `recall`, names
+        with their values alone. One that is named twice comes twice as often.
       least: passages at least, from 1 to `most`.
       most: passages at most, up to 64; a question may need more.
-      asked: questions only: questions a prompt, one after another, from 1 to 8.
+      asked: questions only: questions a prompt, one after another, from 1 to 8; no more than its passages.
       agree: questions only: c of the 2c + 1 passages that agree where sources are redundant, from 0 to 8.
+      rivals: questions only: share of the passages beside a source, distractors and sources of other
+        questions, that state of somebody else what it asks, in [0, 1]; the others state anything.
+      repeated: questions only: words of a `repeat`, from 2 to 192.
+      gap: questions only: words at most between a name and its value, and after the name that is asked for,
+        of a `recall`, from 0 to 16.
       words: wikitext2_passages only: words of a paragraph at most, at least 8; longer ones are left out.
       scored: `answers`, or `questions` for a question's tokens too: more of a prompt to learn from.
       equal: share of the prompts whose passages have equal positions, in [0, 1]; those of the others follow
@@ -37,6 +47,9 @@ class QuestionConfig:
     most: int = 8
     asked: int = 1
     agree: int = 1
+    rivals: float = 0.0
+    repeated: int = 24
+    gap: int = 3
     words: int = 96
     scored: str = "answers"
     equal: float = 0.5
@@ -52,18 +65,21 @@ class QuestionConfig:
             "least": (1, self.most),
             "asked": (1, MOST_ASKED),
             "agree": (0, MOST_AGREE),
+            "repeated": (2, MOST_REPEATED),
+            "gap": (0, MOST_GAP),
             "words": (8, 10**6),
             "capacity": (0, 10**6),
         }
-        known = bool(self.kinds) and set(self.kinds) <= set(KINDS)
+        known = bool(self.kinds) and set(self.kinds) <= {*KINDS, *EXERCISES}
         rules: tuple[Rule, ...] = (
             *(
                 (name, low <= getattr(self, name) <= high, f"from {low} to {high}",
                  f"set --config.data.questions.{name}={max(low, min(getattr(self, name), high))}")
                 for name, (low, high) in limits.items()
             ),
-            ("kinds", known, f"one or more of {', '.join(KINDS)}",
+            ("kinds", known, f"one or more of {', '.join((*KINDS, *EXERCISES))}",
              "set --config.data.questions.kinds=\"('one_hop',)\""),
+            ("rivals", in_unit(self.rivals), "in [0, 1]", "0.5 makes half of the distractors rivals"),
             ("equal", in_unit(self.equal), "in [0, 1]", "0.5 trains both ways of numbering alike"),
         )  # fmt: skip
         check_rules("data.questions.", self, rules)
@@ -79,6 +95,9 @@ QUESTION_SETTINGS = {
         "most",
         "asked",
         "agree",
+        "rivals",
+        "repeated",
+        "gap",
         "scored",
         "equal",
         "capacity",

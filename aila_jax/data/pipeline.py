@@ -21,11 +21,11 @@ class TrainBatches:
 
     Every window comes once an epoch; a batch may hold the end of one epoch and the start of the next. The
     same windows, batch size and seed give the same batches, and `get_state` / `set_state` continue in the
-    middle.
+    middle. Each of several processes takes its rows of them; their positions are those of one.
     """
 
-    def __init__(self, windows: Windows, batch_size: int, seed: int):
-        """Sets up the iterator at its first batch.
+    def __init__(self, windows: Windows, batch_size: int, seed: int, rows: slice = slice(None)):
+        """Sets up the iterator at its first batch; `rows` are those that are taken of each.
 
         Raises:
           ValueError: batch_size below 1 or above the number of windows.
@@ -50,7 +50,7 @@ class TrainBatches:
             .repeat()
             .batch(batch_size, drop_remainder=True)
         )
-        numbered = order.map(lambda rows: take(windows.batch, rows))
+        numbered = order.map(lambda numbers: take(windows.batch, numbers[rows]))
         # Threads would fetch ahead, but a gather takes less time than handing it from thread to thread.
         self._iterator = iter(
             numbered.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))

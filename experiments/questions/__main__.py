@@ -2,10 +2,12 @@
 
     python -m experiments.questions --out=docs/results/questions
 
-trains what is not trained yet under --runs, asks it held-out questions of every kind with 4 and 8 passages,
-and writes one CSV and JSON per run into --out, then table.md. `--seeds` chooses a part. `--collect` makes the
-table from the files that are there, training nothing.
+trains what is not trained yet under --runs, first two exercises and then questions, asks it held-out
+questions of every kind with 4 and 8 passages, and writes one CSV and JSON per run into --out, then table.md.
+`--seeds` chooses a part. `--collect` makes the table from the files that are there, training nothing.
 """
+
+from pathlib import Path
 
 from absl import flags
 
@@ -20,7 +22,10 @@ def main(argv: list[str]) -> None:
 
     out = launcher.out_folder()
     for stem, config in launcher.asked_runs(questions.question_runs):
-        model = runs.train(config, launcher.runs_folder() / stem).load()
+        before: Path | None = None
+        for name, exercise in questions.exercises(config).items():
+            before = runs.train(exercise, launcher.runs_folder() / f"{name}-{stem}", start=before).workdir
+        model = runs.train(config, launcher.runs_folder() / stem, start=before).load()
         rows = questions.measure(model)
         questions.write_rows(rows, model, runs.dataset_of(model), out / stem)
     print(report.collect(out))

@@ -5,6 +5,7 @@ checkpoint.
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from aila_jax import presets
 from aila_jax.config import Config
 from aila_jax.config.questions import KINDS
 from aila_jax.data.dataset import Dataset, load_dataset
@@ -72,6 +73,15 @@ class AnswerRow:
 def question_runs(base: Config) -> dict[str, Config]:
     """The run by name: the preset as it is."""
     return {"questions": base}
+
+
+def exercises(config: Config) -> dict[str, Config]:
+    """What a run on questions starts from, each from the one before, with its model and seed."""
+    first = {"repeats": presets.repeats(), "recalls": presets.recalls()}
+    return {
+        name: replace(one, seed=config.seed, model=config.model, locality=config.locality)
+        for name, one in first.items()
+    }
 
 
 def asked_set(model: LanguageModel, kind: str, passages: int, equal: bool, questions: int) -> Dataset:

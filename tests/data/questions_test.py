@@ -2,6 +2,7 @@
 prompts as windows: what is scored, where tokens stand, which block they are of.
 """
 
+import itertools
 import re
 from dataclasses import replace
 
@@ -98,6 +99,69 @@ def test_all_kinds_come_and_their_distractors_speak_of_who_is_asked_about() -> N
     assert np.abs(places - 1 / 8).max() < 5 * np.sqrt(1 / 8 * 7 / 8 / len(one))
 
 
+def test_rivals_state_of_somebody_else_what_is_asked() -> None:
+    def share(rivals: float) -> float:
+        """Of the distractors that speak of nobody asked about, those with the attribute that is asked for."""
+        same = []
+        for example in generate(
+            QuestionConfig(kinds=("one_hop",), least=6, most=6, rivals=rivals), "train", 300
+        ):
+            source = read(example.passages[example.rationale[0]])
+            facts = [
+                read(passage)
+                for number, passage in enumerate(example.passages)
+                if number not in example.rationale
+            ]
+            assert len({fact[:2] for fact in facts} | {source[:2]}) == 6  # none speaks of the same thing
+            same += [fact[1] == source[1] for fact in facts if fact[0] != source[0]]
+        return float(np.mean(same))
+
+    assert share(1.0) == 1.0
+    for example in generate(
+        QuestionConfig(kinds=("one_hop",), least=4, most=4, asked=4, rivals=1.0), "train", 50
+    ):
+        assert len({read(passage)[1] for passage in example.passages}) == 1  # every one is asked about
+    assert share(0.0) < 0.3
+    assert 0.5 < share(0.5) < 0.85
+
+
+def test_a_repeat_asks_for_its_own_words() -> None:
+    found = generate(QuestionConfig(kinds=("repeat",), repeated=9, most=3, asked=2), "train", 200)
+    turns = [turn for example in found for turn in example.turns]
+    assert len(turns) > 200
+    for turn in turns:
+        words = turn.answer.split()
+        assert turn.question == f"Repeat {turn.answer}"
+        assert len(set(words)) == 9 and turn.rationale == () and turn.kind == "repeat"
+    # Words are drawn one by one: what follows one is hardly ever what followed it before.
+    pairs = [pair for turn in turns for pair in itertools.pairwise(turn.answer.split())]
+    assert len(set(pairs)) > 0.9 * len(pairs)
+
+
+def test_a_recall_asks_for_the_value_of_a_name_some_of_them_twice() -> None:
+    config = QuestionConfig(kinds=("recall",), least=4, most=4, asked=4, gap=2)
+    words, again = set(), 0
+    for example in generate(config, "train", 200):
+        facts = {}
+        for passage in example.passages:
+            given, family, *fillers, first, second = passage.rstrip(".").split()
+            assert len(fillers) <= 2 and all(word.islower() for word in fillers)
+            facts[f"{given} {family}"] = f"{first} {second}"
+            words |= set(fillers)
+        assert len(facts) == len(set(facts.values())) == 4
+        for turn in example.turns:
+            name = " ".join(turn.question.split()[:2])
+            assert turn.answer == facts[name] and name in example.passages[turn.rationale[0]]
+        again += len({turn.answer for turn in example.turns}) < 4
+    assert len(words) > 20 and again > 100
+
+
+def test_a_repeat_changes_nothing_of_other_questions() -> None:
+    both = generate(QuestionConfig(kinds=("one_hop", "repeat")), "train", 100)
+    assert {example.kind for example in both} == {"one_hop", "repeat"}
+    assert all(solve(one.passages, one.question)[0] == {one.answer} for one in both if one.kind == "one_hop")
+
+
 def test_settings_and_split_determine_the_examples() -> None:
     config = QuestionConfig(seed=3)
     assert generate(config, "train", 20) == generate(config, "train", 20)
@@ -187,13 +251,15 @@ def test_questions_are_scored_too_where_that_is_asked_for(dataset: Dataset, cach
         after = one.tokens[row][np.flatnonzero(one.given_ids[row] >= 0)[-1] + 1 :]
         assert text[: len(text) - 1] == after[: len(text) - 1].tolist()  # all that follows the passages
     assert (other.weights >= one.weights).all()
+    answers = int(np.sum((one.targets == dataset.tokenizer.eos_id) & (one.weights > 0)))
+    assert len(one.tokens) < answers < 2 * len(one.tokens)  # of two questions one where there is one passage
     for found, batch in ((dataset, one), (both, other)):
         texts = [
             found.tokenizer.decode(ids[on > 0].tolist())
             for ids, on in zip(batch.targets, batch.weights, strict=True)
         ]
         assert found.splits["test"].bytes == sum(len(text.encode()) for text in texts)
-        assert found.splits["test"].words == sum(len(text.split()) for text in texts) + 2 * len(texts)
+        assert found.splits["test"].words == sum(len(text.split()) for text in texts) + answers
 
 
 def test_passages_have_equal_positions_in_the_share_that_is_asked_for(cache: str) -> None:

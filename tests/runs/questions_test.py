@@ -124,7 +124,9 @@ def test_answers_are_scored_as_numpy_does(trained: Any) -> None:
                 log_prob.append(log_p[row, answer, targets].sum())
                 window.append(row)
                 answer = []
-    assert len(found.right) == 2 * len(windows)
+    assert (
+        len(windows) < len(found.right) < 2 * len(windows)
+    )  # one of two questions where there is one passage
     np.testing.assert_array_equal(found.right, right)
     np.testing.assert_array_equal(found.window, window)
     np.testing.assert_allclose(found.log_prob, log_prob, atol=1e-4)

@@ -8,6 +8,8 @@ needs.
 | absent | none | `ABSTAIN` |
 | contradicting | two that state different values | `ABSTAIN` |
 | redundant | 2c + 1 that agree | the value |
+| repeat | none | the words of the question, drawn one by one |
+| recall | one that is a name, some small words and a value | the value |
 
 All others state something else: another attribute of somebody asked about, or anything of somebody else.
 Source: ours (docs/method.md, section 15).
@@ -17,8 +19,9 @@ import random
 from dataclasses import dataclass, field
 
 from aila_jax.config import QuestionConfig
+from aila_jax.config.questions import EXERCISES, RECALL, REPEAT
 from aila_jax.data.questions.examples import ABSTAIN, Example, Turn
-from aila_jax.data.questions.world import ATTRIBUTES, BRIDGES, NAMES, VALUES
+from aila_jax.data.questions.world import ATTRIBUTES, BRIDGES, EVERY_WORD, FILLERS, NAMES, VALUES
 
 SAME_SUBJECT = 1 / 3  # of the distractors state another attribute of somebody that is asked about
 
@@ -34,6 +37,8 @@ class _World:
       stated: passages.
       asked: (name, attribute) that no distractor may state.
       subjects: whom planted passages are about.
+      wanted: the attributes that are asked for.
+      pairs: name, value and passage of what can be recalled.
     """
 
     draw: random.Random
@@ -42,6 +47,8 @@ class _World:
     stated: list[str] = field(default_factory=list)
     asked: set[tuple[str, str]] = field(default_factory=set)
     subjects: list[str] = field(default_factory=list)
+    wanted: list[str] = field(default_factory=list)
+    pairs: list[tuple[str, str, int]] = field(default_factory=list)
 
     def fact(self, name: str, attribute: str, value: str) -> int:
         """The number of a new passage that states it."""
@@ -53,10 +60,23 @@ class _World:
         self.stated.append(BRIDGES[role].state(self.draw, name, other))
         return len(self.stated) - 1
 
-    def distract(self) -> None:
-        """A passage that answers nothing."""
+    def pair(self, gap: int) -> tuple[str, str, int]:
+        """A new name with its value, and the number of the passage that has both."""
+        name, value = self.names.pop(), self.values.pop()
+        self.stated.append(f"{self.apart(name, gap)} {value}.")
+        self.pairs.append((name, value, len(self.stated) - 1))
+        return self.pairs[-1]
+
+    def apart(self, name: str, gap: int) -> str:
+        """The name and from none to `gap` small words."""
+        return " ".join((name, *self.draw.choices(FILLERS, k=self.draw.randint(0, gap))))
+
+    def distract(self, rivals: float) -> None:
+        """A passage that answers nothing; a share of them states what is asked of somebody else."""
         name, free = "", []
-        if self.subjects and self.draw.random() < SAME_SUBJECT:
+        if rivals and self.wanted and self.draw.random() < rivals:
+            name, free = self.names.pop(), self.wanted
+        elif self.subjects and self.draw.random() < SAME_SUBJECT:
             name = self.draw.choice(self.subjects)
             free = [attribute for attribute in ATTRIBUTES if (name, attribute) not in self.asked]
         if not free:
@@ -66,20 +86,31 @@ class _World:
         self.fact(name, attribute, self.values.pop())
 
 
-def _plant(world: _World, kind: str, agree: int) -> Turn:
+def _plant(world: _World, kind: str, config: QuestionConfig) -> Turn:
     """A question of this kind, its sources among the passages."""
+    if kind == REPEAT:
+        words = " ".join(world.draw.sample(EVERY_WORD, config.repeated))
+        return Turn(f"Repeat {words}", words, (), kind)
+    if kind == RECALL:
+        # As often one that was asked for already: what is left over is no hint then.
+        again = world.pairs and world.draw.random() < 0.5
+        name, value, number = world.draw.choice(world.pairs) if again else world.pair(config.gap)
+        return Turn(world.apart(name, config.gap), value, (number,), kind)
     draw, name, attribute = world.draw, world.names.pop(), world.draw.choice(list(ATTRIBUTES))
+    if config.rivals and world.wanted and draw.random() < config.rivals:
+        attribute = draw.choice(world.wanted)
     subject, answer, sources = name, world.values.pop(), []
     if kind == "two_hops":
         role, holder = draw.choice(list(BRIDGES)), world.names.pop()
         sources.append(world.link(role, holder, name))
         subject = BRIDGES[role].ask(draw, holder)
         world.subjects.append(holder)
-    copies = {"absent": 0, "redundant": 2 * agree + 1}.get(kind, 1)
+    copies = {"absent": 0, "redundant": 2 * config.agree + 1}.get(kind, 1)
     sources += [world.fact(name, attribute, answer) for _ in range(copies)]
     if kind == "contradicting":
         sources.append(world.fact(name, attribute, world.values.pop()))
     world.subjects.append(name)
+    world.wanted.append(attribute)
     world.asked.add((name, attribute))
     abstains = kind in ("absent", "contradicting")
     question = ATTRIBUTES[attribute].ask(draw, subject)
@@ -93,13 +124,17 @@ def generate_example(config: QuestionConfig, split: str, draw: random.Random) ->
     The number of passages is drawn from `least` to `most`, and is more where more are planted.
     """
     count = draw.randint(config.least, config.most)
-    kinds = [draw.choice(config.kinds) for _ in range(config.asked)]
+    kinds = [draw.choice(config.kinds) for _ in range(min(config.asked, count))]
     # Of one example no name and no value comes twice, so that only what is planted agrees or contradicts.
     most = max(config.most, len(kinds) * max(2 * config.agree + 1, 2)) + 2 * len(kinds)
     world = _World(draw, draw.sample(NAMES[split], most), draw.sample(VALUES[split], most))
-    turns = [_plant(world, kind, config.agree) for kind in kinds]
+    turns = [_plant(world, kind, config) for kind in kinds]
+    exercise = set(config.kinds) <= set(EXERCISES)
     while len(world.stated) < max(count, 1):
-        world.distract()
+        if exercise:
+            world.pair(config.gap)
+        else:
+            world.distract(config.rivals)
     order = list(range(len(world.stated)))
     draw.shuffle(order)
     place = {number: at for at, number in enumerate(order)}

@@ -5,6 +5,7 @@ words in two: what is held out is spelled from words that training contains, and
 """
 
 import random
+import string
 from dataclasses import dataclass
 
 from aila_jax.data.documents import SPLITS
@@ -44,6 +45,7 @@ def pairs(first: tuple[str, ...], second: tuple[str, ...], split: str) -> tuple[
     )
 
 
+EVERY_WORD = (*GIVEN, *FAMILY, *FIRST, *SECOND)
 NAMES = {split: pairs(GIVEN, FAMILY, split) for split in SPLITS}
 VALUES = {split: pairs(FIRST, SECOND, split) for split in SPLITS}
 
@@ -120,3 +122,16 @@ BRIDGES = {
     )
     for role in ("teacher", "neighbour", "doctor")
 }
+
+# The small words of what is asked for, which every tokenizer of these corpora knows.
+FILLERS = tuple(
+    sorted(
+        {
+            word
+            for wordings in ATTRIBUTES.values()
+            for sentence in (*wordings.stated, *wordings.asked)
+            for word in sentence.strip(string.punctuation).split()
+            if word.isalpha() and word.islower()
+        }
+    )
+)
