@@ -23,6 +23,8 @@ _HOME = {
     "load_dataset": "aila_jax.data.dataset",
     "localise": "aila_jax.runs",
     "locality_attention": "aila_jax.model.attention",
+    "plan": "aila_jax.planning.plan",
+    "population": "aila_jax.runs",
     "presets": "",
     "recruit": "aila_jax.runs",
     "report": "aila_jax.runs.page",

@@ -10,9 +10,13 @@ from aila_jax.config import (
     Config,
     DataConfig,
     DialMode,
+    FeedForwardKind,
     LocalityConfig,
     MarginConfig,
+    MarginForm,
+    MeshConfig,
     ModelConfig,
+    NormKind,
     PartitionConfig,
     PartitionKind,
     QuestionConfig,
@@ -37,6 +41,22 @@ ONE_VIEW = LocalityConfig(
     end_power=1.5,
     end_at_zero=0.72,
     end_at_one=0.04,
+)
+
+# Those where a step reads each sequence twice, nearly always once at λ = 0, and what that predicts is half of
+# what the other reading is to learn, at a λ from anywhere on the dial.
+TWO_VIEWS = LocalityConfig(
+    mode=DialMode.CONDITIONAL,
+    views=2,
+    distill=0.5,
+    pressure=0.07,
+    power=2.5,
+    at_zero=0.5,
+    at_one=0.02,
+    drift=True,
+    end_power=1.0,
+    end_at_zero=0.45,
+    end_at_one=0.08,
 )
 
 
@@ -131,19 +151,6 @@ def certified_dial(base: Config) -> Config:
     nats = (
         math.ceil(2 * (2 * cap + math.log(9 * outside / 2) + 1e-3)) / 2
     )  # mass inside 9 times that outside, to the next half
-    draws = LocalityConfig(
-        mode=DialMode.CONDITIONAL,
-        views=2,
-        distill=0.5,
-        pressure=0.07,
-        power=2.5,
-        at_zero=0.5,
-        at_one=0.02,
-        drift=True,
-        end_power=1.0,
-        end_at_zero=0.45,
-        end_at_one=0.08,
-    )
     model = replace(
         base.model,
         margin=MarginConfig(nats=nats),
@@ -153,7 +160,35 @@ def certified_dial(base: Config) -> Config:
         film=True,
         dial_weights="qkv",
     )
-    return replace(base, model=model, locality=draws, train=replace(base.train, dial_rate=0.5))
+    return replace(base, model=model, locality=TWO_VIEWS, train=replace(base.train, dial_rate=0.5))
+
+
+def uncapped_dial(base: Config) -> Config:
+    """`base` with the dial of `certified_dial` where scores have no cap, which fused kernels cannot have: a
+    margin that scales itself by the norms of queries and keys, and a gate that leaves nothing outside at
+    λ = 1.
+
+    At λ = 1 nothing outside has any weight, whatever the weights of the model, where a query has a key
+    inside; below it nothing is guaranteed. Of the two bounds that need no cap it cost less than QK-norm in
+    trials with `certified_windows5` (docs/method.md, section 6).
+    """
+    _check_config(base)
+    model = replace(
+        base.model,
+        margin=MarginConfig(
+            MarginForm.SELF_SCALING,
+            c=1.0,
+            m0=usual_margin(base.model.length).m0,
+            range="norms",
+            range_bend=4.0,
+            gate=1.0,
+        ),
+        layer_beta=0.0,  # every layer has the whole margin
+        score_cap=0.0,
+        film=True,
+        dial_weights="qkv",
+    )
+    return replace(base, model=model, locality=TWO_VIEWS, train=replace(base.train, dial_rate=0.5))
 
 
 def localised(
@@ -185,6 +220,7 @@ def localised(
         own = usual_margin(length)
     return replace(
         base,
+        mesh=MeshConfig(),  # where the base was trained
         model=replace(
             base.model,
             length=length,
@@ -240,6 +276,70 @@ def paper() -> Config:
     )
 
 
+def base() -> Config:
+    """125M parameters of the Llama form, 512 tokens, with a dial that needs no cap on scores, in windows of
+    40 tokens, shifted by 20 in every second layer; for an accelerator and a text of your own. 2.5 billion
+    tokens are 20 for each parameter. It was planned and compiled, and not trained (docs/howto/plan.md).
+
+    Command: aila train --config=base --config.data.corpus=text --config.data.files="('my.txt',)"
+    --workdir=runs/base
+    """
+    model = ModelConfig(length=512, d_model=768, n_heads=12, d_ff=2048, n_layers=12)
+    return _llama(model, vocabulary=24_576, batch=64, steps=76_000, learning_rate=6e-4)
+
+
+def large() -> Config:
+    """`base` with 349M parameters, 1,024 tokens, and 7 billion tokens to train on.
+
+    Command: aila train --config=large --config.data.corpus=text --config.data.files="('my.txt',)"
+    --workdir=runs/large
+    """
+    model = ModelConfig(length=1024, d_model=1024, n_heads=16, d_ff=2752, n_layers=20)
+    return _llama(model, vocabulary=32_768, batch=64, steps=107_000, learning_rate=4e-4)
+
+
+def xl() -> Config:
+    """`base` with 1.3 billion parameters, 2,048 tokens, and 26 billion tokens to train on.
+
+    Command: aila train --config=xl --config.data.corpus=text --config.data.files="('my.txt',)"
+    --workdir=runs/xl
+    """
+    model = ModelConfig(length=2048, d_model=2048, n_heads=16, d_ff=5248, n_layers=20)
+    return _llama(model, vocabulary=32_768, batch=64, steps=199_000, learning_rate=2e-4)
+
+
+def _llama(sizes: ModelConfig, *, vocabulary: int, batch: int, steps: int, learning_rate: float) -> Config:
+    """A model of these sizes, of Llama's parts, with `uncapped_dial`."""
+    model = replace(
+        sizes,
+        dtype="bfloat16",
+        norm=NormKind.RMS,
+        feed_forward=FeedForwardKind.SWIGLU,
+        rotary_base=10_000.0,
+        learned_positions=False,
+        out_bias=False,
+        mlp_bias=False,
+    )
+    return uncapped_dial(
+        Config(
+            data=DataConfig(corpus="wikitext2", tokenizer="bpe", vocab_size=vocabulary),
+            partition=PartitionConfig(size=40),
+            relation=RelationConfig(shift=20),
+            model=model,
+            train=TrainConfig(
+                steps=steps,
+                batch_size=batch,
+                learning_rate=learning_rate,
+                warmup_steps=2000,
+                eval_every=2000,
+                checkpoint_every=2000,
+                loss_chunk=8192,
+            ),
+            sweep=SweepConfig(batch_size=8, max_batches=32),
+        )
+    )
+
+
 def recall() -> Config:
     """Associative recall, synthetic: pairs of key and value, then keys whose value is asked for.
 
@@ -265,22 +365,59 @@ def brackets() -> Config:
     )
 
 
+def repeats() -> Config:
+    """The first of three exercises, each of which starts from the one before: `repeats`, `recalls`,
+    `questions`. A model learns to say words again. Asked about passages from the start, one of this size
+    answers with any value that stands there.
+
+    Command: aila train --config=repeats --workdir=runs/repeats
+    """
+    asked = QuestionConfig(
+        sequences=32_768, kinds=("repeat", "repeat", "repeat", "one_hop"), most=1, repeated=72, capacity=24
+    )
+    return _small_reader(asked, steps=1000)
+
+
+def recalls() -> Config:
+    """What `questions` starts from in its turn: a model learns to find the value of a name among up to eight,
+    some small words between. Positions follow each other, since what stands before a token is learned by its
+    place. It starts from `repeats`. The recipe was not trained to its end yet (docs/howto/questions.md).
+
+    Command: aila train --config=recalls --start=runs/repeats --workdir=runs/recalls
+    """
+    asked = QuestionConfig(
+        sequences=65_536,
+        kinds=("recall", "recall", "recall", "one_hop"),
+        least=2,
+        asked=6,
+        equal=0.0,
+        capacity=24,
+    )
+    return _small_reader(asked, steps=2000)
+
+
 def questions() -> Config:
     """Generated questions over 1 to 8 passages, read together (λ = 0) and isolated (λ = 1) from one
-    checkpoint (docs/howto/questions.md).
+    checkpoint, which starts from `recalls` (docs/howto/questions.md).
 
-    Four questions follow each other in a prompt, and their own tokens are scored beside the answers'. The
-    recipe was not trained to its end yet.
+    Four questions follow each other in a prompt, and their own tokens are scored beside the answers'.
 
-    Command: aila train --config=questions --workdir=runs/questions
+    Command: aila train --config=questions --start=runs/recalls --workdir=runs/questions
     """
-    asked = QuestionConfig(sequences=32_768, kinds=("one_hop",), asked=4, scored="questions", capacity=24)
+    asked = QuestionConfig(
+        sequences=98_304, kinds=("one_hop",), asked=4, rivals=0.5, scored="questions", capacity=24
+    )
+    return _small_reader(asked, steps=4000)
+
+
+def _small_reader(asked: QuestionConfig, *, steps: int) -> Config:
+    """A small model whose blocks are passages, read at both ends of the dial."""
     return Config(
         data=DataConfig(corpus="questions", vocab_size=1280, questions=asked),
         partition=PartitionConfig(kind=PartitionKind.GIVEN),
         model=ModelConfig(
             length=192,
-            d_model=128,
+            d_model=96,
             n_heads=4,
             d_ff=256,
             n_layers=3,
@@ -290,7 +427,16 @@ def questions() -> Config:
             qkv_bias=True,
         ),
         locality=LocalityConfig(mode=DialMode.CONDITIONAL, at_zero=0.45, at_one=0.45),
-        train=TrainConfig(steps=6000, batch_size=32, learning_rate=4e-3, warmup_steps=100, loss_chunk=512),
+        train=TrainConfig(
+            steps=steps,
+            batch_size=32,
+            learning_rate=3e-3,
+            warmup_steps=100,
+            weight_decay=0.01,
+            eval_every=500,
+            checkpoint_every=500,
+            loss_chunk=512,
+        ),
         sweep=SweepConfig(lams=(0.0, 0.5, 1.0), taus=(1.0,), split="test"),
     )
 
@@ -324,8 +470,13 @@ PRESETS = {
     "certified": certified,
     "certified_windows5": certified_windows5,
     "paper": paper,
+    "base": base,
+    "large": large,
+    "xl": xl,
     "recall": recall,
     "brackets": brackets,
+    "repeats": repeats,
+    "recalls": recalls,
     "questions": questions,
 }
 

@@ -9,6 +9,8 @@ from typing import ClassVar
 
 from tqdm import tqdm
 
+from aila_jax.processes.here import first
+
 SILENCE = 15.0  # seconds without a word after which a stage says that it still goes on
 
 
@@ -30,13 +32,13 @@ class Progress:
 
     Args:
       total: units of work; None where nobody knows. unit: what they are, one word. start: units already done
-        before. quiet: show nothing.
+        before. quiet: show nothing; of several processes the first one shows it.
     """
 
     shown: ClassVar[int] = 0
 
     def __init__(self, total: int | None, unit: str, start: int = 0, quiet: bool = False):
-        terminal = sys.stderr.isatty()
+        terminal, quiet = sys.stderr.isatty(), quiet or not first()
         self.error: OSError | None = None
         self._bar = _Bar(
             total=total,

@@ -23,11 +23,13 @@ from aila_jax.config import (
     DataConfig,
     LocalityConfig,
     MarginConfig,
+    MeshConfig,
     ModelConfig,
     PartitionConfig,
     PenaltyConfig,
     QuestionConfig,
     RelationConfig,
+    Remat,
     RotaryConfig,
     RuleConfig,
     SweepConfig,
@@ -64,6 +66,7 @@ SECTIONS = {
     "penalty": PenaltyConfig,
     "train": TrainConfig,
     "sweep": SweepConfig,
+    "mesh": MeshConfig,
     "": Config,
 }
 NAN, INF = math.nan, math.inf
@@ -104,6 +107,9 @@ BAD = [
     ("data.questions", "most", [0, 65], "from 1 to 64"),
     ("data.questions", "asked", [0, 9], "from 1 to 8"),
     ("data.questions", "agree", [-1, 9], "from 0 to 8"),
+    ("data.questions", "rivals", OUTSIDE_UNIT, "in [0, 1]"),
+    ("data.questions", "repeated", [1, 193], "from 2 to 192"),
+    ("data.questions", "gap", [-1, 17], "from 0 to 16"),
     ("data.questions", "words", [7, 10**7], "from 8 to 1000000"),
     ("data.questions", "equal", OUTSIDE_UNIT, "in [0, 1]"),
     ("data.questions", "scored", ["passages", ""], "one of answers, questions"),
@@ -163,7 +169,7 @@ BAD = [
     ("model", "score_cap", [*NOT_FINITE_OR_NEGATIVE, 1.0001e4, 3e38], "from 0 to 10,000"),
     ("model", "rotary_base", [1.0, 0.5, -1.0, NAN, INF], "0 for none, or finite and above 1"),
     ("model", "norm", ["layernorm", "rms"], "one of centred, layer_norm, rms_norm"),
-    ("model", "attention", ["tiles", ""], "one of auto, chunked, reference"),
+    ("model", "attention", ["tiles", ""], "one of auto, chunked, fused, reference"),
     ("model", "norm_epsilon", NOT_FINITE_OR_ZERO, "finite and above 0"),
     ("model", "feed_forward", ["relu", ""], "one of gelu, gelu_exact, swiglu"),
     ("model", "n_kv_heads", [-1], "at least 0"),
@@ -222,6 +228,7 @@ BAD = [
             "max_skipped",
             "loss_chunk",
             "patience",
+            "keep_every",
         )
     ],
     *[
@@ -232,6 +239,12 @@ BAD = [
     ("train", "min_delta", NOT_FINITE_OR_NEGATIVE, "finite and at least 0"),
     ("train", "final_rate", OUTSIDE_UNIT, "in [0, 1]"),
     ("train", "beta2", [0.0, 1.0, NAN], "in (0, 1)"),
+    ("train", "remat", ["layers", ""], "one of auto, none, dots, full"),
+    ("mesh", "data", [-1, 2**20 + 1], "at least 0, and at most 1,048,576"),
+    *[
+        ("mesh", name, [*BELOW_ONE, 2**20 + 1], "at least 1, and at most 1,048,576")
+        for name in ("fsdp", "tensor")
+    ],
     ("sweep", "lams", [()], "non-empty"),
     ("sweep", "lams", [(0.0, 1.5), (NAN,)], "a number in [0, 1]"),
     ("sweep", "taus", [()], "non-empty"),
@@ -253,7 +266,18 @@ FREE = {  # settings that every value of their type suits
     "locality": {"draw_tau", "drift"},
     "penalty": {"ramp", "scale_free"},
     "train": {"keep_best"},
-    "": {"data", "partition", "relation", "anchors", "model", "locality", "penalty", "train", "sweep"},
+    "": {
+        "data",
+        "partition",
+        "relation",
+        "anchors",
+        "model",
+        "locality",
+        "penalty",
+        "train",
+        "sweep",
+        "mesh",
+    },
 }
 
 
@@ -319,6 +343,15 @@ def test_values_on_their_limits_are_taken(section, values):
     ({"locality": {"distill": 0.5}}, r"locality.distill is 0.5; it must be 0 with locality.views 1. Fix: set locality.views=2"),
     ({"locality": {"pressure": 0.1, "mode": "fixed"}}, r"locality.pressure is 0.1; it must be 0 with locality.mode 'fixed' and λ = 0, where .* Fix"),
     ({"locality": {"pressure": 0.1, "mode": "fixed", "lam": 1.0}, "model": {"hard": True}}, "locality.pressure is 0.1; it must be 0 when model.hard"),
+    ({"mesh": {"fsdp": 3}}, r"mesh.fsdp is 3; it must be a divisor of model.d_model \(128\). Fix: set --config.mesh.fsdp=1"),
+    ({"mesh": {"tensor": 8}}, r"mesh.tensor is 8; it must be a divisor of model.n_heads \(4\). Fix: set --config.mesh.tensor=1"),
+    ({"mesh": {"tensor": 4}, "model": {"d_ff": 6}}, r"mesh.tensor is 4; it must be a divisor of model.d_ff \(6\)"),
+    (
+        {"mesh": {"fsdp": 8}, "train": {"batch_size": 36}},
+        r"train.batch_size is 36; it must be divisible by mesh.data · .* \(8\). Fix: set --config.train.batch_size=32",
+    ),
+    ({"mesh": {"data": 2, "fsdp": 2}, "train": {"batch_size": 12, "accumulate": 2}}, r"train.batch_size is 12; it must be .* \(8\).*=8"),
+    ({"mesh": {"fsdp": 2}, "train": {"parallel": "pmap"}}, "train.parallel is 'pmap'; it must be 'jit' where mesh.fsdp"),
     ({"locality": {"tau_low": 3.0}}, r"locality.tau_low is 3.0; it must be at most locality.tau_high \(2.0\)"),
     ({"penalty": {"solver": "proximal", "scale_free": True}}, "penalty.scale_free is True; it must be false when penalty.solver is 'proximal'"),
     ({"penalty": {"solver": "proximal", "eta": 0.1}, "model": {"qk_norm": True}}, "penalty.scale_free is False; it must be true when model.qk_norm"),
@@ -429,8 +462,8 @@ def test_an_unknown_key_like_no_other_gets_the_list_of_known_ones():
     with pytest.raises(
         ValueError,
         match=(
-            r"unknown config key 'zzzzqq'; known keys: anchors, data, locality, model, partition, penalty,"
-            r" relation, seed, sweep, train"
+            r"unknown config key 'zzzzqq'; known keys: anchors, data, locality, mesh, model, partition,"
+            r" penalty, relation, seed, sweep, train"
         ),
     ):
         from_dict(Config, {"zzzzqq": 1})
@@ -585,6 +618,10 @@ LIMITED = {  # settings whose limits a strategy must know; others are drawn by t
     "trained": st.just("all"),  # the other needs something that turns with the dial
     "taught": st.floats(0, 1),
     "attention": st.sampled_from(AttentionRoute),
+    "remat": st.sampled_from(Remat),
+    "data": st.sampled_from([0, 1]),
+    "fsdp": st.just(1),
+    "tensor": st.just(1),
 }
 BY_TYPE = {
     int: st.integers(1, 10**6),
@@ -680,8 +717,8 @@ def test_a_preset_of_another_name_is_refused():
     with pytest.raises(
         ValueError,
         match=(
-            r"preset is .smal.; it must be one of tiny, small, certified, certified_windows5, paper, recall, brackets, questions\. Fix: did"
-            r" you mean .small.\?"
+            r"preset is .smal.; it must be one of tiny, small, certified, certified_windows5, paper, base, large, xl, recall, brackets,"
+            r" repeats, recalls, questions\. Fix: did you mean .small.\?"
         ),
     ):
         presets.preset("smal")

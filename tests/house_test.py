@@ -3,7 +3,11 @@ on a line (CONTRIBUTING.md).
 """
 
 import ast
+import importlib
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Set
 from functools import cache
 from pathlib import Path
@@ -11,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import aila_jax
+from aila_jax import runs
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("aila_jax", "launch", "experiments")
@@ -32,6 +37,7 @@ UNPACKED = {
     "aila_jax/data/wikitext2.py:Wikitext2.__init__": "TensorFlow Datasets' own arguments",
     "aila_jax/exporting/programs/with_dial.py:Dialled._attend": "what transformers passes to attention",
     "aila_jax/inference/attention_maps.py:save_maps": "NumPy takes arrays by name",
+    "aila_jax/model/scanned.py:_all_but_weights": "what jax.checkpoint passes to a policy",
     "aila_jax/partition/match.py:match_n_in.measure": "the one setting that is searched is named by the kind",
     "aila_jax/partition/statistics.py:BlockSums.__add__": "sums of its fields, each by name",
     "aila_jax/reporting/plots.py:dial_figure": "a line's style, by Matplotlib's names",
@@ -120,6 +126,7 @@ JSON = {
     "aila_jax/runs/workdir.py": "config.json",
     "aila_jax/thresholds/rows.py": "threshold.json",
     "aila_jax/training/logs.py": "records of metrics.jsonl",
+    "experiments/kept.py": "parts of a measurement, as their file has them",
     "experiments/results.py": "result files of rows",
     "experiments/one_checkpoint/curves.py": "settings of result files",
     "experiments/one_checkpoint/recipe.py": "changes to settings, as files hold them",
@@ -189,6 +196,38 @@ def test_a_function_that_no_user_calls_has_at_most_eight_parameters() -> None:
             if many and not called_by_users(path, name):
                 found.add(f"{path}:{name}")
     check(found)
+
+
+def test_names_of_runs_are_loaded_from_where_types_are_read() -> None:
+    tree = sources()["aila_jax/runs/__init__.py"]
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    typed = {
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert typed == runs._HOME
+    assert all(
+        getattr(runs, name) is getattr(importlib.import_module(home), name) for name, home in typed.items()
+    )
+
+
+LATER = ("matplotlib", "scipy", "orbax", "tensorboardX", "gguf", "grain", "tensorflow_datasets")
+
+
+def test_who_loads_trains_or_sweeps_does_not_wait_for_what_comes_later() -> None:
+    program = (
+        f"import sys; from aila_jax import load, train, sweep; print(*({set(LATER)} & set(sys.modules)))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert found.stdout.split() == []
 
 
 def imports(tree: ast.Module) -> Iterator[str]:

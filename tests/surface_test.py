@@ -42,6 +42,23 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "flag": (None, "yes", 1, 2.5, [True], NAN, b"", {}),
     "flag or None": ("yes", 1, 2.5, [True], NAN, b"", {}),
     "numbers": ("0.5", 0.5, [], ["a"], [2e9], [NAN], b"0", [None], {}),
+    "lams or None": ("0.5", 0.5, [], ["a"], [2e9], [NAN], b"0", [None], {}, [0.5, 0.5]),
+    "seeds or None": ("0", 0, [], ["a"], [0.5], [2e10], [NAN], [-1], b"0", [None], {}, [1, 1]),
+    "rates or None": (
+        "0.5",
+        0.5,
+        [],
+        ["a"],
+        [0.0],
+        [-1.0],
+        [NAN],
+        [INF],
+        [1e39],
+        b"0",
+        [None],
+        {},
+        [0.1, 0.1],
+    ),
     "indices": ("0", 0, [], ["a"], [0.5], [2e19], [NAN], [-1], b"0", [None], {}),
     "one of": (None, 5, b"auto", ["auto"], "atuo", ""),
     "one of or None": (5, b"auto", ["auto"], "atuo", ""),
@@ -183,6 +200,22 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
             "length": "whole or None", "rank": "whole or None", "tokens": "whole", "full": "flag", "seed": "whole", "quiet": "flag",
         },
     ),
+    "population": (
+        lambda: aila.population,
+        {"config": Config(), "workdir": "/nowhere/population"},
+        {
+            "config": "config", "workdir": "path", "lams": "lams or None", "seeds": "seeds or None",
+            "learning_rates": "rates or None", "form": "one of", "together": "whole", "quiet": "flag", "preset": "object",
+        },
+    ),
+    "plan": (
+        lambda: aila.plan,
+        {"config": Config()},
+        {
+            "config": "config", "mesh": "mesh or None", "device": "one of", "tokens": "whole or None", "utilisation": "share",
+            "memory_gb": "size or None", "tflops": "size or None", "vocabulary": "whole or None",
+        },
+    ),
     "demo": (lambda: aila.demo, {}, {"workdir": "path"}),
     "sweep": (
         lambda: aila.sweep,
@@ -237,7 +270,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
             "model": "model",
             "texts": "texts or ids", "lam": "number or numbers", "tau": "number or numbers", "stride": "whole or None",
             "line_start": "flag", "unit": "one of", "hard": "flag or None", "batch_size": "whole",
-            "block_ids": "ids or None",
+            "top": "whole", "block_ids": "ids or None",
             "fallback": "flag",
         },
     ),
@@ -247,7 +280,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
         {
             "texts": "texts or ids", "lam": "number or numbers", "tau": "number or numbers", "stride": "whole or None",
             "line_start": "flag", "unit": "one of", "hard": "flag or None", "batch_size": "whole",
-            "block_ids": "ids or None",
+            "top": "whole", "block_ids": "ids or None",
         },
     ),
     "report": (
@@ -357,6 +390,14 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
             "text": "some texts or ids", "lams": "numbers", "tau": "number", "block_ids": "ids or None", "hard": "flag or None",
         },
     ),
+    "LanguageModel.attention_weights": (
+        lambda: untrained_model().attention_weights,
+        {"text": "the cat"},
+        {
+            "text": "text or ids", "layers": "row or None", "heads": "row or None", "queries": "row or None",
+            "lam": "number", "tau": "number", "block_ids": "ids or None", "hard": "flag or None",
+        },
+    ),
     "LanguageModel.reach": (
         lambda: untrained_model().reach,
         {"text": "the cat", "hard": True},
@@ -433,6 +474,7 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
     "presets.preset": (lambda: presets.preset, {}, {"name": "one of"}),
     "presets.as_dict": (lambda: presets.as_dict, {}, {"name": "one of"}),
     "presets.certified_dial": (lambda: presets.certified_dial, {}, {"base": "config"}),
+    "presets.uncapped_dial": (lambda: presets.uncapped_dial, {}, {"base": "config"}),
     "presets.localised": (
         lambda: presets.localised,
         {"base": presets.tiny()},
@@ -447,6 +489,9 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
 }  # fmt: skip
 WRONG |= {
     "": (),
+    "mesh or None": (8, "8,1,1", (1, 1), (1, 1, 1, 1), (0, 1, 1), (1, 1.5, 1), (True, 1, 1), {}),
+    "share": (None, "1", b"1", ["a"], 1j, NAN, INF, -1.0, 0.0, 1.1, {}),
+    "size or None": ("1", b"1", ["a"], 1j, NAN, INF, -1.0, 0.0, {}, True),
     "scale": tuple(value for value in WRONG["number"] if value not in (None, -1.0)),
     "pointers": ("x", 5, [1.0], np.ones((1, 3, 3)), np.ones((1, 2, 3), bool)),
     "not a dict": ("x", 5, ["a"], None),

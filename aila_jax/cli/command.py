@@ -17,7 +17,7 @@ from aila_jax.cli.paths import (
     is_workdir,
 )
 from aila_jax.config import Config, user_path
-from aila_jax.config.options import OpenOptions, Options
+from aila_jax.config.options import OpenOptions, Options, ProcessOptions
 from aila_jax.presets import FromPreset
 
 T = TypeVar("T", bound=Options)
@@ -113,6 +113,7 @@ class Command(Generic[T]):
       needs_config: these may not be left out.
       takes_source: `--config=SOURCE` may be given, not `--config.KEY` alone.
       base: what `--config.KEY` changes where no `--config` is given, by the arguments; None: that is needed.
+      several: it works in several processes, of which each does a share.
       begins: whether a call makes its own tokenizer and partition, and none is there before it.
     """
 
@@ -131,6 +132,7 @@ class Command(Generic[T]):
     needs_config: bool = False
     takes_source: bool = True
     base: Callable[[list[str]], Config | None] = lambda arguments: None
+    several: bool = False
     begins: Callable[[Call[T]], bool] = lambda call: True
 
     @property
@@ -164,5 +166,7 @@ class Command(Generic[T]):
         define_options(self.options, values)
         if self.opening:
             define_options(OpenOptions, values, only=self.opening)
+        if self.several:
+            define_options(ProcessOptions, values)
         if self.out:
             flags.DEFINE_string("out", "", self.out, flag_values=values)

@@ -31,13 +31,14 @@ COMMON = (("--help", "This text."), ("--debug", "Show the traceback of an error.
 
 def program_help(program: str = "aila") -> str:
     """The text of `aila --help`."""
+    width = max(len(command.name) for command in COMMANDS)
     lines = [
         "aila: transformer language models with a locality dial, λ from 0 (distributed) to 1 (localist).",
         "",
         f"usage: {program} COMMAND --flag=value …",
         "",
         "commands:",
-        *(f"  {command.name:<10}{command.summary}" for command in COMMANDS),
+        *(f"  {command.name:<{width}} {command.summary}" for command in COMMANDS),
         "",
         "from nothing to a report:",
         f"  {program} demo",

@@ -10,7 +10,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from aila_jax.cli import signals
@@ -28,6 +28,10 @@ def entry(argv: Sequence[str] | None = None, program: str = "aila") -> NoReturn:
     """`main` as a process: SIGINT, SIGTERM and SIGHUP are answered from here to its end."""
     signals.install()
     signals.ANSWER.code = main(argv, program)
+    if "aila_jax.processes.join" in sys.modules:
+        from aila_jax.processes.join import leave
+
+        leave(signals.ANSWER.code)
     sys.exit(signals.ANSWER.code)
 
 
@@ -145,14 +149,41 @@ def _dispatch(arguments: list[str], program: str) -> int:
     if any(argument in HELP[:-1] for argument in arguments[1:]):
         print(command_help(chosen, program))
         return 0
-    call = read_call(chosen, parse(chosen, arguments[1:]))
+    values = parse(chosen, arguments[1:])
+    call = read_call(chosen, values)
     if chosen.takes_config:
         from aila_jax.cli.config_flag import preset_of
 
         call = replace(call, preset=preset_of(arguments[1:]))
     chosen.check_paths(call)
-    chosen.run(replace(call, again=shlex.join([*program.split(), *arguments])))
+    with _its_processes(chosen, values):
+        chosen.run(replace(call, again=shlex.join([*program.split(), *arguments])))
     return 0
+
+
+def _its_processes(
+    command: "Command[Any]", values: "flags.FlagValues"
+) -> contextlib.AbstractContextManager[None]:
+    """Inside, this process is one of the command's job, where there are several.
+
+    Raises:
+      ValueError: the command works in one process, and there are more.
+    """
+    from aila_jax.cli.options import read_options
+    from aila_jax.config.options import ProcessOptions
+    from aila_jax.processes.join import joined, refuse_several
+
+    if command.several:
+        return joined(read_options(ProcessOptions, values), command.name)
+    refuse_several(command.name, several_commands(), os.environ)
+    return contextlib.nullcontext()
+
+
+def several_commands() -> tuple[str, ...]:
+    """The commands that work in several processes."""
+    from aila_jax.cli.commands import COMMANDS
+
+    return tuple(command.name for command in COMMANDS if command.several)
 
 
 def find_command(name: str) -> "Command[Any]":
@@ -212,7 +243,13 @@ def unknown_flag(command: "Command[Any]", name: str, values: "flags.FlagValues")
     from aila_jax.cli.config_flag import leaf_keys
     from aila_jax.config import Config, to_dict
     from aila_jax.config.nearest import nearest
+    from aila_jax.config.options import ProcessOptions
 
+    if name in {each.name for each in fields(ProcessOptions)}:
+        return (
+            f"--{name} is of {', '.join(several_commands())}, which work in several processes; aila {command.name} works"
+            " in one. Fix: leave it out"
+        )
     keys = [f"config.{key}" for key in leaf_keys(to_dict(Config()))] if command.takes_config else []
     near = nearest(name, [*values, *keys, "help", "debug"])
     instead = f"; did you mean '--{near}'?" if near else f". Fix: aila {command.name} --help lists its flags"

@@ -17,6 +17,7 @@ from aila_jax.config.choices import (
     NormKind,
     PartitionKind,
     PointerKind,
+    Remat,
     RotaryLayout,
     RotaryScaling,
     Solver,
@@ -25,6 +26,7 @@ from aila_jax.config.choices import (
 from aila_jax.config.conflict import SettingsConflict
 from aila_jax.config.data import TFDS_NAME, DataConfig, RuleConfig
 from aila_jax.config.locality import LocalityConfig
+from aila_jax.config.mesh import MeshConfig
 from aila_jax.config.model import DIAL_WEIGHTS, MAX_MARGIN, MarginConfig, ModelConfig
 from aila_jax.config.partition import AnchorConfig, PartitionConfig, check_recruitment
 from aila_jax.config.penalty import PenaltyConfig
@@ -32,6 +34,7 @@ from aila_jax.config.questions import QUESTION_SETTINGS, QuestionConfig
 from aila_jax.config.relation import ALL_BLOCKS, RelationConfig
 from aila_jax.config.root import Config, check_unread
 from aila_jax.config.rotary import RotaryConfig
+from aila_jax.config.route import check_route
 from aila_jax.config.serialize import by_rules_of, from_dict, name_now, saved_config, to_dict, unknown_key
 from aila_jax.config.sweep import SweepConfig
 from aila_jax.config.train import TrainConfig
@@ -42,6 +45,7 @@ __all__ = [
     "TrainedPart",
     "PartitionKind",
     "PointerKind",
+    "Remat",
     "LayerBlocks",
     "ALL_BLOCKS",
     "MarginForm",
@@ -65,6 +69,7 @@ __all__ = [
     "DataConfig",
     "LocalityConfig",
     "MarginConfig",
+    "MeshConfig",
     "ModelConfig",
     "PartitionConfig",
     "PenaltyConfig",
@@ -79,6 +84,7 @@ __all__ = [
     "check_lam",
     "check_recruitment",
     "check_tau",
+    "check_route",
     "check_unread",
     "from_dict",
     "name_now",

@@ -82,6 +82,7 @@ class AttentionRoute(Choice):
 
     AUTO = "auto"
     CHUNKED = "chunked"
+    FUSED = "fused"
     REFERENCE = "reference"
 
 
@@ -129,3 +130,12 @@ class Estimator(Choice):
     NONE = "none"
     CORPUS = "corpus"
     ATTENTION = "attention"
+
+
+class Remat(Choice):
+    """What of a layer is kept for the gradient, and not computed again (`train.remat`)."""
+
+    AUTO = "auto"
+    NONE = "none"
+    DOTS = "dots"
+    FULL = "full"

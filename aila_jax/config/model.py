@@ -174,7 +174,8 @@ class ModelConfig:
       localist_shared: share of each group's coordinates that all blocks use, in [0, 1]; rounded to whole
         coordinates.
       attention: how it is computed: `chunked` in tiles of queries and keys, whose memory grows with L,
-        `reference` with all scores at once, whose memory grows with L², or `auto`, which chooses by shapes.
+        `fused` by cuDNN's attention, which takes plain blocks whose number is known, `reference` with all
+        scores at once, whose memory grows with L², or `auto`, which chooses by shapes, relation and device.
         Numbers differ by rounding alone.
       bidirectional: no causal mask. FOR REPLICATION ONLY: such a model sees the targets it is scored on.
     """

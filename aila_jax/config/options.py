@@ -7,11 +7,11 @@ no options; `OpenOptions` say how a run is opened.
 """
 
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from math import inf
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 from aila_jax.config.checks import (
     as_kind,
@@ -28,9 +28,13 @@ from aila_jax.config.checks import (
 from aila_jax.config.relation import relation_line, relation_of
 from aila_jax.config.root import Config
 from aila_jax.config.sweep import PARTS
+from aila_jax.config.train import MAX_FLOAT32
+
+T = TypeVar("T")
 
 SPLITS = ("train", "validation", "test")
 FORMATS = ("folder", "peft")
+MEMBER_FORMS = ("auto", "loop", "vmap")
 ANSWER_MODES = ("together", "isolated", "branches")
 POINTERS = ("auto", "none", "anchors", "answers", "relation")
 
@@ -84,6 +88,38 @@ def are_lams(name: str, values: Any) -> tuple[float, ...]:
     return tuple(check_lam(value, name) for value in numbers(name, "λ", values))
 
 
+def are_lams_of_members(name: str, values: Any) -> tuple[float, ...]:
+    values = _several(values)
+    return _each_once(name, are_lams(name, values), values)
+
+
+def are_seeds_of_members(name: str, values: Any) -> tuple[int, ...]:
+    values = _several(values)
+    found = numbers(name, "seed", values)
+    right = all(value.is_integer() and 0 <= value < 2**32 for value in found)
+    require(right, name, values, "whole numbers in [0, 2**32)", f"{name}=(0, 1, 2), say")
+    return _each_once(name, tuple(int(value) for value in found), values)
+
+
+def are_rates_of_members(name: str, values: Any) -> tuple[float, ...]:
+    values = _several(values)
+    found = numbers(name, "learning rate", values)
+    right = all(0.0 < value <= MAX_FLOAT32 for value in found)
+    require(right, name, values, f"above 0 and at most {MAX_FLOAT32:g}", f"{name}=(0.001, 0.003), say")
+    return _each_once(name, tuple(found), values)
+
+
+def _several(values: Any) -> Any:
+    """What is no sequence yet and can be one."""
+    return tuple(values) if isinstance(values, Iterable) and not isinstance(values, str | bytes) else values
+
+
+def _each_once(name: str, found: tuple[T, ...], values: Sequence[Any]) -> tuple[T, ...]:
+    """They differ: two equal members would be one run twice."""
+    require(len(found) == len(values), name, tuple(values), "values that differ", "give each of them once")
+    return found
+
+
 def are_taus(name: str, values: Any) -> tuple[float, ...]:
     return tuple(check_tau(value, name) for value in numbers(name, "τ", values))
 
@@ -117,6 +153,21 @@ def each_tau(name: str, value: Any) -> float | tuple[float, ...]:
 
 def _one_or_each(values: tuple[float, ...]) -> float | tuple[float, ...]:
     return values[0] if len(values) == 1 else values
+
+
+def is_mesh(name: str, values: Any) -> tuple[int, ...]:
+    found = values if isinstance(values, Sequence) and not isinstance(values, str | bytes) else ()
+    right = len(found) == 3 and all(whole(one) and one >= 1 for one in found)
+    limit = "three whole numbers of at least 1: devices along data, fsdp and tensor"
+    require(right, name, values, limit, f"--{name}=1,1,1 is one device")
+    return tuple(int(one) for one in found)
+
+
+def above_zero(name: str, value: float) -> float:
+    require(
+        real(value) and 0.0 < value < inf, name, value, "a number above 0, and finite", f"--{name}=80, say"
+    )
+    return value
 
 
 def one_number(value: Any) -> bool:
@@ -235,6 +286,47 @@ class OpenOptions(Options):
         "",
         is_step,
     )
+
+
+def is_coordinator(name: str, value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    right = not value or (bool(host and colon) and port.isdecimal() and 0 < int(port) < 2**16)
+    limit = "HOST:PORT, with a port from 1 to 65535"
+    require(right, name, value, limit, f"--{name}=HOST:12345, the machine of process 0 and a free port of it")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessOptions(Options):
+    """The place of this process in a job of several; by default what Slurm, Kubernetes or Cloud TPU say of
+    it, and alone where they say nothing.
+    """
+
+    coordinator: str = option(
+        "HOST:PORT of process 0, as the others reach it. Default: as the cluster says.", "", is_coordinator
+    )
+    processes: int | None = option(
+        "Processes in all; 1 is this one alone, whatever the cluster says. Default: as the cluster says.",
+        None,
+        AtLeast(1),
+    )
+    process: int | None = option(
+        "The number of this one, from 0. Default: as the cluster says.", None, AtLeast(0)
+    )
+    patience: float = option(
+        "Seconds that a process may give no sign of life; then the job ends, and says which it was.",
+        45.0,
+        AtLeast(1.0),
+    )
+    wait: float = option("Seconds until all processes must have come.", 300.0, AtLeast(1.0))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.process is None or self.processes is None:
+            return
+        limit = f"from 0 to {self.processes - 1}: processes is {self.processes}"
+        fix = "count them from 0, or raise --processes"
+        require(self.process < self.processes, "process", self.process, limit, fix)
 
 
 @dataclass(frozen=True)
@@ -666,6 +758,13 @@ class AnswerOptions(Options):
         super().__post_init__()
         if self.mode is None:
             object.__setattr__(self, "mode", "isolated" if self.lam == 1.0 else "together")
+        check_mode(str(self.mode), self.lam)
+
+
+def check_mode(mode: str, lam: float) -> None:
+    """ValueError for a mode of answers that this λ does not allow."""
+    limit = "1 in the mode isolated, where passages cannot see each other"
+    require(mode != "isolated" or lam == 1.0, "lam", lam, limit, "lam=1, or mode='together' for λ below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -761,6 +860,7 @@ class ScoreOptions(Options):
         "Hard block attention: nothing outside the block; needs λ = 1. Default: as trained.", None
     )
     batch_size: int = option("Windows that are read at once, at least 1.", 8, AtLeast(1))
+    top: int = option("Likeliest tokens that are kept beside each token, at least 0.", 0, AtLeast(0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -796,6 +896,47 @@ class TrainOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PopulationOptions(Options):
+    """Which members a population has, every seed with every learning rate and every λ, and how they share the
+    program.
+    """
+
+    lams: Sequence[float] | None = option(
+        "λ of the members with commas between them, each in [0, 1]; needs locality.mode fixed or curriculum."
+        " Default: the config's locality.",
+        None,
+        are_lams_of_members,
+    )
+    seeds: Sequence[int] | None = option(
+        "Seeds of the members with commas between them. Default: the config's seed.",
+        None,
+        are_seeds_of_members,
+    )
+    learning_rates: Sequence[float] | None = option(
+        "Highest learning rates of the members with commas between them. Default: the config's"
+        " train.learning_rate.",
+        None,
+        are_rates_of_members,
+    )
+    form: str = option(
+        "loop: one member after another on a device; vmap: several side by side; auto: whichever is faster in a"
+        " few steps of both that are thrown away.",
+        "auto",
+        OneOf(MEMBER_FORMS),
+    )
+    together: int = option(
+        "With vmap: members of a device side by side at most, at least 2; 0 is all that there are.",
+        0,
+        AtLeast(0, fix="0 is all"),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fix = "set form=loop, or raise together"
+        require(self.together != 1, "together", self.together, "0 or at least 2: one alone is the loop", fix)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LocaliseOptions(Options):
     """Which model gets a dial, and how it learns to live with it."""
 
@@ -816,6 +957,42 @@ class LocaliseOptions(Options):
         super().__post_init__()
         limit, fix = "left out with full, which has no adapters", "leave one of the two out"
         require(not self.full or self.rank is None, "rank", self.rank, limit, fix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions(Options):
+    """What a run is planned for."""
+
+    mesh: Sequence[int] | None = option(
+        "Devices along data, fsdp and tensor: groups that hold all weights, devices that share them, and"
+        " devices that share every layer's heads. Default: the configuration's, one along data where that is 0.",
+        None,
+        is_mesh,
+    )
+    device: str = option(
+        "h100, h200, a100, a100-40gb, l4, tpu-v4, tpu-v5e, tpu-v5p, tpu-v6e, or cpu: this machine.", "cpu"
+    )
+    tokens: int | None = option(
+        "Tokens to train on, at least 1. Default: as many as the configuration's steps read.",
+        None,
+        AtLeast(1),
+    )
+    utilisation: float = option(
+        "Share of the devices' peak speed that is reached, above 0, at most 1. The default is an assumption.",
+        0.4,
+        is_whole_share,
+    )
+    memory_gb: float | None = option(
+        "Memory of a device in GB (1e9 bytes), in place of the listed one.", None, above_zero
+    )
+    tflops: float | None = option(
+        "Peak TFLOP/s of a device in the compute type, in place of the listed ones.", None, above_zero
+    )
+    vocabulary: int | None = option(
+        "Token types. Default: data.vocab_size, or those of the tokenizer.json that is named.",
+        None,
+        AtLeast(1),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

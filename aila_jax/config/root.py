@@ -17,6 +17,7 @@ from aila_jax.config.choices import (
 )
 from aila_jax.config.data import DataConfig
 from aila_jax.config.locality import LocalityConfig
+from aila_jax.config.mesh import MeshConfig
 from aila_jax.config.model import ModelConfig
 from aila_jax.config.partition import AnchorConfig, PartitionConfig
 from aila_jax.config.penalty import PenaltyConfig
@@ -41,6 +42,7 @@ class Config:
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -58,6 +60,7 @@ class Config:
             *self._relation_rules(),
             *self._anchor_rules(),
             *self._frozen_rules(),
+            *self._mesh_rules(),
             ("locality.mode, lam", turned or not hard, "('fixed', 1.0) when model.hard is set",
              "set --config.locality.mode=fixed --config.locality.lam=1, or --config.model.hard=false"),
             ("locality.pressure", self.locality.pressure == 0.0 or not hard,
@@ -139,6 +142,25 @@ class Config:
             ("penalty.solver", plain or not dial,
              "'none' when train.trained is 'dial': the penalised weights are frozen",
              "set --config.penalty.solver=none or --config.train.trained=all"),
+        )  # fmt: skip
+
+    def _mesh_rules(self) -> tuple[Rule, ...]:
+        """Devices share what can be cut into as many parts; their number is known where work begins."""
+        mesh, model, train = self.mesh, self.model, self.train
+        whole = "set --config.mesh.tensor=1, or a divisor of it"
+        parts = max(mesh.data, 1) * mesh.fsdp * train.accumulate
+        return (
+            ("mesh.fsdp", model.d_model % mesh.fsdp == 0, f"a divisor of model.d_model ({model.d_model})",
+             "set --config.mesh.fsdp=1, or a divisor of it"),
+            ("mesh.tensor", model.n_heads % mesh.tensor == 0, f"a divisor of model.n_heads ({model.n_heads})",
+             whole),
+            ("mesh.tensor", model.d_ff % mesh.tensor == 0, f"a divisor of model.d_ff ({model.d_ff})", whole),
+            ("train.batch_size", train.batch_size % parts == 0,
+             f"divisible by mesh.data · mesh.fsdp · train.accumulate ({parts})",
+             f"set --config.train.batch_size={max(train.batch_size // parts, 1) * parts}, or another mesh"),
+            ("train.parallel", mesh.plain or train.parallel == "jit",
+             "'jit' where mesh.fsdp or mesh.tensor is above 1: pmap has a whole copy on every device",
+             "set --config.train.parallel=jit"),
         )  # fmt: skip
 
     def _check_groups(self) -> None:

@@ -13,7 +13,7 @@ from aila_jax.config.checks import (
     positive,
     require,
 )
-from aila_jax.config.choices import TrainedPart
+from aila_jax.config.choices import Remat, TrainedPart
 
 MAX_FLOAT32 = 3.4028234663852886e38
 DEFAULT_BATCH_SIZE = 32
@@ -47,6 +47,8 @@ class TrainConfig:
       eval_batches: validation batches of each evaluation during training (all of them at the end and in a
         sweep); 0 is all.
       keep: newest checkpoints kept.
+      keep_every: also keep the checkpoints of steps that are multiples of it; 0 is none. Best a multiple of
+        `checkpoint_every`: only steps that are saved can be kept.
       keep_best: also keep the checkpoint of the lowest validation loss; every evaluation that finds a lower
         one saves. That loss is the mean over the λ that training is watched at (`eval` in the log: λ = 0 and
         1 for conditional training, its own λ otherwise), on the same `eval_batches` batches every time.
@@ -57,6 +59,9 @@ class TrainConfig:
       last_eval_batches: validation batches of the evaluation after the last step; 0 is all.
       trained: `all` parameters, or those alone that turn with the `dial` (adapters, FiLM, dial weights): the
         others are frozen, no gradient of them is made, and checkpoints hold them no more than a start's path.
+      remat: what is computed again for the gradient, to save memory: `none`; `full`, all of a layer but its
+        input; `dots`, all but the results of products with weights; or `auto`: `none` up to 4 layers, `full`
+        for more. The update is the same.
       max_skipped: non-finite updates that are discarded before the run stops, at least 0.
     """
 
@@ -77,12 +82,14 @@ class TrainConfig:
     eval_batches: int = 8
     checkpoint_every: int = 400
     keep: int = 2
+    keep_every: int = 0
     keep_best: bool = False
     patience: int = 0
     min_delta: float = 0.0
     loss_chunk: int = 0
     last_eval_batches: int = 0
     trained: TrainedPart = TrainedPart.ALL
+    remat: Remat = Remat.AUTO
     max_skipped: int = 0
 
     def __post_init__(self) -> None:
@@ -90,7 +97,10 @@ class TrainConfig:
         one_of("train.parallel", self.parallel, ("jit", "pmap"))
         one_of("train.schedule", self.schedule, ("exact", "offset"))
         counts = ("steps", "batch_size", "accumulate", "log_every", "eval_every", "checkpoint_every", "keep")
-        zeros = ("warmup_steps", "eval_batches", "last_eval_batches", "max_skipped", "loss_chunk", "patience")
+        zeros = (
+            "warmup_steps", "eval_batches", "last_eval_batches", "max_skipped", "loss_chunk", "patience",
+            "keep_every",
+        )  # fmt: skip
         rates = ("learning_rate", "clip_norm", "dial_rate")
         rules: tuple[Rule, ...] = (
             *((name, getattr(self, name) >= 1, "at least 1", f"raise --config.train.{name}")

@@ -14,9 +14,10 @@ from aila_jax.metrics.pointers import anchor_pointers, answer_pointers
 from aila_jax.metrics.sums import MetricSums, merge, metric_sums, to_host
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
+from aila_jax.model.shards import over_devices
 from aila_jax.model.stats import StatsRequest
 from aila_jax.partition.anchors import Anchors
-from aila_jax.training.sharding import AXIS, SPLIT, WHOLE, Sharding
+from aila_jax.training.sharding import WHOLE, Sharding
 from aila_jax.types import Batch
 
 IN_FLIGHT = 8  # batches whose sums may still be on the device: bounds memory without waiting for each
@@ -74,12 +75,15 @@ def eval_step(
             pointers = anchor_pointers(anchors.of(batch, block_ids, document_mask), block_ids)
         output = network(params, batch, dial, evaluation.request, pointers=pointers)
         scores = scores_of(output, params, batch, evaluation.loss_chunk)
-        return jax.lax.psum(metric_sums(output, batch, block_ids, scores, evaluation.places), AXIS)
+        sums = metric_sums(output, batch, block_ids, scores, evaluation.places)
+        return over_devices(sums, sharding.summed)
 
-    specs = (WHOLE, WHOLE, SPLIT, Dial(SPLIT, SPLIT, WHOLE), WHOLE)
-    return jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=WHOLE, check_vma=False)(
-        network, params, batch, dial, anchors
-    )
+    sharding = Sharding(mesh)
+    split = sharding.split
+    params = jax.lax.with_sharding_constraint(params, sharding.shardings(params))
+    cuts = (WHOLE, sharding.specs(params), split, Dial(split, split, WHOLE), WHOLE)
+    sums: MetricSums = sharding.mapped(on_device, cuts, WHOLE)(network, params, batch, dial, anchors)
+    return sums
 
 
 def evaluate(

@@ -24,7 +24,6 @@ from aila_jax.pretrained.families.gpt2 import GPT2, Gpt2
 from aila_jax.pretrained.families.llama import LLAMA, MISTRAL, QWEN2, Llama
 from aila_jax.pretrained.families.neox import NEOX, NeoX
 from aila_jax.pretrained.folder import CONFIG, Folder
-from aila_jax.pretrained.gguf_file import GgufFile
 from aila_jax.pretrained.places import SUFFIX, is_hub_name
 from aila_jax.pretrained.source import Source, TokenizerText
 from aila_jax.pretrained.stored import Stored
@@ -199,4 +198,8 @@ def open_pretrained(path: str | Path, reading: Reading, fetch: Callable[[str], P
     limit = f"a folder with {CONFIG}, or a {SUFFIX} file"
     right = file.is_dir() or (file.is_file() and file.suffix == SUFFIX)
     require(right, "path", str(path), limit, "correct the path, or fetch the model first")
-    return Opened(Folder(file) if file.is_dir() else GgufFile(file), reading, name)
+    if file.is_dir():
+        return Opened(Folder(file), reading, name)
+    from aila_jax.pretrained.gguf_file import GgufFile  # late: gguf is of no use to anything else
+
+    return Opened(GgufFile(file), reading, name)

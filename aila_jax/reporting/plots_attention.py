@@ -118,6 +118,14 @@ def draw_map(axes: Axes, maps: AttentionMaps, layer: int, head: int, outline: fl
     return image
 
 
+def draw_words(axes: Axes, maps: AttentionMaps, words: Sequence[str], layer: int, head: int) -> None:
+    """One head's map, large, with a word at each row and column."""
+    draw_map(axes, maps, layer, head, outline=1.6)
+    axes.set_yticks(range(len(words)), words)
+    axes.set_xticks(range(len(words)), words, rotation=90)
+    axes.tick_params(labelsize=8)
+
+
 def _map(axes: Axes, maps: AttentionMaps, layer: int, head: int) -> AxesImage:
     """The same under its name, entropy and block mass."""
     image = draw_map(axes, maps, layer, head)

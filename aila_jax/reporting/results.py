@@ -14,10 +14,26 @@ Read = TypeVar("Read")
 
 
 def portable(config: Config) -> Config:
-    """The configuration without the path of the data on this machine, which says nothing about a result; its
-    fingerprint is beside it.
+    """The configuration without where data is on this machine, which says nothing about a result; its
+    fingerprint is beside it. Of files their names are left, of a tokenizer its file and folder.
     """
-    return replace(config, data=replace(config.data, data_dir="$WIKITEXT2" if config.data.data_dir else ""))
+    data = config.data
+    tokenizer = "/".join(Path(data.tokenizer).parts[-2:]) if "/" in data.tokenizer else data.tokenizer
+    return replace(
+        config,
+        data=replace(
+            data,
+            data_dir="$WIKITEXT2" if data.data_dir else "",
+            files=_names(data.files),
+            valid_files=_names(data.valid_files),
+            test_files=_names(data.test_files),
+            tokenizer=tokenizer,
+        ),
+    )
+
+
+def _names(paths: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(Path(path).name for path in paths)
 
 
 def read_document(path: Path, experiment: str, form: str, parse: Callable[[Mapping[str, Any]], Read]) -> Read:

@@ -14,8 +14,7 @@ from aila_jax.guarantees.flow import condition_of
 from aila_jax.inference.corpus import windows_of
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.inference.reach import Reach, blocks_reached, summary_of
-from aila_jax.inference.reach_of import hard_end, hard_masks
-from aila_jax.partition.relations import reach_through
+from aila_jax.inference.reach_of import hard_end, hard_layers
 from aila_jax.provenance import git_commit, versions
 from aila_jax.reporting.reach_files import (
     CLAIM,
@@ -97,25 +96,28 @@ def _of_split(run: OpenedRun, options: CertifyOptions, out: str | Path, meta: Ma
     model, reading = run.model, options.reading(run.model.config)
     end = hard_end(model, options.lam, options.tau, options.hard)
     windows = windows_of(model, run.corpus, reading.split)
-    tokens, blocks = [], []
+    tokens, blocks, windows_read = [], [], 0
     for batch in eval_batches(windows, reading.batch_size, reading.max_batches, reading.part):
-        masks = hard_masks(model, batch)
-        for row, can in enumerate(reach_through(masks.layers)):
-            real = np.asarray(batch.doc_ids[row]) != PADDING_ID
-            if real.any():
-                tokens.append(can[real].sum(axis=1))
-                blocks.append(blocks_reached(can[real], masks.block_ids[row]))
+        hard, real = hard_layers(model, batch), np.asarray(batch.doc_ids) != PADDING_ID
+        windows_read += int(real.any(axis=1).sum())
+        first = 0
+        for part in hard.reach_by_rows(range(real.shape[1])):
+            for row, can in enumerate(part):
+                kept = can[real[row, first : first + len(can)]]
+                tokens.append(kept.sum(axis=1))
+                blocks.append(blocks_reached(kept, hard.block_ids[row]))
+            first += part.shape[1]
     summary = (summary_of("tokens", np.concatenate(tokens)), summary_of("blocks", np.concatenate(blocks)))
     # Where documents begin is the corpus's to say, and sinks, positions and masks follow it.
     config = model.config
     follows = config.relation.sink or config.model.document_mask or config.partition.global_first
     condition = condition_of(config, given_ids=False, given_documents=follows)
     directory = run.folder(out, "certificate/flow")
-    held = {"lam": end.lam, "tau": end.tau, "hard_by": end.why, "windows": len(tokens)}
+    held = {"lam": end.lam, "tau": end.tau, "hard_by": end.why, "windows": windows_read}
     document = {**reach_document(condition.text, condition.unconditional, summary, meta), **held}
     write_files(directory, {"reach.json": json_text(document)})
     title = (
-        f"{model.run}, step {model.step}, {len(tokens):,} windows of {reading.split}: λ = {end.lam:g}, τ ="
+        f"{model.run}, step {model.step}, {windows_read:,} windows of {reading.split}: λ = {end.lam:g}, τ ="
         f" {end.tau:g}, attention outside is exactly 0 by {end.why}"
     )
     claim = f"{CLAIM}: {condition.text}."

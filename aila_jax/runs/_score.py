@@ -10,7 +10,7 @@ from aila_jax.config.options import ScoreTextOptions
 from aila_jax.data.text_lists import TextItem, read_text_list
 from aila_jax.formats import fixed, three
 from aila_jax.inference.language_model import LanguageModel
-from aila_jax.inference.scores import Scores
+from aila_jax.inference.scores import Scores, TextScore
 from aila_jax.inference.scoring import score_texts
 from aila_jax.runs.opened import OpenedRun, opened
 
@@ -51,6 +51,13 @@ def given_text(model: LanguageModel, item: TextItem) -> str:
     return json.dumps({"blocks": item.blocks}) if record else item.text
 
 
+def likeliest(one: TextScore, place: int) -> str:
+    """The likeliest tokens in the place of a token, as they are shown beside it; empty where none were asked
+    for.
+    """
+    return "".join(f"   {piece!r} {value:.3f}" for piece, value in one.top(place))
+
+
 def describe_scores(scores: Scores) -> str:
     """Each token of one short text, and the perplexity of all texts, with a column or line for each λ and
     τ.
@@ -66,7 +73,8 @@ def describe_scores(scores: Scores) -> str:
             cells = [
                 fixed(float(one.surprisal[number]) if one.context[number] else None, 3) for one in scores
             ]
-            lines.append(f"{piece:<{width}}  {'  '.join(f'{cell:>12}' for cell in cells)}")
+            likely = likeliest(first, number) if len(scores) == 1 else ""
+            lines.append(f"{piece:<{width}}  {'  '.join(f'{cell:>12}' for cell in cells)}{likely}")
         lines.append("")
     for cell in dial:
         lines.append(

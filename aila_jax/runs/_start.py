@@ -14,6 +14,7 @@ from aila_jax.config import (
     Config,
     ModelConfig,
     TrainedPart,
+    check_route,
     check_unread,
     from_dict,
     require,
@@ -125,6 +126,7 @@ def what_is_before(config: Config, workdir: Path, source: Source | None) -> Befo
         check_same_start(source, found, workdir)
         return Before(found, None, began_from(found, _moved(source, found)))
     check_unread(config)
+    check_route(config)
     check_not_lost(source, workdir)
     needs = (
         ("train.trained", config.train.trained, config.train.trained == TrainedPart.DIAL, "'all'"),

@@ -15,6 +15,7 @@ from aila_jax.evaluation.sweep import sweep_grid
 from aila_jax.inference.corpus import as_dataset, split_windows
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.loading.models import as_model
+from aila_jax.processes import here
 from aila_jax.reporting import dial_table, write_sweep
 from aila_jax.runs.opened import OpenedRun, opened
 
@@ -99,7 +100,9 @@ def sweep(
     directory = run.folder(out)
     result = sweep_grid(run.model, run.corpus, options, quiet)
     result = replace(result, meta=replace(result.meta, baselines=_baselines(run, options)))
-    write_sweep(result, directory)
+    if here.first():
+        write_sweep(result, directory)
+    here.agree("the files of the sweep")
     return result
 
 

@@ -31,12 +31,16 @@ from aila_jax.partition.build import Partition
 from aila_jax.partition.fit import fit_partition
 from aila_jax.partition.kinds import Classes
 from aila_jax.partition.rule_tables import RuleTables, build_rules, fit_rule_tables
+from aila_jax.planning.here import check_fits_here
+from aila_jax.planning.vocabulary import vocabulary_of
 from aila_jax.presets import FromPreset
+from aila_jax.processes import here
 from aila_jax.runs._start import Before, Source, check_start, start_config, what_is_before
 from aila_jax.runs.setup import Measured, initial_state, step_draws
 from aila_jax.runs.workdir import (
     RunFolder,
     RunMoved,
+    agree_on_run,
     as_begun,
     locked,
     preset_record,
@@ -47,14 +51,23 @@ from aila_jax.runs.workdir import (
 from aila_jax.training.anchors import AnchorsAtWarmup, make_anchors
 from aila_jax.training.best import StoppedEarly, ValidationWatch
 from aila_jax.training.forecast import tried
-from aila_jax.training.logs import LogPlan, LogUnwritable, TrainingLog
+from aila_jax.training.logs import LogPlan, LogUnwritable, NoLog, TrainingLog
 from aila_jax.training.loop import Hook, NonFiniteError, fit
 from aila_jax.training.optimizer import build_optimizer, learning_rates
 from aila_jax.training.penalty import penalty_rule
-from aila_jax.training.sharding import AXIS, Sharding, batch_sharding, describe_devices, map_step
+from aila_jax.training.sharding import (
+    AXIS,
+    Sharding,
+    describe_devices,
+    map_step,
+    mesh_line,
+    mesh_sharding,
+    mesh_step,
+)
 from aila_jax.training.state import TrainState
 from aila_jax.training.step import Objective, make_train_step
 from aila_jax.training.stopping import StopRequests
+from aila_jax.training.vote import StopVote
 
 BIDIRECTIONAL_WARNING = (
     "WARNING: model.bidirectional is set. Every position attends to later tokens, its own target among them,"
@@ -159,7 +172,7 @@ def train(
     fix = "leave it out"
     check_instance("preset", preset, FromPreset | None, "a FromPreset or None", fix)
     with locked(workdir) as folder:
-        return _train(config, workdir, folder, start, quiet, preset)
+        return _train(config, workdir, folder, start, quiet or not here.first(), preset)
 
 
 def _train(
@@ -170,37 +183,41 @@ def _train(
     quiet: bool,
     preset: FromPreset | None,
 ) -> Run:
-    batch_sharding(config.train.batch_size, accumulate=config.train.accumulate)  # refuses before any work
+    mesh_sharding(config)  # refuses before any work
     config = as_begun(workdir, config, quiet)
     config = with_preset_then(workdir, config, preset, quiet)
     before = what_is_before(config, workdir, source)
     found = before.found
     if config.model.bidirectional and not quiet:
         print(BIDIRECTIONAL_WARNING)
-    config, text = _read_text(config, before, quiet)
-    sharding = batch_sharding(config.train.batch_size, accumulate=config.train.accumulate)
-    partition = _partition(
+    types = vocabulary_of(config.data) if before.tokenizer is None else before.tokenizer.vocab_size
+    tight = check_fits_here(config, types)  # refuses what cannot fit before any text is read
+    if tight and not quiet:
+        print(tight)
+    config, text = read_text(config, before, quiet)
+    sharding = mesh_sharding(config)
+    partition = partition_of(
         config, text, before, quiet
     )  # may refuse a file of classes, which must leave the directory as it was
-    if found is None:
+    agree_on_run(config, text.dataset, found)
+    if found is None and here.first():
         write_run_files(workdir, config, text.dataset, before.lineage, preset_record(workdir, preset))
 
-    tables = _rule_tables(config, text, before)
+    tables = tables_of(config, text, before)
     module = build_transformer(config, text.dataset.tokenizer.vocab_size)
     network = Network(module, partition, build_rules(config, tables))
     optimizer = build_optimizer(config.train, config.penalty, config.feature_groups)
-    state = initial_state(config, network.module, optimizer, before.params)
+    state = sharding.begin(partial(initial_state, config, network.module, optimizer), before.params)
     before = before.without_params
     if found is not None:
         found.say_unverified()
-        state = found.state(state)
+        state = sharding.place(found.state(state))
     start, watch = int(state.step), ValidationWatch(config.train, None if found is None else found.seen)
     if start == config.train.steps or watch.stops:
         if not quiet:
             early = f", stopped early: {watch.why}" if start < config.train.steps else ""
             print(f"{workdir} is already finished: step {start} of {config.train.steps}{early}")
         return Run(workdir, config, start, start)
-    state = sharding.replicate(state)
     draw = step_draws(config, sharding)
     make = partial(make_anchors, config, network, windows=text.train, draw=draw, sharding=sharding)
     anchors = AnchorsAtWarmup(config, make, None if found is None else found.anchors())
@@ -208,33 +225,38 @@ def _train(
         state = anchors(0, state) or state  # without a warm-up they are made before the first step
     if not quiet:
         _announce(config, workdir, text.dataset, partition, before.lineage, state)
+        if not sharding.plain:
+            print(f"mesh     {mesh_line(sharding, state)}", flush=True)
 
-    train_step = _mapped_step(config, network, optimizer, sharding)
-    if before.lineage and not quiet:  # somebody's model may be too large for this machine
-        train_step, state = _foretold(config, train_step, state, text, draw, sharding)
-    log = _training_log(config, workdir, folder, found, quiet)
-    with log, CheckpointStore(workdir, config.train.keep) as store, StopRequests() as requests:
+    train_step = mapped_step(config, network, optimizer, sharding, state)
+    # Somebody's model may be too large for this machine. All processes take part, and the first one says it.
+    if before.lineage and (here.count() > 1 or not quiet):
+        train_step, state, said = _foretold(config, train_step, state, text, draw, sharding)
+        if not quiet:
+            print(said, flush=True)
+    log = training_log(config, workdir, folder, found, quiet)
+    with (
+        log,
+        CheckpointStore(workdir, config.train.keep, config.train.keep_every) as store,
+        StopRequests() as requests,
+    ):
+        vote = StopVote()
         aside = Aside(before.lineage, log, watch, tables, before.chat)
-        save = partial(_save, config, text, store, anchors, network, aside)
-        save = partial(_in_peace, save, folder, requests)
-        measure = partial(_measure, Measured(config, network, text.validation, sharding), log, watch, save)
-        # Anchors first, so that a checkpoint of the same step has them.
-        at_warmup = Hook(config.train.warmup_end, anchors, at_end=False, once=True)
-        hooks = (
-            at_warmup,
-            Hook(config.train.eval_every, measure),
-            Hook(config.train.checkpoint_every, save, on_stop=True),
-        )
+        measured = Measured(config, network, text.validation, sharding)
+        hooks = run_hooks(measured, text, store, anchors, aside, folder, requests)
         loop = partial(
             fit,
             state,
             train_step=train_step,
-            inputs=lambda step: (sharding.shard(next(text.batches)), *draw(step)),
+            inputs=lambda step: (
+                sharding.shard_own(next(text.batches), config.train.batch_size),
+                *draw(step),
+            ),
             steps=config.train.steps,
             on_metrics=log.on_metrics,
             hooks=hooks,
             max_skipped=config.train.max_skipped,
-            stop=lambda step: requests.asked(step) or log.failure(step) or watch.ended(step),
+            stop=lambda step: vote(step, requests.asked(step) or log.failure(step)) or watch.ended(step),
         )
         with _explained(store, log):
             done, why = _fitted(loop)
@@ -270,14 +292,23 @@ def _explained(store: CheckpointStore, log: TrainingLog) -> Iterator[None]:
         ) from error
 
 
-def _read_text(config: Config, before: Before, quiet: bool) -> tuple[Config, Text]:
+def read_text(config: Config, before: Before, quiet: bool) -> tuple[Config, Text]:
     """The corpus, encoded with the checkpoint's tokenizer where there is one, and the batches from where it
     stopped; and the configuration, with batches that the corpus can fill.
     """
     dataset, found = load_dataset(config.data, before.tokenizer), before.found
     windows = split_windows(config, dataset, "train")
     config = _filled(config, len(windows), quiet) if found is None else config
-    batches = TrainBatches(windows, config.train.batch_size, config.seed)
+    batches = batches_of(config, dataset, windows, found)
+    return config, Text(dataset, windows, split_windows(config, dataset, "validation"), batches)
+
+
+def batches_of(config: Config, dataset: Dataset, windows: Windows, found: Checkpoint | None) -> TrainBatches:
+    """The batches of a run, from where its checkpoint stopped where there is one; ValueError where that has
+    read another corpus.
+    """
+    rows = mesh_sharding(config).rows_here(config.train.batch_size)
+    batches = TrainBatches(windows, config.train.batch_size, config.seed, rows)
     if found is not None:
         began = str(found.record.data.get("fingerprint"))
         limit, fix = (
@@ -286,14 +317,15 @@ def _read_text(config: Config, before: Before, quiet: bool) -> tuple[Config, Tex
         )
         require(dataset.fingerprint == began, "the corpus", dataset.fingerprint, limit, fix)
         batches.set_state(found.record.data.get("position", {}))
-    return config, Text(dataset, windows, split_windows(config, dataset, "validation"), batches)
+    return batches
 
 
 def _filled(config: Config, windows: int, quiet: bool) -> Config:
     """The same with a batch of all the training windows that there are, where the default size is above
     their number: nobody asked for that one.
     """
-    asked, evenly = config.train.batch_size, jax.local_device_count() * config.train.accumulate
+    asked, parts = config.train.batch_size, jax.device_count() // config.mesh.tensor
+    evenly = parts * config.train.accumulate
     fits = windows - windows % evenly
     if asked != DEFAULT_BATCH_SIZE or windows >= asked or fits == 0:
         return config
@@ -302,32 +334,37 @@ def _filled(config: Config, windows: int, quiet: bool) -> Config:
     return replace(config, train=replace(config.train, batch_size=fits))
 
 
-def _partition(config: Config, text: Text, before: Before, quiet: bool) -> Partition:
+def partition_of(config: Config, text: Text, before: Before, quiet: bool) -> Partition:
     """The checkpoint's partition, or one that is fitted to the training split now."""
     if (there := before.partition()) is not None:
         return there
     return fit_partition(config.partition, text.dataset.tokenizer, text.dataset.splits["train"], quiet)
 
 
-def _rule_tables(config: Config, text: Text, before: Before) -> RuleTables | None:
+def tables_of(config: Config, text: Text, before: Before) -> RuleTables | None:
     """The checkpoint's tables of the relation, or those that are fitted to the training split now."""
     if (there := before.rule_tables()) is not None:
         return there
     return fit_rule_tables(config.relation, text.dataset.tokenizer, text.dataset.splits["train"])
 
 
-def _mapped_step(config: Config, network: Network, optimizer: Any, sharding: Sharding) -> Callable[..., Any]:
+def mapped_step(
+    config: Config, network: Network, optimizer: Any, sharding: Sharding, state: TrainState
+) -> Callable[..., Any]:
     """The training step, mapped over the devices."""
-    penalty = penalty_rule(config)
-    step = make_train_step(
+    penalty, objective = penalty_rule(config), Objective.of(config)
+    make = partial(
+        make_train_step,
         network,
         optimizer,
-        Objective.of(config),
+        objective,
         accumulate=config.train.accumulate,
-        axis_name=AXIS,
         penalty=penalty,
     )
-    return map_step(step, sharding, config.train.parallel, whole=int(penalty is not None))
+    whole = int(penalty is not None)
+    if sharding.plain:
+        return map_step(make(axis_name=AXIS), sharding, config.train.parallel, whole)
+    return mesh_step(make(sharding=sharding), sharding, state, whole)
 
 
 def _foretold(
@@ -337,15 +374,14 @@ def _foretold(
     text: Text,
     draw: Callable[[int], tuple[Any, ...]],
     sharding: Sharding,
-) -> tuple[Callable[..., Any], TrainState]:
-    """The compiled step and the state as it was, when memory and time of a step have been printed."""
+) -> tuple[Callable[..., Any], TrainState, str]:
+    """The compiled step, the state as it was, and what a step takes in words."""
     position = text.batches.get_state()
-    inputs = (sharding.shard(next(text.batches)), *draw(0))
+    inputs = (sharding.shard_own(next(text.batches), config.train.batch_size), *draw(0))
     text.batches.set_state(position)
     tokens = config.train.batch_size * config.model.length
     train_step, state, forecast = tried(train_step, state, inputs, tokens, sharding)
-    print(f"takes    {forecast.line(config.train.steps - int(state.step))}", flush=True)
-    return train_step, state
+    return train_step, state, f"takes    {forecast.line(config.train.steps - int(state.step))}"
 
 
 def _first_line(error: Exception) -> str:
@@ -353,9 +389,11 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
-def _training_log(
+def training_log(
     config: Config, workdir: Path, folder: RunFolder, found: Checkpoint | None, quiet: bool
 ) -> TrainingLog:
+    if not here.first():
+        return NoLog()
     plan = LogPlan(
         start=0 if found is None else found.step,
         steps=config.train.steps,
@@ -389,6 +427,28 @@ class Aside:
     watch: ValidationWatch
     rule_tables: RuleTables | None = None
     chat: dict[str, str] | None = None
+
+
+def run_hooks(
+    measured: Measured,
+    text: Text,
+    store: CheckpointStore,
+    anchors: AnchorsAtWarmup,
+    aside: Aside,
+    folder: RunFolder,
+    requests: StopRequests,
+) -> tuple[Hook, ...]:
+    """What a run does beside its steps: anchors, evaluations, checkpoints."""
+    config, log, watch = measured.config, aside.log, aside.watch
+    save = partial(_save, config, text, store, anchors, measured.network, aside)
+    save = partial(_in_peace, save, folder, requests)
+    measure = partial(_measure, measured, log, watch, save)
+    # Anchors first, so that a checkpoint of the same step has them.
+    return (
+        Hook(config.train.warmup_end, anchors, at_end=False, once=True),
+        Hook(config.train.eval_every, measure),
+        Hook(config.train.checkpoint_every, save, on_stop=True),
+    )
 
 
 def _save(

@@ -3,6 +3,7 @@ watched by.
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import PRNGKeyArray
 
 from aila_jax.config import Config, DialMode, Solver, TrainedPart
@@ -103,6 +105,25 @@ def step_draws(config: Config, sharding: Sharding) -> Any:
         return draw
     strength = jax.jit(partial(penalty_strength, config), out_shardings=sharding.replicated)
     return lambda step: (*draw(step), strength(np.int32(step)))
+
+
+def member_draws(configs: Sequence[Config], split: NamedSharding) -> Any:
+    """step → what `step_draws` gives for each of several runs that differ in seed and λ, along a first axis
+    that lies as `split` says; one compiled draw for all of them.
+    """
+    keys = [key_of(config, "draws") for config in configs]
+
+    @partial(jax.jit, out_shardings=split)
+    def draw(keys: list[PRNGKeyArray], step: Array) -> Any:
+        found = []
+        for config, key in zip(configs, keys, strict=True):
+            train = config.train
+            drawn = draw_locality(config.locality, train.steps, train.batch_size, key, step)
+            penalised = config.penalty.solver != Solver.NONE
+            found.append((*drawn, *([penalty_strength(config, step)] if penalised else [])))
+        return jax.tree.map(lambda *each: jnp.stack(each), *found)
+
+    return lambda step: draw(keys, np.int32(step))
 
 
 def evaluated_lams(config: Config) -> tuple[float, ...]:

@@ -37,6 +37,7 @@ from aila_jax.data.dataset import Dataset
 from aila_jax.files import folder_inside, refuse_link, write_atomically
 from aila_jax.json_files import json_object, read_json
 from aila_jax.presets import FromPreset
+from aila_jax.processes import here
 from aila_jax.provenance import git_commit, versions
 from aila_jax.training.sharding import describe_devices
 
@@ -48,6 +49,8 @@ PLACES = (
     "valid_files",
     "test_files",
 )  # settings of data that say where it is
+SHARED = ("accumulate", "parallel", "remat")  # settings of training that change no update but by rounding
+ELSEWHERE = {"data": PLACES, "train": SHARED}  # what a run may go on with in another way, and its mesh
 
 
 def run_directory(checkpoint: str | Path) -> Path:
@@ -151,7 +154,8 @@ def locked(workdir: Path) -> Iterator[RunFolder]:
     """
     check_writable(workdir)
     refuse_links_of_run(workdir)
-    with _lock(workdir), RunFolder(workdir) as folder:
+    # Of several processes the first one writes, and holds it for all.
+    with _lock(workdir) if here.first() else contextlib.nullcontext(), RunFolder(workdir) as folder:
         yield folder
 
 
@@ -177,9 +181,14 @@ def _lock(workdir: Path) -> Iterator[None]:
 
 
 def _anywhere(config: Config) -> dict[str, Any]:
-    """Without the places of its data, which may move; whether it is the same text its fingerprint says."""
+    """Without the places of its data, which may move (whether it is the same text its fingerprint says), and
+    without what says how devices share the work, which a run may go on with elsewhere.
+    """
     values = to_dict(config)
-    return {**values, "data": {name: value for name, value in values["data"].items() if name not in PLACES}}
+    del values["mesh"]
+    for group, names in ELSEWHERE.items():
+        values[group] = {name: value for name, value in values[group].items() if name not in names}
+    return values
 
 
 def as_begun(workdir: Path, config: Config, quiet: bool) -> Config:
@@ -231,9 +240,10 @@ def with_preset_then(workdir: Path, config: Config, preset: FromPreset | None, q
     if not quiet:
         settings = ", ".join(f"{name} {there!r}, now {now!r}" for name, there, now in sorted(changed))
         print(f"preset   {preset.name} has changed since this run began, which goes on as it was: {settings}")
-    places = {name: value for name, value in to_dict(config)["data"].items() if name in PLACES}
-    values = to_dict(saved)
-    return from_dict(Config, {**values, "data": {**values["data"], **places}})
+    values, now = to_dict(saved), to_dict(config)
+    for group, names in ELSEWHERE.items():
+        values[group] |= {name: now[group][name] for name in names}
+    return from_dict(Config, {**values, "mesh": now["mesh"]})
 
 
 def preset_record(workdir: Path, preset: FromPreset | None) -> dict[str, Any]:
@@ -313,6 +323,19 @@ def _differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> li
         elif json.dumps(before) != json.dumps(after):
             found.append((f"{path}{key}", before, after))
     return found
+
+
+def agree_on_run(config: Config, dataset: Dataset, found: Checkpoint | None) -> None:
+    """Waits until every process has read what is in the run directory, and has read the same.
+
+    Raises:
+      ValueError: one of them has other settings, another corpus, or another checkpoint.
+    """
+    here.agree("the configuration", json.dumps(_anywhere(config), sort_keys=True))
+    here.agree("the fingerprint of the corpus", dataset.fingerprint)
+    step = "none" if found is None else f"step {found.step}, {found.weights[:12]}"
+    fix = "give every process the same --workdir, on a file system that all of them see"
+    here.agree("the newest checkpoint", step, fix)
 
 
 def write_run_files(

@@ -21,6 +21,9 @@ from aila_jax.config.options import (
     GenerateOptions,
     LocaliseOptions,
     OpenOptions,
+    PlanOptions,
+    PopulationOptions,
+    ProcessOptions,
     RecruitOptions,
     ScoreOptions,
     SweepOptions,
@@ -78,6 +81,7 @@ SCORE = {
     "unit": "nats",
     "hard": None,
     "batch_size": 8,
+    "top": 0,
 }
 ANSWER = {
     "lam": 1.0,
@@ -364,13 +368,13 @@ INFLUENCE = {
         ),
         (
             "score --checkpoint=c --file=a --by_line --lam=0,0.5 --tau=2 --stride=3 --line_start --unit=bits"
-            " --hard --batch_size=2 --window=3 --out=o.jsonl",
+            " --hard --batch_size=2 --top=3 --window=3 --out=o.jsonl",
             (
                 "score",
                 ("c",),
                 SCORE
                 | {"file": "a", "by_line": True, "lam": (0.0, 0.5), "tau": (2.0,), "stride": 3}
-                | {"line_start": True, "unit": "bits", "hard": True, "batch_size": 2, "window": 3}
+                | {"line_start": True, "unit": "bits", "hard": True, "batch_size": 2, "top": 3, "window": 3}
                 | {"out": "o.jsonl"},
             ),
         ),
@@ -659,7 +663,8 @@ def test_the_flags_are_the_options_and_so_are_their_defaults(command, monkeypatc
         each.name: each.default for each in dataclasses.fields(OpenOptions) if each.name in command.opening
     }
     path = {command.path.name: command.path.default}
-    expected = path | given | opening | ({"out": ""} if command.out else {})
+    shared = {each.name: each.default for each in dataclasses.fields(ProcessOptions) if command.several}
+    expected = path | given | opening | shared | ({"out": ""} if command.out else {})
     found = {name: values[name].default for name in values if not name.startswith("config")}
     assert found == {
         name: None if default is dataclasses.MISSING else default for name, default in expected.items()
@@ -676,6 +681,8 @@ def test_the_flags_are_the_options_and_so_are_their_defaults(command, monkeypatc
         (aila_jax.LanguageModel.generate, GenerateOptions, {"prompt", "chat", "block_ids"}),
         (aila_jax.LanguageModel.stream, GenerateOptions, {"prompt", "chat", "block_ids"}),
         (aila_jax.localise, LocaliseOptions, {"partition", "relation", "seed", "quiet"}),
+        (aila_jax.plan, PlanOptions, set()),
+        (aila_jax.population, PopulationOptions, {"quiet", "preset"}),
         (aila_jax.LanguageModel.score, ScoreOptions, {"block_ids"}),
         (aila_jax.score, ScoreOptions, {"block_ids", "fallback"}),
     ],

@@ -50,6 +50,8 @@ def test_what_had_a_module_is_known():
         "demo",
         "export",
         "localise",
+        "plan",
+        "population",
         "score",
         "threshold",
         "verify",

@@ -44,9 +44,9 @@ def logging_often(config, steps=60):
 
 
 def test_a_log_that_cannot_be_written_ends_training_after_saving(trained, tmp_path, monkeypatch):
-    from aila_jax.training import logs
+    from aila_jax.training import event_file, logs
 
-    real, written = logs.EventFile.add, []
+    real, written = event_file.EventFile.add, []
 
     def add(self, step, scalars):
         written.append(step)
@@ -54,7 +54,7 @@ def test_a_log_that_cannot_be_written_ends_training_after_saving(trained, tmp_pa
             raise OSError(errno.ENOSPC, "No space left on device", "board")
         real(self, step, scalars)
 
-    monkeypatch.setattr(logs.EventFile, "add", add)
+    monkeypatch.setattr(event_file.EventFile, "add", add)
     with pytest.raises(logs.LogUnwritable) as caught:
         runs.train(logging_often(trained.config), tmp_path / "run", quiet=True)
     step = find_checkpoint(tmp_path / "run").step

@@ -116,7 +116,7 @@ def test_its_checkpoints_hold_the_adapters_alone_and_know_the_base(run, base):
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(place, data, run, monkeypatch):
     config, workdir = short(place, data), place / "stopped"
-    read = loop._stop_if_skipped
+    read = loop.stop_if_skipped
 
     def stop(metrics, *rest):
         read(metrics, *rest)
@@ -124,7 +124,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(place, data, run, 
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "LAG", 0)
-        patch.setattr(loop, "_stop_if_skipped", stop)
+        patch.setattr(loop, "stop_if_skipped", stop)
         with pytest.raises(TrainingStopped):
             aila.train(config, workdir, quiet=True, start=place / "base")
     assert 0 < find_checkpoint(workdir).step < 6

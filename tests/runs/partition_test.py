@@ -86,7 +86,7 @@ def test_a_continued_run_takes_the_table_from_its_checkpoint(
     )
     found = find_checkpoint(finished, 2)
     np.testing.assert_array_equal(
-        training_run._partition(base, None, found, quiet=True).boundary,
+        training_run.partition_of(base, None, found, quiet=True).boundary,
         aila.load(finished).partition.boundary,
     )
 

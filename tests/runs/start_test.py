@@ -186,8 +186,8 @@ def test_other_blocks_are_fitted_to_the_new_text(golden):
     for partition in (replace(config.partition, classes=4), PartitionConfig(size=3)):
         other = replace(config, partition=partition)
         before = Before(None, begin_from(golden, other))
-        _, text = training_run._read_text(other, before, True)
-        made = training_run._partition(other, text, before, True)
+        _, text = training_run.read_text(other, before, True)
+        made = training_run.partition_of(other, text, before, True)
         assert made.table.max() == 3 if partition.fitted else made.size == 3
 
 
@@ -198,7 +198,7 @@ def test_another_corpus_is_encoded_with_the_starts_tokenizer(trained, tmp_path):
         corpus="text", files=(str(tmp_path / "other.txt"),), vocab_size=300, cache_dir=str(tmp_path / "cache")
     )
     config = replace(trained.config, data=data)
-    _, text = training_run._read_text(config, Before(None, begin_from(trained.run.workdir, config)), True)
+    _, text = training_run.read_text(config, Before(None, begin_from(trained.run.workdir, config)), True)
     line = trained.model.tokenizer.encode(lines[0])
     assert text.dataset.splits["train"].tokens[: len(line)].tolist() == line
     assert text.dataset.tokenizer.fingerprint == trained.model.tokenizer.fingerprint

@@ -51,4 +51,5 @@ COMMAND = Command(
     run=_run,
     options=EvaluateOptions,
     opening=("window", "relation", "data_dir", "fallback", "step"),
+    several=True,
 )

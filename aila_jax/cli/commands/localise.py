@@ -66,4 +66,5 @@ COMMAND = Command(
     needs_config=True,
     base=_base,
     begins=lambda call: False,
+    several=True,
 )

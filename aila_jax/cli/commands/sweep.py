@@ -28,4 +28,5 @@ COMMAND = Command(
     options=SweepOptions,
     opening=("window", "relation", "data_dir", "fallback", "step"),
     out="Folder for sweep.csv, sweep_heads.csv and sweep.json. Default: the run directory.",
+    several=True,
 )

@@ -89,4 +89,5 @@ COMMAND = Command(
     needs_config=True,
     base=_base,
     begins=lambda call: not call.options.start,
+    several=True,
 )
