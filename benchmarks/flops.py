@@ -72,8 +72,10 @@ def matmul_flops(program: core.Jaxpr) -> int:
 
 
 def _product(equation: Any) -> int:
-    (contracted, _), _ = equation.params["dimension_numbers"]
+    (contracted, _), (shared, _) = equation.params["dimension_numbers"]
     left = equation.invars[0].aval.shape
+    if not contracted or len(shared) == equation.outvars[0].aval.ndim:
+        return 0  # rows by rows (`aila_jax.inner`): a sum, or its gradient, written as a product
     return 2 * prod(equation.outvars[0].aval.shape) * prod(left[axis] for axis in contracted)
 
 

@@ -37,6 +37,7 @@ class OursForm:
       staggered: heads turn one after another.
       views: times that a training step reads each sequence, where λ is drawn.
       distill, pressure: as in `locality`.
+      shift: of every second layer, in windows of twice as many tokens, with a gate; 0 for the shape's blocks.
     """
 
     conditional: bool = False
@@ -52,6 +53,7 @@ class OursForm:
     views: int = 1
     distill: float = 0.0
     pressure: float = 0.0
+    shift: int = 0
 
     family = "ours"
 

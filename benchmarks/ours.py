@@ -11,7 +11,15 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Int
 
-from aila_jax.config import DialMode, LocalityConfig, MarginConfig, MarginForm, ModelConfig
+from aila_jax.config import (
+    Config,
+    DialMode,
+    LocalityConfig,
+    MarginConfig,
+    MarginForm,
+    ModelConfig,
+    RelationConfig,
+)
 from aila_jax.evaluation.evaluator import Evaluation, eval_step
 from aila_jax.loss.scores import scores_of
 from aila_jax.model.interface import Dial, Request
@@ -19,6 +27,7 @@ from aila_jax.model.network import Network
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition, build_partition
 from aila_jax.partition.kinds import Classes, Given, Segments
+from aila_jax.partition.rule_tables import build_rules
 from aila_jax.training.locality import draw_locality
 from aila_jax.training.optimizer import build_optimizer
 from aila_jax.training.sharding import AXIS, Sharding, map_step
@@ -37,16 +46,28 @@ def model_config(form: OursForm, shape: Shape, exact: bool) -> ModelConfig:
     margin = MarginConfig(
         form=MarginForm.SELF_SCALING if form.self_scaling else MarginForm.FIXED,
         stagger=0.75 if form.staggered else 0.0,
+        gate=1.0 if form.shift else 0.0,
     )
     return replace(
         shape.config.model,
         film=form.film,
         margin=margin,
-        rotary_base=1000.0 if form.rotary else 0.0,
+        rotary_base=1000.0 if form.rotary else shape.config.model.rotary_base,
         score_cap=4.0 if form.capped else 0.0,
         dial_weights="qkv" if form.dial_weights else "none",
         dtype="float32" if exact else shape.dtype,
     )
+
+
+def blocks_config(form: OursForm, shape: Shape) -> Config:
+    """The shape's configuration, with the windows and the relation of one contestant; windows end with the
+    text, so that the toy shape has a shift too.
+    """
+    if not form.shift:
+        return shape.config
+    size = min(2 * form.shift, shape.config.model.length)
+    windows = replace(shape.config.partition, size=size)
+    return replace(shape.config, partition=windows, relation=RelationConfig(shift=size // 2))
 
 
 def draw_partition(form: OursForm, shape: Shape, seed: int = 0) -> Partition:
@@ -55,7 +76,7 @@ def draw_partition(form: OursForm, shape: Shape, seed: int = 0) -> Partition:
     """
     draw = np.random.default_rng(seed)
     drawn = {
-        "windows": build_partition(shape.config.partition),
+        "windows": build_partition(blocks_config(form, shape).partition),
         "given": Given(),
         "segments": Segments(draw.random(shape.vocab_size) < 0.1),
         "classes": Classes(draw.integers(0, 52, shape.vocab_size).astype(np.int32)),
@@ -71,7 +92,7 @@ def make_batch(tokens: Int[np.ndarray, "B L+1"]) -> Batch:
 
 def add_film(weights: dict[str, Any], seed: int = 1) -> dict[str, Any]:
     """The weights with random FiLM vectors; at λ = 0 they must not matter."""
-    draw, width = np.random.default_rng(seed), weights["position"].shape[1]
+    draw, width = np.random.default_rng(seed), weights["embedding"].shape[1]
 
     def vectors() -> dict[str, Any]:
         return {
@@ -80,7 +101,11 @@ def add_film(weights: dict[str, Any], seed: int = 1) -> dict[str, Any]:
         }
 
     layers = {
-        name: {**layer, "attention_norm": vectors(), "mlp_norm": {**layer["mlp_norm"], **vectors()}}
+        name: {
+            **layer,
+            "attention_norm": {**layer.get("attention_norm", {}), **vectors()},
+            "mlp_norm": {**layer["mlp_norm"], **vectors()},
+        }
         for name, layer in weights.items()
         if name.startswith("layer_")
     }
@@ -144,7 +169,8 @@ class OursRunner:
             pressure=form.pressure,
         )
         chunk = shape.chunk if form.chunk < 0 else form.chunk
-        network = Network(Transformer(config.model, shape.vocab_size), draw_partition(form, shape))
+        rules = build_rules(blocks_config(form, shape))
+        network = Network(Transformer(config.model, shape.vocab_size), draw_partition(form, shape), rules)
         optimizer = build_optimizer(config.train)
         sharding = Sharding(Mesh(np.asarray(jax.local_devices()[:1]), (AXIS,)))
         weights = draw_weights(config.model, shape.vocab_size)

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Float, Int
 
-from aila_jax.config import ModelConfig
+from aila_jax.config import FeedForwardKind, ModelConfig, NormKind
 from aila_jax.loss.cross_entropy import linear_cross_entropy, linear_target_scores
 from aila_jax.training.optimizer import build_optimizer
 from aila_jax.types import Array
@@ -21,8 +21,6 @@ from benchmarks.forms import SWEEP, TRAIN, PlainForm
 from benchmarks.ours import jax_peak_bytes
 from benchmarks.shapes import Shape
 from benchmarks.workload import draw_weights
-
-EPSILON = 1e-6  # of LayerNorm: Flax's default
 
 
 def causal_attention(
@@ -37,8 +35,19 @@ def causal_attention(
     return jnp.einsum("bhlm,bmhk->blhk", weights.astype(v.dtype), v)
 
 
+def rotated(x: Float[Array, "B L H K"], base: float) -> Float[Array, "B L H K"]:
+    """Rotary positions: coordinates i and i + K / 2 are a pair."""
+    half = x.shape[-1] // 2
+    rates = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angles = jnp.arange(x.shape[1], dtype=jnp.float32)[:, None] * rates[None]
+    cos, sin = (turn[None, :, None].astype(x.dtype) for turn in (jnp.cos(angles), jnp.sin(angles)))
+    first, second = x[..., :half], x[..., half:]
+    return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
+
+
 class PlainTransformer(nn.Module):
-    """Pre-LayerNorm decoder with tied embeddings and learned positions; parameters named as in ours.
+    """Decoder with tied embeddings, the norms before each part, with learned or rotary positions; parameters
+    named as in ours.
 
     Attributes:
       config: the shape.
@@ -56,60 +65,78 @@ class PlainTransformer(nn.Module):
     def __call__(self, tokens: Int[Array, "B L"]) -> tuple[Float[Array, "B L D"], Float[Array, "V D"]]:
         """Features before the output layer, and the embedding it shares."""
         cfg, dtype = self.config, jnp.dtype(self.dtype)
-        heads = (cfg.n_heads, cfg.d_model // cfg.n_heads)
         init = nn.initializers.normal(0.02)
         embedding = self.param("embedding", init, (self.vocab_size, cfg.d_model))
-        position = self.param("position", init, (cfg.length, cfg.d_model))
-        x = (embedding[tokens] + position[None, : tokens.shape[1]]).astype(dtype)
+        x = embedding[tokens]
+        if cfg.learned_positions:
+            x = x + self.param("position", init, (cfg.length, cfg.d_model))[None, : tokens.shape[1]]
+        x = x.astype(dtype)
         for layer in range(cfg.n_layers):
-            x = PlainBlock(cfg, heads, self.form, dtype, name=f"layer_{layer}")(x)
-        return PlainNorm(dtype, name="final_norm")(x), embedding.astype(dtype)
+            x = PlainBlock(cfg, self.form, dtype, name=f"layer_{layer}")(x)
+        return PlainNorm(cfg, dtype, name="final_norm")(x), embedding.astype(dtype)
 
 
 class PlainBlock(nn.Module):
     """One layer of it."""
 
     config: ModelConfig
-    heads: tuple[int, int]
     form: PlainForm
     dtype: Any
 
     @nn.compact
     def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
         cfg, dtype = self.config, self.dtype
-        y = nn.LayerNorm(epsilon=EPSILON, use_scale=False, use_bias=False, dtype=dtype)(x)
-        y = PlainAttention(self.heads, self.form.attention, dtype, name="attention")(y)
-        x = x + y
-        y = PlainNorm(dtype, name="mlp_norm")(x)
-        y = nn.gelu(nn.Dense(cfg.d_ff, dtype=dtype, name="mlp_in")(y))
-        return x + nn.Dense(cfg.d_model, dtype=dtype, name="mlp_out")(y)
+
+        def dense(width: int, name: str) -> nn.Dense:
+            return nn.Dense(width, use_bias=cfg.mlp_bias, dtype=dtype, name=name)
+
+        affine = cfg.norm != NormKind.CENTRED
+        y = PlainNorm(cfg, dtype, affine, name="attention_norm")(x)
+        x = x + PlainAttention(cfg, self.form.attention, dtype, name="attention")(y)
+        y = PlainNorm(cfg, dtype, name="mlp_norm")(x)
+        inner = dense(cfg.d_ff, "mlp_in")(y)
+        if cfg.feed_forward == FeedForwardKind.SWIGLU:
+            inner = nn.silu(dense(cfg.d_ff, "mlp_gate")(y)) * inner
+        else:
+            inner = nn.gelu(inner)
+        return x + dense(cfg.d_model, "mlp_out")(inner)
 
 
 class PlainAttention(nn.Module):
     """Multi-head attention."""
 
-    heads: tuple[int, int]
+    config: ModelConfig
     form: str
     dtype: Any
 
     @nn.compact
     def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
-        names = ("query", "key", "value")
-        q, k, v = (
-            nn.DenseGeneral(self.heads, use_bias=False, dtype=self.dtype, name=name)(x) for name in names
-        )
+        cfg, names = self.config, ("query", "key", "value")
+        heads = (cfg.n_heads, cfg.d_model // cfg.n_heads)
+        q, k, v = (nn.DenseGeneral(heads, use_bias=False, dtype=self.dtype, name=name)(x) for name in names)
+        if cfg.rotary_base:
+            q, k = rotated(q, cfg.rotary_base), rotated(k, cfg.rotary_base)
         out = causal_attention(q, k, v, self.form)
-        return nn.DenseGeneral(x.shape[-1], axis=(-2, -1), dtype=self.dtype, name="out")(out)
+        dense = nn.DenseGeneral(
+            x.shape[-1], axis=(-2, -1), use_bias=cfg.out_bias, dtype=self.dtype, name="out"
+        )
+        return dense(out)
 
 
 class PlainNorm(nn.Module):
-    """LayerNorm, nested once so that its parameters stand where ours do."""
+    """LayerNorm or RMSNorm, nested once so that its parameters stand where ours do."""
 
+    config: ModelConfig
     dtype: Any
+    affine: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
-        return nn.LayerNorm(epsilon=EPSILON, dtype=self.dtype)(x)
+        epsilon = self.config.norm_epsilon
+        if self.config.norm == NormKind.RMS:
+            return nn.RMSNorm(epsilon=epsilon, dtype=self.dtype)(x)
+        affine = self.affine
+        return nn.LayerNorm(epsilon=epsilon, use_scale=affine, use_bias=affine, dtype=self.dtype)(x)
 
 
 def mean_loss(

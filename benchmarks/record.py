@@ -23,6 +23,10 @@ class Quartiles:
     low: float
     high: float
 
+    def shown(self, decimals: int) -> str:
+        """The median, and the quartiles in brackets."""
+        return f"{self.median:.{decimals}f} ({self.low:.{decimals}f} to {self.high:.{decimals}f})"
+
 
 @dataclass(frozen=True)
 class Measure:

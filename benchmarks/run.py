@@ -1,6 +1,8 @@
-"""Speed of training and of the sweep, beside plain JAX and PyTorch, as JSON, a table and a figure.
+r"""Speed of training and of the sweep, beside plain JAX and PyTorch, as JSON, a table and a figure.
 
     python -m benchmarks.run --shapes=small,paper --out=docs/results/benchmark
+    python -m benchmarks.run --shapes=base --contestants=torch-eager,torch-compile \
+        --out=docs/results/base_speed
     python -m benchmarks.run --quick
 
 Each contestant runs in a process of its own, proves that it computes the same loss and gradient norm as our
@@ -18,14 +20,14 @@ from absl import app, flags
 from benchmarks.forms import NAMES
 from benchmarks.shapes import DTYPES, SHAPES
 
-flags.DEFINE_list("shapes", list(SHAPES), f"Model shapes, of {', '.join(SHAPES)}.")
+flags.DEFINE_list("shapes", ["small", "paper"], f"Model shapes, of {', '.join(SHAPES)}.")
 flags.DEFINE_integer(
     "rounds", 7, "Rounds in which every contestant has its turn; medians are over them.", lower_bound=1
 )
 flags.DEFINE_integer(
     "steps",
     0,
-    "Executions a turn, after one that is not counted; 0 takes 3 (small) or 1 (paper) on a CPU, 50 on a GPU.",
+    "Executions a turn, after one that is not counted; 0 takes 3 (small) or 1 on a CPU, 50 on a GPU.",
     lower_bound=0,
 )
 flags.DEFINE_list(
@@ -34,7 +36,10 @@ flags.DEFINE_list(
     f"Who is measured; all by default. ours and plain-einsum always are. One or more of {', '.join(NAMES)}.",
 )
 flags.DEFINE_integer(
-    "batch_size", 0, "Sequences a step; 0 takes the preset's, and 4 for paper on a CPU.", lower_bound=0
+    "batch_size",
+    0,
+    "Sequences a step; 0 takes the preset's, and 4 for paper, 1 for base on a CPU.",
+    lower_bound=0,
 )
 flags.DEFINE_enum("dtype", "auto", DTYPES, "Compute type; auto is the preset's on a GPU, float32 on a CPU.")
 flags.DEFINE_string(

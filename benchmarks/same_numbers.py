@@ -46,15 +46,15 @@ RUNS = {
         " --config.penalty.solver=subgradient --config.penalty.eta=1e-3 --config.penalty.weights=anchors"
     ),
     "segments": (
-        "--config=certified --config.partition.kind=segments --config.partition.unit=sentence"
+        "--config=certified_windows5 --config.partition.kind=segments --config.partition.unit=sentence"
         " --config.model.document_mask=true"
     ),
-    "learned": "--config=certified --config.partition.kind=learned_segments --config.partition.mean_length=4",
+    "learned": "--config=certified_windows5 --config.partition.kind=learned_segments --config.partition.mean_length=4",
     "classes": (
-        "--config=certified --config.partition.kind=induced_classes --config.partition.classes=6"
+        "--config=certified_windows5 --config.partition.kind=induced_classes --config.partition.classes=6"
         " --config.train.parallel=pmap"
     ),
-    "given": "--config=certified --config.partition.kind=given",
+    "given": "--config=certified_windows5 --config.partition.kind=given",
     "curriculum": (
         "--config=small --config.locality.mode=curriculum --config.model.qk_norm=true"
         " --config.train.loss_chunk=64"

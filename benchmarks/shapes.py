@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from aila_jax import presets
 from aila_jax.config import Config, one_of, require
 
-SHAPES = ("small", "paper")
+SHAPES = ("small", "paper", "base")
 QUICK = "quick"  # --quick: too small to say anything about speed
 CPU_SEQUENCES = {
-    "paper": 4
+    "paper": 4,
+    "base": 1,
 }  # sequences a step on a CPU, where the preset's batch would take most of a minute a step
 CHUNK = 512  # tokens whose logits exist at once; the form of the loss that suits CPUs
 DTYPES = ("auto", "float32", "bfloat16")
@@ -19,8 +20,8 @@ class Shape:
     """One model size with the batch it is measured at.
 
     Attributes:
-      name: `small`, `paper` or `quick`.
-      config: the preset of that name, with dropout and FiLM off: the twins have neither.
+      name: `small`, `paper`, `base` or `quick`.
+      config: the preset of that name, with dropout, FiLM and weights that turn off: the twins have none.
       cpu: whether it is measured on a CPU; a GPU otherwise.
       dtype: compute type, `float32` or `bfloat16`; parameters are float32 always.
       chunk: loss_chunk of our contestants, unless they measure another one.
@@ -68,7 +69,7 @@ def make_shape(name: str, *, cpu: bool, batch_size: int = 0, dtype: str = "auto"
     batch_size = batch_size or (CPU_SEQUENCES.get(name, 0) if cpu else 0) or preset.train.batch_size
     config = replace(
         preset,
-        model=replace(preset.model, dropout=0.0, film=False, dtype="float32"),
+        model=replace(preset.model, dropout=0.0, film=False, dial_weights="none", dtype="float32"),
         # Without warm-up the first steps move the weights, so that equal losses after them prove equal
         # optimizers.
         train=replace(preset.train, batch_size=batch_size, warmup_steps=0),

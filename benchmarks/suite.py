@@ -23,7 +23,7 @@ from benchmarks.record import (
 )
 from benchmarks.rounds import Times, fastest, measure, ratios, speeds
 from benchmarks.runner import Timing
-from benchmarks.shapes import Shape
+from benchmarks.shapes import CPU_SEQUENCES, Shape
 from benchmarks.worker import Memory, Ready, Worker
 
 
@@ -195,4 +195,4 @@ def default_steps(shape: Shape) -> int:
     """Executions a visit: about a second's worth, so that starting and waiting do not count."""
     if not shape.cpu:
         return 50
-    return 1 if shape.name == "paper" else 3
+    return 1 if shape.name in CPU_SEQUENCES else 3

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from aila_jax.config import ModelConfig, require
+from aila_jax.config import FeedForwardKind, ModelConfig, NormKind, require
 from benchmarks.shapes import Shape
 
 BATCHES = 4  # different batches, used in turn
@@ -68,21 +68,30 @@ def draw_weights(config: ModelConfig, vocab_size: int, seed: int = 0) -> dict[st
         return (std * draw.standard_normal(shape, dtype=np.float32)).astype(np.float32)
 
     def norm() -> dict[str, Any]:
+        if config.norm == NormKind.RMS:
+            return {"RMSNorm_0": {"scale": 1 + normal(0.1, width)}}
         return {"LayerNorm_0": {"scale": 1 + normal(0.1, width), "bias": normal(0.1, width)}}
+
+    def dense(biased: bool, std: float, shape: tuple[int, ...], bias: tuple[int, ...]) -> dict[str, Any]:
+        kernel = {"kernel": normal(std, *shape)}
+        return {**kernel, "bias": normal(0.1, *bias)} if biased else kernel
 
     def layer() -> dict[str, Any]:
         attention = {
             name: {"kernel": normal(1.5 * width**-0.5, width, heads, size)}
             for name in ("query", "key", "value")
         }
-        attention["out"] = {"kernel": normal(width**-0.5, heads, size, width), "bias": normal(0.1, width)}
-        return {
-            "attention": attention,
-            "mlp_norm": norm(),
-            "mlp_in": {"kernel": normal(width**-0.5, width, config.d_ff), "bias": normal(0.1, config.d_ff)},
-            "mlp_out": {"kernel": normal(config.d_ff**-0.5, config.d_ff, width), "bias": normal(0.1, width)},
-        }
+        attention["out"] = dense(config.out_bias, width**-0.5, (heads, size, width), (width,))
+        inner = ["mlp_in", *(["mlp_gate"] if config.feed_forward == FeedForwardKind.SWIGLU else [])]
+        parts = {"attention": attention, "mlp_norm": norm()}
+        for name in inner:
+            shape = (width, config.d_ff)
+            parts[name] = dense(config.mlp_bias, width**-0.5, shape, (config.d_ff,))
+        parts["mlp_out"] = dense(config.mlp_bias, config.d_ff**-0.5, (config.d_ff, width), (width,))
+        return parts if config.norm == NormKind.CENTRED else {**parts, "attention_norm": norm()}
 
     layers = {f"layer_{index}": layer() for index in range(config.n_layers)}
-    embedding = {"embedding": normal(0.05, vocab_size, width), "position": normal(0.05, config.length, width)}
-    return {**embedding, **layers, "final_norm": norm()}
+    weights = {"embedding": normal(0.05, vocab_size, width)}
+    if config.learned_positions:
+        weights["position"] = normal(0.05, config.length, width)
+    return {**weights, **layers, "final_norm": norm()}

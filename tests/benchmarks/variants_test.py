@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from benchmarks.ours import blocks_config
 from benchmarks.runner import Timing
-from benchmarks.shapes import make_shape
+from benchmarks.shapes import QUICK, SHAPES, make_shape
 from benchmarks.variants import VARIANTS, describe, run, table
 
 
@@ -16,6 +17,15 @@ def test_ratios_are_of_the_same_round() -> None:
     )
     assert (found.versus_first.low, found.versus_first.median, found.versus_first.high) == (1.25, 1.5, 2.75)
     assert found.processor_versus_first.median == 2.0
+
+
+def test_every_variant_has_a_configuration_at_every_shape() -> None:
+    for name in (*SHAPES, QUICK):
+        shape = make_shape(name, cpu=True)
+        for form in (form for forms in VARIANTS.values() for form in forms.values()):
+            config = blocks_config(form, shape)
+            assert config.relation.shift > 0 or form.shift == 0
+            assert config.partition.size <= config.model.length
 
 
 @pytest.mark.medium  # compiles a training step for each variant
