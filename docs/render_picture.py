@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 import aila_jax as aila
-from aila_jax.reporting.plots_attention import draw_map
+from aila_jax.reporting.plots_attention import draw_words
 from aila_jax.reporting.style import LIGHT, house_style
 
 TEXT = "Return a new list, or the old one if it has no items, and raise an error otherwise."
@@ -24,10 +24,7 @@ def main(run: str) -> None:
         for axes, lam in zip(fig.subplots(1, 2), (0.0, 1.0), strict=True):
             maps = model.attention(TEXT, lam=lam).by_word()
             words = [token.strip() for token in maps.tokens]
-            draw_map(axes, maps, LAYER, HEAD, outline=1.6)
-            axes.set_yticks(range(len(words)), words)
-            axes.set_xticks(range(len(words)), words, rotation=90)
-            axes.tick_params(labelsize=8)
+            draw_words(axes, maps, words, LAYER, HEAD)
             end = "ordinary attention" if lam == 0.0 else "attention stays in the clause"
             mass = maps.block_mass[LAYER, HEAD]
             axes.set_title(f"λ = {lam:g}: {end}\n{mass:.0%} of it inside", loc="center", fontsize=10)

@@ -28,7 +28,7 @@ def write_result(result: SweepResult, directory: str | Path, stem: str) -> None:
 def write_document(result: Any, form: str, directory: Path, stem: str) -> None:
     """Writes a dataclass with a `config` as the file NAME-seedS.json of a format."""
     directory.mkdir(parents=True, exist_ok=True)
-    document = {"format": form, **asdict(result), "config": to_dict(result.config)}
+    document = {"format": form, **asdict(result), "config": to_dict(portable(result.config))}
     write_atomically(directory / f"{stem}.json", (json.dumps(document, indent=1) + "\n").encode())
 
 

@@ -20,6 +20,7 @@ from aila_jax.answering.prompts import (
 from aila_jax.answering.slots import Setting
 from aila_jax.answering.votes import Majority, majority
 from aila_jax.config import require
+from aila_jax.config.options import check_mode
 from aila_jax.data.prompts import Template
 from aila_jax.inference.language_model import LanguageModel
 from experiments.answers.cells import Reading
@@ -80,7 +81,8 @@ class Reader:
 
     def __init__(self, model: LanguageModel, form: Form, reading: Reading):
         """Refuses a model that cannot be read so."""
-        check_model(model, reading.mode, reading.lam)
+        check_mode(reading.mode, reading.lam)
+        check_model(model, reading.lam)
         self.model, self.form, self.reading = model, form, reading
         self.template = form.template(model)
         self.setting = Setting(model, reading.lam, 1.0, reading.hard or model.config.model.hard)

@@ -18,11 +18,10 @@ from aila_jax.evaluation.influence import Moved, influence
 from aila_jax.inference.corpus import windows_of
 from aila_jax.inference.dial import dial_values
 from aila_jax.inference.language_model import LanguageModel
-from aila_jax.inference.reach_of import hard_masks
+from aila_jax.inference.reach_of import hard_layers
 from aila_jax.metrics.sums import Summary, perplexity, summarize
 from aila_jax.model.interface import Dial
-from aila_jax.partition.relations import reach_through
-from aila_jax.reporting.results import portable, read_document
+from aila_jax.reporting.results import read_document
 from aila_jax.reporting.tables import row_from, rows_from
 from aila_jax.training.sharding import batch_sharding
 from aila_jax.types import PADDING_ID, Batch
@@ -143,7 +142,7 @@ def measure(name: str, model: LanguageModel, dataset: Dataset, lams: tuple[float
         influence=influences(
             model, dataset, InfluenceOptions(lams=lams, split="validation", positions=POSITIONS)
         ),
-        config=portable(config),
+        config=config,
     )
 
 
@@ -195,9 +194,10 @@ def keys_and_reach(model: LanguageModel, dataset: Dataset) -> tuple[Int[np.ndarr
     rows = np.linspace(0, len(windows) - 2, WINDOWS).astype(int)  # the last window is partly padding
     batch = take(windows.batch, rows)
     real = np.asarray(batch.doc_ids) != PADDING_ID
-    seen = hard_masks(model, batch).layers
+    hard = hard_layers(model, batch)
+    seen = (np.asarray(relation.masks(hard=True).attendable)[:, 0] for relation in hard.relations)
     counts = [mask.sum(axis=-1)[real].mean() for mask in seen]
-    sizes = reach_through(seen).sum(axis=-1)[real]
+    sizes = hard.reach(range(real.shape[1])).sum(axis=-1)[real]
     lower, median, upper = np.quantile(sizes, (0.25, 0.5, 0.75))
     spread = Spread(float(sizes.mean()), float(lower), float(median), float(upper), int(sizes.max()))
     return np.array(counts), spread

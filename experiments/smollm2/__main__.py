@@ -52,12 +52,12 @@ def main(argv: list[str]) -> None:
                 model = untrained(FLAGS.model, base, stem.removeprefix("untrained-"))
                 # λ = 0 is the same model whatever its blocks are.
                 lams: tuple[float, ...] = LAMS if stem == named[0] else LAMS[1:]
-                found = measure.measure(stem, model, dataset_of(model), lams)
+                found = measure.measure(stem, model, dataset_of(model), lams, folder / file)
             else:
                 run = runs.train(trained[stem], folder / file, start=FLAGS.model)
                 model, curve = run.load(), measure.curve_of(folder / file, run.config)
                 lams = (1.0,) if stem == CONTROL else LAMS
-                found = measure.measure(stem, model, dataset_of(model), lams, curve)
+                found = measure.measure(stem, model, dataset_of(model), lams, folder / file, curve)
             measure.write_result(found, out, file)
     print(report.collect(out))
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from aila_jax.loss.cross_entropy import token_losses
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.network import Network
 from aila_jax.provenance import git_commit
-from aila_jax.reporting.results import portable, read_document
-from aila_jax.reporting.tables import rows_from
+from aila_jax.reporting.results import read_document
+from aila_jax.reporting.tables import row_from, rows_from
 from aila_jax.types import Array, Batch
 from experiments.frontier.measure import Influence, Reading, influences, read_batches
+from experiments.kept import Kept
 from experiments.results import write_document
 from experiments.smollm2.runs import CONTROL
 
@@ -61,7 +62,7 @@ class SmolResult:
       tokens: of training.
       readings: at each λ, and at λ = 1 without the gate too.
       alone: perplexity of each sentence by itself after the begin token; None where it was not measured.
-      influence: at λ = 0 and 1.
+      influence: at λ = 0 and 1, those of them that were read.
       curve: of training.
       config: its configuration.
     """
@@ -91,15 +92,35 @@ def fixed_batches(model: LanguageModel, dataset: Dataset) -> list[Batch]:
 
 
 def measure(
-    name: str, model: LanguageModel, dataset: Dataset, lams: Sequence[float], curve: Sequence[Point] = ()
+    name: str,
+    model: LanguageModel,
+    dataset: Dataset,
+    lams: Sequence[float],
+    folder: Path,
+    curve: Sequence[Point] = (),
 ) -> SmolResult:
-    """Reads a model at each λ of `lams`; at λ = 1 also without its gate, and each sentence alone."""
+    """Reads a model at each λ of `lams`; at λ = 1 also without its gate, and each sentence alone.
+
+    What was measured before it was stopped is in `folder`, and is not measured again.
+    """
     config, batches = model.config, fixed_batches(model, dataset)
-    readings = [read_batches(model, batches, lam) for lam in lams]
+    kept = Kept.of(folder / "measured.json", config, model.step)
+
+    def reading(lam: float, read: LanguageModel = model) -> Reading:
+        words = f"λ = {lam:g}" if read is model else f"λ = {lam:g} without the gate"
+        return row_from(Reading, kept.part(words, lambda: asdict(read_batches(read, batches, lam))), words)
+
+    readings = [reading(lam) for lam in lams]
     gated = config.model.margin.gate > 0 and 1.0 in lams
     if gated:
-        readings.append(read_batches(without_gate(model), batches, 1.0))
-    options = InfluenceOptions(lams=tuple(lams), split=SPLIT, positions=QUERIES)
+        readings.append(reading(1.0, without_gate(model)))
+    ends = tuple(lam for lam in lams if lam in (0.0, 1.0))
+    options = InfluenceOptions(lams=ends, split=SPLIT, positions=QUERIES)
+    moved, by_itself = [], None
+    if gated and name != CONTROL:
+        moved = kept.part("influence", lambda: list(map(asdict, influences(model, dataset, options))))
+    if gated and isolates(config):
+        by_itself = kept.part("sentences alone", lambda: alone(model, batches))
     return SmolResult(
         run=name,
         seed=config.seed,
@@ -107,10 +128,10 @@ def measure(
         targets=int(sum(np.count_nonzero(batch.weights) for batch in batches)),
         tokens=model.step * config.train.batch_size * config.model.length,
         readings=tuple(readings),
-        alone=alone(model, batches) if gated and isolates(config) else None,
-        influence=influences(model, dataset, options) if gated and name != CONTROL else (),
+        alone=by_itself,
+        influence=rows_from(Influence, moved, "influence"),
         curve=tuple(curve),
-        config=portable(config),
+        config=config,
     )
 
 

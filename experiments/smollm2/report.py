@@ -258,6 +258,9 @@ def dial_figure(found: Found) -> Figure:
                 )
             axes.set(title=title, xlabel="locality λ")
         panels[0].set_yscale("log")
+        # 30 and not 3 × 10¹; a dial seldom spans a power of ten.
+        panels[0].yaxis.set_minor_formatter("{x:g}")
+        panels[0].yaxis.set_major_formatter("{x:g}")
         legend_above(fig, panels[0])
     return fig
 

@@ -19,6 +19,11 @@ def test_the_path_of_the_data_stays_on_this_machine() -> None:
     there = replace(Config(), data=DataConfig(corpus="wikitext2", data_dir="/my/disk"))
     assert portable(there) == replace(there, data=replace(there.data, data_dir="$WIKITEXT2"))
     assert portable(portable(there)) == portable(there)
+    files = DataConfig(
+        corpus="text", files=("/home/me/a.txt",), tokenizer="/home/me/model.gguf/tokenizer.json"
+    )
+    named = portable(replace(there, data=files)).data
+    assert (named.files, named.tokenizer) == (("a.txt",), "model.gguf/tokenizer.json")
     assert portable(Config()) == Config()
 
 

@@ -9,7 +9,7 @@ import pytest
 import aila_jax as aila
 from aila_jax.config import Config
 from experiments.frontier.measure import Reading, read_batches
-from experiments.smollm2 import report
+from experiments.smollm2 import measure, report
 from experiments.smollm2.measure import (
     Point,
     SmolResult,
@@ -115,6 +115,28 @@ def reading(lam: float, perplexity: float, entropy: float, outside: float, gate:
 def result(name: str, readings, tokens: int = 299_008) -> SmolResult:
     curve = (Point(100, 1.0, 40.0), Point(200, 1.0, 30.0))
     return SmolResult(name, 0, "c", 65_280, tokens, tuple(readings), 21.0, (), curve, Config())
+
+
+def test_a_measurement_goes_on_where_it_was_stopped(monkeypatch, tmp_path):
+    model, made = aila.from_pretrained(BASE, length=24), []
+
+    def read(read, batches, lam):
+        made.append((lam, read.config.model.margin.gate))
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return reading(lam, 20.0 + lam, 2.0, 0.1)
+
+    for name, found in (("fixed_batches", []), ("influences", ()), ("alone", 30.0)):
+        monkeypatch.setattr(measure, name, lambda *_, found=found: found)
+    monkeypatch.setattr(measure, "read_batches", read)
+    with pytest.raises(KeyboardInterrupt):
+        measure.measure("untrained", model, None, LAMS, tmp_path)
+    found = measure.measure("untrained", model, None, LAMS, tmp_path)
+    gate = model.config.model.margin.gate
+    assert gate > 0
+    assert made == [(lam, gate) for lam in (0.0, 0.25, 0.5, 0.5, 0.75, 1.0)] + [(1.0, 0.0)]
+    assert [one.perplexity for one in found.readings] == [20.0, 20.25, 20.5, 20.75, 21.0, 21.0]
+    assert found.alone == 30.0
 
 
 def write_all(folder: Path) -> None:
