@@ -1,12 +1,15 @@
 """The README's limits, links that lead somewhere, and pages that say what the files say."""
 
 import re
+import shlex
 from functools import cache
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from aila_jax.cli.main import find_command, parse, read_call
+from benchmarks import goals
 from experiments.one_checkpoint import curves, report
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,6 +20,7 @@ PAGES = sorted([
 ])  # fmt: skip
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^(?: {4})?((?:aila|python -m launch) [a-z].*)$", re.MULTILINE)
 
 
 @cache
@@ -50,6 +54,27 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     assert not lost
 
 
+def commands(text: str) -> list[list[str]]:
+    """The arguments of every command line of `aila` in a page's examples."""
+    joined = re.sub(r"\\\n\s*", "", text)
+    split = (shlex.split(line, comments=True) for line in COMMAND.findall(joined) if "…" not in line)
+    return [words[1:] if words[0] == "aila" else words[3:] for words in split]
+
+
+def test_every_command_of_the_pages_is_understood() -> None:
+    """A model to start from is not there to be read; a preset stands for it."""
+    found = [(page, words) for page in PAGES for words in commands(page.read_text(encoding="utf-8"))]
+    assert len(found) > 80
+    for page, (name, *arguments) in found:
+        given = [re.sub("^--start=.*", "--config=small", argument) for argument in arguments]
+        try:
+            command = find_command("train" if given != arguments else name)
+            if any(argument.startswith("--") for argument in given):
+                read_call(command, parse(command, given))
+        except Exception as error:  # whatever a reader would be told
+            pytest.fail(f"{page.relative_to(ROOT)}: aila {shlex.join([name, *arguments])}\n{error}")
+
+
 def test_the_readmes_table_is_that_of_the_result_files() -> None:
     """Perplexity and block mass of the one checkpoint, beside models read at the λ that they were trained
     at.
@@ -73,6 +98,11 @@ def test_the_readmes_table_is_that_of_the_result_files() -> None:
     }
     text = README.read_text(encoding="utf-8")
     assert "\n".join(f"| {label} | {' | '.join(cells)} |" for label, cells in rows.items()) in text
+
+
+def test_the_goals_of_speed_are_what_the_result_files_say() -> None:
+    """`python -m benchmarks.goals` makes the table."""
+    assert goals.table(ROOT / "docs" / "results") in (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["01_quickstart", "02_dial"])
