@@ -6,6 +6,7 @@ something is written: a link there could name any file that the user can write.
 """
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -14,8 +15,8 @@ from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes `content` beside `path`, flushes it to disk and renames it into place; makes the parent folders.
-    A link at `path` is replaced, not followed.
+    """Writes `content` beside `path`, flushes it to disk, renames it into place and flushes that; makes the
+    parent folders. A link at `path` is replaced, not followed.
 
     Raises:
       ValueError: `path` is a folder.
@@ -27,7 +28,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             f" {str(path / 'report.html')!r}."
         )
     with names_the_file(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         replaced(path, content).close()
 
 
@@ -40,12 +41,34 @@ def replaced(path: Path, content: bytes) -> BinaryIO:
         write_whole(file, content)
         os.fsync(file.fileno())
         os.replace(partial, path)
+        flush(path.parent)
     except BaseException:
         file.close()
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()
         raise
     return file
+
+
+def flush(path: Path) -> None:
+    """Waits until a file, or a folder's list of names, is on disk. Where a system opens no folders, their
+    lists are left to it.
+    """
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it that are missing, and flushes their names to disk."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        flush(folder.parent)
 
 
 def new_file(path: Path) -> BinaryIO:
@@ -70,17 +93,48 @@ def write_whole(file: BinaryIO, content: bytes) -> None:
         raise
 
 
+class Growing:
+    """A file that is written at its end alone, and what it holds so far.
+
+    Attributes:
+      size: its bytes.
+      sha256: of them, in hexadecimal digits.
+    """
+
+    def __init__(self, file: BinaryIO, content: bytes = b""):
+        """Takes an unbuffered file that holds `content` and stands at its end."""
+        self._file, self.size, self._digest = file, len(content), hashlib.sha256(content)
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def add(self, content: bytes) -> None:
+        """Writes all of it, or, with an OSError, nothing."""
+        write_whole(self._file, content)
+        self.size += len(content)
+        self._digest.update(content)
+
+    def flush(self) -> None:
+        """Waits until it is on disk."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
 def folder_inside(root: Path, *names: str) -> Path:
     """The folder of that name below `root`, made where it is missing; ValueError where a part of the way down
     from `root` is a link.
     """
     folder = root
     with names_the_file(root.joinpath(*names)):
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
         for name in names:
             folder = folder / name
             refuse_link(folder)
-            folder.mkdir(exist_ok=True)
+            make_folder(folder)
     return folder
 
 

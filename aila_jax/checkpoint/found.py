@@ -43,6 +43,7 @@ from aila_jax.checkpoint.record import (
     UnknownFormat,
     read_record,
 )
+from aila_jax.checkpoint.run_files import Known
 from aila_jax.config import Config, require, saved_config, user_path
 from aila_jax.config.checks import shown
 from aila_jax.data.tokenizer import Tokenizer
@@ -95,6 +96,11 @@ class Checkpoint:
     def weights(self) -> str:
         """The identity of its parameters (`weights_sha256`)."""
         return weights_sha256(self.arrays)
+
+    @property
+    def files(self) -> Known:
+        """What the files of its run held when it was saved."""
+        return Known.from_meta(self.record.meta)
 
     @property
     def seen(self) -> Seen | None:

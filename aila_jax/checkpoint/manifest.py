@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from aila_jax.files import flush
 from aila_jax.json_files import json_object, read_json
 
 FORMAT = 2
@@ -135,15 +136,6 @@ def write_manifest(manifest: Manifest, folder: Path, key: bytes | None) -> None:
         for name in folders:
             flush(Path(parent) / name)
     flush(folder)
-
-
-def flush(path: Path) -> None:
-    """Waits until a file, or a folder's list of names, is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_manifest(folder: Path, key: bytes | None = None) -> Manifest | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from aila_jax.checkpoint.run_files import Known
 from aila_jax.config import Config, TrainedPart, saved_config, to_dict
 from aila_jax.data.tokenizer import Tokenizer
 from aila_jax.json_files import json_object, read_json
@@ -48,7 +49,7 @@ class Record:
       tokenizer: its tokenizer.json.
       partition: the partition's settings.
       data: fingerprint of the corpus and the position in the training data.
-      meta: versions, git commit, device.
+      meta: versions, git commit, device, and what the run's files held (`run_files.Known`).
       format: version of this layout.
       anchors: k, estimator and types of the anchors whose arrays are in the checkpoint; None before they are
         made.
@@ -134,6 +135,7 @@ def read_record(folder: Path) -> Stored:
         json_object(stored[name], name)
     _check_lineage(stored["meta"].get(LINEAGE, []))
     _check_seen(stored["meta"].get(BEST))
+    Known.from_meta(stored["meta"])
     for name, kinds in PARTS.items():
         if stored.get(name) is not None:
             _check_part(name, json_object(stored[name], name), kinds)

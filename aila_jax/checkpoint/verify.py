@@ -1,12 +1,13 @@
-"""Every checkpoint of a run, compared byte by byte with what was saved."""
+"""Every checkpoint of a run, and the files beside them, compared byte by byte with what was saved."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from aila_jax.checkpoint.folders import DIRECTORY, incomplete_steps, whole_steps
 from aila_jax.checkpoint.found import check_all, open_checkpoint
 from aila_jax.checkpoint.lineage import Ancestor
-from aila_jax.checkpoint.manifest import NAME, read_key
+from aila_jax.checkpoint.manifest import NAME, Damaged, read_key
 from aila_jax.config import user_path
 from aila_jax.config.checks import shown
 from aila_jax.json_files import read_json
@@ -14,10 +15,10 @@ from aila_jax.json_files import read_json
 
 @dataclass(frozen=True)
 class Verified:
-    """What is known of one checkpoint.
+    """What is known of one checkpoint, or of one file beside them.
 
     Attributes:
-      folder: the step's.
+      folder: the step's, or the file.
       state: `verified`, `not verified` (format 1 has checksums of its arrays alone) or `damaged`.
       detail: what was compared, or what differs.
       weights: the identity of its parameters; empty where it is damaged.
@@ -41,7 +42,8 @@ class Verified:
 
 
 def verify_run(path: str | Path, key_file: str | Path | None = None) -> tuple[Verified, ...]:
-    """Verifies all checkpoints of a run directory, or one step's folder, oldest first.
+    """Verifies all checkpoints of a run directory, oldest first, and the files beside them; or one step's
+    folder.
 
     Args:
       path: where they are.
@@ -52,7 +54,8 @@ def verify_run(path: str | Path, key_file: str | Path | None = None) -> tuple[Ve
       ValueError: there is none, or the key cannot be read.
     """
     path = user_path(path).resolve()
-    directory = path / DIRECTORY if (path / DIRECTORY).is_dir() else path
+    run = (path / DIRECTORY).is_dir()
+    directory = path / DIRECTORY if run else path
     if path.name.isdecimal() and (path / "record").is_dir():
         directory, steps, incomplete = path.parent, [int(path.name)], []
     else:
@@ -64,7 +67,23 @@ def verify_run(path: str | Path, key_file: str | Path | None = None) -> tuple[Ve
         )
     key = read_key(key_file)
     found = [Verified(directory / str(step), "damaged", "it has no record") for step in incomplete]
-    return tuple(sorted((*found, *(_verify(directory, step, key) for step in steps)), key=_number))
+    checkpoints = sorted((*found, *(_verify(directory, step, key) for step in steps)), key=_number)
+    return (*checkpoints, *(_verify_files(path, checkpoints) if run else ()))
+
+
+def _verify_files(run: Path, checkpoints: Sequence[Verified]) -> Iterator[Verified]:
+    """A line for each file that the newest whole checkpoint knows."""
+    whole = [one for one in checkpoints if not one.damaged]
+    if not whole:
+        return
+    step = int(whole[-1].folder.name)
+    known = open_checkpoint(run / DIRECTORY, step).files
+    for name in sorted(known.entries):
+        try:
+            known.check(run, name)
+            yield Verified(run / name, "verified", f"as step {step} knows it")
+        except (Damaged, OSError) as error:
+            yield Verified(run / name, "damaged", f"{error}, as step {step} knows it")
 
 
 def _verify(directory: Path, step: int, key: bytes | None) -> Verified:

@@ -405,6 +405,7 @@ def training_log(
         workdir,
         plan,
         interval=None if found is None else found.record.log,
+        known=None if found is None else found.files,
         unmoved=folder.unmoved,
         quiet=quiet,
     )
@@ -472,6 +473,7 @@ def _save(
     meta = {**run_meta(dataset, aside.lineage), **({BEST: asdict(watch.seen)} if watch.on else {})}
     if aside.chat is not None:
         meta[CHAT] = aside.chat
+    meta |= aside.log.files().to_meta()
     record = Record.of(config, dataset.tokenizer, data, meta, aside.log.interval())
     store.save(step, state, record, anchors.made, network.partition, watch.kept, aside.rule_tables)
     aside.log.restart_clock()

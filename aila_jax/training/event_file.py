@@ -15,11 +15,11 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 
-from aila_jax.files import names_the_file, new_file, write_whole
+from aila_jax.files import Growing, flush, names_the_file, new_file
 
 
 class EventFile:
-    """A new file of events in `directory`.
+    """A new file of events in `directory`; `path` is its own, `file` what it holds.
 
     Args:
       directory: TensorBoard's folder of the run.
@@ -32,7 +32,8 @@ class EventFile:
             for number in itertools.count():
                 try:
                     self.path = directory / (f"{stem}.{number}" if number else stem)
-                    self._file = new_file(self.path)
+                    self.file = Growing(new_file(self.path))
+                    flush(directory)
                     break
                 except FileExistsError:  # of a run that began in the same second
                     continue
@@ -41,7 +42,7 @@ class EventFile:
             if hide_from is not None:
                 self._write(Event(step=hide_from, session_log=SessionLog(status=SessionLog.START)))
         except BaseException:
-            self._file.close()
+            self.file.close()
             raise
 
     def add(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -51,7 +52,7 @@ class EventFile:
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        self.file.close()
 
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
@@ -59,4 +60,4 @@ class EventFile:
         length = struct.pack("<Q", len(data))
         checks = [struct.pack("<I", masked_crc32c(part)) for part in (length, data)]
         with names_the_file(self.path):
-            write_whole(self._file, length + checks[0] + data + checks[1])
+            self.file.add(length + checks[0] + data + checks[1])

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from aila_jax.files import folder_inside, names_the_file, refuse_link, replaced, write_whole
+from aila_jax.checkpoint.run_files import BOARD, LOG, Known
+from aila_jax.files import Growing, folder_inside, names_the_file, refuse_link, replaced
 from aila_jax.json_files import loads
 from aila_jax.loss.group_sparsity import Sparsity
 from aila_jax.progress import Progress
@@ -59,6 +60,7 @@ class TrainingLog:
       plan: which steps there are, and which of them are recorded.
       interval: what `interval` was when that step was saved; None for a run that begins, and for a checkpoint
         that holds none.
+      known: what `files` was then, likewise.
       unmoved: called before each record is written; raises where the directory is no longer there.
 
     Raises:
@@ -72,18 +74,20 @@ class TrainingLog:
         plan: LogPlan,
         *,
         interval: dict[str, Any] | None = None,
+        known: Known | None = None,
         unmoved: Callable[[], None] = lambda: None,
         quiet: bool = False,
     ):
         self._interval, self._seconds = _restored(interval)
-        self._path = directory / "metrics.jsonl"
+        self._path = directory / LOG
+        self._known = (known or Known()).of_settings(directory)
         self._file = _cut_back(self._path, plan.start)
         try:
             # The points of step `start` are valid; later ones are of steps that run again.
             first = plan.start + 1 if plan.start else None
             from aila_jax.training.event_file import EventFile  # late: Protocol Buffers, for this alone
 
-            self._board = EventFile(folder_inside(directory, "tensorboard"), first)
+            self._board = EventFile(folder_inside(directory, BOARD), first)
         except BaseException:
             self._file.close()
             raise
@@ -140,7 +144,7 @@ class TrainingLog:
         }
         try:
             with names_the_file(self._path):
-                write_whole(self._file, line.encode())
+                self._file.add(line.encode())
             self._board.add(step, numbers)
         except OSError as error:
             self._error = error
@@ -170,6 +174,18 @@ class TrainingLog:
         continued run is that of an undisturbed one.
         """
         return {"seconds": self._seconds, "steps": [_step_to_json(metrics) for metrics in self._interval]}
+
+    def files(self) -> Known:
+        """What the run's files hold, which is on disk when this returns: a checkpoint is of the log's last
+        record too, so a power cut after it loses none.
+        """
+        try:
+            for file in (self._file, self._board.file):
+                file.flush()
+        except OSError as error:
+            self._error = self._error or OSError(error.errno, error.strerror, str(self._path))
+        grown = {LOG: self._file, f"{BOARD}/{self._board.path.name}": self._board.file}
+        return self._known.with_grown(grown)
 
     def restart_clock(self) -> None:
         """Leaves what happened since the last step (an evaluation, a checkpoint) out of tokens/s."""
@@ -201,6 +217,9 @@ class NoLog(TrainingLog):
 
     def interval(self) -> dict[str, Any]:
         return {"seconds": 0.0, "steps": []}
+
+    def files(self) -> Known:
+        return Known()
 
     def restart_clock(self) -> None:
         pass
@@ -259,7 +278,7 @@ def _step_from_json(step: dict[str, Any]) -> StepMetrics:
     )
 
 
-def _cut_back(path: Path, start: int) -> BinaryIO:
+def _cut_back(path: Path, start: int) -> Growing:
     """Leaves the records up to step `start` in a log, for later ones are of steps that run again, and opens
     it for more. The file is always a new one, which no other name leads to.
     """
@@ -275,7 +294,7 @@ def _cut_back(path: Path, start: int) -> BinaryIO:
         if _step_of(line, f"{path}, line {number}") <= start
     )
     with names_the_file(path):
-        return replaced(path, kept)
+        return Growing(replaced(path, kept), kept)
 
 
 def _step_of(line: bytes, where: str) -> int:

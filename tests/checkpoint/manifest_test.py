@@ -110,16 +110,17 @@ def test_files_that_come_go_or_are_links_are_damage(copied):
 
 
 def test_every_file_is_verified_on_request_and_the_newest_whole_step_taken(copied, capsys):
-    assert [found.state for found in verify_run(copied)] == ["verified", "verified"]
+    assert [found.state for found in verify_run(copied)] == ["verified"] * 6  # two steps, and four files
     state = max(
         (step_folder(copied) / "state").rglob("*"), key=lambda path: path.stat().st_size * path.is_file()
     )
     content = bytearray(state.read_bytes())
     content[len(content) // 2] ^= 1
     state.write_bytes(bytes(content))
-    first, second = verify_run(copied)
+    first, second, *files = verify_run(copied)
     assert (first.state, second.state) == ("verified", "damaged")
     assert state.name in second.detail
+    assert all(one.detail == "as step 16 knows it" and not one.damaged for one in files)
     capsys.readouterr()
     assert find_checkpoint(copied, fallback=True).step == 16
     said = capsys.readouterr().err.splitlines()

@@ -13,6 +13,8 @@ from aila_jax.cli.main import main
 from tests.support.checkpoints import GOLDEN, KEY, edit, reseal, step_folder
 from tests.support.tiny import Trained
 
+FILES = ["config.json", "metrics.jsonl", "run.json", "tensorboard"]
+
 
 @pytest.fixture
 def copied(trained: Trained, tmp_path: Path) -> Path:
@@ -36,14 +38,18 @@ def damage(run: Path, step: int = 24) -> None:
 def test_a_line_for_each_checkpoint_and_the_exit_code(copied, capsys):
     assert main(["verify", str(copied)]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert [line.split(": ")[0] for line in said] == [str(step_folder(copied, step)) for step in (16, 24)]
-    assert all(": verified (" in line and "files)" in line for line in said)
+    assert [line.split(": ")[0] for line in said[:2]] == [str(step_folder(copied, step)) for step in (16, 24)]
+    assert all(": verified (" in line and "files)" in line for line in said[:2])
+    assert [Path(line.split(": ")[0]).relative_to(copied).parts[0] for line in said[2:]] == FILES
+    assert all(line.endswith(": verified (as step 24 knows it)") for line in said[2:])
     damage(copied)
     assert main(["verify", f"--checkpoint={copied}"]) == 1
     out, err = capsys.readouterr()
-    assert [": verified (" in line for line in out.splitlines()] == [True, False]
+    assert [": verified (" in line for line in out.splitlines()] == [True, False, True, True, True, True]
     assert ": damaged (" in out.splitlines()[1]
-    assert err == "aila: error: 1 of 2 checkpoints is damaged. Fix: restore a copy, or use a whole one\n"
+    assert err == (
+        "aila: error: 1 of 6 checkpoints and files is damaged. Fix: restore a copy, or use a whole checkpoint\n"
+    )
     assert main(["verify", str(step_folder(copied, 16))]) == 0
 
 
@@ -78,7 +84,7 @@ def test_an_edit_with_a_new_manifest_is_damage_too(copied):
     """The mark in the arrays is of the record as it was; verifying must look at it as loading does."""
     damage(copied)
     reseal(step_folder(copied))
-    assert [found.state for found in verify_run(copied)] == ["verified", "damaged"]
+    assert [found.state for found in verify_run(copied)[:2]] == ["verified", "damaged"]
     assert "the mark in the arrays is not that of the manifest" in verify_run(copied)[1].detail
 
 
@@ -120,7 +126,7 @@ def test_folders_named_otherwise_than_they_are_saved_are_no_steps(copied):
     for name in ("024", "٣", "2a"):
         (copied / "checkpoints" / name).mkdir()
     assert whole_steps(copied / "checkpoints") == [16, 24]
-    assert len(verify_run(copied)) == 2
+    assert [one.folder.name for one in verify_run(copied)[:-4]] == ["16", "24"]
 
 
 def test_a_damaged_checkpoint_is_refused_with_the_commands_that_help(copied, capsys):

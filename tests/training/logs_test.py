@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from aila_jax import files
 from aila_jax.loss.group_sparsity import Sparsity
 from aila_jax.reporting import read_training_log
 from aila_jax.training import event_file, logs
@@ -180,7 +181,7 @@ def test_a_place_that_cannot_be_written_is_told_of_and_not_tried_again(tmp_path,
     with make_log(tmp_path, log_every=1) as log:
         log.on_metrics(1, metrics())
         assert log.failure(1) is None
-        monkeypatch.setattr(logs, "write_whole", full)
+        monkeypatch.setattr(files, "write_whole", full)
         for step in (2, 3):
             log.on_metrics(step, metrics())
         assert len(tried) == 1

@@ -12,8 +12,8 @@ def _run(call: Call[VerifyOptions]) -> None:
         print(one, flush=True)
     if damaged := sum(one.damaged for one in found):
         raise CommandError(
-            f"{damaged} of {len(found)} checkpoints {'is' if damaged == 1 else 'are'} damaged. Fix: restore a"
-            " copy, or use a whole one"
+            f"{damaged} of {len(found)} checkpoints and files {'is' if damaged == 1 else 'are'} damaged. Fix:"
+            " restore a copy, or use a whole checkpoint"
         )
 
 
@@ -23,6 +23,8 @@ COMMAND = Command(
     about=(
         "Reads every byte of every checkpoint of a run, or of one of them, and prints a line for each:"
         " verified, not verified (of format 1, which has checksums of its arrays alone), or damaged, and what."
+        " Of a run, config.json, run.json, metrics.jsonl and TensorBoard's files are compared with what they"
+        " held when the newest checkpoint was saved."
         " With a key, a checkpoint that is not signed with it is damaged too. The exit code is 1 if one is"
         " damaged."
     ),
