@@ -1,8 +1,9 @@
 """The dial's grid: one checkpoint, every λ × τ, one compiled program."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -85,10 +86,32 @@ def sweep(
     return sweep_grid(model, as_dataset(model, dataset), options, quiet)
 
 
+Cell = tuple[CellRow, tuple[HeadRow, ...]]  # and its heads
+
+
+class Keep:
+    """Where the cells of a sweep that was stopped are: nowhere."""
+
+    def has(self, lam: float, tau: float) -> bool:
+        """Whether a cell was measured before."""
+        return False
+
+    def cell(self, lam: float, tau: float, make: Callable[[], Cell]) -> Cell:
+        """A cell that was measured before, or else the one that `make` measures."""
+        return make()
+
+
+NOTHING_KEPT = Keep()
+
+
 def sweep_grid(
-    model: LanguageModel, dataset: Dataset, options: SweepOptions, quiet: bool = False
+    model: LanguageModel,
+    dataset: Dataset,
+    options: SweepOptions,
+    quiet: bool = False,
+    keep: Keep = NOTHING_KEPT,
 ) -> SweepResult:
-    """`sweep`, by options."""
+    """`sweep`, by options; cells that are kept from before are not measured again."""
     config, reading = model.config, options.reading(model.config)
     lams = dial_lams(config, options.lams, reading.hard)
     taus = [float(tau) for tau in (config.sweep.taus if options.taus is None else options.taus)]
@@ -101,42 +124,47 @@ def sweep_grid(
     params = sharding.replicate(model.params)
     guarantees = Guarantees(model, batches, lams, taus, hard)
 
-    cells: list[CellRow] = []
-    heads: list[HeadRow] = []
     part = 0 < reading.max_batches * batch_size < len(windows.batch.tokens)
     whole = None if part else dataset.splits[split]
     evaluation = Evaluation(hard, config.train.loss_chunk, options.delta, answers=pointers == "answers")
     grid = [(lam, tau) for lam in lams for tau in taus]
-    with Progress(len(grid) * tokens, "token", quiet=quiet) as progress:
+    found: list[Cell] = []
+
+    def measured(lam: float, tau: float) -> Cell:
+        sums = evaluate(
+            model.network,
+            params,
+            batches,
+            Dial(dial_values(lam, "lam", batch_size), dial_values(tau, "tau", batch_size)),
+            sharding,
+            evaluation,
+            anchors=model.anchors if pointers == "anchors" else None,
+        )
+        summary = summarize(sums)
+        if pointers == "none":  # of a relation with pointers they are measured all the same
+            summary = replace(summary, pointers=None)
+        label = RowLabel(model.run, config.seed, model.meta.get("commit", "unknown"), split, lam, tau)
+        # Under a document mask the first token of each document is not scored, but its word is counted.
+        counted = None if config.model.document_mask else whole
+        words, text_bytes = (None, None) if counted is None else (counted.words, counted.bytes)
+        guaranteed = guarantees.at(lam, tau)
+        row = cell_row(label, summary, config, hard, words, text_bytes, pointers, guaranteed)
+        return row, tuple(head_rows(label, summary, config, hard, guaranteed))
+
+    before = sum(keep.has(lam, tau) for lam, tau in grid)
+    with Progress(len(grid) * tokens, "token", start=before * tokens, quiet=quiet) as progress:
         for lam, tau in grid:
-            began = time.monotonic()
-            sums = evaluate(
-                model.network,
-                params,
-                batches,
-                Dial(dial_values(lam, "lam", batch_size), dial_values(tau, "tau", batch_size)),
-                sharding,
-                evaluation,
-                anchors=model.anchors if pointers == "anchors" else None,
-            )
-            summary = summarize(sums)
-            if pointers == "none":  # of a relation with pointers they are measured all the same
-                summary = replace(summary, pointers=None)
-            label = RowLabel(model.run, config.seed, model.meta.get("commit", "unknown"), split, lam, tau)
-            # Under a document mask the first token of each document is not scored, but its word is counted.
-            counted = None if config.model.document_mask else whole
-            words, text_bytes = (None, None) if counted is None else (counted.words, counted.bytes)
-            guaranteed = guarantees.at(lam, tau)
-            cells.append(cell_row(label, summary, config, hard, words, text_bytes, pointers, guaranteed))
-            heads.extend(head_rows(label, summary, config, hard, guaranteed))
+            began, there = time.monotonic(), keep.has(lam, tau)
+            found.append(keep.cell(lam, tau, partial(measured, lam, tau)))
+            if there:
+                continue
             progress.advance(tokens)
-            progress.report(
-                f"λ {lam:g}, τ {tau:g}, loss {summary.loss:.3f}, {tokens / (time.monotonic() - began):,.0f}"
-                " tokens/s"
-            )
+            speed = tokens / (time.monotonic() - began)
+            progress.report(f"λ {lam:g}, τ {tau:g}, loss {found[-1][0].loss:.3f}, {speed:,.0f} tokens/s")
     scope = Scope(max_batches=reading.max_batches, batch_size=batch_size, part=reading.part)
     meta = SweepMeta(**vars(origin_of(model, dataset)), scope=scope)
-    return SweepResult(tuple(cells), tuple(heads), config, meta)
+    cells, heads = tuple(cell for cell, _ in found), tuple(head for _, own in found for head in own)
+    return SweepResult(cells, heads, config, meta)
 
 
 def choose_pointers(asked: str, model: LanguageModel, windows: Windows) -> str:

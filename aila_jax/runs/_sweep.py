@@ -3,20 +3,23 @@
 from dataclasses import replace
 from pathlib import Path
 
-from aila_jax.config import require
+from aila_jax.answering.cache import weights_checksum
+from aila_jax.config import require, to_dict
 from aila_jax.config.checks import check_flag, check_instance
 from aila_jax.config.options import EvaluateOptions, SweepOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import chosen_windows, take
 from aila_jax.evaluation.baselines import baselines
+from aila_jax.evaluation.meta import origin_of
 from aila_jax.evaluation.origin import Baseline
 from aila_jax.evaluation.rows import CellRow, SweepResult
-from aila_jax.evaluation.sweep import sweep_grid
+from aila_jax.evaluation.sweep import NOTHING_KEPT, sweep_grid
 from aila_jax.inference.corpus import as_dataset, split_windows
 from aila_jax.inference.language_model import LanguageModel
 from aila_jax.loading.models import as_model
 from aila_jax.processes import here
 from aila_jax.reporting import dial_table, write_sweep
+from aila_jax.reporting.kept_cells import NAME, KeptCells
 from aila_jax.runs.opened import OpenedRun, opened
 
 
@@ -89,6 +92,8 @@ def sweep(
 ) -> SweepResult:
     """Evaluates a checkpoint over λ × τ and writes sweep.csv, sweep_heads.csv and sweep.json to `out`.
 
+    One that is stopped leaves its cells there in sweep_cells.jsonl; the same call goes on from them.
+
     Args:
       run: an opened run, or its path.
       options: the grid, and what is scored.
@@ -98,12 +103,35 @@ def sweep(
     """
     run = opened(run)
     directory = run.folder(out)
-    result = sweep_grid(run.model, run.corpus, options, quiet)
+    kept = _kept(run, options, directory, quiet)
+    result = sweep_grid(run.model, run.corpus, options, quiet, kept or NOTHING_KEPT)
     result = replace(result, meta=replace(result.meta, baselines=_baselines(run, options)))
     if here.first():
         write_sweep(result, directory)
+    if kept is not None:
+        kept.forget()
     here.agree("the files of the sweep")
     return result
+
+
+def _kept(run: OpenedRun, options: SweepOptions, directory: Path, quiet: bool) -> KeptCells | None:
+    """The cells of a sweep that was stopped, of the same model, text, settings and versions; None where
+    several processes sweep, which begin anew.
+    """
+    if here.count() > 1:
+        return None
+    settings = {name: value for name, value in vars(options).items() if name not in ("lams", "taus")}
+    about = (
+        weights_checksum(run.model.params),
+        to_dict(run.model.config),
+        vars(options.reading(run.model.config)),
+        settings,
+        vars(origin_of(run.model, run.corpus)),
+    )
+    kept = KeptCells(directory / NAME, repr(about))
+    if (found := kept.read()) and not quiet:
+        print(f"sweep    goes on: {found} cells are in {directory / NAME}", flush=True)
+    return kept
 
 
 def _baselines(run: OpenedRun, options: SweepOptions) -> dict[str, Baseline]:
