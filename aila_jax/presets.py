@@ -19,6 +19,7 @@ from aila_jax.config import (
     NormKind,
     PartitionConfig,
     PartitionKind,
+    PenaltyConfig,
     QuestionConfig,
     RelationConfig,
     RuleConfig,
@@ -221,6 +222,7 @@ def localised(
     return replace(
         base,
         mesh=MeshConfig(),  # where the base was trained
+        penalty=PenaltyConfig(),  # how; its weights are frozen now, or trained on as they are
         model=replace(
             base.model,
             length=length,

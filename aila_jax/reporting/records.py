@@ -1,5 +1,7 @@
 """Sweep results as tidy files: CSV for spreadsheets and data frames, JSON for an exact round trip."""
 
+import hashlib
+import json
 import math
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -14,6 +16,7 @@ from aila_jax.reporting.tables import json_rows, json_text, names_of, row_from, 
 
 FORMAT = "aila_jax sweep, version 1"
 _KEYS = ("format", "config", "meta", "cells", "heads")
+_SEAL = ("files", "sha256")  # checksums of the CSV files beside it, and of all the rest; none in older files
 
 Row = TypeVar("Row", CellRow, HeadRow)
 
@@ -43,15 +46,52 @@ def write_sweep(result: SweepResult, directory: str | Path, stem: str = "sweep")
     config, meta = to_dict(result.config) if result.recorded else {}, result.meta.to_json()
     _check_plain(config, "config")
     _check_plain(meta, "meta")
-    document = {"format": FORMAT, "config": config, "meta": meta, "cells": cells, "heads": heads}
-    return write_files(
-        directory,
-        {
-            f"{stem}.csv": values_csv(_names(CellRow, cells), cells),
-            f"{stem}_heads.csv": values_csv(_names(HeadRow, heads), heads),
-            f"{stem}.json": json_text(document),
-        },
-    )
+    tables = {
+        f"{stem}.csv": values_csv(_names(CellRow, cells), cells),
+        f"{stem}_heads.csv": values_csv(_names(HeadRow, heads), heads),
+    }
+    files = {name: _sha256(text.encode()) for name, text in tables.items()}
+    document = {
+        "format": FORMAT,
+        "config": config,
+        "meta": meta,
+        "cells": cells,
+        "heads": heads,
+        "files": files,
+    }
+    text = json_text({**document, "sha256": _checksum(document)})
+    return write_files(directory, {**tables, f"{stem}.json": text})
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _checksum(document: dict[str, Any]) -> str:
+    """Of what a document says, however it is laid out."""
+    return _sha256(json.dumps(document, sort_keys=True).encode())
+
+
+def check_sweep(directory: Path, stem: str = "sweep") -> str:
+    """Compares a sweep's files with their checksums.
+
+    Returns:
+      What is wrong; empty where nothing is.
+    """
+    try:
+        document = _load(directory / f"{stem}.json")
+        _check_seal(document, directory / f"{stem}.json")
+    except (ValueError, OSError) as error:
+        return str(error)
+    for name, checksum in document.get("files", {}).items():
+        if name not in (f"{stem}.csv", f"{stem}_heads.csv"):
+            return f"it names the file {shown(name)}, which is none of a sweep"
+        path = directory / name
+        if not path.is_file() or path.is_symlink():
+            return f"{name} is missing"
+        if _sha256(path.read_bytes()) != checksum:
+            return f"{name} does not match its checksum"
+    return ""
 
 
 def sweep_folder(path: str | Path) -> Path:
@@ -75,7 +115,7 @@ def read_sweep(path: str | Path) -> SweepResult:
     path = path / "sweep.json" if path.is_dir() else path
     document = _load(path)
     try:
-        return SweepResult(
+        result = SweepResult(
             cells=tuple(
                 _row(CellRow, values, f"cells[{index}]") for index, values in enumerate(document["cells"])
             ),
@@ -88,6 +128,8 @@ def read_sweep(path: str | Path) -> SweepResult:
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    _check_seal(document, path)  # last, since the others say more
+    return result
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -105,7 +147,7 @@ def _load(path: Path) -> dict[str, Any]:
             " .json file, or sweep again."
         ) from None
     keys = tuple(document) if isinstance(document, dict) else type(document).__name__
-    if not isinstance(document, dict) or set(keys) != set(_KEYS):
+    if not isinstance(document, dict) or set(keys) - set(_SEAL) != set(_KEYS):
         raise ValueError(
             f"{path} holds {shown(keys)}; it must hold exactly the keys {', '.join(_KEYS)}. Fix: give a file"
             " written by write_sweep."
@@ -115,13 +157,23 @@ def _load(path: Path) -> dict[str, Any]:
             f"{path} has format {shown(document['format'])}; it must be {FORMAT!r}. Fix: sweep again with this"
             " version."
         )
-    for key, kind in (("config", dict), ("meta", dict), ("cells", list), ("heads", list)):
-        if type(document[key]) is not kind:
+    kinds = {"config": dict, "meta": dict, "cells": list, "heads": list, "files": dict}
+    for key, kind in kinds.items():
+        if key in document and type(document[key]) is not kind:
             raise ValueError(
                 f"{path}: {key} is a {type(document[key]).__name__}; it must be a {kind.__name__}. Fix: sweep"
                 " again."
             )
     return document
+
+
+def _check_seal(document: dict[str, Any], path: Path) -> None:
+    """Raises ValueError where something was changed; a file of before there were checksums passes."""
+    rest = {key: value for key, value in document.items() if key != "sha256"}
+    if "sha256" in document and document["sha256"] != _checksum(rest):
+        raise ValueError(
+            f"{path} does not match its checksum: something in it was changed. Fix: restore a copy, or sweep again."
+        )
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -39,7 +39,7 @@ def small_config(**train: Any) -> Config:
     return replace(
         base,
         data=replace(base.data, rule=rule, cache_dir=""),
-        model=ModelConfig(length=10, d_model=16, n_heads=2, d_ff=32, n_layers=2, film=True, dropout=0.1),
+        model=ModelConfig(length=10, d_model=16, n_heads=2, d_ff=32, n_layers=2, dropout=0.1),
         locality=LocalityConfig(mode="conditional"),  # type: ignore[arg-type]
         penalty=PenaltyConfig(solver="proximal", eta=1e-3, groups=4),  # type: ignore[arg-type]
         train=TrainConfig(**{**settings, **train}),

@@ -18,8 +18,9 @@ from aila_jax import files
 from aila_jax.config import Config
 from aila_jax.evaluation.origin import SweepMeta
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
-from aila_jax.reporting.records import read_sweep, write_sweep
+from aila_jax.reporting.records import check_sweep, read_sweep, write_sweep
 from aila_jax.reporting.tables import names_of
+from experiments.faults.damage import json_places, with_another_value
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -83,6 +84,7 @@ def test_a_file_from_before_a_column_is_read_without_it(sweep: SweepResult, tmp_
     document = json.loads(path.read_text(encoding="utf-8"))
     later = {field.name for field in dataclasses.fields(CellRow) if field.default is None}
     assert {"pointer_fidelity", "guaranteed_block_mass"} <= later
+    del document["files"], document["sha256"]  # which came later still
     for row in (*document["cells"], *document["heads"]):
         for name in later & row.keys():
             del row[name]
@@ -245,3 +247,26 @@ def test_files_are_as_readable_as_any_other(sweep: SweepResult, tmp_path: Path) 
     ordinary.write_text("x", encoding="utf-8")
     for path in write_sweep(sweep, tmp_path):
         assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(ordinary.stat().st_mode)
+
+
+def test_any_value_that_was_changed_is_found(sweep: SweepResult, tmp_path: Path) -> None:
+    path = write_sweep(sweep, tmp_path)[2]
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert check_sweep(tmp_path) == ""
+    places = list(json_places(document))
+    for place in places[:: max(len(places) // 60, 1)]:
+        changed = with_another_value(document, place)
+        path.write_text(json.dumps(changed), encoding="utf-8")
+        with pytest.raises(ValueError, match=r"sweep\.json"):
+            read_sweep(path)
+        assert check_sweep(tmp_path) != ""
+
+
+@pytest.mark.parametrize("name", ["sweep.csv", "sweep_heads.csv"])
+def test_a_table_beside_it_that_was_changed_is_found(sweep: SweepResult, tmp_path: Path, name: str) -> None:
+    write_sweep(sweep, tmp_path)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+    assert check_sweep(tmp_path) == f"{name} does not match its checksum"
+    (tmp_path / name).unlink()
+    assert check_sweep(tmp_path) == f"{name} is missing"

@@ -1,0 +1,86 @@
+"""SIGKILL in the middle of work: it is done again, and ends with the same bits."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.faults.victims import WORKS
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 300.0  # seconds that work may take
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One kill.
+
+    Attributes:
+      work: what was killed.
+      place: where.
+      number: the how manieth time that it came there; at the place `time`, milliseconds.
+      killed: whether it came there; else it was done before.
+      wrong: what was wrong afterwards; empty where nothing was.
+    """
+
+    work: str
+    place: str
+    number: int
+    killed: bool
+    wrong: str
+
+
+def drawn(count: int, seed: int, works: Sequence[str] = tuple(WORKS)) -> list[tuple[str, str, int]]:
+    """So many kills: each work and place in turn, at a time of coming there that is drawn."""
+    draw = random.Random(seed)
+    places = [(work, place, most) for work in works for place, most in WORKS[work].places.items()]
+    places += [(work, "time", 8000) for work in works]
+    draw.shuffle(places)
+    chosen = (places[index % len(places)] for index in range(count))
+    return [(work, place, draw.randint(1, most)) for work, place, most in chosen]
+
+
+def killed(folder: Path, kills: Sequence[tuple[str, str, int]]) -> list[Kill]:
+    """Does each work once without a kill, then kills it and does it again.
+
+    Args:
+      folder: a new one.
+      kills: work, place and number.
+    """
+    expected = {}
+    for work in dict.fromkeys(work for work, _, _ in kills):
+        WORKS[work].prepare(folder / work)
+        shutil.copytree(folder / work, folder / f"{work}-whole")
+        expected[work] = WORKS[work].work(folder / f"{work}-whole")
+    found = []
+    for index, (work, place, number) in enumerate(kills):
+        here = folder / f"kill{index}"
+        shutil.copytree(folder / work, here)
+        was_killed, wrong = _kill(work, here, place, number)
+        if not wrong:
+            try:
+                same = WORKS[work].work(here) == expected[work]
+                wrong = "" if same else "it ends with other bits"
+            except (ValueError, OSError, AssertionError) as error:
+                wrong = f"it does not go on: {error}"
+        found.append(Kill(work, place, number, was_killed, wrong))
+        shutil.rmtree(here)
+    return found
+
+
+def _kill(work: str, folder: Path, place: str, number: int) -> tuple[bool, str]:
+    """Whether the process was killed, and what was wrong with it if it was not."""
+    command = [sys.executable, "-m", "experiments.faults.victims", work, str(folder), place, str(number)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    if done.returncode == -signal.SIGKILL:
+        return True, ""
+    last = (done.stderr.strip().splitlines() or [""])[-1]
+    return False, "" if done.returncode == 0 else f"exit code {done.returncode}: {last}"
