@@ -14,10 +14,10 @@ from typing import Any
 from aila_jax.checkpoint.manifest import CHUNK, Damaged, FileEntry, file_entry
 from aila_jax.files import Growing
 from aila_jax.json_files import json_object
+from aila_jax.training.logs import BOARD, LOG
 
 FILES = "files"  # in `meta`
 SETTINGS = ("config.json", "run.json")
-LOG, BOARD = "metrics.jsonl", "tensorboard"
 MOST_FILES = 2**16
 
 

@@ -72,6 +72,11 @@ def _checksum(document: dict[str, Any]) -> str:
     return _sha256(json.dumps(document, sort_keys=True).encode())
 
 
+def has_checksums(directory: Path, stem: str = "sweep") -> bool:
+    """Whether a sweep's file holds checksums; those of before hold none."""
+    return "sha256" in _load(directory / f"{stem}.json")
+
+
 def check_sweep(directory: Path, stem: str = "sweep") -> str:
     """Compares a sweep's files with their checksums.
 

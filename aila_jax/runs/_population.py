@@ -32,6 +32,7 @@ from aila_jax.runs._train import (
     Aside,
     Text,
     batches_of,
+    known_files,
     partition_of,
     read_text,
     run_hooks,
@@ -418,7 +419,7 @@ def _opened(plan: Plan, shared: Shared, requests: StopRequests, stack: contextli
     log = stack.enter_context(training_log(config, plan.workdir, plan.folder, found, True))
     store = stack.enter_context(CheckpointStore(plan.workdir, config.train.keep, config.train.keep_every))
     watch = plan.watch
-    aside = Aside((), log, watch, shared.tables)
+    aside = Aside((), known_files(plan.workdir, found), log, watch, shared.tables)
     measured = Measured(config, network, text.validation, shared.sharding)
     hooks = run_hooks(measured, text, store, anchors, aside, plan.folder, requests)
     member = Member(log.on_metrics, hooks, config.train.max_skipped, watch.ended)

@@ -13,6 +13,7 @@ import numpy as np
 from aila_jax.cards import Card, Shown, count
 from aila_jax.checkpoint import Ancestor, Checkpoint, CheckpointStore, Record
 from aila_jax.checkpoint.record import BEST
+from aila_jax.checkpoint.run_files import Known
 from aila_jax.config import Config, MarginForm, require, user_path
 from aila_jax.config.checks import check_flag, check_instance, check_whole
 from aila_jax.config.relation import relation_line
@@ -36,6 +37,7 @@ from aila_jax.planning.vocabulary import vocabulary_of
 from aila_jax.presets import FromPreset
 from aila_jax.processes import here
 from aila_jax.runs._start import Before, Source, check_start, start_config, what_is_before
+from aila_jax.runs.lease import RunTaken
 from aila_jax.runs.setup import Measured, initial_state, step_draws
 from aila_jax.runs.workdir import (
     RunFolder,
@@ -155,7 +157,7 @@ def train(
         what the run began from. NonFiniteError: more non-finite updates than `train.max_skipped`.
         TrainingStopped: Ctrl-C, SIGTERM or SIGHUP; the last step is saved, and the same call continues from
         it. LogUnwritable: the log or the progress could not be written; likewise. RunMoved: `workdir` was
-        moved; nothing more is saved.
+        moved; nothing more is saved. RunTaken: another process holds it now; likewise.
     """
     start = check_start(start)
     if config is None and start is not None:
@@ -241,7 +243,7 @@ def _train(
         StopRequests() as requests,
     ):
         vote = StopVote()
-        aside = Aside(before.lineage, log, watch, tables, before.chat)
+        aside = Aside(before.lineage, known_files(workdir, found), log, watch, tables, before.chat)
         measured = Measured(config, network, text.validation, sharding)
         hooks = run_hooks(measured, text, store, anchors, aside, folder, requests)
         loop = partial(
@@ -281,7 +283,7 @@ def _explained(store: CheckpointStore, log: TrainingLog) -> Iterator[None]:
     except NonFiniteError as error:
         error.args = (f"{error}. Last good checkpoint: {store.latest()}",)
         raise
-    except (LogUnwritable, RunMoved):
+    except (LogUnwritable, RunMoved, RunTaken):
         raise
     except Exception as error:
         if not log.unwritable():
@@ -405,10 +407,14 @@ def training_log(
         workdir,
         plan,
         interval=None if found is None else found.record.log,
-        known=None if found is None else found.files,
         unmoved=folder.unmoved,
         quiet=quiet,
     )
+
+
+def known_files(workdir: Path, found: Checkpoint | None) -> Known:
+    """What its checkpoint knows of a run's files, and those that a run begins with."""
+    return (Known() if found is None else found.files).of_settings(workdir)
 
 
 @dataclass(frozen=True)
@@ -417,6 +423,7 @@ class Aside:
 
     Attributes:
       lineage: what the run began with.
+      known: what the run's files held before this part of it.
       log: the steps since its last record.
       watch: what the run has seen of its validation loss.
       rule_tables: what its relation knows of token types.
@@ -424,6 +431,7 @@ class Aside:
     """
 
     lineage: tuple[Ancestor, ...]
+    known: Known
     log: TrainingLog
     watch: ValidationWatch
     rule_tables: RuleTables | None = None
@@ -473,7 +481,7 @@ def _save(
     meta = {**run_meta(dataset, aside.lineage), **({BEST: asdict(watch.seen)} if watch.on else {})}
     if aside.chat is not None:
         meta[CHAT] = aside.chat
-    meta |= aside.log.files().to_meta()
+    meta |= aside.known.with_grown(aside.log.files()).to_meta()
     record = Record.of(config, dataset.tokenizer, data, meta, aside.log.interval())
     store.save(step, state, record, anchors.made, network.partition, watch.kept, aside.rule_tables)
     aside.log.restart_clock()

@@ -39,6 +39,8 @@ from aila_jax.json_files import json_object, read_json
 from aila_jax.presets import FromPreset
 from aila_jax.processes import here
 from aila_jax.provenance import git_commit, versions
+from aila_jax.runs.lease import NAME as LEASE
+from aila_jax.runs.lease import Lease
 from aila_jax.training.sharding import describe_devices
 
 PLACES = (
@@ -84,7 +86,9 @@ class RunMoved(OSError):
 class RunFolder:
     """A run directory that is open, so that it is known again wherever it is moved to; a context manager."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, lease: Lease | None = None):
+        """Opens it; `lease` holds it, and is None in a process that writes nothing."""
+        self._lease = lease
         self._path = path.resolve()  # where the checkpoints go, whatever becomes of a link that leads to it
         self._opened = os.stat(self._path)
         # Held open, the directory has a name wherever it goes, and its number is given to no other.
@@ -100,9 +104,12 @@ class RunFolder:
 
     def unmoved(self) -> None:
         """Raises RunMoved where the path does not lead to the directory that was opened: what is written to
-        the path would be another run, and neither of the two would be whole.
+        the path would be another run, and neither of the two would be whole. Raises RunTaken where another
+        process has taken it over.
         """
         if self._is_at(self._path):
+            if self._lease is not None:
+                self._lease.check()
             return
         now = self._path_now()
         if now is None:
@@ -137,7 +144,7 @@ def refuse_links_of_run(workdir: Path) -> None:
     """ValueError where a file or folder that training writes is a link: a run directory from a stranger could
     name any file with it.
     """
-    for name in (".lock", "config.json", "run.json", "metrics.jsonl", "tensorboard", DIRECTORY):
+    for name in (".lock", LEASE, "config.json", "run.json", "metrics.jsonl", "tensorboard", DIRECTORY):
         refuse_link(workdir / name)
     for folder, folders, names in os.walk(workdir / DIRECTORY):
         for name in (*folders, *names):
@@ -154,13 +161,17 @@ def locked(workdir: Path) -> Iterator[RunFolder]:
     """
     check_writable(workdir)
     refuse_links_of_run(workdir)
-    # Of several processes the first one writes, and holds it for all.
-    with _lock(workdir) if here.first() else contextlib.nullcontext(), RunFolder(workdir) as folder:
-        yield folder
+    with contextlib.ExitStack() as stack:
+        lease = None
+        if here.first():  # of several processes it writes, and holds the directory for all
+            lease = Lease(workdir, stack.enter_context(_lock(workdir)))
+            stack.enter_context(lease)
+        yield stack.enter_context(RunFolder(workdir, lease))
 
 
 @contextlib.contextmanager
-def _lock(workdir: Path) -> Iterator[None]:
+def _lock(workdir: Path) -> Iterator[bool]:
+    """Holds the lock that processes of one machine share; whether there is one."""
     try:
         lock = FileLock(workdir / ".lock").acquire(timeout=0)
     except Timeout as error:
@@ -174,10 +185,10 @@ def _lock(workdir: Path) -> Iterator[None]:
             " into it",
             stacklevel=5,
         )
-        yield
+        yield False
         return
     with lock:
-        yield
+        yield True
 
 
 def _anywhere(config: Config) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from aila_jax.checkpoint.run_files import BOARD, LOG, Known
 from aila_jax.files import Growing, folder_inside, names_the_file, refuse_link, replaced
 from aila_jax.json_files import loads
 from aila_jax.loss.group_sparsity import Sparsity
@@ -22,6 +21,7 @@ from aila_jax.progress import Progress
 from aila_jax.training.penalty import PenaltyMetrics, PenaltyTerms
 from aila_jax.training.step import LAM_BINS, StepMetrics
 
+LOG, BOARD = "metrics.jsonl", "tensorboard"  # in a run directory
 STEP_NUMBERS = ("loss", "grad_norm", "lam_mean")
 PENALTY_NUMBERS = ("group", "value", "zero_query", "zero_key", "dead_heads")
 
@@ -60,7 +60,6 @@ class TrainingLog:
       plan: which steps there are, and which of them are recorded.
       interval: what `interval` was when that step was saved; None for a run that begins, and for a checkpoint
         that holds none.
-      known: what `files` was then, likewise.
       unmoved: called before each record is written; raises where the directory is no longer there.
 
     Raises:
@@ -74,13 +73,11 @@ class TrainingLog:
         plan: LogPlan,
         *,
         interval: dict[str, Any] | None = None,
-        known: Known | None = None,
         unmoved: Callable[[], None] = lambda: None,
         quiet: bool = False,
     ):
         self._interval, self._seconds = _restored(interval)
         self._path = directory / LOG
-        self._known = (known or Known()).of_settings(directory)
         self._file = _cut_back(self._path, plan.start)
         try:
             # The points of step `start` are valid; later ones are of steps that run again.
@@ -175,17 +172,16 @@ class TrainingLog:
         """
         return {"seconds": self._seconds, "steps": [_step_to_json(metrics) for metrics in self._interval]}
 
-    def files(self) -> Known:
-        """What the run's files hold, which is on disk when this returns: a checkpoint is of the log's last
-        record too, so a power cut after it loses none.
+    def files(self) -> dict[str, Growing]:
+        """The files that it writes, by their paths in the run directory. What they hold is on disk when this
+        returns: a checkpoint is of the log's last record too, so a power cut after it loses none.
         """
         try:
             for file in (self._file, self._board.file):
                 file.flush()
         except OSError as error:
             self._error = self._error or OSError(error.errno, error.strerror, str(self._path))
-        grown = {LOG: self._file, f"{BOARD}/{self._board.path.name}": self._board.file}
-        return self._known.with_grown(grown)
+        return {LOG: self._file, f"{BOARD}/{self._board.path.name}": self._board.file}
 
     def restart_clock(self) -> None:
         """Leaves what happened since the last step (an evaluation, a checkpoint) out of tokens/s."""
@@ -218,8 +214,8 @@ class NoLog(TrainingLog):
     def interval(self) -> dict[str, Any]:
         return {"seconds": 0.0, "steps": []}
 
-    def files(self) -> Known:
-        return Known()
+    def files(self) -> dict[str, Growing]:
+        return {}
 
     def restart_clock(self) -> None:
         pass

@@ -56,8 +56,18 @@ def test_a_line_for_each_checkpoint_and_the_exit_code(copied, capsys):
 def test_format_1_is_not_verified_and_not_damaged(capsys):
     assert main(["verify", str(GOLDEN)]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert len(said) == 2
-    assert all(": not verified (format 1" in line for line in said)
+    assert len(said) == 3
+    assert all(": not verified (format 1" in line for line in said[:2])
+    assert said[2].endswith("sweep.json: not verified (it has no checksums, as those of earlier versions)")
+
+
+def test_a_sweep_of_the_run_is_looked_at(copied, capsys):
+    runs.sweep(copied, quiet=True)
+    assert main(["verify", str(copied)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("sweep.json: verified (with its CSV files)")
+    (copied / "sweep.csv").write_text("λ\n")
+    assert main(["verify", str(copied)]) == 1
+    assert "sweep.csv does not match its checksum" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_the_key_is_asked_for(copied, tmp_path, capsys):

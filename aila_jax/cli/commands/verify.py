@@ -28,13 +28,16 @@ def _results(run: Path) -> "tuple[Verified, ...]":
     """The sweep in a run directory, where there is one."""
     from aila_jax.checkpoint import Verified
     from aila_jax.config import user_path
-    from aila_jax.reporting.records import check_sweep
+    from aila_jax.reporting.records import check_sweep, has_checksums
 
     path = user_path(run).resolve() / "sweep.json"
     if not os.path.lexists(path):
         return ()
-    wrong = check_sweep(path.parent)
-    return (Verified(path, "damaged" if wrong else "verified", wrong or "with its CSV files"),)
+    if wrong := check_sweep(path.parent):
+        return (Verified(path, "damaged", wrong),)
+    if not has_checksums(path.parent):
+        return (Verified(path, "not verified", "it has no checksums, as those of earlier versions"),)
+    return (Verified(path, "verified", "with its CSV files"),)
 
 
 COMMAND = Command(
