@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from aila_jax.files import new_file, refuse_link, write_whole
+from aila_jax.files import names_the_file, new_file, refuse_link, write_whole
 from aila_jax.json_files import json_object, read_json
 
 NAME = ".lease"
@@ -184,9 +184,10 @@ class Lease:
         """A new file in its place, so that a reader sees a whole one."""
         partial = self._path.with_name(f"{NAME}.{secrets.token_hex(8)}.tmp")
         try:
-            with new_file(partial) as file:
-                write_whole(file, json.dumps(asdict(self._mine)).encode())
-            os.replace(partial, self._path)
+            with names_the_file(self._path):
+                with new_file(partial) as file:
+                    write_whole(file, json.dumps(asdict(self._mine)).encode())
+                os.replace(partial, self._path)
         except OSError:
             with contextlib.suppress(OSError):
                 partial.unlink()
