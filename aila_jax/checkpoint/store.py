@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -36,6 +35,8 @@ from aila_jax.processes import here
 from aila_jax.training.sharding import gathered
 from aila_jax.training.state import TrainState
 
+FULL = "make room"
+UNSOUND = "look for what makes them (a rate that is too high, say)"
 UNFINISHED = ".unfinished"  # ends the name of a folder that is being written
 
 
@@ -94,12 +95,12 @@ class CheckpointStore:
         """Saves and waits until everything is on disk, so that a failed save shows here and not at the next
         one. Of several processes the first one writes, and all of them wait.
 
-        Older checkpoints beyond `keep` go when this one is whole and all its numbers are finite; that of step
-        `best` stays, and so does every `keep_every`-th.
+        Older checkpoints beyond `keep` go when this one is whole; that of step `best` and every
+        `keep_every`-th stay.
 
         Raises:
           ValueError: a later step is there.
-          SaveError: the disk is full, say.
+          SaveError: a number in it is not finite, or the disk is full, say.
         """
         host = gathered(state)  # of all processes, so before one of them looks at files alone
         if here.first():
@@ -140,6 +141,8 @@ class CheckpointStore:
         if rule_tables is not None:
             items["relation"] = rule_tables.arrays
             record = replace(record, relation={"vocabulary": rule_tables.vocabulary})
+        if (where := not_finite(items)) is not None:
+            raise SaveError(self._not_saved(step, f"{where} has numbers that are not finite", UNSOUND))
         staging = self.directory / f"{step}{UNFINISHED}"
         try:
             remove(staging)
@@ -149,15 +152,14 @@ class CheckpointStore:
             flush(self.directory)
         except Exception as error:  # Orbax and TensorStore raise errors of many types for a full disk
             _remove_quietly(staging)
-            raise SaveError(self._not_saved(step, error)) from error
-        if all_finite(host.params) and all_finite(items["state"]["opt_state"]):
-            for old in whole_steps(self.directory)[: -self._keep]:
-                if old == best or (self._keep_every and old % self._keep_every == 0):
-                    continue
-                # Under another name first: a removal that is cut off leaves no half of a checkpoint.
-                going = self.directory / f"{old}{UNFINISHED}"
-                os.rename(self.directory / str(old), going)
-                remove(going)
+            raise SaveError(self._not_saved(step, reason(error), FULL)) from error
+        for old in whole_steps(self.directory)[: -self._keep]:
+            if old == best or (self._keep_every and old % self._keep_every == 0):
+                continue
+            # Under another name first: a removal that is cut off leaves no half of a checkpoint.
+            going = self.directory / f"{old}{UNFINISHED}"
+            os.rename(self.directory / str(old), going)
+            remove(going)
 
     def _write(self, staging: Path, step: int, items: dict[str, Any], record: Record) -> None:
         """All files of a step; the manifest last."""
@@ -190,13 +192,13 @@ class CheckpointStore:
         steps = whole_steps(self.directory)
         return f"step {steps[-1]} in {self.directory}" if steps else "none"
 
-    def _not_saved(self, step: int, error: Exception) -> str:
+    def _not_saved(self, step: int, why: str, fix: str) -> str:
         steps = whole_steps(self.directory)
         intact = f"step {steps[-1]} is intact there" if steps else "no other is there"
         again = f"goes on from step {steps[-1]}" if steps else "begins again"
         return (
-            f"the checkpoint of step {step} was not saved in {self.directory}: {reason(error)}; {intact}. Fix:"
-            f" make room, then run the same command, which {again}"
+            f"the checkpoint of step {step} was not saved in {self.directory}: {why}; {intact}. Fix: {fix}, then"
+            f" run the same command, which {again}"
         )
 
 
@@ -213,13 +215,14 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:200]
 
 
-def all_finite(tree: Any) -> bool:
-    """Whether every floating-point number of a tree on the host is finite."""
-    return all(
-        bool(np.all(np.isfinite(leaf)))
-        for leaf in map(np.asarray, jax.tree.leaves(tree))
-        if jnp.issubdtype(leaf.dtype, jnp.inexact)
-    )
+def not_finite(items: dict[str, Any]) -> str | None:
+    """The name of the first array on the host that holds a floating-point number which is not finite."""
+    for item, tree in items.items():
+        for name, leaf in leaves(tree):
+            numbers = np.asarray(leaf)
+            if jnp.issubdtype(numbers.dtype, jnp.inexact) and not np.all(np.isfinite(numbers)):
+                return f"{item}/{name}"
+    return None
 
 
 def remove(path: Path) -> None:

@@ -25,6 +25,9 @@ PASSAGES = [
 ]
 
 
+ASKED = ("Where does Bado Kimen live?", "What is the ship of Bado Kimen called?")
+
+
 @dataclass(frozen=True)
 class Work:
     """Something that takes long.
@@ -108,9 +111,7 @@ def _answer(folder: Path) -> str:
 
     model = aila.load(folder / "run")
     texts = []
-    for number, question in enumerate(
-        ("Where does Bado Kimen live?", "What is the ship of Bado Kimen called?")
-    ):
+    for number, question in enumerate(ASKED):
         settings = {"mode": "isolated", "max_tokens": 3, "capacity": 64, "cache_dir": folder / "cache"}
         found = aila.answer(model, question, PASSAGES, **settings)
         write_answer(found, folder / f"answer{number}")

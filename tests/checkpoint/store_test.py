@@ -10,13 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 import pytest
 
 import aila_jax as aila
 from aila_jax.checkpoint import CheckpointStore, Record, SaveError, find_checkpoint, verify_run, whole_steps
-from aila_jax.checkpoint.store import all_finite
+from aila_jax.checkpoint.store import not_finite
 from aila_jax.config import TrainConfig, to_dict
 from aila_jax.model.transformer import build_transformer
 from aila_jax.runs import NonFiniteError, initial_state
@@ -88,13 +89,22 @@ def test_what_a_save_left_that_was_cut_off_is_removed(tmp_path, state, record):
     assert whole_steps(place) == [4]
 
 
-def test_good_checkpoints_do_not_go_for_one_that_is_not_finite(tmp_path, state, record):
-    bad = state.replace(params={**state.params, "embedding": state.params["embedding"].at[0, 0].set(jnp.inf)})
+@pytest.mark.parametrize("part", ["params", "opt_state", "importance"])
+def test_numbers_that_are_not_finite_are_not_saved(tmp_path, state, record, part):
+    bad = {
+        "params": {**state.params, "embedding": state.params["embedding"].at[0, 0].set(jnp.inf)},
+        "opt_state": jax.tree.map(
+            lambda leaf: leaf * jnp.nan if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf, state.opt_state
+        ),
+        "importance": jnp.full((2, 2), jnp.nan),
+    }
     with CheckpointStore(tmp_path, keep=1) as store:
         store.save(1, at(state, 1), record)
-        for step in (2, 3):
-            store.save(step, at(bad, step), record)
-        assert whole_steps(tmp_path / "checkpoints") == [1, 2, 3]
+        with pytest.raises(
+            SaveError, match=r"of step 2 was not saved .* not finite; step 1 is intact there\. Fix"
+        ):
+            store.save(2, at(state.replace(**{part: bad[part]}), 2), record)
+        assert whole_steps(tmp_path / "checkpoints") == [1]
         store.save(4, at(state, 4), record)
         assert whole_steps(tmp_path / "checkpoints") == [4]
 
@@ -115,8 +125,11 @@ def test_the_newest_the_best_and_every_kth_stay(tmp_path, state, record):
 
 def test_numbers_of_every_precision_are_looked_at():
     for dtype in (jnp.float16, jnp.bfloat16, jnp.float32):
-        assert all_finite({"a": jnp.ones(2, dtype), "n": jnp.ones(2, jnp.int32)})
-        assert not all_finite({"a": jnp.array([1.0, jnp.inf], dtype)})
+        assert not_finite({"params": {"a": jnp.ones(2, dtype), "n": jnp.ones(2, jnp.int32)}}) is None
+        assert (
+            not_finite({"params": {"b": jnp.ones(2)}, "state": {"a": jnp.array([1.0, jnp.inf], dtype)}})
+            == "state/a"
+        )
 
 
 def test_a_removal_that_is_cut_off_leaves_no_half_of_a_checkpoint(tmp_path, monkeypatch, state, record):
@@ -166,7 +179,7 @@ def test_a_learning_rate_at_the_end_of_float32_leaves_the_last_good_weights(tmp_
     ):
         aila.train(config, tmp_path / "run", quiet=True)
     found = find_checkpoint(tmp_path / "run")
-    assert all_finite(aila.load(tmp_path / "run").params)
+    assert not_finite({"params": aila.load(tmp_path / "run").params}) is None
     assert found.step >= 1
 
 
