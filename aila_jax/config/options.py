@@ -289,8 +289,8 @@ class OpenOptions(Options):
 
 
 def is_coordinator(name: str, value: str) -> str:
-    host, colon, port = value.rpartition(":")
-    right = not value or (bool(host and colon) and port.isdecimal() and 0 < int(port) < 2**16)
+    host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    right = value == "" or (bool(host and colon) and port.isdecimal() and 0 < int(port) < 2**16)
     limit = "HOST:PORT, with a port from 1 to 65535"
     require(right, name, value, limit, f"--{name}=HOST:12345, the machine of process 0 and a free port of it")
     return value

@@ -173,6 +173,9 @@ class _Makers:
         values |= {name: make() for name, make in right.items()}
         if draw.random() < 0.35:
             values[draw.choice(list(values))] = self.strange()
+        for counted in ("samples", "max_tokens"):  # a million of them is no mistake, and takes its time
+            if isinstance(values.get(counted), int | np.integer) and values[counted] > 8:
+                values[counted] = 8
         call = partial(aila.evaluate, model) if name == "evaluate" else getattr(model, name)
         first = [values.pop(key) for key in ("texts", "text", "prompt") if key in values]
         return f"{name}({_shown({'first': first, **values})})", partial(call, *first, **values)

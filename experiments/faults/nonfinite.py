@@ -49,7 +49,7 @@ def spoiled_runs(folder: Path, values: tuple[float, ...] = VALUES) -> list[Spoil
     found = []
     for place in PLACES:
         for value in values:
-            for often in (False, True):
+            for often in (False, True) if place != "statistics" else (True,):  # they are made once
                 here = folder / f"{place} {value} {often}"
                 found.append(Spoiled(place, value, often, _wrong(here, folder / "base", place, value, often)))
     return found
@@ -70,6 +70,8 @@ def _wrong(run: Path, base: Path, place: str, value: float, often: bool) -> str:
         return "the run did not end"
     if ended and "not finite" not in ended and "non-finite" not in ended:
         return f"it does not say why: {ended}"
+    if place == "statistics" and not ended:
+        return "the run did not end"
     if place != "statistics" and not often and (ended or newest(run) != config.train.steps):
         return f"one update ended the run: {ended}"
     for step in whole_steps(run / "checkpoints"):

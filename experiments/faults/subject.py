@@ -8,6 +8,7 @@ from aila_jax import presets
 from aila_jax.checkpoint import find_checkpoint, whole_steps
 from aila_jax.checkpoint.found import check_all
 from aila_jax.config import (
+    AnchorConfig,
     Config,
     LocalityConfig,
     ModelConfig,
@@ -41,7 +42,8 @@ def small_config(**train: Any) -> Config:
         data=replace(base.data, rule=rule, cache_dir=""),
         model=ModelConfig(length=10, d_model=16, n_heads=2, d_ff=32, n_layers=2, dropout=0.1),
         locality=LocalityConfig(mode="conditional"),  # type: ignore[arg-type]
-        penalty=PenaltyConfig(solver="proximal", eta=1e-3, groups=4),  # type: ignore[arg-type]
+        anchors=AnchorConfig(estimator="attention"),  # type: ignore[arg-type]
+        penalty=PenaltyConfig(solver="proximal", eta=1e-3, groups=4, weights="anchors"),  # type: ignore[arg-type]
         train=TrainConfig(**{**settings, **train}),
         sweep=SweepConfig(lams=(0.0, 0.5, 1.0), taus=(0.5, 1.0), batch_size=8),
     )
