@@ -368,9 +368,9 @@ def brackets() -> Config:
 
 
 def repeats() -> Config:
-    """The first of three exercises, each of which starts from the one before: `repeats`, `recalls`,
-    `questions`. A model learns to say words again. Asked about passages from the start, one of this size
-    answers with any value that stands there.
+    """The first of six exercises, each of which starts from the one before: `repeats`, `facts`, `pairs`,
+    `recalls`, `rivals`, `questions`. A model learns to say words again. Asked about passages from the start,
+    one of this size answers with any value that stands there (docs/howto/questions.md).
 
     Command: aila train --config=repeats --workdir=runs/repeats
     """
@@ -380,36 +380,75 @@ def repeats() -> Config:
     return _small_reader(asked, steps=1000)
 
 
-def recalls() -> Config:
-    """What `questions` starts from in its turn: a model learns to find the value of a name among up to eight,
-    some small words between. Positions follow each other, since what stands before a token is learned by its
-    place. It starts from `repeats`. The recipe was not trained to its end yet (docs/howto/questions.md).
+def facts() -> Config:
+    """The second exercise: questions over up to four passages, which hardly ever state the same of others, so
+    that a model learns to go by what is asked.
 
-    Command: aila train --config=recalls --start=runs/repeats --workdir=runs/recalls
+    Command: aila train --config=facts --start=runs/repeats --workdir=runs/facts
     """
-    asked = QuestionConfig(
-        sequences=65_536,
-        kinds=("recall", "recall", "recall", "one_hop"),
-        least=2,
-        asked=6,
-        equal=0.0,
-        capacity=24,
-    )
-    return _small_reader(asked, steps=2000)
+    return _small_reader(_questions(least=1, most=4, rivals=0.0, sequences=65_536), steps=1500)
+
+
+def pairs() -> Config:
+    """The third exercise: a model learns to find the value of a name among up to eight, each right after its
+    name. Positions follow each other, since what stands before a token is learned by its place.
+
+    Command: aila train --config=pairs --start=runs/facts --workdir=runs/pairs
+    """
+    return _small_reader(_recalls(gap=0), steps=800)
+
+
+def recalls() -> Config:
+    """The fourth exercise: as `pairs`, with up to three small words between a name and its value.
+
+    Command: aila train --config=recalls --start=runs/pairs --workdir=runs/recalls
+    """
+    return _small_reader(_recalls(gap=3), steps=1200)
+
+
+def rivals() -> Config:
+    """The fifth exercise: questions over two to four passages, half of which state what is asked of somebody
+    else.
+
+    Command: aila train --config=rivals --start=runs/recalls --workdir=runs/rivals
+    """
+    return _small_reader(_questions(least=2, most=4, rivals=0.5, sequences=65_536), steps=2000)
 
 
 def questions() -> Config:
     """Generated questions over 1 to 8 passages, read together (λ = 0) and isolated (λ = 1) from one
-    checkpoint, which starts from `recalls` (docs/howto/questions.md).
+    checkpoint, which starts from `rivals` (docs/howto/questions.md).
 
     Four questions follow each other in a prompt, and their own tokens are scored beside the answers'.
 
-    Command: aila train --config=questions --start=runs/recalls --workdir=runs/questions
+    Command: aila train --config=questions --start=runs/rivals --workdir=runs/questions
     """
-    asked = QuestionConfig(
-        sequences=98_304, kinds=("one_hop",), asked=4, rivals=0.5, scored="questions", capacity=24
+    return _small_reader(_questions(least=1, most=8, rivals=0.5, sequences=98_304), steps=2500)
+
+
+def _questions(*, least: int, most: int, rivals: float, sequences: int) -> QuestionConfig:
+    return QuestionConfig(
+        sequences=sequences,
+        kinds=("one_hop",),
+        least=least,
+        most=most,
+        asked=4,
+        rivals=rivals,
+        scored="questions",
+        capacity=24,
     )
-    return _small_reader(asked, steps=4000)
+
+
+def _recalls(*, gap: int) -> QuestionConfig:
+    return QuestionConfig(
+        sequences=65_536,
+        kinds=("recall", "recall", "recall", "one_hop"),
+        least=2,
+        asked=6,
+        gap=gap,
+        equal=0.0,
+        capacity=24,
+    )
 
 
 def _small_reader(asked: QuestionConfig, *, steps: int) -> Config:
@@ -478,7 +517,10 @@ PRESETS = {
     "recall": recall,
     "brackets": brackets,
     "repeats": repeats,
+    "facts": facts,
+    "pairs": pairs,
     "recalls": recalls,
+    "rivals": rivals,
     "questions": questions,
 }
 

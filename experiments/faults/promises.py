@@ -176,8 +176,10 @@ def _soak(folder: Path, scale: Scale) -> Found:
 NAMED: list[str] = []  # the tests that promises stand on
 
 
-def _tests(*chosen: str) -> Callable[[Path, Scale], Found]:
-    """A promise that tests keep: files, or parts of them by `-k`."""
+def _tests(
+    *chosen: str, marks: str = "not slow and not gpu and not external"
+) -> Callable[[Path, Scale], Found]:
+    """A promise that tests keep: files, or parts of them by `-k`, of these marks."""
 
     NAMED.extend(one for one in chosen if one.startswith("tests/"))
 
@@ -225,11 +227,7 @@ PROMISES: dict[str, Callable[[Path, Scale], Found]] = {
         "tests/runs/mesh_test.py", "tests/processes", "tests/runs/processes_test.py"
     ),
     "old runs load for ever": _tests("tests/runs/golden_test.py", "tests/runs/old_rules_test.py"),
-    "strangers' files are only data": _tests(
-        "tests/checkpoint/stranger_test.py",
-        "tests/data/own_tokenizer_test.py",
-        "tests/data/json_lines_test.py",
-    ),
+    "strangers' files are only data": _tests("tests/strangers_test.py", marks="medium or not medium"),
     "every input is refused or served": _inputs,
     "retention": _tests("tests/checkpoint/store_test.py", "tests/runs/best_test.py"),
     "no slow leak": _soak,

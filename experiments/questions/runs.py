@@ -18,6 +18,7 @@ from experiments.results import read_row_file, write_row_files
 FORMAT = "aila_jax questions, version 1"
 PASSAGES = (4, 8)
 QUESTIONS = 500  # of each kind
+EXERCISES = ("repeats", "facts", "pairs", "recalls", "rivals")  # presets, in their order
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def question_runs(base: Config) -> dict[str, Config]:
 
 def exercises(config: Config) -> dict[str, Config]:
     """What a run on questions starts from, each from the one before, with its model and seed."""
-    first = {"repeats": presets.repeats(), "recalls": presets.recalls()}
+    first = {name: presets.preset(name) for name in EXERCISES}
     return {
         name: replace(one, seed=config.seed, model=config.model, locality=config.locality)
         for name, one in first.items()

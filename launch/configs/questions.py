@@ -1,9 +1,10 @@
 """Generated questions over passages, read together and isolated from one checkpoint.
 
-Command: python -m launch.train --config=launch/configs/questions.py --start=runs/recalls
+Command: python -m launch.train --config=launch/configs/questions.py --start=runs/rivals
   --workdir=runs/questions
-It starts from the run of recalls.py, and that from the run of repeats.py; `python -m experiments.questions`
-trains all three and asks held-out questions (docs/howto/questions.md).
+It is the last of six exercises, each of which starts from the one before: repeats.py, facts.py, pairs.py,
+recalls.py, rivals.py. `python -m experiments.questions` trains all and asks held-out questions
+(docs/howto/questions.md).
 """
 
 from aila_jax import presets

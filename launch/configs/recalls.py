@@ -1,6 +1,6 @@
-"""The values of names, to be looked up: what a model on generated questions starts from.
+"""The values of names, small words between: the fourth exercise.
 
-Command: python -m launch.train --config=launch/configs/recalls.py --start=runs/repeats --workdir=runs/recalls
+Command: python -m launch.train --config=launch/configs/recalls.py --start=runs/pairs --workdir=runs/recalls
 """
 
 from aila_jax import presets

@@ -1,0 +1,11 @@
+"""Questions over passages that state the same of others: the fifth exercise.
+
+Command: python -m launch.train --config=launch/configs/rivals.py --start=runs/recalls --workdir=runs/rivals
+"""
+
+from aila_jax import presets
+from aila_jax.config import Config
+
+
+def get_config() -> Config:
+    return presets.rivals()
