@@ -30,7 +30,7 @@ class QuestionConfig:
       agree: questions only: c of the 2c + 1 passages that agree where sources are redundant, from 0 to 8.
       rivals: questions only: share of the passages beside a source, distractors and sources of other
         questions, that state of somebody else what it asks, in [0, 1]; the others state anything.
-      repeated: questions only: words of a `repeat`, from 2 to 192.
+      repeated: questions only: words of a `repeat` at most, from 2 to 192; there are 2 at least.
       gap: questions only: words at most between a name and its value, and after the name that is asked for,
         of a `recall`, from 0 to 16.
       words: wikitext2_passages only: words of a paragraph at most, at least 8; longer ones are left out.

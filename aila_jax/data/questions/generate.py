@@ -89,7 +89,8 @@ class _World:
 def _plant(world: _World, kind: str, config: QuestionConfig) -> Turn:
     """A question of this kind, its sources among the passages."""
     if kind == REPEAT:
-        words = " ".join(world.draw.sample(EVERY_WORD, config.repeated))
+        # Of any number, or a model learns to look so many places back, and not for the word before.
+        words = " ".join(world.draw.sample(EVERY_WORD, world.draw.randint(2, config.repeated)))
         return Turn(f"Repeat {words}", words, (), kind)
     if kind == RECALL:
         # As often one that was asked for already: what is left over is no hint then.
