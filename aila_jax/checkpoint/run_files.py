@@ -63,8 +63,11 @@ class Known:
             status = path.lstat()
         except FileNotFoundError:
             raise Damaged("it is missing") from None
-        if not stat.S_ISREG(status.st_mode):
-            raise Damaged("it is no plain file")
+        if (
+            not stat.S_ISREG(status.st_mode)
+            or path.parent.resolve() != directory.resolve() / Path(name).parent
+        ):
+            raise Damaged("it is no plain file, or its folder is a link")
         grows = name not in SETTINGS
         if status.st_size < entry.size or (status.st_size > entry.size and not grows):
             raise Damaged(f"it has {status.st_size:,} bytes for {'at least ' if grows else ''}{entry.size:,}")
@@ -75,12 +78,13 @@ class Known:
 def _entry(name: str, value: Any) -> FileEntry:
     """One file's entry; its name leads to nothing outside the run directory."""
     folder, _, file = name.rpartition("/")
-    own = name in (*SETTINGS, LOG) or (folder == BOARD and file not in ("", ".", "..") and "\\" not in file)
+    plain = file not in ("", ".", "..") and "\\" not in file and len(file) < 256 and file.isprintable()
+    own = name in (*SETTINGS, LOG) or (folder == BOARD and plain)
     values = json_object(value, name[:80])
     size, sha256 = values.get("size"), values.get("sha256")
     if not own or values.keys() != {"size", "sha256"} or type(size) is not int or not isinstance(sha256, str):
         raise ValueError(
-            f"its record knows the file {name[:80]!r} as {str(values)[:120]}, which no version wrote"
+            f"its record knows the file {name[:80]!a} as {str(values)[:120]}, which no version wrote"
         )
     return FileEntry(size, sha256)
 

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -53,7 +54,7 @@ def machine() -> str:
     """This machine since it was started; other machines may have its name."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return socket.gethostname()
+    return f"{socket.gethostname()} {uuid.getnode()}"
 
 
 _GONE: set[str] = set()  # owners that stood still; each is waited for once

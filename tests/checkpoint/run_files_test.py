@@ -93,7 +93,8 @@ def test_what_is_known_is_on_disk_before_the_checkpoint_has_its_name(trained, tm
 
 
 @pytest.mark.parametrize("name", [
-    "../precious", "/etc/passwd", "tensorboard/../../precious", "tensorboard/", "tensorboard/..", "checkpoints/24/x", "tensorboard/a\\b",
+    "../precious", "/etc/passwd", "tensorboard/../../precious", "tensorboard/", "tensorboard/..", "checkpoints/24/x",
+    "tensorboard/a\\b", "tensorboard/\x1b[2J", "tensorboard/" + "a" * 300,
 ])  # fmt: skip
 def test_a_record_names_no_file_elsewhere(name):
     with pytest.raises(ValueError, match="which no version wrote"):
@@ -112,3 +113,9 @@ def test_meta_and_back():
     known = Known({"run.json": FileEntry(3, "ab"), "tensorboard/x": FileEntry(0, "")})
     assert Known.from_meta(json.loads(json.dumps(known.to_meta()))) == known
     assert Known.from_meta({}) == Known()
+
+
+def test_a_folder_that_is_a_link_is_damage(copied, tmp_path):
+    (copied / "tensorboard").rename(tmp_path / "elsewhere")
+    (copied / "tensorboard").symlink_to(tmp_path / "elsewhere")
+    assert damaged(copied) == [file_of(copied, "tensorboard")]
