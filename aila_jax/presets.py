@@ -29,7 +29,7 @@ from aila_jax.config import (
     one_of,
     to_dict,
 )
-from aila_jax.config.checks import check_flag, check_instance, check_whole
+from aila_jax.config.checks import check_flag, check_instance, check_whole, require
 from aila_jax.config.model import usual_margin
 
 # The draws that serve best where a step reads each sequence once: begin near λ = 0, and let the hard end in
@@ -216,6 +216,13 @@ def localised(
     tokens, full = check_whole("tokens", tokens, 1), check_flag("full", full)
     batch = 8
     steps = max(round(tokens / (batch * length)), 1)
+    require(
+        full or not base.model.film,
+        "model.film",
+        True,
+        "False in a model that adapters are added to: FiLM turns with the dial already",
+        "train on from it with `aila train --start`, or localise all of it with --full",
+    )
     own = base.model.margin
     if own == usual_margin(base.model.length):  # nobody chose it
         own = usual_margin(length)

@@ -477,7 +477,11 @@ TABLE: dict[str, tuple[Callable[[], Callable[..., Any]], dict[str, Any], dict[st
     "presets.uncapped_dial": (lambda: presets.uncapped_dial, {}, {"base": "config"}),
     "presets.localised": (
         lambda: presets.localised,
-        {"base": presets.tiny()},
+        {
+            "base": dataclasses.replace(
+                presets.tiny(), model=dataclasses.replace(presets.tiny().model, film=False)
+            )
+        },
         {"base": "config", "length": "whole", "rank": "whole", "tokens": "whole", "full": "flag"},
     ),
     "presets.as_measured": (lambda: presets.as_measured, {}, {"config": "config"}),

@@ -47,11 +47,11 @@ def fresh_state(config, vocab_size):
 
 @pytest.fixture(scope="session")
 def saved(trained, tmp_path_factory):
-    """A state of odd values (−0, a denormal, infinity, NaN, every count other than 0) and where it was
-    saved.
+    """A state of odd values (−0, a denormal, the largest and the smallest there is, every count other than 0)
+    and where it was saved.
     """
     state = fresh_state(trained.config, trained.model.tokenizer.vocab_size)
-    odd = state.params["position"].at[0, :4].set(jnp.array([-0.0, 1e-45, jnp.inf, jnp.nan]))
+    odd = state.params["position"].at[0, :4].set(jnp.array([-0.0, 1e-45, 3.4028235e38, -3.4028235e38]))
     opt_state = jax.tree.map(lambda x: x + jnp.ones_like(x) * 3, state.opt_state)
     state = state.replace(
         step=jnp.int32(7),

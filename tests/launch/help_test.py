@@ -5,6 +5,7 @@ import inspect
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,8 @@ def test_each_command_lists_its_examples_and_flags(capsys, command):
 def test_every_example_parses(monkeypatch, command, example):
     monkeypatch.chdir(ROOT)  # one example names a file of the checkout
     monkeypatch.setattr(runs, "start_config", lambda *_: presets.tiny())  # and others a run, or a model
-    monkeypatch.setattr(runs, "localised_config", lambda *_: presets.localised(presets.tiny(), length=96))
+    plain = replace(presets.tiny(), model=replace(presets.tiny().model, film=False))
+    monkeypatch.setattr(runs, "localised_config", lambda *_: presets.localised(plain, length=96))
     for module in (train, localise):
         monkeypatch.setattr(module, "is_model", lambda *_: None)
     words = shlex.split(example)

@@ -286,7 +286,7 @@ def test_the_runs_own_sweep_is_read_where_it_serves(loaded, healthy, tmp_path, m
     ]
     # A file from before a setting existed holds the model that has its default.
     document = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-    del document["config"]["model"]["margin"]["linear"]
+    del document["config"]["model"]["margin"]["linear"], document["sha256"]
     (folder / "sweep.json").write_text(json.dumps(document), encoding="utf-8")
     FactFinder(*loaded, folder, BATCHES, quiet=True).dial()
     assert made == []

@@ -369,7 +369,16 @@ def test_other_options_than_the_runs_own_are_refused_when_it_goes_on(place, data
 
 
 def test_a_start_that_is_a_run_keeps_its_length(trained):
-    made = localised_config(LocaliseOptions(start=str(trained.run.workdir)))
+    made = localised_config(LocaliseOptions(start=str(trained.run.workdir), full=True))
     assert made.model.length == trained.config.model.length < 256
     text = localised_config(LocaliseOptions(start=str(FILES / "neox"), length=48))
     assert (text.model.length, text.model.adapters.rank) == (48, 8)
+
+
+def test_a_model_with_film_is_refused_by_that_name():
+    """It was refused as having adapters of another rank."""
+    with pytest.raises(
+        ValueError, match=r"model\.film is True; .* FiLM turns with the dial already\. Fix: train on"
+    ):
+        presets.localised(presets.small())
+    assert presets.localised(presets.small(), full=True).model.film

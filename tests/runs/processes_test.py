@@ -157,7 +157,7 @@ def test_a_run_of_two_goes_on_with_one_and_with_four_and_is_read_by_two(trained,
     two = tmp_path / "two"
     done(launched(tmp_path / "a", 2, "train", config, f"--workdir={two}"))
     same_numbers(two, trained.run.workdir)
-    assert [found.step for found in verify_run(two)] == [16, 24]
+    assert [found.folder.name for found in verify_run(two)][:2] == ["16", "24"]
     for count in (1, 4):
         copy = Path(shutil.copytree(two, tmp_path / f"on{count}"))
         shutil.rmtree(copy / "checkpoints" / "24")
