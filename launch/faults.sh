@@ -1,9 +1,9 @@
 #!/bin/sh
 # Injects faults and says which promises of docs/reliability.md are kept: sh launch/faults.sh
-# Kills, power cuts, damage, failed writes, strange inputs, a long run. Hours; fewer of each, in minutes:
-#   sh launch/faults.sh --scale=small --out=runs/reliability
+# Kills, power cuts, damage, failed writes, strange inputs, a long run. Hours; results and table in runs/reliability.
+# Fewer of each, in minutes: sh launch/faults.sh --scale=small --out=runs/few
 set -eu
 cd "$(dirname "$0")/.."
 . launch/venv.sh
-say "python -m experiments.faults $*"
-exec "$VENV_PYTHON" -m experiments.faults "$@"
+say "python -m experiments.faults --out=runs/reliability $*"
+exec "$VENV_PYTHON" -m experiments.faults --out=runs/reliability "$@"

@@ -2,7 +2,7 @@
 
     sh launch/faults.sh                                   # all of them, in hours
     python -m experiments.faults --scale=small            # fewer of each, in minutes
-    python -m experiments.faults --only=kills --out=my
+    python -m experiments.faults --only=SIGKILL --out=my
 
 writes one JSON file a promise into --out, which a later call leaves alone, and then table.md. The exit code
 is 1 where a promise is broken. `--only` takes the beginnings of promises. `--collect` makes the table from
@@ -11,7 +11,7 @@ the files that are there.
 
 import sys
 
-from absl import flags
+from absl import flags, logging
 
 from experiments import launcher
 
@@ -25,6 +25,7 @@ def define_flags(values: flags.FlagValues = FLAGS) -> None:
 
 def main(argv: list[str]) -> None:
     launcher.no_arguments(argv)
+    logging.set_verbosity(logging.WARNING)  # Orbax would say each time what it reads
     from experiments.faults import report
     from experiments.faults.promises import PROMISES, SCALES, tried
 
