@@ -227,7 +227,7 @@ PROMISES: dict[str, Callable[[Path, Scale], Found]] = {
         "tests/runs/mesh_test.py", "tests/processes", "tests/runs/processes_test.py"
     ),
     "old runs load for ever": _tests("tests/runs/golden_test.py", "tests/runs/old_rules_test.py"),
-    "strangers' files are only data": _tests("tests/strangers_test.py", marks="medium or not medium"),
+    "strangers' files are only data": _tests("tests/strangers_test.py", marks="slow or not slow"),
     "every input is refused or served": _inputs,
     "retention": _tests("tests/checkpoint/store_test.py", "tests/runs/best_test.py"),
     "no slow leak": _soak,
