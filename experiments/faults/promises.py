@@ -192,7 +192,7 @@ def _tests(
             "pytest",
             "-q",
             "-m",
-            "not slow and not gpu and not external",
+            marks,
             *chosen,
         ]
         command += [f"--junitxml={report}", "-p", "no:cacheprovider"]

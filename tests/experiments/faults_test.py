@@ -190,11 +190,21 @@ def test_tests_that_keep_a_promise_are_counted(tmp_path):
     case.write_text(
         "import pytest\ndef test_a(): pass\ndef test_b(): assert 0\ndef test_c(): pytest.skip('not here')\n"
     )
-    _, cases, broken, skipped = promises._tests(str(case), "-c", "/dev/null")(
+    settings = tmp_path / "pytest.ini"
+    settings.write_text("[pytest]\nmarkers = slow\n")
+    _, cases, broken, skipped = promises._tests(str(case), "-c", str(settings))(
         tmp_path / "here", promises.SCALES["small"]
     )
     assert (cases, len(broken), skipped) == (2, 1, 1)
     assert broken[0].endswith("test_b")
+    case.write_text("import pytest\n@pytest.mark.slow\ndef test_a(): pass\ndef test_b(): pass\n")
+    counts = [
+        promises._tests(str(case), "-c", str(settings), marks=marks)(
+            tmp_path / marks, promises.SCALES["small"]
+        )[1]
+        for marks in ("not slow", "slow or not slow")
+    ]
+    assert counts == [1, 2]
 
 
 def test_the_tests_that_are_named_are_there():
