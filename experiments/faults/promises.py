@@ -132,7 +132,8 @@ def _not_finite(folder: Path, scale: Scale) -> Found:
 
     found = spoiled_runs(folder, VALUES[: scale.writes])
     wrong = [f"{one.place} {one.value}, often: {one.often}: {one.wrong}" for one in found if one.wrong]
-    return f"nan and infinities in {', '.join(PLACES)}: in one update, and in all", len(found), wrong, 0
+    values = ", ".join(f"{one:g}" for one in VALUES[: scale.writes])
+    return f"{values} in {', '.join(PLACES)}: in one update, and in all", len(found), wrong, 0
 
 
 def _inputs(folder: Path, scale: Scale) -> Found:
