@@ -204,6 +204,9 @@ class _Reading:
         self._covered = last
 
 
+MOST_SHOWN = 400  # characters of a line in a message
+
+
 def _columns_fix(line: str) -> str:
     return (
         "write tabs, not spaces, between the columns"
@@ -214,4 +217,5 @@ def _columns_fix(line: str) -> str:
 
 def _check(condition: bool, where: str, found: str, limit: str, fix: str) -> None:
     if not condition:
-        raise ValueError(f"{where} has {found}; it must be {limit}. Fix: {fix}.")
+        short = found if len(found) <= MOST_SHOWN else f"{found[:MOST_SHOWN]}…"
+        raise ValueError(f"{where} has {short}; it must be {limit}. Fix: {fix}.")
