@@ -138,3 +138,9 @@ def test_malformed_files_are_refused(rows, message):
         number = int(message.partition(":")[2].partition(" ")[0])
         with pytest.raises(ValueError, match=rf"f:{number + 3} "):
             parse_conllu(lines("# before", FINE, "", *rows), "f")
+
+
+def test_a_message_shows_a_part_of_a_long_line():
+    with pytest.raises(ValueError, match=r"\[\[…; it must be the number of a word") as caught:
+        parse_conllu(lines(row("1", "a", head="[" * 50_000)), "x")
+    assert len(str(caught.value)) < 600
