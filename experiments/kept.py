@@ -35,7 +35,6 @@ class Kept:
         found = self._read()
         if name not in found:
             found = {**found, name: make()}
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             document = {"subject": self.subject, "parts": found}
             write_atomically(self.path, (json.dumps(document, indent=1) + "\n").encode())
             print(f"{self.path.parent.name}: {name} is measured", file=sys.stderr, flush=True)

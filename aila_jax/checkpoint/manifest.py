@@ -206,11 +206,11 @@ def check_files(manifest: Manifest, folder: Path, names: tuple[str, ...] | None 
             raise Damaged(f"{name} does not match its checksum")
 
 
-def file_entry(path: Path) -> FileEntry:
-    """A file's size and SHA-256."""
+def file_entry(path: Path, most: int | None = None) -> FileEntry:
+    """Size and SHA-256 of a file, or of its first `most` bytes."""
     digest, size = hashlib.sha256(), 0
     with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(CHUNK if most is None else min(CHUNK, max(most - size, 0))):
             digest.update(chunk)
             size += len(chunk)
     return FileEntry(size, digest.hexdigest())

@@ -4,14 +4,13 @@ A record's `meta` has, under "files", the size and the SHA-256 of config.json, r
 TensorBoard's files. The first two never change. The others grow: they must begin with what they held.
 """
 
-import hashlib
 import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aila_jax.checkpoint.manifest import CHUNK, Damaged, FileEntry, file_entry
+from aila_jax.checkpoint.manifest import Damaged, FileEntry, file_entry
 from aila_jax.files import Growing
 from aila_jax.json_files import json_object
 from aila_jax.training.logs import BOARD, LOG
@@ -71,7 +70,7 @@ class Known:
         grows = name not in SETTINGS
         if status.st_size < entry.size or (status.st_size > entry.size and not grows):
             raise Damaged(f"it has {status.st_size:,} bytes for {'at least ' if grows else ''}{entry.size:,}")
-        if _sha256_of_start(path, entry.size) != entry.sha256:
+        if file_entry(path, entry.size) != entry:
             raise Damaged("it does not match its checksum")
 
 
@@ -87,12 +86,3 @@ def _entry(name: str, value: Any) -> FileEntry:
             f"its record knows the file {name[:80]!a} as {str(values)[:120]}, which no version wrote"
         )
     return FileEntry(size, sha256)
-
-
-def _sha256_of_start(path: Path, size: int) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while size > 0 and (chunk := file.read(min(CHUNK, size))):
-            digest.update(chunk)
-            size -= len(chunk)
-    return digest.hexdigest()

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.faults.power import FORMS
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -36,7 +38,6 @@ class Scale:
     soak: float
 
 
-FORMS = ("flushed", "written", "names first", "content first", "zeros")
 SCALES = {
     "small": Scale(kills=15, cuts=FORMS[:1], resumed=1, writes=1, values=5, inputs=200, soak=120.0),
     "whole": Scale(kills=300, cuts=FORMS, resumed=10, writes=4, values=10**6, inputs=10_000, soak=1800.0),
