@@ -1,8 +1,9 @@
-"""Reading JSON that may be a stranger's: bounded in size, refused in one line."""
+"""Reading JSON that may be a stranger's: bounded in size, refused in one line; and its checksum."""
 
+import hashlib
 import json
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +54,8 @@ def json_object(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{name} is a {type(value).__name__}; it must be a JSON object. Fix: restore a copy")
     return value
+
+
+def json_sha256(document: Mapping[str, Any]) -> str:
+    """SHA-256 of what a document says, however it is laid out."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

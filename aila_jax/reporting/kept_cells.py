@@ -1,16 +1,15 @@
 """The cells of a sweep that was stopped, kept in a file: the same command measures what is missing."""
 
-import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aila_jax.evaluation.rows import CellRow, HeadRow
 from aila_jax.evaluation.sweep import Cell, Keep
 from aila_jax.files import flush, make_folder, names_the_file, new_file, refuse_link, write_whole
-from aila_jax.json_files import json_object, loads
+from aila_jax.json_files import json_object, json_sha256, loads
 from aila_jax.reporting.tables import json_rows, row_from
 
 NAME = "sweep_cells.jsonl"
@@ -23,7 +22,8 @@ class KeptCells(Keep):
 
     Attributes:
       path: the file; there while a sweep is not finished.
-      subject: what is measured, as text: model, corpus, settings, versions. Cells of another are made anew.
+      subject: what is known of model, corpus, settings and versions, as a digest. Cells of another are made
+        anew.
     """
 
     path: Path
@@ -56,7 +56,7 @@ class KeptCells(Keep):
     def _take(self, line: bytes) -> None:
         values = json_object(loads(line), "line")
         checksum = values.pop("sha256", None)
-        if checksum != self._checksum(values) or values["subject"] != self._subject:
+        if checksum != json_sha256(values) or values["subject"] != self.subject:
             return
         cell = row_from(CellRow, values["cell"], "cell")
         heads = tuple(row_from(HeadRow, one, f"heads[{index}]") for index, one in enumerate(values["heads"]))
@@ -65,8 +65,8 @@ class KeptCells(Keep):
     def _write(self, lam: float, tau: float) -> None:
         """Adds a cell at the file's end; what cannot be written is said, and the sweep goes on."""
         cell, heads = self._found[lam, tau]
-        values = {"subject": self._subject, "cell": json_rows([cell])[0], "heads": json_rows(heads)}
-        line = json.dumps({**values, "sha256": self._checksum(values)}) + "\n"
+        values = {"subject": self.subject, "cell": json_rows([cell])[0], "heads": json_rows(heads)}
+        line = json.dumps({**values, "sha256": json_sha256(values)}) + "\n"
         try:
             with names_the_file(self.path):
                 if not self.path.exists():
@@ -79,11 +79,3 @@ class KeptCells(Keep):
         except OSError as error:
             print(f"aila: {self.path} cannot be written ({error.strerror}); if the sweep is stopped, this cell is"
                   " measured again", file=sys.stderr)  # fmt: skip
-
-    @property
-    def _subject(self) -> str:
-        return hashlib.sha256(self.subject.encode()).hexdigest()
-
-    @staticmethod
-    def _checksum(values: Mapping[str, object]) -> str:
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

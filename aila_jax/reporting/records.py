@@ -1,7 +1,6 @@
 """Sweep results as tidy files: CSV for spreadsheets and data frames, JSON for an exact round trip."""
 
 import hashlib
-import json
 import math
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -11,7 +10,7 @@ from aila_jax.config import check_lam, check_tau, saved_config, to_dict
 from aila_jax.config.checks import shown
 from aila_jax.evaluation.origin import SweepMeta
 from aila_jax.evaluation.rows import CellRow, HeadRow, SweepResult
-from aila_jax.json_files import read_json
+from aila_jax.json_files import json_sha256, read_json
 from aila_jax.reporting.tables import json_rows, json_text, names_of, row_from, values_csv, write_files
 
 FORMAT = "aila_jax sweep, version 1"
@@ -59,17 +58,12 @@ def write_sweep(result: SweepResult, directory: str | Path, stem: str = "sweep")
         "heads": heads,
         "files": files,
     }
-    text = json_text({**document, "sha256": _checksum(document)})
+    text = json_text({**document, "sha256": json_sha256(document)})
     return write_files(directory, {**tables, f"{stem}.json": text})
 
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _checksum(document: dict[str, Any]) -> str:
-    """Of what a document says, however it is laid out."""
-    return _sha256(json.dumps(document, sort_keys=True).encode())
 
 
 def has_checksums(directory: Path, stem: str = "sweep") -> bool:
@@ -175,7 +169,7 @@ def _load(path: Path) -> dict[str, Any]:
 def _check_seal(document: dict[str, Any], path: Path) -> None:
     """Raises ValueError where something was changed; a file of before there were checksums passes."""
     rest = {key: value for key, value in document.items() if key != "sha256"}
-    if "sha256" in document and document["sha256"] != _checksum(rest):
+    if "sha256" in document and document["sha256"] != json_sha256(rest):
         raise ValueError(
             f"{path} does not match its checksum: something in it was changed. Fix: restore a copy, or sweep again."
         )

@@ -1,5 +1,6 @@
 """What is measured of a checkpoint: one cell of the dial, or the whole grid."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def _kept(run: OpenedRun, options: SweepOptions, directory: Path, quiet: bool) -
         settings,
         vars(origin_of(run.model, run.corpus)),
     )
-    kept = KeptCells(directory / NAME, repr(about))
+    kept = KeptCells(directory / NAME, hashlib.sha256(repr(about).encode()).hexdigest())
     if (found := kept.read()) and not quiet:
         print(f"sweep    goes on: {found} cells are in {directory / NAME}", flush=True)
     return kept
