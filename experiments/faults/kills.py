@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.faults.victims import WORKS
+from experiments.faults.victims import WORKS, not_redone, undisturbed
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 300.0  # seconds that work may take
@@ -52,22 +52,12 @@ def killed(folder: Path, kills: Sequence[tuple[str, str, int]]) -> list[Kill]:
       folder: a new one.
       kills: work, place and number.
     """
-    expected = {}
-    for work in dict.fromkeys(work for work, _, _ in kills):
-        WORKS[work].prepare(folder / work)
-        shutil.copytree(folder / work, folder / f"{work}-whole")
-        expected[work] = WORKS[work].work(folder / f"{work}-whole")
-    found = []
+    expected, found = undisturbed(folder, (work for work, _, _ in kills)), []
     for index, (work, place, number) in enumerate(kills):
         here = folder / f"kill{index}"
         shutil.copytree(folder / work, here)
         was_killed, wrong = _kill(work, here, place, number)
-        if not wrong:
-            try:
-                same = WORKS[work].work(here) == expected[work]
-                wrong = "" if same else "it ends with other bits"
-            except (ValueError, OSError, AssertionError) as error:
-                wrong = f"it does not go on: {error}"
+        wrong = wrong or not_redone(work, here, expected[work])
         found.append(Kill(work, place, number, was_killed, wrong))
         shutil.rmtree(here)
     return found

@@ -9,9 +9,10 @@ Done again without a place, the same work goes on, and ends with the same number
 import hashlib
 import itertools
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,26 @@ WORKS = {
     "sweep": Work(_trained, _sweep, {"compile": 6, "cell": 6, "save": 12, "name": 3}),
     "answer": Work(_reader, _answer, {"compile": 10, "cache": 4, "save": 8, "name": 6}),
 }
+
+
+def undisturbed(folder: Path, works: Iterable[str]) -> dict[str, str]:
+    """Prepares each work in `folder`/WORK, and does it once in a copy; what its result is known by."""
+    expected = {}
+    for work in dict.fromkeys(works):
+        WORKS[work].prepare(folder / work)
+        shutil.copytree(folder / work, folder / f"{work}-whole")
+        expected[work] = WORKS[work].work(folder / f"{work}-whole")
+    return expected
+
+
+def not_redone(work: str, folder: Path, expected: str) -> str:
+    """Does a disturbed work again; what is wrong with that, empty where nothing is."""
+    try:
+        return "" if WORKS[work].work(folder) == expected else "it ends with other bits"
+    except (OSError, ValueError, AssertionError) as error:
+        return f"it does not go on: {error}"
+
+
 LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"  # comes right before the compiler begins
 
 

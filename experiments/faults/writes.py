@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.faults.subject import newest
-from experiments.faults.victims import WORKS
+from experiments.faults.victims import WORKS, not_redone, undisturbed
 
 ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 SOON = 5.0  # seconds from the failure to the end
@@ -68,11 +68,7 @@ def failed_writes(folder: Path, cases: Sequence[tuple[str, str, int, int]]) -> l
       folder: a new one.
       cases: of `every_write`.
     """
-    expected, found = {}, []
-    for work in dict.fromkeys(work for work, *_ in cases):
-        WORKS[work].prepare(folder / work)
-        shutil.copytree(folder / work, folder / f"{work}-whole")
-        expected[work] = WORKS[work].work(folder / f"{work}-whole")
+    expected, found = undisturbed(folder, (work for work, *_ in cases)), []
     for index, (work, call, number, code) in enumerate(cases):
         here = folder / f"write{index}"
         shutil.copytree(folder / work, here)
@@ -114,9 +110,9 @@ def _after(work: str, folder: Path, expected: str) -> str:
         for run in ("run", "localised"):
             if (folder / run).is_dir():
                 newest(folder / run)
-        return "" if WORKS[work].work(folder) == expected else "it ends with other bits"
-    except (OSError, ValueError, AssertionError) as error:
-        return f"it does not go on: {error}"
+    except (OSError, ValueError) as error:
+        return f"what was there is damaged: {error}"
+    return not_redone(work, folder, expected)
 
 
 @contextlib.contextmanager
