@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from aila_jax import runs
 from aila_jax.checkpoint import CheckpointStore, verify_run
@@ -119,11 +120,8 @@ def _saves_said(recorder: Recorder, run: Path, expected: dict[int, str]) -> Iter
         expected[step] = weights(run, step)
         recorder.say(str(step))
 
-    CheckpointStore.save = said  # type: ignore[method-assign]
-    try:
+    with patch.object(CheckpointStore, "save", said):
         yield
-    finally:
-        CheckpointStore.save = save  # type: ignore[method-assign]
 
 
 def _wrong(run: Path, moment: Moment, expected: dict[int, str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import jax
 import jax.numpy as jnp
@@ -100,7 +101,7 @@ def _arrays(folder: Path) -> dict[str, Any]:
 def spoiling(place: str, value: float, often: bool) -> Iterator[None]:
     """Puts a value into a place of the training, at update `AT` and, if `often`, at all later ones."""
     if place == "statistics":
-        with _replaced(AnchorsAtWarmup, "__call__", _spoiled_statistics(value)):
+        with patch.object(AnchorsAtWarmup, "__call__", _spoiled_statistics(value)):
             yield
         return
     mapped = training.mapped_step
@@ -123,18 +124,8 @@ def spoiling(place: str, value: float, often: bool) -> Iterator[None]:
 
         return step
 
-    with _replaced(training, "mapped_step", both):
+    with patch.object(training, "mapped_step", both):
         yield
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any, name: str, by: Any) -> Iterator[None]:
-    real = getattr(owner, name)
-    setattr(owner, name, by)
-    try:
-        yield
-    finally:
-        setattr(owner, name, real)
 
 
 def _spoiled_statistics(value: float) -> Callable[..., Any]:

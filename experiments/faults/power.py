@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 CALLS = ("fsync", "rename", "replace", "unlink", "remove", "rmdir", "mkdir", "link")
 FORMS = ("flushed", "written", "names first", "content first", "zeros")
@@ -167,15 +168,12 @@ def recorded(folder: Path) -> Iterator[Recorder]:
 
         return call
 
-    for name in CALLS:
-        setattr(os, name, watched(name))
-    try:
+    with contextlib.ExitStack() as patches:
+        patches.callback(recorder.close)
+        for name in CALLS:
+            patches.enter_context(patch.object(os, name, watched(name)))
         yield recorder
         recorder.note("the end")
-    finally:
-        for name, function in real.items():
-            setattr(os, name, function)
-        recorder.close()
 
 
 def _named(subject: Any) -> str:

@@ -1,6 +1,7 @@
 """The promises of docs/reliability.md, and what tells whether each is kept."""
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -175,6 +176,7 @@ def _soak(folder: Path, scale: Scale) -> Found:
     return said, len(samples), wrong, 0
 
 
+ALL = "not gpu and not external"
 NAMED: list[str] = []  # the tests that promises stand on
 
 
@@ -198,9 +200,19 @@ def _tests(
             *chosen,
         ]
         command += [f"--junitxml={report}", "-p", "no:cacheprovider"]
-        subprocess.run(
-            command, cwd=ROOT, capture_output=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
+        if not report.is_file():
+            raise ChildProcessError(
+                f"{shlex.join(command)} ended with {done.returncode} and no report: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+            )
         cases = list(ElementTree.parse(report).iter("testcase"))
         broken = [
             f"{case.get('classname')}.{case.get('name')}"
@@ -226,10 +238,12 @@ PROMISES: dict[str, Callable[[Path, Scale], Found]] = {
     "non-finite numbers reach no checkpoint": _not_finite,
     "sweeps and studies resume": _tests("tests/runs/sweep_kept_test.py", "tests/experiments/kept_test.py"),
     "other devices, other processes": _tests(
-        "tests/runs/mesh_test.py", "tests/processes", "tests/runs/processes_test.py"
+        "tests/runs/mesh_test.py", "tests/processes", "tests/runs/processes_test.py", marks=ALL
     ),
-    "old runs load for ever": _tests("tests/runs/golden_test.py", "tests/runs/old_rules_test.py"),
-    "strangers' files are only data": _tests("tests/strangers_test.py", marks="slow or not slow"),
+    "old runs load for ever": _tests(
+        "tests/runs/golden_test.py", "tests/runs/golden_kinds_test.py", "tests/runs/old_rules_test.py"
+    ),
+    "strangers' files are only data": _tests("tests/strangers_test.py", marks=ALL),
     "every input is refused or served": _inputs,
     "retention": _tests("tests/checkpoint/store_test.py", "tests/runs/best_test.py"),
     "no slow leak": _soak,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 from aila_jax import presets, runs
 from aila_jax.checkpoint import CheckpointStore
@@ -113,11 +114,8 @@ def _measured(run: Path, seconds: float, samples: list[Sample]) -> Iterator[None
         since[:] = [time.monotonic(), step]
 
     assert threading.current_thread() is threading.main_thread(), "signals come to it"
-    CheckpointStore.save = saved  # type: ignore[method-assign, assignment]
-    try:
+    with patch.object(CheckpointStore, "save", saved):
         yield
-    finally:
-        CheckpointStore.save = save  # type: ignore[method-assign]
 
 
 def _use(run: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from experiments.faults.subject import newest
 from experiments.faults.victims import WORKS, not_redone, undisturbed
@@ -142,13 +143,8 @@ def failing(call: str, number: int, code: int) -> Iterator[list[float]]:
 
         return fails
 
-    kept = [(owner, name, getattr(owner, name)) for owner, name in owners[call]]
-    beats, lease.BEAT = lease.BEAT, 3600.0  # or its writes come at any time
-    for owner, name, real in kept:
-        setattr(owner, name, failing_call(real))
-    try:
+    with contextlib.ExitStack() as patches:
+        patches.enter_context(patch.object(lease, "BEAT", 3600.0))  # or its writes come at any time
+        for owner, name in owners[call]:
+            patches.enter_context(patch.object(owner, name, failing_call(getattr(owner, name))))
         yield when
-    finally:
-        lease.BEAT = beats
-        for owner, name, real in kept:
-            setattr(owner, name, real)

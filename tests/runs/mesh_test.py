@@ -85,6 +85,24 @@ def test_a_run_goes_on_under_any_other_mesh(trained, tmp_path, run_in_subprocess
         np.testing.assert_allclose(mine.loss, yours.loss, rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_a_run_of_1_2_4_or_8_devices_goes_on_with_any_other_number(
+    trained, tmp_path, run_in_subprocess_with_devices
+):
+    meshes = {1: ONE, 2: (2, 1, 1), 4: (4, 1, 1), 8: (8, 1, 1)}
+    shutil.copytree(trained.run.workdir, tmp_path / place(ONE))
+    for count in (2, 4, 8):
+        code = CODE.format(folder=str(tmp_path), fresh=[meshes[count]], resumed=[])
+        run_in_subprocess_with_devices(count, code)
+    for count, mesh in meshes.items():
+        resumed = [(start, mesh) for start in meshes.values() if start != mesh]
+        run_in_subprocess_with_devices(count, CODE.format(folder=str(tmp_path), fresh=[], resumed=resumed))
+    expected, went_on = told(trained.run.workdir), sorted(tmp_path.glob("*_*"))
+    assert (len(expected) >= 3, len(went_on)) == (True, 12)
+    for folder in (*map(tmp_path.joinpath, map(place, meshes.values())), *went_on):
+        np.testing.assert_allclose(told(folder), expected, rtol=1e-5, err_msg=folder.name)
+
+
 @pytest.mark.parametrize(("mesh", "words"), [
     ((0, 2, 1), "mesh.fsdp · mesh.tensor is 2; it must be a divisor of the 1 devices that are here. Fix: choose .* among 1"),
     ((2, 1, 1), "mesh.data is 2; it must be 0, or 1: .* and 1 devices are here. Fix: set --config.mesh.data=0"),
