@@ -171,7 +171,7 @@ class _Makers:
         )  # fmt: skip
         name, values = draw.choice(known)
         values |= {name: make() for name, make in right.items()}
-        if draw.random() < 0.35:
+        if draw.random() < 0.25:
             values[draw.choice(list(values))] = self.strange()
         for counted in ("samples", "max_tokens"):  # a million of them is no mistake, and takes its time
             if isinstance(values.get(counted), int | np.integer) and values[counted] > 8:
@@ -185,7 +185,7 @@ class _Makers:
         draw = self.draw
         lams = [draw.choice((0, 0.1, 0.5, 1.0)) for _ in range(draw.randint(0, 2))]
         taus = [draw.choice((0.5, 1.0)) for _ in range(draw.randint(1, 2))]
-        if draw.random() < 0.4:
+        if draw.random() < 0.25:
             lams = draw.choice((self.strange(), [*lams, self.strange()]))
         if draw.random() < 0.2:
             taus = draw.choice((self.strange(), [*taus, self.strange()]))

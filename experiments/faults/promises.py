@@ -27,6 +27,7 @@ class Scale:
       writes: failures of each call of each work.
       values: values of a JSON file that are changed at most.
       inputs: cases that are given.
+      lines: commands that are called.
       soak: seconds.
     """
 
@@ -36,12 +37,15 @@ class Scale:
     writes: int
     values: int
     inputs: int
+    lines: int
     soak: float
 
 
 SCALES = {
-    "small": Scale(kills=15, cuts=FORMS[:1], resumed=1, writes=1, values=5, inputs=200, soak=120.0),
-    "whole": Scale(kills=300, cuts=FORMS, resumed=10, writes=4, values=10**6, inputs=10_000, soak=1800.0),
+    "small": Scale(kills=15, cuts=FORMS[:1], resumed=1, writes=1, values=5, inputs=200, lines=13, soak=120.0),
+    "whole": Scale(
+        kills=300, cuts=FORMS, resumed=10, writes=4, values=10**6, inputs=10_000, lines=300, soak=1800.0
+    ),
 }
 
 
@@ -140,16 +144,21 @@ def _not_finite(folder: Path, scale: Scale) -> Found:
 
 def _inputs(folder: Path, scale: Scale) -> Found:
     from aila_jax import runs
+    from experiments.faults.commands import drawn_lines, given_lines
     from experiments.faults.inputs import given
     from experiments.faults.subject import small_config
 
     run = runs.train(small_config(), folder / "run", quiet=True).workdir
+    runs.sweep(run, quiet=True)
     found = given(run, folder / "files", scale.inputs, seed=0)
+    said = given_lines(run, folder / "lines", drawn_lines(scale.lines, seed=0))
     share = f"{found.computed:.0%} of them computed"
+    wrong = [f"aila {' '.join(one.line)}: {one.wrong}" for one in said if one.wrong]
     return (
-        f"options, settings, calls, grids, prompts and corpora, drawn; {share}",
-        found.cases,
-        found.wrong,
+        f"options, settings, calls, grids, prompts and corpora, drawn ({found.cases}; {share}); command lines ({len(said)},"
+        f" of which {sum(one.code == 0 for one in said)} did their work)",
+        found.cases + len(said),
+        found.wrong + wrong,
         0,
     )
 
