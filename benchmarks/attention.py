@@ -34,7 +34,7 @@ from matplotlib.figure import Figure
 from aila_jax.reporting import save_figure
 from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style
 from benchmarks.generation import use_cpu
-from benchmarks.turns import Contestant, held, in_turns, rise, write_files
+from benchmarks.turns import Contestant, held, in_turns, rise, versions_of, write_files
 
 HEADS, WIDTH, WINDOW, NATS = 4, 32, 40, 8.0
 CLOSE = 1e-4  # of the largest number
@@ -261,17 +261,8 @@ def main(arguments: Sequence[str]) -> None:
         " rounds.\n\n"
     )
     out = Path(asked.out)
-    write_files(out, "attention", arguments, machine, cells, heading + table(cells), torch_version())
+    write_files(out, "attention", arguments, machine, cells, heading + table(cells), versions_of("torch"))
     draw_figure(cells, out / "attention")
-
-
-def torch_version() -> dict[str, str]:
-    """PyTorch's, where it is installed."""
-    if find_spec("torch") is None:
-        return {}
-    from importlib.metadata import version
-
-    return {"torch": version("torch")}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Tokens a second of generation: with keys and values kept, by full passes, and by transformers.
 
-    python -m benchmarks.generation --shape=smollm2 --batch=1,8 --out=generation.json
+    python -m benchmarks.generation --shape=smollm2 --batch=1,8 --out=generation
     python -m benchmarks.generation --shape=tiny --prompt=8 --new=8 --rounds=1
 
 A model of Llama's parts with drawn weights continues drawn prompts greedily. Where PyTorch and transformers
@@ -10,15 +10,13 @@ Compilation is timed apart. What full passes take is measured over `--full` toke
 """
 
 import argparse
-import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -236,7 +234,7 @@ def use_cpu(threads: int) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measures, prints a table and writes JSON."""
+    """Measures, prints a table and writes it and JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -247,9 +245,13 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--batch", default="1,8", help="prompts side by side, with commas between")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", default="", help="file of JSON to write")
+    parser.add_argument("--out", default="", help="folder for generation.json and table.md")
     asked = parser.parse_args(arguments)
     use_cpu(asked.threads)
+    from benchmarks.record import describe_machine
+    from benchmarks.turns import versions_of, write_files
+
+    machine = describe_machine("cpu")
     shape = SHAPES[asked.shape]
     model = drawn_model(shape, asked.prompt + asked.new)
     twin = None
@@ -279,24 +281,45 @@ def main(arguments: Sequence[str]) -> None:
             notes[f"equal tokens of full passes, batch {batch}"] = (
                 f"{int((ours[:, : some.shape[1]] == some).sum())} of {some.size}"
             )
-    _say(found, notes, asked)
-
-
-def _say(found: list[Speed], notes: dict[str, Any], asked: argparse.Namespace) -> None:
-    """The table, and the file."""
-    print(f"{asked.shape}: {asked.new} tokens after {asked.prompt}, {asked.threads} threads, float32")
-    print(f"{'batch':>5}  {'who':<12}  {'tokens/s':>10}  {'kept / it':>9}  first call (s)")
-    for one in found:
-        ours = next(other for other in found if other.batch == one.batch and other.who == "kept")
-        pairs = zip(ours.tokens_per_second, one.tokens_per_second, strict=True)
-        ratio = median(mine / its for mine, its in pairs)
-        speed = median(one.tokens_per_second)
-        print(f"{one.batch:>5}  {one.who:<12}  {speed:>10.2f}  {ratio:>9.2f}  {one.first_seconds:.2f}")
-    for name, value in notes.items():
-        print(f"{name}: {value}")
+    text = table(found)
+    print(f"{text}\n{lines_of(notes)}")
     if asked.out:
-        record = {"settings": vars(asked), "speeds": [asdict(one) for one in found], "notes": notes}
-        Path(asked.out).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        heading = (
+            f"`{asked.shape}`: {asked.new} tokens after {asked.prompt}; {machine.processor}, {asked.threads} threads,"
+            f" float32; medians and quartiles of {asked.rounds} rounds.\n\n"
+        )
+        write_files(
+            Path(asked.out),
+            "generation",
+            arguments,
+            machine,
+            found,
+            f"{heading}{text}\n{lines_of(notes)}",
+            versions_of("torch", "transformers"),
+        )
+
+
+def table(found: Sequence[Speed]) -> str:
+    """Markdown, a line for each contestant and batch size."""
+    from benchmarks.rounds import quartiles, ratios
+
+    lines = [
+        "| batch | | tokens/s | speed of kept ÷ its | first call, seconds |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    ours = {one.batch: one for one in found if one.who == "kept"}
+    for one in found:
+        ratio = ratios(ours[one.batch].tokens_per_second, one.tokens_per_second)
+        own = quartiles(one.tokens_per_second)
+        lines.append(
+            f"| {one.batch} | {one.who} | {own.shown(1)} | {ratio.shown(2)} | {one.first_seconds:.1f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def lines_of(notes: Mapping[str, Any]) -> str:
+    """What was compared, a line each."""
+    return "".join(f"- {name}: {value}\n" for name, value in notes.items())
 
 
 if __name__ == "__main__":

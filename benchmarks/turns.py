@@ -8,6 +8,8 @@ import multiprocessing
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,11 @@ def in_turns(times: Mapping[str, Callable[[], float]], rounds: int) -> dict[str,
         for who in draw.permutation(sorted(times)):
             seconds[who].append(times[who]())
     return {who: tuple(own) for who, own in seconds.items()}
+
+
+def versions_of(*packages: str) -> dict[str, str]:
+    """Those of the packages that are installed."""
+    return {name: version(name) for name in packages if find_spec(name)}
 
 
 def write_files(
