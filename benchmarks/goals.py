@@ -143,6 +143,16 @@ def swept(size: int) -> Callable[[Mapping[str, Any]], Ratio | None]:
     return measured
 
 
+def generated(batch: int) -> Callable[[Mapping[str, Any]], Ratio | None]:
+    """Tokens a second of generation divided by those of transformers, of a file of `benchmarks.generation`."""
+
+    def measured(document: Mapping[str, Any]) -> Ratio | None:
+        own = {one["who"]: one["tokens_per_second"] for one in document["cells"] if one["batch"] == batch}
+        return ratio(own["kept"], own["transformers"]) if "transformers" in own else None
+
+    return measured
+
+
 def imported(document: Mapping[str, Any]) -> Ratio:
     """The time of importing three names divided by that of importing the libraries below them."""
     own = {one["who"]: one["seconds"] for one in document["cells"]}
@@ -157,6 +167,7 @@ def helped(document: Mapping[str, Any]) -> Ratio:
 
 RUN, DIAL, ATTENTION = "benchmark/benchmark.json", "dial_speed/speed.json", "attention/attention.json"
 SCALING, IMPORTS = "scaling/scaling.json", "imports/imports.json"
+GENERATION = "generation/generation.json"
 BASE = "base_speed/benchmark.json"  # a run of its own: four of them fill 24 GiB
 TORCH, PLAIN = ("torch-eager", "torch-compile"), ("plain-einsum", "plain-fused", "plain-one-hot")
 GOALS = (
@@ -194,6 +205,8 @@ GOALS = (
         20.0,
         True,
     ),
+    Goal("speed of generation ÷ transformers', one prompt", GENERATION, generated(1), 1.0, True),
+    Goal("the same, eight prompts", GENERATION, generated(8), 1.0, True),
     Goal("a sweep of 6 × 3 settings ÷ 18 evaluations", SCALING, swept(18), 1.05),
     Goal(f"`{IMPORTED}` ÷ `{LIBRARIES}`", IMPORTS, imported, 1.2),
     Goal(f"`{HELP}`, seconds", IMPORTS, helped, 1.0),

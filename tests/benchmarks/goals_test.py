@@ -12,6 +12,7 @@ from benchmarks.goals import (
     attention,
     certified,
     faster_than,
+    generated,
     helped,
     imported,
     ratio,
@@ -101,7 +102,7 @@ def test_the_table_has_a_row_for_what_files_speak_of(tmp_path):
         "| the same ÷ PyTorch's, without a dial | 1.50 (1.50 to 1.50; 2 rounds) | ≤ 1.5 | holds |",
     ]
     assert attention(8192, "chunked", "reference", True)(json.loads((tmp_path / name).read_text())) is None
-    assert len({goal.what + goal.file for goal in GOALS}) < len(GOALS) == 17  # some rows say "the same"
+    assert len({goal.what + goal.file for goal in GOALS}) < len(GOALS) == 19  # some rows say "the same"
 
 
 def test_a_sweep_imports_and_help_are_read():
@@ -117,6 +118,16 @@ def test_a_sweep_imports_and_help_are_read():
     ]
     assert imported({"cells": cells}).median == pytest.approx(1.2)
     assert helped({"cells": cells}).median == pytest.approx(0.2)
+
+
+def test_generation_is_set_against_transformers():
+    cells = [
+        {"who": who, "batch": batch, "tokens_per_second": own}
+        for batch, whose in ((1, {"kept": [3.0, 4.0], "transformers": [2.0, 2.0]}), (8, {"kept": [9.0]}))
+        for who, own in whose.items()
+    ]
+    assert generated(1)({"cells": cells}).median == pytest.approx(1.75)
+    assert generated(8)({"cells": cells}) is None
 
 
 def test_a_contestant_is_set_against_another():
