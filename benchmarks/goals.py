@@ -144,7 +144,7 @@ def swept(size: int) -> Callable[[Mapping[str, Any]], Ratio | None]:
 
 
 def generated(batch: int) -> Callable[[Mapping[str, Any]], Ratio | None]:
-    """Tokens a second of generation divided by those of transformers, of a file of `benchmarks.generation`."""
+    """Speed of generation divided by that of transformers, of a file of `benchmarks.generation`."""
 
     def measured(document: Mapping[str, Any]) -> Ratio | None:
         own = {one["who"]: one["tokens_per_second"] for one in document["cells"] if one["batch"] == batch}

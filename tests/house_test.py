@@ -76,6 +76,7 @@ JSON = {
     "aila_jax/reporting/answer_page.py": "the data of answer.html",
     "aila_jax/reporting/reach_files.py": "reach.json",
     "experiments/answers/runs.py": "a result file",
+    "experiments/faults/commands.py": "settings, as files hold them",
     "experiments/faults/inputs.py": "arguments that are drawn",
     "experiments/faults/nonfinite.py": "what Orbax gives: trees of arrays by name",
     "experiments/faults/report.py": "a result file",
