@@ -7,10 +7,13 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +31,11 @@ from aila_jax.data.dataset import load_dataset
 from aila_jax.inference.chat import rendered
 from aila_jax.partition.classes.class_file import read_class_file
 from aila_jax.reporting import read_sweep
+from experiments.faults import fuzz
 from tests.pretrained.gguf_test import write as write_gguf
 from tests.support.tiny import Trained
 
+ROOT = Path(__file__).parents[1]
 FILES = Path(__file__).parent / "pretrained" / "files" / "llama"
 OFTEN = 20
 SECONDS, MIB = 60, 400
@@ -270,3 +275,17 @@ def test_a_strangers_file_is_only_data(make, elsewhere, tmp_path, monkeypatch, k
     after = {file for file in tmp_path.rglob("*") if path.parent not in file.parents}
     assert {file for file in after - before if "cache" not in file.parts} == set()
     assert not list(tmp_path.rglob("pwned"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    find_spec("atheris") is None, reason="Atheris is missing: pip install -e '.[fuzz]', CPython 3.11"
+)
+@pytest.mark.parametrize("kind", fuzz.NAMES)
+def test_a_parser_reads_or_refuses_what_a_fuzzer_makes(make, trained, kind):
+    own = {"settings": "config.json", "log": "metrics.jsonl"}
+    good = trained.run.workdir / own[kind] if kind in own else make(kind)[0]
+    command = [sys.executable, "-m", "experiments.faults.fuzz", kind, str(good), "--runs=10000"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    assert "Done 10000 runs" in done.stderr

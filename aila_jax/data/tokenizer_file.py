@@ -125,7 +125,7 @@ def check_tokenizer(text: str) -> TokenizerFile:
     }
     kinds = {name: _check_part(name, stored.get(name), *allowed) for name, allowed in parts.items()}
     for name in ("truncation", "padding"):  # a text would be cut, or of one word fill the memory
-        require(stored.get(name) is None, f"the tokenizer's {name}", _short(stored[name]), "null", FIX)
+        require(stored.get(name) is None, f"the tokenizer's {name}", _short(stored.get(name)), "null", FIX)
     _check_kind("model", {"type": _model_kind(model), **model}, MODELS)
     types = _types(model) | _check_added(stored.get("added_tokens") or [])
     _check_ids(types, model, stored.get("added_tokens") or [])

@@ -211,6 +211,13 @@ def test_what_is_not_read_is_refused_by_name(text, named):
     assert "Fix: train it with aila_jax, or take one of the kinds that docs/howto/tokenizer.md" in message
 
 
+@pytest.mark.parametrize("name", ["truncation", "padding"])
+def test_a_file_may_leave_out_what_is_null_where_it_is_there(name):
+    stored = json.loads(byte_level())
+    assert stored.pop(name) is None
+    assert Tokenizer(json.dumps(stored)).encode("cat") == Tokenizer(byte_level()).encode("cat")
+
+
 def test_bytes_that_a_vocabulary_lacks_are_its_end_of_text_and_are_seen():
     """As in SmolLM2's; the library by itself would leave them out."""
     stored = json.loads(byte_level())["model"]
