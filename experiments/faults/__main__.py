@@ -3,6 +3,7 @@
     sh launch/faults.sh                                   # all of them, in hours
     python -m experiments.faults --scale=small            # fewer of each, in minutes
     python -m experiments.faults --only=SIGKILL --out=my
+    python -m experiments.faults --without                # each with a protection taken out: it must break
 
 writes one JSON file a promise into --out, which a later call leaves alone, and then table.md. The exit code
 is 1 where a promise is broken. `--only` takes the beginnings of promises. `--collect` makes the table from
@@ -21,6 +22,9 @@ FLAGS = launcher.FLAGS
 def define_flags(values: flags.FlagValues = FLAGS) -> None:
     launcher.define_results("reliability", values)
     flags.DEFINE_enum("scale", "whole", ["small", "whole"], "How much is injected.", values)
+    flags.DEFINE_bool(
+        "without", False, "Take a protection out of each promise's build; it must break.", values
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -28,6 +32,7 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax would say each time what it reads
     from experiments.faults import report
     from experiments.faults.promises import PROMISES, SCALES, tried
+    from experiments.faults.without import tried_without
 
     out = launcher.out_folder()
     for name in FLAGS.only:
@@ -38,8 +43,12 @@ def main(argv: list[str]) -> None:
     for promise in PROMISES if not FLAGS.collect else ():
         if FLAGS.only and not any(promise.startswith(name) for name in FLAGS.only):
             continue
-        if report.file_of(out, promise).is_file():
+        path = (report.without_file_of if FLAGS.without else report.file_of)(out, promise)
+        if path.is_file():
             print(f"{promise}: tried already")
+            continue
+        if FLAGS.without:
+            tried_without(promise, path)
             continue
         found = tried(promise, SCALES[FLAGS.scale])
         report.write(found, FLAGS.scale, out)

@@ -11,6 +11,7 @@ from aila_jax.json_files import json_object, read_json
 from aila_jax.provenance import git_commit, versions
 from aila_jax.reporting.tables import markdown
 from experiments.faults.promises import PROMISES, Kept
+from experiments.faults.without import FORM as WITHOUT_FORM
 
 FORM = "aila_jax reliability, version 1"
 
@@ -32,28 +33,42 @@ def write(found: Kept, scale: str, out: Path) -> None:
     write_atomically(file_of(out, found.promise), (json.dumps(document, indent=1) + "\n").encode())
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A result file; ValueError where it is none."""
+def read(path: Path, form: str = FORM) -> dict[str, Any]:
+    """A result file of a form; ValueError where it is none."""
     found = json_object(read_json(path), str(path))
-    if found.get("format") != FORM:
+    if found.get("format") != form:
         raise ValueError(f"{path} is no result of this experiment. Fix: move it away")
     return found
 
 
+def without_file_of(out: Path, promise: str) -> Path:
+    """The file of what became of it without its protection."""
+    path = file_of(out, promise)
+    return path.with_name(f"without_{path.name}")
+
+
 def collect(out: Path) -> tuple[str, list[str]]:
-    """Makes table.md from the files in `out`; the table, and the promises that are broken."""
+    """Makes table.md from the files in `out`; the table, and the promises that are broken, or that no
+    protection was needed for.
+    """
     lines, broken = [], []
     for promise in PROMISES:
-        path = file_of(out, promise)
+        path, without = file_of(out, promise), "not tried"
+        if without_file_of(out, promise).is_file():
+            found = read(without_file_of(out, promise), WITHOUT_FORM)
+            without = f"{found['said']}: {found['broken']:,} of {found['cases']:,} broken"
+            if not found["broken"]:
+                broken.append(f"{promise} (its test shows nothing)")
         if not path.is_file():
-            lines.append((promise, "not tried", "", "", ""))
+            lines.append((promise, "not tried", "", without, "", ""))
             continue
         found = read(path)
         skipped = f", {found['skipped']} skipped" if found["skipped"] else ""
         kept = f"{found['kept']:,} of {found['cases']:,}{skipped}"
-        lines.append((promise, found["injected"], kept, f"{found['seconds'] / 60:.1f}", found["scale"]))
+        minutes = f"{found['seconds'] / 60:.1f}"
+        lines.append((promise, found["injected"], kept, without, minutes, found["scale"]))
         if found["broken"]:
             broken.append(promise)
-    text = markdown(("promise", "injected", "kept", "minutes", "scale"), lines)
+    text = markdown(("promise", "injected", "kept", "without a protection", "minutes", "scale"), lines)
     write_atomically(out / "table.md", text.encode())
     return text, broken

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.faults.subject import newest, small_config, weights
+from experiments.faults.without import take_out
 
 PASSAGES = [
     "Bado Kimen lives in Gomis Delak.",
@@ -208,6 +209,7 @@ def kill_at(place: str, number: int) -> None:
 
 def main(arguments: list[str]) -> None:
     work, folder, place, number = arguments
+    take_out()
     kill_at(place, int(number))
     WORKS[work].work(Path(folder))
 

@@ -9,7 +9,7 @@ import pytest
 from aila_jax import files, runs
 from aila_jax.checkpoint import manifest
 from aila_jax.files import Growing, write_atomically
-from experiments.faults import commands, promises, report
+from experiments.faults import commands, promises, report, without
 from experiments.faults.commands import LINES, RUN, drawn_lines, flags_of, given_lines
 from experiments.faults.cuts import cut_training, cut_writing
 from experiments.faults.damage import damaged_files, damaged_values, json_places, with_another_value
@@ -208,6 +208,38 @@ def test_the_table_has_a_line_a_promise_and_names_what_is_broken(tmp_path):
     report.file_of(tmp_path, names[0]).write_text("{}")
     with pytest.raises(ValueError, match="no result of this experiment"):
         report.collect(tmp_path)
+
+
+def test_the_table_says_what_broke_without_a_protection(tmp_path):
+    names = list(PROMISES)
+    for name, broken in ((names[0], 9), (names[1], 0)):
+        document = {"format": without.FORM, "said": "no lock", "cases": 15, "broken": broken}
+        report.without_file_of(tmp_path, name).write_text(json.dumps(document))
+    text, wrong = report.collect(tmp_path)
+    assert "no lock: 9 of 15 broken" in text.splitlines()[2]
+    assert wrong == [f"{names[1]} (its test shows nothing)"]
+
+
+def test_each_promise_has_a_protection():
+    assert list(without.PROTECTIONS) == list(PROMISES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("promise", list(PROMISES))
+def test_a_promise_breaks_without_its_protection(tmp_path, promise):
+    without.tried_without(promise, tmp_path / "found.json")
+    assert json.loads((tmp_path / "found.json").read_text())["broken"] > 0
+
+
+def test_what_is_taken_out_is_taken_out_everywhere(monkeypatch):
+    from aila_jax.checkpoint import found
+
+    whole = manifest.check_files
+    monkeypatch.setattr(manifest, "check_files", whole)  # both are put back at the end
+    monkeypatch.setattr(found, "check_files", whole)
+    monkeypatch.setenv(without.WITHOUT, "damage is found, named, survived")
+    without.take_out()
+    assert manifest.check_files is found.check_files is not whole
 
 
 def test_tests_that_keep_a_promise_are_counted(tmp_path):
