@@ -83,33 +83,31 @@ def numbers(out, stats) -> list[tuple[str, jax.Array]]:
     return found
 
 
-def both(relation, push, hard=False, dtype="float32", pairs=None, sizes=SIZES, heads=None):
-    """Of the reference and of the chunks: numbers by name, and gradients by q, k, v, λ, τ and the scale of a
-    random sum of the float ones.
+def numbers_and_gradients(read, relation, push, dtype):
+    """Of one way to attend: numbers by name, and gradients by q, k, v, λ, τ and the scale of a random sum of
+    the float ones.
     """
-    q, k, v = drawn(dtype)
 
-    def summed(read, q, k, v, lam, tau, scale):
-        put = replace(push, lam=lam, tau=tau, scale_H=scale)
-        found = numbers(*read((q, k, v), relation, put))
+    def summed(q, k, v, lam, tau, scale):
+        found = numbers(*read((q, k, v), relation, replace(push, lam=lam, tau=tau, scale_H=scale)))
         total = jnp.zeros(())
         for place, (_, value) in enumerate(found):
             if jnp.issubdtype(value.dtype, jnp.floating):
-                total += jnp.sum(
-                    value * np.random.default_rng(place).standard_normal(value.shape).astype(np.float32)
-                )
+                draw = np.random.default_rng(place).standard_normal(value.shape).astype(np.float32)
+                total += jnp.sum(value * draw)
         return total, dict(found)
 
-    for name in ("reference", "chunked"):
-        if name == "reference":
-            read = partial(reference_attention, hard=hard, request=EVERY, pointers=pairs)
-        else:
-            read = partial(
-                chunked_attention, hard=hard, request=EVERY, pointers=pairs, sizes=sizes, heads=heads
-            )
-        every = jax.jit(jax.value_and_grad(partial(summed, read), argnums=tuple(range(6)), has_aux=True))
-        (_, found), gradients = every(q, k, v, push.lam, push.tau, push.scale_H)
-        yield found, dict(zip(("q", "k", "v", "lam", "tau", "scale"), gradients, strict=True))
+    every = jax.jit(jax.value_and_grad(summed, argnums=tuple(range(6)), has_aux=True))
+    (_, found), gradients = every(*drawn(dtype), push.lam, push.tau, push.scale_H)
+    return found, dict(zip(("q", "k", "v", "lam", "tau", "scale"), gradients, strict=True))
+
+
+def both(relation, push, hard=False, dtype="float32", pairs=None, sizes=SIZES, heads=None):
+    """Of the reference and of the chunks."""
+    asked = {"hard": hard, "request": EVERY, "pointers": pairs}
+    chunks = partial(chunked_attention, **asked, sizes=sizes, heads=heads)
+    for read in (partial(reference_attention, **asked), chunks):
+        yield numbers_and_gradients(read, relation, push, dtype)
 
 
 def check(reference, found, atol: float, times: Mapping[str, float] = {}) -> None:

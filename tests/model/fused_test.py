@@ -36,7 +36,7 @@ from tests.model.chunked_test import (
     WIDTH,
     WINDOWS,
     drawn,
-    numbers,
+    numbers_and_gradients,
 )
 from tests.model.chunked_test import check as check_numbers
 from tests.support.tiny import MODEL, VOCAB_SIZE, random_batch
@@ -66,25 +66,11 @@ LIMITS = {"float32": 4e-5, "bfloat16": 4e-2}
 SUMMED = {"lam": 5.0, "tau": 5.0, "scale": 5.0}  # times the limit
 
 
-def both(relation, push, hard=False, dtype="float32", seed=1):
+def both(relation, push, hard=False, dtype="float32"):
     """As of `chunked_test`, of the reference and of fused attention."""
-    q, k, v = drawn(dtype)
-
-    def summed(read, q, k, v, lam, tau, scale):
-        put = replace(push, lam=lam, tau=tau, scale_H=scale)
-        found = numbers(*read((q, k, v), relation, put))
-        total = jnp.zeros(())
-        for place, (_, value) in enumerate(found):
-            if jnp.issubdtype(value.dtype, jnp.floating):
-                draw = np.random.default_rng(place).standard_normal(value.shape).astype(np.float32)
-                total += jnp.sum(value * draw)
-        return total, dict(found)
-
     for attention in (reference_attention, fused_attention):
         read = partial(attention, hard=hard, request=ASKED)
-        every = jax.jit(jax.value_and_grad(partial(summed, read), argnums=tuple(range(6)), has_aux=True))
-        (_, found), gradients = every(q, k, v, push.lam, push.tau, push.scale_H)
-        yield found, dict(zip(("q", "k", "v", "lam", "tau", "scale"), gradients, strict=True))
+        yield numbers_and_gradients(read, relation, push, dtype)
 
 
 check = partial(check_numbers, times=SUMMED)
