@@ -487,6 +487,7 @@ def test_nothing_is_lost_by_coercion():
     assert config.sweep.taus == (2.0,)
     assert config.data.files == ("a.txt",)
     assert config.data.valid_files == ("b", "c")
+    assert from_dict(Config, {"sweep": {"taus": np.array(0.5)}}).sweep.taus == (0.5,)
 
 
 @pytest.mark.parametrize(("values", "words"), [
@@ -502,6 +503,7 @@ def test_nothing_is_lost_by_coercion():
     ({"model": {"dtype": 32}}, "model.dtype is 32, a int; it must be a str"),
     ({"sweep": {"lams": ["a"]}}, "sweep.lams is 'a', a str; it must be a float"),
     ({"sweep": {"lams": [True]}}, "sweep.lams is True, a bool; it must be a float"),
+    ({"data": {"files": np.array(0.5)}}, "data.files is 0.5, a float; it must be a str"),
 ])  # fmt: skip
 def test_another_type_is_refused(values, words):
     with pytest.raises(ValueError, match=re.escape(words)):

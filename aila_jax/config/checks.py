@@ -212,7 +212,7 @@ def as_kind(kind: Any, value: Any, name: str) -> Any:
     limits are the caller's.
     """
     if typing.get_origin(kind) is tuple:
-        item = typing.get_args(kind)[0]
+        item, value = typing.get_args(kind)[0], plain(value)
         if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
             value = (value,)
         return tuple(as_kind(item, one, name) for one in value)

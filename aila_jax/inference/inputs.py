@@ -108,8 +108,8 @@ def read_texts(
 def _read_one(
     model: "LanguageModel", text: Any, block_ids: Any, empty: bool
 ) -> tuple[list[int], list[int] | None]:
-    nothing = isinstance(text, str | list | tuple | np.ndarray) and len(text) == 0
-    if empty and nothing:
+    sized = isinstance(text, str | list | tuple) or (isinstance(text, np.ndarray) and text.ndim > 0)
+    if empty and sized and len(text) == 0:
         return [], [] if model.config.partition.kind == PartitionKind.GIVEN else None
     return read_text(model, text, block_ids)
 

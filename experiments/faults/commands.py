@@ -121,7 +121,7 @@ def _given(run: Path, folder: Path, line: tuple[str, ...]) -> Said:
     said = done.stderr.decode("utf-8", "replace")
     if done.returncode not in CODES or "Traceback" in said:
         return Said(line, done.returncode, f"exit code {done.returncode}: {said[-500:]}")
-    if done.returncode and "aila: error: " not in said.splitlines()[-1]:
+    if done.returncode and not any(one.startswith("aila: error: ") for one in said.splitlines()):
         return Said(line, done.returncode, f"exit code {done.returncode}, and no reason: {said[-500:]}")
     if (folder / "pwned").exists():
         return Said(line, done.returncode, "it ran what it was given")

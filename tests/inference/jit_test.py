@@ -97,6 +97,12 @@ def test_types_and_shapes_of_what_is_traced_are_checked(model, arguments, words)
         jax.jit(model.apply)(**arguments)
 
 
+def test_an_array_without_axes_is_no_text(model):
+    for text in (np.array(0.5), [np.array(0.5)]):
+        with pytest.raises(ValueError, match=r"text is .*it must be a text, or whole numbers"):
+            model.attention(text)
+
+
 def test_what_needs_values_says_so_inside_jit(model):
     for call in (
         lambda lam: model.generate("the cat", lam=lam),
