@@ -6,10 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.faults.subject import compiled_once
 from experiments.faults.victims import WORKS, not_redone, undisturbed
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +40,7 @@ def drawn(count: int, seed: int, works: Sequence[str] = tuple(WORKS)) -> list[tu
     """So many kills: each work and place in turn, at a time of coming there that is drawn."""
     draw = random.Random(seed)
     places = [(work, place, most) for work in works for place, most in WORKS[work].places.items()]
-    places += [(work, "time", 8000) for work in works]
+    places += [(work, "time", 5000) for work in works]
     draw.shuffle(places)
     chosen = (places[index % len(places)] for index in range(count))
     return [(work, place, draw.randint(1, most)) for work, place, most in chosen]
@@ -52,21 +53,23 @@ def killed(folder: Path, kills: Sequence[tuple[str, str, int]]) -> list[Kill]:
       folder: a new one.
       kills: work, place and number.
     """
-    expected, found = undisturbed(folder, (work for work, _, _ in kills)), []
-    for index, (work, place, number) in enumerate(kills):
-        here = folder / f"kill{index}"
-        shutil.copytree(folder / work, here)
-        was_killed, wrong = _kill(work, here, place, number)
-        wrong = wrong or not_redone(work, here, expected[work])
-        found.append(Kill(work, place, number, was_killed, wrong))
-        shutil.rmtree(here)
+    found = []
+    with compiled_once(folder / "compiled") as compiled:
+        expected = undisturbed(folder, (work for work, _, _ in kills))
+        for index, (work, place, number) in enumerate(kills):
+            here = folder / f"kill{index}"
+            shutil.copytree(folder / work, here)
+            was_killed, wrong = _kill(work, here, place, number, {} if place == "compile" else compiled)
+            wrong = wrong or not_redone(work, here, expected[work])
+            found.append(Kill(work, place, number, was_killed, wrong))
+            shutil.rmtree(here)
     return found
 
 
-def _kill(work: str, folder: Path, place: str, number: int) -> tuple[bool, str]:
+def _kill(work: str, folder: Path, place: str, number: int, compiled: Mapping[str, str]) -> tuple[bool, str]:
     """Whether the process was killed, and what was wrong with it if it was not."""
     command = [sys.executable, "-m", "experiments.faults.victims", work, str(folder), place, str(number)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **compiled, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )

@@ -1,8 +1,13 @@
 """What faults are injected into: a small run, the same on every machine."""
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 from aila_jax import presets
 from aila_jax.checkpoint import find_checkpoint, whole_steps
@@ -47,6 +52,30 @@ def small_config(**train: Any) -> Config:
         train=TrainConfig(**{**settings, **train}),
         sweep=SweepConfig(lams=(0.0, 0.5, 1.0), taus=(0.5, 1.0), batch_size=8),
     )
+
+
+@contextlib.contextmanager
+def compiled_once(folder: Path) -> Iterator[dict[str, str]]:
+    """Inside, each program is compiled once, and read from the folder after that; yields the environment by
+    which other processes do the same.
+    """
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    try:
+        _keep_programs(settings)
+        yield {name.upper(): str(value) for name, value in settings.items()}
+    finally:
+        _keep_programs(before)
+
+
+def _keep_programs(settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 def newest(run: Path) -> int | None:
