@@ -80,6 +80,7 @@ JSON = {
     "experiments/faults/inputs.py": "arguments that are drawn",
     "experiments/faults/nonfinite.py": "what Orbax gives: trees of arrays by name",
     "experiments/faults/report.py": "a result file",
+    "experiments/faults/subject.py": "settings by name, as JAX has them",
     "experiments/frontier/measure.py": "a result file",
     "experiments/smollm2/measure.py": "a result file",
     "experiments/leak/report.py": "Matplotlib's styles",
