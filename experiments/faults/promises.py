@@ -29,6 +29,7 @@ class Scale:
       inputs: cases that are given.
       lines: commands that are called.
       soak: seconds.
+      marks: of the tests that a promise stands on, as pytest takes them.
     """
 
     kills: int
@@ -39,12 +40,31 @@ class Scale:
     inputs: int
     lines: int
     soak: float
+    marks: str
 
 
 SCALES = {
-    "small": Scale(kills=15, cuts=FORMS[:1], resumed=1, writes=1, values=5, inputs=200, lines=13, soak=120.0),
+    "small": Scale(
+        kills=15,
+        cuts=FORMS[:1],
+        resumed=1,
+        writes=1,
+        values=5,
+        inputs=200,
+        lines=13,
+        soak=120.0,
+        marks="not slow and not gpu and not external",
+    ),
     "whole": Scale(
-        kills=300, cuts=FORMS, resumed=10, writes=4, values=10**6, inputs=10_000, lines=300, soak=1800.0
+        kills=300,
+        cuts=FORMS,
+        resumed=10,
+        writes=4,
+        values=10**6,
+        inputs=10_000,
+        lines=300,
+        soak=1800.0,
+        marks="not gpu and not external",
     ),
 }
 
@@ -185,14 +205,11 @@ def _soak(folder: Path, scale: Scale) -> Found:
     return said, len(samples), wrong, 0
 
 
-ALL = "not gpu and not external"
 NAMED: list[str] = []  # the tests that promises stand on
 
 
-def _tests(
-    *chosen: str, marks: str = "not slow and not gpu and not external"
-) -> Callable[[Path, Scale], Found]:
-    """A promise that tests keep: files, or parts of them by `-k`, of these marks."""
+def _tests(*chosen: str) -> Callable[[Path, Scale], Found]:
+    """A promise that tests keep: files, or parts of them by `-k`."""
 
     NAMED.extend(one for one in chosen if one.startswith("tests/"))
 
@@ -205,7 +222,7 @@ def _tests(
             "pytest",
             "-q",
             "-m",
-            marks,
+            scale.marks,
             *chosen,
         ]
         command += [f"--junitxml={report}", "-p", "no:cacheprovider", "-p", "experiments.faults.without"]
@@ -247,12 +264,12 @@ PROMISES: dict[str, Callable[[Path, Scale], Found]] = {
     "non-finite numbers reach no checkpoint": _not_finite,
     "sweeps and studies resume": _tests("tests/runs/sweep_kept_test.py", "tests/experiments/kept_test.py"),
     "other devices, other processes": _tests(
-        "tests/runs/mesh_test.py", "tests/processes", "tests/runs/processes_test.py", marks=ALL
+        "tests/runs/mesh_test.py", "tests/processes", "tests/runs/processes_test.py"
     ),
     "old runs load for ever": _tests(
         "tests/runs/golden_test.py", "tests/runs/golden_kinds_test.py", "tests/runs/old_rules_test.py"
     ),
-    "strangers' files are only data": _tests("tests/strangers_test.py", marks=ALL),
+    "strangers' files are only data": _tests("tests/strangers_test.py"),
     "every input is refused or served": _inputs,
     "retention": _tests("tests/checkpoint/store_test.py", "tests/runs/best_test.py"),
     "no slow leak": _soak,

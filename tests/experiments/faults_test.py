@@ -256,10 +256,8 @@ def test_tests_that_keep_a_promise_are_counted(tmp_path):
     assert broken[0].endswith("test_b")
     case.write_text("import pytest\n@pytest.mark.slow\ndef test_a(): pass\ndef test_b(): pass\n")
     counts = [
-        promises._tests(str(case), "-c", str(settings), marks=marks)(
-            tmp_path / marks, promises.SCALES["small"]
-        )[1]
-        for marks in ("not slow", "slow or not slow")
+        promises._tests(str(case), "-c", str(settings))(tmp_path / name, scale)[1]
+        for name, scale in promises.SCALES.items()
     ]
     assert counts == [1, 2]
 
