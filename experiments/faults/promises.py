@@ -184,23 +184,17 @@ def _inputs(folder: Path, scale: Scale) -> Found:
 
 
 def _soak(folder: Path, scale: Scale) -> Found:
-    from experiments.faults.soak import growth, slowing, soak
+    from experiments.faults.soak import growth, more, slowing, soak
 
     samples = soak(folder, scale.soak)
-    half = samples[len(samples) // 5 :]
     grown, slower = growth(samples), slowing(samples)
     wrong = [f"memory grew by {grown:.1%}"] if grown > 0.01 else []
-    wrong += (
-        [f"open files: {sorted({one.files for one in half})}"] if len({one.files for one in half}) > 1 else []
-    )
-    wrong += (
-        [f"threads: {sorted({one.threads for one in half})}"]
-        if len({one.threads for one in half}) > 1
-        else []
-    )
+    for what in ("files", "threads"):
+        counts = [getattr(one, what) for one in samples]
+        wrong += [f"more {what} than before: {sorted(set(counts))}"] if more(counts) else []
     said = (
         f"{samples[-1].seconds / 60:.0f} minutes, {samples[-1].step:,} steps, {len(samples)} times saved, swept and asked:"
-        f" memory {grown:+.1%}, {half[-1].files} files, {half[-1].threads} threads, speed {slower:.2f} of the beginning's"
+        f" memory {grown:+.1%}, {samples[-1].files} files, {samples[-1].threads} threads, speed {slower:.2f} of the beginning's"
     )
     return said, len(samples), wrong, 0
 

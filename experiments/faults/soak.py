@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -19,8 +19,6 @@ from aila_jax.config import Config
 from aila_jax.training.stopping import TrainingStopped
 from experiments.faults.victims import ASKED, PASSAGES
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
-
 
 @dataclass(frozen=True)
 class Sample:
@@ -29,7 +27,7 @@ class Sample:
     Attributes:
       seconds: since the beginning.
       step: of training.
-      resident: bytes of memory.
+      resident: bytes of its own memory; pages of files, which the system gives and takes, are not counted.
       files: open ones.
       threads: of it, those of libraries among them.
       rate: steps a second since the sample before, in training alone.
@@ -58,6 +56,14 @@ def growth(samples: list[Sample]) -> float:
     fifth, tenth = len(samples) // 5, max(len(samples) // 10, 1)
     before = median(one.resident for one in samples[fifth : fifth + tenth])
     return median(one.resident for one in samples[-tenth:]) / before - 1
+
+
+def more(counts: Sequence[int]) -> bool:
+    """Whether there were ever more of something in the last fifth than in the second. One more or less at a
+    moment is no leak: a thread that ends is there for a while.
+    """
+    fifth = max(len(counts) // 5, 1)
+    return max(counts[-fifth:]) > max(counts[fifth : 2 * fifth])
 
 
 def slowing(samples: list[Sample]) -> float:
@@ -103,7 +109,7 @@ def _measured(run: Path, seconds: float, samples: list[Sample]) -> Iterator[None
             Sample(
                 seconds=time.monotonic() - began,
                 step=step,
-                resident=int(Path("/proc/self/statm").read_text().split()[1]) * PAGE,
+                resident=_resident(),
                 files=len(os.listdir("/proc/self/fd")),
                 threads=len(os.listdir("/proc/self/task")),
                 rate=rate,
@@ -116,6 +122,11 @@ def _measured(run: Path, seconds: float, samples: list[Sample]) -> Iterator[None
     assert threading.current_thread() is threading.main_thread(), "signals come to it"
     with patch.object(CheckpointStore, "save", saved):
         yield
+
+
+def _resident() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 
 
 def _use(run: Path) -> None:

@@ -18,6 +18,7 @@ from experiments.faults.kills import drawn, killed
 from experiments.faults.nonfinite import spoiled_runs
 from experiments.faults.power import FORMS, lay, recorded
 from experiments.faults.promises import PROMISES, Kept
+from experiments.faults.soak import Sample, growth, more, slowing
 from experiments.faults.subject import small_config
 from experiments.faults.victims import WORKS
 from experiments.faults.writes import every_write, failed_writes
@@ -240,6 +241,26 @@ def test_what_is_taken_out_is_taken_out_everywhere(monkeypatch):
     monkeypatch.setenv(without.WITHOUT, "damage is found, named, survived")
     without.take_out()
     assert manifest.check_files is found.check_files is not whole
+
+
+def samples(resident=lambda n: 100.0, rate=lambda n: 10.0) -> list[Sample]:
+    return [Sample(float(n), n, int(1e6 * resident(n)), 10, 20, rate(n)) for n in range(50)]
+
+
+def test_what_grows_or_slows_down_in_a_long_run_is_seen():
+    warm = samples(lambda n: 50.0 if n < 8 else 100.0)  # what is made once is no leak
+    assert growth(warm) == 0.0
+    assert growth(samples(lambda n: 100.0 + 0.1 * n)) == pytest.approx(0.035, abs=0.002)
+    assert slowing(samples(rate=lambda n: 10.0 if n < 25 else 9.0)) == pytest.approx(0.9)
+    assert slowing(warm) == 1.0
+
+
+def test_one_thread_more_for_a_moment_is_no_leak_and_more_and_more_are_one():
+    counts = [20, 21] * 25
+    assert not more(counts)
+    assert not more([*counts[:49], 21])
+    assert more([*counts[:45], 22, 22, 22, 22, 22])
+    assert more([20 + n // 10 for n in range(50)])
 
 
 def test_tests_that_keep_a_promise_are_counted(tmp_path):
