@@ -20,7 +20,7 @@ from aila_jax.config import Config
 from aila_jax.runs import _train as training
 from aila_jax.training.anchors import AnchorsAtWarmup
 from aila_jax.training.loop import NonFiniteError
-from experiments.faults.subject import newest, small_config
+from experiments.faults.subject import compiled_once, newest, small_config
 
 AT = 12  # the update that is spoiled, from 0; saved are 8, 16, 24
 VALUES = (float("nan"), float("inf"), -float("inf"))
@@ -46,13 +46,13 @@ class Spoiled:
 
 def spoiled_runs(folder: Path, values: tuple[float, ...] = VALUES) -> list[Spoiled]:
     """A run for each place and value: spoiled in one update, which is left out, and in all, which end it."""
-    runs.train(small_config(), folder / "base", quiet=True)
-    found = []
-    for place in PLACES:
-        for value in values:
+    base, found = folder / "base", []
+    with compiled_once(folder / "compiled"):
+        runs.train(small_config(), base, quiet=True)
+        for place, value in itertools.product(PLACES, values):
             for often in (False, True) if place != "statistics" else (True,):  # they are made once
                 here = folder / f"{place} {value} {often}"
-                found.append(Spoiled(place, value, often, _wrong(here, folder / "base", place, value, often)))
+                found.append(Spoiled(place, value, often, _wrong(here, base, place, value, often)))
     return found
 
 
