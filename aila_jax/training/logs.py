@@ -76,7 +76,8 @@ class TrainingLog:
         unmoved: Callable[[], None] = lambda: None,
         quiet: bool = False,
     ):
-        self._interval, self._seconds = _restored(interval)
+        self._interval, self._seconds, again = _restored(interval)
+        self._unwritten: list[dict[str, Any]] = []
         self._path = directory / LOG
         self._file = _cut_back(self._path, plan.start)
         try:
@@ -85,6 +86,7 @@ class TrainingLog:
             from aila_jax.training.event_file import EventFile  # late: Protocol Buffers, for this alone
 
             self._board = EventFile(folder_inside(directory, BOARD), first)
+            self._write_again(again)
         except BaseException:
             self._file.close()
             raise
@@ -126,25 +128,39 @@ class TrainingLog:
 
     def write(self, step: int, kind: str, record: dict[str, Any]) -> None:
         """Writes one record to the file and its numbers to TensorBoard. None and non-finite numbers become
-        null. After a write has failed none is tried.
+        null. After a write has failed none is tried, and the next checkpoint holds what was not written.
         """
         self._unmoved()
-        if self._error is not None:
-            return
         clean = {
             name: None if isinstance(value, float) and not np.isfinite(value) else value
             for name, value in record.items()
         }
-        line = json.dumps({"step": step, "kind": kind, **clean}, allow_nan=False) + "\n"
-        numbers = {
-            f"{kind}/{name}": value for name, value in clean.items() if isinstance(value, (int, float))
-        }
-        try:
+        record = {"step": step, "kind": kind, **clean}
+        if self._error is None:
+            try:
+                self._add(record, b"")
+                return
+            except OSError as error:
+                self._error = error
+        self._unwritten.append(record)
+
+    def _add(self, record: dict[str, Any], there: bytes) -> None:
+        """Adds a record to both files; to the first one unless it is `there`."""
+        line = _line(record)
+        if line not in there:
             with names_the_file(self._path):
-                self._file.add(line.encode())
-            self._board.add(step, numbers)
-        except OSError as error:
-            self._error = error
+                self._file.add(line)
+        numbers = {name: value for name, value in record.items() if isinstance(value, (int, float))}
+        step = numbers.pop("step")
+        self._board.add(int(step), {f"{record['kind']}/{name}": value for name, value in numbers.items()})
+
+    def _write_again(self, records: list[dict[str, Any]]) -> None:
+        """What could not be written before the checkpoint that training goes on from. Where TensorBoard's
+        file could not be, the log's line is there already.
+        """
+        there = self._path.read_bytes() if records else b""
+        for record in records:
+            self._add(record, there)
 
     def failure(self, step: int) -> LogUnwritable | None:
         """What to raise once step `step` is saved, where something could not be written; None where all
@@ -168,9 +184,10 @@ class TrainingLog:
 
     def interval(self) -> dict[str, Any]:
         """The steps since the last record, as JSON that a checkpoint holds, so that the next record of a
-        continued run is that of an undisturbed one.
+        continued run is that of an undisturbed one; and the records that could not be written.
         """
-        return {"seconds": self._seconds, "steps": [_step_to_json(metrics) for metrics in self._interval]}
+        steps = [_step_to_json(metrics) for metrics in self._interval]
+        return {"seconds": self._seconds, "steps": steps, "unwritten": self._unwritten}
 
     def files(self) -> dict[str, Growing]:
         """The files that it writes, by their paths in the run directory. What they hold is on disk when this
@@ -240,12 +257,21 @@ def _number(value: Any) -> float | str:
     return float(value) if np.isfinite(value) else str(float(value))
 
 
-def _restored(interval: dict[str, Any] | None) -> tuple[list[StepMetrics], float]:
-    """The steps and seconds of `TrainingLog.interval`; none of either for None."""
+def _line(record: dict[str, Any]) -> bytes:
+    return (json.dumps(record, allow_nan=False) + "\n").encode()
+
+
+def _restored(interval: dict[str, Any] | None) -> tuple[list[StepMetrics], float, list[dict[str, Any]]]:
+    """The steps, seconds and unwritten records of `TrainingLog.interval`; none of each for None."""
     if interval is None:
-        return [], 0.0
+        return [], 0.0, []
     try:
-        return [_step_from_json(step) for step in interval["steps"]], float(interval["seconds"])
+        steps = [_step_from_json(step) for step in interval["steps"]]
+        unwritten = [
+            {**record, "step": int(record["step"]), "kind": str(record["kind"])}
+            for record in interval.get("unwritten", [])
+        ]
+        return steps, float(interval["seconds"]), unwritten
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"the checkpoint's log is damaged ({error!r}); it must hold the steps since the last record. Fix:"

@@ -160,6 +160,9 @@ def test_an_interval_goes_on_in_another_log_as_if_nothing_had_been_between(tmp_p
         {"steps": [{"bin_loss": []}]},
         {"steps": [{"loss": "x"}]},
         {"steps": [{"skipped": 1e300}]},
+        {"unwritten": 3},
+        {"unwritten": [{"step": 1}]},
+        {"unwritten": [{"step": "x", "kind": "train"}]},
     ],
 )
 def test_a_damaged_interval_is_refused(tmp_path, damage):
@@ -191,6 +194,36 @@ def test_a_place_that_cannot_be_written_is_told_of_and_not_tried_again(tmp_path,
             " from there"
         )
     assert [record["step"] for record in read_training_log(tmp_path)] == [1]
+
+
+@pytest.mark.parametrize("which", ["log", "board"])
+def test_what_could_not_be_written_is_written_by_the_run_that_goes_on(tmp_path, monkeypatch, which):
+    """Each record once, in its place: a file of its own for the run that had no such trouble."""
+    monkeypatch.setattr(logs.time, "monotonic", lambda: 1.0)
+    write, fails = files.write_whole, [False]
+
+    def some(file, content):
+        if fails[0] and (which == "log") == content.startswith(b"{"):
+            raise OSError(122, "Disk quota exceeded")
+        write(file, content)
+
+    monkeypatch.setattr(files, "write_whole", some)
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+        with make_log(tmp_path / name, log_every=1) as log:
+            for step in (1, 2, 3):
+                fails[0] = name == "parts" and step == 2
+                log.on_metrics(step, metrics(loss=step))
+            log.write(3, "eval", {"loss": 0.5})
+            saved = json.loads(json.dumps(log.interval()))
+        with make_log(tmp_path / name, start=3, log_every=1, interval=saved) as log:
+            log.on_metrics(4, metrics(loss=4.0))
+            assert log.interval()["unwritten"] == []
+    logged = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "parts")]
+    assert logged[0] == logged[1]
+    whole, parts = (events(tmp_path / name / "tensorboard") for name in ("whole", "parts"))
+    assert whole == parts
+    assert parts["train/loss", 2] == 2.0
 
 
 def test_progress_that_cannot_be_shown_ends_training_too(tmp_path, monkeypatch):
