@@ -73,7 +73,7 @@ def _kill(work: str, folder: Path, place: str, number: int, compiled: Mapping[st
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
-    # SIGALRM asks for SIGKILL at a time; while the interpreter ends nobody answers it, and it kills by itself.
+    # SIGALRM asks for SIGKILL; while the interpreter ends nobody answers it, and it kills by itself.
     if done.returncode in (-signal.SIGKILL, -signal.SIGALRM):
         return True, ""
     last = (done.stderr.strip().splitlines() or [""])[-1]
