@@ -25,7 +25,7 @@ Begin = Callable[..., tuple[Any, Callable[[], object]]]
 
 
 def memory(name: str) -> int | None:
-    """This process's VmRSS or VmHWM in bytes; None where the system does not say."""
+    """This process's VmRSS, VmHWM or RssAnon in bytes; None where the system does not say."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -33,18 +33,25 @@ def memory(name: str) -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
 
 
-def rise(call: Callable[[], object]) -> int | None:
-    """How far a call raises the resident peak above what is held before it, in bytes."""
+def fresh_peak() -> int | None:
+    """Begins the resident peak anew; what is held, in bytes. None where the system does not let it."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")
         # What earlier calls freed would be taken again unseen.
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):
         return None
-    before = memory("VmRSS")
+    return memory("VmRSS")
+
+
+def rise(call: Callable[[], object]) -> int | None:
+    """How far a call raises the resident peak above what is held before it, in bytes."""
+    before = fresh_peak()
+    if before is None:
+        return None
     call()
     after = memory("VmHWM")
-    return None if before is None or after is None else after - before
+    return None if after is None else after - before
 
 
 def held(compiled: Any, *arguments: Any) -> int | None:

@@ -30,7 +30,7 @@ from aila_jax.data.dataset import load_dataset
 from aila_jax.inference.chat import rendered
 from aila_jax.partition.classes.class_file import read_class_file
 from aila_jax.reporting import read_sweep
-from benchmarks.turns import memory
+from benchmarks.turns import fresh_peak, memory
 from experiments.faults import fuzz
 from tests.pretrained.gguf_test import write as write_gguf
 from tests.support.tiny import Trained
@@ -242,17 +242,6 @@ def cases() -> Iterator[Any]:
             yield pytest.param(kind, number, marks=marks)
 
 
-def memory_from_here() -> int | None:
-    """What the process holds, with its peak beginning anew; None where the system does not let it. (CPython's
-    tracemalloc crashes where a library's thread makes objects while it is stopped.)
-    """
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return None
-    return memory("VmRSS")
-
-
 # Where one array of several is refused, those that are still being read find the loop of their reader closed.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("kind", "number"), list(cases()))
@@ -266,7 +255,7 @@ def test_a_strangers_file_is_only_data(make, elsewhere, tmp_path, monkeypatch, k
         monkeypatch.setattr("subprocess.Popen", lambda *args, **kwargs: ran.append(str(args)))
     monkeypatch.setattr(os, "system", ran.append)
     said = ""
-    before_bytes = memory_from_here()
+    before_bytes = fresh_peak()  # tracemalloc crashes where a library's thread makes objects while it stops
     signal.signal(signal.SIGALRM, lambda *_: pytest.fail(f"not done within {SECONDS} s"))
     signal.alarm(SECONDS)
     try:

@@ -2,7 +2,6 @@
 line why it cannot.
 """
 
-import os
 import random
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from absl import flags
 
 from aila_jax.cli.main import find_command
 from aila_jax.config import Config, to_dict
+from experiments.faults.apart import environment
 
 LONG = 180.0  # seconds: a command that takes longer hangs
 CODES = (0, 1, 2)  # done, failed as explained, a mistake in the call
@@ -104,13 +104,12 @@ def given_lines(run: Path, folder: Path, lines: list[tuple[str, ...]]) -> list[S
 
 def _given(run: Path, folder: Path, line: tuple[str, ...]) -> Said:
     command = [sys.executable, "-c", AILA, *(word.replace(RUN, str(run)) for word in line)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     began = time.monotonic()
     try:
         done = subprocess.run(
             command,
             cwd=folder,
-            env=environment,
+            env=environment(),
             capture_output=True,
             timeout=LONG,
             check=False,

@@ -1,6 +1,5 @@
 """SIGKILL in the middle of work: it is done again, and ends with the same bits."""
 
-import os
 import random
 import shutil
 import signal
@@ -10,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.faults.apart import ROOT, environment
 from experiments.faults.subject import compiled_once
 from experiments.faults.victims import WORKS, not_redone, undisturbed
 
-ROOT = Path(__file__).parents[2]
 PATIENCE = 300.0  # seconds that work may take
 
 
@@ -69,9 +68,14 @@ def killed(folder: Path, kills: Sequence[tuple[str, str, int]]) -> list[Kill]:
 def _kill(work: str, folder: Path, place: str, number: int, compiled: Mapping[str, str]) -> tuple[bool, str]:
     """Whether the process was killed, and what was wrong with it if it was not."""
     command = [sys.executable, "-m", "experiments.faults.victims", work, str(folder), place, str(number)]
-    environment = {**os.environ, **compiled, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        command,
+        cwd=ROOT,
+        env=environment(compiled),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     # SIGALRM asks for SIGKILL; while the interpreter ends nobody answers it, and it kills by itself.
     if done.returncode in (-signal.SIGKILL, -signal.SIGALRM):

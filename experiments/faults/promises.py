@@ -1,6 +1,5 @@
 """The promises of docs/reliability.md, and what tells whether each is kept."""
 
-import os
 import shlex
 import subprocess
 import sys
@@ -11,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.faults.apart import ROOT, environment
 from experiments.faults.power import FORMS
-
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -227,7 +225,7 @@ def _tests(*chosen: str) -> Callable[[Path, Scale], Found]:
             text=True,
             errors="replace",
             check=False,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=environment(),
         )
         if not report.is_file():
             raise ChildProcessError(

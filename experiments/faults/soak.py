@@ -17,6 +17,7 @@ from aila_jax import presets, runs
 from aila_jax.checkpoint import CheckpointStore
 from aila_jax.config import Config
 from aila_jax.training.stopping import TrainingStopped
+from benchmarks.turns import memory
 from experiments.faults.victims import ASKED, PASSAGES
 
 
@@ -125,8 +126,9 @@ def _measured(run: Path, seconds: float, samples: list[Sample]) -> Iterator[None
 
 
 def _resident() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+    found = memory("RssAnon")
+    assert found is not None, "Linux says it"
+    return found
 
 
 def _use(run: Path) -> None:

@@ -18,6 +18,7 @@ from unittest.mock import patch
 
 from aila_jax.files import write_atomically
 from aila_jax.provenance import git_commit
+from experiments.faults.apart import ROOT, environment
 
 FORM = "aila_jax reliability without, version 1"
 WITHOUT = (
@@ -209,8 +210,7 @@ def pytest_sessionstart() -> None:
 def tried_without(promise: str, path: Path) -> None:
     """`main` in a process of its own, which keeps what was taken out to itself."""
     command = [sys.executable, "-m", "experiments.faults.without", promise, str(path)]
-    root = Path(__file__).parents[2]
-    subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, check=True)
+    subprocess.run(command, cwd=ROOT, env=environment(), check=True)
 
 
 def main(promise: str, out: str) -> None:
