@@ -36,9 +36,9 @@ def memory(name: str) -> int | None:
 def fresh_peak() -> int | None:
     """Begins the resident peak anew; what is held, in bytes. None where the system does not let it."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")
-        # What earlier calls freed would be taken again unseen.
+        # First, or the peak would begin with what earlier calls freed, and later calls take it again unseen.
         ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
     except (OSError, AttributeError):
         return None
     return memory("VmRSS")

@@ -1,5 +1,6 @@
 """The contestants of the attention benchmark say the same, and a wrong one is not timed."""
 
+import ctypes
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,23 @@ def test_the_rise_of_memory_is_that_of_the_call() -> None:
     small = rise(lambda: np.ones(1_000))
     assert small is not None
     assert small < 50e6
+
+
+def test_what_was_freed_before_a_call_is_not_its_rise() -> None:
+    """Small pieces, which the C library keeps once they are freed."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    pieces = [libc.malloc(100_000) for _ in range(3_000)]
+    for piece in pieces:
+        ctypes.memset(piece, 1, 100_000)
+    last = libc.malloc(100_000)  # above them, so that freeing does not give them back
+    for piece in pieces:
+        libc.free(ctypes.c_void_p(piece))
+    found = rise(lambda: None)
+    libc.free(ctypes.c_void_p(last))
+    if found is None:
+        pytest.skip("this system does not say what a process held")
+    assert found < 50e6
 
 
 def test_table_and_figure_show_what_was_measured_and_what_not(tmp_path: Path) -> None:
