@@ -49,13 +49,12 @@ class Tokenizer(Shown):
         )
         checked = check_tokenizer(text)
         try:
-            self._model = tokenizers.Tokenizer.from_str(checked.text)
+            self._model = _library_tokenizer(checked.text)
         except Exception as error:  # the library raises plain Exception
             raise ValueError(
                 f"the tokenizer is {text[:40]!r}…, which cannot be read ({error}). Fix: pass the text of a"
                 " tokenizer.json"
             ) from error
-        self._model.encode_special_tokens = True  # as the text that they are spelled with
         self.spelling = checked.spelling
         # Kept as it came: another version of the library may write the same tokenizer differently, and the
         # fingerprint of a checkpoint's tokenizer must not depend on that.
@@ -317,6 +316,16 @@ class Tokenizer(Shown):
             "fingerprint": self.fingerprint[:12],
         }
         return Card(f"Tokenizer: {kind}, {self.vocab_size:,} types", facts)
+
+
+@functools.lru_cache(maxsize=8)
+def _library_tokenizer(text: str) -> tokenizers.Tokenizer:
+    """Made once, however often it is loaded: each one leaves the words that it read in every thread of the
+    library, for as long as the process lives.
+    """
+    model = tokenizers.Tokenizer.from_str(text)
+    model.encode_special_tokens = True  # as the text that they are spelled with
+    return model
 
 
 def text_of(data: bytes) -> str:

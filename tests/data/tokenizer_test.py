@@ -15,6 +15,7 @@ from aila_jax.config import DataConfig
 from aila_jax.data.documents import Document
 from aila_jax.data.tokenizer import EOS, UNK, Tokenizer, train_tokenizer
 from aila_jax.data.tokenizer_file import BYTE_OF
+from benchmarks.turns import memory
 
 PIECES = ("the cat sat on the mat", "the dog and the cat", "", "a naïve café , a café", "a dog \n the cat")
 DOCUMENTS = [Document("d", PIECES), Document("e", ("the the the mat",))]
@@ -184,3 +185,14 @@ def test_bytes_that_are_no_character_are_written_out_and_whole_ones_are_not(toke
     for symbol, byte in BYTE_OF.items():
         alone = learned.decode([learned._model.token_to_id(symbol)])
         assert alone == (chr(byte) if byte < 0x80 else f"<{byte:02X}>")
+
+
+def test_a_tokenizer_that_is_loaded_again_holds_no_more_memory(tokenizer):
+    before, words = memory("RssAnon"), [f"word{number} other{number}" for number in range(2000)]
+    if before is None:
+        pytest.skip("this system does not say what a process holds")
+    for _ in range(40):
+        Tokenizer.from_json(tokenizer.to_json()).encode_pieces(words)
+    after = memory("RssAnon")
+    assert after is not None
+    assert after - before < 10 * 2**20
