@@ -3,6 +3,7 @@
 None of them may stop or lose a run: what cannot be written is told once, after the state is saved.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -79,17 +80,17 @@ class TrainingLog:
         self._interval, self._seconds, again = _restored(interval)
         self._unwritten: list[dict[str, Any]] = []
         self._path = directory / LOG
-        self._file = _cut_back(self._path, plan.start)
-        try:
+        with contextlib.ExitStack() as opened:
+            self._file = _cut_back(self._path, plan.start)
+            opened.callback(self._file.close)
             # The points of step `start` are valid; later ones are of steps that run again.
             first = plan.start + 1 if plan.start else None
             from aila_jax.training.event_file import EventFile  # late: Protocol Buffers, for this alone
 
             self._board = EventFile(folder_inside(directory, BOARD), first)
+            opened.callback(self._board.close)
             self._write_again(again)
-        except BaseException:
-            self._file.close()
-            raise
+            self._opened = opened.pop_all()
         self._progress = Progress(plan.steps, "step", start=plan.start, quiet=quiet)
         self._plan, self._unmoved = plan, unmoved
         self._error: OSError | None = None
@@ -102,8 +103,7 @@ class TrainingLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.close()
-        self._board.close()
-        self._file.close()
+        self._opened.close()
 
     def on_metrics(self, step: int, metrics: StepMetrics) -> None:
         """Takes one step's metrics; writes a record every `plan.every` steps and at the last."""

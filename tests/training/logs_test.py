@@ -4,6 +4,7 @@ finite.
 
 import io
 import json
+import os
 import struct
 import sys
 
@@ -194,6 +195,17 @@ def test_a_place_that_cannot_be_written_is_told_of_and_not_tried_again(tmp_path,
             " from there"
         )
     assert [record["step"] for record in read_training_log(tmp_path)] == [1]
+
+
+def test_a_log_that_cannot_begin_leaves_no_file_open(tmp_path, monkeypatch):
+    def refused(self, records):
+        raise RuntimeError("refused")
+
+    monkeypatch.setattr(logs.TrainingLog, "_write_again", refused)
+    with pytest.raises(RuntimeError, match="refused"):
+        make_log(tmp_path)
+    opened = {os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")}
+    assert not [path for path in opened if path.startswith(str(tmp_path))]
 
 
 @pytest.mark.parametrize("which", ["log", "board"])
