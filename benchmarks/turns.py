@@ -33,13 +33,23 @@ def memory(name: str) -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
 
 
+def give_back() -> bool:
+    """Free pages of the C library's heap go back to the system; False where it has no such call."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
 def fresh_peak() -> int | None:
     """Begins the resident peak anew; what is held, in bytes. None where the system does not let it."""
+    # First, or the peak would begin with what earlier calls freed, and later calls take it again unseen.
+    if not give_back():
+        return None
     try:
-        # First, or the peak would begin with what earlier calls freed, and later calls take it again unseen.
-        ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
-    except (OSError, AttributeError):
+    except OSError:
         return None
     return memory("VmRSS")
 

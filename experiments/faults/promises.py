@@ -190,9 +190,12 @@ def _soak(folder: Path, scale: Scale) -> Found:
     for what in ("files", "threads"):
         counts = [getattr(one, what) for one in samples]
         wrong += [f"more {what} than before: {sorted(set(counts))}"] if more(counts) else []
+    tenths = [samples[index * (len(samples) - 1) // 10].resident / 2**20 for index in range(11)]
+    last = samples[-1]
     said = (
-        f"{samples[-1].seconds / 60:.0f} minutes, {samples[-1].step:,} steps, {len(samples)} times saved, swept and asked:"
-        f" memory {grown:+.1%}, {samples[-1].files} files, {samples[-1].threads} threads, speed {slower:.2f} of the beginning's"
+        f"{last.seconds / 60:.0f} minutes, {last.step:,} steps, {len(samples)} times saved, swept and asked:"
+        f" memory {grown:+.1%} (MiB by tenths: {', '.join(f'{one:.0f}' for one in tenths)}), {last.files} files,"
+        f" {last.threads} threads, speed {slower:.2f} of the beginning's"
     )
     return said, len(samples), wrong, 0
 

@@ -17,7 +17,7 @@ from aila_jax import presets, runs
 from aila_jax.checkpoint import CheckpointStore
 from aila_jax.config import Config
 from aila_jax.training.stopping import TrainingStopped
-from benchmarks.turns import memory
+from benchmarks.turns import give_back, memory
 from experiments.faults.victims import ASKED, PASSAGES
 
 
@@ -28,7 +28,8 @@ class Sample:
     Attributes:
       seconds: since the beginning.
       step: of training.
-      resident: bytes of its own memory; pages of files, which the system gives and takes, are not counted.
+      resident: bytes of its own memory that are in use; neither pages of files, which the system gives and
+        takes, nor free ones of the heap, which lie scattered between those of many threads.
       files: open ones.
       threads: of it, those of libraries among them.
       rate: steps a second since the sample before, in training alone.
@@ -60,11 +61,11 @@ def growth(samples: list[Sample]) -> float:
 
 
 def more(counts: Sequence[int]) -> bool:
-    """Whether there were ever more of something in the last fifth than in the second. One more or less at a
-    moment is no leak: a thread that ends is there for a while.
+    """Whether the fewest of something in the last fifth are more than the fewest in the second. A thread that
+    a library has for a while is no leak.
     """
     fifth = max(len(counts) // 5, 1)
-    return max(counts[-fifth:]) > max(counts[fifth : 2 * fifth])
+    return min(counts[-fifth:]) > min(counts[fifth : 2 * fifth])
 
 
 def slowing(samples: list[Sample]) -> float:
@@ -126,6 +127,7 @@ def _measured(run: Path, seconds: float, samples: list[Sample]) -> Iterator[None
 
 
 def _resident() -> int:
+    assert give_back(), "the C library of Linux can"
     found = memory("RssAnon")
     assert found is not None, "Linux says it"
     return found

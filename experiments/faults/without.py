@@ -4,6 +4,7 @@ python -m experiments.faults --without                      # all, in minutes
 python -m experiments.faults.without "retention" out.json   # one, in this process
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -133,19 +134,24 @@ def _old_rules() -> None:
     serialize.OLD_RULES.clear()
 
 
-def _depth_of_json() -> None:
-    from aila_jax import json_files
+def _words_of_libraries() -> None:
+    from aila_jax.checkpoint import found
 
-    def loads(content: bytes | str, constant: Callable[[str], Any] | None = None) -> Any:
-        return json.loads(content, parse_constant=constant)
-
-    _everywhere(json_files.loads, loads)
+    _everywhere(found._readable, lambda *arguments: contextlib.nullcontext())
 
 
 def _types() -> None:
     from aila_jax.config import checks
 
-    _everywhere(checks.as_kind, lambda kind, value, name: value)
+    as_kind = checks.as_kind
+
+    def unrefused(kind: Any, value: Any, name: str) -> Any:
+        try:
+            return as_kind(kind, value, name)
+        except ValueError:
+            return value
+
+    _everywhere(as_kind, unrefused)
 
 
 def _steps_that_stay() -> None:
@@ -187,8 +193,8 @@ PROTECTIONS = {
     "sweeps and studies resume": Protection("cells that were kept are not read", _kept_cells),
     "other devices, other processes": Protection("who joins a job is not asked of which it is", _who_calls),
     "old runs load for ever": Protection("a missing setting means today's rule", _old_rules),
-    "strangers' files are only data": Protection("JSON may be of any depth", _depth_of_json),
-    "every input is refused or served": Protection("types of settings and options are not looked at", _types),
+    "strangers' files are only data": Protection("errors of the libraries that read arrays come as they are", _words_of_libraries),
+    "every input is refused or served": Protection("settings and options of another type are not refused", _types),
     "retention": Protection("every k-th step does not stay", _steps_that_stay),
     "no slow leak": Protection("each save keeps 16 MiB", _memory),
     "two on one directory": Protection("a lease that is alive is taken", _leases),
