@@ -153,6 +153,8 @@ class ModelConfig:
       norm: `centred` (LayerNorm without scale and bias before attention, into whose weights they fold, and
         with both elsewhere), `layer_norm` (with both everywhere) or `rms_norm` (root mean square, a scale, no
         centring).
+      init_std: standard deviation of weights as they are drawn, above 0 and at most 1; of those that write to
+        the residual stream divided by √(2N).
       norm_epsilon: added to the variance, or the mean square, above 0.
       feed_forward: `gelu` (by its tanh approximation), `gelu_exact` or `swiglu` (SiLU gate).
       parallel: attention and feed-forward read the same residual stream and are added together.
@@ -196,6 +198,7 @@ class ModelConfig:
     rotary_base: float = 0.0
     rotary: RotaryConfig = field(default_factory=RotaryConfig)
     norm: NormKind = NormKind.CENTRED
+    init_std: float = 0.02
     norm_epsilon: float = 1e-6
     feed_forward: FeedForwardKind = FeedForwardKind.GELU
     parallel: bool = False
@@ -231,6 +234,8 @@ class ModelConfig:
              "0 is none; 8 keeps scores small"),
             ("rotary_base", base == 0.0 or 1.0 < base < math.inf, "0 for none, or finite and above 1",
              "10000 is usual"),
+            ("init_std", 0.0 < self.init_std <= 1.0, "above 0 and at most 1",
+             "0.02 is usual, 1 / √d_model finds more at small widths"),
             ("norm_epsilon", positive(self.norm_epsilon), "finite and above 0", "1e-6 is the default"),
             ("n_kv_heads", self.n_kv_heads >= 0, "at least 0", "0 is as many as model.n_heads"),
             ("head_width", self.head_width >= 0, "at least 0", "0 is model.d_model / model.n_heads"),

@@ -12,7 +12,7 @@ from aila_jax.model.shards import placed
 from aila_jax.model.tap import Tap, untapped
 from aila_jax.types import Array
 
-INIT_STD = 0.02
+INIT_STD = 0.02  # of adapters
 
 
 class Norm(nn.Module):
@@ -80,9 +80,9 @@ def feed_forward(config: ModelConfig, y_MxD: Float[Array, "M D"], tap: Tap = unt
     """The feed-forward part of a layer, its weights those of the module whose `__call__` this is used in: two
     products with an activation between, or with a gate.
     """
-    dtype, std = jnp.dtype(config.dtype), INIT_STD / (2 * config.n_layers) ** 0.5
+    dtype, std = jnp.dtype(config.dtype), config.init_std / (2 * config.n_layers) ** 0.5
 
-    def dense(width: int, name: str, std: float = INIT_STD) -> nn.Dense:
+    def dense(width: int, name: str, std: float = config.init_std) -> nn.Dense:
         init = nn.initializers.normal(std)
         return nn.Dense(width, use_bias=config.mlp_bias, kernel_init=init, dtype=dtype, name=name)
 

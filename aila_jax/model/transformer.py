@@ -23,7 +23,6 @@ from aila_jax.model.feature_groups import block_support
 from aila_jax.model.interface import Dial, ModelOutput, Request
 from aila_jax.model.kept import COLLECTION, NAME, KeysValues, latest
 from aila_jax.model.layers import (
-    INIT_STD,
     Norm,
     adapted,
     dropout,
@@ -92,7 +91,7 @@ class Attention(nn.Module):
         """
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
-        init = nn.initializers.normal(INIT_STD)
+        init = nn.initializers.normal(cfg.init_std)
 
         def projected(name: str, count: int = cfg.kv_heads) -> Float[Array, "B L H K"]:
             heads = (count, cfg.head_size)
@@ -131,7 +130,7 @@ class Attention(nn.Module):
         else:
             out_BxLxHxK, stats = self._of_all(q, read, share, scale, setting)
         out_BxLxHxK = setting.tap("attention.heads", placed("attention.heads", out_BxLxHxK))
-        out_init = nn.initializers.normal(INIT_STD / (2 * cfg.n_layers) ** 0.5)
+        out_init = nn.initializers.normal(cfg.init_std / (2 * cfg.n_layers) ** 0.5)
         out = nn.DenseGeneral(
             cfg.d_model,
             axis=(-2, -1),
@@ -272,7 +271,7 @@ class Transformer(nn.Module):
           pointers: with statistics, pairs whose attention is measured.
         """
         cfg = self.config
-        init = nn.initializers.normal(INIT_STD)
+        init = nn.initializers.normal(cfg.init_std)
         tables = {"embedding": self.param("embedding", init, (self.vocab_size, cfg.d_model), jnp.float32)}
         if cfg.learned_positions:
             tables["position"] = self.param("position", init, (cfg.length, cfg.d_model), jnp.float32)

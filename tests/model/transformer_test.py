@@ -387,3 +387,17 @@ def test_the_configuration_gives_localist_positions_their_groups() -> None:
     config = Config(model=ModelConfig(localist=True))
     assert build_transformer(config, VOCAB).groups == config.feature_groups == 26
     assert build_transformer(Config(), VOCAB) == Transformer(ModelConfig(), VOCAB)
+
+
+def test_weights_are_drawn_with_the_deviation_that_is_asked_for() -> None:
+    """A matrix that writes to the residual stream has it over √(2N)."""
+    _, usual = built()
+    _, larger = built(init_std=0.08)
+    ratios = jax.tree.map(lambda one, other: other / one, usual, larger)
+    for path, ratio in jax.tree_util.tree_leaves_with_path(ratios):
+        if ratio.ndim > 1:
+            np.testing.assert_allclose(ratio, 4.0, rtol=1e-5, err_msg=jax.tree_util.keystr(path))
+    wide = Transformer(ModelConfig(**SMALL | {"d_model": 64, "d_ff": 64}, init_std=0.3), VOCAB)
+    drawn = wide.init(jax.random.key(1), *INPUTS, Dial(0.0, 1.0), Request())["params"]
+    assert np.std(drawn["embedding"]) == pytest.approx(0.3, rel=0.1)
+    assert np.std(drawn["layer_0"]["mlp_out"]["kernel"]) == pytest.approx(0.3 / 2, rel=0.1)
