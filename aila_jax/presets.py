@@ -382,9 +382,14 @@ def repeats() -> Config:
     Command: aila train --config=repeats --workdir=runs/repeats
     """
     asked = QuestionConfig(
-        sequences=32_768, kinds=("repeat", "repeat", "repeat", "one_hop"), most=1, repeated=72, capacity=24
+        sequences=65_536,
+        kinds=("repeat", "repeat", "repeat", "one_hop"),
+        most=1,
+        repeated=16,
+        gap=0,
+        capacity=24,
     )
-    return _small_reader(asked, steps=1000)
+    return _small_reader(asked, steps=2400, length=128)
 
 
 def facts() -> Config:
@@ -458,17 +463,18 @@ def _recalls(*, gap: int) -> QuestionConfig:
     )
 
 
-def _small_reader(asked: QuestionConfig, *, steps: int) -> Config:
+def _small_reader(asked: QuestionConfig, *, steps: int, length: int = 192) -> Config:
     """A small model whose blocks are passages, read at both ends of the dial."""
     return Config(
         data=DataConfig(corpus="questions", vocab_size=1280, questions=asked),
         partition=PartitionConfig(kind=PartitionKind.GIVEN),
         model=ModelConfig(
-            length=192,
+            length=length,
             d_model=96,
             n_heads=4,
             d_ff=256,
             n_layers=3,
+            init_std=0.1,
             margin=MarginConfig(nats=8.0, gate=1.0),
             rotary_base=1000.0,
             learned_positions=False,
@@ -477,8 +483,8 @@ def _small_reader(asked: QuestionConfig, *, steps: int) -> Config:
         locality=LocalityConfig(mode=DialMode.CONDITIONAL, at_zero=0.45, at_one=0.45),
         train=TrainConfig(
             steps=steps,
-            batch_size=32,
-            learning_rate=3e-3,
+            batch_size=6144 // length,
+            learning_rate=2e-3,
             warmup_steps=100,
             weight_decay=0.01,
             eval_every=500,

@@ -77,10 +77,17 @@ def question_runs(base: Config) -> dict[str, Config]:
 
 
 def exercises(config: Config) -> dict[str, Config]:
-    """What a run on questions starts from, each from the one before, with its model and seed."""
+    """What a run on questions starts from, each from the one before, with its model and seed, and prompts of
+    its own length.
+    """
     first = {name: presets.preset(name) for name in EXERCISES}
     return {
-        name: replace(one, seed=config.seed, model=config.model, locality=config.locality)
+        name: replace(
+            one,
+            seed=config.seed,
+            model=replace(config.model, length=one.model.length),
+            locality=config.locality,
+        )
         for name, one in first.items()
     }
 

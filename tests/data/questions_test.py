@@ -4,6 +4,7 @@ prompts as windows: what is scored, where tokens stand, which block they are of.
 
 import itertools
 import re
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -125,19 +126,41 @@ def test_rivals_state_of_somebody_else_what_is_asked() -> None:
     assert 0.5 < share(0.5) < 0.85
 
 
-def test_a_repeat_asks_for_its_own_words() -> None:
-    found = generate(QuestionConfig(kinds=("repeat",), repeated=9, most=3, asked=2), "train", 200)
+def test_a_repeat_asks_for_its_own_words_in_runs_that_change_places() -> None:
+    found = generate(QuestionConfig(kinds=("repeat",), repeated=9, most=3, asked=2, gap=0), "train", 400)
     turns = [turn for example in found for turn in example.turns]
-    assert len(turns) > 200
+    assert len(turns) > 400
+    counts, stay = Counter(), 0
     for turn in turns:
-        words = turn.answer.split()
-        assert turn.question == f"Repeat {turn.answer}"
-        assert len(set(words)) == len(words) and turn.rationale == () and turn.kind == "repeat"
-    # Of one number alone, their place would tell what comes next.
-    assert {len(turn.answer.split()) for turn in turns} == set(range(2, 10))
+        asked, said = turn.question.removeprefix("Repeat ").split(), turn.answer.split()
+        times = [said[at : at + len(asked)] for at in range(0, len(said), len(asked))]
+        assert len(times) == 3 and all(sorted(one) == sorted(asked) for one in times)
+        assert len(set(asked)) == len(asked) and turn.rationale == () and turn.kind == "repeat"
+        followed = [set(itertools.pairwise(one)) for one in (asked, *times)]
+        assert len(set.intersection(*followed)) >= len(asked) // 2 - (len(asked) > 2)
+        counts[len(asked)] += 1
+        stay += times == [asked] * 3
+    # Where runs change places no place and no number of words tells what comes next.
+    assert stay < 0.6 * len(turns)
+    assert set(counts) == set(range(2, 10)) and counts[2] + counts[3] > counts[8] + counts[9]
     # Words are drawn one by one: what follows one is hardly ever what followed it before.
-    pairs = [pair for turn in turns for pair in itertools.pairwise(turn.answer.split())]
+    pairs = [pair for turn in turns for pair in itertools.pairwise(turn.question.split()[1:])]
     assert len(set(pairs)) > 0.9 * len(pairs)
+
+
+def test_small_words_stand_inside_the_runs_of_a_repeat() -> None:
+    config = QuestionConfig(kinds=("repeat",), repeated=9, most=1, gap=2)
+    between = set()
+    for example in generate(config, "train", 300):
+        (turn,) = example.turns
+        asked, said = turn.question.removeprefix("Repeat ").split(), turn.answer.split()
+        names = [[word for word in words if word[0].isupper()] for words in (asked, said)]
+        assert sorted(3 * names[0]) == sorted(names[1])
+        for words in (asked, said):
+            assert words[0][0].isupper() and words[-1][0].isupper()
+            smalls = "".join(" " if word[0].isupper() else "x" for word in words).split()
+            between |= {len(run) for run in smalls}
+    assert between == {1, 2}
 
 
 def test_a_recall_asks_for_the_value_of_a_name_some_of_them_twice() -> None:

@@ -24,6 +24,8 @@ from aila_jax.data.questions.examples import ABSTAIN, Example, Turn
 from aila_jax.data.questions.world import ATTRIBUTES, BRIDGES, EVERY_WORD, FILLERS, NAMES, VALUES
 
 SAME_SUBJECT = 1 / 3  # of the distractors state another attribute of somebody that is asked about
+RUN = (2, 6)  # words of a `repeat` that stay together
+SAID = 3  # times that they are said again
 
 
 @dataclass
@@ -71,6 +73,24 @@ class _World:
         """The name and from none to `gap` small words."""
         return " ".join((name, *self.draw.choices(FILLERS, k=self.draw.randint(0, gap))))
 
+    def repeated(self, most: int, gap: int) -> Turn:
+        """Words to be said again and again in runs that change places, or a model learns to count instead of
+        looking for the word before. Few words are as likely as many: from few it learns first.
+        """
+        words = self.draw.sample(EVERY_WORD, round(2 * (most / 2) ** self.draw.random()))
+        runs = []
+        while words:
+            size = self.draw.randint(*RUN)
+            runs.append(words[:size])
+            words = words[size:]
+        stated = self.run_on(runs, gap)
+        said = [self.run_on(self.draw.sample(runs, len(runs)), gap) for _ in range(SAID)]
+        return Turn(f"Repeat {stated}", " ".join(said), (), REPEAT)
+
+    def run_on(self, runs: list[list[str]], gap: int) -> str:
+        """Runs one after another; inside of one, from none to `gap` small words before each next word."""
+        return " ".join(" ".join((*(self.apart(word, gap) for word in run[:-1]), run[-1])) for run in runs)
+
     def distract(self, rivals: float) -> None:
         """A passage that answers nothing; a share of them states what is asked of somebody else."""
         name, free = "", []
@@ -89,9 +109,7 @@ class _World:
 def _plant(world: _World, kind: str, config: QuestionConfig) -> Turn:
     """A question of this kind, its sources among the passages."""
     if kind == REPEAT:
-        # Of any number, or a model learns to look so many places back, and not for the word before.
-        words = " ".join(world.draw.sample(EVERY_WORD, world.draw.randint(2, config.repeated)))
-        return Turn(f"Repeat {words}", words, (), kind)
+        return world.repeated(config.repeated, config.gap)
     if kind == RECALL:
         # As often one that was asked for already: what is left over is no hint then.
         again = world.pairs and world.draw.random() < 0.5
