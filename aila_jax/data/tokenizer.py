@@ -318,7 +318,7 @@ class Tokenizer(Shown):
         return Card(f"Tokenizer: {kind}, {self.vocab_size:,} types", facts)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=2)  # one of 100,000 types takes some 50 MB
 def _library_tokenizer(text: str) -> tokenizers.Tokenizer:
     """Made once, however often it is loaded: each one leaves the words that it read in every thread of the
     library, for as long as the process lives.
