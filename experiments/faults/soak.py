@@ -14,11 +14,14 @@ from typing import Any
 from unittest.mock import patch
 
 from aila_jax import presets, runs
+from aila_jax.answering.cache import SHARED
 from aila_jax.checkpoint import CheckpointStore
 from aila_jax.config import Config
 from aila_jax.training.stopping import TrainingStopped
 from benchmarks.turns import give_back, memory
 from experiments.faults.victims import ASKED, PASSAGES
+
+KEPT = 2**20  # bytes of passages
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,8 @@ def _measured(run: Path, seconds: float, samples: list[Sample]) -> Iterator[None
         since[:] = [time.monotonic(), step]
 
     assert threading.current_thread() is threading.main_thread(), "signals come to it"
-    with patch.object(CheckpointStore, "save", saved):
+    # Each checkpoint has passages of its own: what is kept of them soon reaches its limit.
+    with patch.object(CheckpointStore, "save", saved), patch.object(SHARED, "most", KEPT):
         yield
 
 
