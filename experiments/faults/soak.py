@@ -64,11 +64,11 @@ def growth(samples: list[Sample]) -> float:
 
 
 def more(counts: Sequence[int]) -> bool:
-    """Whether the fewest of something in the last fifth are more than the fewest in the second. A thread that
-    a library has for a while is no leak.
+    """Whether there were ever more of something in the last fifth than in the second. One more or less at a
+    moment is no leak: a thread that ends is there for a while.
     """
     fifth = max(len(counts) // 5, 1)
-    return min(counts[-fifth:]) > min(counts[fifth : 2 * fifth])
+    return max(counts[-fifth:]) > max(counts[fifth : 2 * fifth])
 
 
 def slowing(samples: list[Sample]) -> float:
