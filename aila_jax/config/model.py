@@ -276,6 +276,11 @@ class ModelConfig:
         return self.head_width or self.d_model // self.n_heads
 
     @property
+    def residual_std(self) -> float:
+        """Standard deviation of weights that write to the residual stream, as they are drawn."""
+        return self.init_std / (2 * self.n_layers) ** 0.5
+
+    @property
     def kv_heads(self) -> int:
         """Heads of keys and values."""
         return self.n_kv_heads or self.n_heads

@@ -80,7 +80,7 @@ def feed_forward(config: ModelConfig, y_MxD: Float[Array, "M D"], tap: Tap = unt
     """The feed-forward part of a layer, its weights those of the module whose `__call__` this is used in: two
     products with an activation between, or with a gate.
     """
-    dtype, std = jnp.dtype(config.dtype), config.init_std / (2 * config.n_layers) ** 0.5
+    dtype = jnp.dtype(config.dtype)
 
     def dense(width: int, name: str, std: float = config.init_std) -> nn.Dense:
         init = nn.initializers.normal(std)
@@ -92,7 +92,7 @@ def feed_forward(config: ModelConfig, y_MxD: Float[Array, "M D"], tap: Tap = unt
     else:
         inner_MxF = nn.gelu(inner_MxF, approximate=config.feed_forward == FeedForwardKind.GELU)
     inner_MxF = placed("feed_forward.inner", inner_MxF)
-    return dense(config.d_model, "mlp_out", std)(tap("feed_forward.inner", inner_MxF))
+    return dense(config.d_model, "mlp_out", config.residual_std)(tap("feed_forward.inner", inner_MxF))
 
 
 def adapted(

@@ -130,7 +130,7 @@ class Attention(nn.Module):
         else:
             out_BxLxHxK, stats = self._of_all(q, read, share, scale, setting)
         out_BxLxHxK = setting.tap("attention.heads", placed("attention.heads", out_BxLxHxK))
-        out_init = nn.initializers.normal(cfg.init_std / (2 * cfg.n_layers) ** 0.5)
+        out_init = nn.initializers.normal(cfg.residual_std)
         out = nn.DenseGeneral(
             cfg.d_model,
             axis=(-2, -1),
