@@ -102,7 +102,7 @@ def test_what_is_killed_goes_on_to_the_same_bits(tmp_path):
     found = killed(tmp_path, drawn(15, seed=1))
     assert [one for one in found if one.wrong] == []
     assert {one.work for one in found} == set(WORKS)
-    assert sum(one.killed for one in found) >= 10
+    assert sum(one.killed for one in found) == 15  # those that were done before are tried again, sooner
 
 
 def test_kills_are_drawn_in_turn_and_the_same_ones_again():
