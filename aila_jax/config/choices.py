@@ -54,6 +54,13 @@ class NormKind(Choice):
     RMS = "rms_norm"
 
 
+class InitKind(Choice):
+    """What weights begin with (`model.init`)."""
+
+    NORMAL = "normal"
+    MIMETIC = "mimetic"
+
+
 class FeedForwardKind(Choice):
     """The feed-forward part of a layer (`model.feed_forward`)."""
 

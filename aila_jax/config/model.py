@@ -15,7 +15,7 @@ from aila_jax.config.checks import (
     positive,
     require,
 )
-from aila_jax.config.choices import AttentionRoute, FeedForwardKind, MarginForm, NormKind
+from aila_jax.config.choices import AttentionRoute, FeedForwardKind, InitKind, MarginForm, NormKind
 from aila_jax.config.rotary import RotaryConfig
 
 # Scores are float32, and a margin m leaves those outside the block m · 2⁻²³ apart: a thousandth of a nat at
@@ -153,6 +153,9 @@ class ModelConfig:
       norm: `centred` (LayerNorm without scale and bias before attention, into whose weights they fold, and
         with both elsewhere), `layer_norm` (with both everywhere) or `rms_norm` (root mean square, a scale, no
         centring).
+      init: `normal`, or `mimetic`: queries begin as keys do, outputs as values, and one head begins by
+        reading the token before, which needs `rotary_base` and `qkv_bias`; a small model learns to look words
+        up from it several times sooner.
       init_std: standard deviation of weights as they are drawn, above 0 and at most 1; of those that write to
         the residual stream divided by √(2N).
       norm_epsilon: added to the variance, or the mean square, above 0.
@@ -198,6 +201,7 @@ class ModelConfig:
     rotary_base: float = 0.0
     rotary: RotaryConfig = field(default_factory=RotaryConfig)
     norm: NormKind = NormKind.CENTRED
+    init: InitKind = InitKind.NORMAL
     init_std: float = 0.02
     norm_epsilon: float = 1e-6
     feed_forward: FeedForwardKind = FeedForwardKind.GELU
@@ -261,6 +265,13 @@ class ModelConfig:
             turned,
             "even with model.rotary_base, which turns pairs of coordinates",
             "choose a head width that is even, or --config.model.rotary_base=0",
+        )
+        require(
+            self.init == InitKind.NORMAL or (bool(base) and self.qkv_bias),
+            "model.init",
+            self.init,
+            "normal without model.rotary_base and model.qkv_bias, by which a head reads the token before",
+            "set --config.model.rotary_base=1000 --config.model.qkv_bias=true, or --config.model.init=normal",
         )
         require(
             self.n_heads % self.kv_heads == 0,

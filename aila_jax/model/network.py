@@ -7,7 +7,9 @@ from typing import Any
 import flax.struct
 from jaxtyping import Float, Int, Key
 
+from aila_jax.config import InitKind
 from aila_jax.model.interface import Dial, ModelOutput, Request
+from aila_jax.model.mimetic import mimetic
 from aila_jax.model.scanned import apply_layers, by_layers
 from aila_jax.model.transformer import Transformer
 from aila_jax.partition.build import Partition
@@ -77,7 +79,7 @@ class Network:
 
     def init(self, batch: Batch, key: Array) -> Any:
         """Freshly drawn float32 parameters; `batch` gives shapes only."""
-        return self.module.init(
+        params = self.module.init(
             key,
             batch.tokens,
             batch.positions,
@@ -86,6 +88,8 @@ class Network:
             Dial(0.0, 1.0),
             Request(),
         )["params"]
+        config = self.module.config
+        return mimetic(params, config) if config.init == InitKind.MIMETIC else params
 
     def attention_inputs(
         self, params: Any, batch: Batch, dial: Dial, layer: int = 0, hard: bool = False
