@@ -376,95 +376,77 @@ def brackets() -> Config:
 
 
 def repeats() -> Config:
-    """The first of six exercises, each of which starts from the one before: `repeats`, `facts`, `pairs`,
-    `recalls`, `rivals`, `questions`. A model learns to say words again. Asked about passages from the start,
-    one of this size answers with any value that stands there (docs/howto/questions.md).
+    """The first of four exercises, each of which starts from the one before: `repeats`, `pairs`, `recalls`,
+    `rivals`. Then come `questions`. A model learns to look for the word before, and to say what followed it.
+    Asked about passages from the start, one of this size answers with any value that stands there
+    (docs/howto/questions.md).
 
     Command: aila train --config=repeats --workdir=runs/repeats
     """
     asked = QuestionConfig(
-        sequences=65_536,
+        sequences=32_768,
         kinds=("repeat", "repeat", "repeat", "one_hop"),
         most=1,
         repeated=16,
         gap=0,
         capacity=24,
     )
-    return _small_reader(asked, steps=2400, length=128)
-
-
-def facts() -> Config:
-    """The second exercise: questions over up to four passages, which hardly ever state the same of others, so
-    that a model learns to go by what is asked.
-
-    Command: aila train --config=facts --start=runs/repeats --workdir=runs/facts
-    """
-    return _small_reader(_questions(least=1, most=4, rivals=0.0, sequences=65_536), steps=1500)
+    return _small_reader(asked, steps=600, learning_rate=2e-3, length=128)
 
 
 def pairs() -> Config:
-    """The third exercise: a model learns to find the value of a name among up to eight, each right after its
-    name. Positions follow each other, since what stands before a token is learned by its place.
+    """The second exercise: a model learns to find the value of a name among up to eight, each right after its
+    name.
 
-    Command: aila train --config=pairs --start=runs/facts --workdir=runs/pairs
+    Command: aila train --config=pairs --start=runs/repeats --workdir=runs/pairs
     """
-    return _small_reader(_recalls(gap=0), steps=800)
+    return _small_reader(_recalls(gap=0), steps=400)
 
 
 def recalls() -> Config:
-    """The fourth exercise: as `pairs`, with up to three small words between a name and its value.
+    """The third exercise: as `pairs`, with up to three small words between a name and its value.
 
     Command: aila train --config=recalls --start=runs/pairs --workdir=runs/recalls
     """
-    return _small_reader(_recalls(gap=3), steps=1200)
+    return _small_reader(_recalls(gap=3), steps=800)
 
 
 def rivals() -> Config:
-    """The fifth exercise: questions over two to four passages, half of which state what is asked of somebody
-    else.
+    """The fourth exercise: sentences beside such pairs, two to four of them, most of which state what is
+    asked of somebody else.
 
     Command: aila train --config=rivals --start=runs/recalls --workdir=runs/rivals
     """
-    return _small_reader(_questions(least=2, most=4, rivals=0.5, sequences=65_536), steps=2000)
+    asked = _looked_up(("recall", "one_hop"), gap=8, most=4, asked=4, sequences=32_768)
+    return _small_reader(replace(asked, rivals=0.8), steps=800)
 
 
 def questions() -> Config:
-    """Generated questions over 1 to 8 passages, read together (λ = 0) and isolated (λ = 1) from one
-    checkpoint, which starts from `rivals` (docs/howto/questions.md).
-
-    Four questions follow each other in a prompt, and their own tokens are scored beside the answers'.
+    """Generated questions over two to eight passages, read together (λ = 0) and isolated (λ = 1) from one
+    checkpoint, which starts from `rivals` (docs/howto/questions.md). Four questions follow each other in a
+    prompt.
 
     Command: aila train --config=questions --start=runs/rivals --workdir=runs/questions
     """
-    return _small_reader(_questions(least=1, most=8, rivals=0.5, sequences=98_304), steps=2500)
-
-
-def _questions(*, least: int, most: int, rivals: float, sequences: int) -> QuestionConfig:
-    return QuestionConfig(
-        sequences=sequences,
-        kinds=("one_hop",),
-        least=least,
-        most=most,
-        asked=4,
-        rivals=rivals,
-        scored="questions",
-        capacity=24,
-    )
+    asked = _looked_up(("recall", "one_hop", "one_hop"), gap=8, most=8, asked=4, sequences=65_536)
+    return _small_reader(replace(asked, rivals=0.8), steps=2000)
 
 
 def _recalls(*, gap: int) -> QuestionConfig:
+    # Equal positions say nothing of the token before: all passages have one there.
+    kinds = ("recall", "recall", "recall", "one_hop")
+    return replace(_looked_up(kinds, gap=gap, most=8, asked=6, sequences=32_768), equal=0.0)
+
+
+def _looked_up(kinds: tuple[str, ...], *, gap: int, most: int, asked: int, sequences: int) -> QuestionConfig:
     return QuestionConfig(
-        sequences=65_536,
-        kinds=("recall", "recall", "recall", "one_hop"),
-        least=2,
-        asked=6,
-        gap=gap,
-        equal=0.0,
-        capacity=24,
+        sequences=sequences, kinds=kinds, least=2, most=most, asked=asked, gap=gap, capacity=24
     )
 
 
-def _small_reader(asked: QuestionConfig, *, steps: int, length: int = 192) -> Config:
+def _small_reader(
+    asked: QuestionConfig, *, steps: int, learning_rate: float = 1e-3, length: int = 192
+) -> Config:
     """A small model whose blocks are passages, read at both ends of the dial."""
     return Config(
         data=DataConfig(corpus="questions", vocab_size=1280, questions=asked),
@@ -486,7 +468,8 @@ def _small_reader(asked: QuestionConfig, *, steps: int, length: int = 192) -> Co
         train=TrainConfig(
             steps=steps,
             batch_size=6144 // length,
-            learning_rate=2e-3,
+            learning_rate=learning_rate,
+            final_rate=0.3,
             warmup_steps=100,
             weight_decay=0.01,
             eval_every=500,
@@ -532,7 +515,6 @@ PRESETS = {
     "recall": recall,
     "brackets": brackets,
     "repeats": repeats,
-    "facts": facts,
     "pairs": pairs,
     "recalls": recalls,
     "rivals": rivals,
