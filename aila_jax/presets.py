@@ -422,14 +422,15 @@ def rivals() -> Config:
 
 
 def questions() -> Config:
-    """Generated questions over two to eight passages, read together (λ = 0) and isolated (λ = 1) from one
-    checkpoint, which starts from `rivals` (docs/howto/questions.md). Four questions follow each other in a
-    prompt.
+    """Generated questions over one to eight passages, read together (λ = 0) and isolated (λ = 1) from one
+    checkpoint, which starts from `rivals` (docs/howto/questions.md). Up to four questions follow each other
+    in a prompt; some have no answer there, and some three sources.
 
     Command: aila train --config=questions --start=runs/rivals --workdir=runs/questions
     """
-    asked = _looked_up(("recall", "one_hop", "one_hop"), gap=8, most=8, asked=4, sequences=65_536)
-    return _small_reader(replace(asked, rivals=0.8), steps=2000)
+    kinds = ("recall", "one_hop", "one_hop", "one_hop", "absent", "redundant")
+    asked = _looked_up(kinds, gap=8, most=8, asked=4, sequences=81_920)
+    return _small_reader(replace(asked, least=1, rivals=0.8), steps=2500, length=208)
 
 
 def _recalls(*, gap: int) -> QuestionConfig:
