@@ -373,16 +373,19 @@ def _take(
 
 @flax.struct.dataclass
 class Order:
-    """Which chunks of keys each chunk of queries runs over.
+    """Which chunks of keys each chunk of queries runs over. They come as the keys do: sums in another order
+    have other last bits, and at λ = 0 none of them may depend on the blocks.
 
     Attributes:
-      chunks: those that hold a key, first; of them those that are not outside as a whole.
-      mixed: how many of these there are.
+      chunks: those that hold a key, first.
+      first: place in `chunks` where their longest run begins that is outside as a whole.
+      last: the place behind it.
       count: how many hold a key.
     """
 
     chunks: Int[Array, "I J"]
-    mixed: Int[Array, "I"]
+    first: Int[Array, "I"]
+    last: Int[Array, "I"]
     count: Int[Array, "I"]
 
 
@@ -423,13 +426,13 @@ def _order(plan: Plan, ids: Ids) -> Order:
     )
     wanted = jnp.any(needed | itself, axis=0)
     # In every example: one loop serves them all.
-    apart = jnp.all(outside & ~inside, axis=0) if plan.some_outside else jnp.zeros_like(wanted)
-    place = jnp.where(wanted, apart.astype(jnp.int32), 2)
-    return Order(
-        jnp.argsort(place, axis=1, stable=True).astype(jnp.int32),
-        jnp.sum(place == 0, axis=1, dtype=jnp.int32),
-        jnp.sum(wanted, axis=1, dtype=jnp.int32),
-    )
+    apart = jnp.all(outside & ~inside, axis=0) & wanted if plan.some_outside else jnp.zeros_like(wanted)
+    chunks = jnp.argsort(~wanted, axis=1, stable=True).astype(jnp.int32)
+    place = jnp.broadcast_to(jnp.arange(chunks.shape[1], dtype=jnp.int32), chunks.shape)
+    other = jnp.where(jnp.take_along_axis(apart, chunks, axis=1), chunks.shape[1], place)
+    run = jax.lax.cummin(other, axis=1, reverse=True) - place  # so many from here on are outside as a whole
+    first = jnp.argmax(run, axis=1).astype(jnp.int32)
+    return Order(chunks, first, first + jnp.max(run, axis=1), jnp.sum(wanted, axis=1, dtype=jnp.int32))
 
 
 @flax.struct.dataclass
@@ -644,13 +647,15 @@ def _attention(
 def _over_tiles(
     plan: Plan, order: Order, chunk: Int[Array, ""], take: Callable[[bool, Array, T], T], start: T
 ) -> T:
-    """What `take` makes of the tiles of a chunk of queries, one after another; it is told which are outside
-    as a whole.
+    """What `take` makes of the tiles of a chunk of queries, one after another; it is told of a run of them
+    that they are outside as a whole.
     """
-    held = jax.lax.fori_loop(0, order.mixed[chunk], partial(take, False), start)
+    begin, count = 0, order.count[chunk]
     if plan.some_outside:
-        held = jax.lax.fori_loop(order.mixed[chunk], order.count[chunk], partial(take, True), held)
-    return held
+        begin, first = order.last[chunk], order.first[chunk]
+        start = jax.lax.fori_loop(0, first, partial(take, False), start)
+        start = jax.lax.fori_loop(first, begin, partial(take, True), start)
+    return jax.lax.fori_loop(begin, count, partial(take, False), start)
 
 
 def _names(plan: Plan, ids: Ids) -> list[str]:

@@ -249,7 +249,8 @@ def test_tiles_that_are_told_apart_are_outside_as_a_whole(name: str) -> None:
     ids = chunked.Ids(*sides, relation.causal, relation.horizon)
     order, told = chunked._order(plan, ids), 0
     for chunk in range(len(order.chunks)):
-        for key in np.asarray(order.chunks)[chunk, int(order.mixed[chunk]) : int(order.count[chunk])]:
+        assert 0 <= order.first[chunk] <= order.last[chunk] <= order.count[chunk]
+        for key in np.asarray(order.chunks)[chunk, int(order.first[chunk]) : int(order.last[chunk])]:
             kinds = chunked._kinds(plan, ids, jnp.int32(chunk * size), jnp.int32(key * size))
             assert kinds.attended.all() and not kinds.inside.any() and not kinds.gated.any()
             assert kinds.sums.pop("outside_mass").all() and not any(
@@ -259,6 +260,20 @@ def test_tiles_that_are_told_apart_are_outside_as_a_whole(name: str) -> None:
     # Classes and global tokens are everywhere; a pointer is one for all that follow.
     few = {"classes", "global", "pointers", "other keys"}
     assert told > 0 or name in few
+
+
+def test_at_zero_no_bit_depends_on_blocks() -> None:
+    """One program, and blocks under which tiles are outside as a whole here or there, or nowhere."""
+    push = replace(PUSHES["fixed"], lam=jnp.float32(0.0), tau=jnp.float32(1.0))
+    read = partial(chunked_attention, drawn(), push=push, hard=False, request=EVERY, sizes=SIZES)
+    at = np.arange(LENGTH)[None]
+    blocks = (WINDOWS, at // 13, CLASSES, np.zeros_like(WINDOWS), GLOBAL, np.where(at < 20, 0, at))
+    attend = jax.jit(lambda ids: read(relation=Relation(ids))[0])
+    first, *others = (
+        np.asarray(attend(np.broadcast_to(ids, WINDOWS.shape).astype(np.int32))) for ids in blocks
+    )
+    for other in others:
+        np.testing.assert_array_equal(other, first)
 
 
 def test_the_route_is_chosen_by_shape_or_asked_for() -> None:
