@@ -376,8 +376,8 @@ def brackets() -> Config:
 
 
 def repeats() -> Config:
-    """The first of four exercises, each of which starts from the one before: `repeats`, `pairs`, `recalls`,
-    `rivals`. Then come `questions`. A model learns to look for the word before, and to say what followed it.
+    """The first of five exercises, each of which starts from the one before: `repeats`, `pairs`, `gaps`,
+    `recalls`, `rivals`. Then come `questions`. A model learns to look for the word before, and to say what followed it.
     Asked about passages from the start, one of this size answers with any value that stands there
     (docs/howto/questions.md).
 
@@ -400,19 +400,28 @@ def pairs() -> Config:
 
     Command: aila train --config=pairs --start=runs/repeats --workdir=runs/pairs
     """
-    return _small_reader(_recalls(gap=0), steps=400)
+    return _small_reader(_recalls(("recall", "recall", "recall", "one_hop"), gap=0), steps=400)
+
+
+def gaps() -> Config:
+    """The third exercise: as `pairs`, in half of them with a small word between a name and its value, and in
+    half of the questions with one behind the name. From gaps of all lengths at once nothing is learned.
+
+    Command: aila train --config=gaps --start=runs/pairs --workdir=runs/gaps
+    """
+    return _small_reader(_recalls(("recall",), gap=1), steps=300)
 
 
 def recalls() -> Config:
-    """The third exercise: as `pairs`, with up to three small words between a name and its value.
+    """The fourth exercise: as `gaps`, with up to three small words.
 
-    Command: aila train --config=recalls --start=runs/pairs --workdir=runs/recalls
+    Command: aila train --config=recalls --start=runs/gaps --workdir=runs/recalls
     """
-    return _small_reader(_recalls(gap=3), steps=800)
+    return _small_reader(_recalls(("recall",), gap=3), steps=400)
 
 
 def rivals() -> Config:
-    """The fourth exercise: sentences beside such pairs, two to four of them, most of which state what is
+    """The fifth exercise: sentences beside such pairs, two to four of them, most of which state what is
     asked of somebody else.
 
     Command: aila train --config=rivals --start=runs/recalls --workdir=runs/rivals
@@ -433,9 +442,8 @@ def questions() -> Config:
     return _small_reader(replace(asked, least=1, rivals=0.8), steps=2500, length=208)
 
 
-def _recalls(*, gap: int) -> QuestionConfig:
+def _recalls(kinds: tuple[str, ...], *, gap: int) -> QuestionConfig:
     # Equal positions say nothing of the token before: all passages have one there.
-    kinds = ("recall", "recall", "recall", "one_hop")
     return replace(_looked_up(kinds, gap=gap, most=8, asked=6, sequences=32_768), equal=0.0)
 
 
@@ -517,6 +525,7 @@ PRESETS = {
     "brackets": brackets,
     "repeats": repeats,
     "pairs": pairs,
+    "gaps": gaps,
     "recalls": recalls,
     "rivals": rivals,
     "questions": questions,

@@ -70,9 +70,8 @@ class _World:
         return self.pairs[-1]
 
     def apart(self, name: str, gap: int) -> str:
-        """The name and from none to `gap` small words, fewer more often: from few a model learns first."""
-        count = int((gap + 2) ** self.draw.random()) - 1
-        return " ".join((name, *self.draw.choices(FILLERS, k=count)))
+        """The name and from none to `gap` small words."""
+        return " ".join((name, *self.draw.choices(FILLERS, k=self.draw.randint(0, gap))))
 
     def repeated(self, most: int, gap: int) -> Turn:
         """Words to be said again and again in runs that change places, or a model learns to count instead of
