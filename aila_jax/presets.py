@@ -377,9 +377,9 @@ def brackets() -> Config:
 
 def repeats() -> Config:
     """The first of five exercises, each of which starts from the one before: `repeats`, `pairs`, `gaps`,
-    `recalls`, `rivals`. Then come `questions`. A model learns to look for the word before, and to say what followed it.
-    Asked about passages from the start, one of this size answers with any value that stands there
-    (docs/howto/questions.md).
+    `recalls`, `rivals`. Then come `questions`. A model learns to look for the word before, and to say what
+    followed it. Asked about passages from the start, one of this size answers with any value that stands
+    there (docs/howto/questions.md).
 
     Command: aila train --config=repeats --workdir=runs/repeats
     """

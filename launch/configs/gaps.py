@@ -1,6 +1,6 @@
-"""The values of names, right after them: the third exercise.
+"""The values of names, a small word between them at most: the third exercise.
 
-Command: python -m launch.train --config=launch/configs/gaps.py --start=runs/facts --workdir=runs/gaps
+Command: python -m launch.train --config=launch/configs/gaps.py --start=runs/pairs --workdir=runs/gaps
 """
 
 from aila_jax import presets

@@ -1,6 +1,6 @@
-"""The values of names, right after them: the third exercise.
+"""The values of names, right after them: the second exercise.
 
-Command: python -m launch.train --config=launch/configs/pairs.py --start=runs/facts --workdir=runs/pairs
+Command: python -m launch.train --config=launch/configs/pairs.py --start=runs/repeats --workdir=runs/pairs
 """
 
 from aila_jax import presets

@@ -1,6 +1,6 @@
-"""The values of names, small words between: the fourth exercise.
+"""The values of names, with small words between: the fourth exercise.
 
-Command: python -m launch.train --config=launch/configs/recalls.py --start=runs/pairs --workdir=runs/recalls
+Command: python -m launch.train --config=launch/configs/recalls.py --start=runs/gaps --workdir=runs/recalls
 """
 
 from aila_jax import presets
