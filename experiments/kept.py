@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aila_jax.config import Config, to_dict
+from aila_jax.config import Config, saved_config, to_dict
 from aila_jax.files import write_atomically
 from aila_jax.json_files import read_json
 from aila_jax.reporting.results import portable
@@ -28,7 +28,7 @@ class Kept:
     @classmethod
     def of(cls, path: Path, config: Config, step: int) -> "Kept":
         """Of a model, known by its configuration and its step."""
-        return cls(path, {"config": json.loads(json.dumps(to_dict(portable(config)))), "step": step})
+        return cls(path, {"config": _plain(portable(config)), "step": step})
 
     def part(self, name: str, make: Callable[[], Any]) -> Any:
         """What `make` returns, which JSON can hold; it is not called where the part is there."""
@@ -44,4 +44,15 @@ class Kept:
         if not self.path.is_file():
             return {}
         document = read_json(self.path)
-        return dict(document["parts"]) if document["subject"] == self.subject else {}
+        subject = document["subject"]
+        try:
+            # Settings may have come since; a model of then has their old values.
+            subject = {**subject, "config": _plain(saved_config(subject["config"]))}
+        except ValueError:  # of another version, with other settings
+            return {}
+        return dict(document["parts"]) if subject == self.subject else {}
+
+
+def _plain(config: Config) -> dict[str, Any]:
+    """As JSON has it."""
+    return dict(json.loads(json.dumps(to_dict(config))))

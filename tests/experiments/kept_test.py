@@ -32,3 +32,21 @@ def test_parts_of_another_subject_are_made_again(tmp_path):
     for config, step, value in ((Config(), 3, 1), (Config(), 4, 2), (Config(seed=1), 4, 3)):
         kept = Kept.of(tmp_path / "measured.json", config, step)
         assert kept.part("first", lambda value=value: value) == value
+
+
+def test_parts_stay_where_a_setting_has_come_since(tmp_path):
+    path = tmp_path / "measured.json"
+    Kept.of(path, Config(), 3).part("first", lambda: 1)
+    document = json.loads(path.read_text())
+    del document["subject"]["config"]["model"]["init"]
+    path.write_text(json.dumps(document))
+    assert Kept.of(path, Config(), 3).part("first", lambda: 2) == 1
+
+
+def test_parts_of_a_version_with_other_settings_are_made_again(tmp_path):
+    path = tmp_path / "measured.json"
+    Kept.of(path, Config(), 3).part("first", lambda: 1)
+    document = json.loads(path.read_text())
+    document["subject"]["config"]["model"]["unheard_of"] = 1
+    path.write_text(json.dumps(document))
+    assert Kept.of(path, Config(), 3).part("first", lambda: 2) == 2
