@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from aila_jax.cli.main import find_command, parse, read_call
+from aila_jax.presets import PRESETS
 from benchmarks import goals
 from experiments.one_checkpoint import curves, report
 
@@ -127,3 +128,10 @@ def test_every_public_name_is_in_the_reference() -> None:
     named = set(re.findall(r"^\.\. auto(?:function|class|module):: (?:aila_jax\.)?(\w+)", text, re.MULTILINE))
     assert set(aila.__all__) <= named
     assert text.count("```{doctest}") >= 5
+
+
+def test_the_api_page_lists_the_presets():
+    listed = re.findall(
+        r"automodule:: aila_jax\.presets\n\s+:members: (.*)", (ROOT / "docs" / "api.md").read_text()
+    )
+    assert [line.split(", ") for line in listed] == [list(PRESETS)]
