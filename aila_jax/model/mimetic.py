@@ -16,15 +16,14 @@ from aila_jax.model.rotary import Rotation, rotary_rates, turned_width
 from aila_jax.types import Array
 
 LEAD = 3.5  # nats of the score of the token before over that of the one before it
-BEFORE = ("layer_0", 0)  # layer and head that begin by reading the token before
 
 
 def mimetic(params: Any, config: ModelConfig) -> Any:
     """Drawn parameters, and of them other queries, outputs and two biases of attention; pure.
 
     A query's weights are those of its key. The output's are the transposed values', times
-    `residual_std / init_std`, so that they write no more than before. The head of `BEFORE` gets biases of its
-    queries and keys by which positions alone put the token before first, by `LEAD`.
+    `residual_std / init_std`, so that they write no more than before. The first head of the first layer gets
+    biases of its queries and keys by which positions alone put the token before first, by `LEAD`.
 
     Args:
       params: as `Network.init` draws them.
@@ -33,8 +32,9 @@ def mimetic(params: Any, config: ModelConfig) -> Any:
     made = dict(params)
     for name in (f"layer_{layer}" for layer in range(config.n_layers)):
         made[name] = {**params[name], "attention": _attention(params[name]["attention"], config)}
-    layer, head = BEFORE
-    made[layer]["attention"] = _reading_before(made[layer]["attention"], head, config)
+    first = made["layer_0"]["attention"]
+    for name, bias_K in zip(("query", "key"), biases_before(config), strict=True):
+        first[name] = {**first[name], "bias": first[name]["bias"].at[0].set(bias_K)}
     return made
 
 
@@ -47,16 +47,6 @@ def _attention(drawn: Any, config: ModelConfig) -> Any:
         **drawn,
         "query": {**drawn["query"], "kernel": key_DxHxK},
         "out": {**drawn["out"], "kernel": share * jnp.transpose(value_DxHxK, (1, 2, 0))},
-    }
-
-
-def _reading_before(drawn: Any, head: int, config: ModelConfig) -> Any:
-    query_K, key_K = biases_before(config)
-    query, key = drawn["query"], drawn["key"]
-    return {
-        **drawn,
-        "query": {**query, "bias": query["bias"].at[head].set(query_K)},
-        "key": {**key, "bias": key["bias"].at[head // (config.n_heads // config.kv_heads)].set(key_K)},
     }
 
 

@@ -16,7 +16,7 @@ SHAPES = {
     "interleaved": {"rotary": RotaryConfig(layout=RotaryLayout.INTERLEAVED)},
     "a half of them turns": {"rotary": RotaryConfig(share=0.5)},
     "few heads of keys": {"n_kv_heads": 2},
-    "wide heads": {"head_width": 16, "qk_norm": False},
+    "wide heads": {"head_width": 16},
 }
 
 
