@@ -1,12 +1,14 @@
 """Runs the notebooks and writes them, with their outputs, as pages of the documentation.
 
-    python docs/render_notebooks.py
+    python docs/render_notebooks.py                all, about fifteen minutes on two cores
+    python docs/render_notebooks.py 03_passages    some
 
-About ten minutes on two cores. Those in notebooks/ stay without outputs; tests/docs_test.py compares the
+Those in notebooks/ stay without outputs; tests/docs_test.py compares the
 cells.
 """
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -32,13 +34,19 @@ def render(path: Path, workdir: str) -> nbformat.NotebookNode:
     return notebook
 
 
-def main() -> None:
+def main(names: list[str]) -> None:
+    chosen = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    unknown = set(names) - {path.stem for path in chosen}
+    if unknown:
+        sys.exit(
+            f"no notebook {', '.join(sorted(unknown))}; there are {', '.join(path.stem for path in chosen)}"
+        )
     with tempfile.TemporaryDirectory() as folder:
         os.environ["AILA_NOTEBOOK_WORKDIR"] = folder
-        for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for path in (one for one in chosen if one.stem in names or not names):
             nbformat.write(render(path, folder), PAGES / path.name)
             print(PAGES / path.name)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -106,7 +106,7 @@ def test_the_goals_of_speed_are_what_the_result_files_say() -> None:
     assert goals.table(ROOT / "docs" / "results") in (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["01_quickstart", "02_dial"])
+@pytest.mark.parametrize("name", ["01_quickstart", "02_dial", "03_passages"])
 def test_the_rendered_notebooks_have_the_cells_of_the_notebooks(name: str) -> None:
     """`python docs/render_notebooks.py` makes them again."""
     shown, source = (

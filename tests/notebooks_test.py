@@ -2,7 +2,9 @@
 bottom.
 """
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +21,8 @@ def code_cells(path: Path) -> list[str]:
     return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
 
 
-def test_there_are_two() -> None:
-    assert [path.name for path in NOTEBOOKS] == ["01_quickstart.ipynb", "02_dial.ipynb"]
+def test_there_are_three() -> None:
+    assert [path.stem for path in NOTEBOOKS] == ["01_quickstart", "02_dial", "03_passages"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -32,6 +34,7 @@ def test_a_notebook_is_valid_holds_no_results_and_compiles(path: Path) -> None:
             assert cell.outputs == []
             assert cell.execution_count is None
             compile(cell.source, f"{path.name}, {cell.id}", "exec")
+        assert not re.search(r"^(from|import) (experiments|launch|tests)", cell.source, re.MULTILINE)
     assert "Attention is not influence" in notebook.cells[-1].source
 
 
@@ -78,7 +81,15 @@ def test_the_first_cell_installs_what_is_missing(
     assert (sys.path[0] == str(checkout)) == (place == "checkout")
 
 
-@pytest.mark.medium  # trains one model, and four
+def longer_model(folder: Path) -> Path:
+    """A tiny pretrained model that reads a few thousand tokens."""
+    shutil.copytree(ROOT / "tests" / "pretrained" / "files" / "qwen2", folder)
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "max_position_embeddings": 2048}))
+    return folder
+
+
+@pytest.mark.medium  # trains one model, and four; asks a tiny one
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -88,6 +99,7 @@ def test_a_notebook_runs_from_top_to_bottom(
     for name, value in {
         "AILA_NOTEBOOK_STEPS": STEPS,
         "AILA_NOTEBOOK_WORKDIR": tmp_path,
+        "AILA_NOTEBOOK_MODEL": longer_model(tmp_path / "model"),
         "IPYTHONDIR": tmp_path / "ipython",
     }.items():
         monkeypatch.setenv(name, str(value))
@@ -116,6 +128,16 @@ def test_a_notebook_runs_from_top_to_bottom(
         )
         assert len(re.findall(r"^\| *[01][.0-9]* \|", tables, re.MULTILINE)) == 6
         assert (tmp_path / f"quickstart-{STEPS}" / "checkpoints").is_dir()
+    elif path.stem == "03_passages":
+        assert shown.count("text/html") == 1
+        assert text.count("attribution (nats)") == 3 and text.count("certified: unchanged") == 1
+        for mode in ("together", "isolated"):
+            assert re.search(
+                rf"^{mode}: .* changes in \d of 5 attacks; nothing certified$", text, re.MULTILINE
+            )
+        assert re.search(
+            r"^branches: .* changes in \d of 5 attacks; certified against \d$", text, re.MULTILINE
+        )
     else:
         assert shown.count("image/png") == 2
         assert shown.count("text/html") == 2

@@ -121,8 +121,8 @@ class PairRow:
 
     first: int
     second: int
-    attribution: Annotated[float, Column(unit="nats")]
-    interaction: Annotated[float, Column(unit="nats")]
+    attribution: Annotated[float, Column(format=signed, unit="nats")]
+    interaction: Annotated[float, Column(format=signed, unit="nats")]
 
 
 @dataclass(frozen=True, repr=False)

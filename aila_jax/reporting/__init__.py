@@ -7,11 +7,14 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "answer_html": "answer_page",
+    "answer_page": "answer_page",
     "attention_figure": "plots_attention",
     "attention_html": "attention_slider",
     "attention_page": "attention_slider",
     "dial_figure": "plots",
     "dial_table": "table",
+    "describe_answer": "answer_files",
     "heads_figure": "plots",
     "influence_figure": "plots_influence",
     "markdown_table": "table",
@@ -25,6 +28,8 @@ _HOME = {
 }
 
 __all__ = [
+    "answer_html",
+    "answer_page",
     "attention_figure",
     "attention_html",
     "attention_page",

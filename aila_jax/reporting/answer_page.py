@@ -8,7 +8,7 @@ from aila_jax.answering.votes import Vote
 from aila_jax.columns import columns_of
 from aila_jax.reporting.glossary import GLOSSARY
 from aila_jax.reporting.html_tables import Fact, PageColumn, page_columns
-from aila_jax.reporting.pages import environment, page_bytes
+from aila_jax.reporting.pages import environment, framed, page_bytes
 
 READING = (
     "Attribution is exact: how much less likely the answer is, in nats, when this passage alone is left out, its"
@@ -75,6 +75,11 @@ def answer_page(found: Answer) -> str:
         )
     )
     return page_bytes(source, "give fewer or shorter passages").decode("utf-8")
+
+
+def answer_html(found: Answer, height: int = 900) -> str:
+    """The same page in a frame `height` pixels high, for `IPython.display.HTML`."""
+    return framed(answer_page(found), height, "an answer and its passages")
 
 
 def _claims(found: Answer) -> list[str]:

@@ -1,6 +1,5 @@
 """Attention maps under a λ slider, as a page of its own and for notebooks."""
 
-import html
 from collections.abc import Sequence
 
 from aila_jax.inference.attention_maps import AttentionMaps
@@ -8,7 +7,7 @@ from aila_jax.inference.text_reading import reading_of_maps
 from aila_jax.reporting.glossary import GLOSSARY
 from aila_jax.reporting.html import dial_context
 from aila_jax.reporting.page_data import RunOnPage
-from aila_jax.reporting.pages import environment, page_bytes
+from aila_jax.reporting.pages import environment, framed, page_bytes
 
 
 def attention_page(maps: Sequence[AttentionMaps]) -> str:
@@ -33,11 +32,5 @@ def attention_page(maps: Sequence[AttentionMaps]) -> str:
 
 
 def attention_html(maps: Sequence[AttentionMaps], height: int = 1000) -> str:
-    """The same page in a frame `height` pixels high, for `IPython.display.HTML`: several do not disturb each
-    other.
-    """
-    page = html.escape(attention_page(maps))
-    return (
-        f'<div><iframe srcdoc="{page}" width="100%" height="{height}" style="border:0" title="attention under'
-        ' the dial"></iframe></div>'
-    )
+    """The same page in a frame `height` pixels high, for `IPython.display.HTML`."""
+    return framed(attention_page(maps), height, "attention under the dial")

@@ -3,6 +3,7 @@ size.
 """
 
 import base64
+import html
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,17 @@ def page_bytes(source: str, fix: str) -> bytes:
     if len(page) > MAX_BYTES:
         raise ValueError(f"the page has {len(page):,} bytes; it must have at most {MAX_BYTES:,}. Fix: {fix}.")
     return page
+
+
+def framed(page: str, height: int, title: str) -> str:
+    """A page in a frame `height` pixels high, for `IPython.display.HTML`.
+
+    Several do not disturb each other.
+    """
+    return (
+        f'<div><iframe srcdoc="{html.escape(page)}" width="100%" height="{height}" style="border:0"'
+        f' title="{html.escape(title)}"></iframe></div>'
+    )
 
 
 def figure_sources(make: Callable[..., Figure]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,7 @@ def test_it_is_read_back_as_it_was(found: Answer, tmp_path: Path, monkeypatch: p
     text = describe_answer(found)
     assert all(row.id in text for row in found.passages) and "exact" in text
     assert ("certified" in text) == (found.mode == "branches")
+    assert not re.search(r"\d\.\d{4}", text)  # no number longer than people read
     document = json.loads((tmp_path / "answer.json").read_text())
     for name, value in (("format", "x"), ("logprob", "x"), ("tokens", [{}]), ("passages", None)):
         (tmp_path / "wrong.json").write_text(json.dumps({**document, name: value}))

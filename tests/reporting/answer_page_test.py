@@ -10,6 +10,7 @@ import pytest
 
 from aila_jax.answering.result import Answer, PairRow, PassageRow, TokenRow
 from aila_jax.answering.votes import Vote
+from aila_jax.reporting import answer_html
 from aila_jax.reporting.answer_files import write_answer
 from aila_jax.reporting.answer_page import answer_page
 from tests.reporting.page_browser_test import in_browser
@@ -62,6 +63,11 @@ def test_every_text_is_escaped_and_nothing_is_fetched() -> None:
 def test_it_is_written_beside_the_files(tmp_path: Path) -> None:
     write_answer(FOUND, tmp_path)
     assert (tmp_path / "answer.html").read_text() == answer_page(FOUND)
+
+
+def test_a_notebook_gets_the_same_page_in_a_frame() -> None:
+    found = re.fullmatch(r'<div><iframe srcdoc="([^"]*)" [^<>]*></iframe></div>', answer_html(FOUND))
+    assert html.unescape(found.group(1)) == answer_page(FOUND)
 
 
 @pytest.mark.external
