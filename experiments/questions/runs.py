@@ -116,11 +116,15 @@ def measure(
     questions: int = QUESTIONS,
     quiet: bool = False,
 ) -> list[AnswerRow]:
-    """A row for each number of passages, kind and mode, on the test split."""
+    """A row for each number of passages, kind and mode, on the test split.
+
+    Kinds are those it was trained on, which its positions have room for.
+    """
     config, rows = model.config, []
-    with Progress(len(passages) * len(KINDS) * len(MODES), "cell", quiet=quiet) as progress:
+    kinds = [kind for kind in KINDS if kind in config.data.questions.kinds]
+    with Progress(len(passages) * len(kinds) * len(MODES), "cell", quiet=quiet) as progress:
         for count in passages:
-            for kind in KINDS:
+            for kind in kinds:
                 for name, mode in MODES.items():
                     dataset = asked_set(model, kind, count, mode.equal, questions)
                     windows = dataset.windows("test", config.model.length, False, config.data.begin)

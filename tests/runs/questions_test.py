@@ -154,12 +154,11 @@ def test_an_answer_is_right_where_all_of_it_is() -> None:
 
 def test_the_experiment_measures_each_kind_in_each_mode(trained: Any, tmp_path: Path) -> None:
     rows = measure(trained, passages=(2,), questions=12, quiet=True)
-    assert [(row.kind, row.mode) for row in rows[:2]] == [("one_hop", "together"), ("one_hop", "isolated")]
-    assert len(rows) == 10 and all(
-        row.questions == 12 and row.low <= row.accuracy <= row.high for row in rows
-    )
+    asked = [(kind, mode) for kind in ("one_hop", "absent") for mode in ("together", "isolated")]
+    assert [(row.kind, row.mode) for row in rows] == asked
+    assert all(row.questions == 12 and row.low <= row.accuracy <= row.high for row in rows)
     write_rows(rows, trained, runs.dataset_of(trained), tmp_path / "questions-seed0")
     assert read_rows(tmp_path / "questions-seed0.json") == rows
     text = collect(tmp_path)
-    assert text.count("\n") == 2 + 5 and "| 2 | one hop | 0 | 12 |" in text
+    assert text.count("\n") == 2 + 2 and "| 2 | one hop | 0 | 12 |" in text
     assert (tmp_path / "table.md").read_text() == text
