@@ -189,3 +189,20 @@ def test_the_curve_is_that_of_the_log_without_the_last(tmp_path):
     config = Config()
     config = replace(config, train=replace(config.train, steps=4, batch_size=2))
     assert curve_of(tmp_path, config) == (Point(2 * 2 * config.model.length, 1.0, 9.0),)
+
+
+def test_the_base_is_read_with_the_blocks_of_each_relation(tmp_path):
+    """At λ = 0 all models are the base; what of its attention is inside depends on the blocks."""
+    write_all(tmp_path)
+    others = {
+        "untrained-sentences-ends": [reading(1.0, 70.0, 2.0, 0.0)],
+        "untrained-windows32-shift16": [reading(1.0, 90.0, 1.7, 0.0)],
+        "localised-sentences-ends": [reading(0.0, 20.0, 3.0, 0.3), reading(1.0, 22.0, 2.0, 0.0)],
+    }
+    for name, readings in others.items():
+        write_result(result(name, readings), tmp_path, f"{name}-seed0")
+    first, _, rest = report.collect(tmp_path).partition("Attention inside.")
+    assert "| untrained-windows32-shift16 | 20.00 | – | – | – | 90.00 |" in first
+    assert "| untrained-windows32-shift16 | – | – | – | – | 1.000 |" in rest
+    assert "| untrained-sentences-ends | 0.700 | – | – | – | 1.000 |" in rest
+    assert "| untrained-sentences | 0.600 |" in rest
