@@ -108,6 +108,7 @@ BAD = [
     ("data.questions", "asked", [0, 9], "from 1 to 8"),
     ("data.questions", "agree", [-1, 9], "from 0 to 8"),
     ("data.questions", "rivals", OUTSIDE_UNIT, "in [0, 1]"),
+    ("data.questions", "same", OUTSIDE_UNIT, "in [0, 1]"),
     ("data.questions", "repeated", [1, 193], "from 2 to 192"),
     ("data.questions", "gap", [-1, 17], "from 0 to 16"),
     ("data.questions", "words", [7, 10**7], "from 8 to 1000000"),

@@ -29,7 +29,9 @@ class QuestionConfig:
       asked: questions only: questions a prompt, one after another, from 1 to 8; no more than its passages.
       agree: questions only: c of the 2c + 1 passages that agree where sources are redundant, from 0 to 8.
       rivals: questions only: share of the passages beside a source, distractors and sources of other
-        questions, that state of somebody else what it asks, in [0, 1]; the others state anything.
+        questions, that state of somebody else what it asks, in [0, 1].
+      same: questions only: share of the other distractors that state another attribute of somebody asked
+        about, in [0, 1]; the rest state anything of somebody else.
       repeated: questions only: words of a `repeat` at most, from 2 to 192; there are 2 at least.
       gap: questions only: small words at most between two words of a `repeat` that stay together, between a
         name and its value of a `recall`, and after the name that is asked for, from 0 to 16.
@@ -48,6 +50,7 @@ class QuestionConfig:
     asked: int = 1
     agree: int = 1
     rivals: float = 0.0
+    same: float = 1 / 3
     repeated: int = 24
     gap: int = 3
     words: int = 96
@@ -80,6 +83,7 @@ class QuestionConfig:
             ("kinds", known, f"one or more of {', '.join((*KINDS, *EXERCISES))}",
              "set --config.data.questions.kinds=\"('one_hop',)\""),
             ("rivals", in_unit(self.rivals), "in [0, 1]", "0.5 makes half of the distractors rivals"),
+            ("same", in_unit(self.same), "in [0, 1]", "0.5 makes half of them of somebody asked about"),
             ("equal", in_unit(self.equal), "in [0, 1]", "0.5 trains both ways of numbering alike"),
         )  # fmt: skip
         check_rules("data.questions.", self, rules)
@@ -96,6 +100,7 @@ QUESTION_SETTINGS = {
         "asked",
         "agree",
         "rivals",
+        "same",
         "repeated",
         "gap",
         "scored",

@@ -126,6 +126,24 @@ def test_rivals_state_of_somebody_else_what_is_asked() -> None:
     assert 0.5 < share(0.5) < 0.85
 
 
+def test_distractors_of_the_same_state_something_else_of_somebody_asked_about() -> None:
+    def share(same: float, rivals: float = 0.0) -> float:
+        """Of the distractors, those about somebody asked about."""
+        config = QuestionConfig(kinds=("one_hop",), least=4, most=4, same=same, rivals=rivals)
+        about = []
+        for example in generate(config, "train", 300):
+            facts = [read(passage) for passage in example.passages]
+            source = facts[example.rationale[0]]
+            about += [fact[0] == source[0] for at, fact in enumerate(facts) if at not in example.rationale]
+            assert len({fact[:2] for fact in facts}) == 4  # none states the same attribute
+        return float(np.mean(about))
+
+    assert share(1.0) == 1.0 and share(0.0) == 0.0
+    assert 0.27 < share(1 / 3) < 0.4 and 0.43 < share(1.0, rivals=0.5) < 0.57
+    usual = QuestionConfig(kinds=("one_hop",))
+    assert generate(usual, "train", 20) == generate(replace(usual, same=1 / 3), "train", 20)
+
+
 def test_a_repeat_asks_for_its_own_words_in_runs_that_change_places() -> None:
     found = generate(QuestionConfig(kinds=("repeat",), repeated=9, most=3, asked=2, gap=0), "train", 400)
     turns = [turn for example in found for turn in example.turns]

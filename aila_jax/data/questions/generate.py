@@ -23,7 +23,6 @@ from aila_jax.config.questions import EXERCISES, RECALL, REPEAT
 from aila_jax.data.questions.examples import ABSTAIN, Example, Turn
 from aila_jax.data.questions.world import ATTRIBUTES, BRIDGES, EVERY_WORD, FILLERS, NAMES, VALUES
 
-SAME_SUBJECT = 1 / 3  # of the distractors state another attribute of somebody that is asked about
 RUN = (2, 6)  # words of a `repeat` that stay together
 SAID = 3  # times that they are said again
 
@@ -91,12 +90,14 @@ class _World:
         """Runs one after another; inside of one, from none to `gap` small words before each next word."""
         return " ".join(" ".join((*(self.apart(word, gap) for word in run[:-1]), run[-1])) for run in runs)
 
-    def distract(self, rivals: float) -> None:
-        """A passage that answers nothing; a share of them states what is asked of somebody else."""
+    def distract(self, rivals: float, same: float) -> None:
+        """A passage that answers nothing. `rivals` of them state what is asked, of somebody else; of the others
+        `same` state something else, of somebody asked about.
+        """
         name, free = "", []
         if rivals and self.wanted and self.draw.random() < rivals:
             name, free = self.names.pop(), self.wanted
-        elif self.subjects and self.draw.random() < SAME_SUBJECT:
+        elif self.subjects and self.draw.random() < same:
             name = self.draw.choice(self.subjects)
             free = [attribute for attribute in ATTRIBUTES if (name, attribute) not in self.asked]
         if not free:
@@ -153,7 +154,7 @@ def generate_example(config: QuestionConfig, split: str, draw: random.Random) ->
         if exercise:
             world.pair(config.gap)
         else:
-            world.distract(config.rivals)
+            world.distract(config.rivals, config.same)
     order = list(range(len(world.stated)))
     draw.shuffle(order)
     place = {number: at for at, number in enumerate(order)}
