@@ -376,10 +376,10 @@ def brackets() -> Config:
 
 
 def repeats() -> Config:
-    """The first of five exercises, each of which starts from the one before: `repeats`, `pairs`, `gaps`,
-    `recalls`, `rivals`. Then come `questions`. A model learns to look for the word before, and to say what
-    followed it. Asked about passages from the start, one of this size answers with any value that stands
-    there (docs/howto/questions.md).
+    """The first of six exercises, each of which starts from the one before: `repeats`, `pairs`, `gaps`,
+    `recalls`, `rivals`, `attributes`. Then come `questions`. A model learns to look for the word before, and
+    to say what followed it. Asked about passages from the start, one of this size answers with any value that
+    stands there (docs/howto/questions.md).
 
     Command: aila train --config=repeats --workdir=runs/repeats
     """
@@ -430,16 +430,26 @@ def rivals() -> Config:
     return _small_reader(replace(asked, rivals=0.8), steps=800)
 
 
+def attributes() -> Config:
+    """The sixth exercise: two or three sentences about one person, of which a question asks for one. Beside
+    others this is not learned.
+
+    Command: aila train --config=attributes --start=runs/rivals --workdir=runs/attributes
+    """
+    asked = _looked_up(("one_hop",), gap=0, most=3, asked=1, sequences=65_536)
+    return _small_reader(replace(asked, same=1.0), steps=1000, learning_rate=2e-3, length=80)
+
+
 def questions() -> Config:
     """Generated questions over one to eight passages, read together (λ = 0) and isolated (λ = 1) from one
-    checkpoint, which starts from `rivals` (docs/howto/questions.md). Up to four questions follow each other
-    in a prompt; some have no answer there, and some three sources.
+    checkpoint, which starts from `attributes` (docs/howto/questions.md). Up to four questions follow each
+    other in a prompt; some have no answer there, and some three sources.
 
-    Command: aila train --config=questions --start=runs/rivals --workdir=runs/questions
+    Command: aila train --config=questions --start=runs/attributes --workdir=runs/questions
     """
-    kinds = ("recall", "one_hop", "one_hop", "one_hop", "absent", "redundant")
-    asked = _looked_up(kinds, gap=8, most=8, asked=4, sequences=81_920)
-    return _small_reader(replace(asked, least=1, rivals=0.8), steps=2500, length=208)
+    kinds = ("one_hop", "one_hop", "one_hop", "one_hop", "absent", "redundant")
+    asked = _looked_up(kinds, gap=0, most=8, asked=4, sequences=81_920)
+    return _small_reader(replace(asked, least=1, rivals=0.4, same=0.5), steps=2500, length=208)
 
 
 def _recalls(kinds: tuple[str, ...], *, gap: int) -> QuestionConfig:
@@ -528,6 +538,7 @@ PRESETS = {
     "gaps": gaps,
     "recalls": recalls,
     "rivals": rivals,
+    "attributes": attributes,
     "questions": questions,
 }
 

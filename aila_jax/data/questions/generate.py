@@ -91,8 +91,8 @@ class _World:
         return " ".join(" ".join((*(self.apart(word, gap) for word in run[:-1]), run[-1])) for run in runs)
 
     def distract(self, rivals: float, same: float) -> None:
-        """A passage that answers nothing. `rivals` of them state what is asked, of somebody else; of the others
-        `same` state something else, of somebody asked about.
+        """A passage that answers nothing. `rivals` of them state what is asked, of somebody else; of the
+        others `same` state something else, of somebody asked about.
         """
         name, free = "", []
         if rivals and self.wanted and self.draw.random() < rivals:
