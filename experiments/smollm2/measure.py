@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from aila_jax.config import Config, RelationConfig, saved_config
+from aila_jax.config.choices import LayerBlocks
 from aila_jax.config.options import InfluenceOptions
 from aila_jax.data.dataset import Dataset
 from aila_jax.data.pipeline import eval_batches
@@ -27,7 +28,6 @@ from aila_jax.types import Array, Batch
 from experiments.frontier.measure import Influence, Reading, influences, read_batches
 from experiments.kept import Kept
 from experiments.results import write_document
-from experiments.smollm2.runs import CONTROL
 
 FORM = "aila-smollm2-1"
 SPLIT = "test"
@@ -117,7 +117,7 @@ def measure(
     ends = tuple(lam for lam in lams if lam in (0.0, 1.0))
     options = InfluenceOptions(lams=ends, split=SPLIT, positions=QUERIES)
     moved, by_itself = [], None
-    if gated and name != CONTROL:
+    if gated and keeps_out(config):
         moved = kept.part("influence", lambda: list(map(asdict, influences(model, dataset, options))))
     if gated and isolates(config):
         by_itself = kept.part("sentences alone", lambda: alone(model, batches))
@@ -139,6 +139,11 @@ def without_gate(model: LanguageModel) -> LanguageModel:
     """The same model, whose λ = 1 is soft."""
     margin = replace(model.config.model.margin, gate=0.0)
     return replace(model, config=replace(model.config, model=replace(model.config.model, margin=margin)))
+
+
+def keeps_out(config: Config) -> bool:
+    """Whether some keys are outside in all layers: without them there is no influence to measure."""
+    return LayerBlocks.ALL not in config.relation.layers
 
 
 def isolates(config: Config) -> bool:

@@ -16,6 +16,7 @@ from experiments.smollm2.measure import (
     alone,
     curve_of,
     isolates,
+    keeps_out,
     own_positions,
     read_result,
     write_result,
@@ -88,10 +89,12 @@ def test_positions_of_their_own_begin_after_the_begin_token():
     np.testing.assert_array_equal(own_positions(ids), wanted)
 
 
-def test_alone_is_said_of_blocks_and_a_sink_only():
+def test_alone_is_said_of_blocks_and_a_sink_only_and_influence_where_keys_are_outside():
     named = {name: replace(Config(), partition=one.partition, relation=one.relation,
              model=replace(Config().model, n_layers=4, length=64)) for name, one in relations(4).items()}  # fmt: skip
     assert [name for name, config in named.items() if isolates(config)] == ["sentences"]
+    assert [name for name, config in named.items() if not keeps_out(config)] == ["sentences-lower"]
+    assert not keeps_out(localised_runs(named["sentences"])[CONTROL])
 
 
 def test_the_control_has_nothing_outside_and_its_adapters_are_always_on():
