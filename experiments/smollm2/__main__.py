@@ -50,9 +50,7 @@ def main(argv: list[str]) -> None:
                 continue
             if stem in named:
                 model = untrained(FLAGS.model, base, stem.removeprefix("untrained-"))
-                # λ = 0 is the same model whatever its blocks are.
-                lams: tuple[float, ...] = LAMS if stem == named[0] else LAMS[1:]
-                found = measure.measure(stem, model, dataset_of(model), lams, folder / file)
+                found = measure.measure(stem, model, dataset_of(model), LAMS, folder / file)
             else:
                 run = runs.train(trained[stem], folder / file, start=FLAGS.model)
                 model, curve = run.load(), measure.curve_of(folder / file, run.config)

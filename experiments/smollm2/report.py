@@ -19,7 +19,6 @@ from experiments.smollm2.measure import SmolResult, read_result
 from experiments.smollm2.runs import CONTROL, LAMS, LOCALISED
 
 Found = dict[str, SmolResult]
-BASE = "untrained-sentences"  # whose λ = 0 is read in full
 GOALS = {"sentences": 1.25, "sentences-ends": 1.10}  # perplexity at λ = 1 over the base's
 STEP, BUMP, SOFT, ADAPTED, INSIDE = 0.45, 1.03, 1.02, 0.5, 0.9
 
@@ -65,24 +64,13 @@ def collect(directory: Path) -> str:
 
 def base_of(found: Found) -> Reading | None:
     """The pretrained model itself: λ = 0 of the untrained one."""
-    one = found.get(BASE)
+    one = found.get("untrained-sentences")
     return None if one is None else one.at(0.0)
 
 
-def reading_of(found: Found, name: str, lam: float, blocks: bool = True) -> Reading | None:
-    """A run at λ with its gate.
-
-    At λ = 0 all of them are the base, which is read once for each kind of blocks; where `blocks` do not
-    matter for what is asked, any of these readings will do.
-    """
-    if name not in found:
-        return None
-    known = [name]
-    if lam == 0.0 and name.startswith("untrained-"):
-        known.append(name.replace("untrained-", "localised-"))
-        if not blocks:
-            known.append(BASE)
-    readings = (one for run in known if run in found for one in found[run].readings)
+def reading_of(found: Found, name: str, lam: float) -> Reading | None:
+    """A run at λ with its gate."""
+    readings = found[name].readings if name in found else ()
     return next((one for one in readings if one.lam == lam and one.gate), None)
 
 
@@ -90,24 +78,22 @@ def _names(found: Found) -> list[str]:
     return [name for name in found if name != CONTROL]
 
 
-def _row(
-    found: Found, name: str, value: Callable[[Reading], float], decimals: int, blocks: bool
-) -> list[str]:
-    ones = (reading_of(found, name, lam, blocks) for lam in LAMS)
+def _row(found: Found, name: str, value: Callable[[Reading], float], decimals: int) -> list[str]:
+    ones = (reading_of(found, name, lam) for lam in LAMS)
     return [name, *(MISSING if one is None else f"{value(one):.{decimals}f}" for one in ones)]
 
 
 def _dials(found: Found) -> str:
-    values: dict[str, tuple[Callable[[Reading], float], int, bool]] = {
-        "Perplexity per token": (lambda one: one.perplexity, 2, False),
-        "Attention entropy (bits)": (lambda one: one.entropy_bits, 2, False),
-        "Attention inside": (lambda one: 1.0 - one.outside, 3, True),
-        "Guaranteed inside, for every text": (lambda one: one.guaranteed, 3, True),
+    values: dict[str, tuple[Callable[[Reading], float], int]] = {
+        "Perplexity per token": (lambda one: one.perplexity, 2),
+        "Attention entropy (bits)": (lambda one: one.entropy_bits, 2),
+        "Attention inside": (lambda one: 1.0 - one.outside, 3),
+        "Guaranteed inside, for every text": (lambda one: one.guaranteed, 3),
     }
     header = ["", *(f"λ = {lam:g}" for lam in LAMS)]
     return "\n".join(
-        f"{title}.\n\n{markdown(header, [_row(found, name, value, digits, blocks) for name in _names(found)])}"
-        for title, (value, digits, blocks) in values.items()
+        f"{title}.\n\n{markdown(header, [_row(found, name, value, digits) for name in _names(found)])}"
+        for title, (value, digits) in values.items()
     )
 
 
@@ -199,7 +185,8 @@ def goals(found: Found) -> list[Goal]:
         if cost is None or base is None or len(readings) < len(LAMS):
             continue
         soft = found[run].at(1.0, gate=False)
-        away = abs(readings[0].perplexity / base.perplexity - 1.0)
+        same = reading_of(found, f"untrained-{name}", 0.0) or base  # with the same blocks, where it is read
+        away = abs(readings[0].perplexity / same.perplexity - 1.0)
         made += [
             Goal(f"{name}: λ = 0 beside the base, relative difference", away, 0.0),
             Goal(f"{name}: λ = 1 ÷ base", cost, GOALS[name]),
@@ -249,17 +236,17 @@ def _missing(found: Found) -> str:
 
 def dial_figure(found: Found) -> Figure:
     """Perplexity, entropy and mass inside over λ."""
-    values: dict[str, tuple[Callable[[Reading], float], bool]] = {
-        "perplexity per token": (lambda one: one.perplexity, False),
-        "attention entropy (bits)": (lambda one: one.entropy_bits, False),
-        "attention inside": (lambda one: 1.0 - one.outside, True),
+    values: dict[str, Callable[[Reading], float]] = {
+        "perplexity per token": lambda one: one.perplexity,
+        "attention entropy (bits)": lambda one: one.entropy_bits,
+        "attention inside": lambda one: 1.0 - one.outside,
     }
     with house_style(LIGHT):
         fig = Figure(figsize=(9.0, 3.4), layout="constrained")
         panels = fig.subplots(1, 3)
-        for axes, (title, (value, blocks)) in zip(panels, values.items(), strict=True):
+        for axes, (title, value) in zip(panels, values.items(), strict=True):
             for index, name in enumerate(_names(found)):
-                known = [(lam, reading_of(found, name, lam, blocks)) for lam in LAMS]
+                known = [(lam, reading_of(found, name, lam)) for lam in LAMS]
                 at = [(lam, value(one)) for lam, one in known if one is not None]
                 axes.plot(
                     *zip(*at, strict=True),

@@ -198,14 +198,16 @@ def test_the_base_is_read_with_the_blocks_of_each_relation(tmp_path):
     """At λ = 0 all models are the base; what of its attention is inside depends on the blocks."""
     write_all(tmp_path)
     others = {
-        "untrained-sentences-ends": [reading(1.0, 70.0, 2.0, 0.0)],
+        "untrained-sentences-ends": [reading(0.0, 20.1, 3.0, 0.3), reading(1.0, 70.0, 2.0, 0.0)],
         "untrained-windows32-shift16": [reading(1.0, 90.0, 1.7, 0.0)],
-        "localised-sentences-ends": [reading(0.0, 20.0, 3.0, 0.3), reading(1.0, 22.0, 2.0, 0.0)],
-    }
+        "localised-sentences-ends": [*(reading(lam, 20.1, 3.0 - lam, 0.3 - lam / 4) for lam in LAMS),
+                                     reading(1.0, 22.0, 2.0, 0.0, gate=False)],
+    }  # fmt: skip
     for name, readings in others.items():
         write_result(result(name, readings), tmp_path, f"{name}-seed0")
-    first, _, rest = report.collect(tmp_path).partition("Attention inside.")
-    assert "| untrained-windows32-shift16 | 20.00 | – | – | – | 90.00 |" in first
-    assert "| untrained-windows32-shift16 | – | – | – | – | 1.000 |" in rest
-    assert "| untrained-sentences-ends | 0.700 | – | – | – | 1.000 |" in rest
-    assert "| untrained-sentences | 0.600 |" in rest
+    text = report.collect(tmp_path)
+    assert "| untrained-windows32-shift16 | – | – | – | – | 90.00 |" in text
+    inside = text.partition("Attention inside.")[2]
+    assert "| untrained-sentences-ends | 0.700 | – | – | – | 1.000 |" in inside
+    assert "| untrained-sentences | 0.600 |" in inside
+    assert "| sentences-ends: λ = 0 beside the base, relative difference | 0 | ≤ 0 | yes |" in text
