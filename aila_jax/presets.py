@@ -376,10 +376,10 @@ def brackets() -> Config:
 
 
 def repeats() -> Config:
-    """The first of six exercises, each of which starts from the one before: `repeats`, `pairs`, `gaps`,
-    `recalls`, `rivals`, `attributes`. Then come `questions`. A model learns to look for the word before, and
-    to say what followed it. Asked about passages from the start, one of this size answers with any value that
-    stands there (docs/howto/questions.md).
+    """The first of five exercises, each of which starts from the one before: `repeats`, `pairs`, `gaps`,
+    `recalls`, `rivals`. Then come `questions`. A model learns to look for the word before, and to say what
+    followed it. Asked about passages from the start, one of this size answers with any value that stands
+    there (docs/howto/questions.md).
 
     Command: aila train --config=repeats --workdir=runs/repeats
     """
@@ -417,38 +417,28 @@ def recalls() -> Config:
 
     Command: aila train --config=recalls --start=runs/gaps --workdir=runs/recalls
     """
-    return _small_reader(_recalls(("recall",), gap=3), steps=400)
+    return _small_reader(_recalls(("recall",), gap=3), steps=1200)
 
 
 def rivals() -> Config:
-    """The fifth exercise: sentences beside such pairs, two to four of them, most of which state what is
-    asked of somebody else.
+    """The fifth exercise: two to four sentences beside such pairs. Half of those that answer nothing state
+    what is asked, of somebody else, and half something else of the same person: both must be read.
 
     Command: aila train --config=rivals --start=runs/recalls --workdir=runs/rivals
     """
-    asked = _looked_up(("recall", "one_hop"), gap=8, most=4, asked=4, sequences=32_768)
-    return _small_reader(replace(asked, rivals=0.8), steps=800)
-
-
-def attributes() -> Config:
-    """The sixth exercise: two or three sentences about one person, of which a question asks for one. Beside
-    others this is not learned.
-
-    Command: aila train --config=attributes --start=runs/rivals --workdir=runs/attributes
-    """
-    asked = _looked_up(("one_hop",), gap=0, most=3, asked=1, sequences=65_536)
-    return _small_reader(replace(asked, same=1.0), steps=1000, learning_rate=2e-3, length=80)
+    asked = _looked_up(("recall", "one_hop", "one_hop"), gap=3, most=4, asked=2, sequences=65_536)
+    return _small_reader(replace(asked, rivals=0.5, same=1.0), steps=1500, length=112)
 
 
 def questions() -> Config:
     """Generated questions over one to eight passages, read together (λ = 0) and isolated (λ = 1) from one
-    checkpoint, which starts from `attributes` (docs/howto/questions.md). Up to four questions follow each
+    checkpoint, which starts from `rivals` (docs/howto/questions.md). Up to four questions follow each
     other in a prompt; some have no answer there, and some three sources.
 
-    Command: aila train --config=questions --start=runs/attributes --workdir=runs/questions
+    Command: aila train --config=questions --start=runs/rivals --workdir=runs/questions
     """
-    kinds = ("one_hop", "one_hop", "one_hop", "one_hop", "absent", "redundant")
-    asked = _looked_up(kinds, gap=0, most=8, asked=4, sequences=81_920)
+    kinds = ("recall", "one_hop", "one_hop", "one_hop", "absent", "redundant")
+    asked = _looked_up(kinds, gap=3, most=8, asked=4, sequences=81_920)
     return _small_reader(replace(asked, least=1, rivals=0.4, same=0.5), steps=2500, length=208)
 
 
@@ -472,9 +462,9 @@ def _small_reader(
         partition=PartitionConfig(kind=PartitionKind.GIVEN),
         model=ModelConfig(
             length=length,
-            d_model=96,
-            n_heads=4,
-            d_ff=256,
+            d_model=128,
+            n_heads=8,
+            d_ff=512,
             n_layers=3,
             init=InitKind.MIMETIC,
             init_std=0.1,
@@ -538,7 +528,6 @@ PRESETS = {
     "gaps": gaps,
     "recalls": recalls,
     "rivals": rivals,
-    "attributes": attributes,
     "questions": questions,
 }
 

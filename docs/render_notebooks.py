@@ -3,8 +3,7 @@
     python docs/render_notebooks.py                all, about fifteen minutes on two cores
     python docs/render_notebooks.py 03_passages    some
 
-Those in notebooks/ stay without outputs; tests/docs_test.py compares the
-cells.
+Those in notebooks/ stay without outputs; tests/docs_test.py compares the cells.
 """
 
 import os

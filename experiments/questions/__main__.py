@@ -2,7 +2,7 @@
 
     python -m experiments.questions --out=docs/results/questions
 
-trains what is not trained yet under --runs, first six exercises and then questions, asks it held-out
+trains what is not trained yet under --runs, first five exercises and then questions, asks it held-out
 questions of the kinds it was trained on with 4 and 8 passages, and writes one CSV and JSON per run into
 --out, then table.md.
 `--seeds` chooses a part. `--collect` makes the table from the files that are there, training nothing.

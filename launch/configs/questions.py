@@ -1,9 +1,9 @@
 """Generated questions over passages, read together and isolated from one checkpoint.
 
-Command: python -m launch.train --config=launch/configs/questions.py --start=runs/attributes
+Command: python -m launch.train --config=launch/configs/questions.py --start=runs/rivals
   --workdir=runs/questions
-Before it come six exercises, each of which starts from the one before: repeats.py, pairs.py, gaps.py,
-recalls.py, rivals.py, attributes.py. `python -m experiments.questions` trains all and asks held-out questions
+Before it come five exercises, each of which starts from the one before: repeats.py, pairs.py, gaps.py,
+recalls.py, rivals.py. `python -m experiments.questions` trains all and asks held-out questions
 (docs/howto/questions.md).
 """
 

@@ -1,4 +1,4 @@
-"""Questions over passages that state the same of others: the fifth exercise.
+"""Questions over passages that state the same of others, or something else of the same: the fifth exercise.
 
 Command: python -m launch.train --config=launch/configs/rivals.py --start=runs/recalls --workdir=runs/rivals
 """
