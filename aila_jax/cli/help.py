@@ -166,9 +166,15 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        items = (f"{item:g}" if isinstance(item, float) else _quoted(item) for item in value)
+        items = (_number(item) if isinstance(item, float) else _quoted(item) for item in value)
         return f"'({','.join(items)})'"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return _number(value) if isinstance(value, float) else str(value)
+
+
+def _number(value: float) -> str:
+    """As short as it can be and still be read back as it is."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def _entry(title: str, text: str) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 _HOME = {
     "answer_html": "answer_page",
-    "answer_page": "answer_page",
     "attention_figure": "plots_attention",
     "attention_html": "attention_slider",
     "attention_page": "attention_slider",
@@ -29,7 +28,6 @@ _HOME = {
 
 __all__ = [
     "answer_html",
-    "answer_page",
     "attention_figure",
     "attention_html",
     "attention_page",
