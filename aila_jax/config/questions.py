@@ -30,8 +30,8 @@ class QuestionConfig:
       agree: questions only: c of the 2c + 1 passages that agree where sources are redundant, from 0 to 8.
       rivals: questions only: share of the passages beside a source, distractors and sources of other
         questions, that state of somebody else what it asks, in [0, 1].
-      same: questions only: share of the other distractors that state another attribute of somebody asked
-        about, in [0, 1]; the rest state anything of somebody else.
+      same: questions only: share of the others that state another attribute of somebody asked about, in
+        [0, 1]; the rest state anything of somebody else.
       repeated: questions only: words of a `repeat` at most, from 2 to 192; there are 2 at least.
       gap: questions only: small words at most between two words of a `repeat` that stay together, between a
         name and its value of a `recall`, and after the name that is asked for, from 0 to 16.

@@ -40,11 +40,16 @@ def read(passage: str) -> tuple[str, str, str]:
     return whom, next(SIGNS[word] for word in re.findall(r"\w+", passage) if word in SIGNS), what
 
 
+def read_question(question: str) -> tuple[str, tuple[str, ...]]:
+    """(whom, signs of what) of a question."""
+    (name,) = re.findall(r"[A-Z][a-z]+ [A-Z][a-z]+", question[1:])
+    return name, tuple(SIGNS[word] for word in re.findall(r"\w+", question) if word in SIGNS)
+
+
 def solve(passages: tuple[str, ...], question: str) -> tuple[set[str], set[int]]:
     """Every value that the passages state of what is asked, and where all that was needed stands."""
     facts = [read(passage) for passage in passages]
-    (name,) = re.findall(r"[A-Z][a-z]+ [A-Z][a-z]+", question[1:])
-    signs = [SIGNS[word] for word in re.findall(r"\w+", question) if word in SIGNS]
+    name, signs = read_question(question)
     used, people = set(), {name}
     for role in (sign for sign in signs if sign in ROLES):
         links = [
@@ -142,6 +147,26 @@ def test_distractors_of_the_same_state_something_else_of_somebody_asked_about() 
     assert 0.27 < share(1 / 3) < 0.4 and 0.43 < share(1.0, rivals=0.5) < 0.57
     usual = QuestionConfig(kinds=("one_hop",))
     assert generate(usual, "train", 20) == generate(replace(usual, same=1 / 3), "train", 20)
+
+
+def test_same_holds_for_the_sources_of_other_questions_too() -> None:
+    def people(same: float, rivals: float = 0.0, asked: int = 4) -> float:
+        """Whom the questions of a prompt are about, in the mean; none asks what another one does."""
+        kinds = ("one_hop", "absent", "redundant")
+        config = QuestionConfig(
+            kinds=kinds, least=asked, most=asked, asked=asked, agree=0, same=same, rivals=rivals
+        )
+        found = []
+        for example in generate(config, "train", 300):
+            questions = [read_question(turn.question) for turn in example.turns]
+            assert len(set(questions)) == asked
+            found.append(len({name for name, _ in questions}))
+        return float(np.mean(found))
+
+    assert people(1.0, asked=5) == 1.0 and people(0.0) == 4.0  # there are five attributes
+    assert 1.9 < people(2 / 3) < 2.1  # one and a third of each of the other three
+    assert people(1.0, rivals=1.0) == 4.0  # rivals go first
+    assert people(1.0, asked=8) > 1.0  # nobody has more than five
 
 
 def test_a_repeat_asks_for_its_own_words_in_runs_that_change_places() -> None:

@@ -90,6 +90,22 @@ class _World:
         """Runs one after another; inside of one, from none to `gap` small words before each next word."""
         return " ".join(" ".join((*(self.apart(word, gap) for word in run[:-1]), run[-1])) for run in runs)
 
+    def wonder(self, rivals: float, same: float) -> tuple[str, str]:
+        """A name and an attribute to ask for. `rivals` of the questions after the first ask what was asked,
+        of somebody else; of the others `same` ask something else, of somebody asked about.
+        """
+        if rivals and self.wanted and self.draw.random() < rivals:
+            return self.names.pop(), self.draw.choice(self.wanted)
+        if self.subjects and self.draw.random() < same:
+            name = self.draw.choice(self.subjects)
+            if free := self.unsaid(name):
+                return name, self.draw.choice(free)
+        return self.names.pop(), self.draw.choice(list(ATTRIBUTES))
+
+    def unsaid(self, name: str) -> list[str]:
+        """The attributes of somebody that nothing states or asks yet."""
+        return [attribute for attribute in ATTRIBUTES if (name, attribute) not in self.asked]
+
     def distract(self, rivals: float, same: float) -> None:
         """A passage that answers nothing. `rivals` of them state what is asked, of somebody else; of the
         others `same` state something else, of somebody asked about.
@@ -99,7 +115,7 @@ class _World:
             name, free = self.names.pop(), self.wanted
         elif self.subjects and self.draw.random() < same:
             name = self.draw.choice(self.subjects)
-            free = [attribute for attribute in ATTRIBUTES if (name, attribute) not in self.asked]
+            free = self.unsaid(name)
         if not free:
             name, free = self.names.pop(), list(ATTRIBUTES)
         attribute = self.draw.choice(free)
@@ -116,9 +132,8 @@ def _plant(world: _World, kind: str, config: QuestionConfig) -> Turn:
         again = world.pairs and world.draw.random() < 0.5
         name, value, number = world.draw.choice(world.pairs) if again else world.pair(config.gap)
         return Turn(world.apart(name, config.gap), value, (number,), kind)
-    draw, name, attribute = world.draw, world.names.pop(), world.draw.choice(list(ATTRIBUTES))
-    if config.rivals and world.wanted and draw.random() < config.rivals:
-        attribute = draw.choice(world.wanted)
+    draw = world.draw
+    name, attribute = world.wonder(config.rivals, config.same)
     subject, answer, sources = name, world.values.pop(), []
     if kind == "two_hops":
         role, holder = draw.choice(list(BRIDGES)), world.names.pop()
