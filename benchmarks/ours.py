@@ -19,6 +19,7 @@ from aila_jax.config import (
     MarginForm,
     ModelConfig,
     RelationConfig,
+    Remat,
 )
 from aila_jax.evaluation.evaluator import Evaluation, eval_step
 from aila_jax.loss.scores import scores_of
@@ -170,7 +171,9 @@ class OursRunner:
         )
         chunk = shape.chunk if form.chunk < 0 else form.chunk
         rules = build_rules(blocks_config(form, shape))
-        network = Network(Transformer(config.model, shape.vocab_size), draw_partition(form, shape), rules)
+        # As its twins, it computes nothing again for the gradient.
+        decoder = Transformer(config.model, shape.vocab_size, remat=Remat.NONE)
+        network = Network(decoder, draw_partition(form, shape), rules)
         optimizer = build_optimizer(config.train)
         sharding = Sharding(Mesh(np.asarray(jax.local_devices()[:1]), (AXIS,)))
         weights = draw_weights(config.model, shape.vocab_size)
