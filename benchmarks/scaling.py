@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from aila_jax.reporting import save_figure
 from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style
@@ -224,8 +225,10 @@ def draw_figure(cells: Sequence[Cell], path_without_suffix: Path) -> None:
         sizes = sorted({one.size for one in cells if one.axis == axis})
         for panel, what in zip(panels[:, column], ("seconds", "memory, MiB"), strict=True):
             panel.set(xscale="log", yscale="log", xlabel=axis, ylabel=what)
-            panel.set_xticks(sizes, labels=[f"{size:,}" for size in sizes])
+            panel.set_xticks(sizes, labels=[f"{size:,}" for size in sizes], rotation=30)
             panel.minorticks_off()
+            panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            panel.yaxis.set_major_formatter("{x:,g}")
         panels[0, column].legend(frameon=False)
     save_figure(figure, path_without_suffix)
 
