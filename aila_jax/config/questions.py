@@ -27,6 +27,7 @@ class QuestionConfig:
       least: passages at least, from 1 to `most`.
       most: passages at most, up to 64; a question may need more.
       asked: questions only: questions a prompt, one after another, from 1 to 8; no more than its passages.
+        About half of those that could be asked again are, in other words.
       agree: questions only: c of the 2c + 1 passages that agree where sources are redundant, from 0 to 8.
       rivals: questions only: share of the passages beside a source, distractors and sources of other
         questions, that state of somebody else what it asks, in [0, 1].

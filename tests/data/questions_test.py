@@ -6,6 +6,7 @@ import itertools
 import re
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,24 +150,42 @@ def test_distractors_of_the_same_state_something_else_of_somebody_asked_about() 
     assert generate(usual, "train", 20) == generate(replace(usual, same=1 / 3), "train", 20)
 
 
-def test_same_holds_for_the_sources_of_other_questions_too() -> None:
-    def people(same: float, rivals: float = 0.0, asked: int = 4) -> float:
-        """Whom the questions of a prompt are about, in the mean; none asks what another one does."""
-        kinds = ("one_hop", "absent", "redundant")
-        config = QuestionConfig(
-            kinds=kinds, least=asked, most=asked, asked=asked, agree=0, same=same, rivals=rivals
-        )
-        found = []
-        for example in generate(config, "train", 300):
-            questions = [read_question(turn.question) for turn in example.turns]
-            assert len(set(questions)) == asked
-            found.append(len({name for name, _ in questions}))
-        return float(np.mean(found))
+def asked_turns(asked: int = 4, **changed: Any) -> list[tuple[Turn, ...]]:
+    """The questions of 300 prompts without more passages than they need."""
+    kinds = ("one_hop", "absent", "redundant")
+    config = QuestionConfig(kinds=kinds, least=asked, most=asked, asked=asked, agree=0, **changed)
+    return [example.turns for example in generate(config, "train", 300)]
 
-    assert people(1.0, asked=5) == 1.0 and people(0.0) == 4.0  # there are five attributes
-    assert 1.9 < people(2 / 3) < 2.1  # one and a third of each of the other three
-    assert people(1.0, rivals=1.0) == 4.0  # rivals go first
-    assert people(1.0, asked=8) > 1.0  # nobody has more than five
+
+def test_same_holds_for_the_sources_of_other_questions_too() -> None:
+    def others(same: float, rivals: float = 0.0, asked: int = 4) -> float:
+        """Of what is asked after the first, the share about somebody else than all before."""
+        new = more = 0
+        for turns in asked_turns(asked, same=same, rivals=rivals):
+            questions = {read_question(turn.question) for turn in turns}
+            new, more = new + len({name for name, _ in questions}) - 1, more + len(questions) - 1
+        return new / more
+
+    assert others(1.0, asked=5) == 0.0 and others(0.0) == 1.0  # there are five attributes
+    assert 0.27 < others(2 / 3) < 0.4
+    assert others(1.0, rivals=1.0) == 1.0  # rivals go first
+
+
+def test_half_of_the_questions_that_can_be_asked_again_are() -> None:
+    again = could = reworded = 0
+    for turns in asked_turns():
+        before: list[Turn] = []
+        for turn in turns:
+            what = read_question(turn.question)
+            found = [one for one in before if read_question(one.question) == what]
+            could += any(one.kind == turn.kind for one in before)
+            again += bool(found)
+            reworded += any(one.question != turn.question for one in found)
+            assert all((one.answer, one.rationale, one.kind) == (turn.answer, turn.rationale, turn.kind)
+                       for one in found)  # fmt: skip
+            before.append(turn)
+    assert 0.43 < again / could < 0.57
+    assert reworded > again / 3
 
 
 def test_a_repeat_asks_for_its_own_words_in_runs_that_change_places() -> None:

@@ -16,7 +16,7 @@ Source: ours (docs/method.md, section 15).
 """
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aila_jax.config import QuestionConfig
 from aila_jax.config.questions import EXERCISES, RECALL, REPEAT
@@ -25,6 +25,7 @@ from aila_jax.data.questions.world import ATTRIBUTES, BRIDGES, EVERY_WORD, FILLE
 
 RUN = (2, 6)  # words of a `repeat` that stay together
 SAID = 3  # times that they are said again
+AGAIN = 0.5  # of the questions that could be asked again; or what is left over would be a hint
 
 
 @dataclass
@@ -40,6 +41,7 @@ class _World:
       subjects: whom planted passages are about.
       wanted: the attributes that are asked for.
       pairs: name, value and passage of what can be recalled.
+      told: attribute, subject and turn of what was asked for.
     """
 
     draw: random.Random
@@ -50,6 +52,7 @@ class _World:
     subjects: list[str] = field(default_factory=list)
     wanted: list[str] = field(default_factory=list)
     pairs: list[tuple[str, str, int]] = field(default_factory=list)
+    told: list[tuple[str, str, Turn]] = field(default_factory=list)
 
     def fact(self, name: str, attribute: str, value: str) -> int:
         """The number of a new passage that states it."""
@@ -128,11 +131,14 @@ def _plant(world: _World, kind: str, config: QuestionConfig) -> Turn:
     if kind == REPEAT:
         return world.repeated(config.repeated, config.gap)
     if kind == RECALL:
-        # As often one that was asked for already: what is left over is no hint then.
-        again = world.pairs and world.draw.random() < 0.5
+        again = world.pairs and world.draw.random() < AGAIN
         name, value, number = world.draw.choice(world.pairs) if again else world.pair(config.gap)
         return Turn(world.apart(name, config.gap), value, (number,), kind)
     draw = world.draw
+    told = [one for one in world.told if one[-1].kind == kind]
+    if told and draw.random() < AGAIN:
+        attribute, subject, turn = draw.choice(told)
+        return replace(turn, question=ATTRIBUTES[attribute].ask(draw, subject))
     name, attribute = world.wonder(config.rivals, config.same)
     subject, answer, sources = name, world.values.pop(), []
     if kind == "two_hops":
@@ -149,7 +155,9 @@ def _plant(world: _World, kind: str, config: QuestionConfig) -> Turn:
     world.asked.add((name, attribute))
     abstains = kind in ("absent", "contradicting")
     question = ATTRIBUTES[attribute].ask(draw, subject)
-    return Turn(question, ABSTAIN if abstains else answer, tuple(sources), kind)
+    turn = Turn(question, ABSTAIN if abstains else answer, tuple(sources), kind)
+    world.told.append((attribute, subject, turn))
+    return turn
 
 
 def generate_example(config: QuestionConfig, split: str, draw: random.Random) -> Example:
