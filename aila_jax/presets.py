@@ -421,13 +421,14 @@ def recalls() -> Config:
 
 
 def rivals() -> Config:
-    """The fifth exercise: two to four sentences beside such pairs. Half of those that answer nothing state
-    what is asked, of somebody else, and half something else of the same person: both must be read.
+    """The fifth exercise: two to four sentences, most of which state what is asked, of somebody else, or
+    something else of the same person: both must be read. A third of the questions ask only what a question or
+    a sentence is about: from the others alone what is said was not learned.
 
     Command: aila train --config=rivals --start=runs/recalls --workdir=runs/rivals
     """
-    asked = _looked_up(("recall", "one_hop", "one_hop"), gap=3, most=4, asked=2, sequences=65_536)
-    return _small_reader(replace(asked, rivals=0.5, same=1.0), steps=1500, length=112)
+    asked = _looked_up(("topic", "one_hop", "one_hop"), gap=3, most=4, asked=4, sequences=65_536)
+    return _small_reader(replace(asked, rivals=0.4, same=2 / 3), steps=1000, learning_rate=1.5e-3, length=128)
 
 
 def questions() -> Config:

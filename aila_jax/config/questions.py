@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from aila_jax.config.checks import Rule, check_fields, check_rules, in_unit, one_of
 
 KINDS = ("one_hop", "two_hops", "absent", "contradicting", "redundant")
-REPEAT, RECALL = "repeat", "recall"
-EXERCISES = (REPEAT, RECALL)  # copying, and looking up a name
+REPEAT, RECALL, TOPIC = "repeat", "recall", "topic"
+EXERCISES = (REPEAT, RECALL, TOPIC)  # copying, looking up a name, and saying what is spoken of
 MOST_PASSAGES, MOST_ASKED, MOST_AGREE = 64, 8, 8  # held-out names suffice for so many
 MOST_REPEATED = 192  # words that there are
 MOST_GAP = 16
@@ -22,8 +22,9 @@ class QuestionConfig:
       sequences: training prompts that are made, at least 1; validation and test have data.valid_fraction and
         data.test_fraction of so many.
       kinds: questions only: what is asked, each equally often: `one_hop`, `two_hops`, `absent`,
-        `contradicting`, `redundant`; or an exercise: `repeat`, words to be said again three times, or
-        `recall`, names with their values alone. One that is named twice comes twice as often.
+        `contradicting`, `redundant`; or an exercise: `repeat`, words to be said again three times, `recall`,
+        names with their values alone, or `topic`, what a question or a passage is about, in one word. One
+        that is named twice comes twice as often.
       least: passages at least, from 1 to `most`.
       most: passages at most, up to 64; a question may need more.
       asked: questions only: questions a prompt, one after another, from 1 to 8; no more than its passages.

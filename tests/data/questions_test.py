@@ -171,6 +171,27 @@ def test_same_holds_for_the_sources_of_other_questions_too() -> None:
     assert others(1.0, rivals=1.0) == 1.0  # rivals go first
 
 
+def test_a_topic_is_what_a_question_asks_for_or_what_is_stated_of_somebody() -> None:
+    config = QuestionConfig(kinds=("topic", "one_hop"), least=4, most=4, asked=4, rivals=0.4, same=0.5)
+    named = asking = 0
+    for example in generate(config, "train", 300):
+        facts = [read(passage) for passage in example.passages]
+        for turn in example.turns:
+            if turn.kind != "topic":
+                continue
+            (number,), question = turn.rationale, turn.question.removesuffix(" Topic?")
+            assert question != turn.question
+            name, signs = read_question(" " + question)
+            assert facts[number][0] == name and facts[number][1] == turn.answer
+            if signs:
+                asking += 1
+                assert signs[0] == turn.answer
+            else:
+                named += 1
+                assert [fact[0] for fact in facts].count(name) == 1  # one thing is stated of them
+    assert 0.4 < named / (named + asking) < 0.6
+
+
 def test_half_of_the_questions_that_can_be_asked_again_are() -> None:
     again = could = reworded = 0
     for turns in asked_turns():

@@ -10,6 +10,7 @@ needs.
 | redundant | 2c + 1 that agree | the value |
 | repeat | none | the words of the question, drawn one by one |
 | recall | one that is a name, some small words and a value | the value |
+| topic | one that states something | what is asked for, or stated of a name, in one word |
 
 All others state something else: another attribute of somebody asked about, or anything of somebody else.
 Source: ours (docs/method.md, section 15).
@@ -19,7 +20,7 @@ import random
 from dataclasses import dataclass, field, replace
 
 from aila_jax.config import QuestionConfig
-from aila_jax.config.questions import EXERCISES, RECALL, REPEAT
+from aila_jax.config.questions import RECALL, REPEAT, TOPIC
 from aila_jax.data.questions.examples import ABSTAIN, Example, Turn
 from aila_jax.data.questions.world import ATTRIBUTES, BRIDGES, EVERY_WORD, FILLERS, NAMES, VALUES
 
@@ -93,6 +94,20 @@ class _World:
         """Runs one after another; inside of one, from none to `gap` small words before each next word."""
         return " ".join(" ".join((*(self.apart(word, gap) for word in run[:-1]), run[-1])) for run in runs)
 
+    def topic(self, rivals: float, same: float) -> Turn:
+        """Half of them name somebody of whom one thing is stated, half ask as all questions do."""
+        asks = self.draw.random() < 0.5
+        name, attribute = self.wonder(rivals, same if asks else 0.0)
+        number = self.fact(name, attribute, self.values.pop())
+        self.asked.add((name, attribute))
+        if asks:
+            self.subjects.append(name)
+            self.wanted.append(attribute)
+            question = ATTRIBUTES[attribute].ask(self.draw, name)
+        else:
+            question = f"{name}?"
+        return Turn(f"{question} Topic?", attribute, (number,), TOPIC)
+
     def wonder(self, rivals: float, same: float) -> tuple[str, str]:
         """A name and an attribute to ask for. `rivals` of the questions after the first ask what was asked,
         of somebody else; of the others `same` ask something else, of somebody asked about.
@@ -135,6 +150,8 @@ def _plant(world: _World, kind: str, config: QuestionConfig) -> Turn:
         name, value, number = world.draw.choice(world.pairs) if again else world.pair(config.gap)
         return Turn(world.apart(name, config.gap), value, (number,), kind)
     draw = world.draw
+    if kind == TOPIC:
+        return world.topic(config.rivals, config.same)
     told = [one for one in world.told if one[-1].kind == kind]
     if told and draw.random() < AGAIN:
         attribute, subject, turn = draw.choice(told)
@@ -172,7 +189,7 @@ def generate_example(config: QuestionConfig, split: str, draw: random.Random) ->
     most = max(config.most, len(kinds) * max(2 * config.agree + 1, 2)) + 2 * len(kinds)
     world = _World(draw, draw.sample(NAMES[split], most), draw.sample(VALUES[split], most))
     turns = [_plant(world, kind, config) for kind in kinds]
-    exercise = set(config.kinds) <= set(EXERCISES)
+    exercise = set(config.kinds) <= {REPEAT, RECALL}
     while len(world.stated) < max(count, 1):
         if exercise:
             world.pair(config.gap)
