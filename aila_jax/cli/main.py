@@ -14,6 +14,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from aila_jax.cli import signals
+from aila_jax.cli.huge_pages import restart_in_huge_pages
 from aila_jax.training.stopping import TrainingStopped
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ HELP = ("--help", "-h", "-help", "--helpfull", "help")
 
 def entry(argv: Sequence[str] | None = None, program: str = "aila") -> NoReturn:
     """`main` as a process: SIGINT, SIGTERM and SIGHUP are answered from here to its end."""
+    given = sys.argv[1:] if argv is None else argv
+    if given and not set(HELP) & set(given):
+        restart_in_huge_pages()
     signals.install()
     signals.ANSWER.code = main(argv, program)
     if "aila_jax.processes.join" in sys.modules:
