@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from aila_jax.cli.huge_pages import restart_in_huge_pages
 from benchmarks.generation import SHAPES, drawn_model, use_cpu
 
 HEADER, QUESTION, ANSWER = 16, 16, 8  # tokens
@@ -255,4 +256,5 @@ def _say(found: Sequence[Times], passages: int, apart: float) -> None:
 
 
 if __name__ == "__main__":
+    restart_in_huge_pages()  # as aila does
     main(sys.argv[1:])

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from aila_jax.cli.huge_pages import restart_in_huge_pages
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -323,4 +325,5 @@ def lines_of(notes: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    restart_in_huge_pages()  # as aila does
     main(sys.argv[1:])

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from aila_jax import presets
+from aila_jax.cli.huge_pages import restart_in_huge_pages
 from aila_jax.config import Config, DialMode, require
 from benchmarks.generation import use_cpu
 from benchmarks.turns import in_turns, write_files
@@ -196,4 +197,5 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    restart_in_huge_pages()  # as aila does
     main(sys.argv[1:])

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from absl import app, flags
 
+from aila_jax.cli.huge_pages import restart_in_huge_pages
 from benchmarks.forms import NAMES
 from benchmarks.shapes import DTYPES, SHAPES
 
@@ -107,4 +108,5 @@ def execute(values: flags.FlagValues) -> str:
 
 
 if __name__ == "__main__":
+    restart_in_huge_pages()  # as aila does; all contestants inherit it
     app.run(main)

@@ -27,6 +27,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from aila_jax.cli.huge_pages import restart_in_huge_pages
 from aila_jax.reporting import save_figure
 from aila_jax.reporting.style import CATEGORIES, LIGHT, MARKERS, house_style
 from benchmarks.generation import use_cpu
@@ -267,4 +268,5 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    restart_in_huge_pages()  # as aila does
     main(sys.argv[1:])

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
+from aila_jax.cli.huge_pages import restart_in_huge_pages
 from aila_jax.files import write_atomically
 from aila_jax.progress import Progress
 from benchmarks.forms import TRAIN, OursForm
@@ -178,4 +179,5 @@ def table(result: Result) -> str:
 
 
 if __name__ == "__main__":
+    restart_in_huge_pages()  # as aila does; all contestants inherit it
     app.run(main)
