@@ -428,7 +428,7 @@ def rivals() -> Config:
     Command: aila train --config=rivals --start=runs/recalls --workdir=runs/rivals
     """
     asked = _looked_up(("topic", "one_hop", "one_hop"), gap=3, most=4, asked=4, sequences=65_536)
-    return _small_reader(replace(asked, rivals=0.4, same=2 / 3), steps=1000, learning_rate=1.5e-3, length=128)
+    return _small_reader(replace(asked, rivals=0.4, same=2 / 3), steps=1000, learning_rate=1.5e-3, length=144)
 
 
 def questions() -> Config:
