@@ -422,12 +422,12 @@ def recalls() -> Config:
 
 def rivals() -> Config:
     """The fifth exercise: two to four sentences, most of which state what is asked, of somebody else, or
-    something else of the same person: both must be read. A third of the questions ask only what a question or
-    a sentence is about: from the others alone what is said was not learned.
+    something else of the same person: both must be read. Half of the questions ask only what a sentence or a
+    question is about: from the others alone what is said was not learned.
 
     Command: aila train --config=rivals --start=runs/recalls --workdir=runs/rivals
     """
-    asked = _looked_up(("topic", "one_hop", "one_hop"), gap=3, most=4, asked=4, sequences=65_536)
+    asked = _looked_up(("topic", "one_hop"), gap=3, most=4, asked=4, sequences=65_536)
     return _small_reader(replace(asked, rivals=0.4, same=2 / 3), steps=1000, learning_rate=1.5e-3, length=144)
 
 

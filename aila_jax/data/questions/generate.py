@@ -26,6 +26,7 @@ from aila_jax.data.questions.world import ATTRIBUTES, BRIDGES, EVERY_WORD, FILLE
 
 RUN = (2, 6)  # words of a `repeat` that stay together
 SAID = 3  # times that they are said again
+ASKS = 1 / 3  # of the topics that are a question's
 AGAIN = 0.5  # of the questions that could be asked again; or what is left over would be a hint
 
 
@@ -95,18 +96,18 @@ class _World:
         return " ".join(" ".join((*(self.apart(word, gap) for word in run[:-1]), run[-1])) for run in runs)
 
     def topic(self, rivals: float, same: float) -> Turn:
-        """Half of them name somebody of whom one thing is stated, half ask as all questions do."""
-        asks = self.draw.random() < 0.5
+        """Of what is said of somebody of whom one thing is stated, or of a question as all others are."""
+        asks = self.draw.random() < ASKS
         name, attribute = self.wonder(rivals, same if asks else 0.0)
         number = self.fact(name, attribute, self.values.pop())
         self.asked.add((name, attribute))
         if asks:
             self.subjects.append(name)
             self.wanted.append(attribute)
-            question = ATTRIBUTES[attribute].ask(self.draw, name)
+            question = f"{ATTRIBUTES[attribute].ask(self.draw, name)} Topic?"
         else:
-            question = f"{name}?"
-        return Turn(f"{question} Topic?", attribute, (number,), TOPIC)
+            question = f"What is said of {name}?"
+        return Turn(question, attribute, (number,), TOPIC)
 
     def wonder(self, rivals: float, same: float) -> tuple[str, str]:
         """A name and an attribute to ask for. `rivals` of the questions after the first ask what was asked,
