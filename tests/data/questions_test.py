@@ -182,7 +182,7 @@ def test_a_topic_is_what_a_question_asks_for_or_what_is_stated_of_somebody() -> 
             if turn.kind != "topic":
                 continue
             (number,), (name, signs) = turn.rationale, read_question(turn.question)
-            assert bool(signs) == turn.question.endswith(" Topic?")
+            assert bool(signs) == turn.question.endswith(" What?")
             assert facts[number][0] == name and facts[number][1] == turn.answer
             if signs:
                 asking += 1

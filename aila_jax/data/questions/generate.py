@@ -104,9 +104,9 @@ class _World:
         if asks:
             self.subjects.append(name)
             self.wanted.append(attribute)
-            question = f"{ATTRIBUTES[attribute].ask(self.draw, name)} Topic?"
+            question = f"{ATTRIBUTES[attribute].ask(self.draw, name)} What?"
         else:
-            question = f"What is said of {name}?"
+            question = f"What of {name}?"  # words that are known: parts of others would look like names
         return Turn(question, attribute, (number,), TOPIC)
 
     def wonder(self, rivals: float, same: float) -> tuple[str, str]:
