@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from aila_jax.cli.huge_pages import restart_in_huge_pages
+
 COMMANDS = (
     *("anchors", "attention", "blocks", "certify", "diagnose", "evaluate", "generate", "influence"),
     *("recruit", "report"),
@@ -37,6 +39,7 @@ class Forwarder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
 def forward(name: str) -> None:
     """Runs what `python -m launch.NAME` ran, with the arguments of this process."""
+    restart_in_huge_pages()  # as the command would, which would then say the line below twice
     # With a run of one's own, the launcher of the experiment was the command.
     of_run = any(argument.lstrip("-").partition("=")[0] == "checkpoint" for argument in sys.argv[1:])
     command = name in COMMANDS or (name == "threshold" and of_run)
