@@ -110,8 +110,8 @@ class _World:
         return Turn(question, attribute, (number,), TOPIC)
 
     def wonder(self, rivals: float, same: float) -> tuple[str, str]:
-        """A name and an attribute to ask for. `rivals` of the questions after the first ask what was asked,
-        of somebody else; of the others `same` ask something else, of somebody asked about.
+        """A name and an attribute, to be asked for or stated. `rivals` of them are what was asked, of
+        somebody else; of the others `same` are something else, of somebody asked about.
         """
         if rivals and self.wanted and self.draw.random() < rivals:
             return self.names.pop(), self.draw.choice(self.wanted)
@@ -126,18 +126,8 @@ class _World:
         return [attribute for attribute in ATTRIBUTES if (name, attribute) not in self.asked]
 
     def distract(self, rivals: float, same: float) -> None:
-        """A passage that answers nothing. `rivals` of them state what is asked, of somebody else; of the
-        others `same` state something else, of somebody asked about.
-        """
-        name, free = "", []
-        if rivals and self.wanted and self.draw.random() < rivals:
-            name, free = self.names.pop(), self.wanted
-        elif self.subjects and self.draw.random() < same:
-            name = self.draw.choice(self.subjects)
-            free = self.unsaid(name)
-        if not free:
-            name, free = self.names.pop(), list(ATTRIBUTES)
-        attribute = self.draw.choice(free)
+        """A passage that answers nothing, of whom and what a question might be."""
+        name, attribute = self.wonder(rivals, same)
         self.asked.add((name, attribute))  # or another distractor would contradict this one
         self.fact(name, attribute, self.values.pop())
 
