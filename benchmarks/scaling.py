@@ -1,4 +1,4 @@
-"""How time and memory grow with the vocabulary, the layers, and the settings of a sweep.
+"""How time and memory grow with the vocabulary, the layers, the devices, and the settings of a sweep.
 
     python -m benchmarks.scaling --out=docs/results/scaling
     python -m benchmarks.scaling --axes=grid --grid=1,6 --rounds=1
@@ -6,11 +6,15 @@
     vocabulary   loss and gradients of the output layer: 1,024 tokens of width 128, by `chunks` (512 tokens'
                  logits at once) and from `whole` logits
     layers       a training step of a model of width 64: beyond four layers one compiled loop
+    devices      a training step of a model of width 256 on so many simulated devices, whose weights and
+                 moments `fsdp` shares, or matrices and heads `tensor`; all devices run on the same cores, so
+                 that seconds say what sharing costs, not what more devices give
     grid         a sweep of λ and τ over one checkpoint, beside as many `evaluate` calls, on the corpus
                  `recall`; and how many programs both compile
 
 Each cell has a process of its own. Contestants of one size take turns; medians and quartiles are over rounds.
-Memory is what the compiler says that a function holds beside its arguments. Of a grid, which is many calls,
+Memory is what the compiler says that a function holds beside its arguments; on devices, of one of them, the
+training state with it. Of a grid, which is many calls,
 it is the rise of the process's resident peak (Linux), which misses what was freed before and is taken again.
 """
 
@@ -20,6 +24,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +39,12 @@ from benchmarks.generation import use_cpu
 from benchmarks.turns import Contestant, held, in_turns, rise, write_files
 
 TOKENS, WIDTH, CHUNK = 1024, 128, 512
-FORMS = {"vocabulary": ("chunks", "whole"), "layers": ("scanned",), "grid": ("sweep", "evaluate")}
+FORMS = {
+    "vocabulary": ("chunks", "whole"),
+    "layers": ("scanned",),
+    "devices": ("fsdp", "tensor"),
+    "grid": ("sweep", "evaluate"),
+}
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,8 @@ class Cell:
       who: the contestant.
       first_seconds: of the first call, which compiles.
       seconds: one number a round.
-      peak_bytes: held beside the arguments, or for a grid the rise of the resident peak; None where it is
-        not known.
+      peak_bytes: held beside the arguments; on devices, by one of them with its part of the state; for a
+        grid the rise of the resident peak; None where it is not known.
       programs: that were compiled for it; None where it is not counted.
     """
 
@@ -126,6 +136,49 @@ def layers_job(who: str, size: int) -> Job:
     )
 
 
+def devices_job(who: str, size: int) -> Job:
+    """A training step on a mesh of simulated devices."""
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", size)
+    from aila_jax.config import Config, MeshConfig, ModelConfig, TrainConfig
+    from aila_jax.model.network import Network
+    from aila_jax.model.transformer import build_transformer
+    from aila_jax.partition.build import build_partition
+    from aila_jax.runs._train import mapped_step
+    from aila_jax.runs.setup import initial_state, step_draws
+    from aila_jax.training.optimizer import build_optimizer
+    from aila_jax.training.sharding import device_bytes, mesh_sharding
+    from benchmarks.ours import make_batch
+
+    config = Config(
+        model=ModelConfig(length=64, d_model=256, n_heads=8, d_ff=1024, n_layers=2),
+        mesh=MeshConfig(**{"data": 1, who: size}),
+        train=TrainConfig(steps=10**6, batch_size=16, loss_chunk=256),
+    )
+    sharding, module = mesh_sharding(config), build_transformer(config, 1024)
+    optimizer = build_optimizer(config.train)
+    state = sharding.begin(partial(initial_state, config, module, optimizer), None)
+    network = Network(module, build_partition(config.partition))
+    step = mapped_step(config, network, optimizer, sharding, state)
+    batch = sharding.shard(make_batch(np.random.default_rng(0).integers(0, 1024, (16, 65)).astype(np.int32)))
+    draws = step_draws(config, sharding)(0)
+    own, beside = device_bytes(state), _temporary(step, state, batch, *draws)
+
+    def run() -> None:
+        nonlocal state
+        state, metrics = step(state, batch, *draws)  # which reuses the old state's buffers
+        jax.block_until_ready(metrics.loss)
+
+    return Job(run, lambda: None if beside is None else own + beside)
+
+
+def _temporary(compiled: Any, *arguments: Any) -> int | None:
+    # Results take the place of the state that was given.
+    found = compiled.lower(*arguments).compile().memory_analysis()
+    return None if found is None else int(found.temp_size_in_bytes)
+
+
 def grid_job(who: str, size: int) -> Job:
     """`size` settings of one checkpoint."""
     import jax
@@ -153,7 +206,7 @@ def grid_job(who: str, size: int) -> Job:
     return Job(run, lambda: rise(run))
 
 
-JOBS = {"vocabulary": vocabulary_job, "layers": layers_job, "grid": grid_job}
+JOBS = {"vocabulary": vocabulary_job, "layers": layers_job, "devices": devices_job, "grid": grid_job}
 
 
 def begin(axis: str, who: str, size: int) -> tuple[tuple[float, int | None, int | None], Callable[[], Any]]:
@@ -239,9 +292,10 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--axes", default="vocabulary,layers,grid", help="with commas between")
+    parser.add_argument("--axes", default="vocabulary,layers,devices,grid", help="with commas between")
     parser.add_argument("--vocabulary", default="4096,16384,32768,65536,131072")
     parser.add_argument("--layers", default="2,4,8,16,32")
+    parser.add_argument("--devices", default="1,2,4,8", help="simulated ones")
     parser.add_argument("--grid", default="1,6,18,54")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
