@@ -54,6 +54,13 @@ class NormKind(Choice):
     RMS = "rms_norm"
 
 
+class OptimizerKind(Choice):
+    """What makes a step of a gradient (`train.optimizer`)."""
+
+    ADAMW = "adamw"
+    MUON = "muon"
+
+
 class InitKind(Choice):
     """What weights begin with (`model.init`)."""
 

@@ -10,6 +10,7 @@ from aila_jax.config.choices import (
     GroupWeights,
     LayerBlocks,
     MarginForm,
+    OptimizerKind,
     PartitionKind,
     PointerKind,
     Solver,
@@ -179,6 +180,10 @@ class Config:
             ("train.dial_rate", one_rate,
              "1 with penalty.solver 'proximal', whose step has one rate for a whole group, W and W′ alike",
              "set --config.train.dial_rate=1 or --config.penalty.solver=subgradient"),
+            ("train.optimizer",
+             self.train.optimizer == OptimizerKind.ADAMW or self.penalty.solver != Solver.PROXIMAL,
+             "'adamw' with penalty.solver 'proximal', whose zeros are those of AdamW's metric",
+             "set --config.train.optimizer=adamw or --config.penalty.solver=subgradient"),
             ("penalty.groups", groups > 0 or not (penalised or self.model.localist),
              f"above 0 when partition.kind is {self.partition.kind!r}, whose number of blocks is not set"
              " beforehand", "set --config.penalty.groups=16"),

@@ -13,7 +13,7 @@ from aila_jax.config.checks import (
     positive,
     require,
 )
-from aila_jax.config.choices import Remat, TrainedPart
+from aila_jax.config.choices import OptimizerKind, Remat, TrainedPart
 
 MAX_FLOAT32 = 3.4028234663852886e38
 DEFAULT_BATCH_SIZE = 32
@@ -31,7 +31,9 @@ class TrainConfig:
         memory; it must divide that share.
       parallel: how the step is mapped over devices: `jit` over a mesh, or `pmap`, its predecessor; both give
         the same update.
-      learning_rate: AdamW's highest rate, reached at the end of `warmup_steps`, then a cosine down to
+      optimizer: `adamw`; or `muon`, which moves the matrices of layers by their momentum with all singular
+        values made about 1, and all else as `adamw` does: what few examples show is learned sooner.
+      learning_rate: the highest rate, reached at the end of `warmup_steps`, then a cosine down to
         `final_rate` times it.
       schedule: which step has which rate: `exact`, by which step k of n warm-up steps has k/n of the highest
         rate and the last step `final_rate` of it, or `offset`, one step late: the first step has rate 0 and
@@ -69,6 +71,7 @@ class TrainConfig:
     batch_size: int = DEFAULT_BATCH_SIZE
     accumulate: int = 1
     parallel: str = "jit"
+    optimizer: OptimizerKind = OptimizerKind.ADAMW
     learning_rate: float = 3e-3
     warmup_steps: int = 100
     final_rate: float = 0.1

@@ -6,7 +6,15 @@ were counted from compiled steps (`compile().memory_analysis()` of a CPU), and t
 
 from dataclasses import dataclass
 
-from aila_jax.config import AttentionRoute, Config, FeedForwardKind, ModelConfig, Remat, TrainedPart
+from aila_jax.config import (
+    AttentionRoute,
+    Config,
+    FeedForwardKind,
+    ModelConfig,
+    OptimizerKind,
+    Remat,
+    TrainedPart,
+)
 from aila_jax.model.route import TileSize, tile_of
 from aila_jax.model.scanned import UNROLLED
 from aila_jax.planning.devices import Device
@@ -15,9 +23,10 @@ from aila_jax.planning.mesh import Mesh, parts_of
 from aila_jax.planning.parameters import Parameter, parameters
 
 FLOAT = 4  # bytes of a parameter, and of everything that is not of the compute type
-ADAMW = 2  # moments of each trained number
+MOMENTS = 2  # of each trained number, with AdamW; with Muon one of a layer's matrices
 # Until an update is known to be finite, gradients and what it would write stand beside the old state.
 UPDATE = 3.5
+MUON = 4.6  # copies of each matrix beside that, while Muon works
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,7 @@ class Memory:
 
     Attributes:
       weights: float32 parameters.
-      optimizer: AdamW's two moments.
+      optimizer: the moments that its optimizer keeps.
       gradients: of weights, what an update writes before it is accepted, and copies of weights for a loop.
       activations: what layers leave for the backward pass, and what one of them works with.
       logits: of the tokens whose logits exist at once.
@@ -59,6 +68,8 @@ class Held:
       trained: of those that are trained.
       layers: of the layers' alone.
       trained_layers: of these, trained.
+      moments: of the trained ones.
+      matrices: that Muon trains.
       gathered: of one layer, whole but for what `tensor` cuts, where `fsdp` shares it; 0 where it does not.
       table: gradient of the output layer's weights; 0 where they are frozen.
     """
@@ -67,6 +78,8 @@ class Held:
     trained: float
     layers: float
     trained_layers: float
+    moments: float
+    matrices: float
     gathered: float
     table: float
 
@@ -77,6 +90,9 @@ def held(config: Config, vocabulary: int, mesh: Mesh) -> Held:
     frozen = config.train.trained == TrainedPart.DIAL
     trained = [one for one in every if one.turns or not frozen]
     teacher = [one for one in every if not one.turns and config.locality.taught and not frozen]
+    muon = config.train.optimizer == OptimizerKind.MUON
+    inside = [one for one in trained if one.name.startswith("layer_")]
+    matrices = [one for one in inside if muon and one.name.endswith("/kernel")]
     table = next(one for one in reversed(every[:3]) if one.name in ("output", "embedding"))
 
     def share(of: list[Parameter]) -> float:
@@ -88,7 +104,9 @@ def held(config: Config, vocabulary: int, mesh: Mesh) -> Held:
         share(every) + share(teacher),
         share(trained),
         share([one for one in every if one.name.startswith("layer_")]),
-        share([one for one in trained if one.name.startswith("layer_")]),
+        share(inside),
+        MOMENTS * share(trained) - share(matrices),
+        share(matrices),
         sum(one.size / parts_of(one, within) for one in first) if mesh.fsdp > 1 else 0.0,
         0.0 if frozen else table.size / parts_of(table, mesh),
     )
@@ -185,7 +203,7 @@ def _while_reading(config: Config, vocabulary: int, mesh: Mesh, own: Held, readi
 
 
 def _at_the_update(own: Held) -> Memory:
-    return _moment("update", own, UPDATE * own.trained, 0.0, 0.0, 0.0, FLOAT)
+    return _moment("update", own, UPDATE * own.trained + MUON * own.matrices, 0.0, 0.0, 0.0, FLOAT)
 
 
 def _moment(
@@ -193,7 +211,7 @@ def _moment(
 ) -> Memory:
     return Memory(
         FLOAT * own.weights,
-        FLOAT * ADAMW * own.trained,
+        FLOAT * own.moments,
         FLOAT * gradients,
         number * activations,
         FLOAT * logits,
@@ -236,4 +254,4 @@ def certain(config: Config, vocabulary: int, mesh: Mesh, device: Device) -> floa
     if device.is_cpu:
         return 0.9 * step_memory(config, vocabulary, mesh, device).total
     own = held(config, vocabulary, mesh)
-    return FLOAT * (own.weights + (ADAMW + 1) * own.trained)
+    return FLOAT * (own.weights + own.moments + own.trained)

@@ -1,4 +1,4 @@
-"""AdamW with warm-up, cosine and clipping, and its proximal form."""
+"""AdamW and Muon with warm-up, cosine and clipping, and AdamW's proximal form."""
 
 from collections.abc import Collection
 from functools import partial
@@ -9,11 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Float
+from optax.contrib import MuonDimensionNumbers, muon
 
-from aila_jax.config import PenaltyConfig, Solver, TrainConfig
+from aila_jax.config import OptimizerKind, PenaltyConfig, Solver, TrainConfig
 from aila_jax.loss.group_sparsity import DIAL, PROJECTIONS, is_kernel
 from aila_jax.training.proximal import proximal_adamw
 from aila_jax.types import Array
+
+MUON_RMS = 0.2  # of the numbers of a step, in rates: what AdamW's usually have
 
 
 def learning_rate(config: TrainConfig, highest: Float[Array, ""] | None = None) -> optax.Schedule:
@@ -93,12 +96,64 @@ def adamw_at(
     """AdamW as `config` has it but at this rate: no decay on the kernels of `spared`, and W′ at its own share
     of the rate.
     """
-    adamw = optax.adamw(
+    return _dialled(_adamw(rate, config, spared), config)
+
+
+def muon_at(
+    rate: optax.Schedule, config: TrainConfig, spared: Collection[str] = ()
+) -> optax.GradientTransformation:
+    """Optax's Muon on the matrices of layers, AdamW on all else; otherwise as `adamw_at`. A matrix moves as
+    far as it usually does with AdamW, so that rates are of one size.
+    """
+    matrices = muon(
+        rate,
+        weight_decay=config.weight_decay,
+        weight_decay_mask=partial(decayed, spared=spared),
+        muon_weight_dimension_numbers=layer_matrices,
+        consistent_rms=MUON_RMS,
+    )
+    # Its own AdamW would decay biases and norms too.
+    parts = {OptimizerKind.MUON: matrices, OptimizerKind.ADAMW: _adamw(rate, config, spared)}
+    return _dialled(optax.partition(parts, _optimizer_of_each), config)
+
+
+def layer_matrices(params: Any) -> Any:
+    """Which axes of a layer's kernel are read and which written, as one matrix over all heads; None for every
+    other parameter.
+    """
+
+    def axes(path: tuple[Any, ...], x: Array) -> MuonDimensionNumbers | None:
+        keys = [str(getattr(part, "key", "")) for part in path]
+        if keys[-1] != "kernel" or not keys[0].startswith("layer_"):
+            return None
+        read = x.ndim - 1 if keys[-2].startswith("out") else 1  # by `out`, heads and their features
+        return MuonDimensionNumbers(tuple(range(read)), tuple(range(read, x.ndim)))
+
+    return jax.tree_util.tree_map_with_path(axes, params)
+
+
+def _optimizer_of_each(params: Any) -> Any:
+    return jax.tree.map(
+        lambda axes: OptimizerKind.ADAMW if axes is None else OptimizerKind.MUON,
+        layer_matrices(params),
+        is_leaf=lambda axes: axes is None or isinstance(axes, MuonDimensionNumbers),
+    )
+
+
+def _adamw(
+    rate: optax.Schedule, config: TrainConfig, spared: Collection[str]
+) -> optax.GradientTransformation:
+    return optax.adamw(
         rate, b2=config.beta2, weight_decay=config.weight_decay, mask=partial(decayed, spared=spared)
     )
+
+
+def _dialled(
+    transformation: optax.GradientTransformation, config: TrainConfig
+) -> optax.GradientTransformation:
     if config.dial_rate == 1.0:
-        return adamw
-    return optax.chain(adamw, optax.masked(optax.scale(config.dial_rate), turns_with_the_dial))
+        return transformation
+    return optax.chain(transformation, optax.masked(optax.scale(config.dial_rate), turns_with_the_dial))
 
 
 def build_optimizer(
@@ -114,7 +169,8 @@ def build_optimizer(
     """
     penalty = PenaltyConfig() if penalty is None else penalty
     rate = learning_rate(config, highest)
-    adamw = adamw_at(rate, config, penalised_kernels(penalty))
+    made = muon_at if config.optimizer == OptimizerKind.MUON else adamw_at
+    chosen = made(rate, config, penalised_kernels(penalty))
     if penalty.solver == Solver.PROXIMAL:
-        return proximal_adamw(rate, adamw, groups, clip_norm=config.clip_norm, b2=config.beta2)
-    return optax.with_extra_args_support(optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw))
+        return proximal_adamw(rate, chosen, groups, clip_norm=config.clip_norm, b2=config.beta2)
+    return optax.with_extra_args_support(optax.chain(optax.clip_by_global_norm(config.clip_norm), chosen))

@@ -99,6 +99,11 @@ CASES = {
     "loop, products kept": again(config(replace(MODEL, n_layers=12), 32), "dots"),
     "llama, products kept": again(config(replace(LLAMA, n_layers=6, d_model=256, d_ff=768), 32), "dots"),
     "llama, all kept": again(config(replace(LLAMA, n_layers=6, d_model=256, d_ff=768), 32), "none"),
+    "muon": replace(config(MODEL, 16), train=TrainConfig(batch_size=16, loss_chunk=512, optimizer="muon")),
+    "muon, wide": replace(
+        config(replace(MODEL, d_model=512, d_ff=2048), 4, 1024, 256),
+        train=TrainConfig(batch_size=4, loss_chunk=256, optimizer="muon"),
+    ),
     "accumulated": replace(config(MODEL, 32), train=TrainConfig(batch_size=32, loss_chunk=512, accumulate=4)),
 }
 

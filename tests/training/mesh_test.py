@@ -37,6 +37,8 @@ RUN = """
             case "views":
                 config = mesh_config(mesh)
                 return replace(config, locality=LocalityConfig(mode="conditional", views=2, distill=0.5))
+            case "muon":
+                return mesh_config(mesh, replace(MODEL, n_kv_heads=2), optimizer="muon")
             case "proximal" | "subgradient":
                 return replace(mesh_config(mesh, replace(MODEL, n_kv_heads=8)), penalty=PenaltyConfig(solver=name, **PENALTY))
 
@@ -103,7 +105,7 @@ def test_every_mesh_gives_the_losses_of_one_device_and_bytes_fall_as_one_over_fs
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cut", "deep", "frozen", "views", "proximal", "subgradient"])
+@pytest.mark.parametrize("name", ["cut", "deep", "frozen", "views", "proximal", "subgradient", "muon"])
 def test_what_a_step_may_also_do_is_the_same_on_a_mesh(compared, name):
     found = compared(20, **{name: [[2, 2, 2], [1, 4, 2]]})
     if name == "frozen":

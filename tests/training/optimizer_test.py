@@ -7,8 +7,14 @@ import numpy as np
 import optax
 import pytest
 
-from aila_jax.config import TrainConfig
-from aila_jax.training.optimizer import build_optimizer, decayed, learning_rate, learning_rates
+from aila_jax.config import AdapterConfig, OptimizerKind, PenaltyConfig, TrainConfig
+from aila_jax.training.optimizer import (
+    build_optimizer,
+    decayed,
+    layer_matrices,
+    learning_rate,
+    learning_rates,
+)
 from tests.support.tiny import MODEL, fresh_params
 
 
@@ -157,3 +163,94 @@ def test_the_dial_rate_scales_the_updates_of_dial_weights_and_of_nothing_else():
         if turns:
             scaled.add(name.split("/")[-2])
     assert scaled == {"query_dial", "key_dial", "value_dial"}
+
+
+def orthogonal(matrix):
+    """Muon's five Newton-Schulz steps, in float64."""
+    if matrix.shape[0] > matrix.shape[1]:
+        return orthogonal(matrix.T).T
+    x = matrix / np.linalg.norm(matrix)
+    for _ in range(5):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.775 * square + 2.0315 * square @ square) @ x
+    return x
+
+
+def muon_steps(start, gradients, config, rates):
+    """A matrix after each of the gradients: momentum 0.95, looked ahead, its mean corrected."""
+    first = np.zeros_like(start)
+    for count, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+        first = 0.95 * first + 0.05 * gradient
+        ahead = 0.95 * first / (1 - 0.95 ** (count + 1)) + 0.05 * gradient / (1 - 0.95**count)
+        step = 0.2 * np.sqrt(max(start.shape)) * orthogonal(ahead)
+        start = start - rate * (step + config.weight_decay * start)
+    return start
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "matrix"),
+    [
+        ("query", (6, 2, 4), (6, 8)),
+        ("out", (2, 4, 6), (8, 6)),
+        ("out_down", (2, 4, 3), (8, 3)),
+        ("out_up", (3, 6), (3, 6)),
+        ("value_up", (3, 2, 4), (3, 8)),
+        ("mlp_in", (6, 10), (6, 10)),
+    ],
+)
+def test_three_updates_of_a_layers_matrix_are_those_of_muon(name, shape, matrix):
+    config = TrainConfig(
+        steps=10, learning_rate=0.1, warmup_steps=0, final_rate=0.5, weight_decay=0.3, clip_norm=1e6,
+        optimizer="muon",
+    )  # fmt: skip
+    draw = np.random.default_rng(0)
+    start, *gradients = draw.normal(size=(4, *shape))
+    found = {"layer_1": {"attention": {name: {"kernel": np.asarray(start, np.float32)}}}}
+    optimizer = build_optimizer(config)
+    state = optimizer.init(found)
+    for gradient in gradients:
+        given = jax.tree.map(lambda _, one=gradient: np.asarray(one, np.float32), found)
+        updates, state = optimizer.update(given, state, found)
+        found = optax.apply_updates(found, updates)
+    rates = [0.05 + 0.05 * 0.5 * (1 + np.cos(np.pi * step / 9)) for step in range(3)]
+    expected = muon_steps(start.reshape(matrix), [one.reshape(matrix) for one in gradients], config, rates)
+    np.testing.assert_allclose(jax.tree.leaves(found)[0].reshape(matrix), expected, rtol=2e-4, atol=2e-5)
+
+
+def test_muon_moves_the_matrices_of_layers_and_all_else_as_adamw_does():
+    params = fresh_params(replace(MODEL, film=True, adapters=AdapterConfig(rank=2)))
+    grads = jax.tree.map(lambda x: np.cos(np.arange(x.size, dtype=np.float32)).reshape(x.shape), params)
+    updates = []
+    for kind in OptimizerKind:
+        optimizer = build_optimizer(TrainConfig(steps=10, warmup_steps=0, optimizer=kind))
+        updates.append(optimizer.update(grads, optimizer.init(params), params)[0])
+    other = {
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for (path, one), two in zip(
+            jax.tree_util.tree_leaves_with_path(updates[0]), jax.tree.leaves(updates[1]), strict=True
+        )
+        if not np.array_equal(one, two)
+    }
+    names = {
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in jax.tree_util.tree_leaves_with_path(params)
+    }
+    assert other == {name for name in names if name.startswith("layer_") and name.endswith("kernel")}
+
+
+def test_muon_decays_no_kernel_that_the_penalty_acts_on():
+    params = fresh_params()
+    still = jax.tree.map(np.zeros_like, params)
+    config = TrainConfig(steps=10, warmup_steps=0, optimizer="muon")
+    for penalty, moves in ((PenaltyConfig(), True), (PenaltyConfig(solver="subgradient", eta=1.0), False)):
+        optimizer = build_optimizer(config, penalty)
+        updates = optimizer.update(still, optimizer.init(params), params)[0]
+        assert np.any(updates["layer_0"]["attention"]["query"]["kernel"]) == moves
+        assert np.any(updates["layer_0"]["mlp_in"]["kernel"])
+
+
+def test_a_matrix_is_read_along_its_input_axes():
+    axes = layer_matrices(fresh_params(replace(MODEL, qkv_bias=True)))["layer_0"]["attention"]
+    assert axes["query"]["kernel"] == ((0,), (1, 2))
+    assert axes["out"]["kernel"] == ((0, 1), (2,))
+    assert axes["query"]["bias"] is None
