@@ -18,6 +18,7 @@ from aila_jax.config import (
     MeshConfig,
     ModelConfig,
     NormKind,
+    OptimizerKind,
     PartitionConfig,
     PartitionKind,
     PenaltyConfig,
@@ -376,8 +377,8 @@ def brackets() -> Config:
 
 
 def repeats() -> Config:
-    """The first of five exercises, each of which starts from the one before: `repeats`, `pairs`, `gaps`,
-    `recalls`, `rivals`. Then come `questions`. A model learns to look for the word before, and to say what
+    """The first of four exercises, each of which starts from the one before: `repeats`, `pairs`, `keys`,
+    `rivals`. Then come `questions`. A model learns to look for the word before, and to say what
     followed it. Asked about passages from the start, one of this size answers with any value that stands
     there (docs/howto/questions.md).
 
@@ -388,10 +389,9 @@ def repeats() -> Config:
         kinds=("repeat", "repeat", "repeat", "one_hop"),
         most=1,
         repeated=16,
-        gap=0,
         capacity=24,
     )
-    return _small_reader(asked, steps=600, learning_rate=2e-3, length=128)
+    return _small_reader(asked, steps=1200, learning_rate=4e-3, length=128)
 
 
 def pairs() -> Config:
@@ -400,35 +400,30 @@ def pairs() -> Config:
 
     Command: aila train --config=pairs --start=runs/repeats --workdir=runs/pairs
     """
-    return _small_reader(_recalls(("recall", "recall", "recall", "one_hop"), gap=0), steps=400)
+    asked = _looked_up(("recall", "recall", "recall", "one_hop"), most=8, asked=6, sequences=32_768)
+    return _small_reader(replace(asked, gap=0, equal=0.0), steps=400, learning_rate=1.5e-3)
 
 
-def gaps() -> Config:
-    """The third exercise: as `pairs`, in half of them with a small word between a name and its value, and in
-    half of the questions with one behind the name. From gaps of all lengths at once nothing is learned.
+def keys() -> Config:
+    """The third exercise: a model learns to find the value of a name and a small word, among those of the
+    same name with another word and of another name with the same word.
 
-    Command: aila train --config=gaps --start=runs/pairs --workdir=runs/gaps
+    Command: aila train --config=keys --start=runs/pairs --workdir=runs/keys
     """
-    return _small_reader(_recalls(("recall",), gap=1), steps=300)
-
-
-def recalls() -> Config:
-    """The fourth exercise: as `gaps`, with up to three small words.
-
-    Command: aila train --config=recalls --start=runs/gaps --workdir=runs/recalls
-    """
-    return _small_reader(_recalls(("recall",), gap=3), steps=1200)
+    asked = _looked_up(("recall",), most=3, asked=3, sequences=65_536)
+    asked = replace(asked, equal=0.0, rivals=0.4, same=2 / 3)
+    return _small_reader(asked, steps=1500, learning_rate=1.5e-3, length=80)
 
 
 def rivals() -> Config:
-    """The fifth exercise: two to four sentences, most of which state what is asked, of somebody else, or
+    """The fourth exercise: two to four sentences, most of which state what is asked, of somebody else, or
     something else of the same person: both must be read. Half of the questions ask only what a sentence or a
     question is about: from the others alone what is said was not learned.
 
-    Command: aila train --config=rivals --start=runs/recalls --workdir=runs/rivals
+    Command: aila train --config=rivals --start=runs/keys --workdir=runs/rivals
     """
-    asked = _looked_up(("topic", "one_hop"), gap=3, most=4, asked=4, sequences=65_536)
-    return _small_reader(replace(asked, rivals=0.4, same=2 / 3), steps=1000, learning_rate=1.5e-3, length=144)
+    asked = _looked_up(("topic", "one_hop"), most=4, asked=4, sequences=65_536)
+    return _small_reader(replace(asked, rivals=0.4, same=2 / 3), steps=1000, learning_rate=4e-3, length=144)
 
 
 def questions() -> Config:
@@ -439,24 +434,18 @@ def questions() -> Config:
     Command: aila train --config=questions --start=runs/rivals --workdir=runs/questions
     """
     kinds = ("recall", "one_hop", "one_hop", "one_hop", "absent", "redundant")
-    asked = _looked_up(kinds, gap=3, most=8, asked=4, sequences=81_920)
-    return _small_reader(replace(asked, least=1, rivals=0.4, same=0.5), steps=2500, length=208)
+    asked = _looked_up(kinds, most=8, asked=4, sequences=81_920)
+    asked = replace(asked, least=1, rivals=0.4, same=0.5)
+    return _small_reader(asked, steps=2000, learning_rate=3e-3, length=208)
 
 
-def _recalls(kinds: tuple[str, ...], *, gap: int) -> QuestionConfig:
-    # Equal positions say nothing of the token before: all passages have one there.
-    return replace(_looked_up(kinds, gap=gap, most=8, asked=6, sequences=32_768), equal=0.0)
-
-
-def _looked_up(kinds: tuple[str, ...], *, gap: int, most: int, asked: int, sequences: int) -> QuestionConfig:
+def _looked_up(kinds: tuple[str, ...], *, most: int, asked: int, sequences: int) -> QuestionConfig:
     return QuestionConfig(
-        sequences=sequences, kinds=kinds, least=2, most=most, asked=asked, gap=gap, capacity=24
+        sequences=sequences, kinds=kinds, least=2, most=most, asked=asked, gap=1, capacity=24
     )
 
 
-def _small_reader(
-    asked: QuestionConfig, *, steps: int, learning_rate: float = 1e-3, length: int = 192
-) -> Config:
+def _small_reader(asked: QuestionConfig, *, steps: int, learning_rate: float, length: int = 192) -> Config:
     """A small model whose blocks are passages, read at both ends of the dial."""
     return Config(
         data=DataConfig(corpus="questions", vocab_size=1280, questions=asked),
@@ -478,6 +467,7 @@ def _small_reader(
         train=TrainConfig(
             steps=steps,
             batch_size=6144 // length,
+            optimizer=OptimizerKind.MUON,
             learning_rate=learning_rate,
             final_rate=0.3,
             warmup_steps=100,
@@ -526,8 +516,7 @@ PRESETS = {
     "brackets": brackets,
     "repeats": repeats,
     "pairs": pairs,
-    "gaps": gaps,
-    "recalls": recalls,
+    "keys": keys,
     "rivals": rivals,
     "questions": questions,
 }

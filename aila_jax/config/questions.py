@@ -23,8 +23,8 @@ class QuestionConfig:
         data.test_fraction of so many.
       kinds: questions only: what is asked, each equally often: `one_hop`, `two_hops`, `absent`,
         `contradicting`, `redundant`; or an exercise: `repeat`, words to be said again three times, `recall`,
-        names with their values alone, or `topic`, what a question or a passage is about, in one word. One
-        that is named twice comes twice as often.
+        names and small words with their values, or `topic`, what a question or a passage is about, in one
+        word. One that is named twice comes twice as often.
       least: passages at least, from 1 to `most`.
       most: passages at most, up to 64; a question may need more.
       asked: questions only: questions a prompt, one after another, from 1 to 8; no more than its passages.
@@ -35,8 +35,8 @@ class QuestionConfig:
       same: questions only: share of the others that state another attribute of somebody asked about, in
         [0, 1]; the rest state anything of somebody else.
       repeated: questions only: words of a `repeat` at most, from 2 to 192; there are 2 at least.
-      gap: questions only: small words at most between two words of a `repeat` that stay together, between a
-        name and its value of a `recall`, and after the name that is asked for, from 0 to 16.
+      gap: questions only: small words at most between a name and its value of a `recall`, which are asked for
+        with the name, from 0 to 16.
       words: wikitext2_passages only: words of a paragraph at most, at least 8; longer ones are left out.
       scored: `answers`, or `questions` for a question's tokens too: more of a prompt to learn from.
       equal: share of the prompts whose passages have equal positions, in [0, 1]; those of the others follow

@@ -211,7 +211,7 @@ def test_half_of_the_questions_that_can_be_asked_again_are() -> None:
 
 
 def test_a_repeat_asks_for_its_own_words_in_runs_that_change_places() -> None:
-    found = generate(QuestionConfig(kinds=("repeat",), repeated=9, most=3, asked=2, gap=0), "train", 400)
+    found = generate(QuestionConfig(kinds=("repeat",), repeated=9, most=3, asked=2), "train", 2000)
     turns = [turn for example in found for turn in example.turns]
     assert len(turns) > 400
     counts, stay = Counter(), 0
@@ -228,41 +228,42 @@ def test_a_repeat_asks_for_its_own_words_in_runs_that_change_places() -> None:
     assert stay < 0.6 * len(turns)
     assert set(counts) == set(range(2, 10)) and counts[2] + counts[3] > counts[8] + counts[9]
     # Words are drawn one by one: what follows one is hardly ever what followed it before.
-    pairs = [pair for turn in turns for pair in itertools.pairwise(turn.question.split()[1:])]
+    pairs = [pair for turn in turns[:600] for pair in itertools.pairwise(turn.question.split()[1:])]
     assert len(set(pairs)) > 0.9 * len(pairs)
 
 
-def test_small_words_stand_inside_the_runs_of_a_repeat() -> None:
-    config = QuestionConfig(kinds=("repeat",), repeated=9, most=1, gap=2)
-    between = set()
-    for example in generate(config, "train", 300):
-        (turn,) = example.turns
-        asked, said = turn.question.removeprefix("Repeat ").split(), turn.answer.split()
-        names = [[word for word in words if word[0].isupper()] for words in (asked, said)]
-        assert sorted(3 * names[0]) == sorted(names[1])
-        for words in (asked, said):
-            assert words[0][0].isupper() and words[-1][0].isupper()
-            smalls = "".join(" " if word[0].isupper() else "x" for word in words).split()
-            between |= {len(run) for run in smalls}
-    assert between == {1, 2}
+def recalled(passage: str) -> tuple[str, frozenset[str], str]:
+    given, family, *words, first, second = passage.rstrip(".").split()
+    assert all(word.islower() for word in words) and len(set(words)) == len(words)
+    return f"{given} {family}", frozenset(words), f"{first} {second}"
 
 
-def test_a_recall_asks_for_the_value_of_a_name_some_of_them_twice() -> None:
-    config = QuestionConfig(kinds=("recall",), least=4, most=4, asked=4, gap=2)
-    words, again = set(), 0
-    for example in generate(config, "train", 200):
-        facts = {}
-        for passage in example.passages:
-            given, family, *fillers, first, second = passage.rstrip(".").split()
-            assert len(fillers) <= 2 and all(word.islower() for word in fillers)
-            facts[f"{given} {family}"] = f"{first} {second}"
-            words |= set(fillers)
-        assert len(facts) == len(set(facts.values())) == 4
+def test_a_recall_asks_for_the_value_of_a_name_with_its_words_some_of_them_twice() -> None:
+    config = QuestionConfig(kinds=("recall",), least=4, most=4, asked=4, gap=2, rivals=0.5, same=0.5)
+    again, counts, words = 0, Counter(), set()
+    for example in generate(config, "train", 400):
+        facts = [recalled(passage) for passage in example.passages]
+        assert len({value for *_, value in facts}) == 4
+        for at, (name, said, _) in enumerate(facts):
+            words |= said
+            counts[len(said)] += 1
+            for other, those, _ in facts[:at]:
+                assert name != other or not said & those  # or a part of one would ask for both
+                counts["same"] += name == other
+                counts["rivals"] += name != other and said == those
         for turn in example.turns:
-            name = " ".join(turn.question.split()[:2])
-            assert turn.answer == facts[name] and name in example.passages[turn.rationale[0]]
+            name, said, value = recalled(f"{turn.question} {turn.answer}.")
+            assert (name, said, value) == facts[turn.rationale[0]]
         again += len({turn.answer for turn in example.turns}) < 4
-    assert len(words) > 20 and again > 100
+    assert set(counts) == {1, 2, "same", "rivals"} and min(counts.values()) > 300
+    assert len(words) > 20 and again > 200
+
+
+def test_a_recall_without_small_words_has_other_names_alone() -> None:
+    config = QuestionConfig(kinds=("recall",), least=4, most=4, gap=0, rivals=1.0, same=1.0)
+    for example in generate(config, "train", 100):
+        facts = [recalled(passage) for passage in example.passages]
+        assert len({name for name, *_ in facts}) == 4 and not any(words for _, words, _ in facts)
 
 
 def test_a_repeat_changes_nothing_of_other_questions() -> None:

@@ -9,7 +9,7 @@ needs.
 | contradicting | two that state different values | `ABSTAIN` |
 | redundant | 2c + 1 that agree | the value |
 | repeat | none | the words of the question, drawn one by one |
-| recall | one that is a name, some small words and a value | the value |
+| recall | one that is a name, some small words and a value: name and words are asked for | the value |
 | topic | one that states something | what is asked for, or stated of a name, in one word |
 
 All others state something else: another attribute of somebody asked about, or anything of somebody else.
@@ -42,8 +42,8 @@ class _World:
       asked: (name, attribute) that no distractor may state.
       subjects: whom planted passages are about.
       wanted: the attributes that are asked for.
-      pairs: name, value and passage of what can be recalled.
-      told: attribute, subject and turn of what was asked for.
+      recalled: names and small words of what can be recalled.
+      told: attribute, subject and turn of what was asked for; of a recall the turn alone.
     """
 
     draw: random.Random
@@ -53,7 +53,7 @@ class _World:
     asked: set[tuple[str, str]] = field(default_factory=set)
     subjects: list[str] = field(default_factory=list)
     wanted: list[str] = field(default_factory=list)
-    pairs: list[tuple[str, str, int]] = field(default_factory=list)
+    recalled: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     told: list[tuple[str, str, Turn]] = field(default_factory=list)
 
     def fact(self, name: str, attribute: str, value: str) -> int:
@@ -66,18 +66,30 @@ class _World:
         self.stated.append(BRIDGES[role].state(self.draw, name, other))
         return len(self.stated) - 1
 
-    def pair(self, gap: int) -> tuple[str, str, int]:
-        """A new name with its value, and the number of the passage that has both."""
-        name, value = self.names.pop(), self.values.pop()
-        self.stated.append(f"{self.apart(name, gap)} {value}.")
-        self.pairs.append((name, value, len(self.stated) - 1))
-        return self.pairs[-1]
+    def pair(self, words: int, rivals: float, same: float) -> Turn:
+        """The value of a name and up to `words` small words. `rivals` of the passages have another name with
+        words that are there; of the others `same` have other words with a name that is there.
+        """
+        name, said = self.names[-1], self.small(words)
+        if words and self.recalled:
+            if self.draw.random() < rivals:
+                said = self.draw.choice(self.recalled)[1]
+            elif self.draw.random() < same:
+                name = self.draw.choice(self.recalled)[0]
+        if any(name == other and not {*said}.isdisjoint(those) for other, those in self.recalled):
+            name, said = self.names[-1], self.small(words)  # one would answer for the other
+        if name == self.names[-1]:
+            self.names.pop()
+        self.recalled.append((name, said))
+        key, value = " ".join((name, *said)), self.values.pop()
+        self.stated.append(f"{key} {value}.")
+        return Turn(key, value, (len(self.stated) - 1,), RECALL)
 
-    def apart(self, name: str, gap: int) -> str:
-        """The name and from none to `gap` small words."""
-        return " ".join((name, *self.draw.choices(FILLERS, k=self.draw.randint(0, gap))))
+    def small(self, words: int) -> tuple[str, ...]:
+        """One to so many small words; none of none."""
+        return tuple(self.draw.sample(FILLERS, self.draw.randint(1, words))) if words else ()
 
-    def repeated(self, most: int, gap: int) -> Turn:
+    def repeated(self, most: int) -> Turn:
         """Words to be said again and again in runs that change places, or a model learns to count instead of
         looking for the word before. Few words are as likely as many: from few it learns first.
         """
@@ -87,13 +99,9 @@ class _World:
             size = self.draw.randint(*RUN)
             runs.append(words[:size])
             words = words[size:]
-        stated = self.run_on(runs, gap)
-        said = [self.run_on(self.draw.sample(runs, len(runs)), gap) for _ in range(SAID)]
-        return Turn(f"Repeat {stated}", " ".join(said), (), REPEAT)
-
-    def run_on(self, runs: list[list[str]], gap: int) -> str:
-        """Runs one after another; inside of one, from none to `gap` small words before each next word."""
-        return " ".join(" ".join((*(self.apart(word, gap) for word in run[:-1]), run[-1])) for run in runs)
+        said = [runs, *(self.draw.sample(runs, len(runs)) for _ in range(SAID))]
+        stated, *again = (" ".join(word for run in one for word in run) for one in said)
+        return Turn(f"Repeat {stated}", " ".join(again), (), REPEAT)
 
     def topic(self, rivals: float, same: float) -> Turn:
         """Of what is said of somebody of whom one thing is stated, or of a question as all others are."""
@@ -121,6 +129,14 @@ class _World:
                 return name, self.draw.choice(free)
         return self.names.pop(), self.draw.choice(list(ATTRIBUTES))
 
+    def asked_before(self, kind: str) -> Turn | None:
+        """A question of this kind once more, in the words that are drawn now; None: a new one is due."""
+        told = [one for one in self.told if one[-1].kind == kind]
+        if not told or self.draw.random() >= AGAIN:
+            return None
+        attribute, subject, turn = self.draw.choice(told)
+        return replace(turn, question=ATTRIBUTES[attribute].ask(self.draw, subject)) if attribute else turn
+
     def unsaid(self, name: str) -> list[str]:
         """The attributes of somebody that nothing states or asks yet."""
         return [attribute for attribute in ATTRIBUTES if (name, attribute) not in self.asked]
@@ -135,18 +151,16 @@ class _World:
 def _plant(world: _World, kind: str, config: QuestionConfig) -> Turn:
     """A question of this kind, its sources among the passages."""
     if kind == REPEAT:
-        return world.repeated(config.repeated, config.gap)
-    if kind == RECALL:
-        again = world.pairs and world.draw.random() < AGAIN
-        name, value, number = world.draw.choice(world.pairs) if again else world.pair(config.gap)
-        return Turn(world.apart(name, config.gap), value, (number,), kind)
-    draw = world.draw
+        return world.repeated(config.repeated)
     if kind == TOPIC:
         return world.topic(config.rivals, config.same)
-    told = [one for one in world.told if one[-1].kind == kind]
-    if told and draw.random() < AGAIN:
-        attribute, subject, turn = draw.choice(told)
-        return replace(turn, question=ATTRIBUTES[attribute].ask(draw, subject))
+    if again := world.asked_before(kind):
+        return again
+    if kind == RECALL:
+        turn = world.pair(config.gap, config.rivals, config.same)
+        world.told.append(("", "", turn))
+        return turn
+    draw = world.draw
     name, attribute = world.wonder(config.rivals, config.same)
     subject, answer, sources = name, world.values.pop(), []
     if kind == "two_hops":
@@ -183,7 +197,7 @@ def generate_example(config: QuestionConfig, split: str, draw: random.Random) ->
     exercise = set(config.kinds) <= {REPEAT, RECALL}
     while len(world.stated) < max(count, 1):
         if exercise:
-            world.pair(config.gap)
+            world.pair(config.gap, config.rivals, config.same)
         else:
             world.distract(config.rivals, config.same)
     order = list(range(len(world.stated)))
