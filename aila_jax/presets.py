@@ -377,10 +377,10 @@ def brackets() -> Config:
 
 
 def repeats() -> Config:
-    """The first of four exercises, each of which starts from the one before: `repeats`, `pairs`, `keys`,
-    `rivals`. Then come `questions`. A model learns to look for the word before, and to say what
-    followed it. Asked about passages from the start, one of this size answers with any value that stands
-    there (docs/howto/questions.md).
+    """The first of five exercises, each of which starts from the one before: `repeats`, `pairs`, `keys`,
+    `sharper_keys`, `rivals`. Then come `questions`. A model learns to look for the word before, and to say
+    what followed it. Asked about passages from the start, one of this size answers with any value that
+    stands there (docs/howto/questions.md).
 
     Command: aila train --config=repeats --workdir=runs/repeats
     """
@@ -412,15 +412,25 @@ def keys() -> Config:
     """
     asked = _looked_up(("recall",), most=3, asked=3, sequences=65_536)
     asked = replace(asked, equal=0.0, rivals=0.4, same=2 / 3)
-    return _small_reader(asked, steps=1500, learning_rate=1.5e-3, length=80)
+    return _small_reader(asked, steps=900, learning_rate=1.5e-3, length=80)
+
+
+def sharper_keys() -> Config:
+    """The fourth exercise: `keys` at a higher rate, which makes what was found decide. From the start that
+    rate finds it later, and the lower one alone leaves it vague.
+
+    Command: aila train --config=sharper_keys --start=runs/keys --workdir=runs/sharper_keys
+    """
+    config = keys()
+    return replace(config, train=replace(config.train, steps=700, learning_rate=4e-3))
 
 
 def rivals() -> Config:
-    """The fourth exercise: two to four sentences, most of which state what is asked, of somebody else, or
+    """The fifth exercise: two to four sentences, most of which state what is asked, of somebody else, or
     something else of the same person: both must be read. Half of the questions ask only what a sentence or a
     question is about: from the others alone what is said was not learned.
 
-    Command: aila train --config=rivals --start=runs/keys --workdir=runs/rivals
+    Command: aila train --config=rivals --start=runs/sharper_keys --workdir=runs/rivals
     """
     asked = _looked_up(("topic", "one_hop"), most=4, asked=4, sequences=65_536)
     return _small_reader(replace(asked, rivals=0.4, same=2 / 3), steps=1000, learning_rate=4e-3, length=144)
@@ -517,6 +527,7 @@ PRESETS = {
     "repeats": repeats,
     "pairs": pairs,
     "keys": keys,
+    "sharper_keys": sharper_keys,
     "rivals": rivals,
     "questions": questions,
 }

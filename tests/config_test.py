@@ -730,7 +730,7 @@ def test_a_preset_of_another_name_is_refused():
         ValueError,
         match=(
             r"preset is .smal.; it must be one of tiny, small, certified, certified_windows5, paper, base, large, xl, recall, brackets,"
-            r" repeats, pairs, keys, rivals, questions\. Fix: did you mean .small.\?"
+            r" repeats, pairs, keys, sharper_keys, rivals, questions\. Fix: did you mean .small.\?"
         ),
     ):
         presets.preset("smal")

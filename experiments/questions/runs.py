@@ -18,7 +18,7 @@ from experiments.results import read_row_file, write_row_files
 FORMAT = "aila_jax questions, version 1"
 PASSAGES = (4, 8)
 QUESTIONS = 500  # of each kind
-EXERCISES = ("repeats", "pairs", "keys", "rivals")  # presets, in their order
+EXERCISES = ("repeats", "pairs", "keys", "sharper_keys", "rivals")  # presets, in their order
 
 
 @dataclass(frozen=True)

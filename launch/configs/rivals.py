@@ -1,6 +1,7 @@
-"""Questions over passages that state the same of others, or something else of the same: the fourth exercise.
+"""Questions over passages that state the same of others, or something else of the same: the fifth exercise.
 
-Command: python -m launch.train --config=launch/configs/rivals.py --start=runs/keys --workdir=runs/rivals
+Command: python -m launch.train --config=launch/configs/rivals.py --start=runs/sharper_keys
+  --workdir=runs/rivals
 """
 
 from aila_jax import presets

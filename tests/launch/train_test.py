@@ -170,7 +170,7 @@ def test_mistakes_are_refused_before_anything_runs(runs, capsys, arguments, mess
             ["--workdir=w", "--config=no/such.py"],
             (
                 "'no/such.py'; it must be tiny, small, certified, certified_windows5, paper, base, large, xl, recall, brackets,"
-                " repeats, pairs, keys, rivals, questions or an existing .py file"
+                " repeats, pairs, keys, sharper_keys, rivals, questions or an existing .py file"
             ),
         ),
     ],
