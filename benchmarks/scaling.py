@@ -14,8 +14,8 @@
 
 Each cell has a process of its own. Contestants of one size take turns; medians and quartiles are over rounds.
 Memory is what the compiler says that a function holds beside its arguments; on devices, of one of them, the
-training state with it. Of a grid, which is many calls,
-it is the rise of the process's resident peak (Linux), which misses what was freed before and is taken again.
+training state with it. Of a grid, which is many calls, it is the rise of the process's resident peak (Linux),
+which misses what was freed before and is taken again.
 """
 
 import argparse
@@ -163,7 +163,7 @@ def devices_job(who: str, size: int) -> Job:
     step = mapped_step(config, network, optimizer, sharding, state)
     batch = sharding.shard(make_batch(np.random.default_rng(0).integers(0, 1024, (16, 65)).astype(np.int32)))
     draws = step_draws(config, sharding)(0)
-    own, beside = device_bytes(state), _temporary(step, state, batch, *draws)
+    own, beside = device_bytes(state), held(step, state, batch, *draws)
 
     def run() -> None:
         nonlocal state
@@ -171,12 +171,6 @@ def devices_job(who: str, size: int) -> Job:
         jax.block_until_ready(metrics.loss)
 
     return Job(run, lambda: None if beside is None else own + beside)
-
-
-def _temporary(compiled: Any, *arguments: Any) -> int | None:
-    # Results take the place of the state that was given.
-    found = compiled.lower(*arguments).compile().memory_analysis()
-    return None if found is None else int(found.temp_size_in_bytes)
 
 
 def grid_job(who: str, size: int) -> Job:

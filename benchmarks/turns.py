@@ -65,9 +65,13 @@ def rise(call: Callable[[], object]) -> int | None:
 
 
 def held(compiled: Any, *arguments: Any) -> int | None:
-    """What a call of a function of `jax.jit` holds beside its arguments, in bytes, as its compiler says."""
+    """What a call of a function of `jax.jit` holds beside its arguments, in bytes, as its compiler says.
+    Results that take the place of arguments are not beside them.
+    """
     found = compiled.lower(*arguments).compile().memory_analysis()
-    return None if found is None else int(found.temp_size_in_bytes + found.output_size_in_bytes)
+    if found is None:
+        return None
+    return int(found.temp_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes)
 
 
 def _serve(connection: Connection, begin: Begin, *arguments: Any) -> None:
