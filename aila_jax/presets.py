@@ -446,7 +446,7 @@ def questions() -> Config:
     kinds = ("recall", "one_hop", "one_hop", "one_hop", "absent", "redundant")
     asked = _looked_up(kinds, most=8, asked=4, sequences=81_920)
     asked = replace(asked, least=1, rivals=0.4, same=0.5)
-    return _small_reader(asked, steps=2000, learning_rate=3e-3, length=208)
+    return _small_reader(asked, steps=3000, learning_rate=3e-3, length=208)
 
 
 def _looked_up(kinds: tuple[str, ...], *, most: int, asked: int, sequences: int) -> QuestionConfig:
