@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from absl import app, flags
+from absl import app, flags, logging
 
 if TYPE_CHECKING:
     from aila_jax.config import Config
@@ -48,12 +48,16 @@ def define_results(name: str, values: flags.FlagValues = FLAGS) -> None:
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """`app.run(main)`, where a mistake in the call is told in one line, as `aila` tells it."""
+    """`app.run(main)`, where a mistake in the call is told in one line, as `aila` tells it. Libraries say
+    warnings alone, unless `--verbosity` asks for more: Orbax says a line for every file it reads.
+    """
     from aila_jax.cli import signals
     from aila_jax.cli.main import explained
 
     def call_main(argv: list[str]) -> int:
         def call() -> int:
+            if not FLAGS["verbosity"].present:
+                logging.set_verbosity(logging.WARNING)
             main(argv)
             return 0
 

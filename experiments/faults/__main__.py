@@ -12,7 +12,7 @@ the files that are there.
 
 import sys
 
-from absl import flags, logging
+from absl import flags
 
 from experiments import launcher
 
@@ -29,7 +29,6 @@ def define_flags(values: flags.FlagValues = FLAGS) -> None:
 
 def main(argv: list[str]) -> None:
     launcher.no_arguments(argv)
-    logging.set_verbosity(logging.WARNING)  # Orbax would say each time what it reads
     from experiments.faults import report
     from experiments.faults.promises import PROMISES, SCALES, tried
     from experiments.faults.without import tried_without

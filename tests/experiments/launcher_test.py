@@ -67,6 +67,19 @@ def test_a_mistake_is_refused_before_the_first_run(monkeypatch, arguments, messa
         ask(monkeypatch, *arguments)
 
 
+@pytest.mark.parametrize(("arguments", "said"), [([], False), (["--verbosity=0"], True)])
+def test_libraries_say_what_they_read_where_it_is_asked_for(arguments, said):
+    code = (
+        "from absl import logging; from experiments import launcher; launcher.define_results('any');"
+        " launcher.run(lambda argv: logging.info('restored a file'))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0
+    assert ("restored a file" in ran.stderr) == said
+
+
 def test_a_mistake_in_the_call_of_a_launcher_is_one_line():
     ran = subprocess.run(
         [sys.executable, "-m", "experiments.leak", "--seeds=a"],
