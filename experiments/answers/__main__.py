@@ -6,13 +6,20 @@ injected passages change.
 
 asks a model held-out questions of the generator, cell by cell (`--estimate` names them, with what each will
 take), and writes one JSON file a cell into --out; cells whose file is there are left alone. A cell that would
-take more than `--minutes` is not begun. Then table.md and figures of all models' files. `--only` chooses
-cells, and `--collect` makes tables and figures from the files that are there, reading no model.
+take more than `--minutes` is not begun, nor one whose prompts the model has no room for. Then table.md and
+figures of all models' files. `--only` chooses cells, and `--collect` makes tables and figures from the files
+that are there, reading no model.
 """
+
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from experiments import launcher
+
+if TYPE_CHECKING:
+    from experiments.answers.runs import Run
 
 FLAGS = launcher.FLAGS
 
@@ -43,36 +50,21 @@ def define_flags(values: flags.FlagValues = FLAGS) -> None:
 
 def main(argv: list[str]) -> None:
     launcher.no_arguments(argv)
-    from aila_jax.config import one_of, require
+    from aila_jax.config import require
     from experiments.answers import report
-    from experiments.answers.cells import cells
-    from experiments.answers.reading import Form
-    from experiments.answers.runs import Counts, Run, open_model, stem_of, write_result
+    from experiments.answers.runs import write_result
 
-    out, every, left, broken = launcher.out_folder(), cells(), [], []
-    if not FLAGS.collect:
-        for name in FLAGS.only:
-            one_of("--only", name, tuple(every))
-        own = FLAGS.name.replace("_", "").isalnum()
-        require(own, "--name", FLAGS.name, "letters, digits and _", "--name=untouched")
-        counts = Counts(FLAGS.questions, FLAGS.credited, FLAGS.attacked)
-        form = Form(FLAGS.chat, FLAGS.header, FLAGS.begun, FLAGS.max_tokens)
-        model = open_model(FLAGS.model)
-        for name in FLAGS.only or every:
-            cell = every[name]
-            if (out / stem_of(FLAGS.name, cell, FLAGS.seed)).is_file():
-                print(f"{name}: measured already")
-                continue
-            run = Run(model, form, cell, counts, FLAGS.seed, FLAGS.capacity)
-            plan = run.plan()
-            print(plan.line(name), flush=True)
-            if plan.seconds > 60 * FLAGS.minutes:
-                left.append(name)
-            elif not FLAGS.estimate:
-                found = run.measure(FLAGS.name, plan)
-                write_result(found, out)
-                if found.violations:
-                    broken.append(f"{name} ({found.violations})")
+    out, left, broken = launcher.out_folder(), [], []
+    for name, run in ({} if FLAGS.collect else asked_cells(out)).items():
+        plan = run.plan()
+        print(plan.line(name), flush=True)
+        if plan.seconds > 60 * FLAGS.minutes:
+            left.append(name)
+        elif not FLAGS.estimate:
+            found = run.measure(FLAGS.name, plan)
+            write_result(found, out)
+            if found.violations:
+                broken.append(f"{name} ({found.violations})")
     if left:
         fix = "raise --minutes, or lower --credited, --attacked or --questions"
         print(f"not begun, more than {FLAGS.minutes:g} minutes: {', '.join(left)}; {fix}")
@@ -80,6 +72,40 @@ def main(argv: list[str]) -> None:
         print(report.collect(out))
     limit, fix = "none", "look into the rows of the cell's file: the certificate or the votes are wrong"
     require(not broken, "answers that changed though certified", ", ".join(broken), limit, fix)
+
+
+def asked_cells(out: Path) -> dict[str, "Run"]:
+    """The cells that the flags ask for and that `out` has no file of, ready to be measured; what cannot be is
+    told.
+
+    Raises:
+      ValueError: a flag, or the model; or a cell that `--only` names has no room in the model.
+    """
+    from aila_jax.config import one_of, require
+    from experiments.answers.cells import cells
+    from experiments.answers.reading import Form
+    from experiments.answers.runs import Counts, Run, open_model, stem_of
+
+    every = cells()
+    for name in FLAGS.only:
+        one_of("--only", name, tuple(every))
+    own = FLAGS.name.replace("_", "").isalnum()
+    require(own, "--name", FLAGS.name, "letters, digits and _", "--name=untouched")
+    counts = Counts(FLAGS.questions, FLAGS.credited, FLAGS.attacked)
+    form = Form(FLAGS.chat, FLAGS.header, FLAGS.begun, FLAGS.max_tokens)
+    model, asked = open_model(FLAGS.model), {}
+    for name in FLAGS.only or every:
+        cell = every[name]
+        if (out / stem_of(FLAGS.name, cell, FLAGS.seed)).is_file():
+            print(f"{name}: measured already")
+            continue
+        try:
+            asked[name] = Run(model, form, cell, counts, FLAGS.seed, FLAGS.capacity)
+        except ValueError as error:
+            if FLAGS.only:
+                raise
+            print(f"{name}: not begun. {error}")
+    return asked
 
 
 if __name__ == "__main__":

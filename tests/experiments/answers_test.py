@@ -2,6 +2,7 @@
 tables.
 """
 
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -17,6 +18,7 @@ from aila_jax.data.questions.world import VALUES
 from aila_jax.inference.language_model import LanguageModel
 from experiments import launcher
 from experiments.answers import __main__ as command
+from experiments.answers import cells as cell_names
 from experiments.answers import report, runs
 from experiments.answers.attack import WORDINGS, Attack, attack_row, attacks
 from experiments.answers.cells import LAMS, MODES, PASSAGES, Cell, cells
@@ -266,6 +268,24 @@ def test_the_command_measures_once_and_tells_a_violation(
     assert "**Answers that changed though certified" in (tmp_path / "table.md").read_text()
     ask(monkeypatch, *given)
     assert "measured already" in capsys.readouterr().out
+
+
+def test_cells_without_room_are_told_and_the_others_measured(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = ("answers-one_hop-4-branches", "answers-one_hop-16-together")
+    monkeypatch.setattr(runs, "open_model", lambda path: tiny())
+    monkeypatch.setattr(cell_names, "cells", lambda: {name: cells()[name] for name in some})
+    given = (f"--out={tmp_path}", "--max_tokens=3", "--questions=1", "--credited=0", "--model=tiny")
+    for said in ("a question in full", "measured already"):
+        ask(monkeypatch, *given)
+        lines = capsys.readouterr().out.splitlines()
+        assert next(line for line in lines if line.startswith(some[0])).count(said) == 1
+        [why] = [line for line in lines if line.startswith(some[1])]
+        assert re.search(r": not begun\. the prompt is '\d+ tokens .*at most 512, which the model reads", why)
+    assert [path.name for path in tmp_path.glob("*.json")] == [f"model-{some[0]}-seed0.json"]
+    with pytest.raises(ValueError, match="at most 512, which the model reads"):
+        ask(monkeypatch, *given, f"--only={some[1]}")
 
 
 @pytest.mark.parametrize(
