@@ -79,7 +79,8 @@ def answer(
       pairs: also leave passages out two by two.
       shapley: permutations from which Shapley values are estimated; 0 for none.
       seed: of the permutations.
-      abstain: in branches, answers that count as none, beside an empty one; by default `unknown`.
+      abstain: in branches, answers that count as none and have no vote, beside an empty one; by default
+        `unknown`.
       cache_dir: a folder that keys and values of passages are kept in; empty: memory alone.
       cache_mib: MiB that it may take.
       fallback: of a path, where the newest checkpoint is damaged, take the newest whole one, and say so.

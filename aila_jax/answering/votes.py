@@ -29,7 +29,7 @@ class Majority:
     """The votes, the leader first.
 
     Attributes:
-      votes: of each answer.
+      votes: of each answer, the most frequent first; those who name none last.
       certified: c: whatever up to so many of the passages are replaced with, the leader stays.
     """
 
@@ -49,21 +49,20 @@ def canonical(text: str) -> str:
 
 
 def majority(answers: Sequence[str], abstain: Iterable[str] = ()) -> Majority:
-    """The most frequent answer.
+    """The most frequent answer. Who names none has no vote: a passage that does not state what is asked says
+    nothing against one that does. So none leads only where nobody names one.
 
-        c = ⌊(n₁ − n₂ − t) / 2⌋, at least 0
+        c = ⌊(n₁ − n₂ − 1) / 2⌋, at least 0
 
-    n₁ counts the leader, n₂ the most frequent other answer, abstaining among them (0 where there is none).
-    One replaced passage takes one vote away and gives one to another answer. Ties go to an answer that is no
-    abstention, and among answers to the one with the earliest passage; since whoever replaces a passage
-    chooses its answer, only the first of these rules is certain to favour the leader. So t = 0 where all
-    answers that n₂ counts are abstentions, and the leader is none; else t = 1.
+    n₁ counts the leader, n₂ the most frequent other answer (0 where there is none). One replaced passage
+    takes one vote away and gives one to another answer. A tie goes to the answer with the earliest passage,
+    which may be one that was replaced. Where nobody names an answer one passage can: c is 0.
 
     Source: ours (docs/method.md, section 15).
 
     Args:
       answers: of each branch, in the order of the passages.
-      abstain: answers that count as abstaining, beside an empty one.
+      abstain: answers that name none, beside an empty one.
     """
     none = {"", *map(canonical, abstain)}
     said: dict[str, list[int]] = {}
@@ -71,10 +70,6 @@ def majority(answers: Sequence[str], abstain: Iterable[str] = ()) -> Majority:
         form = canonical(answer)
         said.setdefault("" if form in none else form, []).append(number)
     votes = [Vote(form, len(numbers), tuple(numbers), form == "") for form, numbers in said.items()]
-    votes.sort(key=lambda vote: (-vote.count, vote.abstains, vote.passages))
-    leader, others = votes[0], votes[1:]
-    most = others[0].count if others else 0
-    rivals = [vote for vote in others if vote.count == most]
-    favours = bool(rivals) and not leader.abstains and all(vote.abstains for vote in rivals)
-    certified = max(0, (leader.count - most - (0 if favours else 1)) // 2)
-    return Majority(tuple(votes), certified)
+    votes.sort(key=lambda vote: (vote.abstains, -vote.count, vote.passages))
+    first, second = ([vote.count for vote in votes if not vote.abstains] + [0, 0])[:2]
+    return Majority(tuple(votes), max(0, (first - second - 1) // 2))

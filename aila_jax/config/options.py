@@ -740,8 +740,8 @@ class AnswerOptions(Options):
     )
     seed: int = option("Seed of the permutations.", 0, is_seed)
     abstain: Sequence[str] | None = option(
-        "In branches, an answer that counts as none; may be given several times. An empty one always does."
-        " Default: unknown.",
+        "In branches, an answer that counts as none, and has no vote; may be given several times. An empty one"
+        " always does. Default: unknown.",
         None,
         are_texts,
     )

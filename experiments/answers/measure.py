@@ -124,7 +124,7 @@ def logits_of(asked: Asked, said: Said, passages: int) -> list[Float[np.ndarray,
 def is_tie(said: Said, logits: Sequence[Float[np.ndarray, "A V"]]) -> bool:
     """Whether rounding, or the order of passages, decides an answer."""
     if said.votes is not None:
-        votes = said.votes.votes
+        votes = [vote for vote in said.votes.votes if not vote.abstains]
         return len(votes) > 1 and votes[0].count == votes[1].count
     top = np.sort(np.partition(logits[0], -2, axis=-1)[:, -2:], axis=-1)
     return bool((top[:, 1] - top[:, 0]).min() < TIE)

@@ -25,11 +25,12 @@ SMALL = [one for size in (1, 2) for one in itertools.product(TYPES, repeat=size)
         ("a a a a", (), 1),
         ("a a a b", (), 0),
         ("a a a a b", (), 1),
-        ("a a a a u u", ("u",), 1),  # a tie with abstentions goes to the leader
+        ("a a a a u u", ("u",), 1),
         ("a a a a b b", (), 0),
         ("a a a a u u b b", ("u",), 0),
-        ("u u u a", ("u",), 0),
-        ("u u u u a", ("u",), 1),
+        ("a a a u u u u u", ("u",), 1),  # who names none has no vote
+        ("u u u u a", ("u",), 0),
+        ("u u u u u", ("u",), 0),  # one passage can name an answer
         ("a", (), 0),
         ("a b", (), 0),
     ],
@@ -45,9 +46,17 @@ def test_the_form_in_which_answers_are_compared() -> None:
     assert canonical("3.5") == "3.5"
     found = majority(["The owl.", "a cat", "the owl ", "", "Unknown."], ["unknown"])
     assert [(vote.answer, vote.passages) for vote in found.votes] == [
-        ("the owl", (0, 2)), ("", (3, 4)), ("a cat", (1,)),
+        ("the owl", (0, 2)), ("a cat", (1,)), ("", (3, 4)),
     ]  # fmt: skip
     assert found.leader.answer == "the owl"
+
+
+def test_who_names_none_has_no_vote() -> None:
+    found = majority(["unknown", "", "b", "a", "unknown", "a"], ["unknown"])
+    assert [(vote.answer, vote.count, vote.abstains) for vote in found.votes] == [
+        ("a", 2, False), ("b", 1, False), ("", 3, True),
+    ]  # fmt: skip
+    assert majority(["unknown", ""], ["unknown"]).leader.abstains
 
 
 @cache
@@ -79,7 +88,7 @@ def test_a_branch_answers_to_its_own_passage_whatever_the_others_are() -> None:
         assert said(bodies) == [says()[one] for one in bodies]
 
 
-# How many of six passages say the most frequent answer, the second and the third; the second may be said to
+# How many of the passages say the most frequent answer, the second and the third; the second may be said to
 # be no answer.
 @pytest.mark.parametrize(
     ("counts", "abstains", "certified"),
@@ -89,6 +98,9 @@ def test_a_branch_answers_to_its_own_passage_whatever_the_others_are() -> None:
         ((4, 2, 0), True, 1),
         ((4, 1, 1), False, 1),
         ((3, 1, 0), False, 0),
+        ((3, 4, 0), True, 1),
+        ((1, 5, 0), True, 0),
+        ((0, 5, 0), True, 0),
     ],
 )
 def test_no_attack_changes_what_is_certified_and_one_more_passage_does(

@@ -126,6 +126,8 @@ def test_ties_are_of_logits_or_of_votes() -> None:
     two = Majority((Vote("a", 1, (0,), False), Vote("b", 1, (1,), False)), 0)
     one = Majority((Vote("a", 2, (0, 1), False), Vote("b", 1, (2,), False)), 0)
     assert is_tie(Said(drawn, (), two), [far]) and not is_tie(Said(drawn, (), one), [near])
+    none = Majority((Vote("a", 1, (0,), False), Vote("", 1, (1,), True)), 0)
+    assert not is_tie(Said(drawn, (), none), [far])  # who names none has no vote
 
 
 def test_attacks_replace_what_they_aim_at_and_nothing_else() -> None:
