@@ -1,7 +1,7 @@
 """Answers, their sources, and other orders of the passages: all of one question from what is encoded once."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,18 +93,28 @@ def credit_row(number: int, example: Example, asked: Asked, said: Said, correct:
     needed: tuple[float | None, float | None] = (None, None)
     if planted.any():
         lost, enough = comprehensiveness(values[:1], values[-2:-1]), sufficiency(values[:1], values[-1:])
-        needed = float(lost[0]), float(enough[0])
+        needed = short(lost[0]), short(enough[0])
     return CreditRow(
         number=number,
         correct=correct,
         planted=example.rationale,
-        logprob=float(whole),
-        without=tuple((whole - without).tolist()),
-        mass=tuple(asked.mass(tokens).mean(axis=0)[:passages].tolist()),
-        gradient=tuple(gradient_times_input(asked, tokens).tolist()),
+        logprob=short(whole),
+        without=shorter(whole - without),
+        mass=shorter(asked.mass(tokens).mean(axis=0)[:passages]),
+        gradient=shorter(gradient_times_input(asked, tokens)),
         comprehensiveness=needed[0],
         sufficiency=needed[1],
     )
+
+
+def short(value: float) -> float:
+    """With eight digits: result files are read by people too, and kept for long."""
+    return float(f"{value:.8g}")
+
+
+def shorter(values: Iterable[float]) -> tuple[float, ...]:
+    """Each `short`."""
+    return tuple(map(short, values))
 
 
 def values_of(asked: Asked, tokens: Sequence[int], rows: Bool[np.ndarray, "R P"]) -> Float[np.ndarray, "R"]:

@@ -235,7 +235,7 @@ def write_result(result: CellResult, directory: Path) -> None:
     parts = {name: asdict(getattr(result, name)) for name in ("cell", "form", "plan")}
     document = {"format": FORM, **facts, **parts, **rows, "config": to_dict(result.config)}
     write_atomically(
-        directory / stem_of(result.model, result.cell, result.seed), json_text(document).encode()
+        directory / stem_of(result.model, result.cell, result.seed), json_text(document, indent=None).encode()
     )
 
 
