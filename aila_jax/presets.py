@@ -416,8 +416,8 @@ def keys() -> Config:
 
 
 def sharper_keys() -> Config:
-    """The fourth exercise: `keys` at a higher rate, which makes what was found decide. From the start that
-    rate finds it later, and the lower one alone leaves it vague.
+    """The fourth exercise: `keys` at a higher rate, for runs in which the lower one alone leaves keys vague.
+    From the start the higher one finds them later.
 
     Command: aila train --config=sharper_keys --start=runs/keys --workdir=runs/sharper_keys
     """

@@ -40,6 +40,7 @@ def define_flags(values: flags.FlagValues = FLAGS) -> None:
         0,
         "Positions of every passage, isolated. 0: those of training, else the longest passage.",
         flag_values=values,
+        lower_bound=0,
     )
     flags.DEFINE_integer(
         "seed", 0, "Seed of questions, orders and attacks.", flag_values=values, lower_bound=0
