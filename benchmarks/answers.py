@@ -93,8 +93,9 @@ class Contest:
 
     def first(self, kept: bool) -> int:
         """The likeliest first token."""
-        question = self.asked(kept).question
-        token: int = question.drawn(ANSWER).next()
+        from aila_jax.answering.slots import Drawing
+
+        [token] = Drawing(self.asked(kept).questions, ANSWER).next()
         return token
 
     def first_whole(self) -> int:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from aila_jax.answering.cache import Cache, Reader, weights_checksum
 from aila_jax.answering.prompts import BRANCHES, ISOLATED, Prompt
 from aila_jax.answering.slots import (
+    ROWS,
     Drawing,
     Prefix,
     Question,
@@ -144,7 +145,7 @@ class Isolated:
         return (self.question,)
 
     def draw(self, limits: Limits) -> tuple[Drawn, ...]:
-        return (drawn(self.question, limits),)
+        return drawn([self.question], limits)
 
     def logprobs(self, answer: Sequence[int], kept: Bool[np.ndarray, "R P"]) -> Float[np.ndarray, "R A"]:
         return self.question.logprobs(answer, kept)
@@ -175,7 +176,7 @@ class Together:
         return (self.question,)
 
     def draw(self, limits: Limits) -> tuple[Drawn, ...]:
-        return (drawn(self.question, limits),)
+        return drawn([self.question], limits)
 
     def logprobs(self, answer: Sequence[int], kept: Bool[np.ndarray, "R P"]) -> Float[np.ndarray, "R A"]:
         rows = [self.question if row.all() else self._question(row) for row in kept]
@@ -205,7 +206,21 @@ class Branches:
         return Question(self.passages.setting, self.passages.prefix(numbers, at), self.passages.prompt.ask)
 
     def draw(self, limits: Limits) -> tuple[Drawn, ...]:
-        return tuple(drawn(question, limits) for question in self.questions)
+        """Read some at once, each in the row of its number and with branches of its own size: what is drawn
+        for one is the same bit for bit, whatever the others are that are replaced.
+        """
+        count = len(self.questions)
+        rows = min(ROWS, 1 << (count - 1).bit_length())
+        found: dict[int, Drawn] = {}
+        for first in range(0, count, rows):
+            some = range(first, min(first + rows, count))
+            for size in sorted({self.questions[number].start for number in some}):
+                here = [number for number in some if self.questions[number].start == size]
+                # Rows of others are filled with one of these, which is not looked at there.
+                filled = [number if number in here else here[0] for number in range(first, first + rows)]
+                each = drawn([self.questions[number] for number in filled], limits)
+                found.update((number, each[number - first]) for number in here)
+        return tuple(found[number] for number in range(count))
 
     def logprobs(self, answer: Sequence[int], kept: Bool[np.ndarray, "R P"]) -> Float[np.ndarray, "R A"]:
         own = np.concatenate([one.logprobs(answer, np.ones((1, 1), bool)) for one in self.questions])
@@ -234,22 +249,43 @@ def mixture(logprobs: Float[np.ndarray, "n A"]) -> Float[np.ndarray, "A"]:
     return np.diff(means, prepend=0.0)
 
 
-def drawn(question: Question, limits: Limits) -> Drawn:
-    """The greedy answer to one question."""
-    tokenizer = question.setting.model.tokenizer
-    special = set(tokenizer.special_ids.values()) - {tokenizer.eos_id}
-    drawing: Drawing = question.drawn(limits.max_tokens)
-    ids: list[int] = []
-    text, ended = "", "length"
-    while len(ids) < limits.max_tokens and ended == "length":
-        ids.append(drawing.next())
-        if ids[-1] in special:
-            text, ended = tokenizer.decode(ids[:-1]), "stop"
-            break
-        text, stop = text_before(tokenizer, ids, limits.stops)
-        ended = "stop" if stop else "length"
-    spelled = text.rstrip()
-    # A special token that ended it may not be spelled by what is decoded: then all of them count.
-    beginnings = (text_before(tokenizer, ids[:n], limits.stops)[0] for n in range(1, len(ids)))
-    least = next((n for n, one in enumerate(beginnings, start=1) if one.startswith(spelled)), len(ids))
-    return Drawn(spelled.strip(), tuple(ids[:least]), ended)
+def drawn(questions: Sequence[Question], limits: Limits) -> tuple[Drawn, ...]:
+    """The greedy answer to each of some questions of one size (`Drawing`)."""
+    drawing = Drawing(questions, limits.max_tokens)
+    answers = [_Answer(question, limits) for question in questions]
+    while any(not one.ended for one in answers):
+        for one, token in zip(answers, drawing.next(), strict=True):
+            one.add(token)
+    return tuple(one.drawn() for one in answers)
+
+
+class _Answer:
+    """An answer token by token, until it ends."""
+
+    def __init__(self, question: Question, limits: Limits):
+        self.tokenizer, self.limits = question.setting.model.tokenizer, limits
+        self.special = set(self.tokenizer.special_ids.values()) - {self.tokenizer.eos_id}
+        self.ids: list[int] = []
+        self.text, self.ended = "", ""
+
+    def add(self, token: int) -> None:
+        """One more; nothing where it has ended."""
+        if self.ended:
+            return
+        self.ids.append(token)
+        if token in self.special:
+            self.text, self.ended = self.tokenizer.decode(self.ids[:-1]), "stop"
+            return
+        self.text, stop = text_before(self.tokenizer, self.ids, self.limits.stops)
+        if stop:
+            self.ended = "stop"
+        elif len(self.ids) == self.limits.max_tokens:
+            self.ended = "length"
+
+    def drawn(self) -> Drawn:
+        """What there is of it."""
+        ids, stops, spelled = self.ids, self.limits.stops, self.text.rstrip()
+        # A special token that ended it may not be spelled by what is decoded: then all of them count.
+        beginnings = (text_before(self.tokenizer, ids[:n], stops)[0] for n in range(1, len(ids)))
+        least = next((n for n, one in enumerate(beginnings, start=1) if one.startswith(spelled)), len(ids))
+        return Drawn(spelled.strip(), tuple(ids[:least]), self.ended)

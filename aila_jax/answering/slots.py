@@ -178,10 +178,6 @@ class Question:
         self.setting, self.prefix, self.ask = setting, prefix, tuple(ask)
         self.start = len(prefix.tokens.ids)
 
-    def drawn(self, most: int) -> "Drawing":
-        """Begins to draw its answer, of at most so many tokens."""
-        return Drawing(self, most)
-
     def logprobs(self, answer: Sequence[int], kept: Bool[np.ndarray, "R P"]) -> Float[np.ndarray, "R A"]:
         """Log-probability of each of the answer's tokens after those before it, nats, with some passages left
         out of what the question reads.
@@ -246,27 +242,42 @@ class Question:
 
 
 class Drawing:
-    """An answer in the making: the likeliest token after what is there, one at a time."""
+    """Answers in the making: the likeliest token after what is there, one at a time for each question."""
 
-    def __init__(self, question: Question, most: int):
-        """`most`: tokens that may be drawn."""
-        self.question, self.ids = question, list(question.ask)
-        self.room = size_of(len(question.ask) + most)
-        self.every = np.ones((1, 1 + max(question.prefix.tokens.pieces.max(), 0)), bool)
+    def __init__(self, questions: Sequence[Question], most: int):
+        """Begins.
+
+        Args:
+          questions: one at least, as many tokens each, with prefixes of one size and as many passages.
+          most: tokens that may be drawn.
+        """
+        self.questions, self.ids = tuple(questions), [list(one.ask) for one in questions]
+        first = self.questions[0]
+        self.start, self.room = first.start, size_of(len(first.ask) + most)
+        self.every = np.ones((1, 1 + max(first.prefix.tokens.pieces.max(), 0)), bool)
         self.kept: Kept | None = None
 
-    def next(self) -> int:
-        """The likeliest next token."""
-        question = self.question
-        given = question.setting.given(question.batch(self.ids, self.room, self.every))
-        last = len(self.ids) - 1
+    def next(self) -> tuple[int, ...]:
+        """The likeliest next token of each."""
+        first, last = self.questions[0], len(self.ids[0]) - 1
+        batches = [
+            question.batch(ids, self.room, self.every)
+            for question, ids in zip(self.questions, self.ids, strict=True)
+        ]
+        given = first.setting.given(jax.tree.map(lambda *rows: np.concatenate(rows), *batches))
         if self.kept is None:
-            at = question.start + np.arange(size_of(len(self.ids)), dtype=np.int32)[None]
-            found, self.kept = _begin(*given, at, question.prefix.kept, np.int32(last))
+            at = self.start + np.arange(size_of(last + 1), dtype=np.int32)
+            at = np.repeat(at[None], len(batches), axis=0)
+            prefixes = [one.prefix.kept for one in self.questions]
+            kept = jax.tree.map(lambda *rows: np.concatenate(rows, axis=1), *prefixes)
+            found, self.kept = _begin(*given, at, kept, np.int32(last))
         else:
-            found, self.kept = _step(*given, np.array([question.start + last], np.int32), self.kept)
-        self.ids.append(int(found))
-        return self.ids[-1]
+            at = np.full(len(batches), self.start + last, np.int32)
+            found, self.kept = _step(*given, at, self.kept)
+        tokens = tuple(np.asarray(found).tolist())
+        for ids, token in zip(self.ids, tokens, strict=True):
+            ids.append(token)
+        return tokens
 
 
 def _batch(
@@ -356,8 +367,8 @@ def _begin(
     at: Array,
     kept: KeysValues,
     last: Array,
-) -> tuple[Int[Array, ""], Kept]:
-    """The first token of an answer; and keys and values of all that was read, layer by layer."""
+) -> tuple[Int[Array, "R"], Kept]:
+    """The first token of each answer; and keys and values of all that was read, layer by layer."""
     given, start = network.on_blocks(batch.given_ids), kept.keys.shape[2]
     kept = with_room(kept, batch.tokens.shape[1] - start)
     found = query_logits(given, params, batch, dial, request, at, kept)
@@ -365,15 +376,15 @@ def _begin(
         lambda old, new: jax.lax.dynamic_update_slice(old, new, (0, 0, start, 0, 0)), kept, found.fresh
     )
     layers = tuple(jax.tree.map(lambda one, n=n: one[n], kept) for n in range(network.module.config.n_layers))
-    return jnp.argmax(found.logits[0, last]), layers
+    return jnp.argmax(found.logits[:, last], axis=-1), layers
 
 
 @partial(jax.jit, static_argnames="request", donate_argnames="kept")
 def _step(
     network: Network, params: Any, batch: Batch, dial: Dial, request: Request, at: Array, kept: Kept
-) -> tuple[Int[Array, ""], Kept]:
+) -> tuple[Int[Array, "R"], Kept]:
     logits, kept = next_logits(network.on_blocks(batch.given_ids), params, batch, dial, request, at, kept)
-    return jnp.argmax(logits[0]), kept
+    return jnp.argmax(logits, axis=-1), kept
 
 
 def with_room(kept: KeysValues, slots: int) -> KeysValues:

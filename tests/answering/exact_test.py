@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from aila_jax.answering.cache import Cache, Memory
-from aila_jax.answering.modes import Asked, Limits, ask
+from aila_jax.answering.modes import Asked, Limits, ask, drawn
 from aila_jax.answering.prompts import Prompt
-from aila_jax.answering.slots import Setting
+from aila_jax.answering.slots import Drawing, Setting
 from aila_jax.data.prompts import Laid, lay_out
 from tests.support.passages import model_of, prompt_of_tokens, whole_run
 
@@ -85,6 +85,41 @@ def test_the_greedy_answer_is_that_of_whole_runs(form: str, mode: str) -> None:
         laid = lay_out(PROMPT.header, PROMPT.bodies, end, CAPACITY if mode == "isolated" else None)
         logprobs, _ = whole_run(model, laid, LAM if mode == "together" else 1.0, hard=mode == "isolated")
         assert token == logprobs[-1].argmax()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_branch_s_greedy_answer_is_that_of_whole_runs_in_any_company(form: str) -> None:
+    """Eleven branches, of three sizes and in rows of eight, that end after different numbers of tokens."""
+    model, lengths = model_of(form), (5, 3, 20, 7, 16, 13, 14, 30, 2, 9, 21)
+    prompt = prompt_of_tokens(lengths)
+    every = asked(form, "branches", prompt)
+    assert len({question.start for question in every.questions}) == 3
+    plain = every.draw(Limits(3, ()))
+    for body, found in zip(prompt.bodies, plain, strict=True):
+        for number, token in enumerate(found.tokens):
+            end = [*prompt.ask, *found.tokens[:number]]
+            logprobs, _ = whole_run(model, lay_out(prompt.header, [body], end), 1.0, hard=True)
+            assert token == logprobs[-1].argmax()
+    limits = Limits(3, tuple("abcdefghijklm0123456789"))
+    stopped = every.draw(limits)
+    assert stopped == tuple(drawn([question], limits)[0] for question in every.questions)
+    assert {one.ended for one in stopped} == {"stop", "length"}
+
+
+def test_a_branch_is_the_same_bit_for_bit_whatever_is_beside_it() -> None:
+    draw, found = np.random.default_rng(0), []
+    for _ in range(3):
+        bodies = (PROMPT.bodies[0], *(tuple(draw.integers(0, 200, size).tolist()) for size in (3, 7)))
+        drawing = Drawing(asked("llama", "branches", replace(PROMPT, bodies=bodies)).questions, 4)
+        tokens = np.array([drawing.next() for _ in range(4)])
+        assert drawing.kept is not None
+        found.append((tokens[:, 0], [np.asarray(layer.values) for layer in drawing.kept]))
+    first, *others = found
+    for other in others:
+        np.testing.assert_array_equal(other[0], first[0])
+        for here, there in zip(other[1], first[1], strict=True):
+            np.testing.assert_array_equal(here[0], there[0])
+            assert (here[1] != there[1]).any()
 
 
 @pytest.mark.parametrize("form", ["gpt2", "llama"])
