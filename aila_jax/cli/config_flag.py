@@ -92,6 +92,16 @@ def overrides(arguments: list[str]) -> list[str]:
     return [name_now(one[1]) for one in found if one]
 
 
+def override_of(arguments: list[str], key: str) -> str | None:
+    """What arguments set a key to; None where they leave it."""
+    values = flags.FlagValues()
+    flags.DEFINE_string(f"config.{key}", None, "", flag_values=values)
+    values.set_gnu_getopt(True)
+    values(["aila", *arguments], known_only=True)
+    found: str | None = values[f"config.{key}"].value
+    return found
+
+
 def _as_named_now(argument: str) -> str:
     """An override by the name that its key has today; any other argument as it is."""
     override = OVERRIDE.match(argument)

@@ -18,8 +18,9 @@ import aila_jax as aila
 from aila_jax import presets
 from aila_jax.checkpoint import Checkpoint, find_checkpoint
 from aila_jax.checkpoint.lineage import weights_of
+from aila_jax.cli.commands import localise, train
 from aila_jax.cli.main import main
-from aila_jax.config import AdapterConfig, Config, RelationConfig
+from aila_jax.config import AdapterConfig, Config, PartitionConfig, RelationConfig
 from aila_jax.config.options import LocaliseOptions
 from aila_jax.loading import models
 from aila_jax.pretrained.writing import write_folder
@@ -382,3 +383,19 @@ def test_a_model_with_film_is_refused_by_that_name():
     ):
         presets.localised(presets.small())
     assert presets.localised(presets.small(), full=True).model.film
+
+
+@pytest.mark.parametrize("command", [localise, train])
+def test_other_blocks_begin_with_their_own_settings(command, place, base):
+    """The base's blocks are sentences: a unit that no other kind reads."""
+    given = [f"--start={place / 'base'}", f"--workdir={place / 'none'}", "--config.data.corpus=text"]
+    own = base.config.partition
+    assert own == PartitionConfig(kind="segments", unit="sentence")
+    for more, want in (
+        ([], own),
+        (["--config.partition.kind=segments"], own),
+        (["--config.partition.kind", "segments"], own),
+        (["--config.partition.kind=given"], PartitionConfig()),
+        (["--config.partition.kind", "given"], PartitionConfig()),
+    ):
+        assert command.COMMAND.base([*given, *more]).partition == want

@@ -5,7 +5,7 @@ from dataclasses import replace
 from absl import flags
 
 from aila_jax.cli.command import WORKDIR, Call, Command
-from aila_jax.cli.commands.train import data_of_start, train_as_asked
+from aila_jax.cli.commands.train import blocks_as_asked, data_of_start, train_as_asked
 from aila_jax.cli.config_flag import overrides
 from aila_jax.cli.options import define_options, read_options
 from aila_jax.cli.paths import is_model
@@ -29,7 +29,7 @@ def _base(arguments: list[str]) -> Config:
     from aila_jax import runs
 
     config = runs.localised_config(options)
-    return replace(config, data=data_of_start(config.data))
+    return blocks_as_asked(replace(config, data=data_of_start(config.data)), arguments)
 
 
 def _run(call: Call[LocaliseOptions]) -> None:

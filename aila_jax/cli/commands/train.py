@@ -7,17 +7,14 @@ from absl import flags
 
 from aila_jax import presets
 from aila_jax.cli.command import WORKDIR, Call, Command, CommandError
-from aila_jax.cli.config_flag import overrides
+from aila_jax.cli.config_flag import override_of, overrides
 from aila_jax.cli.paths import is_model
-from aila_jax.config import Config, DataConfig, user_path
+from aila_jax.config import Config, DataConfig, PartitionConfig, user_path
 from aila_jax.config.options import TrainOptions
 
 
 def _base(arguments: list[str]) -> Config | None:
-    """The configuration of the start, or of the run that goes on; None without a start.
-
-    With another corpus, what the start's own was read by is left out: its files, its splits and rules.
-    """
+    """The configuration of the start, or of the run that goes on; None without a start."""
     values = flags.FlagValues()
     for name in ("start", "workdir"):
         flags.DEFINE_string(name, "", "", flag_values=values)
@@ -31,14 +28,23 @@ def _base(arguments: list[str]) -> Config | None:
     from aila_jax.runs import start_config
 
     config = start_config(values.start, values.workdir or None)
-    if "data.corpus" not in overrides(arguments):
-        return config
-    return replace(config, data=data_of_start(config.data))
+    anew = "data.corpus" in overrides(arguments)
+    return blocks_as_asked(replace(config, data=data_of_start(config.data)) if anew else config, arguments)
 
 
 def data_of_start(data: DataConfig) -> DataConfig:
-    """What another text leaves of a start's own settings: how it becomes tokens."""
+    """What another text leaves of a start's own settings: how it becomes tokens, not its files, splits and
+    rules.
+    """
     return DataConfig(cache_dir=data.cache_dir).in_tokens_of(data)
+
+
+def blocks_as_asked(config: Config, arguments: list[str]) -> Config:
+    """The configuration of a start without what its blocks were made by, where `--config.partition.kind`
+    asks for another kind.
+    """
+    kind = override_of(arguments, "partition.kind")
+    return config if kind in (None, config.partition.kind) else replace(config, partition=PartitionConfig())
 
 
 def _run(call: Call[TrainOptions]) -> None:
