@@ -5,9 +5,9 @@ sizes, so that few programs are compiled. A passage is left out by making its sl
 and so do the positions of all others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aila_jax.inference.language_model import LanguageModel
-from aila_jax.model.decoding import Queried, keys_and_values, next_logits, query_logits
+from aila_jax.model.decoding import Queried, in_parts, keys_and_values, next_logits, query_in_parts
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.kept import Kept, KeysValues
 from aila_jax.model.network import Network
@@ -289,6 +289,23 @@ def _batch(
     return Batch(ids, none, no, positions, doc_ids, blocks)
 
 
+def _program(donated: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Makes one compiled program of a function; of a deep model (`in_parts`) it calls small ones. `donated`:
+    the argument whose memory may be used again.
+    """
+
+    def made(function: Callable[..., Any]) -> Callable[..., Any]:
+        compiled = jax.jit(function, static_argnames="request", donate_argnames=donated)
+
+        @wraps(function)
+        def call(network: Network, *rest: Any) -> Any:
+            return (function if in_parts(network.module) else compiled)(network, *rest)
+
+        return call
+
+    return made
+
+
 @partial(jax.jit, static_argnames="request")
 def _encoded(network: Network, params: Any, batch: Batch, dial: Dial, request: Request) -> KeysValues:
     kept = keys_and_values(network.on_blocks(batch.given_ids), params, batch, dial, request)
@@ -308,17 +325,18 @@ def _queried(
 ) -> Queried:
     """What the slots `at` give, where those of `batch` after the kept ones have room."""
     room = with_room(kept, batch.tokens.shape[1] - kept.keys.shape[2])
-    return query_logits(network.on_blocks(batch.given_ids), params, batch, dial, request, at, room, pieces)
+    given = network.on_blocks(batch.given_ids)
+    return query_in_parts(given, params, batch, dial, request, at, room, pieces)
 
 
-@partial(jax.jit, static_argnames="request")
+@_program()
 def _encoded_after(
     network: Network, params: Any, batch: Batch, dial: Dial, request: Request, at: Array, kept: KeysValues
 ) -> KeysValues:
     return _queried(network, params, batch, dial, request, at, kept).fresh
 
 
-@partial(jax.jit, static_argnames="request")
+@_program()
 def _logprobs(
     network: Network,
     params: Any,
@@ -334,14 +352,14 @@ def _logprobs(
     return jnp.take_along_axis(logprobs, targets[:, :, None], axis=2)[:, :, 0]
 
 
-@partial(jax.jit, static_argnames="request")
+@_program()
 def _logits(
     network: Network, params: Any, batch: Batch, dial: Dial, request: Request, at: Array, kept: KeysValues
 ) -> Float[Array, "R T V"]:
     return _queried(network, params, batch, dial, request, at, kept).logits
 
 
-@partial(jax.jit, static_argnames="request")
+@_program()
 def _mass(
     network: Network,
     params: Any,
@@ -357,7 +375,7 @@ def _mass(
     return mass
 
 
-@partial(jax.jit, static_argnames="request")
+@_program()
 def _begin(
     network: Network,
     params: Any,
@@ -371,7 +389,7 @@ def _begin(
     """The first token of each answer; and keys and values of all that was read, layer by layer."""
     given, start = network.on_blocks(batch.given_ids), kept.keys.shape[2]
     kept = with_room(kept, batch.tokens.shape[1] - start)
-    found = query_logits(given, params, batch, dial, request, at, kept)
+    found = query_in_parts(given, params, batch, dial, request, at, kept)
     kept = jax.tree.map(
         lambda old, new: jax.lax.dynamic_update_slice(old, new, (0, 0, start, 0, 0)), kept, found.fresh
     )
@@ -379,7 +397,7 @@ def _begin(
     return jnp.argmax(found.logits[:, last], axis=-1), layers
 
 
-@partial(jax.jit, static_argnames="request", donate_argnames="kept")
+@_program(donated="kept")
 def _step(
     network: Network, params: Any, batch: Batch, dial: Dial, request: Request, at: Array, kept: Kept
 ) -> tuple[Int[Array, "R"], Kept]:

@@ -1,8 +1,8 @@
 """A forward pass in two parts: a text's keys and values once, and then the positions that are asked for.
 
-A loop over layers inside the program of a single position would copy every weight of the model for each
-token. So a deep model runs some layers at a time, by one small program that is called again and again. Layers
-of several positions run as a loop where the model's do.
+A loop over layers inside a program copies every weight of the model, each time that it is called. So a deep
+model runs some layers at a time, by one small program that is called again and again. Inside a larger
+program, as for a gradient, layers of several positions run as a loop where the model's do.
 """
 
 from dataclasses import replace
@@ -28,7 +28,9 @@ TOGETHER = 5  # layers of one program: fewer cost more calls, 50 µs each, and m
 
 
 def in_parts(module: Transformer) -> bool:
-    """Whether `next_logits` is better called outside jit: a single program of all layers compiles long."""
+    """Whether `next_logits` and `query_in_parts` are to be called outside jit: a single program of all layers
+    compiles long.
+    """
     return module.config.n_layers > 2 * TOGETHER
 
 
@@ -81,7 +83,7 @@ def next_logits(
     """
     config = network.module.config
     tables = {name: part for name, part in params.items() if not name.startswith("layer_")}
-    x_Bx1xD, shares, setting, relations = _entered(network, tables, batch, dial, request, at_B)
+    x_Bx1xD, shares, setting, relations = _entered(network, tables, batch, dial, request, at_B[:, None])
     fresh: Kept = ()
     for first in range(0, config.n_layers, TOGETHER):
         some = slice(first, first + TOGETHER)
@@ -89,20 +91,20 @@ def next_logits(
         own = relations if len(relations) == 1 else relations[some]
         x_Bx1xD, new = _through(config, weights, x_Bx1xD, shares[some], setting, own, kept[some])
         fresh += new
-    return _left(config, tables, x_Bx1xD, dial, request), fresh
+    return _left(config, tables, x_Bx1xD, dial, request)[:, 0], fresh
 
 
 @partial(jax.jit, static_argnames="request")
 def _entered(
-    network: Network, tables: Any, batch: Batch, dial: Dial, request: Request, at_B: Int[Array, "B"]
-) -> tuple[Float[Array, "B 1 D"], tuple[Float[Array, "..."], ...], Setting, tuple[Relation, ...]]:
+    network: Network, tables: Any, batch: Batch, dial: Dial, request: Request, at_BxT: Int[Array, "B T"]
+) -> tuple[Float[Array, "B T D"], tuple[Float[Array, "..."], ...], Setting, tuple[Relation, ...]]:
     """What the first layer reads; and each layer's share of the margin, what they share of their setting, and
     their relations, a single one where it is that of all.
     """
-    x_Bx1xD, settings = _asked(network, tables, batch, dial, request, at_B[:, None])
+    x_BxTxD, settings = _asked(network, tables, batch, dial, request, at_BxT)
     alike = len(network.blocks(batch).layers) == 1
     relations = tuple(setting.relation for _, setting in (settings[:1] if alike else settings))
-    return x_Bx1xD, tuple(share for share, _ in settings), settings[0][1], relations
+    return x_BxTxD, tuple(share for share, _ in settings), settings[0][1], relations
 
 
 @partial(jax.jit, static_argnames="config", donate_argnames="kept")
@@ -133,12 +135,12 @@ def _through(
 
 @partial(jax.jit, static_argnames=("config", "request"))
 def _left(
-    config: ModelConfig, tables: Any, x_Bx1xD: Float[Array, "B 1 D"], dial: Dial, request: Request
-) -> Float[Array, "B V"]:
+    config: ModelConfig, tables: Any, x_BxTxD: Float[Array, "B T D"], dial: Dial, request: Request
+) -> Float[Array, "B T V"]:
     """The logits of what the last layer returns."""
-    output = output_of(final_norm(config, tables, x_Bx1xD, dial), tables, request, None)
+    output = output_of(final_norm(config, tables, x_BxTxD, dial), tables, request, None)
     assert output.logits is not None, "request asks for logits"
-    return output.logits[:, 0]
+    return output.logits
 
 
 @flax.struct.dataclass
@@ -180,31 +182,78 @@ def query_logits(
       kept: of every other position that they attend to, with a leading layer axis; one example's serves all.
       pieces_LxS: 1 where a position is of a piece, whose attention is measured.
     """
-    module, rows = network.module, at_BxT.shape[0]
+    module = network.module
+    if not scans(module):
+        return query_in_parts(network, params, batch, dial, request, at_BxT, kept, pieces_LxS)
     cfg, (x_BxTxD, settings) = module.config, _asked(network, params, batch, dial, request, at_BxT)
     layers = [params[f"layer_{layer}"] for layer in range(cfg.n_layers)]
     shared, shares = settings[0][1], [share for share, _ in settings]
-    alike = len(network.blocks(batch).layers) == 1
 
     def layer(x_BxTxD: Array, per: tuple[Any, ...]) -> tuple[Array, Any]:
         weights, share, relation, read = per
-        read = jax.tree.map(lambda one: jnp.broadcast_to(one, (rows, *one.shape[1:])), read)
         setting = replace(shared, kept=read, relation=shared.relation if relation is None else relation)
         return _queried_layer(cfg, weights, x_BxTxD, share, setting, pieces_LxS)
 
-    if scans(module):
-        relations = None if alike else stacked([setting.relation for _, setting in settings])
-        per_layer = (stacked(layers), stacked(shares), relations, kept)
-        x_BxTxD, (fresh, masses) = jax.lax.scan(layer, x_BxTxD, per_layer)
-    else:
-        found = []
-        for index, (share, setting) in enumerate(settings):
-            x_BxTxD, one = layer(x_BxTxD, (layers[index], share, setting.relation, _layer(kept, index)))
-            found.append(one)
-        fresh, masses = stacked(found)
-    output = output_of(final_norm(cfg, params, x_BxTxD, dial), params, request, None)
-    assert output.logits is not None, "request asks for logits"
-    return Queried(output.logits, fresh, None if pieces_LxS is None else jnp.mean(masses, axis=0))
+    alike = len(network.blocks(batch).layers) == 1
+    relations = None if alike else stacked([setting.relation for _, setting in settings])
+    per_layer = (stacked(layers), stacked(shares), relations, kept)
+    x_BxTxD, (fresh, masses) = jax.lax.scan(layer, x_BxTxD, per_layer)
+    return Queried(_left(cfg, params, x_BxTxD, dial, request), fresh, _mean(masses))
+
+
+def query_in_parts(
+    network: Network,
+    params: Any,
+    batch: Batch,
+    dial: Dial,
+    request: Request,
+    at_BxT: Int[Array, "B T"],
+    kept: KeysValues,
+    pieces_LxS: Float[Array, "L S"] | None = None,
+) -> Queried:
+    """`query_logits` without a loop. Inside jit it is one program; outside it is a few small ones, the same
+    for every `TOGETHER` layers.
+    """
+    config = network.module.config
+    tables = {name: part for name, part in params.items() if not name.startswith("layer_")}
+    x_BxTxD, shares, setting, relations = _entered(network, tables, batch, dial, request, at_BxT)
+    found = []
+    for first in range(0, config.n_layers, TOGETHER):
+        some = slice(first, first + TOGETHER)
+        weights = tuple(params[f"layer_{layer}"] for layer in range(config.n_layers)[some])
+        own = relations if len(relations) == 1 else relations[some]
+        read = jax.tree.map(lambda every, some=some: every[some], kept)
+        x_BxTxD, new = _queried_through(
+            config, weights, x_BxTxD, shares[some], setting, own, read, pieces_LxS
+        )
+        found.append(new)
+    fresh, masses = jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
+    return Queried(_left(config, tables, x_BxTxD, dial, request), fresh, _mean(masses))
+
+
+def _mean(masses: Float[Array, "layers B T S"] | None) -> Float[Array, "B T S"] | None:
+    return None if masses is None else jnp.mean(masses, axis=0)
+
+
+@partial(jax.jit, static_argnames="config")
+def _queried_through(
+    config: ModelConfig,
+    weights: tuple[Any, ...],
+    x_BxTxD: Float[Array, "B T D"],
+    shares: tuple[Float[Array, "..."], ...],
+    setting: Setting,
+    relations: tuple[Relation, ...],
+    kept: KeysValues,
+    pieces_LxS: Float[Array, "L S"] | None,
+) -> tuple[Float[Array, "B T D"], tuple[KeysValues, Float[Array, "layers B T S"] | None]]:
+    """`_queried_layer` of some layers, one after another; what they give has a leading layer axis."""
+    found = []
+    for layer, (own, share) in enumerate(zip(weights, shares, strict=True)):
+        relation = relations[layer if len(relations) > 1 else 0]
+        there = replace(setting, relation=relation, kept=_layer(kept, layer))
+        x_BxTxD, one = _queried_layer(config, own, x_BxTxD, share, there, pieces_LxS)
+        found.append(one)
+    return x_BxTxD, stacked(found)
 
 
 def _queried_layer(
@@ -217,6 +266,8 @@ def _queried_layer(
 ) -> tuple[Float[Array, "B T D"], tuple[KeysValues, Float[Array, "B T S"] | None]]:
     """One layer of chosen queries: their stream after it, their keys and values, and the mass on pieces."""
     masses: list[Array] = []
+    rows = len(x_BxTxD)
+    read = jax.tree.map(lambda one: jnp.broadcast_to(one, (rows, *one.shape[1:])), setting.kept)
 
     def tap(name: str, value: Array) -> Array:
         if name == "attention.weights" and pieces_LxS is not None:
@@ -224,7 +275,7 @@ def _queried_layer(
         return value
 
     (x_BxTxD, _), variables = Block(config).apply(
-        {"params": weights}, x_BxTxD, share, replace(setting, tap=tap), None, mutable=[COLLECTION]
+        {"params": weights}, x_BxTxD, share, replace(setting, tap=tap, kept=read), None, mutable=[COLLECTION]
     )
     at_BxT = setting.relation.at
     assert at_BxT is not None, "these are chosen queries"

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from aila_jax.answering import slots
 from aila_jax.answering.cache import Cache, Memory
-from aila_jax.answering.modes import Asked, Limits, ask, drawn
+from aila_jax.answering.modes import Asked, Drawn, Limits, ask, drawn
 from aila_jax.answering.prompts import Prompt
 from aila_jax.answering.slots import Drawing, Setting
 from aila_jax.data.prompts import Laid, lay_out
@@ -120,6 +121,23 @@ def test_a_branch_is_the_same_bit_for_bit_whatever_is_beside_it() -> None:
         for here, there in zip(other[1], first[1], strict=True):
             np.testing.assert_array_equal(here[0], there[0])
             assert (here[1] != there[1]).any()
+
+
+@pytest.mark.parametrize("mode", ["isolated", "together", "branches"])
+def test_the_small_programs_of_a_deep_model_say_the_same(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six layers, of which five run together."""
+    kept = np.concatenate([EVERY, WITHOUT])
+
+    def found() -> tuple[np.ndarray, np.ndarray, tuple[Drawn, ...]]:
+        here = asked("deep", mode)
+        return here.logprobs(ANSWER, kept), here.mass(ANSWER), here.draw(Limits(4, ()))
+
+    want = found()
+    calls: list[object] = []
+    monkeypatch.setattr(slots, "in_parts", lambda module: not calls.append(module))
+    for one, other in zip(found()[:2], want[:2], strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-6)
+    assert found()[2] == want[2] and len(calls) > 4
 
 
 @pytest.mark.parametrize("form", ["gpt2", "llama"])

@@ -13,7 +13,7 @@ import pytest
 from aila_jax.config import AdapterConfig, Config, MarginConfig, ModelConfig, RotaryConfig
 from aila_jax.inference.inputs import example_batch
 from aila_jax.model import decoding
-from aila_jax.model.decoding import in_parts, keys_and_values, next_logits, query_logits
+from aila_jax.model.decoding import in_parts, keys_and_values, next_logits, query_in_parts, query_logits
 from aila_jax.model.interface import Dial, Request
 from aila_jax.model.kept import nothing_kept, put_rows
 from aila_jax.model.network import Network
@@ -93,7 +93,11 @@ def whole(network: Network, params: Any, batch: Batch, dial: Dial, request: Requ
 
 first = jax.jit(keys_and_values, static_argnames="request")
 step = jax.jit(next_logits, static_argnames="request")
-query = jax.jit(query_logits, static_argnames="request")
+QUERIES = {
+    "loop": jax.jit(query_logits, static_argnames="request"),
+    "one program": jax.jit(query_in_parts, static_argnames="request"),
+    "small programs": query_in_parts,
+}
 
 
 def texts(masked: bool) -> Batch:
@@ -243,7 +247,9 @@ def test_rows_of_a_relation_are_rows_of_its_masks() -> None:
                 np.testing.assert_array_equal(rows.attendable, want)
 
 
-def queried(relation: str, model: ModelConfig, hard: bool = False) -> tuple[Any, Any, np.ndarray]:
+def queried(
+    relation: str, model: ModelConfig, hard: bool = False, way: str = "loop"
+) -> tuple[Any, Any, np.ndarray]:
     """Five queries in no order after keys and values of the rest; the whole pass, and where they stand."""
     network, params = network_of(relation, model)
     batch, at = texts(False), np.array([[13, 9, 10, 11, 12]] * ROWS, np.int32)
@@ -254,7 +260,7 @@ def queried(relation: str, model: ModelConfig, hard: bool = False) -> tuple[Any,
     kept = jax.tree.map(lambda every: every.at[:, :, 9:].set(7.0), kept)  # the queries bring their own
     pieces = np.eye(LENGTH, 3, dtype=np.float32)[:, :2]
     pieces[2:, 1] = 1.0
-    found = query(network, params, batch, dial, Request(hard=hard), at, kept, pieces)
+    found = QUERIES[way](network, params, batch, dial, Request(hard=hard), at, kept, pieces)
     asked = Request(hard=hard, weights=True)
     whole = jax.jit(lambda *given: network(*given, asked))(params, batch, dial)
     return found, whole, at
@@ -262,10 +268,19 @@ def queried(relation: str, model: ModelConfig, hard: bool = False) -> tuple[Any,
 
 @pytest.mark.parametrize(
     ("relation", "form", "hard"),
-    [("horizon, sink", "gate", False), ("anchors", "llama", True), ("sink", "deep", False)],
+    [
+        ("horizon, sink", "gate", False),
+        ("anchors", "llama", True),
+        ("sink", "deep", False),
+        ("six by layer", "deep", False),
+    ],
 )
-def test_several_queries_at_once(relation: str, form: str, hard: bool) -> None:
-    found, whole, at = queried(relation, FORMS[form], hard)
+@pytest.mark.parametrize("way", QUERIES)
+def test_several_queries_at_once(
+    relation: str, form: str, hard: bool, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "TOGETHER", 4)
+    found, whole, at = queried(relation, FORMS[form], hard, way)
     want = np.take_along_axis(np.asarray(whole.logits), at[:, :, None], axis=1)
     np.testing.assert_allclose(found.logits, want, rtol=0, atol=1e-5 * np.abs(want).max())
     weights = np.asarray(whole.weights).mean(axis=(0, 2))
