@@ -56,6 +56,10 @@ COMMAND = Command(
             "localise --start=model.gguf --workdir=runs/ends --config.data.corpus=text"
             " --config.data.files=my.txt --config.relation.pointers=ends --tokens=1000000"
         ),
+        (
+            "localise --start=model.gguf --workdir=runs/reader --config.data.corpus=questions"
+            " --config.partition.kind=given"
+        ),
     ),
     run=_run,
     options=LocaliseOptions,
