@@ -121,23 +121,29 @@ class Passages:
         return encode_alone(self.setting, tokens, tokens.blocks(np.zeros(0, bool)))
 
     def prefix(self, numbers: Sequence[int], question_at: int) -> Prefix:
-        """The header and some of the passages, with the question from a position on."""
+        """The header and some of the passages, with the question from a position on. In the prefix they are
+        numbered by their order; where all are there, by their own numbers.
+        """
         bodies = [self.prompt.bodies[number] for number in numbers]
         parts = [self.header, *(self.bodies[number] for number in numbers)]
         lengths = [len(self.prompt.header), *map(len, bodies)]
-        tokens = Tokens.of(self.prompt.header, bodies, consecutive=False)
+        own = numbers if len(numbers) == len(self.bodies) else None
+        tokens = Tokens.of(self.prompt.header, bodies, consecutive=False, numbers=own)
         return Prefix(tokens, joined(parts, lengths), question_at)
 
 
 class Isolated:
     """Passages that cannot see each other, at equal positions, and a question that sees all, at a fixed one:
     header + capacity. Leaving one out takes its keys away and runs question and answer alone.
+
+    Passages stand in the order of their tokens, so that another order is the same arrays, bit for bit.
     """
 
     def __init__(self, passages: Passages, capacity: int):
         """`capacity`: positions of every passage."""
         prompt = passages.prompt
-        prefix = passages.prefix(range(len(prompt.bodies)), len(prompt.header) + capacity)
+        order = sorted(range(len(prompt.bodies)), key=lambda number: prompt.bodies[number])
+        prefix = passages.prefix(order, len(prompt.header) + capacity)
         self.passages, self.question = passages, Question(passages.setting, prefix, prompt.ask)
 
     @property

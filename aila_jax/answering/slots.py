@@ -72,11 +72,19 @@ class Tokens:
     pieces: Int[np.ndarray, "S"]
 
     @classmethod
-    def of(cls, header: Sequence[int], bodies: Sequence[Sequence[int]], consecutive: bool) -> "Tokens":
-        """A header and passages, which follow each other, or all begin right after the header."""
+    def of(
+        cls,
+        header: Sequence[int],
+        bodies: Sequence[Sequence[int]],
+        consecutive: bool,
+        numbers: Sequence[int] | None = None,
+    ) -> "Tokens":
+        """A header and passages, which follow each other, or all begin right after the header. `numbers`: of
+        the passages, where they stand in another order.
+        """
         pieces = [(HEADER, 0, header)]
         start = len(header)
-        for number, body in enumerate(bodies):
+        for number, body in zip(range(len(bodies)) if numbers is None else numbers, bodies, strict=True):
             pieces.append((number, start, body))
             start += len(body) if consecutive else 0
         size = size_of(sum(len(one) for _, _, one in pieces))
