@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
+from aila_jax.answering.credit import credit as leave_out
 from aila_jax.answering.gradients import gradient_times_input
 from aila_jax.answering.modes import Asked
 from aila_jax.data.questions.examples import Example
@@ -87,19 +88,24 @@ def credit_row(number: int, example: Example, asked: Asked, said: Said, correct:
     passages, tokens = len(example.passages), said.drawn.tokens
     planted = np.zeros(passages, bool)
     planted[list(example.rationale)] = True
-    rows = np.concatenate([np.ones((1, passages), bool), ~np.eye(passages, dtype=bool), [~planted, planted]])
-    values = values_of(asked, tokens, rows if planted.any() else rows[:-2])
-    whole, without = values[0], values[1 : passages + 1]
+    found = leave_out(
+        lambda kept: asked.logprobs(tokens, kept), passages, pairs=False, permutations=0, seed=0
+    )
+    whole, without = found.logprobs.sum(), found.without.sum(axis=1)
     needed: tuple[float | None, float | None] = (None, None)
     if planted.any():
-        lost, enough = comprehensiveness(values[:1], values[-2:-1]), sufficiency(values[:1], values[-1:])
+        # Without a single source: it was left out already.
+        rows = planted[None] if planted.sum() == 1 else np.stack([planted, ~planted])
+        more = asked.logprobs(tokens, rows).sum(axis=1)
+        rest = more[1:] if len(more) > 1 else whole - without[planted]
+        lost, enough = comprehensiveness(whole[None], rest), sufficiency(whole[None], more[:1])
         needed = short(lost[0]), short(enough[0])
     return CreditRow(
         number=number,
         correct=correct,
         planted=example.rationale,
         logprob=short(whole),
-        without=shorter(whole - without),
+        without=shorter(without),
         mass=shorter(asked.mass(tokens).mean(axis=0)[:passages]),
         gradient=shorter(gradient_times_input(asked, tokens)),
         comprehensiveness=needed[0],
@@ -115,13 +121,6 @@ def short(value: float) -> float:
 def shorter(values: Iterable[float]) -> tuple[float, ...]:
     """Each `short`."""
     return tuple(map(short, values))
-
-
-def values_of(asked: Asked, tokens: Sequence[int], rows: Bool[np.ndarray, "R P"]) -> Float[np.ndarray, "R"]:
-    """log p(answer) with the passages of each row; equal rows run once."""
-    different, where = np.unique(rows, axis=0, return_inverse=True)
-    found: np.ndarray = asked.logprobs(tokens, different).sum(axis=1)[where.ravel()]
-    return found
 
 
 def logits_of(asked: Asked, said: Said, passages: int) -> list[Float[np.ndarray, "A V"]]:
