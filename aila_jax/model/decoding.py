@@ -5,6 +5,7 @@ model runs some layers at a time, by one small program that is called again and 
 program, as for a gradient, layers of several positions run as a loop where the model's do.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -85,13 +86,20 @@ def next_logits(
     tables = {name: part for name, part in params.items() if not name.startswith("layer_")}
     x_Bx1xD, shares, setting, relations = _entered(network, tables, batch, dial, request, at_B[:, None])
     fresh: Kept = ()
-    for first in range(0, config.n_layers, TOGETHER):
-        some = slice(first, first + TOGETHER)
-        weights = tuple(params[f"layer_{layer}"] for layer in range(config.n_layers)[some])
-        own = relations if len(relations) == 1 else relations[some]
+    for some, weights, own in _parts(config, params, relations):
         x_Bx1xD, new = _through(config, weights, x_Bx1xD, shares[some], setting, own, kept[some])
         fresh += new
     return _left(config, tables, x_Bx1xD, dial, request)[:, 0], fresh
+
+
+def _parts(
+    config: ModelConfig, params: Any, relations: tuple[Relation, ...]
+) -> Iterator[tuple[slice, tuple[Any, ...], tuple[Relation, ...]]]:
+    """Every `TOGETHER` layers in turn: which they are, their weights, and their relations."""
+    for first in range(0, config.n_layers, TOGETHER):
+        some = slice(first, first + TOGETHER)
+        weights = tuple(params[f"layer_{layer}"] for layer in range(config.n_layers)[some])
+        yield some, weights, relations if len(relations) == 1 else relations[some]
 
 
 @partial(jax.jit, static_argnames="request")
@@ -218,10 +226,7 @@ def query_in_parts(
     tables = {name: part for name, part in params.items() if not name.startswith("layer_")}
     x_BxTxD, shares, setting, relations = _entered(network, tables, batch, dial, request, at_BxT)
     found = []
-    for first in range(0, config.n_layers, TOGETHER):
-        some = slice(first, first + TOGETHER)
-        weights = tuple(params[f"layer_{layer}"] for layer in range(config.n_layers)[some])
-        own = relations if len(relations) == 1 else relations[some]
+    for some, weights, own in _parts(config, params, relations):
         read = jax.tree.map(lambda every, some=some: every[some], kept)
         x_BxTxD, new = _queried_through(
             config, weights, x_BxTxD, shares[some], setting, own, read, pieces_LxS
